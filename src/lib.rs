@@ -1,0 +1,13 @@
+//! descry watches video and says what is to be seen.
+//!
+//! Video goes through stages joined by bounded channels, one module a stage:
+//!
+//! [`decode`] → [`analyse`] → [`scene`] → [`keyframe`] → [`preprocess`] → [`encode`] → [`dedup`] → [`caption`] → [`cue`] → [`export`]
+//!
+//! Every stage is a struct with plain methods and is tested without threads; only `pipeline` knows threads
+//! and channels.
+
+pub mod error;
+pub mod frame;
+pub mod interrupt;
+pub mod time;
