@@ -7,6 +7,8 @@
 //! Every stage is a struct with plain methods and is tested without threads; only `pipeline` knows threads
 //! and channels.
 
+pub mod analyse;
+pub mod decode;
 pub mod error;
 pub mod frame;
 pub mod interrupt;

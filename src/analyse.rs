@@ -1,0 +1,208 @@
+//! Analysis: a decoded frame's planes in, a [`Thumb`] out.
+//!
+//! Runs on every frame, so it reads only some rows of each block, straight from the decoder's planes: no scaled or
+//! converted copy of the frame is made. Formats that are not planes or words of YUV (RGB, palettes) take the slower
+//! way through swscale. Owns nothing.
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+
+use crate::decode::{Frame, Planes, full_range_format, scale_to};
+use crate::error::{Error, Result};
+use crate::frame::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
+
+/// Rows that are read of each block's luma: enough that one line's noise does not matter.
+const ROWS: usize = 4;
+/// Rows that are read of each block's chroma, which is smoother and stored at half size.
+const CHROMA_ROWS: usize = 2;
+const SAMPLES: usize = THUMB_WIDTH * THUMB_HEIGHT;
+
+impl Frame {
+    /// Block means of the whole frame; see [`Thumb`].
+    pub fn thumb(&self) -> Result<Thumb> {
+        let (y, u, v, sharpness) = match layout(&self.av) {
+            Some(layout) => from_planes(&self.av, &layout),
+            None => from_scaler(&self.av).ok_or_else(|| {
+                Error::input(
+                    format!("{:?}", self.av.format()),
+                    "this pixel format cannot be read",
+                    "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+                )
+            })?,
+        };
+        Ok(Thumb { time: self.time, index: self.index, y, u, v, sharpness })
+    }
+}
+
+/// How one component lies in memory.
+#[derive(Debug, Clone, Copy)]
+struct Component {
+    plane: usize,
+    step: usize,
+    offset: usize,
+    shift: u32,
+    depth: u32,
+    /// Size in samples.
+    width: usize,
+    height: usize,
+}
+
+struct Layout {
+    components: Vec<Component>,
+    full_range: bool,
+}
+
+/// The layout of little-endian YUV and grey formats of 8 to 16 bits; `None` for all others.
+fn layout(av: &ff::frame::Video) -> Option<Layout> {
+    let format: ffi::AVPixelFormat = av.format().into();
+    // SAFETY: the descriptor is static data of FFmpeg, null for unknown formats.
+    let d = unsafe { ffi::av_pix_fmt_desc_get(format).as_ref() }?;
+    const OTHER: i32 = ffi::AV_PIX_FMT_FLAG_RGB
+        | ffi::AV_PIX_FMT_FLAG_PAL
+        | ffi::AV_PIX_FMT_FLAG_BE
+        | ffi::AV_PIX_FMT_FLAG_BITSTREAM
+        | ffi::AV_PIX_FMT_FLAG_HWACCEL
+        | ffi::AV_PIX_FMT_FLAG_BAYER
+        | ffi::AV_PIX_FMT_FLAG_FLOAT;
+    if d.flags & OTHER as u64 != 0 || d.nb_components == 0 {
+        return None;
+    }
+    let count = if d.nb_components >= 3 { 3 } else { 1 };
+    let (w, h) = (av.width() as usize, av.height() as usize);
+    let mut components = Vec::with_capacity(count);
+    for (i, c) in d.comp.iter().take(count).enumerate() {
+        let (sw, sh) = if i == 0 { (0, 0) } else { (u32::from(d.log2_chroma_w), u32::from(d.log2_chroma_h)) };
+        let component = Component {
+            plane: c.plane as usize,
+            step: c.step as usize,
+            offset: c.offset as usize,
+            shift: c.shift as u32,
+            depth: c.depth as u32,
+            width: w.div_ceil(1 << sw),
+            height: h.div_ceil(1 << sh),
+        };
+        if !(8..=16).contains(&component.depth) || component.step == 0 {
+            return None;
+        }
+        components.push(component);
+    }
+    // SAFETY: a plain read of a valid frame's field.
+    let range = unsafe { (*av.as_ptr()).color_range };
+    let full_range = range == ffi::AVColorRange::AVCOL_RANGE_JPEG || full_range_format(av.format());
+    Some(Layout { components, full_range })
+}
+
+/// Bytes of one row of a component, checked against the plane's stride.
+fn row<'a>(av: &'a ff::frame::Video, c: &Component, y: usize) -> &'a [u8] {
+    let bytes = if c.depth > 8 { 2 } else { 1 };
+    let length = c.offset + (c.width - 1) * c.step + bytes;
+    // SAFETY: FFmpeg guarantees `height` rows of `linesize` bytes a plane, the line size may be negative (bottom-up)
+    // but a row always holds `width` samples of its format; a null plane gives an empty row.
+    unsafe {
+        let f = &*av.as_ptr();
+        let base = f.data[c.plane];
+        if base.is_null() || (f.linesize[c.plane].unsigned_abs() as usize) < length {
+            return &[];
+        }
+        let start = base.offset(f.linesize[c.plane] as isize * y as isize);
+        std::slice::from_raw_parts(start, length)
+    }
+}
+
+fn from_planes(av: &ff::frame::Video, layout: &Layout) -> (Vec<u8>, Vec<u8>, Vec<u8>, f32) {
+    let mut planes = [vec![0u8; SAMPLES], vec![128u8; SAMPLES], vec![128u8; SAMPLES]];
+    let mut sharpness = 0.0;
+    for (i, c) in layout.components.iter().enumerate() {
+        let rows = if i == 0 { ROWS } else { CHROMA_ROWS };
+        let gradient = block_means(av, c, rows, &mut planes[i], i == 0);
+        if i == 0 {
+            sharpness = gradient;
+        }
+    }
+    if !layout.full_range {
+        for s in &mut planes[0] {
+            *s = (((i32::from(*s) - 16) * 255 + 109) / 219).clamp(0, 255) as u8;
+        }
+        for plane in planes.iter_mut().skip(1).take(layout.components.len() - 1) {
+            for s in plane {
+                *s = (((i32::from(*s) - 128) * 255) / 224 + 128).clamp(0, 255) as u8;
+            }
+        }
+    }
+    let [y, u, v] = planes;
+    (y, u, v, sharpness)
+}
+
+/// Fills `out` with the block means of one component; returns the mean absolute gradient along the rows read.
+fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8], gradient: bool) -> f32 {
+    let edges: Vec<(usize, usize)> = (0..THUMB_WIDTH)
+        .map(|i| {
+            let a = i * c.width / THUMB_WIDTH;
+            (a, ((i + 1) * c.width / THUMB_WIDTH).max(a + 1))
+        })
+        .collect();
+    let plain = c.depth == 8 && c.step == 1 && c.shift == 0;
+    let mut narrow = Vec::new();
+    let (mut steps, mut pairs) = (0u64, 0u64);
+    for by in 0..THUMB_HEIGHT {
+        let top = by * c.height / THUMB_HEIGHT;
+        let bottom = ((by + 1) * c.height / THUMB_HEIGHT).max(top + 1);
+        let take = rows.min(bottom - top);
+        let mut sums = [0u32; THUMB_WIDTH];
+        for r in 0..take {
+            // Spread evenly, from the middle of each share.
+            let y = top + (2 * r + 1) * (bottom - top) / (2 * take);
+            let bytes = row(av, c, y);
+            let line: &[u8] = if plain {
+                &bytes[c.offset.min(bytes.len())..]
+            } else {
+                narrow.clear();
+                narrow.extend(samples(bytes, c));
+                &narrow
+            };
+            if line.len() < c.width {
+                continue;
+            }
+            for (sum, &(a, b)) in sums.iter_mut().zip(&edges) {
+                *sum += line[a..b].iter().map(|&s| u32::from(s)).sum::<u32>();
+            }
+            if gradient {
+                steps += line.iter().zip(&line[1..]).map(|(&p, &q)| u32::from(p.abs_diff(q))).sum::<u32>() as u64;
+                pairs += line.len() as u64 - 1;
+            }
+        }
+        for (bx, (sum, &(a, b))) in sums.iter().zip(&edges).enumerate() {
+            let n = ((b - a) * take) as u32;
+            out[by * THUMB_WIDTH + bx] = ((sum + n / 2) / n) as u8;
+        }
+    }
+    if pairs == 0 { 0.0 } else { steps as f32 / pairs as f32 }
+}
+
+/// Samples of a row as 8 bits, for interleaved and for deeper formats.
+fn samples<'a>(bytes: &'a [u8], c: &'a Component) -> impl Iterator<Item = u8> + 'a {
+    let deep = c.depth > 8;
+    bytes.get(c.offset..).unwrap_or_default().chunks(c.step).map(move |s| {
+        if deep {
+            let word = u16::from_le_bytes([s[0], s.get(1).copied().unwrap_or(0)]);
+            ((u32::from(word) >> c.shift) >> (c.depth - 8)).min(255) as u8
+        } else {
+            s[0]
+        }
+    })
+}
+
+fn from_scaler(av: &ff::frame::Video) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>, f32)> {
+    let source = Planes { frame: av, lines: av.height(), stride: 1 };
+    // SAFETY: plain reads of a valid frame's fields.
+    let (range, space) = unsafe { ((*av.as_ptr()).color_range, (*av.as_ptr()).colorspace) };
+    let (data, _) =
+        scale_to(&source, ff::format::Pixel::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32, range, space)?;
+    let y = data[..SAMPLES].to_vec();
+    let gradient: u32 = y
+        .chunks(THUMB_WIDTH)
+        .map(|r| r.iter().zip(&r[1..]).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum::<u32>())
+        .sum();
+    let sharpness = gradient as f32 / (THUMB_HEIGHT * (THUMB_WIDTH - 1)) as f32;
+    Some((y, data[SAMPLES..2 * SAMPLES].to_vec(), data[2 * SAMPLES..].to_vec(), sharpness))
+}

@@ -1,0 +1,849 @@
+//! Decoding: a file or URL in, frames in presentation order out.
+//!
+//! Owns the demuxer and the decoder of one input. Frames come with strictly increasing times, counted from the
+//! container's start. Memory is bounded by FFmpeg's own frame threads: a [`Frame`] is a reference to the decoder's
+//! buffer, not a copy, and lives only as long as a later stage holds it.
+//!
+//! Broken packets and frames do not end the decoding: they are counted in [`Damage`], so that a file which decodes
+//! in part is described in part.
+
+use std::ffi::CString;
+use std::fmt;
+use std::path::Path;
+use std::ptr;
+use std::sync::Once;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::frame::Rgb;
+use crate::interrupt::Interrupt;
+use crate::time::Time;
+
+/// How to open and decode an input.
+#[derive(Debug, Clone)]
+pub struct DecodeOptions {
+    /// First moment to look at. Default: the beginning.
+    pub start: Option<Time>,
+    /// First moment not to look at any more. Default: the end.
+    pub end: Option<Time>,
+    /// Decode only the container's own keyframes. Default: false.
+    pub keyframes_only: bool,
+    /// Decoder threads; 0 lets FFmpeg choose. Default: 0.
+    pub threads: usize,
+    /// FFmpeg's name of a hardware device to decode on (`vaapi`, `cuda`, …); an error where it is absent. Default: none.
+    pub hwaccel: Option<String>,
+    /// Frames of more pixels are refused before memory is taken for them. Default: 67,108,864 (8192 × 8192).
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        DecodeOptions {
+            start: None,
+            end: None,
+            keyframes_only: false,
+            threads: 0,
+            hwaccel: None,
+            max_pixels: 8192 * 8192,
+        }
+    }
+}
+
+/// What is known of the chosen video stream before decoding.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamInfo {
+    /// FFmpeg's short name of the container format.
+    pub container: String,
+    pub codec: String,
+    /// Stored size in pixels, before rotation.
+    pub width: u32,
+    pub height: u32,
+    /// Width : height of one pixel.
+    pub sample_aspect: (i32, i32),
+    /// Clockwise turn, in degrees, that shows the picture upright: 0, 90, 180 or 270.
+    pub rotation: u32,
+    /// Whole container, in seconds.
+    pub duration: Option<f64>,
+    /// Average frames a second.
+    pub frame_rate: Option<f64>,
+    pub pixel_format: String,
+    /// Start of the container's own clock, in seconds; subtracted from every time.
+    pub start_time: f64,
+}
+
+/// What was lost on the way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Damage {
+    /// Packets that could not be read or that the decoder refused.
+    pub packets: u64,
+    /// Frames that were decoded with errors.
+    pub frames: u64,
+    /// Reading stopped early, with this reason.
+    pub stopped: Option<String>,
+    /// The container promises this much more, in seconds, than was there.
+    pub missing: Option<f64>,
+}
+
+impl Damage {
+    pub fn is_clean(&self) -> bool {
+        *self == Damage::default()
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.packets > 0 {
+            parts.push(format!("{} broken packets", self.packets));
+        }
+        if self.frames > 0 {
+            parts.push(format!("{} frames decoded with errors", self.frames));
+        }
+        if let Some(reason) = &self.stopped {
+            parts.push(format!("reading stopped: {reason}"));
+        }
+        if let Some(missing) = self.missing {
+            parts.push(format!("the last {missing:.1} s are missing"));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Where a stored pixel goes on the screen: the signs of the display matrix's 2×2 part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Orientation {
+    a: i8,
+    b: i8,
+    c: i8,
+    d: i8,
+}
+
+impl Orientation {
+    const UPRIGHT: Orientation = Orientation { a: 1, b: 0, c: 0, d: 1 };
+
+    /// From FFmpeg's 3×3 matrix (`a b u c d v x y w`); anything but right angles is shown as stored.
+    fn from_matrix(m: &[i32; 9]) -> Orientation {
+        let s = |v: i32| v.signum() as i8;
+        match (s(m[0]), s(m[1]), s(m[3]), s(m[4])) {
+            (a, 0, 0, d) if a != 0 && d != 0 => Orientation { a, b: 0, c: 0, d },
+            (0, b, c, 0) if b != 0 && c != 0 => Orientation { a: 0, b, c, d: 0 },
+            _ => Orientation::UPRIGHT,
+        }
+    }
+
+    /// Clockwise turn in degrees; a mirrored picture reports the turn that comes before the mirror.
+    fn degrees(self) -> u32 {
+        match self {
+            Orientation { a: 0, b, .. } => {
+                if b > 0 {
+                    90
+                } else {
+                    270
+                }
+            }
+            Orientation { d, .. } => {
+                if d > 0 {
+                    0
+                } else {
+                    180
+                }
+            }
+        }
+    }
+
+    fn apply(self, picture: Rgb) -> Rgb {
+        if self == Orientation::UPRIGHT {
+            return picture;
+        }
+        let (w, h) = (picture.width as usize, picture.height as usize);
+        let turned = self.a == 0;
+        let (ow, oh) = if turned { (h, w) } else { (w, h) };
+        let mut data = vec![0u8; w * h * 3];
+        for oy in 0..oh {
+            for ox in 0..ow {
+                let (x, y) = if turned {
+                    (if self.b > 0 { oy } else { w - 1 - oy }, if self.c > 0 { ox } else { h - 1 - ox })
+                } else {
+                    (if self.a > 0 { ox } else { w - 1 - ox }, if self.d > 0 { oy } else { h - 1 - oy })
+                };
+                let (to, from) = ((oy * ow + ox) * 3, (y * w + x) * 3);
+                data[to..to + 3].copy_from_slice(&picture.data[from..from + 3]);
+            }
+        }
+        Rgb { width: ow as u32, height: oh as u32, data }
+    }
+}
+
+/// A decoded frame: a reference to the decoder's own buffer with its time.
+pub struct Frame {
+    /// Presentation time from the container's start.
+    pub time: Time,
+    /// Ordinal of the frame among those decoded, from 0.
+    pub index: u64,
+    pub(crate) av: ff::frame::Video,
+    orientation: Orientation,
+    sample_aspect: (i32, i32),
+}
+
+// SAFETY: an AVFrame is plain data behind atomically refcounted buffers; nothing in it is bound to a thread, and
+// `Frame` only ever reads the picture data once it is made.
+unsafe impl Send for Frame {}
+// SAFETY: as above; all methods through `&Frame` only read.
+unsafe impl Sync for Frame {}
+
+/// Pictures for people and models are made no longer than this on their longer side: several times what any image
+/// tower reads, and small enough that a few of them are nothing beside a decoder's own frames.
+pub const LONGEST_SIDE: u32 = 1280;
+
+impl Frame {
+    /// The picture as it is shown: upright, square pixels, one field of an interlaced frame, full range, at most
+    /// [`LONGEST_SIDE`] on its longer side.
+    pub fn to_rgb(&self) -> Result<Rgb> {
+        let (w, h) = (self.av.width(), self.av.height());
+        // SAFETY: reads plain fields of a valid AVFrame.
+        let (interlaced, range, space) = unsafe {
+            let f = &*self.av.as_ptr();
+            (f.interlaced_frame != 0 && h >= 4, f.color_range, f.colorspace)
+        };
+        let (num, den) = self.sample_aspect;
+        let (mut dw, mut dh) = (f64::from(w) * f64::from(num) / f64::from(den), f64::from(h));
+        let scale = (f64::from(LONGEST_SIDE) / dw.max(dh)).min(1.0);
+        (dw, dh) = ((dw * scale).round().max(1.0), (dh * scale).round().max(1.0));
+        let (dw, dh) = (dw as u32, dh as u32);
+        let lines = if interlaced { h / 2 } else { h };
+        let source = Planes { frame: &self.av, lines, stride: if interlaced { 2 } else { 1 } };
+        let data = scale_to(&source, ff::format::Pixel::RGB24, dw, dh, range, space)
+            .ok_or_else(|| unreadable(&self.av, "the picture cannot be converted"))?;
+        Ok(self.orientation.apply(Rgb { width: dw, height: dh, data: data.0 }))
+    }
+}
+
+fn unreadable(frame: &ff::frame::Video, cause: &str) -> Error {
+    Error::input(
+        format!("frame of {}×{} {:?}", frame.width(), frame.height(), frame.format()),
+        cause,
+        "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+    )
+}
+
+/// The lines of a frame that are read: all, or every second one (one field).
+pub(crate) struct Planes<'a> {
+    pub frame: &'a ff::frame::Video,
+    pub lines: u32,
+    pub stride: i32,
+}
+
+/// Scales into one buffer: packed, or three equal planes for YUVJ444P. `None` where swscale refuses the format.
+/// The second value says whether the source was full range.
+pub(crate) fn scale_to(
+    source: &Planes<'_>,
+    to: ff::format::Pixel,
+    width: u32,
+    height: u32,
+    range: ffi::AVColorRange,
+    space: ffi::AVColorSpace,
+) -> Option<(Vec<u8>, bool)> {
+    use ffi::AVColorSpace::*;
+    let size = width as usize * height as usize * 3;
+    let mut out = vec![0u8; size + 64];
+    let format: ffi::AVPixelFormat = source.frame.format().into();
+    let full = range == ffi::AVColorRange::AVCOL_RANGE_JPEG || full_range_format(source.frame.format());
+    // Rec. 709 where the stream does not say and is larger than standard definition, as players do.
+    let coefficients = match space {
+        AVCOL_SPC_BT709 => ffi::SWS_CS_ITU709,
+        AVCOL_SPC_BT2020_NCL | AVCOL_SPC_BT2020_CL => ffi::SWS_CS_BT2020,
+        AVCOL_SPC_SMPTE240M => ffi::SWS_CS_SMPTE240M,
+        AVCOL_SPC_UNSPECIFIED if source.frame.height() > 576 => ffi::SWS_CS_ITU709,
+        _ => ffi::SWS_CS_ITU601,
+    };
+    let shrinks = width < source.frame.width() || height < source.lines;
+    let filter = if shrinks { ffi::SWS_AREA } else { ffi::SWS_BICUBIC };
+    let flags = filter | ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT;
+    // SAFETY: the context is made for exactly these sizes and formats and freed below; source pointers come from a
+    // valid frame and are read for `lines` rows only; `out` holds three bytes a pixel, which both targets need, and
+    // 64 more that swscale's vector code may touch.
+    unsafe {
+        let context = ffi::sws_getContext(
+            source.frame.width() as i32,
+            source.lines as i32,
+            format,
+            width as i32,
+            height as i32,
+            to.into(),
+            flags as i32,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null(),
+        );
+        if context.is_null() {
+            return None;
+        }
+        let table = ffi::sws_getCoefficients(coefficients as i32);
+        ffi::sws_setColorspaceDetails(context, table, i32::from(full), table, 1, 0, 1 << 16, 1 << 16);
+        let av = &*source.frame.as_ptr();
+        let mut data = [ptr::null::<u8>(); 4];
+        let mut strides = [0i32; 4];
+        for i in 0..4 {
+            data[i] = av.data[i].cast_const();
+            // A palette is no picture plane and has no second field.
+            strides[i] = av.linesize[i] * source.stride;
+        }
+        let plane = width as usize * height as usize;
+        let packed = to == ff::format::Pixel::RGB24;
+        let base = out.as_mut_ptr();
+        let targets = if packed {
+            [base, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()]
+        } else {
+            [base, base.add(plane), base.add(2 * plane), ptr::null_mut()]
+        };
+        let line = if packed { 3 * width as i32 } else { width as i32 };
+        let target_strides = if packed { [line, 0, 0, 0] } else { [line, line, line, 0] };
+        let rows = ffi::sws_scale(
+            context,
+            data.as_ptr(),
+            strides.as_ptr(),
+            0,
+            source.lines as i32,
+            targets.as_ptr(),
+            target_strides.as_ptr(),
+        );
+        ffi::sws_freeContext(context);
+        if rows <= 0 {
+            return None;
+        }
+    }
+    out.truncate(size);
+    Some((out, full))
+}
+
+pub(crate) fn full_range_format(format: ff::format::Pixel) -> bool {
+    use ff::format::Pixel::*;
+    matches!(format, YUVJ420P | YUVJ422P | YUVJ444P | YUVJ440P | YUVJ411P)
+}
+
+/// One open input.
+pub struct Source {
+    input: ff::format::context::Input,
+    decoder: ff::decoder::Video,
+    stream: usize,
+    time_base: (i64, i64),
+    origin: Option<Time>,
+    shift: Time,
+    last: Option<Time>,
+    step: Time,
+    index: u64,
+    draining: bool,
+    done: bool,
+    orientation: Orientation,
+    sample_aspect: (i32, i32),
+    options: DecodeOptions,
+    interrupt: Interrupt,
+    info: StreamInfo,
+    damage: Damage,
+    name: String,
+    packets_read: u64,
+}
+
+static INIT: Once = Once::new();
+
+fn init() {
+    INIT.call_once(|| {
+        // `init` only registers; it cannot fail on any FFmpeg since 4.0.
+        let _ = ff::init();
+        ff::format::network::init();
+        ff::util::log::set_level(ff::util::log::Level::Quiet);
+    });
+}
+
+/// Whether an input is a URL rather than a path.
+pub fn is_url(input: &str) -> bool {
+    input.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
+}
+
+/// What can be said of a path without FFmpeg.
+fn check_path(input: &str) -> Result<()> {
+    let path = Path::new(input);
+    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::input(input, "no such file", "Check the path."),
+        std::io::ErrorKind::PermissionDenied => {
+            Error::input(input, "permission denied", "Make the file and its folders readable for this user.")
+        }
+        _ => Error::input(input, format!("cannot be opened: {e}"), "Check the path."),
+    })?;
+    if metadata.is_dir() {
+        return Err(Error::input(input, "is a folder, not a video", "Name the files in it, for example FOLDER/*.mp4."));
+    }
+    std::fs::File::open(path).map_err(|e| {
+        let cause = if e.kind() == std::io::ErrorKind::PermissionDenied {
+            "permission denied".to_string()
+        } else {
+            format!("cannot be opened: {e}")
+        };
+        Error::input(input, cause, "Make the file and its folders readable for this user.")
+    })?;
+    if metadata.is_file() && metadata.len() == 0 {
+        return Err(Error::input(input, "the file is empty (0 bytes)", "Copy or download it again."));
+    }
+    Ok(())
+}
+
+impl Source {
+    /// Opens an input and its best video stream; nothing is decoded yet.
+    pub fn open(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Source> {
+        init();
+        let url = is_url(input);
+        let mut dictionary = ff::Dictionary::new();
+        let target = if url {
+            dictionary.set("protocol_whitelist", "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,rtsp,srt,rtmp");
+            if input.starts_with("http") {
+                for key in ["reconnect", "reconnect_streamed", "reconnect_on_network_error"] {
+                    dictionary.set(key, "1");
+                }
+                dictionary.set("reconnect_delay_max", "8");
+                dictionary.set("rw_timeout", "20000000");
+            }
+            input.to_string()
+        } else {
+            check_path(input)?;
+            // Only real files behind a path: a playlist on disk must not make us open the network.
+            dictionary.set("protocol_whitelist", "file,crypto,data");
+            format!("file:{input}")
+        };
+        if CString::new(target.as_str()).is_err() {
+            return Err(Error::input(
+                input.escape_debug().to_string(),
+                "the name holds a NUL byte",
+                "Rename the file.",
+            ));
+        }
+        let flag = interrupt.clone();
+        let opened = ff::format::input_with_interrupt_and_dictionary(&target, move || flag.is_set(), dictionary);
+        let context = opened.map_err(|e| {
+            if interrupt.is_set() {
+                return Error::Interrupted;
+            }
+            match e {
+                ff::Error::InvalidData => Error::input(
+                    input,
+                    "not a video that FFmpeg can read, or cut off before its index",
+                    "Check that the file is complete: ffprobe FILE",
+                ),
+                e => Error::input(
+                    input,
+                    format!("cannot be opened: {e}"),
+                    "Check the address, or the file with ffprobe.",
+                ),
+            }
+        })?;
+        Source::with_context(input, context, options, interrupt)
+    }
+
+    fn with_context(
+        name: &str,
+        mut input: ff::format::context::Input,
+        options: &DecodeOptions,
+        interrupt: Interrupt,
+    ) -> Result<Source> {
+        let bad = |cause: String, remedy: &str| Error::input(name, cause, remedy);
+        let is_video = |s: &ff::format::stream::Stream<'_>| s.parameters().medium() == ff::media::Type::Video;
+        let attached = |s: &ff::format::stream::Stream<'_>| {
+            s.disposition().contains(ff::format::stream::Disposition::ATTACHED_PIC)
+        };
+        let best = input.streams().best(ff::media::Type::Video).map(|s| s.index());
+        let chosen = best
+            .and_then(|i| input.stream(i))
+            .filter(|s| !attached(s))
+            .or_else(|| input.streams().find(|s| is_video(s) && !attached(s)))
+            .map(|s| s.index());
+        let Some(stream) = chosen else {
+            return Err(bad(
+                "has no video stream (audio only?)".into(),
+                "Give a file with pictures; descry probe FILE lists what is in it.",
+            ));
+        };
+        let s = input.stream(stream).ok_or_else(|| bad("lost its video stream".into(), "Report this file."))?;
+        let parameters = s.parameters();
+        let time_base = (i64::from(s.time_base().numerator()), i64::from(s.time_base().denominator().max(1)));
+        // SAFETY: plain reads of a valid stream's fields; the display matrix is copied out of its side data.
+        let (orientation, sample_aspect, encrypted, width, height, pixels) = unsafe {
+            let av = &*s.as_ptr();
+            let par = &*av.codecpar;
+            let mut orientation = Orientation::UPRIGHT;
+            let mut encrypted = par.codec_tag == u32::from_le_bytes(*b"encv");
+            for side in s.side_data() {
+                match side.kind() {
+                    ff::codec::packet::side_data::Type::DisplayMatrix if side.data().len() >= 36 => {
+                        let mut matrix = [0i32; 9];
+                        for (value, bytes) in matrix.iter_mut().zip(side.data().chunks_exact(4)) {
+                            *value = i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                        }
+                        orientation = Orientation::from_matrix(&matrix);
+                    }
+                    ff::codec::packet::side_data::Type::EncryptionInitInfo => encrypted = true,
+                    _ => {}
+                }
+            }
+            let aspect = if av.sample_aspect_ratio.num > 0 { av.sample_aspect_ratio } else { par.sample_aspect_ratio };
+            let pixels = ffi::av_get_pix_fmt_name(std::mem::transmute::<i32, ffi::AVPixelFormat>(par.format));
+            let pixels = if pixels.is_null() {
+                "unknown".to_string()
+            } else {
+                std::ffi::CStr::from_ptr(pixels).to_string_lossy().into_owned()
+            };
+            (orientation, (aspect.num, aspect.den), encrypted, par.width, par.height, pixels)
+        };
+        if encrypted {
+            return Err(bad(
+                "the video is encrypted (DRM)".into(),
+                "Give a copy that is not protected; descry cannot decrypt.",
+            ));
+        }
+        if width <= 0 || height <= 0 {
+            return Err(bad(
+                format!("its header says {width}×{height} pixels"),
+                "The file holds no decodable picture; check it with ffprobe.",
+            ));
+        }
+        if width as u64 * height as u64 > options.max_pixels {
+            return Err(bad(
+                format!("frames of {width}×{height} are larger than the limit of {} pixels", options.max_pixels),
+                "If the file is to be trusted, raise --max-pixels.",
+            ));
+        }
+        let rate = s.avg_frame_rate();
+        let frame_rate = (rate.numerator() > 0 && rate.denominator() > 0)
+            .then(|| f64::from(rate.numerator()) / f64::from(rate.denominator()));
+        let sample_aspect = sane_aspect(sample_aspect);
+
+        let mut context = ff::codec::Context::from_parameters(parameters)
+            .map_err(|e| bad(format!("its video stream cannot be set up: {e}"), "Check the file with ffprobe."))?;
+        let codec_name = context.id().name().to_string();
+        // SAFETY: plain writes to a codec context that is not open yet.
+        unsafe {
+            let av = &mut *context.as_mut_ptr();
+            av.thread_count = i32::try_from(options.threads).unwrap_or(0);
+            av.thread_type = ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE;
+            av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
+            av.pkt_timebase = ffi::AVRational { num: time_base.0 as i32, den: time_base.1 as i32 };
+            if let Some(device) = &options.hwaccel {
+                attach_device(av, device)?;
+            }
+        }
+        let mut decoder = context.decoder();
+        if options.keyframes_only {
+            decoder.skip_frame(ff::codec::discard::Discard::NonKey);
+        }
+        let decoder = decoder.video().map_err(|e| {
+            bad(
+                format!("its codec {codec_name} cannot be decoded by this FFmpeg: {e}"),
+                "Install an FFmpeg that has this codec, or convert the file.",
+            )
+        })?;
+
+        // SAFETY: plain reads of the open container's fields.
+        let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
+        let origin = (start != ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));
+        let duration = (duration != ffi::AV_NOPTS_VALUE && duration > 0).then(|| Time::from_micros(duration));
+        let info = StreamInfo {
+            container: input.format().name().to_string(),
+            codec: codec_name,
+            width: width as u32,
+            height: height as u32,
+            sample_aspect,
+            rotation: orientation.degrees(),
+            duration: duration.map(Time::secs),
+            frame_rate,
+            pixel_format: pixels,
+            start_time: origin.map_or(0.0, Time::secs),
+        };
+        // Streams that nobody reads are not worth demuxing.
+        for i in 0..input.nb_streams() as usize {
+            if i != stream
+                && let Some(mut other) = input.stream_mut(i)
+            {
+                // SAFETY: a plain write to a field of a valid stream.
+                unsafe { (*other.as_mut_ptr()).discard = ffi::AVDiscard::AVDISCARD_ALL };
+            }
+        }
+        if let Some(from) = options.start
+            && from > Time::ZERO
+        {
+            let at = (from + origin.unwrap_or_default()).micros();
+            // A container that cannot seek is read from its beginning; frames before `start` are dropped all the same.
+            let _ = input.seek(at, ..at);
+        }
+        let step = frame_rate.map_or(Time::from_millis(40), |r| Time::from_secs(1.0 / r.clamp(0.1, 1000.0)));
+        Ok(Source {
+            input,
+            decoder,
+            stream,
+            time_base,
+            origin,
+            shift: Time::ZERO,
+            last: None,
+            step,
+            index: 0,
+            draining: false,
+            done: false,
+            orientation,
+            sample_aspect,
+            options: options.clone(),
+            interrupt,
+            info,
+            damage: Damage::default(),
+            name: name.to_string(),
+            packets_read: 0,
+        })
+    }
+
+    pub fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    /// What was lost so far; complete once [`Source::next`] has returned `None`.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// End of the last frame: its time and one frame's duration. Where a file says how long it is, scenes end there.
+    pub fn end(&self) -> Time {
+        let last = self.last.map_or(Time::ZERO, |t| t + self.step);
+        self.options.end.map_or(last, |end| last.min(end))
+    }
+
+    /// The next frame in presentation order, or `None` at the end.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Frame>> {
+        while !self.done {
+            if self.interrupt.is_set() {
+                return Err(Error::Interrupted);
+            }
+            let mut av = ff::frame::Video::empty();
+            match self.decoder.receive_frame(&mut av) {
+                Ok(()) => {
+                    if let Some(frame) = self.admit(av)? {
+                        return Ok(Some(frame));
+                    }
+                }
+                Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN && !self.draining => self.feed()?,
+                Err(ff::Error::Eof) => self.finish(),
+                Err(_) if self.draining => self.finish(),
+                Err(_) => {
+                    self.damage.frames += 1;
+                    self.feed()?;
+                }
+            }
+        }
+        if self.index == 0 && self.last.is_none() && self.options.start.is_none() {
+            let cause = match (&self.damage.stopped, self.packets_read) {
+                (Some(reason), _) => format!("no frame could be decoded: {reason}"),
+                (None, 0) => "its video stream holds no frames".to_string(),
+                (None, n) => format!("none of its {n} video packets could be decoded"),
+            };
+            return Err(Error::input(&self.name, cause, "Check the file with ffprobe, or copy it again."));
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        if let (Some(promised), Some(last), None) = (self.info.duration, self.last, self.options.end) {
+            // The container's duration is its longest stream's; only a gap that no sound track explains is damage.
+            let missing = promised - (last + self.step).secs();
+            if missing > 2.0 && (self.damage.packets > 0 || self.damage.stopped.is_some()) {
+                self.damage.missing = Some(missing);
+            }
+        }
+    }
+
+    /// One packet of our stream into the decoder, or the end of the file.
+    fn feed(&mut self) -> Result<()> {
+        loop {
+            if self.interrupt.is_set() {
+                return Err(Error::Interrupted);
+            }
+            let mut packet = ff::Packet::empty();
+            match packet.read(&mut self.input) {
+                Ok(()) if packet.stream() != self.stream => continue,
+                Ok(()) => {
+                    self.packets_read += 1;
+                    if packet.is_corrupt() {
+                        self.damage.packets += 1;
+                    }
+                    match self.decoder.send_packet(&packet) {
+                        Ok(()) => {}
+                        Err(ff::Error::Other { errno }) if errno == ff::util::error::ENOMEM => {
+                            return Err(Error::input(
+                                &self.name,
+                                "not enough memory to decode it",
+                                "Free memory, or lower --jobs.",
+                            ));
+                        }
+                        Err(_) => self.damage.packets += 1,
+                    }
+                    return Ok(());
+                }
+                Err(ff::Error::Eof) => break,
+                Err(ff::Error::InvalidData) => self.damage.packets += 1,
+                Err(ff::Error::Exit) if self.interrupt.is_set() => return Err(Error::Interrupted),
+                Err(e) => {
+                    self.damage.stopped = Some(e.to_string());
+                    break;
+                }
+            }
+        }
+        self.draining = true;
+        if self.decoder.send_eof().is_err() {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    /// Gives a decoded frame its time; `None` where it lies outside of what was asked for.
+    fn admit(&mut self, av: ff::frame::Video) -> Result<Option<Frame>> {
+        if av.width() == 0 || av.height() == 0 {
+            self.damage.frames += 1;
+            return Ok(None);
+        }
+        if av.has_decode_errors() || av.is_corrupt() {
+            self.damage.frames += 1;
+        }
+        let av = download(av).map_err(|e| {
+            Error::input(
+                &self.name,
+                format!("a frame cannot be read back from the device: {e}"),
+                "Leave out --hwaccel.",
+            )
+        })?;
+        let own = av.timestamp().map(|ts| rescale(ts, self.time_base));
+        let time = match (own, self.last) {
+            (Some(t), _) => {
+                let origin = *self.origin.get_or_insert(t);
+                t - origin + self.shift
+            }
+            (None, Some(last)) => last + self.step,
+            (None, None) => {
+                self.origin.get_or_insert(Time::ZERO);
+                Time::ZERO
+            }
+        };
+        let time = match self.last {
+            // A clock that starts again (joined recordings) goes on from where we are.
+            Some(last) if time < last - Time::from_millis(1_000) => {
+                let go_on = last + self.step;
+                self.shift = self.shift + (go_on - time);
+                go_on
+            }
+            Some(last) if time <= last => last + Time::from_micros(1),
+            _ => time,
+        };
+        if self.options.end.is_some_and(|end| time >= end) {
+            self.done = true;
+            return Ok(None);
+        }
+        self.last = Some(time);
+        if self.options.start.is_some_and(|start| time < start) {
+            return Ok(None);
+        }
+        // SAFETY: a plain read of a valid frame's field.
+        let own_aspect = unsafe { (*av.as_ptr()).sample_aspect_ratio };
+        let sample_aspect =
+            if own_aspect.num > 0 { sane_aspect((own_aspect.num, own_aspect.den)) } else { self.sample_aspect };
+        let frame = Frame { time, index: self.index, av, orientation: self.orientation, sample_aspect };
+        self.index += 1;
+        Ok(Some(frame))
+    }
+}
+
+/// Absurd pixel shapes, from broken headers, are taken as square.
+fn sane_aspect((num, den): (i32, i32)) -> (i32, i32) {
+    let ratio = f64::from(num) / f64::from(den);
+    if num > 0 && den > 0 && (0.1..=10.0).contains(&ratio) { (num, den) } else { (1, 1) }
+}
+
+/// Timestamp × time base in microseconds, nearest, saturating.
+fn rescale(ts: i64, (num, den): (i64, i64)) -> Time {
+    let scaled = i128::from(ts) * i128::from(num) * 1_000_000;
+    let den = i128::from(den);
+    let rounded = (scaled + den / 2).div_euclid(den);
+    Time::from_micros(rounded.clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
+}
+
+fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> {
+    let absent = |cause: String| {
+        Error::usage(
+            format!("--hwaccel {device}: {cause}"),
+            "Leave it out to decode on the processor; `ffmpeg -hwaccels` lists what this FFmpeg knows.",
+        )
+    };
+    let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
+    // SAFETY: the device reference that FFmpeg makes is handed to the context, which frees it.
+    unsafe {
+        let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
+        if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
+            return Err(absent("FFmpeg knows no such device type".into()));
+        }
+        let mut reference = ptr::null_mut();
+        let code = ffi::av_hwdevice_ctx_create(&raw mut reference, kind, ptr::null(), ptr::null_mut(), 0);
+        if code < 0 {
+            return Err(absent(format!("the device cannot be opened: {}", ff::Error::from(code))));
+        }
+        context.hw_device_ctx = reference;
+    }
+    Ok(())
+}
+
+/// A frame that lives on a device is brought into memory; others pass.
+fn download(av: ff::frame::Video) -> std::result::Result<ff::frame::Video, ff::Error> {
+    // SAFETY: both frames are valid; FFmpeg allocates the target's buffers.
+    unsafe {
+        if (*av.as_ptr()).hw_frames_ctx.is_null() {
+            return Ok(av);
+        }
+        let mut memory = ff::frame::Video::empty();
+        let code = ffi::av_hwframe_transfer_data(memory.as_mut_ptr(), av.as_ptr(), 0);
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        ffi::av_frame_copy_props(memory.as_mut_ptr(), av.as_ptr());
+        Ok(memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rescale_is_exact_and_saturates() {
+        assert_eq!(rescale(1001, (1, 30_000)).micros(), 33_367);
+        assert_eq!(rescale(-1, (1, 1000)).micros(), -1_000);
+        assert!(rescale(i64::MAX, (1_000_000, 1)) > Time::ZERO);
+    }
+
+    #[test]
+    fn orientation_turns_clockwise() {
+        // a b / c d of two pixels side by side: left red, right blue.
+        let picture = Rgb { width: 2, height: 1, data: vec![255, 0, 0, 0, 0, 255] };
+        // The matrix that FFmpeg writes for a 90° clockwise turn: x' = -y, y' = x.
+        let turn = Orientation::from_matrix(&[0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]);
+        assert_eq!(turn.degrees(), 90);
+        let turned = turn.apply(picture.clone());
+        assert_eq!((turned.width, turned.height), (1, 2));
+        assert_eq!(turned.data, [255, 0, 0, 0, 0, 255]);
+        let half = Orientation::from_matrix(&[-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]);
+        assert_eq!(half.degrees(), 180);
+        assert_eq!(half.apply(picture).data, [0, 0, 255, 255, 0, 0]);
+    }
+
+    #[test]
+    fn urls_are_told_from_paths() {
+        assert!(is_url("https://host/a.mp4") && is_url("rtsp://h/s"));
+        assert!(!is_url("a:b.mp4") && !is_url("/x/y://z") && !is_url("://"));
+    }
+}
