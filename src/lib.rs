@@ -12,4 +12,5 @@ pub mod decode;
 pub mod error;
 pub mod frame;
 pub mod interrupt;
+pub mod scene;
 pub mod time;
