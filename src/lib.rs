@@ -12,5 +12,6 @@ pub mod decode;
 pub mod error;
 pub mod frame;
 pub mod interrupt;
+pub mod keyframe;
 pub mod scene;
 pub mod time;

@@ -1,0 +1,237 @@
+"""The networks that the built-in model trains: grid mapper, GPT-2 decoder, embedding heads.
+
+Shapes: B pictures, C captions a picture, P prefix vectors, T tokens, W the decoder's width, V the vocabulary.
+The decoder runs a picture's prefix once and lets all of its captions (training, samples, beams) attend to the
+same keys and values; that is also how the exported graph works, and it halves the cost of training.
+"""
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+@dataclass
+class Shape:
+    """Everything that rebuilds the networks from a checkpoint."""
+    vocab: int
+    cells: int = 5          # the tower's 9x9 grid is pooled to cells x cells
+    features: int = 1280    # channels of a cell
+    width: int = 384
+    layers: int = 4
+    heads: int = 6
+    mapper_layers: int = 1
+    context: int = 64
+    drop: float = 0.3       # on MLP and attention outputs
+    drop_features: float = 0.15
+    embedding: int = 256
+
+    @property
+    def prefix(self):
+        return self.cells * self.cells + 1
+
+    def dict(self):
+        return asdict(self)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block in GPT-2's form, with an optional shared prefix and a cache."""
+
+    def __init__(self, s: Shape):
+        super().__init__()
+        self.heads = s.heads
+        self.ln_1, self.ln_2 = nn.LayerNorm(s.width), nn.LayerNorm(s.width)
+        self.attn, self.proj = nn.Linear(s.width, 3 * s.width), nn.Linear(s.width, s.width)
+        self.fc, self.fc_out = nn.Linear(s.width, 4 * s.width), nn.Linear(4 * s.width, s.width)
+        self.drop = nn.Dropout(s.drop)
+
+    def qkv(self, x):
+        n, t, w = x.shape
+        q, k, v = self.attn(self.ln_1(x)).split(w, 2)
+        return (z.view(n, t, self.heads, w // self.heads).transpose(1, 2) for z in (q, k, v))
+
+    def rest(self, x, a):
+        n, t, w = x.shape
+        x = x + self.drop(self.proj(a.transpose(1, 2).reshape(n, t, w)))
+        return x + self.drop(self.fc_out(F.gelu(self.fc(self.ln_2(x)), approximate="tanh")))
+
+    def forward(self, x, mask=None, causal=False, past=None):
+        """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
+        q, k, v = self.qkv(x)
+        kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
+        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal)
+        return self.rest(x, a), (k, v)
+
+
+class GridMapper(nn.Module):
+    """Grid of features [B, cells*cells, features] -> prefix [B, P, W]: the cells and their mean, each with a place."""
+
+    def __init__(self, s: Shape):
+        super().__init__()
+        self.s = s
+        self.norm = nn.LayerNorm(s.features)
+        self.linear = nn.Linear(s.features, s.width)
+        self.place = nn.Parameter(torch.randn(s.prefix, s.width) * 0.02)
+        self.blocks = nn.ModuleList(Block(s) for _ in range(s.mapper_layers))
+
+    def forward(self, grid):
+        x = torch.cat((grid, grid.mean(1, keepdim=True)), 1)
+        x = self.norm(x)
+        if self.training and self.s.drop_features:   # whole channels, the same in every cell
+            keep = 1 - self.s.drop_features
+            x = x * (torch.rand(x.shape[0], 1, x.shape[2]) < keep) / keep
+        x = self.linear(x) + self.place
+        for block in self.blocks:
+            x, _ = block(x)
+        return x
+
+
+class Decoder(nn.Module):
+    """GPT-2 with tied token table; positions count the prefix."""
+
+    def __init__(self, s: Shape):
+        super().__init__()
+        self.s = s
+        self.wte = nn.Embedding(s.vocab, s.width)
+        self.wpe = nn.Embedding(s.context, s.width)
+        self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
+        self.ln_f = nn.LayerNorm(s.width)
+        self.drop = nn.Dropout(s.drop)
+        for p in self.parameters():
+            if p.dim() > 1:
+                nn.init.normal_(p, std=0.02)
+
+    def logits(self, x):
+        return F.linear(self.ln_f(x), self.wte.weight)
+
+    def prefill(self, prefix):
+        """prefix [B,P,W] -> logits after it [B,V], cache: per layer (k, v) [B,H,P,D]."""
+        x = self.drop(prefix + self.wpe.weight[: prefix.shape[1]])
+        cache = []
+        for block in self.blocks:
+            x, kv = block(x, causal=True)
+            cache.append(kv)
+        return self.logits(x[:, -1]), cache
+
+    def teacher(self, cache, ids):
+        """Token ids [B,C,T] after a prefilled prefix -> logits [B,C,T,V] (for the token after each)."""
+        b, c, t = ids.shape
+        p = cache[0][0].shape[2]
+        x = self.drop(self.wte(ids.view(b * c, t)) + self.wpe.weight[p : p + t])
+        mask = torch.ones(t, p + t, dtype=torch.bool).tril(p)
+        for block, (k, v) in zip(self.blocks, cache):
+            k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in (k, v))
+            x, _ = block(x, mask=mask, past=(k, v))
+        return self.logits(x).view(b, c, t, -1)
+
+    def step(self, past, ids, position):
+        """ids [N] with per-row past -> logits [N,V], longer past."""
+        x = self.wte(ids)[:, None] + self.wpe.weight[position]
+        grown = []
+        for block, (k, v) in zip(self.blocks, past):
+            x, (nk, nv) = block(x, past=(k, v))
+            grown.append((torch.cat((k, nk), 2), torch.cat((v, nv), 2)))
+        return self.logits(x[:, 0]), grown
+
+
+class Captioner(nn.Module):
+    def __init__(self, s: Shape):
+        super().__init__()
+        self.shape = s
+        self.mapper, self.decoder = GridMapper(s), Decoder(s)
+
+    @torch.no_grad()
+    def sample(self, grid, per_picture, limit, stop, generator=None):
+        """Draws captions token by token. -> ids [B, per_picture, limit], padded with `stop` after the first stop."""
+        b = grid.shape[0]
+        logits, cache = self.decoder.prefill(self.mapper(grid))
+        rows = torch.arange(b).repeat_interleave(per_picture)
+        past = [(k[rows], v[rows]) for k, v in cache]
+        logits, out = logits[rows], []
+        done = torch.zeros(len(rows), dtype=torch.bool)
+        position = cache[0][0].shape[2]
+        for t in range(limit):
+            ids = torch.multinomial(logits.float().softmax(-1), 1, generator=generator)[:, 0]
+            ids = torch.where(done, stop, ids)
+            out.append(ids)
+            done |= ids.eq(stop)
+            if done.all() or t + 1 == limit:
+                break
+            logits, past = self.decoder.step(past, ids, position + t)
+        out += [torch.full_like(out[0], stop)] * (limit - len(out))
+        return torch.stack(out, 1).view(b, per_picture, limit)
+
+    @torch.no_grad()
+    def beam(self, grid, beam, limit, stop):
+        """The released ClipCap beam search (best mean log-probability, the length counts the stop token), batched.
+        -> list of (ids without stop, mean log-probability)."""
+        b = grid.shape[0]
+        logits, cache = self.decoder.prefill(self.mapper(grid))
+        total, first = logits.float().log_softmax(-1).topk(beam, -1)
+        rows = torch.arange(b).repeat_interleave(beam)
+        past = [(k[rows], v[rows]) for k, v in cache]
+        ids, length = first[..., None], torch.ones(b, beam)
+        stopped = first.eq(stop)
+        position = cache[0][0].shape[2]
+        for t in range(limit - 1):
+            if stopped.all():
+                break
+            logits, past = self.decoder.step(past, ids[:, :, -1].reshape(-1), position + t)
+            logp = logits.float().log_softmax(-1).view(b, beam, -1)
+            v = logp.shape[-1]
+            logp[stopped] = -float("inf")
+            logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
+            length = length + (~stopped).float()
+            mean, flat = ((total[..., None] + logp) / length[..., None]).view(b, -1).topk(beam, -1)
+            source, token = flat // v, flat % v
+            length, stopped = length.gather(1, source), stopped.gather(1, source)
+            total = mean * length
+            ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
+            rows = (torch.arange(b)[:, None] * beam + source).view(-1)
+            past = [(k[rows], v_[rows]) for k, v_ in past]
+            stopped = stopped | token.eq(stop)
+        best = (total / length).argmax(1)
+        out = []
+        for i, j in enumerate(best.tolist()):
+            seq = ids[i, j, : int(length[i, j])].tolist()
+            out.append((seq[:-1] if seq[-1] == stop else seq, float(total[i, j] / length[i, j])))
+        return out
+
+
+class ImageHead(nn.Module):
+    """Grid -> embedding [B,D], trained against captions as CLIP's is."""
+
+    def __init__(self, s: Shape):
+        super().__init__()
+        self.norm = nn.LayerNorm(s.features)
+        self.score = nn.Linear(s.features, 4)
+        self.drop = nn.Dropout(0.3)
+        self.out = nn.Linear(4 * s.features, s.embedding)
+
+    def forward(self, grid):
+        x = self.norm(grid)
+        pooled = self.score(x).softmax(1).transpose(1, 2) @ x      # four attention pools
+        return self.out(self.drop(pooled.flatten(1)))
+
+
+class TextTower(nn.Module):
+    """Padded ids [N,T] (0 pads) -> embedding [N,D]: word vectors, one attention block, mean."""
+
+    def __init__(self, s: Shape, width=256):
+        super().__init__()
+        small = Shape(s.vocab, width=width, heads=4, drop=0.2)
+        self.table = nn.Embedding(s.vocab, width)
+        self.place = nn.Parameter(torch.randn(32, width) * 0.02)
+        self.block = Block(small)
+        self.norm = nn.LayerNorm(width)
+        self.drop = nn.Dropout(0.2)
+        self.out = nn.Linear(width, s.embedding)
+        nn.init.normal_(self.table.weight, std=0.05)
+
+    def forward(self, ids):
+        real = ids.ne(0)
+        x = self.drop(self.table(ids) + self.place[: ids.shape[1]])
+        x, _ = self.block(x, mask=real[:, None, None, :])
+        weight = real.float()[..., None]
+        x = (self.norm(x) * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+        return self.out(x)

@@ -1,0 +1,260 @@
+"""Training of the built-in captioner on cached features: cross-entropy, then self-critical on CIDEr-D."""
+import copy
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .cider import CiderD
+from .data import SIDES, vocabulary, words
+from .net import Captioner, ImageHead, Shape, TextTower
+
+LIMIT = 22          # words of a caption kept for training, and the most that sampling draws
+
+
+class Features:
+    """Pooled grids of every view, memory-mapped: [pictures, cells, features] float16 a view."""
+
+    def __init__(self, folder):
+        self.views = [np.load(p, mmap_mode="r") for p in sorted(Path(folder).glob("grid*.npy"))]
+
+    def get(self, pictures, views):
+        return torch.from_numpy(np.stack([self.views[v][i] for i, v in zip(pictures, views)]).astype(np.float32))
+
+
+class Average:
+    """Exponential moving average of weights; what is validated and kept."""
+
+    def __init__(self, model, decay):
+        self.model, self.decay, self.steps = copy.deepcopy(model).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, model):
+        self.steps += 1
+        d = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for a, b in zip(self.model.parameters(), model.parameters()):
+            a.lerp_(b, 1 - d)
+
+
+def rate(step, total, peak, warm):
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def optimiser(model, peak, decay=0.05):
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW([{"params": weights, "weight_decay": decay}, {"params": rest, "weight_decay": 0}],
+                             lr=peak, betas=(0.9, 0.98))
+
+
+def cider(model, features, rows, pictures, ids_to_words, beam=3, batch=50):
+    """CIDEr of beam captions by pycocoevalcap on plainly split words (the PTB figure comes from `score`)."""
+    from pycocoevalcap.cider.cider import Cider
+    model.eval()
+    refs, got, sure = {}, {}, []
+    for k in range(0, len(pictures), batch):
+        some = pictures[k : k + batch]
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model.beam(features.get(some, [0] * len(some)), beam, LIMIT, 0)
+        for i, (ids, score) in zip(some, out):
+            got[i] = [" ".join(ids_to_words[t] for t in ids)]
+            refs[i] = [" ".join(words(c)) for c in rows[i]["captions"]]
+            sure.append(score)
+    return Cider().compute_score(refs, got)[0], got, sure
+
+
+def encode(caption, table):
+    return [table.get(w, 1) for w in words(caption)][:LIMIT] + [0]
+
+
+class Job:
+    def __init__(self, rows, features, seed=0):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+        self.rows, self.features = rows, features
+        self.train = [i for i, r in enumerate(rows) if not (r["source"] == "flickr8k" and r["split"] == "val")]
+        self.val = [i for i, r in enumerate(rows) if r["source"] == "flickr8k" and r["split"] == "val"]
+        self.table = vocabulary(c for i in self.train for c in rows[i]["captions"])
+        self.words = list(self.table)
+        self.ids = {i: [encode(c, self.table) for c in rows[i]["captions"]] for i in self.train}
+        self.sided = {i: [bool(SIDES & set(words(c))) for c in rows[i]["captions"]] for i in self.train}
+
+    def batches(self, size):
+        order = self.train[:]
+        random.shuffle(order)
+        return [order[k : k + size] for k in range(0, len(order) - size // 2, size)]
+
+    def captions(self, some, per):
+        """Ids [B, per, T] with -100 after the end; a picture with fewer captions repeats some."""
+        chosen = [random.sample(self.ids[i], per) if len(self.ids[i]) >= per else random.choices(self.ids[i], k=per)
+                  for i in some]
+        longest = max(len(c) for cs in chosen for c in cs)
+        out = torch.full((len(some), per, longest), -100)
+        for a, cs in enumerate(chosen):
+            for b, c in enumerate(cs):
+                out[a, b, : len(c)] = torch.tensor(c)
+        return out
+
+    def views(self, some):
+        return [random.randrange(len(self.features.views)) for _ in some]
+
+    def cross_entropy(self, shape, out, epochs, peak=1e-3, size=64, per=5, smoothing=0.1):
+        model = Captioner(shape)
+        average, opt = Average(model, 0.998), optimiser(model, peak)
+        step, total, best = 0, epochs * len(self.batches(size)), 0.0
+        for epoch in range(epochs):
+            t0, seen = time.time(), 0.0
+            model.train()
+            for some in self.batches(size):
+                for g in opt.param_groups:
+                    g["lr"] = rate(step, total, peak, 200)
+                target = self.captions(some, per)
+                given = target.clamp_min(0)[:, :, :-1]
+                given = torch.where(torch.rand(given.shape) < 0.05, 1, given)   # word dropout
+                target = torch.where(target.eq(1), -100, target)                # an unknown word teaches nothing
+                grid = self.features.get(some, self.views(some))
+                with torch.autocast("cpu", torch.bfloat16):
+                    first, cache = model.decoder.prefill(model.mapper(grid))
+                    rest = model.decoder.teacher(cache, given)
+                    logits = torch.cat((first[:, None, None].expand(-1, per, -1, -1), rest), 2)
+                    keep = target.ne(-100)
+                    loss = F.cross_entropy(logits[keep].float(), target[keep], label_smoothing=smoothing)
+                opt.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                opt.step()
+                average.update(model)
+                step, seen = step + 1, seen + loss.item()
+            score, got, _ = cider(average.model, self.features, self.rows, self.val[:500], self.words)
+            print(f"xe {epoch + 1}/{epochs} loss {seen / len(self.batches(size)):.3f} cider@500 {score:.4f} "
+                  f"{time.time() - t0:.0f}s | {got[self.val[0]][0]} | {got[self.val[7]][0]}", flush=True)
+            if score > best:
+                best = score
+                save(out, shape, average.model, self.words, score)
+        return average.model
+
+    def self_critical(self, model, shape, out, epochs, peak=1e-4, size=48, samples=5, mix=0.1, until=None):
+        reward = CiderD([self.ids[i] for i in self.train])
+        place = {i: k for k, i in enumerate(self.train)}
+        for m in model.modules():
+            if isinstance(m, torch.nn.Dropout):
+                m.p = 0.1
+        average, opt = Average(model, 0.998), optimiser(model, peak, 0.01)
+        step, total, best = 0, epochs * len(self.batches(size)), 0.0
+        best, _, _ = cider(model, self.features, self.rows, self.val[:500], self.words)
+        t0, got_reward, n = time.time(), 0.0, 0
+        for epoch in range(epochs):
+            for some in self.batches(size):
+                for g in opt.param_groups:
+                    g["lr"] = rate(step, total, peak, 50)
+                grid = self.features.get(some, self.views(some))
+                model.eval()
+                with torch.autocast("cpu", torch.bfloat16):
+                    drawn = model.sample(grid, samples, LIMIT, 0)
+                r = torch.zeros(drawn.shape[:2])
+                for a, i in enumerate(some):
+                    for b in range(samples):
+                        ids = drawn[a, b].tolist()
+                        ids = ids[: ids.index(0) + 1] if 0 in ids else ids
+                        r[a, b] = reward.reward(place[i], ids)
+                advantage = (r - r.mean(1, keepdim=True)) * samples / (samples - 1)
+                ended = drawn.eq(0).cumsum(2)
+                keep = (ended - drawn.eq(0).long()).eq(0)           # up to the first end token, which counts
+                model.train()
+                human = self.captions(some, 2)
+                with torch.autocast("cpu", torch.bfloat16):
+                    first, cache = model.decoder.prefill(model.mapper(grid))
+                    both = [(drawn, samples), (human, 2)]
+                    logits = [torch.cat((first[:, None, None].expand(-1, c, -1, -1),
+                                         model.decoder.teacher(cache, z.clamp_min(0)[:, :, :-1])), 2) for z, c in both]
+                logp = logits[0].float().log_softmax(-1).gather(3, drawn[..., None])[..., 0]
+                policy = -(advantage[..., None] * logp * keep).sum() / keep.sum()
+                target = torch.where(human.eq(1), -100, human)
+                ok = target.ne(-100)
+                loss = policy + mix * F.cross_entropy(logits[1][ok].float(), target[ok], label_smoothing=0.1)
+                opt.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                opt.step()
+                average.update(model)
+                step, got_reward, n = step + 1, got_reward + r.mean().item(), n + 1
+                if step % 100 == 0 or step == total:
+                    score, got, _ = cider(average.model, self.features, self.rows, self.val[:500], self.words)
+                    print(f"sc {step}/{total} reward {got_reward / n:.3f} cider@500 {score:.4f} {time.time() - t0:.0f}s"
+                          f" | {got[self.val[0]][0]} | {got[self.val[7]][0]} | {got[self.val[11]][0]}", flush=True)
+                    got_reward, n = 0.0, 0
+                    if score > best:
+                        best = score
+                        save(out, shape, average.model, self.words, score)
+                if until and time.time() > until:
+                    return average.model
+        return average.model
+
+    def contrastive(self, shape, out, epochs, peak=1e-3, size=256):
+        """Image head and text tower against one another (InfoNCE with a learnt temperature, as CLIP)."""
+        image, text = ImageHead(shape), TextTower(shape)
+        scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        both = torch.nn.ModuleList([image, text])
+        average, opt = Average(both, 0.99), optimiser(both, peak, 0.1)
+        opt.add_param_group({"params": [scale], "weight_decay": 0})
+        step, total, best = 0, epochs * len(self.batches(size)), 0.0
+        for epoch in range(epochs):
+            t0 = time.time()
+            both.train()
+            for some in self.batches(size):
+                for g in opt.param_groups:
+                    g["lr"] = rate(step, total, peak, 60)
+                per = 2
+                ids = self.captions(some, per).clamp_min(0)
+                views = self.views(some)
+                with torch.autocast("cpu", torch.bfloat16):
+                    e = F.normalize(image(self.features.get(some, views)).float(), dim=-1)
+                    t = F.normalize(text(ids.flatten(0, 1)).float(), dim=-1).view(len(some), per, -1)
+                loss = 0.0
+                truth = torch.arange(len(some))
+                for c in range(per):
+                    s = scale.exp().clamp_max(50) * e @ t[:, c].T
+                    loss = loss + F.cross_entropy(s, truth, label_smoothing=0.05) + F.cross_entropy(s.T, truth, label_smoothing=0.05)
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
+                average.update(both)
+                step += 1
+            r = self.retrieval(*average.model)
+            print(f"con {epoch + 1}/{epochs} loss {loss.item():.3f} r@1/5/10 {r} {time.time() - t0:.0f}s", flush=True)
+            if r[2] > best:
+                best = r[2]
+                torch.save({"shape": shape.dict(), "image": average.model[0].state_dict(),
+                            "text": average.model[1].state_dict(), "recall": r}, out)
+
+    @torch.no_grad()
+    def retrieval(self, image, text):
+        """Text -> image recall@1/5/10 over all val pictures, each human caption a query."""
+        e = F.normalize(image(self.features.get(self.val, [0] * len(self.val))), dim=-1)
+        queries = [(k, encode(c, self.table)) for k, i in enumerate(self.val) for c in self.rows[i]["captions"]]
+        ids = torch.zeros(len(queries), LIMIT + 1, dtype=torch.long)
+        for q, (_, c) in enumerate(queries):
+            ids[q, : len(c)] = torch.tensor(c)
+        t = F.normalize(text(ids), dim=-1)
+        s = t @ e.T
+        own = s.gather(1, torch.tensor([k for k, _ in queries])[:, None])
+        rank = (s > own).sum(1)
+        return [round(float((rank < k).float().mean()), 4) for k in (1, 5, 10)]
+
+
+def save(path, shape, model, word_list, score):
+    torch.save({"shape": shape.dict(), "model": model.state_dict(), "words": word_list, "cider": score}, path)
+
+
+def load(path):
+    c = torch.load(path, weights_only=True)
+    shape = Shape(**c["shape"])
+    model = Captioner(shape)
+    model.load_state_dict(c["model"])
+    return shape, model.eval(), c["words"]
