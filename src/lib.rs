@@ -8,10 +8,13 @@
 //! and channels.
 
 pub mod analyse;
+pub mod cue;
 pub mod decode;
 pub mod error;
+pub mod export;
 pub mod frame;
 pub mod interrupt;
 pub mod keyframe;
+pub mod output;
 pub mod scene;
 pub mod time;

@@ -1,0 +1,205 @@
+//! Output files: planned before any work starts, written beside and renamed into place.
+//!
+//! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
+//! and take their name in one step.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::decode::is_url;
+use crate::error::{Error, Result};
+use crate::export::{Format, Track, write};
+
+/// Where one input's track goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout(Format),
+    File(PathBuf, Format),
+}
+
+/// Names every output of every input, or says why that cannot be: two inputs for one file, a missing folder.
+///
+/// `output`: none writes beside the input (URLs: into the current folder), `-` to standard output, a folder (one that
+/// exists, or a name that ends in `/`, or any name where there are several inputs) into it, else the file itself.
+pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
+    let folder = output.filter(|o| *o != "-").filter(|o| o.ends_with('/') || Path::new(o).is_dir() || inputs.len() > 1);
+    if output == Some("-") && formats.len() > 1 {
+        return Err(Error::usage("-o - can write only one format", "Name one with -f, or give -o a folder."));
+    }
+    if let (Some(file), None) = (output.filter(|o| *o != "-"), folder) {
+        if formats.len() > 1 {
+            return Err(Error::usage(
+                format!("-o {file}: one file cannot hold {} formats", formats.len()),
+                "End the name with / for a folder.",
+            ));
+        }
+        let parent = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|p| !p.is_dir()) {
+            return Err(missing(parent));
+        }
+    }
+    if let Some(folder) = folder.filter(|f| !Path::new(f).is_dir()) {
+        if Path::new(folder).exists() {
+            return Err(Error::usage(
+                format!("-o {folder}: is a file, not a folder"),
+                "Name a folder for several inputs.",
+            ));
+        }
+        let parent = Path::new(folder).parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|p| !p.is_dir()) {
+            return Err(missing(parent));
+        }
+    }
+    let mut taken: HashMap<PathBuf, &String> = HashMap::new();
+    let mut all = Vec::new();
+    for input in inputs {
+        let mut targets = Vec::new();
+        for &format in formats {
+            if output == Some("-") {
+                targets.push(Target::Stdout(format));
+                continue;
+            }
+            let path = match (folder, output) {
+                (Some(folder), _) => Path::new(folder).join(format!("{}.{}", stem(input), format.extension())),
+                (None, Some(file)) => PathBuf::from(file),
+                (None, None) if is_url(input) => PathBuf::from(format!("{}.{}", stem(input), format.extension())),
+                (None, None) => Path::new(input).with_extension(format.extension()),
+            };
+            if path.as_path() == Path::new(input) {
+                return Err(Error::usage(
+                    format!("{input}: the output would replace the input"),
+                    "Name another output with -o.",
+                ));
+            }
+            if let Some(other) = taken.insert(path.clone(), input) {
+                return Err(Error::usage(
+                    format!("{other} and {input} would both be written to {}", path.display()),
+                    "Describe them in two runs with different -o folders, or rename one.",
+                ));
+            }
+            targets.push(Target::File(path, format));
+        }
+        all.push(targets);
+    }
+    Ok(all)
+}
+
+fn missing(folder: &Path) -> Error {
+    Error::usage(
+        format!("{}: no such folder", folder.display()),
+        format!("Make it first: mkdir -p {}", folder.display()),
+    )
+}
+
+/// File name without its extension; of a URL, the last part of its path.
+fn stem(input: &str) -> String {
+    let name = if is_url(input) {
+        let path = input.split(['?', '#']).next().unwrap_or(input);
+        let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+        path.split('/').skip(1).filter(|p| !p.is_empty()).last().unwrap_or("stream").to_string()
+    } else {
+        Path::new(input).file_name().map_or("video".into(), |n| n.to_string_lossy().into_owned())
+    };
+    Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned())
+}
+
+/// Says before any work whether a target may be written.
+pub fn check(target: &Target, force: bool) -> Result<()> {
+    let Target::File(path, _) = target else { return Ok(()) };
+    if !force && path.exists() {
+        return Err(Error::output(
+            path.display().to_string(),
+            "exists already",
+            "Give --force to replace it, or -o for another place.",
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a track whole, or nothing. A reader of standard output that has gone away is no error.
+pub fn save(track: &Track, target: &Target) -> Result<()> {
+    match target {
+        Target::Stdout(format) => {
+            let mut bytes = Vec::new();
+            let mut out = io::stdout().lock();
+            match write(track, *format, &mut bytes).and_then(|()| out.write_all(&bytes)).and_then(|()| out.flush()) {
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(explain("standard output", &e)),
+                _ => Ok(()),
+            }
+        }
+        Target::File(path, format) => {
+            save_file(track, path, *format).map_err(|e| explain(&path.display().to_string(), &e))
+        }
+    }
+}
+
+fn save_file(track: &Track, path: &Path, format: Format) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+        fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) })?;
+    }
+    let mut name = path.file_name().map(|n| n.to_os_string()).unwrap_or_default();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let result = (|| {
+        let mut file = io::BufWriter::new(fs::File::create(&part)?);
+        write(track, format, &mut file)?;
+        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        fs::rename(&part, path)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    result
+}
+
+fn explain(output: &str, e: &io::Error) -> Error {
+    let (cause, remedy) = match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ("the disk is full".to_string(), "Free some space and run again.")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (format!("cannot be written: {e}"), "Choose a folder that this user may write, with -o.")
+        }
+        io::ErrorKind::NotFound => ("its folder does not exist".to_string(), "Make the folder first."),
+        _ => (format!("cannot be written: {e}"), "Choose another place with -o."),
+    };
+    Error::output(output, cause, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(inputs: &[&str], output: Option<&str>) -> Result<Vec<String>> {
+        let inputs: Vec<String> = inputs.iter().map(|s| s.to_string()).collect();
+        Ok(plan(&inputs, output, &[Format::Vtt])?
+            .iter()
+            .flatten()
+            .map(|t| match t {
+                Target::Stdout(_) => "-".into(),
+                Target::File(p, _) => p.display().to_string(),
+            })
+            .collect())
+    }
+
+    #[test]
+    fn outputs_are_named_as_users_expect() {
+        assert_eq!(names(&["a/film.mp4"], None).unwrap(), ["a/film.vtt"]);
+        assert_eq!(names(&["a/film.mp4"], Some("x.vtt")).unwrap(), ["x.vtt"]);
+        assert_eq!(names(&["a/film.mp4", "b.mkv"], Some("out")).unwrap(), ["out/film.vtt", "out/b.vtt"]);
+        assert_eq!(names(&["https://h/a/clip.mp4?x=1/2"], None).unwrap(), ["clip.vtt"]);
+        assert_eq!(names(&["https://host"], None).unwrap(), ["stream.vtt"]);
+        assert_eq!(names(&["a.mp4"], Some("-")).unwrap(), ["-"]);
+    }
+
+    #[test]
+    fn clashes_are_refused_before_work() {
+        assert!(names(&["a/film.mp4", "b/film.mkv"], Some("out")).unwrap_err().to_string().contains("both"));
+        assert!(names(&["film.mp4", "film.mkv"], None).is_err());
+        assert!(names(&["film.vtt"], None).is_err());
+        assert!(names(&["film.mp4"], Some("no/such/folder/x.vtt")).is_err());
+    }
+}
