@@ -249,7 +249,7 @@ class Job:
 
 
 def save(path, shape, model, word_list, score):
-    torch.save({"shape": shape.dict(), "model": model.state_dict(), "words": word_list, "cider": score}, path)
+    torch.save({"shape": shape.dict(), "model": model.state_dict(), "words": word_list, "cider": float(score)}, path)
 
 
 def load(path):
