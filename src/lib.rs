@@ -7,7 +7,17 @@
 //! Every stage is a struct with plain methods and is tested without threads; only `pipeline` knows threads
 //! and channels.
 
+pub mod beam;
+pub mod caption;
+pub mod dedup;
+pub mod embed;
+pub mod encode;
 pub mod error;
 pub mod frame;
 pub mod interrupt;
+pub mod model;
+pub mod picture;
+pub mod preprocess;
+pub mod resize;
+pub mod runtime;
 pub mod time;
