@@ -8,13 +8,24 @@
 //! and channels.
 
 pub mod analyse;
+pub mod beam;
+pub mod caption;
 pub mod cue;
 pub mod decode;
+pub mod dedup;
+pub mod embed;
+pub mod encode;
 pub mod error;
 pub mod export;
 pub mod frame;
 pub mod interrupt;
 pub mod keyframe;
+pub mod model;
 pub mod output;
+pub mod picture;
+pub mod pipeline;
+pub mod preprocess;
+pub mod resize;
+pub mod runtime;
 pub mod scene;
 pub mod time;

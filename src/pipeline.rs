@@ -1,0 +1,665 @@
+//! The pipeline: the stages side by side. The only module that knows threads and channels.
+//!
+//! ```text
+//! watch (one thread a running file)  decode, thumbs, scenes, keyframes
+//!   │ bounded
+//! encode (one thread)                pictures, preprocessing, CLIP batches filled across scenes and files
+//!   │ bounded
+//! describe (one thread)              dedup by file, caption batches
+//!   │ bounded
+//! collect (the caller's thread)      cues, outputs
+//! ```
+//!
+//! Order: what one file sends stays in order through every stage, and its end comes last; files mix freely. Dedup and
+//! cues are kept by file and every model run is batch-invariant, so the output does not depend on threads or batches.
+//!
+//! Memory: each channel holds at most [`QUEUE`] keyframes, each stage one batch, each watcher the selector's
+//! pictures. Nothing grows with the length of a film but its list of scenes.
+//!
+//! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
+//! wins and stops the watchers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde::Serialize;
+
+use crate::caption::{Caption, Captions};
+use crate::cue::{Cue, CueBuilder, CueOptions, Described};
+use crate::decode::{DecodeOptions, Frame, Source, StreamInfo};
+use crate::dedup::{Dedup, DedupOptions};
+use crate::encode::{Encode, Encoded};
+use crate::error::{Error, Result};
+use crate::export::{SceneRecord, Track};
+use crate::interrupt::Interrupt;
+use crate::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
+use crate::model::ImageSpec;
+use crate::preprocess::preprocess;
+use crate::scene::SceneOptions;
+use crate::time::Time;
+
+/// Keyframes that a channel holds at most.
+pub const QUEUE: usize = 8;
+
+/// Everything that the stages are told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub decode: DecodeOptions,
+    pub scene: SceneOptions,
+    pub keyframe: KeyframeOptions,
+    pub dedup: DedupOptions,
+    pub cue: CueOptions,
+    /// Captions of a lower score are left unsaid. Default: what the model's manifest says, else 0.
+    pub min_score: f32,
+    /// Files that are watched at once. Default: 1.
+    pub jobs: usize,
+    /// Most pictures of an encoder batch. Default: 8.
+    pub encode_batch: usize,
+    /// Most pictures of a caption batch. Default: 16.
+    pub caption_batch: usize,
+    /// A batch that is not full is run when it has waited this long. Default: 250 ms.
+    pub flush: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            decode: DecodeOptions::default(),
+            scene: SceneOptions::default(),
+            keyframe: KeyframeOptions::default(),
+            dedup: DedupOptions::default(),
+            cue: CueOptions::default(),
+            min_score: 0.0,
+            jobs: 1,
+            encode_batch: 8,
+            caption_batch: 16,
+            flush: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The model's part of the pipeline.
+pub struct Model {
+    pub name: String,
+    pub image: ImageSpec,
+    pub encoder: Box<dyn Encode + Send>,
+    pub captioner: Box<dyn Captions + Send>,
+}
+
+/// Hears of what happens, from several threads at once. All methods have empty defaults.
+pub trait Observer: Sync {
+    /// A file was opened.
+    fn opened(&self, _file: usize, _info: &StreamInfo) {}
+    /// A file has been watched up to here.
+    fn watched(&self, _file: usize, _time: Time) {}
+    /// A file has this many cues by now.
+    fn cues(&self, _file: usize, _count: usize) {}
+    /// A file is through; nothing more comes of it but its result.
+    fn ended(&self, _file: usize) {}
+}
+
+/// What became of one input.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The track as far as it was described; none where nothing could be.
+    pub track: Option<Track>,
+    pub error: Option<Error>,
+}
+
+/// Time that each stage was busy, in seconds, and what went through.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Stats {
+    pub wall: f64,
+    pub decode: f64,
+    pub analyse: f64,
+    pub scenes: f64,
+    pub prepare: f64,
+    pub encode: f64,
+    pub caption: f64,
+    pub frames: u64,
+    pub keyframes: u64,
+    pub encoded: u64,
+    pub encode_batches: u64,
+    pub captions: u64,
+    pub caption_batches: u64,
+    /// Seconds of media that were watched.
+    pub media: f64,
+}
+
+#[derive(Default)]
+struct Clock {
+    decode: AtomicU64,
+    analyse: AtomicU64,
+    scenes: AtomicU64,
+    prepare: AtomicU64,
+    encode: AtomicU64,
+    caption: AtomicU64,
+    frames: AtomicU64,
+    keyframes: AtomicU64,
+    encoded: AtomicU64,
+    encode_batches: AtomicU64,
+    captions: AtomicU64,
+    caption_batches: AtomicU64,
+    media: AtomicU64,
+}
+
+impl Clock {
+    fn add(counter: &AtomicU64, since: Instant) {
+        counter.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn stats(&self, wall: Duration) -> Stats {
+        let secs = |c: &AtomicU64| c.load(Ordering::Relaxed) as f64 / 1e9;
+        let count = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Stats {
+            wall: wall.as_secs_f64(),
+            decode: secs(&self.decode),
+            analyse: secs(&self.analyse),
+            scenes: secs(&self.scenes),
+            prepare: secs(&self.prepare),
+            encode: secs(&self.encode),
+            caption: secs(&self.caption),
+            frames: count(&self.frames),
+            keyframes: count(&self.keyframes),
+            encoded: count(&self.encoded),
+            encode_batches: count(&self.encode_batches),
+            captions: count(&self.captions),
+            caption_batches: count(&self.caption_batches),
+            media: count(&self.media) as f64 / 1e6,
+        }
+    }
+}
+
+/// A keyframe without its picture.
+type Moment = Keyframe<()>;
+
+enum Watched {
+    Opened(usize, Box<StreamInfo>),
+    Keyframe(usize, Keyframe<Arc<Frame>>),
+    End(usize, End),
+}
+
+struct End {
+    end: Time,
+    damage: Option<String>,
+    interrupted: bool,
+    error: Option<Error>,
+}
+
+enum Seen {
+    Opened(usize, Box<StreamInfo>),
+    /// `None` where the picture is blank, or could not be converted (then with the reason).
+    Picture(usize, Moment, Option<Encoded>, Option<String>),
+    End(usize, End),
+}
+
+struct Said {
+    moment: Moment,
+    caption: Option<Caption>,
+    similarity: Option<f32>,
+    repeats: bool,
+    distinct: Option<u32>,
+    fault: Option<String>,
+}
+
+enum Told {
+    Opened(usize, Box<StreamInfo>),
+    Scene(usize, Box<Said>),
+    End(usize, End),
+}
+
+/// Describes all inputs. `done` is called on this thread once for each input as it ends, in order of ending.
+///
+/// Fails only on what concerns all of them (the model, the runtime); what concerns one input is in its result.
+pub fn run(
+    inputs: &[String],
+    config: &Config,
+    model: Model,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+    mut done: impl FnMut(usize, Outcome),
+) -> Result<Stats> {
+    let started = Instant::now();
+    let clock = Clock::default();
+    let next = AtomicUsize::new(0);
+    // Stops the watchers: the user's wish, or a stage that failed.
+    let fatal: Mutex<Option<Error>> = Mutex::new(None);
+    let halt = Interrupt::new();
+    let Model { name, image, mut encoder, mut captioner } = model;
+    thread::scope(|scope| {
+        let (to_encode, watched) = bounded::<Watched>(QUEUE);
+        let (to_describe, seen) = bounded::<Seen>(QUEUE);
+        let (to_collect, told) = bounded::<Told>(QUEUE);
+        for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
+            let to_encode = to_encode.clone();
+            let (next, clock, halt) = (&next, &clock, &halt);
+            scope.spawn(move || {
+                loop {
+                    let file = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(input) = inputs.get(file) else { return };
+                    if interrupt.is_set() || halt.is_set() {
+                        return;
+                    }
+                    let end = watch(file, input, config, interrupt, halt, clock, observer, &to_encode);
+                    if to_encode.send(Watched::End(file, end)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(to_encode);
+        let fail = |e: Error| {
+            halt.set();
+            if let Ok(mut first) = fatal.lock() {
+                first.get_or_insert(e);
+            }
+        };
+        let (clock, image) = (&clock, &image);
+        scope.spawn(move || {
+            if let Err(e) = encode(&watched, &to_describe, encoder.as_mut(), image, config, clock) {
+                fail(e);
+                // The watchers must not block on a stage that is gone.
+                watched.iter().for_each(drop);
+            }
+        });
+        let fail = |e: Error| {
+            halt.set();
+            if let Ok(mut first) = fatal.lock() {
+                first.get_or_insert(e);
+            }
+        };
+        scope.spawn(move || {
+            if let Err(e) = describe(&seen, &to_collect, captioner.as_mut(), config, clock) {
+                fail(e);
+                seen.iter().for_each(drop);
+            }
+        });
+        collect(&told, inputs, &name, config, observer, &mut done);
+    });
+    match fatal.into_inner() {
+        Ok(Some(e)) => Err(e),
+        _ => Ok(clock.stats(started.elapsed())),
+    }
+}
+
+/// Decodes one file and sends its keyframes.
+#[allow(clippy::too_many_arguments)]
+fn watch(
+    file: usize,
+    input: &str,
+    config: &Config,
+    interrupt: &Interrupt,
+    halt: &Interrupt,
+    clock: &Clock,
+    observer: &dyn Observer,
+    out: &Sender<Watched>,
+) -> End {
+    let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, error: Some(error) };
+    let stopped = |end| End { end, damage: None, interrupted: true, error: None };
+    let mut source = match Source::open(input, &config.decode, interrupt.clone()) {
+        Ok(source) => source,
+        Err(Error::Interrupted) => return stopped(Time::ZERO),
+        Err(e) => return failed(e),
+    };
+    observer.opened(file, source.info());
+    if out.send(Watched::Opened(file, Box::new(source.info().clone()))).is_err() {
+        return stopped(Time::ZERO);
+    }
+    let mut selector = KeyframeSelector::new(&config.scene, &config.keyframe);
+    let mut last = Time::ZERO;
+    let mut first = None;
+    let mut error = None;
+    loop {
+        if halt.is_set() {
+            return stopped(last);
+        }
+        let t = Instant::now();
+        let next = source.next();
+        Clock::add(&clock.decode, t);
+        let frame = match next {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(Error::Interrupted) => return stopped(last),
+            Err(e) if clock.frames.load(Ordering::Relaxed) == 0 || first.is_none() => return failed(e),
+            Err(e) => {
+                error = Some(e);
+                break;
+            }
+        };
+        let t = Instant::now();
+        let thumb = match frame.thumb() {
+            Ok(thumb) => thumb,
+            Err(e) => return failed(e),
+        };
+        Clock::add(&clock.analyse, t);
+        let start = *first.get_or_insert(frame.time);
+        last = frame.time;
+        clock.frames.fetch_add(1, Ordering::Relaxed);
+        let t = Instant::now();
+        let keyframes = selector.push(thumb, Arc::new(frame));
+        Clock::add(&clock.scenes, t);
+        observer.watched(file, last - start);
+        for keyframe in keyframes {
+            clock.keyframes.fetch_add(1, Ordering::Relaxed);
+            if out.send(Watched::Keyframe(file, keyframe)).is_err() {
+                return stopped(last);
+            }
+        }
+    }
+    let end = source.end();
+    for keyframe in selector.finish(end) {
+        clock.keyframes.fetch_add(1, Ordering::Relaxed);
+        if out.send(Watched::Keyframe(file, keyframe)).is_err() {
+            return stopped(last);
+        }
+    }
+    clock.media.fetch_add((end - first.unwrap_or(end)).micros().max(0) as u64, Ordering::Relaxed);
+    observer.ended(file);
+    let damage = source.damage();
+    let mut words = (!damage.is_clean()).then(|| damage.to_string());
+    if let Some(e) = error {
+        words = Some(words.map_or(e.to_string(), |w| format!("{w}; {e}")));
+    }
+    End { end, damage: words, interrupted: false, error: None }
+}
+
+/// The next message, waiting at most until `deadline` where there is one. `None`: time to run what is there.
+fn receive<T>(from: &Receiver<T>, deadline: Option<Instant>) -> std::result::Result<Option<T>, ()> {
+    match deadline {
+        None => from.recv().map(Some).map_err(drop),
+        Some(at) => match from.recv_deadline(at) {
+            Ok(message) => Ok(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(()),
+        },
+    }
+}
+
+/// Pictures into embeddings, in batches that fill across scenes and files.
+fn encode(
+    from: &Receiver<Watched>,
+    to: &Sender<Seen>,
+    encoder: &mut dyn Encode,
+    spec: &ImageSpec,
+    config: &Config,
+    clock: &Clock,
+) -> Result<()> {
+    // Messages in order of arrival; pictures wait for their batch, what stands between them waits with them.
+    let mut waiting: VecDeque<Seen> = VecDeque::new();
+    let mut pixels = Vec::new();
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let message = receive(from, deadline);
+        let closed = message.is_err();
+        let mut run = closed || matches!(message, Ok(None));
+        match message {
+            Ok(Some(Watched::Opened(file, info))) => waiting.push_back(Seen::Opened(file, info)),
+            Ok(Some(Watched::End(file, end))) => {
+                waiting.push_back(Seen::End(file, end));
+                run |= config.jobs <= 1;
+            }
+            Ok(Some(Watched::Keyframe(file, keyframe))) => {
+                let (moment, picture) = part(keyframe);
+                if moment.blank {
+                    waiting.push_back(Seen::Picture(file, moment, None, None));
+                } else {
+                    let t = Instant::now();
+                    let rgb = picture.to_rgb();
+                    drop(picture);
+                    match rgb {
+                        Ok(rgb) => {
+                            pixels.push(preprocess(&rgb, spec));
+                            // A place holder: the embedding is filled in when the batch has run.
+                            let empty = Encoded { embedding: Vec::new(), grid: None };
+                            waiting.push_back(Seen::Picture(file, moment, Some(empty), None));
+                        }
+                        Err(e) => waiting.push_back(Seen::Picture(file, moment, None, Some(e.to_string()))),
+                    }
+                    Clock::add(&clock.prepare, t);
+                }
+            }
+            _ => {}
+        }
+        if pixels.is_empty() {
+            run = true;
+        } else if deadline.is_none() {
+            deadline = Some(Instant::now() + config.flush);
+        }
+        if run || pixels.len() >= config.encode_batch.max(1) || waiting.len() >= 4 * QUEUE {
+            if !pixels.is_empty() {
+                let t = Instant::now();
+                let encoded = encoder.encode(&pixels)?;
+                Clock::add(&clock.encode, t);
+                clock.encoded.fetch_add(pixels.len() as u64, Ordering::Relaxed);
+                clock.encode_batches.fetch_add(1, Ordering::Relaxed);
+                pixels.clear();
+                let mut encoded = encoded.into_iter();
+                for message in &mut waiting {
+                    if let Seen::Picture(_, _, Some(place), _) = message
+                        && let Some(e) = encoded.next()
+                    {
+                        *place = e;
+                    }
+                }
+            }
+            deadline = None;
+            for message in waiting.drain(..) {
+                if to.send(message).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        if closed {
+            return Ok(());
+        }
+    }
+}
+
+fn part<T>(k: Keyframe<T>) -> (Moment, T) {
+    let moment = Keyframe {
+        scene: k.scene,
+        start: k.start,
+        end: k.end,
+        time: k.time,
+        index: k.index,
+        start_frame: k.start_frame,
+        end_frame: k.end_frame,
+        transition: k.transition,
+        blank: k.blank,
+        quality: k.quality,
+        picture: (),
+    };
+    (moment, k.picture)
+}
+
+/// What one file has shown so far.
+struct Shown {
+    dedup: Dedup,
+    captions: HashMap<u32, Caption>,
+}
+
+/// Embeddings into captions: only what is new is captioned.
+fn describe(
+    from: &Receiver<Seen>,
+    to: &Sender<Told>,
+    captioner: &mut dyn Captions,
+    config: &Config,
+    clock: &Clock,
+) -> Result<()> {
+    let mut files: HashMap<usize, Shown> = HashMap::new();
+    let mut waiting: VecDeque<Told> = VecDeque::new();
+    // What is to be captioned: file, distinct scene, embedding.
+    let mut fresh: Vec<(usize, u32, Encoded)> = Vec::new();
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let message = receive(from, deadline);
+        let closed = message.is_err();
+        let mut run = closed || matches!(message, Ok(None));
+        match message {
+            Ok(Some(Seen::Opened(file, info))) => waiting.push_back(Told::Opened(file, info)),
+            Ok(Some(Seen::End(file, end))) => {
+                waiting.push_back(Told::End(file, end));
+                run |= config.jobs <= 1;
+            }
+            Ok(Some(Seen::Picture(file, moment, encoded, fault))) => {
+                let mut said = Said { moment, caption: None, similarity: None, repeats: false, distinct: None, fault };
+                if let Some(encoded) = encoded {
+                    let shown = files
+                        .entry(file)
+                        .or_insert_with(|| Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() });
+                    let judgement = shown.dedup.weigh(&encoded.unit());
+                    said.similarity = judgement.previous;
+                    said.distinct = Some(judgement.verdict.id());
+                    said.repeats = !judgement.verdict.is_new();
+                    if judgement.verdict.is_new() {
+                        fresh.push((file, judgement.verdict.id(), encoded));
+                    }
+                }
+                waiting.push_back(Told::Scene(file, Box::new(said)));
+            }
+            _ => {}
+        }
+        if fresh.is_empty() {
+            run = true;
+        } else if deadline.is_none() {
+            deadline = Some(Instant::now() + config.flush);
+        }
+        if run || fresh.len() >= config.caption_batch.max(1) || waiting.len() >= 8 * QUEUE {
+            if !fresh.is_empty() {
+                let t = Instant::now();
+                let pictures: Vec<&Encoded> = fresh.iter().map(|(_, _, e)| e).collect();
+                let captions = captioner.caption(&pictures)?;
+                Clock::add(&clock.caption, t);
+                clock.captions.fetch_add(captions.len() as u64, Ordering::Relaxed);
+                clock.caption_batches.fetch_add(1, Ordering::Relaxed);
+                for ((file, id, _), caption) in fresh.drain(..).zip(captions) {
+                    if let Some(shown) = files.get_mut(&file) {
+                        shown.captions.insert(id, caption);
+                    }
+                }
+            }
+            deadline = None;
+            for mut message in waiting.drain(..) {
+                match &mut message {
+                    Told::Scene(file, said) => {
+                        if let (Some(id), Some(shown)) = (said.distinct, files.get_mut(file)) {
+                            said.caption = shown.captions.get(&id).cloned();
+                        }
+                    }
+                    Told::End(file, _) => {
+                        files.remove(file);
+                    }
+                    Told::Opened(..) => {}
+                }
+                if to.send(message).is_err() {
+                    return Ok(());
+                }
+            }
+            // What dedup has forgotten cannot return.
+            for shown in files.values_mut() {
+                let dedup = &shown.dedup;
+                shown.captions.retain(|id, _| dedup.remembers(*id));
+            }
+        }
+        if closed {
+            return Ok(());
+        }
+    }
+}
+
+/// One file on its way to a track.
+struct Growing {
+    info: Option<StreamInfo>,
+    builder: CueBuilder,
+    cues: Vec<Cue>,
+    scenes: Vec<SceneRecord>,
+    first_said: HashMap<u32, usize>,
+    faults: u64,
+    fault: Option<String>,
+}
+
+fn collect(
+    from: &Receiver<Told>,
+    inputs: &[String],
+    model: &str,
+    config: &Config,
+    observer: &dyn Observer,
+    done: &mut impl FnMut(usize, Outcome),
+) {
+    let mut growing: HashMap<usize, Growing> = HashMap::new();
+    let fresh = || Growing {
+        info: None,
+        builder: CueBuilder::new(&config.cue),
+        cues: Vec::new(),
+        scenes: Vec::new(),
+        first_said: HashMap::new(),
+        faults: 0,
+        fault: None,
+    };
+    for message in from {
+        match message {
+            Told::Opened(file, info) => growing.entry(file).or_insert_with(fresh).info = Some(*info),
+            Told::Scene(file, said) => {
+                let g = growing.entry(file).or_insert_with(fresh);
+                let position = g.scenes.len();
+                let first = said.distinct.map(|id| *g.first_said.entry(id).or_insert(position));
+                let (m, caption) = (&said.moment, said.caption.as_ref());
+                let say = caption.is_some_and(|c| c.score.is_none_or(|s| s >= config.min_score));
+                g.cues.extend(g.builder.push(Described {
+                    start: m.start,
+                    end: m.end,
+                    text: caption.filter(|_| say).map(|c| c.text.clone()),
+                }));
+                g.scenes.push(SceneRecord {
+                    scene: m.scene + 1,
+                    start: m.start,
+                    end: m.end,
+                    start_frame: m.start_frame,
+                    end_frame: m.end_frame,
+                    keyframe: m.time,
+                    transition: m.transition.name(),
+                    text: caption.map(|c| c.text.clone()),
+                    said: say,
+                    score: caption.and_then(|c| c.score),
+                    mean_logprob: caption.map(|c| c.mean_logprob),
+                    similarity: said.similarity,
+                    repeats: first.filter(|_| said.repeats),
+                    blank: m.blank,
+                });
+                if let Some(fault) = said.fault {
+                    g.faults += 1;
+                    g.fault.get_or_insert(fault);
+                }
+                observer.cues(file, g.cues.len());
+            }
+            Told::End(file, end) => {
+                let mut g = growing.remove(&file).unwrap_or_else(fresh);
+                let last = g.scenes.last().map_or(Time::ZERO, |s| s.end);
+                let film_end = if end.interrupted { last } else { end.end.max(last) };
+                let rest = g.builder.finish(film_end);
+                g.cues.extend(rest);
+                observer.cues(file, g.cues.len());
+                let mut damage = end.damage;
+                if let Some(fault) = g.fault {
+                    let words = format!("{} keyframes could not be converted ({fault})", g.faults);
+                    damage = Some(damage.map_or(words.clone(), |d| format!("{d}, {words}")));
+                }
+                let usable = end.error.is_none() && !(end.interrupted && g.scenes.is_empty());
+                let track = usable.then(|| Track {
+                    input: inputs.get(file).cloned().unwrap_or_default(),
+                    info: g.info,
+                    model: model.to_string(),
+                    damage,
+                    interrupted: end.interrupted,
+                    cues: g.cues,
+                    scenes: g.scenes,
+                });
+                done(file, Outcome { track, error: end.error });
+            }
+        }
+    }
+}
