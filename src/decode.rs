@@ -358,6 +358,12 @@ fn init() {
     });
 }
 
+/// Lets FFmpeg print its own warnings.
+pub fn loud() {
+    init();
+    ff::util::log::set_level(ff::util::log::Level::Warning);
+}
+
 /// Whether an input is a URL rather than a path.
 pub fn is_url(input: &str) -> bool {
     input.split_once("://").is_some_and(|(scheme, _)| {
@@ -603,6 +609,18 @@ impl Source {
 
     pub fn info(&self) -> &StreamInfo {
         &self.info
+    }
+
+    /// Every stream of the container in a few words, the chosen one marked.
+    pub fn streams(&self) -> Vec<String> {
+        self.input
+            .streams()
+            .map(|s| {
+                let p = s.parameters();
+                let chosen = if s.index() == self.stream { " (described)" } else { "" };
+                format!("{}: {:?} {}{chosen}", s.index(), p.medium(), p.id().name()).replace("Video", "video")
+            })
+            .collect()
     }
 
     /// What was lost so far; complete once [`Source::next`] has returned `None`.

@@ -10,6 +10,7 @@
 pub mod analyse;
 pub mod beam;
 pub mod caption;
+pub mod cli;
 pub mod cue;
 pub mod decode;
 pub mod dedup;
@@ -25,6 +26,8 @@ pub mod output;
 pub mod picture;
 pub mod pipeline;
 pub mod preprocess;
+pub mod probe;
+pub mod progress;
 pub mod resize;
 pub mod runtime;
 pub mod scene;

@@ -1,0 +1,695 @@
+//! The command line: options in, stages set up, messages and exit codes out.
+//!
+//! Results go to standard output or to files, everything else to standard error.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::caption::{CaptionOptions, Captioner, Captions};
+use crate::cue::CueOptions;
+use crate::decode::DecodeOptions;
+use crate::dedup::DedupOptions;
+use crate::embed::TextEncoder;
+use crate::encode::{Encode, EncodeOptions, ImageEncoder};
+use crate::error::{Error, Exit, Result};
+use crate::export::Format;
+use crate::interrupt::Interrupt;
+use crate::keyframe::KeyframeOptions;
+use crate::model::ModelFolder;
+use crate::output::{self, Target};
+use crate::picture::{self, PictureOptions};
+use crate::pipeline::{self, Config, Model, Observer};
+use crate::preprocess::preprocess;
+use crate::probe::probe;
+use crate::progress::{Bars, Silent};
+use crate::runtime::{Device, SessionOptions};
+use crate::scene::{Detector, SceneOptions};
+use crate::time::Time;
+
+/// Watches video and says what is to be seen: timestamped descriptions as WebVTT.
+#[derive(Parser)]
+#[command(name = "descry", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more; twice for FFmpeg's own messages.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// How messages are written to standard error.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Describe videos: files or URLs in, WebVTT (or SRT, JSON, CSV) out.
+    Describe(Box<Describe>),
+    /// Show what videos hold and what descry would do with them.
+    Probe {
+        #[arg(required = true)]
+        inputs: Vec<String>,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Caption still pictures.
+    Caption(Box<Caption>),
+    /// Put texts into the model's embedding space: one text a line on standard input, one JSON object a line out.
+    Embed {
+        /// Read texts (the only kind so far).
+        #[arg(long, required = true)]
+        text: bool,
+        #[command(flatten)]
+        model: ModelArgs,
+    },
+    /// Work with model folders.
+    Model {
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ModelCommand {
+    /// Show what a model folder holds, checked against its hashes.
+    Show { dir: Option<String> },
+}
+
+#[derive(Args)]
+struct ModelArgs {
+    /// Model folder, or name of a model beside the program [default: the built-in model].
+    #[arg(long, value_name = "DIR|NAME")]
+    model: Option<String>,
+    /// Where the model runs: cpu, cuda[:N], …
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads inside a model run [default: half of the cores, for the rest decodes].
+    #[arg(long, value_name = "N")]
+    model_threads: Option<usize>,
+}
+
+#[derive(Args)]
+struct DecodingArgs {
+    /// Beams of the search [default: the model's].
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
+    /// Take the likeliest token each time instead of searching.
+    #[arg(long, conflicts_with = "beam")]
+    greedy: bool,
+    /// Draw tokens at random from this seed instead of searching.
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["beam", "greedy"])]
+    sample: Option<u64>,
+    /// Most tokens of a caption [default: the model's].
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Leave captions of a lower score unsaid, 0 to 1 [default: the model's].
+    #[arg(long, value_name = "SCORE")]
+    min_score: Option<f32>,
+    /// Most pictures in one model run.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Every frame is decoded and watched.
+    All,
+    /// Only the container's own keyframes: many times faster, times as fine as those.
+    Keyframes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenes {
+    Adaptive,
+    Content,
+    Fixed,
+}
+
+#[derive(Args)]
+struct Describe {
+    /// Files or URLs.
+    #[arg(required = true)]
+    inputs: Vec<String>,
+    /// File, folder, or - for standard output [default: beside each input].
+    #[arg(short, long)]
+    output: Option<String>,
+    /// Output formats, separated by commas.
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "vtt")]
+    format: Vec<Format>,
+    /// Replace outputs that exist.
+    #[arg(long)]
+    force: bool,
+    /// Files watched at once.
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// First moment to describe: seconds, MM:SS or HH:MM:SS.
+    #[arg(long, value_parser = moment)]
+    start: Option<Time>,
+    /// First moment not to describe any more.
+    #[arg(long, value_parser = moment)]
+    end: Option<Time>,
+    #[arg(long, value_enum, default_value = "all")]
+    mode: Mode,
+    /// How scene changes are found.
+    #[arg(long, value_enum, default_value = "adaptive")]
+    scenes: Scenes,
+    /// adaptive: change over the mean change around it (3); content: mean HSV change of 255 (27).
+    #[arg(long)]
+    threshold: Option<f32>,
+    /// fixed: time between keyframes.
+    #[arg(long, value_parser = moment, default_value = "5")]
+    interval: Time,
+    /// Shortest scene.
+    #[arg(long, value_parser = moment, default_value = "0.6")]
+    min_scene: Time,
+    /// A longer shot is looked at again.
+    #[arg(long, value_parser = moment, default_value = "8")]
+    max_gap: Time,
+    /// Cosine from which a keyframe says nothing new [default: the model's].
+    #[arg(long, value_name = "COSINE")]
+    same: Option<f32>,
+    /// Cosine from which a scene counts as an earlier one that returns [default: the model's].
+    #[arg(long, value_name = "COSINE")]
+    returning: Option<f32>,
+    /// Caption every keyframe.
+    #[arg(long, conflicts_with_all = ["same", "returning"])]
+    no_dedup: bool,
+    /// Characters a line.
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u16).range(8..=500))]
+    max_line: u16,
+    /// Lines a cue.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    max_lines: u16,
+    /// Characters read in a second.
+    #[arg(long, default_value_t = 17.0)]
+    reading_speed: f64,
+    /// Shortest cue.
+    #[arg(long, value_parser = moment, default_value = "1")]
+    min_duration: Time,
+    /// Longest cue [default: as long as its scene].
+    #[arg(long, value_parser = moment)]
+    max_duration: Option<Time>,
+    /// Decoder threads [default: FFmpeg's choice].
+    #[arg(long, default_value_t = 0)]
+    decode_threads: usize,
+    /// Decode on a hardware device of FFmpeg's (vaapi, cuda, …); an error where it is absent.
+    #[arg(long, value_name = "NAME")]
+    hwaccel: Option<String>,
+    /// Refuse frames of more pixels.
+    #[arg(long, default_value_t = 8192 * 8192)]
+    max_pixels: u64,
+    /// Print as JSON on standard error how long each stage was busy.
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+}
+
+#[derive(Args)]
+struct Caption {
+    /// Pictures, or folders of pictures.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// One JSON object a picture: image, text, ids, score, mean_logprob.
+    #[arg(long)]
+    json: bool,
+    /// Add the embedding (length 1) to the JSON.
+    #[arg(long, requires = "json")]
+    embedding: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+}
+
+/// Seconds, `MM:SS` or `HH:MM:SS`, each with a fraction.
+fn moment(text: &str) -> std::result::Result<Time, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() > 3 {
+        return Err("use seconds, MM:SS or HH:MM:SS".into());
+    }
+    let mut secs = 0.0;
+    for part in parts {
+        let value: f64 = part.parse().map_err(|_| "use seconds, MM:SS or HH:MM:SS".to_string())?;
+        if !(0.0..1e9).contains(&value) {
+            return Err("must not be negative or endless".into());
+        }
+        secs = secs * 60.0 + value;
+    }
+    Ok(Time::from_secs(secs))
+}
+
+/// Messages for people (or as JSON) on standard error.
+struct Voice {
+    quiet: bool,
+    verbose: u8,
+    json: bool,
+    bars: Option<Bars>,
+}
+
+impl Voice {
+    fn say(&self, level: &str, text: &str) {
+        let line = if self.json {
+            json!({ "level": level, "message": text }).to_string()
+        } else if level == "info" {
+            text.to_string()
+        } else {
+            format!("{level}: {text}")
+        };
+        match &self.bars {
+            Some(bars) => bars.say(&line),
+            // A closed standard error must not end the work.
+            None => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
+    fn error(&self, e: &Error) {
+        self.say("error", &e.to_string());
+    }
+
+    fn warn(&self, text: &str) {
+        if !self.quiet {
+            self.say("warning", text);
+        }
+    }
+
+    fn info(&self, text: &str) {
+        if self.verbose > 0 && !self.quiet {
+            self.say("info", text);
+        }
+    }
+}
+
+/// Runs the program; errors are printed here and nowhere else.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let interrupt = Interrupt::new();
+    let flag = interrupt.clone();
+    // The first signal asks the stages to stop; the second does not wait for them.
+    let _ = ctrlc::set_handler(move || {
+        if flag.is_set() {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        flag.set();
+    });
+    let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
+    if cli.verbose > 1 {
+        crate::decode::loud();
+    }
+    let result = match cli.command {
+        Command::Describe(args) => describe(&args, &mut voice, &interrupt),
+        Command::Probe { inputs, json } => probe_all(&inputs, json, &voice, &interrupt),
+        Command::Caption(args) => caption(&args, &voice, &interrupt),
+        Command::Embed { model, .. } => embed(&model),
+        Command::Model { command: ModelCommand::Show { dir } } => show(dir.as_deref()),
+    };
+    voice.bars = None;
+    match result {
+        Ok(exit) => exit,
+        Err(e) => {
+            voice.error(&e);
+            e.exit()
+        }
+    }
+}
+
+impl ModelArgs {
+    fn session(&self, shared: bool) -> Result<SessionOptions> {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = self.model_threads.unwrap_or(if shared { cores.div_ceil(2) } else { cores });
+        let device: Device = self.device.parse()?;
+        Ok(SessionOptions { threads, device, ..SessionOptions::default() })
+    }
+}
+
+impl DecodingArgs {
+    fn options(&self, session: &SessionOptions) -> CaptionOptions {
+        CaptionOptions {
+            beam: self.beam,
+            greedy: self.greedy,
+            sample: self.sample,
+            max_tokens: self.max_tokens,
+            batch: usize::from(self.batch),
+            session: session.clone(),
+            ..CaptionOptions::default()
+        }
+    }
+
+    fn min_score(&self, folder: &ModelFolder) -> Result<f32> {
+        match self.min_score {
+            Some(s) if (0.0..=1.0).contains(&s) => Ok(s),
+            Some(s) => Err(Error::usage(format!("--min-score {s} is not between 0 and 1"), "0 says everything.")),
+            None => Ok(folder.manifest().score.as_ref().map_or(0.0, |s| s.default_min_score)),
+        }
+    }
+}
+
+fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result<Exit> {
+    let mut formats = args.format.clone();
+    formats.sort_by_key(|f| *f as u8);
+    formats.dedup();
+    if let (Some(start), Some(end)) = (args.start, args.end)
+        && end <= start
+    {
+        return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
+    }
+    if !(args.reading_speed.is_finite() && args.reading_speed > 0.0) {
+        return Err(Error::usage("--reading-speed must be above 0", "17 characters a second is usual."));
+    }
+    let plan = output::plan(&args.inputs, args.output.as_deref(), &formats)?;
+    let mut failed = false;
+    let mut inputs = Vec::new();
+    let mut targets: Vec<Vec<Target>> = Vec::new();
+    for (input, wanted) in args.inputs.iter().zip(plan) {
+        match wanted.iter().try_for_each(|t| output::check(t, args.force)) {
+            Ok(()) => {
+                inputs.push(input.clone());
+                targets.push(wanted);
+            }
+            Err(e) => {
+                voice.error(&e);
+                failed = true;
+            }
+        }
+    }
+    if inputs.is_empty() {
+        return Ok(Exit::SomeFailed);
+    }
+    let folder = ModelFolder::load(args.model.model.as_deref())?;
+    let session = args.model.session(true)?;
+    let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
+    let dedup = if args.no_dedup {
+        DedupOptions::off()
+    } else {
+        DedupOptions {
+            same: args.same.unwrap_or(measured.same),
+            returning: args.returning.unwrap_or(measured.returning),
+            ..measured
+        }
+    };
+    let defaults = SceneOptions::default();
+    let (ratio, threshold) = match args.scenes {
+        Scenes::Content => (defaults.ratio, args.threshold.unwrap_or(defaults.threshold)),
+        _ => (args.threshold.unwrap_or(defaults.ratio), defaults.threshold),
+    };
+    let config = Config {
+        decode: DecodeOptions {
+            start: args.start,
+            end: args.end,
+            keyframes_only: args.mode == Mode::Keyframes,
+            threads: args.decode_threads,
+            hwaccel: args.hwaccel.clone(),
+            max_pixels: args.max_pixels,
+        },
+        scene: SceneOptions {
+            detector: match args.scenes {
+                Scenes::Adaptive => Detector::Adaptive,
+                Scenes::Content => Detector::Content,
+                Scenes::Fixed => Detector::Fixed,
+            },
+            ratio,
+            threshold,
+            interval: args.interval,
+            min_scene: args.min_scene,
+            ..defaults
+        },
+        keyframe: KeyframeOptions { max_gap: args.max_gap },
+        dedup,
+        cue: CueOptions {
+            max_line: usize::from(args.max_line),
+            max_lines: usize::from(args.max_lines),
+            reading_speed: args.reading_speed,
+            min_duration: args.min_duration,
+            max_duration: args.max_duration,
+        },
+        min_score: args.decoding.min_score(&folder)?,
+        jobs: usize::from(args.jobs),
+        encode_batch: usize::from(args.decoding.batch),
+        caption_batch: usize::from(args.decoding.batch),
+        flush: Duration::from_millis(250),
+    };
+    let encode = EncodeOptions { batch: usize::from(args.decoding.batch), session: session.clone() };
+    let model = Model {
+        name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+        image: folder.manifest().image.clone(),
+        encoder: Box::new(ImageEncoder::new(&folder, &encode)?),
+        captioner: Box::new(Captioner::new(&folder, &args.decoding.options(&session))?),
+    };
+    if !voice.quiet && !voice.json && io::stderr().is_terminal() {
+        voice.bars = Some(Bars::new(&inputs));
+    }
+    let voice = &*voice;
+    let observer: &dyn Observer = voice.bars.as_ref().map_or(&Silent, |b| b);
+    let problems = AtomicU32::new(u32::from(failed));
+    let problem = || problems.fetch_add(1, Ordering::Relaxed);
+    // One thread owns standard output: tracks for it are written whole, in the order of the inputs.
+    let mut held: Vec<Option<crate::export::Track>> = inputs.iter().map(|_| None).collect();
+    let mut ended: Vec<bool> = vec![false; inputs.len()];
+    let mut printed = 0;
+    let stats = pipeline::run(&inputs, &config, model, interrupt, observer, |file, outcome| {
+        if let Some(e) = &outcome.error {
+            voice.error(e);
+            problem();
+        }
+        if let Some(track) = outcome.track {
+            if let Some(damage) = &track.damage {
+                voice.warn(&format!("{}: described in part: {damage}", track.input));
+                problem();
+            }
+            let mut print = false;
+            for target in &targets[file] {
+                if matches!(target, Target::Stdout(_)) {
+                    print = true;
+                    continue;
+                }
+                match output::save(&track, target) {
+                    Ok(()) => {
+                        if let Target::File(path, _) = target {
+                            voice.info(&format!("{} → {}, {} cues", track.input, path.display(), track.cues.len()));
+                        }
+                    }
+                    Err(e) => {
+                        voice.error(&e);
+                        problem();
+                    }
+                }
+            }
+            if print {
+                held[file] = Some(track);
+            }
+        }
+        ended[file] = true;
+        while printed < ended.len() && ended[printed] {
+            if let Some(track) = held[printed].take() {
+                for target in &targets[printed] {
+                    if let Err(e) = output::save(&track, target) {
+                        voice.error(&e);
+                        problem();
+                    }
+                }
+            }
+            printed += 1;
+        }
+    })?;
+    for (track, wanted) in held.into_iter().zip(&targets) {
+        if let Some(track) = track {
+            wanted.iter().try_for_each(|t| output::save(&track, t))?;
+        }
+    }
+    if args.stats {
+        let mut value = serde_json::to_value(&stats).unwrap_or_default();
+        value["peak_rss_mb"] = json!(peak_rss_mb());
+        voice.say("info", &value.to_string());
+    }
+    Ok(if interrupt.is_set() {
+        Exit::Interrupted
+    } else if problems.load(Ordering::Relaxed) > 0 {
+        Exit::SomeFailed
+    } else {
+        Exit::Done
+    })
+}
+
+/// Peak resident memory of this process, in MB, where the system says.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1024.0)
+}
+
+/// Prints a line on standard output; false where nobody reads any more.
+fn print(line: &str) -> Result<bool> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::output("standard output", e.to_string(), "Check where it is written to.")),
+    }
+}
+
+fn probe_all(inputs: &[String], json: bool, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    let mut exit = Exit::Done;
+    for input in inputs {
+        match probe(input, &DecodeOptions::default(), interrupt.clone()) {
+            Ok(p) => {
+                let line = if json { serde_json::to_string(&p).unwrap_or_default() } else { p.to_string() };
+                if !print(&line)? {
+                    return Ok(exit);
+                }
+            }
+            Err(Error::Interrupted) => return Ok(Exit::Interrupted),
+            Err(e) => {
+                voice.error(&e);
+                exit = Exit::SomeFailed;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Pictures of the paths, folders opened one level deep, in order of name.
+fn pictures(inputs: &[PathBuf], voice: &Voice) -> (Vec<PathBuf>, bool) {
+    let (mut all, mut clean) = (Vec::new(), true);
+    for input in inputs {
+        if !input.is_dir() {
+            all.push(input.clone());
+            continue;
+        }
+        let inside = std::fs::read_dir(input).map(|entries| {
+            let mut found: Vec<PathBuf> =
+                entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|p| picture::is_picture(p)).collect();
+            found.sort();
+            found
+        });
+        match inside {
+            Ok(found) if found.is_empty() => {
+                clean = false;
+                voice.error(&Error::input(input.display().to_string(), "holds no pictures", "Name another folder."));
+            }
+            Ok(found) => all.extend(found),
+            Err(e) => {
+                clean = false;
+                voice.error(&Error::input(input.display().to_string(), e.to_string(), "Make the folder readable."));
+            }
+        }
+    }
+    (all, clean)
+}
+
+fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    let folder = ModelFolder::load(args.model.model.as_deref())?;
+    let session = args.model.session(false)?;
+    let batch = usize::from(args.decoding.batch);
+    let mut encoder = ImageEncoder::new(&folder, &EncodeOptions { batch, session: session.clone() })?;
+    let mut captioner = Captioner::new(&folder, &args.decoding.options(&session))?;
+    let min_score = args.decoding.min_score(&folder)?;
+    let (paths, clean) = pictures(&args.inputs, voice);
+    let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
+    for chunk in paths.chunks(batch) {
+        if interrupt.is_set() {
+            return Ok(Exit::Interrupted);
+        }
+        let mut opened: Vec<&Path> = Vec::new();
+        let mut pixels = Vec::new();
+        for path in chunk {
+            match picture::open(path, &PictureOptions::default()) {
+                Ok(rgb) => {
+                    pixels.push(preprocess(&rgb, &folder.manifest().image));
+                    opened.push(path);
+                }
+                Err(e) => {
+                    voice.error(&e);
+                    exit = Exit::SomeFailed;
+                }
+            }
+        }
+        let encoded = encoder.encode(&pixels)?;
+        let captions = captioner.caption(&encoded.iter().collect::<Vec<_>>())?;
+        for ((path, encoded), c) in opened.iter().zip(&encoded).zip(captions) {
+            let said = c.score.is_none_or(|s| s >= min_score);
+            let line = if args.json {
+                let mut object = json!({ "image": path.display().to_string(), "text": c.text, "ids": c.ids,
+                    "score": c.score, "mean_logprob": c.mean_logprob, "said": said });
+                if args.embedding {
+                    object["embedding"] = json!(encoded.unit());
+                }
+                object.to_string()
+            } else {
+                format!("{}\t{}", path.display(), if said { c.text.as_str() } else { "" })
+            };
+            if !print(&line)? {
+                return Ok(exit);
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn embed(args: &ModelArgs) -> Result<Exit> {
+    let folder = ModelFolder::load(args.model.as_deref())?;
+    let mut encoder = TextEncoder::new(&folder, &args.session(false)?)?;
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        let some: Vec<String> = lines
+            .by_ref()
+            .take(64)
+            .collect::<io::Result<_>>()
+            .map_err(|e| Error::input("standard input", e.to_string(), "Give texts as UTF-8, one a line."))?;
+        if some.is_empty() {
+            return Ok(Exit::Done);
+        }
+        let texts: Vec<&str> = some.iter().map(String::as_str).collect();
+        for (text, embedding) in texts.iter().zip(encoder.embed(&texts)?) {
+            if !print(&json!({ "text": text, "embedding": embedding }).to_string())? {
+                return Ok(Exit::Done);
+            }
+        }
+    }
+}
+
+fn show(dir: Option<&str>) -> Result<Exit> {
+    print(&ModelFolder::load(dir)?.to_string())?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_are_read() {
+        assert_eq!(moment("1.5"), Ok(Time::from_millis(1_500)));
+        assert_eq!(moment("1:02.5"), Ok(Time::from_millis(62_500)));
+        assert_eq!(moment("1:00:00"), Ok(Time::from_millis(3_600_000)));
+        for bad in ["", "x", "-1", "1:2:3:4", "NaN", "inf"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}
