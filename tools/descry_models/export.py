@@ -41,6 +41,7 @@ class DecoderGraph(nn.Module):
         past = cache[0].shape[2]
         x = torch.cat((embeds, d.wte(ids)), 1)
         n, t, w = x.shape
+        beams = n // pictures
         here = torch.arange(t)
         x = x + d.wpe(here + p + past)
         mask = torch.arange(past + t)[None, :] > (here + past)[:, None]
@@ -53,13 +54,13 @@ class DecoderGraph(nn.Module):
             value = torch.cat((cache[2 * i + 1].index_select(0, source), value), 2)
             grown += [key, value]
             # All beams of a picture ask its one prefix together.
-            shared = q.reshape(pictures, -1, heads, t, size).transpose(1, 2).reshape(pictures, heads, -1, size)
+            shared = q.reshape(pictures, beams, heads, t, size).transpose(1, 2).reshape(pictures, heads, beams * t, size)
             before = shared @ prefix[2 * i].transpose(2, 3)
-            before = before.reshape(pictures, heads, -1, t, p).transpose(1, 2).reshape(n, heads, t, p)
+            before = before.reshape(pictures, heads, beams, t, p).transpose(1, 2).reshape(n, heads, t, p)
             own = (q @ key.transpose(2, 3)).masked_fill(mask, -1e9)
             a = torch.cat((before, own), 3).softmax(-1)
-            left = a[..., :p].reshape(pictures, -1, heads, t, p).transpose(1, 2).reshape(pictures, heads, -1, p)
-            left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, -1, t, size).transpose(1, 2)
+            left = a[..., :p].reshape(pictures, beams, heads, t, p).transpose(1, 2).reshape(pictures, heads, beams * t, p)
+            left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, t, size).transpose(1, 2)
             x = block.rest(x, left.reshape(n, heads, t, size) + a[..., p:] @ value)
         logp = d.logits(x[:, -1]).log_softmax(-1)
         top, token = logp.topk(k[0])
@@ -77,6 +78,11 @@ def halve(path):
             graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), t.name + "_f16"))
             casts.append(helper.make_node("Cast", [t.name + "_f16"], [t.name], to=TensorProto.FLOAT))
     nodes = list(graph.node)
+    for node in nodes:
+        if node.op_type == "Reshape":   # a length of zero (no prefix yet) is a length, not "as before"
+            kept = [a for a in node.attribute if a.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("allowzero", 1)])
     del graph.node[:]
     graph.node.extend(casts + nodes)
     onnx.checker.check_model(model)

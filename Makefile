@@ -1,0 +1,29 @@
+# make demo   all set-up, then describes the samples and prints the WebVTT
+# make test   all set-up, then formatter, linter and every test
+.PHONY: demo test build setup setup-test bench clean help
+
+BINARY := target/release/descry
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup:
+	@sh tools/setup.sh run
+
+setup-test:
+	@sh tools/setup.sh test
+
+build: setup
+	cargo build --release --locked
+
+demo: build
+	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
+
+test: setup-test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+clean:
+	cargo clean
+	rm -rf vendor

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Gets what descry needs and this machine has not: Debian packages, and the ONNX Runtime library from its PyPI wheel.
+#   setup.sh run    to build and run        setup.sh test    that, and what the tests use
+# What is there already is not fetched again, so a second run is quick and needs no network.
+set -eu
+cd "$(dirname "$0")/.."
+VERSION=1.32.0
+LIBRARY=vendor/onnxruntime/libonnxruntime.so.$VERSION
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+packages() {
+    missing=
+    for p in "$@"; do
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+    done
+    [ -z "$missing" ] && return
+    if ! command -v apt-get >/dev/null; then
+        say "please install with this system's own package manager:$missing"
+        exit 1
+    fi
+    sudo=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { say "please run as root: apt-get install$missing"; exit 1; }
+        sudo=sudo
+    fi
+    say "installing$missing"
+    $sudo apt-get update -q >&2
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -q -y --no-install-recommends $missing >&2
+}
+
+# Whoever has FFmpeg's development files and clang need not have Debian's.
+have_ffmpeg() {
+    command -v pkg-config >/dev/null && command -v clang >/dev/null &&
+        pkg-config --exists libavcodec libavformat libavutil libswscale
+}
+
+runtime() {
+    [ -f "$LIBRARY" ] && return
+    if [ -n "${DESCRY_ONNXRUNTIME:-}" ]; then
+        say "using DESCRY_ONNXRUNTIME=$DESCRY_ONNXRUNTIME"
+        return
+    fi
+    case $(uname -m) in
+    x86_64) tag=x86_64; hash=5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d ;;
+    aarch64) tag=aarch64; hash=2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c ;;
+    *) say "no ONNX Runtime wheel for $(uname -m); build the library and set DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so"; exit 1 ;;
+    esac
+    venv
+    say "fetching ONNX Runtime $VERSION"
+    rm -rf vendor/wheel && mkdir -p vendor/wheel vendor/onnxruntime
+    printf 'onnxruntime==%s --hash=sha256:%s\n' "$VERSION" "$hash" >vendor/wheel/requirements.txt
+    vendor/venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
+        --only-binary :all: --implementation cp --python-version 3.11 --abi cp311 \
+        --platform "manylinux_2_28_$tag" -d vendor/wheel -r vendor/wheel/requirements.txt >&2
+    vendor/venv/bin/python - "$LIBRARY" vendor/wheel/*.whl <<'PYTHON'
+import os, sys, zipfile
+library, wheel = sys.argv[1:]
+with zipfile.ZipFile(wheel) as z:
+    data = z.read("onnxruntime/capi/" + os.path.basename(library))
+with open(library + ".part", "wb") as f:
+    f.write(data)
+os.replace(library + ".part", library)
+PYTHON
+    rm -rf vendor/wheel
+}
+
+venv() {
+    [ -x vendor/venv/bin/pip ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
+    python3 -m venv vendor/venv
+}
+
+command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
+command -v cc >/dev/null || packages gcc libc6-dev
+have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
+runtime
+if [ "${1:-run}" = test ]; then
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    command -v npm >/dev/null || packages nodejs npm
+    venv
+    if [ ! -f vendor/parsers.done ]; then
+        say "fetching the parsers that the tests read outputs with"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
+        (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
+        touch vendor/parsers.done
+    fi
+fi
