@@ -109,7 +109,7 @@ fn row<'a>(av: &'a ff::frame::Video, c: &Component, y: usize) -> &'a [u8] {
     }
 }
 
-fn from_planes(av: &ff::frame::Video, layout: &Layout) -> (Vec<u8>, Vec<u8>, Vec<u8>, f32) {
+fn from_planes(av: &ff::frame::Video, layout: &Layout) -> Analysed {
     let mut planes = [vec![0u8; SAMPLES], vec![128u8; SAMPLES], vec![128u8; SAMPLES]];
     let mut sharpness = 0.0;
     for (i, c) in layout.components.iter().enumerate() {
@@ -192,7 +192,10 @@ fn samples<'a>(bytes: &'a [u8], c: &'a Component) -> impl Iterator<Item = u8> + 
     })
 }
 
-fn from_scaler(av: &ff::frame::Video) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>, f32)> {
+/// Luma, both chroma planes, and sharpness.
+type Analysed = (Vec<u8>, Vec<u8>, Vec<u8>, f32);
+
+fn from_scaler(av: &ff::frame::Video) -> Option<Analysed> {
     let source = Planes { frame: av, lines: av.height(), stride: 1 };
     // SAFETY: plain reads of a valid frame's fields.
     let (range, space) = unsafe { ((*av.as_ptr()).color_range, (*av.as_ptr()).colorspace) };

@@ -273,7 +273,7 @@ pub(crate) fn scale_to(
             width as i32,
             height as i32,
             to.into(),
-            flags as i32,
+            flags,
             ptr::null_mut(),
             ptr::null_mut(),
             ptr::null(),
@@ -281,7 +281,7 @@ pub(crate) fn scale_to(
         if context.is_null() {
             return None;
         }
-        let table = ffi::sws_getCoefficients(coefficients as i32);
+        let table = ffi::sws_getCoefficients(coefficients);
         ffi::sws_setColorspaceDetails(context, table, i32::from(full), table, 1, 0, 1 << 16, 1 << 16);
         let av = &*source.frame.as_ptr();
         let mut data = [ptr::null::<u8>(); 4];

@@ -1,0 +1,83 @@
+//! The real binary in a folder of its own, and clips that FFmpeg synthesises.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).expect("a file in the temporary folder");
+    }
+
+    pub fn descry(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_descry"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the binary starts")
+    }
+
+    /// Runs and checks the exit code; returns standard output and standard error.
+    pub fn run(&self, args: &[&str], code: i32) -> (String, String) {
+        let out = self.descry(args);
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned());
+        assert_eq!(out.status.code(), Some(code), "descry {args:?}\n{stdout}\n{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        (stdout, stderr)
+    }
+
+    /// `ffmpeg` with these arguments, output last.
+    pub fn ffmpeg(&self, args: &str) {
+        let out = Command::new("ffmpeg")
+            .args(["-v", "error", "-y"])
+            .args(args.split_whitespace())
+            .current_dir(self.folder.path())
+            .output()
+            .expect("ffmpeg is installed");
+        assert!(out.status.success(), "ffmpeg {args}\n{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// Presentation times, in microseconds from the container's start, as ffprobe tells them.
+    pub fn frame_times(&self, name: &str) -> Vec<i64> {
+        let probe = |entries: &str| {
+            let out = Command::new("ffprobe")
+                .args(["-v", "quiet", "-select_streams", "v:0", "-show_entries", entries, "-of", "csv=p=0"])
+                .arg(self.path(name))
+                .output()
+                .expect("ffprobe is installed");
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        let seconds = |s: &str| s.trim().trim_end_matches(',').parse::<f64>().ok();
+        let start = seconds(probe("format=start_time").lines().last().unwrap_or("0")).unwrap_or(0.0);
+        probe("frame=best_effort_timestamp_time")
+            .lines()
+            .filter_map(seconds)
+            .map(|t| ((t - start) * 1e6).round() as i64)
+            .collect()
+    }
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn sample(name: &str) -> String {
+    root().join("samples").join(name).display().to_string()
+}

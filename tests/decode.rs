@@ -1,0 +1,127 @@
+//! Decoding against FFmpeg's own tools: times, shapes, pixels, and what broken files give.
+
+mod common;
+
+use common::Bench;
+use descry::decode::{DecodeOptions, Frame, Source};
+use descry::interrupt::Interrupt;
+use descry::time::Time;
+
+fn frames(bench: &Bench, name: &str, options: &DecodeOptions) -> (Vec<Frame>, Source) {
+    let path = bench.path(name).display().to_string();
+    let mut source = Source::open(&path, options, Interrupt::new()).unwrap();
+    let mut out = Vec::new();
+    while let Some(frame) = source.next().unwrap() {
+        out.push(frame);
+    }
+    (out, source)
+}
+
+fn assert_times(bench: &Bench, name: &str) {
+    let (got, source) = frames(bench, name, &DecodeOptions::default());
+    let want = bench.frame_times(name);
+    assert!(source.damage().is_clean(), "{name}: {}", source.damage());
+    assert_eq!(got.len(), want.len(), "{name}");
+    for (g, w) in got.iter().zip(&want) {
+        // ffprobe prints six digits of a start and of a time: each may be off by half a microsecond.
+        assert!((g.time.micros() - w).abs() <= 2, "{name}: {} {w}", g.time.micros());
+    }
+}
+
+#[test]
+fn times_are_those_of_the_container() {
+    let b = Bench::new();
+    let src = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=2";
+    b.ffmpeg(&format!("{src} -c:v libx264 -bf 3 bframes.mp4"));
+    b.ffmpeg(&format!("{src} -c:v libx264 -output_ts_offset 7.3 offset.ts"));
+    b.ffmpeg(&format!("{src} -vf select='not(mod(n\\,3))+not(mod(n\\,7))' -vsync vfr -c:v libx264 vfr.mkv"));
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=30000/1001:duration=2 -c:v mpeg4 ntsc.avi");
+    for name in ["bframes.mp4", "offset.ts", "vfr.mkv", "ntsc.avi"] {
+        assert_times(&b, name);
+    }
+}
+
+#[test]
+fn start_and_end_cut_exactly() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=6 -c:v libx264 -g 50 clip.mp4");
+    let options = DecodeOptions {
+        start: Some(Time::from_millis(2_500)),
+        end: Some(Time::from_millis(4_000)),
+        ..DecodeOptions::default()
+    };
+    let (got, _) = frames(&b, "clip.mp4", &options);
+    let all: Vec<i64> = b.frame_times("clip.mp4").into_iter().filter(|t| (2_500_000..4_000_000).contains(t)).collect();
+    assert_eq!(got.iter().map(|f| f.time.micros()).collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn pictures_are_upright_with_square_pixels() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=0.2 -c:v libx264 flat.mp4");
+    b.ffmpeg("-display_rotation 90 -i flat.mp4 -c copy turned.mp4");
+    let (got, source) = frames(&b, "turned.mp4", &DecodeOptions::default());
+    if source.info().rotation != 0 {
+        let rgb = got[0].to_rgb().unwrap();
+        assert_eq!((rgb.width, rgb.height), (108, 192));
+    }
+    b.ffmpeg("-f lavfi -i testsrc2=size=180x144:rate=25:duration=0.2 -vf setsar=16/9 -c:v libx264 wide.mp4");
+    let (got, _) = frames(&b, "wide.mp4", &DecodeOptions::default());
+    let rgb = got[0].to_rgb().unwrap();
+    assert_eq!((rgb.width, rgb.height), (320, 144));
+}
+
+#[test]
+fn pixels_are_those_of_ffmpeg() {
+    let b = Bench::new();
+    for format in ["yuv420p", "yuv444p", "yuv420p10le", "gray", "yuv422p"] {
+        b.ffmpeg(&format!(
+            "-f lavfi -i testsrc2=size=192x108:rate=25:duration=0.2 -pix_fmt {format} -c:v ffv1 {format}.mkv"
+        ));
+        b.ffmpeg(&format!(
+            "-i {format}.mkv -frames:v 1 -vf scale=flags=bicubic+accurate_rnd+full_chroma_int -pix_fmt rgb24 -f rawvideo {format}.rgb"
+        ));
+        let want = std::fs::read(b.path(&format!("{format}.rgb"))).unwrap();
+        let (got, _) = frames(&b, &format!("{format}.mkv"), &DecodeOptions::default());
+        let rgb = got[0].to_rgb().unwrap();
+        let mean = rgb.data.iter().zip(&want).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / want.len() as f64;
+        assert!(mean < 1.0, "{format}: {mean}");
+    }
+}
+
+#[test]
+fn thumbs_are_block_means_of_every_format() {
+    let b = Bench::new();
+    for format in ["yuv420p", "yuv420p10le", "nv12", "gray", "yuv444p12le", "rgb24", "bgr0"] {
+        let codec = if format == "nv12" { "rawvideo" } else { "ffv1" };
+        b.ffmpeg(&format!(
+            "-f lavfi -i testsrc2=size=640x360:rate=25:duration=0.2 -pix_fmt {format} -c:v {codec} {format}.nut"
+        ));
+        b.ffmpeg(&format!(
+            "-i {format}.nut -frames:v 1 -vf scale=64:36:flags=area,format=yuvj444p -f rawvideo {format}.yuv"
+        ));
+        let want = std::fs::read(b.path(&format!("{format}.yuv"))).unwrap();
+        let (got, _) = frames(&b, &format!("{format}.nut"), &DecodeOptions::default());
+        let thumb = got[0].thumb().unwrap();
+        let n = 64 * 36;
+        for (plane, want) in [(&thumb.y, &want[..n]), (&thumb.u, &want[n..2 * n]), (&thumb.v, &want[2 * n..])] {
+            let mean = plane.iter().zip(want).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / n as f64;
+            assert!(mean < 6.0, "{format}: {mean}");
+        }
+    }
+}
+
+#[test]
+fn a_change_of_size_in_mid_stream_goes_on() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=1 -c:v libx264 a.ts");
+    b.ffmpeg("-f lavfi -i testsrc2=size=320x240:rate=25:duration=1 -c:v libx264 b.ts");
+    let joined = [std::fs::read(b.path("a.ts")).unwrap(), std::fs::read(b.path("b.ts")).unwrap()].concat();
+    b.write("joined.ts", &joined);
+    let (got, _) = frames(&b, "joined.ts", &DecodeOptions::default());
+    assert!(got.len() >= 48, "{}", got.len());
+    assert!(got.windows(2).all(|p| p[0].time < p[1].time));
+    let last = got.last().unwrap().to_rgb().unwrap();
+    assert_eq!((last.width, last.height), (320, 240));
+    assert!(got.iter().all(|f| f.thumb().is_ok()));
+}
