@@ -117,7 +117,8 @@ impl Runtime {
             .with_name("descry")
             .build()
             .map_err(|e| Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY))?;
-        environment.set_log_level(ort::logging::LogLevel::Error);
+        // What fails comes back as an error, with its text; printing it too would only say it twice.
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
         Ok(RUNTIME.get_or_init(|| Runtime { environment, library }))
     }
 
