@@ -306,8 +306,14 @@ fn bad_pictures_are_refused() {
     refused("text.jpg", Some(b"hello"), &plain, "no picture");
     refused("half.png", Some(&good[..good.len() / 2]), &plain, "");
     refused("large.png", Some(&good), &PictureOptions { max_pixels: 2_000 }, "61×43");
+    let good = std::fs::read(root().join("tests/goldens/resize/420.jpg")).unwrap();
+    refused("half.jpg", Some(&good[..good.len() / 2]), &plain, "truncated");
+    let mut bad = good.clone();
+    bad.truncate(good.len() / 3);
+    bad.extend([0xFF, 0xC5, 0, 9, 0xFF, 0xD9]);
+    refused("bad.jpg", Some(&bad), &plain, "");
     // A header that promises 60000 × 60000 pixels.
-    let mut bomb = good.clone();
+    let mut bomb = std::fs::read(root().join("tests/goldens/resize/odd.png")).unwrap();
     bomb[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
     refused("bomb.png", Some(&bomb), &plain, "");
     std::fs::create_dir(dir.path().join("folder.png")).unwrap();

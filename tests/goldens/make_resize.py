@@ -16,6 +16,12 @@ from PIL import Image
 FILTERS = {"bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}
 
 
+JPEGS = {
+    "420.jpg": {"subsampling": "4:2:0"}, "422.jpg": {"subsampling": "4:2:2"}, "444.jpg": {"subsampling": "4:4:4"},
+    "progressive.jpg": {"progressive": True}, "grey.jpg": {"mode": "L"},
+}
+
+
 def square(image, size, rule, resample):
     image = image.convert("RGB")
     w, h = image.size
@@ -46,6 +52,8 @@ def pictures(rng):
     yield "grey_alpha.png", Image.fromarray(rgb(29, 33, 2), "LA")
     yield "palette.png", Image.fromarray(rgb(50, 40)).quantize(32)
     yield "bits.png", Image.fromarray(rgb(48, 36, 1)[..., 0] > 120)
+    for name, how in JPEGS.items():
+        yield name, Image.fromarray(rgb(61, 45)).convert(how.pop("mode", "RGB"))
     yield "photo.bmp", Image.fromarray(rgb(33, 27))
     yield "still.gif", Image.fromarray(rgb(36, 30)).quantize(64)
     yield "lossless.webp", Image.fromarray(rgb(35, 41))
@@ -61,7 +69,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     cases = []
     for name, image in pictures(np.random.default_rng(1)):
-        image.save(out / name, **({"lossless": True} if name.endswith("webp") else {}))
+        image.save(out / name, **({"lossless": True} if name.endswith("webp") else JPEGS.get(name, {})))
         image = Image.open(out / name)
         squares = {}
         for size in (16, 32, 67, 224):
