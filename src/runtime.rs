@@ -151,10 +151,14 @@ impl Runtime {
         let mut builder = Session::builder(&self.environment)
             .map_err(|e| Error::runtime(format!("session options: {e}"), REMEDY))?
             .with_optimization_level(GraphOptimizationLevel::All)
-            .and_then(|b| b.with_intra_op_spinning(false))
-            .and_then(|b| b.with_inter_op_spinning(false))
-            .and_then(|b| b.with_memory_pattern(false))
-            .and_then(|b| b.with_deterministic_compute(true))
+            .map_err(failed)?
+            .with_intra_op_spinning(false)
+            .map_err(failed)?
+            .with_inter_op_spinning(false)
+            .map_err(failed)?
+            .with_memory_pattern(false)
+            .map_err(failed)?
+            .with_deterministic_compute(true)
             .map_err(failed)?;
         if options.threads > 0 {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;
