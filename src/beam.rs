@@ -288,7 +288,7 @@ fn draw(row: impl Iterator<Item = (f32, i64)>, top_k: usize, temperature: f32, r
 pub struct SplitMix(pub u64);
 
 impl SplitMix {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -298,7 +298,7 @@ impl SplitMix {
 
     /// From 0 to below 1.
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -330,7 +330,7 @@ mod tests {
         }
 
         fn logprobs(&self, picture: u64, tokens: &[i64]) -> Vec<f32> {
-            let mut random = SplitMix(tokens.iter().fold(picture, |h, t| SplitMix(h ^ (*t as u64 + 17)).next()));
+            let mut random = SplitMix(tokens.iter().fold(picture, |h, t| SplitMix(h ^ (*t as u64 + 17)).draw()));
             let logits: Vec<f32> = (0..self.vocab)
                 .map(|t| {
                     let logit = (random.unit() as f32 * 6.0 / self.grain).round() * self.grain;

@@ -223,7 +223,7 @@ impl Captions for Captioner {
 
 /// A picture's own seed: the same picture draws the same tokens whatever stands beside or before it.
 fn seed_of(seed: u64, embedding: &[f32]) -> u64 {
-    embedding.iter().fold(seed, |hash, v| SplitMix(hash ^ u64::from(v.to_bits())).next())
+    embedding.iter().fold(seed, |hash, v| SplitMix(hash ^ u64::from(v.to_bits())).draw())
 }
 
 fn wrong(graph: &str) -> Error {

@@ -1,13 +1,15 @@
 //! Still pictures from files: JPEG, PNG, WebP, BMP, GIF (first picture), TIFF.
 //!
 //! Pixels come as Pillow's `Image.open(path).convert("RGB")` gives them: no EXIF rotation, alpha dropped, grey and
-//! palette spread to RGB. Bounded: pictures beyond [`PictureOptions::max_pixels`] are refused before they are decoded.
+//! palette spread to RGB. JPEG is decoded by libjpeg's own code, because decoders differ by several levels where chroma
+//! is spread, which is enough to change captions. Bounded: pictures beyond [`PictureOptions::max_pixels`] are refused before they are decoded.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::{BufReader, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::error::{Error, Result};
 use crate::frame::Rgb;
@@ -56,7 +58,8 @@ pub fn open(path: &Path, options: &PictureOptions) -> Result<Rgb> {
         return Err(fail("this is a folder, not a picture".into(), "name a picture"));
     }
     let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(unreadable)?;
-    if reader.format().is_none() {
+    let format = reader.format();
+    if format.is_none() {
         return Err(fail("this is no picture of a format that descry reads".into(), FORMATS));
     }
     // 16-bit RGBA is the widest that the formats hold; headroom for a decoder's own buffers.
@@ -75,6 +78,16 @@ pub fn open(path: &Path, options: &PictureOptions) -> Result<Rgb> {
             "make it smaller first",
         ));
     }
+    if format == Some(ImageFormat::Jpeg)
+        && matches!(decoder.original_color_type(), ExtendedColorType::Rgb8 | ExtendedColorType::L8)
+    {
+        drop(decoder);
+        let mut bytes = Vec::new();
+        let most = options.max_pixels.saturating_mul(4).saturating_add(64 << 20);
+        File::open(path).and_then(|f| f.take(most).read_to_end(&mut bytes)).map_err(unreadable)?;
+        let data = jpeg(&bytes, width, height).map_err(|e| fail(e, FORMATS))?;
+        return Ok(Rgb { width, height, data });
+    }
     let picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
     Ok(Rgb { width, height, data: to_rgb(picture).into_raw() })
 }
@@ -85,4 +98,29 @@ fn to_rgb(picture: DynamicImage) -> image::RgbImage {
         DynamicImage::ImageRgb8(rgb) => rgb,
         other => other.into_rgb8(),
     }
+}
+
+/// Colour or grey JPEG to RGB samples, as libjpeg does it with its defaults.
+fn jpeg(bytes: &[u8], width: u32, height: u32) -> Result<Vec<u8>, String> {
+    // libjpeg fills what is missing with grey. Inside the compressed data FF is always escaped, so that a whole
+    // file has an end mark behind its last scan.
+    let last = |mark: [u8; 2]| bytes.windows(2).rposition(|pair| pair == mark);
+    if last([0xFF, 0xD9]) < last([0xFF, 0xDA]) {
+        return Err("the picture is truncated".into());
+    }
+    // libjpeg's errors leave its C code by unwinding, with the message and without the panic hook; nothing of the
+    // decoder is looked at afterwards.
+    let decoded = catch_unwind(AssertUnwindSafe(|| -> std::io::Result<Vec<u8>> {
+        let mut started = mozjpeg::Decompress::new_mem(bytes)?.rgb()?;
+        let data = started.read_scanlines::<u8>()?;
+        started.finish()?;
+        Ok(data)
+    }));
+    let cause = match decoded {
+        Ok(Ok(data)) if data.len() as u64 == u64::from(width) * u64::from(height) * 3 => return Ok(data),
+        Ok(Ok(_)) => "its size changes on the way".into(),
+        Ok(Err(e)) => e.to_string(),
+        Err(message) => message.downcast_ref::<String>().cloned().unwrap_or_else(|| "its data are broken".into()),
+    };
+    Err(format!("the picture cannot be decoded: {cause}"))
 }

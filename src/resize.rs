@@ -1,9 +1,9 @@
 //! Pillow's resampling of 8-bit RGB, to the last step.
 //!
-//! Two passes, across then down, each a sum of fixed-point products (22 fractional bits) that is rounded and cut to
+//! Two passes, across and down, each a sum of fixed-point products (22 fractional bits) that is rounded and cut to
 //! 8 bits, so that the picture between the passes is 8-bit too. A resizer that rounds elsewhere changes captions.
-//! Only the rows and columns that the window asks for are computed. Memory: the window's width times the source rows
-//! under it, plus a few rows of scratch.
+//! Only the rows and columns that the window asks for are computed. Memory: a copy of the source under the window, the
+//! picture between the passes, and a few rows of scratch.
 
 use crate::frame::Rgb;
 use crate::model::Resample;
@@ -46,27 +46,28 @@ fn resize_avx2(picture: &Rgb, width: usize, height: usize, filter: Resample, win
 #[inline(always)]
 fn resize_plain(picture: &Rgb, width: usize, height: usize, filter: Resample, window: Window) -> Rgb {
     let (from_w, from_h) = (picture.width as usize, picture.height as usize);
-    let down = (height != from_h).then(|| Taps::new(from_h, height, filter, window.top, window.height));
-    // Source rows under the window.
-    let (first, last) = match &down {
-        Some(taps) => taps.span(),
-        None => (window.top, window.top + window.height),
-    };
-    let rows = last - first;
-    let source = &picture.data[first * from_w * 3..last * from_w * 3];
-    let middle = if width == from_w {
-        let mut cut = Vec::with_capacity(rows * window.width * 3);
-        for row in source.chunks_exact(from_w * 3) {
-            cut.extend_from_slice(&row[window.left * 3..(window.left + window.width) * 3]);
-        }
-        cut
-    } else {
-        across(source, from_w, &Taps::new(from_w, width, filter, window.left, window.width))
-    };
-    let data = match &down {
-        Some(taps) => under(&middle, window.width * 3, first, taps),
-        None => middle,
-    };
+    let x = (width != from_w).then(|| Taps::new(from_w, width, filter, window.left, window.width));
+    let y = (height != from_h).then(|| Taps::new(from_h, height, filter, window.top, window.height));
+    // Source columns and rows under the window; the rest is cut away first.
+    let (left, right) = x.as_ref().map_or((window.left, window.left + window.width), Taps::span);
+    let (top, bottom) = y.as_ref().map_or((window.top, window.top + window.height), Taps::span);
+    let wide = right - left;
+    let mut data = Vec::with_capacity(wide * (bottom - top) * 3);
+    for row in picture.data.chunks_exact(from_w * 3).take(bottom).skip(top) {
+        data.extend_from_slice(&row[left * 3..right * 3]);
+    }
+    // Pillow's order: across, then down; the other way round where the height shrinks by more than twice as many
+    // samples as the width does. (From Pillow 13 on; earlier ones always went across first.)
+    let down_first = from_h.saturating_sub(height) > 2 * from_w.saturating_sub(width);
+    if let (true, Some(taps)) = (down_first, &y) {
+        data = under(&data, wide * 3, top, taps);
+    }
+    if let Some(taps) = &x {
+        data = across(&data, wide, left, taps);
+    }
+    if let (false, Some(taps)) = (down_first, &y) {
+        data = under(&data, window.width * 3, top, taps);
+    }
     Rgb { width: window.width as u32, height: window.height as u32, data }
 }
 
@@ -150,9 +151,9 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Horizontal pass: `ROWS` rows at a time are laid column by column, so that one weight meets `LANES` neighbours.
+/// Horizontal pass over rows of `from` pixels; column 0 of `source` is column `first` of the picture. `ROWS` rows at a time are laid column by column, so that one weight meets `LANES` neighbours.
 #[inline(always)]
-fn across(source: &[u8], from: usize, taps: &Taps) -> Vec<u8> {
+fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
     let to = taps.bounds.len();
     let rows = source.len() / (from * 3);
     let mut out = vec![0; rows * to * 3];
@@ -169,7 +170,7 @@ fn across(source: &[u8], from: usize, taps: &Taps) -> Vec<u8> {
         }
         for (x, (low, weights)) in taps.iter().enumerate() {
             let mut sums = [1i32 << (PRECISION - 1); LANES];
-            for (column, &weight) in columns[low * LANES..].chunks_exact(LANES).zip(weights) {
+            for (column, &weight) in columns[(low - first) * LANES..].chunks_exact(LANES).zip(weights) {
                 for (sum, &sample) in sums.iter_mut().zip(column) {
                     *sum = sum.wrapping_add(i32::from(sample) * weight);
                 }

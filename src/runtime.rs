@@ -117,7 +117,8 @@ impl Runtime {
             .with_name("descry")
             .build()
             .map_err(|e| Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY))?;
-        environment.set_log_level(ort::logging::LogLevel::Error);
+        // What fails comes back as an error, with its text; printing it too would only say it twice.
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
         Ok(RUNTIME.get_or_init(|| Runtime { environment, library }))
     }
 
@@ -150,10 +151,14 @@ impl Runtime {
         let mut builder = Session::builder(&self.environment)
             .map_err(|e| Error::runtime(format!("session options: {e}"), REMEDY))?
             .with_optimization_level(GraphOptimizationLevel::All)
-            .and_then(|b| b.with_intra_op_spinning(false))
-            .and_then(|b| b.with_inter_op_spinning(false))
-            .and_then(|b| b.with_memory_pattern(false))
-            .and_then(|b| b.with_deterministic_compute(true))
+            .map_err(failed)?
+            .with_intra_op_spinning(false)
+            .map_err(failed)?
+            .with_inter_op_spinning(false)
+            .map_err(failed)?
+            .with_memory_pattern(false)
+            .map_err(failed)?
+            .with_deterministic_compute(true)
             .map_err(failed)?;
         if options.threads > 0 {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;

@@ -33,7 +33,8 @@ class Tower(nn.Module):
     def forward(self, pixels):
         x = torch.tanh(self.b(torch.tanh(self.a(pixels))))
         grid = x.flatten(2).transpose(1, 2)
-        return self.out(grid.mean(1)), grid
+        # A mean over a middle axis would not do: ONNX Runtime's kernel for it changes with batch size and threads.
+        return self.out(F.adaptive_avg_pool2d(x, 1).flatten(1)), grid
 
 
 class Mapper(nn.Module):
@@ -99,7 +100,7 @@ def decoder_graph(gpt):
         a = value.detach().numpy() if torch.is_tensor(value) else np.array(value)
         a = a.astype(kind) if kind else a
         count[0] += 1
-        inits.append(numpy_helper.from_array(np.ascontiguousarray(a), f"c{count[0]}"))
+        inits.append(numpy_helper.from_array(a.copy(), f"c{count[0]}"))
         return f"c{count[0]}"
 
     def op(kind, *inputs, out=None, n=1, **attrs):
@@ -145,7 +146,7 @@ def decoder_graph(gpt):
         def whole(kind, own):
             own = op("Concat", op("Gather", f"cache_{kind}_{i}", "source", axis=0), own, axis=2, out=f"{kind}_{i}")
             pre = op("Expand", op("Unsqueeze", f"prefix_{kind}_{i}", ints(1)), spread)
-            return op("Concat", op("Reshape", pre, flat), own, axis=2)
+            return op("Concat", op("Reshape", pre, flat, allowzero=1), own, axis=2)
 
         key, value = whole("key", key), whole("value", value)
         a = op("MatMul", op("Mul", q, const(np.float32(1 / math.sqrt(HEAD_DIM)))), op("Transpose", key, perm=[0, 1, 3, 2]))

@@ -1,0 +1,321 @@
+//! The tiny model end to end, against a PyTorch loop over the same weights (`tools/tiny_model.py`).
+//!
+//! Needs the ONNX Runtime library; without it every test fails with the message that a user would get.
+
+use std::path::{Path, PathBuf};
+
+use descry::beam::Strategy;
+use descry::caption::{Caption, CaptionOptions, Captioner, Captions};
+use descry::embed::TextEncoder;
+use descry::encode::{Encode, EncodeOptions, Encoded, ImageEncoder};
+use descry::error::Error;
+use descry::frame::Rgb;
+use descry::model::ModelFolder;
+use descry::preprocess::{Pixels, preprocess};
+use descry::runtime::{Device, Runtime, SessionOptions};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A test fails with the message alone, not with a Rust structure.
+fn ok<T>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn tiny() -> ModelFolder {
+    ok(ModelFolder::open(root().join("tests/models/tiny")))
+}
+
+fn goldens() -> Value {
+    let text = std::fs::read_to_string(root().join("tests/goldens/tiny.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The picture that `tools/tiny_model.py` makes of the same seed.
+fn picture(seed: u32) -> Rgb {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
+    let tint = [seed * 37 % 256, seed * 91 % 256, seed * 151 % 256];
+    let data = (0..32 * 32 * 3)
+        .map(|n| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (((state >> 24) + 3 * tint[n % 3]) / 4) as u8
+        })
+        .collect();
+    Rgb { width: 32, height: 32, data }
+}
+
+fn pixels(folder: &ModelFolder, seeds: impl Iterator<Item = u32>) -> Vec<Pixels> {
+    seeds.map(|seed| preprocess(&picture(seed), &folder.manifest().image)).collect()
+}
+
+fn encode(folder: &ModelFolder, pixels: &[Pixels], batch: usize, threads: usize) -> Vec<Encoded> {
+    let session = SessionOptions { threads, ..SessionOptions::default() };
+    let mut encoder = ok(ImageEncoder::new(folder, &EncodeOptions { batch, session }));
+    ok(encoder.encode(pixels))
+}
+
+fn caption(folder: &ModelFolder, encoded: &[Encoded], options: &CaptionOptions) -> Vec<Caption> {
+    let mut captioner = ok(Captioner::new(folder, options));
+    ok(captioner.caption(&encoded.iter().collect::<Vec<_>>()))
+}
+
+fn one_thread() -> SessionOptions {
+    SessionOptions { threads: 1, ..SessionOptions::default() }
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn embeddings_are_those_of_pytorch() {
+    let (folder, goldens) = (tiny(), goldens());
+    let cases = goldens["pictures"].as_array().unwrap();
+    let pixels = pixels(&folder, cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32));
+    for (case, found) in cases.iter().zip(encode(&folder, &pixels, 8, 1)) {
+        for (want, have) in numbers(&case["embedding"]).iter().zip(&found.embedding) {
+            assert!((want - have).abs() < 2e-5 * want.abs().max(1.0), "{want} {have}");
+        }
+        assert_eq!(found.grid.unwrap().len(), 16 * 24);
+    }
+}
+
+#[test]
+fn captions_are_those_of_pytorch() {
+    let (folder, goldens) = (tiny(), goldens());
+    let cases = goldens["pictures"].as_array().unwrap();
+    let pixels = pixels(&folder, cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32));
+    let encoded = encode(&folder, &pixels, 8, 1);
+    let plain = || CaptionOptions { session: one_thread(), ..CaptionOptions::default() };
+    let settings = [
+        ("beam 1", CaptionOptions { beam: Some(1), ..plain() }),
+        ("beam 3", CaptionOptions { beam: Some(3), ..plain() }),
+        ("beam 5", plain()),
+        ("beam 10", CaptionOptions { beam: Some(10), ..plain() }),
+        ("beam 5 warm", CaptionOptions { temperature: Some(0.7), ..plain() }),
+        ("greedy", CaptionOptions { greedy: true, ..plain() }),
+    ];
+    let mut stops = 0;
+    for (name, options) in settings {
+        for (case, found) in cases.iter().zip(caption(&folder, &encoded, &options)) {
+            let ids: Vec<i64> = case[name]["ids"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
+            assert_eq!(found.ids, ids, "{name}, picture {}", case["seed"]);
+            let mean = case[name]["mean_logprob"].as_f64().unwrap() as f32;
+            assert!((found.mean_logprob - mean).abs() < 1e-4, "{name}: {} {mean}", found.mean_logprob);
+            assert!(!found.text.ends_with('.') && found.text == found.text.trim());
+            assert!((0.0..=1.0).contains(&found.score.unwrap()));
+            stops += usize::from(ids.last() == Some(&13));
+        }
+    }
+    assert!((20..60).contains(&stops), "the goldens should hold early stops and none: {stops} of 72");
+}
+
+#[test]
+fn embeddings_do_not_hang_on_batch_or_threads() {
+    let folder = tiny();
+    let pixels = pixels(&folder, 1..=8);
+    let want = encode(&folder, &pixels, 8, 1);
+    for batch in [1, 2, 3, 8] {
+        for threads in [1, 2, 4] {
+            assert!(encode(&folder, &pixels, batch, threads) == want, "batch {batch}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn captions_do_not_hang_on_batch_or_threads() {
+    let folder = tiny();
+    let encoded = encode(&folder, &pixels(&folder, 1..=8), 8, 1);
+    let styles = [
+        CaptionOptions::default(),
+        CaptionOptions { greedy: true, ..CaptionOptions::default() },
+        CaptionOptions { sample: Some(7), ..CaptionOptions::default() },
+    ];
+    for style in styles {
+        let mut want = None;
+        for batch in [8, 1, 2, 3] {
+            for threads in [1, 2] {
+                let session = SessionOptions { threads, ..SessionOptions::default() };
+                let found = caption(&folder, &encoded, &CaptionOptions { batch, session, ..style.clone() });
+                assert_eq!(want.get_or_insert_with(|| found.clone()), &found, "batch {batch}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn seeds_make_a_difference() {
+    let folder = tiny();
+    let encoded = encode(&folder, &pixels(&folder, 1..=4), 8, 1);
+    let drawn = |seed| {
+        caption(&folder, &encoded, &CaptionOptions { sample: Some(seed), session: one_thread(), ..Default::default() })
+    };
+    assert_eq!(drawn(1), drawn(1));
+    assert_ne!(drawn(1), drawn(2));
+}
+
+#[test]
+fn options_that_cannot_be_are_refused() {
+    let folder = tiny();
+    let refused = |options: CaptionOptions| {
+        let error = Captioner::new(&folder, &options).err().expect("refused");
+        assert!(matches!(error, Error::Usage { .. }), "{error}");
+    };
+    refused(CaptionOptions { beam: Some(0), ..Default::default() });
+    refused(CaptionOptions { beam: Some(1000), ..Default::default() });
+    refused(CaptionOptions { max_tokens: Some(45), ..Default::default() });
+    refused(CaptionOptions { temperature: Some(0.0), ..Default::default() });
+    refused(CaptionOptions { greedy: true, sample: Some(1), ..Default::default() });
+    // The longest that fits runs to the last position.
+    let warm = CaptionOptions { sample: Some(1), top_k: 120, temperature: Some(9.0), ..Default::default() };
+    let options = CaptionOptions { max_tokens: Some(44), session: one_thread(), ..warm };
+    let captioner = ok(Captioner::new(&folder, &options));
+    assert_eq!(captioner.search().strategy, Strategy::Sample { top_k: 120 });
+    let encoded = encode(&folder, &pixels(&folder, 1..=12), 8, 1);
+    assert!(caption(&folder, &encoded, &options).iter().any(|c| c.ids.len() == 44));
+}
+
+#[test]
+fn texts_are_embedded_as_by_pytorch() {
+    let (folder, goldens) = (tiny(), goldens());
+    let mut encoder = ok(TextEncoder::new(&folder, &one_thread()));
+    let texts: Vec<&String> = goldens["texts"].as_object().unwrap().keys().collect();
+    let found = ok(encoder.embed(&texts.iter().map(|t| t.as_str()).collect::<Vec<_>>()));
+    for (text, found) in texts.iter().zip(found) {
+        for (want, have) in numbers(&goldens["texts"][text.as_str()]).iter().zip(&found) {
+            assert!((want - have).abs() < 1e-5, "{text}");
+        }
+        assert!((found.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    let folder = tiny();
+    let session = SessionOptions { device: Device::Cuda(0), ..SessionOptions::default() };
+    let error =
+        ImageEncoder::new(&folder, &EncodeOptions { session, ..Default::default() }).err().expect("no GPU here");
+    assert!(matches!(&error, Error::Runtime { .. }) && error.to_string().contains("cuda:0"), "{error}");
+}
+
+#[test]
+fn one_runtime_a_process() {
+    let (a, b) = (ok(Runtime::load()), ok(Runtime::load()));
+    assert!(std::ptr::eq(a, b));
+    assert!(a.build_info().contains("ORT"));
+}
+
+/// A copy of the tiny folder whose manifest was edited; hashes are not part of it and stay true.
+fn edited(edits: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root().join("tests/models/tiny"), dir.path());
+    let path = dir.path().join("model.json");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    std::fs::write(path, text).unwrap();
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn graphs_must_be_those_of_the_manifest() {
+    let cases = [
+        ("\"size\": 32", "\"size\": 64", "image.onnx"),
+        ("\"embedding_dim\": 24", "\"embedding_dim\": 25", "image.onnx"),
+        ("\"cells\": 16", "\"cells\": 9", "mapper.onnx"),
+        ("\"prefix_length\": 5", "\"prefix_length\": 6", "mapper.onnx"),
+        ("\"layers\": 2", "\"layers\": 3", "decoder.onnx"),
+        ("\"layers\": 2", "\"layers\": 1", "decoder.onnx"),
+        ("\"heads\": 2", "\"heads\": 4", "decoder.onnx"),
+        ("\"input\": \"grid\"", "\"input\": \"embedding\"", "mapper.onnx"),
+        ("\"context_length\": 12", "\"context_length\": 13", "text.onnx"),
+        ("\"graph\": \"mapper.onnx\"", "\"graph\": \"tokenizer.json\"", "tokenizer.json"),
+        ("\"tokenizer\": \"tokenizer.json\"", "\"tokenizer\": \"mapper.onnx\"", "mapper.onnx"),
+    ];
+    for (from, to, file) in cases {
+        let dir = edited(&[(from, to)]);
+        let folder = ok(ModelFolder::open(dir.path()));
+        let opened = ImageEncoder::new(&folder, &EncodeOptions::default())
+            .map(|_| ())
+            .and_then(|()| Captioner::new(&folder, &CaptionOptions::default()).map(|_| ()))
+            .and_then(|()| TextEncoder::new(&folder, &SessionOptions::default()).map(|_| ()));
+        let error = opened.err().unwrap_or_else(|| panic!("{to} was taken"));
+        assert!(matches!(&error, Error::Model { .. }) && error.to_string().contains(file), "{to}: {error}");
+    }
+}
+
+#[test]
+fn pictures_and_resizing_are_those_of_pillow() {
+    use descry::model::{Resample, Resize};
+    use sha2::{Digest, Sha256};
+    let hash = |picture: &Rgb| Sha256::digest(&picture.data).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let folder = root().join("tests/goldens/resize");
+    let text = std::fs::read_to_string(folder.join("cases.json")).unwrap();
+    let cases: Value = serde_json::from_str(&text).unwrap();
+    let mut spec = tiny().manifest().image.clone();
+    let mut wrong = Vec::new();
+    for case in cases.as_array().unwrap() {
+        let name = case["file"].as_str().unwrap();
+        let picture = ok(descry::picture::open(&folder.join(name), &Default::default()));
+        if hash(&picture) != case["rgb"].as_str().unwrap() {
+            wrong.push(format!("{name}: decoded otherwise than Pillow"));
+            continue;
+        }
+        for (setting, want) in case["squares"].as_object().unwrap() {
+            let words: Vec<&str> = setting.split(' ').collect();
+            spec.size = words[0].parse().unwrap();
+            spec.resize = if words[1] == "squash" { Resize::Squash } else { Resize::Crop };
+            spec.resample = if words[2] == "bicubic" { Resample::Bicubic } else { Resample::Bilinear };
+            if hash(&descry::preprocess::square(&picture, &spec)) != want.as_str().unwrap() {
+                wrong.push(format!("{name}: {setting}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn bad_pictures_are_refused() {
+    use descry::picture::{PictureOptions, open};
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |name: &str, bytes: Option<&[u8]>, options: &PictureOptions, cause: &str| {
+        let path = dir.path().join(name);
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let error = open(&path, options).err().unwrap_or_else(|| panic!("{name} was taken"));
+        assert!(matches!(error, Error::Input { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains(cause), "{text}");
+    };
+    let plain = PictureOptions::default();
+    let good = std::fs::read(root().join("tests/goldens/resize/odd.png")).unwrap();
+    refused("none.png", None, &plain, "no such file");
+    refused("empty.png", Some(b""), &plain, "");
+    refused("text.jpg", Some(b"hello"), &plain, "no picture");
+    refused("half.png", Some(&good[..good.len() / 2]), &plain, "");
+    refused("large.png", Some(&good), &PictureOptions { max_pixels: 2_000 }, "61×43");
+    let good = std::fs::read(root().join("tests/goldens/resize/420.jpg")).unwrap();
+    refused("half.jpg", Some(&good[..good.len() / 2]), &plain, "truncated");
+    let mut bad = good.clone();
+    bad.truncate(good.len() / 3);
+    bad.extend([0xFF, 0xC5, 0, 9, 0xFF, 0xD9]);
+    refused("bad.jpg", Some(&bad), &plain, "");
+    // A header that promises 60000 × 60000 pixels.
+    let mut bomb = std::fs::read(root().join("tests/goldens/resize/odd.png")).unwrap();
+    bomb[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
+    refused("bomb.png", Some(&bomb), &plain, "");
+    std::fs::create_dir(dir.path().join("folder.png")).unwrap();
+    refused("folder.png", None, &plain, "folder");
+}
