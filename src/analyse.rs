@@ -7,7 +7,7 @@
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
-use crate::decode::{Frame, Planes, full_range_format, scale_to};
+use crate::decode::{Frame, Planes, full_range, scale_to};
 use crate::error::{Error, Result};
 use crate::frame::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 
@@ -88,8 +88,7 @@ fn layout(av: &ff::frame::Video) -> Option<Layout> {
     }
     // SAFETY: a plain read of a valid frame's field.
     let range = unsafe { (*av.as_ptr()).color_range };
-    let full_range = range == ffi::AVColorRange::AVCOL_RANGE_JPEG || full_range_format(av.format());
-    Some(Layout { components, full_range })
+    Some(Layout { components, full_range: full_range(av.format(), range) })
 }
 
 /// Bytes of one row of a component, checked against the plane's stride.

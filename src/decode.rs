@@ -250,7 +250,7 @@ pub(crate) fn scale_to(
     let size = width as usize * height as usize * 3;
     let mut out = vec![0u8; size + 64];
     let format: ffi::AVPixelFormat = source.frame.format().into();
-    let full = range == ffi::AVColorRange::AVCOL_RANGE_JPEG || full_range_format(source.frame.format());
+    let full = full_range(source.frame.format(), range);
     // Rec. 709 where the stream does not say and is larger than standard definition, as players do.
     let coefficients = match space {
         AVCOL_SPC_BT709 => ffi::SWS_CS_ITU709,
@@ -319,9 +319,14 @@ pub(crate) fn scale_to(
     Some((out, full))
 }
 
-pub(crate) fn full_range_format(format: ff::format::Pixel) -> bool {
+/// Whether samples use all values. Grey without a word about it does, as swscale has it.
+pub(crate) fn full_range(format: ff::format::Pixel, range: ffi::AVColorRange) -> bool {
     use ff::format::Pixel::*;
-    matches!(format, YUVJ420P | YUVJ422P | YUVJ444P | YUVJ440P | YUVJ411P)
+    match format {
+        YUVJ420P | YUVJ422P | YUVJ444P | YUVJ440P | YUVJ411P => true,
+        GRAY8 | GRAY10LE | GRAY12LE | GRAY16LE | YA8 => range != ffi::AVColorRange::AVCOL_RANGE_MPEG,
+        _ => range == ffi::AVColorRange::AVCOL_RANGE_JPEG,
+    }
 }
 
 /// One open input.
@@ -476,11 +481,11 @@ impl Source {
         let parameters = s.parameters();
         let time_base = (i64::from(s.time_base().numerator()), i64::from(s.time_base().denominator().max(1)));
         // SAFETY: plain reads of a valid stream's fields; the display matrix is copied out of its side data.
-        let (orientation, sample_aspect, encrypted, width, height, pixels) = unsafe {
+        let (orientation, sample_aspect, protected, width, height, pixels) = unsafe {
             let av = &*s.as_ptr();
             let par = &*av.codecpar;
             let mut orientation = Orientation::UPRIGHT;
-            let mut encrypted = par.codec_tag == u32::from_le_bytes(*b"encv");
+            let mut protected = par.codec_tag == u32::from_le_bytes(*b"encv");
             for side in s.side_data() {
                 match side.kind() {
                     ff::codec::packet::side_data::Type::DisplayMatrix if side.data().len() >= 36 => {
@@ -490,7 +495,7 @@ impl Source {
                         }
                         orientation = Orientation::from_matrix(&matrix);
                     }
-                    ff::codec::packet::side_data::Type::EncryptionInitInfo => encrypted = true,
+                    ff::codec::packet::side_data::Type::EncryptionInitInfo => protected = true,
                     _ => {}
                 }
             }
@@ -501,13 +506,10 @@ impl Source {
             } else {
                 std::ffi::CStr::from_ptr(pixels).to_string_lossy().into_owned()
             };
-            (orientation, (aspect.num, aspect.den), encrypted, par.width, par.height, pixels)
+            (orientation, (aspect.num, aspect.den), protected, par.width, par.height, pixels)
         };
-        if encrypted {
-            return Err(bad(
-                "the video is encrypted (DRM)".into(),
-                "Give a copy that is not protected; descry cannot decrypt.",
-            ));
+        if protected {
+            return Err(encrypted(name));
         }
         if width <= 0 || height <= 0 {
             return Err(bad(
@@ -690,6 +692,9 @@ impl Source {
                 Ok(()) if packet.stream() != self.stream => continue,
                 Ok(()) => {
                     self.packets_read += 1;
+                    if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
+                        return Err(encrypted(&self.name));
+                    }
                     if packet.is_corrupt() {
                         self.damage.packets += 1;
                     }
@@ -776,6 +781,10 @@ impl Source {
         self.index += 1;
         Ok(Some(frame))
     }
+}
+
+fn encrypted(input: &str) -> Error {
+    Error::input(input, "the video is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
 }
 
 /// Absurd pixel shapes, from broken headers, are taken as square.

@@ -59,11 +59,17 @@ fn start_and_end_cut_exactly() {
 fn pictures_are_upright_with_square_pixels() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=0.2 -c:v libx264 flat.mp4");
-    b.ffmpeg("-display_rotation 90 -i flat.mp4 -c copy turned.mp4");
-    let (got, source) = frames(&b, "turned.mp4", &DecodeOptions::default());
-    if source.info().rotation != 0 {
+    for degrees in [90, 180, 270] {
+        b.ffmpeg(&format!("-i flat.mp4 -c copy -metadata:s:v:0 rotate={degrees} turned.mp4"));
+        b.ffmpeg("-i turned.mp4 -frames:v 1 -pix_fmt rgb24 -f rawvideo turned.rgb");
+        let want = std::fs::read(b.path("turned.rgb")).unwrap();
+        let (got, source) = frames(&b, "turned.mp4", &DecodeOptions::default());
+        // This FFmpeg writes the turn counter-clockwise; the pixels below are what counts.
+        assert_eq!(source.info().rotation, 360 - degrees);
         let rgb = got[0].to_rgb().unwrap();
-        assert_eq!((rgb.width, rgb.height), (108, 192));
+        assert_eq!((rgb.width, rgb.height), if degrees == 180 { (192, 108) } else { (108, 192) });
+        let mean = rgb.data.iter().zip(&want).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / want.len() as f64;
+        assert!(mean < 4.0, "{degrees}: {mean}");
     }
     b.ffmpeg("-f lavfi -i testsrc2=size=180x144:rate=25:duration=0.2 -vf setsar=16/9 -c:v libx264 wide.mp4");
     let (got, _) = frames(&b, "wide.mp4", &DecodeOptions::default());
