@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Makes model folders for descry. Never needed to run it.
+
+  models.py train-builtin --flickr8k X.jsonl DIR --coco X.jsonl DIR --work DIR --out DIR
+"""
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+FACTS = {
+    "name": "descry-builtin",
+    "version": "0.1.0",
+    "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0; trained on research data, see README.md",
+    "trained_on": "Flickr8k train and a COCO subset (captions), ImageNet (image tower)",
+    "description": "A small captioner of everyday scenes",
+    # Cosines between views of one picture and between different pictures: see the model's README.
+    "dedup": {"same": 0.90, "returning": 0.94},
+}
+
+
+def train_builtin(a):
+    import torch
+    from descry_models.cache import cache
+    from descry_models.data import read_captions
+    from descry_models.export import export
+    from descry_models.net import ImageHead, Shape, TextTower
+    from descry_models.train import Features, Job, load
+    work = Path(a.work)
+    rows = read_captions(*a.flickr8k, "flickr8k") + read_captions(*a.coco, "coco")
+    cache(rows, work, a.views)
+    job = Job(rows, Features(work), a.seed)
+    shape = Shape(vocab=len(job.words))
+    stages = {"embedding.pt": lambda p: job.contrastive(shape, p, a.contrastive_epochs),
+              "xe.pt": lambda p: job.cross_entropy(shape, p, a.epochs),
+              "scst.pt": lambda p: job.self_critical(load(work / "xe.pt")[1], shape, p, a.scst_epochs)}
+    for name, stage in stages.items():
+        if not (work / name).exists():     # a stage that was finished is not done again
+            started, part = time.time(), work / (name + ".part")
+            stage(part)
+            if part.exists():
+                part.rename(work / name)
+            print(f"{name}: {(time.time() - started) / 60:.1f} minutes", flush=True)
+    best = work / ("scst.pt" if (work / "scst.pt").exists() else "xe.pt")
+    shape, model, words = load(best)
+    state = torch.load(work / "embedding.pt", weights_only=True)
+    image, text = ImageHead(shape), TextTower(shape)
+    image.load_state_dict(state["image"])
+    text.load_state_dict(state["text"])
+    export(a.out, shape, model, words, image, text, FACTS)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sub = p.add_subparsers(dest="command", required=True)
+    t = sub.add_parser("train-builtin", help="train the built-in model and export its folder")
+    t.add_argument("--flickr8k", nargs=2, required=True, metavar=("JSONL", "DIR"))
+    t.add_argument("--coco", nargs=2, required=True, metavar=("JSONL", "DIR"))
+    t.add_argument("--work", required=True, help="features and checkpoints; a finished stage there is not done again")
+    t.add_argument("--out", required=True)
+    t.add_argument("--views", type=int, default=4)
+    t.add_argument("--epochs", type=int, default=8)
+    t.add_argument("--scst-epochs", type=int, default=4)
+    t.add_argument("--contrastive-epochs", type=int, default=6)
+    t.add_argument("--seed", type=int, default=0)
+    t.set_defaults(run=train_builtin)
+    a = p.parse_args()
+    a.run(a)
+
+
+if __name__ == "__main__":
+    main()
