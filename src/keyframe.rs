@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::frame::Thumb;
-use crate::scene::{FLAT, LOOK_BACK, SceneDetector, SceneOptions, Transition};
+use crate::scene::{SceneDetector, SceneOptions, Transition, is_flat, luma_change};
 use crate::time::Time;
 
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct Keyframe<T> {
 const BUCKET: Time = Time::from_millis(300);
 /// Most pictures held: the undecided buckets, the best of this look and of the next, the first and the
 /// newest.
-pub const MAX_PICTURES: usize = (LOOK_BACK.micros() / BUCKET.micros()) as usize + 5;
+pub const MAX_PICTURES: usize = (3_000_000 / BUCKET.micros()) as usize + 5;
 
 #[derive(Clone)]
 struct Candidate<T> {
@@ -122,11 +122,11 @@ impl<T: Clone> KeyframeSelector<T> {
 
     /// Takes the next frame, in presentation order; returns the keyframes that are sure by now.
     pub fn push(&mut self, thumb: Thumb, picture: T) -> Vec<Keyframe<T>> {
-        let motion = self.last.as_ref().map_or(0.0, |last| difference(&last.y, &thumb.y));
+        let motion = self.last.as_ref().map_or(0.0, |last| luma_change(last, &thumb));
         let candidate = Candidate {
             time: thumb.time,
             index: thumb.index,
-            flat: deviation(&thumb.y) < FLAT,
+            flat: is_flat(&thumb),
             quality: thumb.sharpness / (1.0 + motion / 8.0),
             picture,
         };
@@ -280,16 +280,6 @@ impl<T> Look<T> {
             picture: c.picture,
         }
     }
-}
-
-fn difference(a: &[u8], b: &[u8]) -> f32 {
-    a.iter().zip(b).map(|(&x, &y)| u32::from(x.abs_diff(y))).sum::<u32>() as f32 / a.len().max(1) as f32
-}
-
-fn deviation(y: &[u8]) -> f32 {
-    let n = y.len().max(1) as f32;
-    let mean = y.iter().map(|&v| f32::from(v)).sum::<f32>() / n;
-    (y.iter().map(|&v| (f32::from(v) - mean).powi(2)).sum::<f32>() / n).sqrt()
 }
 
 #[cfg(test)]

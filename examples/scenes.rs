@@ -1,0 +1,73 @@
+//! Prints what scene detection finds in a file, one JSON object a line: `scenes [--content | --keyframes] FILE`.
+//!
+//! `--keyframes` prints the chosen keyframes in place of the boundaries. `tools/scenes_bench.py` reads this.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use descry::decode::{DecodeOptions, Source};
+use descry::interrupt::Interrupt;
+use descry::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
+use descry::scene::{Boundary, Detector, SceneDetector, SceneOptions};
+
+fn main() -> ExitCode {
+    let (mut options, mut keyframes, mut file) = (SceneOptions::default(), false, None);
+    for arg in std::env::args().skip(1) {
+        match arg.as_str() {
+            "--content" => options.detector = Detector::Content,
+            "--keyframes" => keyframes = true,
+            _ => file = Some(arg),
+        }
+    }
+    let Some(file) = file else {
+        eprintln!("usage: scenes [--content | --keyframes] FILE");
+        return ExitCode::from(2);
+    };
+    match run(&file, &options, keyframes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(file: &str, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
+    let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
+    let mut detector = SceneDetector::new(options);
+    let mut selector = KeyframeSelector::new(options, &KeyframeOptions::default());
+    let mut out = std::io::stdout().lock();
+    while let Some(frame) = source.next()? {
+        let thumb = frame.thumb()?;
+        if keyframes {
+            for k in selector.push(thumb, ()) {
+                writeln!(out, "{}", keyframe(&k))?;
+            }
+        } else {
+            for b in detector.push(&thumb) {
+                writeln!(out, "{}", boundary(&b))?;
+            }
+        }
+    }
+    for b in detector.finish() {
+        writeln!(out, "{}", boundary(&b))?;
+    }
+    for k in selector.finish(source.end()) {
+        writeln!(out, "{}", keyframe(&k))?;
+    }
+    Ok(())
+}
+
+fn boundary(b: &Boundary) -> serde_json::Value {
+    serde_json::json!({
+        "at": b.at.secs(), "index": b.index, "transition": b.transition.name(),
+        "from": b.from.secs(), "to": b.to.secs(), "score": b.score,
+    })
+}
+
+fn keyframe(k: &Keyframe<()>) -> serde_json::Value {
+    serde_json::json!({
+        "scene": k.scene, "start": k.start.secs(), "end": k.end.secs(), "time": k.time.secs(), "index": k.index,
+        "transition": k.transition.name(), "blank": k.blank, "quality": k.quality,
+    })
+}

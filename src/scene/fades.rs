@@ -1,0 +1,125 @@
+//! Fades: contrast falls to nothing, and another picture rises from it.
+//!
+//! The boundary stands at the first frame in which the new picture shows. A flat stretch as long as a scene is a scene
+//! of its own. A short one with the same picture on both sides is no boundary, nor is a fade in at the start or a
+//! fade out at the end.
+
+use std::collections::VecDeque;
+
+use super::seen::Seen;
+use super::{Boundary, Transition};
+use crate::time::Time;
+
+/// Longest fade out or in, and how long after a frame it is judged.
+pub const LONGEST: Time = Time::from_millis(1_300);
+/// Frames that may break a steady rise or fall of contrast: noise.
+const PATIENCE: usize = 3;
+/// Likeness from which the picture after a dip is the one before it.
+const SAME: f32 = 0.8;
+
+/// A flat stretch under way.
+struct Flat {
+    start: Time,
+    index: u64,
+    /// The last full picture before it, which fades from there on.
+    before: Option<Seen>,
+    told: bool,
+}
+
+/// Follows flat stretches; sees every frame once, in order.
+pub struct Fades {
+    blank: Time,
+    flat: Option<Flat>,
+    /// Stretches in which contrast comes or goes with a fade, told or not: no dissolve can be there.
+    pub spans: VecDeque<(Time, Time)>,
+}
+
+impl Fades {
+    /// `blank`: the shortest flat stretch that is a scene.
+    pub fn new(blank: Time) -> Fades {
+        Fades { blank, flat: None, spans: VecDeque::new() }
+    }
+
+    /// Judges the frame at `i`, adding what it finds to `out`.
+    pub fn judge(&mut self, seen: &VecDeque<Seen>, i: usize, out: &mut Vec<Boundary>) {
+        let Some(s) = seen.get(i) else { return };
+        if s.flat {
+            let flat = self.flat.get_or_insert_with(|| {
+                let before = i.checked_sub(1).map(|last| seen[fading_from(seen, last)].clone());
+                if let Some(before) = &before {
+                    self.spans.push_back((before.time, s.time));
+                }
+                Flat { start: s.time, index: s.index, before, told: false }
+            });
+            if !flat.told
+                && s.time - flat.start >= self.blank
+                && let Some(before) = &flat.before
+            {
+                flat.told = true;
+                out.push(fade((flat.start, flat.index), before.time, flat.start));
+            }
+            return;
+        }
+        let Some(flat) = self.flat.take() else { return };
+        let risen = &seen[risen(seen, i)];
+        self.spans.push_back((flat.start, risen.time));
+        let other = match &flat.before {
+            None => s.time - flat.start >= self.blank,
+            Some(before) => flat.told || before.likeness(risen) < SAME,
+        };
+        if other {
+            let from = match &flat.before {
+                Some(before) if !flat.told => before.time,
+                _ => s.time,
+            };
+            out.push(fade(s.step, from, if risen.index == s.index { s.step.0 } else { risen.time }));
+        }
+    }
+
+    pub fn forget(&mut self, before: Time) {
+        while self.spans.len() > 64 || self.spans.front().is_some_and(|s| s.1 < before) {
+            self.spans.pop_front();
+        }
+    }
+
+    /// Whether a stretch lies where a fade is.
+    pub fn covers(&self, from: Time, to: Time) -> bool {
+        self.spans.iter().any(|s| from < s.1 && s.0 < to)
+    }
+}
+
+/// Position of the last full picture at or before `last`: from there contrast falls steadily.
+fn fading_from(seen: &VecDeque<Seen>, last: usize) -> usize {
+    let mut top = last;
+    for p in (0..last).rev() {
+        if seen[last].time - seen[p].time > LONGEST || seen[p].flat {
+            break;
+        }
+        if seen[p].deviation > seen[top].deviation * 1.01 {
+            top = p;
+        } else if top - p >= PATIENCE {
+            break;
+        }
+    }
+    top
+}
+
+/// Position of the full picture that rises from `first`.
+fn risen(seen: &VecDeque<Seen>, first: usize) -> usize {
+    let mut top = first;
+    for p in first + 1..seen.len() {
+        if seen[p].time - seen[first].time > LONGEST || seen[p].flat {
+            break;
+        }
+        if seen[p].deviation > seen[top].deviation * 1.01 {
+            top = p;
+        } else if p - top >= PATIENCE {
+            break;
+        }
+    }
+    top
+}
+
+fn fade((at, index): (Time, u64), from: Time, to: Time) -> Boundary {
+    Boundary { at, index, transition: Transition::Fade, from: from.min(at), to: to.max(at), score: 1.0 }
+}

@@ -1,0 +1,214 @@
+//! What is remembered of a thumb, and how two of them compare.
+
+use crate::frame::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
+use crate::time::Time;
+
+const LUMA: usize = THUMB_WIDTH / 2 * (THUMB_HEIGHT / 2);
+const CHROMA: usize = THUMB_WIDTH / 4 * (THUMB_HEIGHT / 4);
+const COMPACT: usize = LUMA + 2 * CHROMA;
+/// Chroma's share in [`Seen::compact`] beside luma's 1.
+const CHROMA_WEIGHT: f32 = 0.5;
+
+/// Luma deviation, in 8-bit levels, under which a picture may show nothing …
+const FLAT_DEVIATION: f32 = 4.0;
+/// … if its levels also lie within this: a small lamp in the night is something.
+const FLAT_RANGE: u8 = 48;
+
+/// Whether a thumb shows nothing: black, white, or one flat colour.
+pub fn is_flat(thumb: &Thumb) -> bool {
+    let (low, high) = thumb.y.iter().fold((u8::MAX, 0), |(low, high), &v| (low.min(v), high.max(v)));
+    high.saturating_sub(low) <= FLAT_RANGE && deviation(&thumb.y) < FLAT_DEVIATION
+}
+
+/// Mean absolute difference of luma, in 8-bit levels.
+pub fn luma_change(a: &Thumb, b: &Thumb) -> f32 {
+    mean_difference(&a.y, &b.y)
+}
+
+/// Mean absolute difference of luma and, at half weight each, of both chroma planes.
+pub fn change(a: &Thumb, b: &Thumb) -> f32 {
+    mean_difference(&a.y, &b.y) + CHROMA_WEIGHT * (mean_difference(&a.u, &b.u) + mean_difference(&a.v, &b.v))
+}
+
+fn mean_difference(a: &[u8], b: &[u8]) -> f32 {
+    let sum: u32 = a.iter().zip(b).map(|(&x, &y)| u32::from(x.abs_diff(y))).sum();
+    sum as f32 / a.len().max(1) as f32
+}
+
+fn deviation(y: &[u8]) -> f32 {
+    let n = y.len().max(1) as f64;
+    let sum: u32 = y.iter().map(|&v| u32::from(v)).sum();
+    let squares: u32 = y.iter().map(|&v| u32::from(v) * u32::from(v)).sum();
+    let mean = f64::from(sum) / n;
+    (f64::from(squares) / n - mean * mean).max(0.0).sqrt() as f32
+}
+
+/// A thumb at half its size, with what the rules ask of it worked out once.
+#[derive(Clone)]
+pub struct Seen {
+    pub time: Time,
+    pub index: u64,
+    /// Change from the thumb held before this one; see [`change`].
+    pub change: f32,
+    /// Since the thumb held before this one the largest step was to this frame (itself where none was skipped).
+    pub step: (Time, u64),
+    pub flat: bool,
+    /// Standard deviation of luma.
+    pub deviation: f32,
+    /// Mean square of luma's gradient at the thumb's size: fine contrast.
+    pub energy: f32,
+    /// Variance of luma at half size: coarse contrast.
+    pub variance: f32,
+    means: [f32; 3],
+    /// Sum of squares of `compact`.
+    square: f32,
+    /// … and without each plane's mean.
+    spread: f32,
+    /// Luma at half the thumb's size and chroma at a quarter, less 128.
+    compact: Box<[f32; COMPACT]>,
+}
+
+impl Seen {
+    pub fn new(thumb: &Thumb, change: f32, step: (Time, u64)) -> Seen {
+        let compact = compact(thumb);
+        let mut means = [0.0; 3];
+        let mut spread = 0.0;
+        let mut variance = 0.0;
+        for (k, plane) in planes().into_iter().enumerate() {
+            let part = &compact[plane];
+            means[k] = part.iter().sum::<f32>() / part.len() as f32;
+            let around = dot(part, part) - means[k] * means[k] * part.len() as f32;
+            spread += around.max(0.0);
+            if k == 0 {
+                variance = around.max(0.0) / part.len() as f32;
+            }
+        }
+        Seen {
+            time: thumb.time,
+            index: thumb.index,
+            change,
+            step,
+            flat: is_flat(thumb),
+            deviation: deviation(&thumb.y),
+            energy: energy(&thumb.y),
+            variance,
+            means,
+            square: dot(&compact[..], &compact[..]),
+            spread,
+            compact,
+        }
+    }
+
+    pub fn dot(&self, other: &Seen) -> f32 {
+        dot(&self.compact[..], &other.compact[..])
+    }
+
+    /// Squared distance of the two vectors.
+    pub fn square_to(&self, other: &Seen, dot: f32) -> f32 {
+        (self.square + other.square - 2.0 * dot).max(0.0)
+    }
+
+    /// Of structure, −1 … 1: brightness, contrast and tint of the whole picture do not count. Flat pictures are alike.
+    pub fn likeness(&self, other: &Seen) -> f32 {
+        let scale = (self.spread * other.spread).sqrt();
+        let nothing = LUMA as f32;
+        if scale < nothing {
+            return if self.spread < nothing && other.spread < nothing { 1.0 } else { 0.0 };
+        }
+        let mut sum = self.dot(other);
+        for (k, plane) in planes().into_iter().enumerate() {
+            sum -= self.means[k] * other.means[k] * plane.len() as f32;
+        }
+        sum / scale
+    }
+
+    /// Covariance of luma.
+    pub fn covariance(&self, other: &Seen) -> f32 {
+        dot(&self.compact[..LUMA], &other.compact[..LUMA]) / LUMA as f32 - self.means[0] * other.means[0]
+    }
+
+    /// Mean absolute difference, on the scale of [`change`].
+    pub fn distance(&self, other: &Seen) -> f32 {
+        let part = |r: std::ops::Range<usize>| {
+            self.compact[r.clone()].iter().zip(&other.compact[r]).map(|(x, y)| (x - y).abs()).sum::<f32>()
+        };
+        part(0..LUMA) / LUMA as f32 + part(LUMA..COMPACT) / CHROMA as f32
+    }
+}
+
+fn planes() -> [std::ops::Range<usize>; 3] {
+    [0..LUMA, LUMA..LUMA + CHROMA, LUMA + CHROMA..COMPACT]
+}
+
+/// Eight sums side by side, which the compiler turns into vector instructions.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    for (x, y) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        for k in 0..8 {
+            sums[k] += x[k] * y[k];
+        }
+    }
+    let rest: f32 = a.chunks_exact(8).remainder().iter().zip(b.chunks_exact(8).remainder()).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+fn energy(y: &[u8]) -> f32 {
+    let (mut across, mut down) = (0u32, 0u32);
+    let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
+    for row in y.chunks_exact(THUMB_WIDTH) {
+        across += row.iter().zip(&row[1..]).map(|(&a, &b)| square(a, b)).sum::<u32>();
+    }
+    for (upper, lower) in y.chunks_exact(THUMB_WIDTH).zip(y.chunks_exact(THUMB_WIDTH).skip(1)) {
+        down += upper.iter().zip(lower).map(|(&a, &b)| square(a, b)).sum::<u32>();
+    }
+    across as f32 / (THUMB_HEIGHT * (THUMB_WIDTH - 1)) as f32 + down as f32 / ((THUMB_HEIGHT - 1) * THUMB_WIDTH) as f32
+}
+
+fn compact(t: &Thumb) -> Box<[f32; COMPACT]> {
+    let mut out = Box::new([0.0; COMPACT]);
+    let mut at = 0;
+    for (plane, cell, weight) in [(&t.y, 2, 1.0), (&t.u, 4, CHROMA_WEIGHT), (&t.v, 4, CHROMA_WEIGHT)] {
+        for by in 0..THUMB_HEIGHT / cell {
+            for bx in 0..THUMB_WIDTH / cell {
+                let mut sum = 0u32;
+                for y in 0..cell {
+                    let row = (by * cell + y) * THUMB_WIDTH + bx * cell;
+                    sum += plane.get(row..row + cell).unwrap_or_default().iter().map(|&v| u32::from(v)).sum::<u32>();
+                }
+                out[at] = weight * (sum as f32 / (cell * cell) as f32 - 128.0);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// Mean over hue (0–180, as OpenCV), saturation and value of the absolute change: PySceneDetect's ContentDetector.
+pub fn hsv_change(a: &Thumb, b: &Thumb) -> f32 {
+    let mut sum = 0.0;
+    for (p, q) in a.y.iter().zip(&a.u).zip(&a.v).zip(b.y.iter().zip(&b.u).zip(&b.v)) {
+        let (p, q) = (hsv(*p.0.0, *p.0.1, *p.1), hsv(*q.0.0, *q.0.1, *q.1));
+        sum += (p.0 - q.0).abs() + (p.1 - q.1).abs() + (p.2 - q.2).abs();
+    }
+    sum / (3 * a.y.len().max(1)) as f32
+}
+
+fn hsv(y: u8, u: u8, v: u8) -> (f32, f32, f32) {
+    let (y, u, v) = (f32::from(y), f32::from(u) - 128.0, f32::from(v) - 128.0);
+    let r = (y + 1.402 * v).clamp(0.0, 255.0);
+    let g = (y - 0.344_14 * u - 0.714_14 * v).clamp(0.0, 255.0);
+    let b = (y + 1.772 * u).clamp(0.0, 255.0);
+    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+    let span = max - min;
+    if span <= f32::EPSILON {
+        return (0.0, 0.0, max);
+    }
+    let hue = if max == r {
+        60.0 * (g - b) / span
+    } else if max == g {
+        120.0 + 60.0 * (b - r) / span
+    } else {
+        240.0 + 60.0 * (r - g) / span
+    };
+    (hue.rem_euclid(360.0) / 2.0, 255.0 * span / max, max)
+}
