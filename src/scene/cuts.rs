@@ -7,9 +7,9 @@ use super::{Boundary, SceneOptions, Transition};
 use crate::time::Time;
 
 /// A cut is judged when this much of what follows has been seen.
-pub const AFTER: Time = Time::from_millis(450);
+pub const AFTER: Time = Time::from_millis(500);
 /// A picture that comes back within this was only covered by a flash.
-const FLASH: Time = Time::from_millis(350);
+const FLASH: Time = Time::from_millis(450);
 /// The neighbourhood in which a cut has to be the peak.
 const WINDOW: Time = Time::from_millis(400);
 /// Beyond this spacing frames have no neighbourhood: each is compared with the one before alone.
@@ -42,8 +42,11 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
     let sure = ratio >= options.ratio && s.change >= 1.25 * around.peak;
     if !sure {
         // Two sharp changes that both lead elsewhere are two cuts; the ratio is lost to them, not the evidence.
-        let sharp = s.change >= 2.0 * options.floor && likeness < 0.35 && s.change >= 0.8 * around.peak;
-        if !sharp || s.change < 2.0 * options.ratio * around.quiet.max(1.0) {
+        let sharp = s.change >= 2.0 * options.floor
+            && likeness < 0.35
+            && s.change >= 0.8 * around.peak
+            && s.change >= 2.0 * options.ratio * around.quiet.max(1.0);
+        if !sharp && !(s.change >= 1.1 * around.peak && parted(seen, i, s.change / around.near.max(1.0))) {
             return None;
         }
     }
@@ -53,12 +56,41 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
     Some(cut(s, ratio / options.ratio))
 }
 
-/// Whether the change at `i` only covers a picture that comes back, or is its coming back.
+/// Whether the pictures on either side of `i` are alike among themselves, and none is like one of the other side: a cut
+/// between shots so busy that the change itself does not stand out. It must stand out a little where only one side holds
+/// together, and motion must not explain it.
+fn parted(seen: &VecDeque<Seen>, i: usize, ratio: f32) -> bool {
+    if i < 3 || i + 3 > seen.len() {
+        return false;
+    }
+    let (before, after) = ([&seen[i - 1], &seen[i - 2], &seen[i - 3]], [&seen[i], &seen[i + 1], &seen[i + 2]]);
+    let together = |s: &[&Seen; 3]| s[0].likeness(s[1]).min(s[1].likeness(s[2]));
+    let (early, late) = (together(&before), together(&after));
+    let within = if ratio >= 1.6 { early.max(late) } else { early.min(late) };
+    within >= 0.45
+        && before.iter().all(|a| after.iter().all(|b| a.likeness(b) < 0.4 * within))
+        && before[0].unexplained_by_motion(after[0]) > 0.6
+}
+
+/// Whether the change at `i` lies within something that passes: the picture before it comes back soon.
 fn flash(seen: &VecDeque<Seen>, i: usize) -> bool {
     let (s, before) = (&seen[i], &seen[i - 1]);
-    let same = |a: &Seen, b: &Seen| a.distance(b) < 0.5 * s.change && (a.likeness(b) > SAME || (a.flat && b.flat));
-    seen.iter().skip(i + 1).take_while(|o| o.time - s.time <= FLASH).any(|o| same(before, o))
-        || seen.iter().take(i - 1).rev().take_while(|o| s.time - o.time <= FLASH).any(|o| same(o, s))
+    // Moving pictures do not come back quite the same.
+    let own = if i > 1 { before.likeness(&seen[i - 2]) } else { 1.0 };
+    for (lag, a) in seen.iter().take(i).rev().enumerate().take_while(|(_, a)| s.time - a.time <= FLASH) {
+        for (ahead, b) in seen.iter().skip(i + 1).enumerate().take_while(|(_, b)| b.time - a.time <= FLASH) {
+            let same = SAME.min(own.max(0.0).powi((lag + ahead + 2) as i32)).max(0.6);
+            if a.distance(b) < 0.5 * s.change && (a.likeness(b) > same || (a.flat && b.flat)) {
+                return true;
+            }
+        }
+    }
+    // … or was there just before.
+    seen.iter()
+        .take(i - 1)
+        .rev()
+        .take_while(|o| s.time - o.time <= FLASH)
+        .any(|o| o.distance(s) < 0.5 * s.change && (o.likeness(s) > SAME || (o.flat && s.flat)))
 }
 
 /// The changes around one.
@@ -78,14 +110,18 @@ impl Around {
         let moved = |o: &(usize, &Seen)| o.1.change >= TWICE;
         let before: Vec<_> = seen.iter().enumerate().take(i).rev().take_while(|o| close(&o)).filter(moved).collect();
         let after: Vec<_> = seen.iter().enumerate().skip(i + 1).take_while(|o| close(&o)).filter(moved).collect();
-        let near: Vec<f32> = before.iter().take(2).chain(after.iter().take(2)).map(|o| o.1.change).collect();
-        let mut all: Vec<f32> = before.iter().chain(&after).map(|o| o.1.change).collect();
+        // What moved for longer moved further: other intervals are measured as if they were as long as this one.
+        let interval = |j: usize| if j == 0 { 1 } else { (seen[j].time - seen[j - 1].time).micros().max(1) };
+        let own = interval(i) as f32;
+        let scaled = |o: &(usize, &Seen)| o.1.change * (own / interval(o.0) as f32).clamp(1.0, 6.0);
+        let near: Vec<f32> = before.iter().take(2).chain(after.iter().take(2)).map(scaled).collect();
+        let mut all: Vec<f32> = before.iter().chain(&after).map(scaled).collect();
         let peak = before
             .iter()
             .chain(&after)
             // Only what could rival it is looked at closely.
             .filter(|(j, o)| *j > 0 && !(o.change > 0.8 * s.change && flash(seen, *j)))
-            .map(|o| o.1.change)
+            .map(scaled)
             .fold(0.0, f32::max);
         all.sort_by(f32::total_cmp);
         Around {

@@ -2,7 +2,8 @@
 //!
 //! Motion also leads steadily from one picture to another, so that alone says little. Two things tell them apart:
 //! a mix of two pictures has less contrast than either, by an amount that follows from the shares alone, and moving
-//! pictures do not; and a dissolve changes more than the shots on its either side, while motion goes on.
+//! pictures do not; and a dissolve changes more than the shots on its either side, while motion goes on. What then
+//! remains is held against motion itself: blocks that moved explain a pan, and not a mix.
 
 use std::collections::VecDeque;
 
@@ -28,6 +29,8 @@ const DEPTH: f32 = 12.0;
 const MISFIT: f32 = 0.75;
 /// Coarse contrast (variance) without which there is no contrast to lose.
 const CONTRAST: f32 = 36.0;
+/// Least part of the change in the middle that moving blocks do not explain.
+const UNMOVED: f32 = 0.68;
 /// What the evidence has to sum to.
 const ENOUGH: f32 = 0.9;
 
@@ -130,6 +133,10 @@ fn between(seen: &VecDeque<Seen>, a: usize, b: usize) -> Option<Boundary> {
     let moving = first.distance(&seen[early]).min(1.2 * depth) + second.distance(&seen[late]).min(1.2 * depth);
     let score = inside - moving / depth;
     if score < ENOUGH {
+        return None;
+    }
+    let (before, after) = (a + (b - a) * 38 / 100, a + (b - a) * 62 / 100);
+    if seen[before].unexplained_by_motion(&seen[after]) < UNMOVED {
         return None;
     }
     let crossing = |level: f32| shares.iter().find(|(_, share)| *share >= level).map(|(i, _)| *i);

@@ -21,8 +21,8 @@ const SAME: f32 = 0.8;
 struct Flat {
     start: Time,
     index: u64,
-    /// The last full picture before it, which fades from there on.
-    before: Option<Seen>,
+    /// The last full picture before it, which fades from there on, and the very last.
+    before: Option<(Seen, Seen)>,
     told: bool,
 }
 
@@ -43,17 +43,18 @@ impl Fades {
     /// Judges the frame at `i`, adding what it finds to `out`.
     pub fn judge(&mut self, seen: &VecDeque<Seen>, i: usize, out: &mut Vec<Boundary>) {
         let Some(s) = seen.get(i) else { return };
-        if s.flat {
+        // Noise on a flat picture comes and goes.
+        if s.flat || (self.flat.is_some() && s.nearly_flat()) {
             let flat = self.flat.get_or_insert_with(|| {
-                let before = i.checked_sub(1).map(|last| seen[fading_from(seen, last)].clone());
-                if let Some(before) = &before {
+                let before = i.checked_sub(1).map(|last| (seen[fading_from(seen, last)].clone(), seen[last].clone()));
+                if let Some((before, _)) = &before {
                     self.spans.push_back((before.time, s.time));
                 }
                 Flat { start: s.time, index: s.index, before, told: false }
             });
             if !flat.told
                 && s.time - flat.start >= self.blank
-                && let Some(before) = &flat.before
+                && let Some((before, _)) = &flat.before
             {
                 flat.told = true;
                 out.push(fade((flat.start, flat.index), before.time, flat.start));
@@ -61,17 +62,26 @@ impl Fades {
             return;
         }
         let Some(flat) = self.flat.take() else { return };
-        let risen = &seen[risen(seen, i)];
+        let top = risen(seen, i);
+        let risen = &seen[top];
         self.spans.push_back((flat.start, risen.time));
         let other = match &flat.before {
             None => s.time - flat.start >= self.blank,
-            Some(before) => flat.told || before.likeness(risen) < SAME,
+            Some((before, last)) => {
+                // It may have moved meanwhile: the last of the one is most like the first of the other.
+                let back = |o: &Seen| before.likeness(o) >= SAME || last.likeness(o) >= SAME;
+                flat.told || !seen.range(i..=top).any(back)
+            }
         };
         if other {
             let from = match &flat.before {
-                Some(before) if !flat.told => before.time,
+                Some((before, _)) if !flat.told => before.time,
                 _ => s.time,
             };
+            if from == s.time && risen.index == s.index {
+                out.push(Boundary::sudden(Transition::Cut, s.step.0, s.step.1, 1.0));
+                return;
+            }
             out.push(fade(s.step, from, if risen.index == s.index { s.step.0 } else { risen.time }));
         }
     }

@@ -16,8 +16,12 @@ const FLAT_RANGE: u8 = 48;
 
 /// Whether a thumb shows nothing: black, white, or one flat colour.
 pub fn is_flat(thumb: &Thumb) -> bool {
-    let (low, high) = thumb.y.iter().fold((u8::MAX, 0), |(low, high), &v| (low.min(v), high.max(v)));
-    high.saturating_sub(low) <= FLAT_RANGE && deviation(&thumb.y) < FLAT_DEVIATION
+    range(&thumb.y) <= FLAT_RANGE && deviation(&thumb.y) < FLAT_DEVIATION
+}
+
+fn range(y: &[u8]) -> u8 {
+    let (low, high) = y.iter().fold((u8::MAX, 0), |(low, high), &v| (low.min(v), high.max(v)));
+    high.saturating_sub(low)
 }
 
 /// Mean absolute difference of luma, in 8-bit levels.
@@ -53,6 +57,8 @@ pub struct Seen {
     /// Since the thumb held before this one the largest step was to this frame (itself where none was skipped).
     pub step: (Time, u64),
     pub flat: bool,
+    /// From its darkest to its brightest sample.
+    range: u8,
     /// Standard deviation of luma.
     pub deviation: f32,
     /// Mean square of luma's gradient at the thumb's size: fine contrast.
@@ -83,13 +89,15 @@ impl Seen {
                 variance = around.max(0.0) / part.len() as f32;
             }
         }
+        let (range, deviation) = (range(&thumb.y), deviation(&thumb.y));
         Seen {
             time: thumb.time,
             index: thumb.index,
             change,
             step,
-            flat: is_flat(thumb),
-            deviation: deviation(&thumb.y),
+            flat: range <= FLAT_RANGE && deviation < FLAT_DEVIATION,
+            range,
+            deviation,
             energy: energy(&thumb.y),
             variance,
             means,
@@ -97,6 +105,11 @@ impl Seen {
             spread,
             compact,
         }
+    }
+
+    /// Flat but for some noise.
+    pub fn nearly_flat(&self) -> bool {
+        self.flat || self.deviation < 1.5 * FLAT_DEVIATION && self.range <= FLAT_RANGE + FLAT_RANGE / 2
     }
 
     pub fn dot(&self, other: &Seen) -> f32 {
@@ -133,6 +146,44 @@ impl Seen {
             self.compact[r.clone()].iter().zip(&other.compact[r]).map(|(x, y)| (x - y).abs()).sum::<f32>()
         };
         part(0..LUMA) / LUMA as f32 + part(LUMA..COMPACT) / CHROMA as f32
+    }
+}
+
+/// Blocks of the half-size luma in which motion is sought, and how far, in samples.
+const BLOCK: (usize, usize) = (8, 6);
+const SEARCH: (isize, isize) = (5, 3);
+
+impl Seen {
+    /// What is left of the luma difference once every block may have moved from elsewhere: 0 where motion explains all
+    /// of it, 1 where it explains nothing.
+    pub fn unexplained_by_motion(&self, other: &Seen) -> f32 {
+        let (width, height) = (THUMB_WIDTH / 2, THUMB_HEIGHT / 2);
+        let (a, b) = (&self.compact[..LUMA], &other.compact[..LUMA]);
+        let (mut still, mut moved) = (1.0, 1.0);
+        for top in (0..height).step_by(BLOCK.1) {
+            for left in (0..width).step_by(BLOCK.0) {
+                let rows = BLOCK.1.min(height - top);
+                let columns = BLOCK.0.min(width - left);
+                let cost = |dx: isize, dy: isize| -> Option<f32> {
+                    let (x, y) = (left.checked_add_signed(dx)?, top.checked_add_signed(dy)?);
+                    if x + columns > width || y + rows > height {
+                        return None;
+                    }
+                    let mut sum = 0.0;
+                    for r in 0..rows {
+                        let (p, q) = ((y + r) * width + x, (top + r) * width + left);
+                        sum +=
+                            a[p..p + columns].iter().zip(&b[q..q + columns]).map(|(p, q)| (p - q).abs()).sum::<f32>();
+                    }
+                    Some(sum / (rows * columns) as f32)
+                };
+                let here = cost(0, 0).unwrap_or(0.0);
+                let shifts = (-SEARCH.1..=SEARCH.1).flat_map(|dy| (-SEARCH.0..=SEARCH.0).map(move |dx| (dx, dy)));
+                still += here;
+                moved += shifts.filter_map(|(dx, dy)| cost(dx, dy)).fold(here, f32::min);
+            }
+        }
+        moved / still
     }
 }
 
