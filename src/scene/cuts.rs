@@ -39,14 +39,15 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
     }
     let around = Around::new(seen, i);
     let ratio = s.change / around.near.max(1.0);
-    let sure = ratio >= options.ratio && s.change >= 1.25 * around.peak;
+    // The very end has no neighbourhood yet: there the picture has to be another beyond doubt.
+    let sure = ratio >= options.ratio && s.change >= 1.25 * around.peak && (i + 2 < seen.len() || likeness < 0.5);
     if !sure {
         // Two sharp changes that both lead elsewhere are two cuts; the ratio is lost to them, not the evidence.
         let sharp = s.change >= 2.0 * options.floor
             && likeness < 0.35
             && s.change >= 0.8 * around.peak
             && s.change >= 2.0 * options.ratio * around.quiet.max(1.0);
-        if !sharp && !(s.change >= 1.1 * around.peak && parted(seen, i, s.change / around.near.max(1.0))) {
+        if !sharp && !(s.change >= 1.1 * around.loudest && parted(seen, i, s.change / around.near.max(1.0))) {
             return None;
         }
     }
@@ -99,6 +100,8 @@ struct Around {
     near: f32,
     /// Largest within [`WINDOW`] that is no flash.
     peak: f32,
+    /// The same as it was seen, whatever its interval.
+    loudest: f32,
     /// Median within [`WINDOW`]: what the shots' own motion amounts to.
     quiet: f32,
 }
@@ -116,17 +119,18 @@ impl Around {
         let scaled = |o: &(usize, &Seen)| o.1.change * (own / interval(o.0) as f32).clamp(1.0, 6.0);
         let near: Vec<f32> = before.iter().take(2).chain(after.iter().take(2)).map(scaled).collect();
         let mut all: Vec<f32> = before.iter().chain(&after).map(scaled).collect();
-        let peak = before
-            .iter()
-            .chain(&after)
-            // Only what could rival it is looked at closely.
-            .filter(|(j, o)| *j > 0 && !(o.change > 0.8 * s.change && flash(seen, *j)))
-            .map(scaled)
-            .fold(0.0, f32::max);
+        // Only what could rival it is looked at closely.
+        let rival = |(j, o): &&(usize, &Seen)| *j > 0 && !(o.change > 0.8 * s.change && flash(seen, *j));
+        let (mut peak, mut loudest) = (0.0f32, 0.0f32);
+        for o in before.iter().chain(&after).filter(rival) {
+            peak = peak.max(scaled(o));
+            loudest = loudest.max(o.1.change);
+        }
         all.sort_by(f32::total_cmp);
         Around {
             near: near.iter().sum::<f32>() / near.len().max(1) as f32,
             peak,
+            loudest,
             quiet: all.get(all.len() / 2).copied().unwrap_or(0.0),
         }
     }
