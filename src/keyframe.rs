@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::frame::Thumb;
-use crate::scene::{SceneDetector, SceneOptions, Transition, is_flat, luma_change};
+use crate::scene::{Boundary, SceneDetector, SceneOptions, Transition, is_flat, luma_change};
 use crate::time::Time;
 
 #[derive(Debug, Clone)]
@@ -50,16 +50,20 @@ pub struct Keyframe<T> {
 }
 
 /// Length of the stretches of which the best frame each is held while nothing is decided.
-const BUCKET: Time = Time::from_millis(300);
-/// Most pictures held: the undecided buckets, the best of this look and of the next, the first and the
-/// newest.
-pub const MAX_PICTURES: usize = (3_000_000 / BUCKET.micros()) as usize + 5;
+const BUCKET: Time = Time::from_millis(500);
+/// Most such stretches; where there are more, because much changes, the shortest neighbours become one.
+const BUCKETS: usize = 9;
+/// Most pictures held: one a bucket, the best of this look (or any, where none is good) and of the next, the newest.
+pub const MAX_PICTURES: usize = BUCKETS + 3;
+/// A luma change that may be a cut, so that the frames on either side of it go into different buckets.
+const SPIKE: f32 = 8.0;
 
 #[derive(Clone)]
 struct Candidate<T> {
     time: Time,
     index: u64,
     flat: bool,
+    sharpness: f32,
     quality: f32,
     picture: T,
 }
@@ -69,6 +73,18 @@ impl<T> Candidate<T> {
         // A frame that shows something beats one that does not; of equals the earlier stays.
         (!self.flat, self.quality) > (!other.flat, other.quality)
     }
+
+    /// `motion`: mean luma change to the neighbour that moved more.
+    fn judge(&mut self, motion: f32) {
+        self.quality = self.quality.min(self.sharpness / (1.0 + motion / 8.0));
+    }
+}
+
+struct Bucket<T> {
+    start: Time,
+    /// Starts with a change that may be a cut.
+    spiked: bool,
+    best: Candidate<T>,
 }
 
 /// The stretch that the next keyframe will stand for.
@@ -90,13 +106,14 @@ struct Look<T> {
 pub struct KeyframeSelector<T> {
     detector: SceneDetector,
     options: KeyframeOptions,
-    buckets: VecDeque<Candidate<T>>,
-    bucket_start: Option<Time>,
+    buckets: VecDeque<Bucket<T>>,
     look: Option<Look<T>>,
     last: Option<Thumb>,
-    /// The newest frame: what is left where all of a look's other frames went elsewhere.
-    newest: Option<Candidate<T>>,
-    /// Any frame of the look, for the case that all of it is transition.
+    /// Latest time and ordinal so far: a clock that goes back ends nothing early.
+    latest: (Time, u64),
+    /// The newest frame, whose motion is known when the next one comes; whether it starts a bucket.
+    newest: Option<(Candidate<T>, bool)>,
+    /// Some frame of the look, as long as it has none that is good.
     fallback: Option<Candidate<T>>,
 }
 
@@ -106,9 +123,9 @@ impl<T: Clone> KeyframeSelector<T> {
             detector: SceneDetector::new(scene),
             options: options.clone(),
             buckets: VecDeque::new(),
-            bucket_start: None,
             look: None,
             last: None,
+            latest: (Time::ZERO, 0),
             newest: None,
             fallback: None,
         }
@@ -123,45 +140,27 @@ impl<T: Clone> KeyframeSelector<T> {
     /// Takes the next frame, in presentation order; returns the keyframes that are sure by now.
     pub fn push(&mut self, thumb: Thumb, picture: T) -> Vec<Keyframe<T>> {
         let motion = self.last.as_ref().map_or(0.0, |last| luma_change(last, &thumb));
-        let candidate = Candidate {
-            time: thumb.time,
-            index: thumb.index,
-            flat: is_flat(&thumb),
-            quality: thumb.sharpness / (1.0 + motion / 8.0),
-            picture,
-        };
+        let quality = thumb.sharpness / (1.0 + motion / 8.0);
+        let (time, index, flat, sharpness) = (thumb.time, thumb.index, is_flat(&thumb), thumb.sharpness);
+        let candidate = Candidate { time, index, flat, sharpness, quality, picture };
         if self.look.is_none() {
-            self.look = Some(Look::new(0, thumb.time, thumb.index, Transition::Start, thumb.time));
+            self.look = Some(Look::new(0, time, index, Transition::Start, time));
             self.fallback = Some(candidate.clone());
+            self.latest = (time, index);
         }
-        self.newest = Some(candidate.clone());
-        let boundaries = self.detector.push(&thumb);
-        // A boundary may fall between frames of one bucket, so each boundary on this very frame starts another.
-        let fresh = boundaries.iter().any(|b| b.index == thumb.index)
-            || self.bucket_start.is_none_or(|start| thumb.time - start >= BUCKET);
-        match self.buckets.back_mut() {
-            Some(back) if !fresh => {
-                if candidate.beats(back) {
-                    *back = candidate;
-                }
-            }
-            _ => {
-                self.bucket_start = Some(thumb.time);
-                self.buckets.push_back(candidate);
-            }
-        }
-        self.last = Some(thumb);
+        self.latest = (self.latest.0.max(time), self.latest.1.max(index));
+        self.settle(motion);
         let mut out = Vec::new();
+        let boundaries = self.detector.push(&thumb);
+        let starts = motion >= SPIKE || boundaries.iter().any(|b| b.index == index);
         for b in boundaries {
-            self.close(&mut out, b.at, b.index, b.transition, b.from, b.to);
+            self.close(&mut out, &b);
         }
+        self.newest = Some((candidate, starts));
+        self.last = Some(thumb);
         let horizon = self.detector.horizon();
-        while self.buckets.len() > 1
-            && (self.buckets.len() > MAX_PICTURES - 4 || self.buckets.front().is_some_and(|c| c.time < horizon))
-        {
-            if let Some(c) = self.buckets.pop_front() {
-                self.take(c);
-            }
+        while self.buckets.len() > 1 && self.buckets.front().is_some_and(|b| b.best.time < horizon) {
+            self.take_oldest();
         }
         self.look_again(&mut out);
         out
@@ -170,54 +169,90 @@ impl<T: Clone> KeyframeSelector<T> {
     /// The keyframes that are left; the last one ends at `end`.
     pub fn finish(&mut self, end: Time) -> Vec<Keyframe<T>> {
         let mut out = Vec::new();
+        // Should a bucket give its best to the scene before the last, the last frame is still of the last scene.
+        let newest = self.newest.as_ref().map(|(c, _)| c.clone());
+        self.settle(0.0);
         for b in self.detector.finish() {
-            self.close(&mut out, b.at, b.index, b.transition, b.from, b.to);
+            self.close(&mut out, &b);
         }
-        while let Some(c) = self.buckets.pop_front() {
-            self.take(c);
+        while !self.buckets.is_empty() {
+            self.take_oldest();
             self.look_again(&mut out);
         }
-        if let (Some(mut look), Some(last)) = (self.look.take(), self.last.take()) {
-            let end = end.max(last.time + Time::from_millis(1));
-            if let Some(picture) = look.best.take().or(look.next.take()).or(self.fallback.take()).or(self.newest.take())
-            {
-                out.push(look.keyframe(picture, end, last.index + 1));
-            }
+        if let Some(mut look) = self.look.take()
+            && let Some(picture) = look.best.take().or(look.next.take()).or(self.fallback.take()).or(newest)
+        {
+            let end = end.max(self.latest.0 + Time::from_millis(1));
+            out.push(look.keyframe(picture, end, self.latest.1 + 1));
         }
         out
     }
 
-    /// Ends the look at a boundary and begins the next.
-    fn close(
-        &mut self,
-        out: &mut Vec<Keyframe<T>>,
-        at: Time,
-        index: u64,
-        transition: Transition,
-        from: Time,
-        to: Time,
-    ) {
-        while self.buckets.front().is_some_and(|c| c.time < at) {
-            if let Some(c) = self.buckets.pop_front() {
-                if c.time < from || from == at {
-                    self.take(c);
-                    self.look_again(out);
-                } else if self.look.as_ref().is_some_and(|l| l.best.is_none()) {
-                    self.fallback = Some(c);
+    /// The newest frame joins a bucket, now that the `motion` after it is known.
+    fn settle(&mut self, motion: f32) {
+        let Some((mut candidate, spiked)) = self.newest.take() else { return };
+        candidate.judge(motion);
+        match self.buckets.back_mut() {
+            Some(back) if !spiked && candidate.time - back.start < BUCKET => {
+                if candidate.beats(&back.best) {
+                    back.best = candidate;
                 }
+            }
+            _ => self.buckets.push_back(Bucket { start: candidate.time, spiked, best: candidate }),
+        }
+        while self.buckets.len() > BUCKETS {
+            // Rather within a shot than across what may be a cut; rather short ones than long.
+            let span = |k: usize| self.buckets.get(k + 2).map_or(candidate_end(&self.buckets), |b| b.start);
+            let merged = (0..self.buckets.len() - 1)
+                .min_by_key(|&k| (self.buckets[k + 1].spiked, span(k) - self.buckets[k].start));
+            let Some(k) = merged else { break };
+            if let Some(next) = self.buckets.remove(k + 1)
+                && next.best.beats(&self.buckets[k].best)
+            {
+                self.buckets[k].best = next.best;
+            }
+        }
+    }
+
+    fn take_oldest(&mut self) {
+        if let Some(bucket) = self.buckets.pop_front() {
+            self.take(bucket.best);
+        }
+    }
+
+    /// Ends the look at a boundary and begins the next.
+    fn close(&mut self, out: &mut Vec<Keyframe<T>>, b: &Boundary) {
+        while self.buckets.front().is_some_and(|bucket| bucket.best.time < b.at) {
+            if b.from < b.at && self.buckets.front().is_some_and(|bucket| bucket.best.time >= b.from) {
+                // Part of the transition: only where there is nothing else.
+                if let Some(bucket) = self.buckets.pop_front()
+                    && self.look.as_ref().is_some_and(|l| l.best.is_none())
+                {
+                    self.fallback = Some(bucket.best);
+                }
+            } else {
+                self.take_oldest();
+                self.look_again(out);
             }
         }
         let Some(mut look) = self.look.take() else { return };
-        let scene = if transition == Transition::Gap { look.scene } else { look.scene + 1 };
-        if let Some(picture) = look.best.take().or(look.next.take()).or(self.fallback.take())
-            && at > look.start
-        {
-            out.push(look.keyframe(picture, at, index));
-            self.look = Some(Look::new(scene, at, index, transition, to));
-        } else {
+        let scene = if b.transition == Transition::Gap { look.scene } else { look.scene + 1 };
+        let held = |c: &Option<Candidate<T>>| c.as_ref().is_some_and(|c| c.time < b.at);
+        if b.at <= look.start || !(held(&look.best) || held(&look.next) || held(&self.fallback)) {
             self.look = Some(look);
+            return;
         }
-        self.fallback = None;
+        // Whatever was taken too soon is the next scene's.
+        let mut next = Look::new(scene, b.at, b.index, b.transition, b.to);
+        let mut picture = None;
+        for c in [look.best.take(), look.next.take(), self.fallback.take()].into_iter().flatten() {
+            let place = if c.time < b.at { &mut picture } else { &mut next.best };
+            place.get_or_insert(c);
+        }
+        if let Some(picture) = picture {
+            out.push(look.keyframe(picture, b.at, b.index));
+        }
+        self.look = Some(next);
     }
 
     /// A decided frame joins the look.
@@ -237,13 +272,16 @@ impl<T: Clone> KeyframeSelector<T> {
         if place.as_ref().is_none_or(|best| c.beats(best)) {
             *place = Some(c);
         }
+        if look.best.is_some() {
+            self.fallback = None;
+        }
     }
 
     /// Once a shot has gone a third further than `max_gap`, its first part is told and the rest is another look.
     fn look_again(&mut self, out: &mut Vec<Keyframe<T>>) {
         let gap = self.options.max_gap;
         let third = Time::from_micros(gap.micros() / 3);
-        let seen = self.buckets.front().map_or(Time::ZERO, |c| c.time);
+        let Some(seen) = self.buckets.front().map(|b| b.best.time) else { return };
         if gap <= Time::ZERO {
             return;
         }
@@ -280,6 +318,11 @@ impl<T> Look<T> {
             picture: c.picture,
         }
     }
+}
+
+/// About where the last bucket ends.
+fn candidate_end<T>(buckets: &VecDeque<Bucket<T>>) -> Time {
+    buckets.back().map_or(Time::ZERO, |b| b.start + BUCKET)
 }
 
 #[cfg(test)]
@@ -372,10 +415,75 @@ mod tests {
         assert!(select(&[], 0, 8_000).is_empty());
     }
 
+    #[test]
+    fn every_frame_another_scene_holds_no_more_pictures() {
+        // Sixty pictures a second, none like the one before; and one shot at 240 frames a second.
+        let chaos: Vec<_> = (0..400).map(|i| (i * 1000 / 60, picture(i as u32 * 7 % 13, i as f32 * 9.0))).collect();
+        tiles(&select(&chaos, 7_000, 8_000), 0, 7_000);
+        let fast: Vec<_> = (0..2_400).map(|i| (i * 1000 / 240, picture(1, i as f32 * 0.01))).collect();
+        tiles(&select(&fast, 10_000, 4_000), 0, 10_000);
+    }
+
+    #[test]
+    fn stillness_counts_on_both_sides() {
+        // The last frame before a cut and the first after it are as sharp as any, and are not taken.
+        let frames: Vec<_> = (0..100).map(|i| (i * 40, picture(if i < 50 { 1 } else { 4 }, 0.0))).collect();
+        let mut s = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default());
+        let mut out = Vec::new();
+        for (i, (t, f)) in frames.iter().enumerate() {
+            let mut th = thumb(*t, i as u64, f);
+            th.sharpness = if [20, 49, 50, 70].contains(&i) { 9.0 } else { 5.0 };
+            out.extend(s.push(th, i));
+        }
+        out.extend(s.finish(Time::from_millis(4_000)));
+        assert_eq!(out.iter().map(|k| k.picture).collect::<Vec<_>>(), [20, 70]);
+    }
+
+    #[test]
+    fn odd_clocks_still_tile() {
+        let times = [5_000, 5_000, 4_000, 5_040, 9_000, 8_000, 8_500, 60_000, 60_000, 1_000];
+        let mut s = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default());
+        let mut out = Vec::new();
+        for (i, t) in times.into_iter().enumerate() {
+            out.extend(s.push(thumb(t, i as u64, &picture(i as u32, 0.0)), i));
+        }
+        out.extend(s.finish(Time::from_millis(2_000)));
+        assert_eq!(out.first().map(|k| k.start), Some(Time::from_millis(5_000)));
+        assert_eq!(out.last().map(|k| k.end), Some(Time::from_millis(60_001)));
+        for pair in out.windows(2) {
+            assert_eq!(pair[0].end, pair[1].start);
+        }
+        assert!(out.iter().all(|k| k.start < k.end));
+    }
+
+    #[test]
+    fn sparse_frames_are_scenes_where_they_differ() {
+        let frames: Vec<_> = (0..20).map(|i| (i * 2_000, picture(i as u32 / 5, 0.1 * i as f32))).collect();
+        let out = select(&frames, 40_000, 100_000);
+        tiles(&out, 0, 40_000);
+        assert_eq!(out.iter().map(|k| k.start_frame).collect::<Vec<_>>(), [0, 5, 10, 15]);
+    }
+
+    #[test]
+    fn other_detectors_tile_too() {
+        for detector in [crate::scene::Detector::Content, crate::scene::Detector::Fixed] {
+            let interval = Time::from_millis(1_000);
+            let options = SceneOptions { detector, threshold: 10.0, interval, ..SceneOptions::default() };
+            let mut s = KeyframeSelector::new(&options, &KeyframeOptions::default());
+            let mut out = Vec::new();
+            for i in 0..100u64 {
+                out.extend(s.push(thumb(i as i64 * 40, i, &picture(if i < 50 { 1 } else { 4 }, 0.0)), i));
+            }
+            out.extend(s.finish(Time::from_millis(4_000)));
+            tiles(&out, 0, 4_000);
+            assert!(out.iter().any(|k| k.start == Time::from_millis(2_000)), "{detector:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn time_is_always_tiled(shots in prop::collection::vec((0u32..6, 1usize..60, 0u8..4), 1..12), step in 5i64..400, gap in 500i64..9000) {
+        fn time_is_always_tiled(shots in prop::collection::vec((0u32..6, 1usize..60, 0u8..6), 1..12), step in 5i64..400, gap in 500i64..9000) {
             let mut frames = Vec::new();
             for (seed, length, kind) in shots {
                 for k in 0..length {
@@ -383,6 +491,8 @@ mod tests {
                     let share = k as f32 / length as f32;
                     frames.push((frames.len() as i64 * step, match kind {
                         0 => vec![10.0; 2304],
+                        4 => picture(k as u32, 0.0),
+                        5 => p.iter().map(|v| v * 0.1).collect(),
                         1 => p.iter().map(|v| v * share).collect(),
                         2 => p.iter().zip(&picture(seed + 1, 0.0)).map(|(a, b)| a * (1.0 - share) + b * share).collect(),
                         _ => p,

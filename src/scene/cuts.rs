@@ -16,6 +16,8 @@ const WINDOW: Time = Time::from_millis(400);
 pub const SPARSE: Time = Time::from_millis(250);
 /// Changes below this, in 8-bit levels, are a frame shown twice.
 const TWICE: f32 = 0.3;
+/// Frames on either side among which two that are no repeats are sought: animation is drawn on twos or threes.
+const REPEATS: usize = 4;
 /// Likeness of structure above which two frames show the same thing, whatever the light.
 const SAME: f32 = 0.85;
 
@@ -47,7 +49,7 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
             && likeness < 0.35
             && s.change >= 0.8 * around.peak
             && s.change >= 2.0 * options.ratio * around.quiet.max(1.0);
-        if !sharp && !(s.change >= 1.1 * around.loudest && parted(seen, i, s.change / around.near.max(1.0))) {
+        if !sharp && !parted(seen, i, &around) {
             return None;
         }
     }
@@ -60,15 +62,17 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
 /// Whether the pictures on either side of `i` are alike among themselves, and none is like one of the other side: a cut
 /// between shots so busy that the change itself does not stand out. It must stand out a little where only one side holds
 /// together, and motion must not explain it.
-fn parted(seen: &VecDeque<Seen>, i: usize, ratio: f32) -> bool {
+fn parted(seen: &VecDeque<Seen>, i: usize, around: &Around) -> bool {
     if i < 3 || i + 3 > seen.len() {
         return false;
     }
     let (before, after) = ([&seen[i - 1], &seen[i - 2], &seen[i - 3]], [&seen[i], &seen[i + 1], &seen[i + 2]]);
     let together = |s: &[&Seen; 3]| s[0].likeness(s[1]).min(s[1].likeness(s[2]));
     let (early, late) = (together(&before), together(&after));
-    let within = if ratio >= 1.6 { early.max(late) } else { early.min(late) };
+    let alone = seen[i].change >= 1.6 * around.near.max(1.0) && seen[i].change >= 1.1 * around.loudest;
+    let within = if alone { early.max(late) } else { early.min(late) };
     within >= 0.45
+        && seen[i].change >= 1.1 * around.near
         && before.iter().all(|a| after.iter().all(|b| a.likeness(b) < 0.4 * within))
         && before[0].unexplained_by_motion(after[0]) > 0.6
 }
@@ -110,14 +114,17 @@ impl Around {
     fn new(seen: &VecDeque<Seen>, i: usize) -> Around {
         let s = &seen[i];
         let close = |o: &&(usize, &Seen)| (o.1.time - s.time).micros().saturating_abs() <= WINDOW.micros();
-        let moved = |o: &(usize, &Seen)| o.1.change >= TWICE;
-        let before: Vec<_> = seen.iter().enumerate().take(i).rev().take_while(|o| close(&o)).filter(moved).collect();
-        let after: Vec<_> = seen.iter().enumerate().skip(i + 1).take_while(|o| close(&o)).filter(moved).collect();
+        let before: Vec<_> = seen.iter().enumerate().take(i).rev().take_while(|o| close(&o)).collect();
+        let after: Vec<_> = seen.iter().enumerate().skip(i + 1).take_while(|o| close(&o)).collect();
         // What moved for longer moved further: other intervals are measured as if they were as long as this one.
         let interval = |j: usize| if j == 0 { 1 } else { (seen[j].time - seen[j - 1].time).micros().max(1) };
         let own = interval(i) as f32;
         let scaled = |o: &(usize, &Seen)| o.1.change * (own / interval(o.0) as f32).clamp(1.0, 6.0);
-        let near: Vec<f32> = before.iter().take(2).chain(after.iter().take(2)).map(scaled).collect();
+        let moved = |o: &&(usize, &Seen)| o.1.change >= TWICE;
+        let side = |side: &[(usize, &Seen)]| -> Vec<f32> {
+            side.iter().take(REPEATS).filter(moved).take(2).map(scaled).collect()
+        };
+        let near = [side(&before), side(&after)].concat();
         let mut all: Vec<f32> = before.iter().chain(&after).map(scaled).collect();
         // Only what could rival it is looked at closely.
         let rival = |(j, o): &&(usize, &Seen)| *j > 0 && !(o.change > 0.8 * s.change && flash(seen, *j));

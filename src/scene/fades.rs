@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::seen::Seen;
+use super::seen::{FLAT_DEVIATION, Seen};
 use super::{Boundary, Transition};
 use crate::time::Time;
 
@@ -17,12 +17,19 @@ const PATIENCE: usize = 3;
 /// Likeness from which the picture after a dip is the one before it.
 const SAME: f32 = 0.8;
 
+/// The longest that the part of a fade can be that is flat, or nearly.
+const TAIL: Time = Time::from_millis(150);
+
 /// A flat stretch under way.
 struct Flat {
     start: Time,
     index: u64,
     /// The last full picture before it, which fades from there on, and the very last.
     before: Option<(Seen, Seen)>,
+    /// When nothing at all was left: a little later than `start`, where contrast was still going.
+    bare: Time,
+    /// The first frame that is not quite flat any more.
+    rising: Option<(Time, u64)>,
     told: bool,
 }
 
@@ -50,10 +57,16 @@ impl Fades {
                 if let Some((before, _)) = &before {
                     self.spans.push_back((before.time, s.time));
                 }
-                Flat { start: s.time, index: s.index, before, told: false }
+                let slope = before.as_ref().map_or(Time::ZERO, |(full, _)| tail(full, s.time - full.time));
+                Flat { start: s.time, index: s.index, before, bare: s.time + slope, rising: None, told: false }
             });
+            if s.flat {
+                flat.rising = None;
+            } else {
+                flat.rising.get_or_insert(s.step);
+            }
             if !flat.told
-                && s.time - flat.start >= self.blank
+                && s.time - flat.bare >= self.blank + TAIL
                 && let Some((before, _)) = &flat.before
             {
                 flat.told = true;
@@ -61,12 +74,21 @@ impl Fades {
             }
             return;
         }
-        let Some(flat) = self.flat.take() else { return };
+        let Some(mut flat) = self.flat.take() else { return };
         let top = risen(seen, i);
         let risen = &seen[top];
         self.spans.push_back((flat.start, risen.time));
+        let long = s.time - tail(risen, risen.time - s.time) - flat.bare >= self.blank;
+        if let Some((before, _)) = &flat.before
+            && long
+            && !flat.told
+        {
+            flat.told = true;
+            out.push(fade((flat.start, flat.index), before.time, flat.start));
+        }
+        let at = flat.rising.filter(|(time, _)| s.time - *time <= TAIL).unwrap_or(s.step);
         let other = match &flat.before {
-            None => s.time - flat.start >= self.blank,
+            None => long,
             Some((before, last)) => {
                 // It may have moved meanwhile: the last of the one is most like the first of the other.
                 let back = |o: &Seen| before.likeness(o) >= SAME || last.likeness(o) >= SAME;
@@ -76,13 +98,13 @@ impl Fades {
         if other {
             let from = match &flat.before {
                 Some((before, _)) if !flat.told => before.time,
-                _ => s.time,
+                _ => at.0,
             };
-            if from == s.time && risen.index == s.index {
-                out.push(Boundary::sudden(Transition::Cut, s.step.0, s.step.1, 1.0));
-                return;
-            }
-            out.push(fade(s.step, from, if risen.index == s.index { s.step.0 } else { risen.time }));
+            out.push(if from == at.0 && risen.index == s.index {
+                Boundary::sudden(Transition::Cut, at.0, at.1, 1.0)
+            } else {
+                fade(at, from, risen.time)
+            });
         }
     }
 
@@ -128,6 +150,12 @@ fn risen(seen: &VecDeque<Seen>, first: usize) -> usize {
         }
     }
     top
+}
+
+/// How long a fade goes on below the contrast that counts as flat, where it took `time` down to there from `full`.
+fn tail(full: &Seen, time: Time) -> Time {
+    let left = FLAT_DEVIATION / (full.deviation - FLAT_DEVIATION).max(FLAT_DEVIATION);
+    Time::from_micros((time.micros().max(0) as f32 * left) as i64).min(TAIL)
 }
 
 fn fade((at, index): (Time, u64), from: Time, to: Time) -> Boundary {

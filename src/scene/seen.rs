@@ -10,7 +10,7 @@ const COMPACT: usize = LUMA + 2 * CHROMA;
 const CHROMA_WEIGHT: f32 = 0.5;
 
 /// Luma deviation, in 8-bit levels, under which a picture may show nothing …
-const FLAT_DEVIATION: f32 = 4.0;
+pub const FLAT_DEVIATION: f32 = 4.0;
 /// … if its levels also lie within this: a small lamp in the night is something.
 const FLAT_RANGE: u8 = 48;
 
