@@ -137,6 +137,8 @@ pub struct SceneDetector {
     /// Found and not yet told.
     found: Vec<Boundary>,
     fades: Fades,
+    /// Where the last dissolve that was told ends: what is left of a long one is no other.
+    dissolved: Option<Time>,
     /// How far each rule has come, as the number of thumbs judged.
     pushed: u64,
     cuts_judged: u64,
@@ -157,6 +159,7 @@ impl SceneDetector {
             scene: None,
             found: Vec::new(),
             fades: Fades::new(blank),
+            dissolved: None,
             pushed: 0,
             cuts_judged: 0,
             fades_judged: 0,
@@ -297,12 +300,10 @@ impl SceneDetector {
         let oldest = self.scene.unwrap_or(Time::ZERO);
         let Some(b) = dissolves::ending_at(&self.seen, i, oldest) else { return };
         // Windows that overlap see the same dissolve: the best of them has it.
-        let rival =
-            self.found.iter().position(|o| o.transition == Transition::Dissolve && b.from < o.to && o.from < b.to);
-        match rival {
-            Some(at) if self.found[at].score >= b.score => {}
-            Some(at) => self.found[at] = b,
-            None => self.found.push(b),
+        let rival = |o: &Boundary| o.transition == Transition::Dissolve && b.from < o.to && o.from < b.to;
+        if !self.found.iter().any(|o| rival(o) && o.score >= b.score) {
+            self.found.retain(|o| !rival(o));
+            self.found.push(b);
         }
     }
 
@@ -318,7 +319,7 @@ impl SceneDetector {
             }
             let b = self.found.swap_remove(next);
             let soft = b.transition == Transition::Dissolve;
-            if soft && self.fades.covers(b.from, b.to) {
+            if soft && (self.fades.covers(b.from, b.to) || self.dissolved.is_some_and(|to| b.from < to)) {
                 continue;
             }
             // Something surer stands too close to it.
@@ -329,6 +330,9 @@ impl SceneDetector {
                     && (o.at - b.at < self.options.min_scene || (soft && b.from < o.at && o.at < b.to))
             });
             if !outdone {
+                if soft {
+                    self.dissolved = Some(b.to);
+                }
                 self.begin(out, b);
             }
         }

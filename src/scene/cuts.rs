@@ -48,6 +48,7 @@ pub fn at(seen: &VecDeque<Seen>, i: usize, options: &SceneOptions) -> Option<Bou
         let sharp = s.change >= 2.0 * options.floor
             && likeness < 0.35
             && s.change >= 0.8 * around.peak
+            && ratio >= 2.0
             && s.change >= 2.0 * options.ratio * around.quiet.max(1.0);
         if !sharp && !parted(seen, i, &around) {
             return None;
