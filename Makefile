@@ -1,5 +1,7 @@
 # make demo   all set-up, then describes the samples and prints the WebVTT
 # make test   all set-up, then formatter, linter and every test
+# make bench  all set-up, then the speed measurements of benches/
+# make clean  removes what was built and fetched
 .PHONY: demo test build setup setup-test bench clean help
 
 BINARY := target/release/descry
@@ -24,6 +26,9 @@ test: setup-test
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
+bench: setup-test
+	cargo bench --locked
+
 clean:
 	cargo clean
-	rm -rf vendor
+	rm -rf vendor tests/parsers/node_modules
