@@ -54,7 +54,7 @@ fn record(i: usize, d: &Described) -> SceneRecord {
         transition: "cut",
         text: d.text.clone(),
         said: i % 5 != 4,
-        score: (i % 3 != 0).then_some(0.5),
+        score: (!i.is_multiple_of(3)).then_some(0.5),
         mean_logprob: Some(-0.7),
         similarity: None,
         repeats: None,
@@ -81,7 +81,7 @@ fn tracks() -> Vec<Track> {
     (0..TRACKS)
         .map(|i| {
             let (input, model, stretches, options) = any.new_tree(&mut runner).unwrap().current();
-            let options = if i % 2 == 0 { CueOptions::default() } else { options };
+            let options = if i.is_multiple_of(2) { CueOptions::default() } else { options };
             track(input, model, &stretches, &options)
         })
         .collect()
