@@ -16,7 +16,7 @@ setup-test:
 	@sh tools/setup.sh test
 
 build: setup
-	cargo build --release --locked
+	@cargo build --release --locked
 
 demo: build
 	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
