@@ -1,5 +1,7 @@
 # make demo   all set-up, then describes the samples and prints the WebVTT
 # make test   all set-up, then formatter, linter and every test
+# make bench  all set-up, then the speed measurements of benches/
+# make clean  removes what was built and fetched
 .PHONY: demo test build setup setup-test bench clean help
 
 BINARY := target/release/descry
@@ -14,7 +16,7 @@ setup-test:
 	@sh tools/setup.sh test
 
 build: setup
-	cargo build --release --locked
+	@cargo build --release --locked
 
 demo: build
 	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
@@ -24,6 +26,9 @@ test: setup-test
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
+bench: setup-test
+	cargo bench --locked
+
 clean:
 	cargo clean
-	rm -rf vendor
+	rm -rf vendor tests/parsers/node_modules

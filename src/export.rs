@@ -96,6 +96,23 @@ pub fn write(track: &Track, format: Format, to: &mut dyn Write) -> io::Result<()
     }
 }
 
+/// Cues as a text format can hold them: whole milliseconds that are not negative, an end after the start, lines that are
+/// neither blank nor broken.
+fn sayable(track: &Track) -> impl Iterator<Item = (Time, Time, Vec<String>)> {
+    track.cues.iter().filter_map(|cue| {
+        let (start, end) = (cue.start.max(Time::ZERO), cue.end);
+        let lines: Vec<String> =
+            cue.lines.iter().map(|l| plain(l).trim().to_string()).filter(|l| !l.is_empty()).collect();
+        (end.millis() > start.millis() && !lines.is_empty()).then_some((start, end, lines))
+    })
+}
+
+/// One line without an arrow, a line break or another control character.
+fn plain(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c }).collect();
+    line.replace("-->", "→")
+}
+
 /// The last part of a path or URL: folders and credentials of the maker do not belong into a file that is passed on.
 fn file_name(input: &str) -> &str {
     let plain = if crate::decode::is_url(input) { input.split(['?', '#']).next().unwrap_or(input) } else { input };

@@ -1,10 +1,11 @@
 //! Output files: planned before any work starts, written beside and renamed into place.
 //!
 //! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
-//! and take their name in one step.
+//! and take their name in one step. What is no file (a device, a named pipe) is written to as it is.
 
 use std::collections::HashMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub enum Target {
 /// `output`: none writes beside the input (URLs: into the current folder), `-` to standard output, a folder (one that
 /// exists, or a name that ends in `/`, or any name where there are several inputs) into it, else the file itself.
 pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
+    if output == Some("") {
+        return Err(Error::usage("-o names nothing", "Give a file, a folder, or - for standard output."));
+    }
     let folder = output.filter(|o| *o != "-").filter(|o| o.ends_with('/') || Path::new(o).is_dir() || inputs.len() > 1);
     if output == Some("-") && formats.len() > 1 {
         return Err(Error::usage("-o - can write only one format", "Name one with -f, or give -o a folder."));
@@ -53,6 +57,8 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
             return Err(missing(parent));
         }
     }
+    let sources: HashMap<PathBuf, &String> =
+        inputs.iter().filter(|i| !is_url(i)).map(|i| (place(Path::new(i)), i)).collect();
     let mut taken: HashMap<PathBuf, &String> = HashMap::new();
     let mut all = Vec::new();
     for input in inputs {
@@ -68,13 +74,14 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
                 (None, None) if is_url(input) => PathBuf::from(format!("{}.{}", stem(input), format.extension())),
                 (None, None) => Path::new(input).with_extension(format.extension()),
             };
-            if path.as_path() == Path::new(input) {
+            let place = place(&path);
+            if let Some(source) = sources.get(&place) {
                 return Err(Error::usage(
-                    format!("{input}: the output would replace the input"),
+                    format!("{input}: its output would replace the input {source}"),
                     "Name another output with -o.",
                 ));
             }
-            if let Some(other) = taken.insert(path.clone(), input) {
+            if let Some(other) = taken.insert(place, input) {
                 return Err(Error::usage(
                     format!("{other} and {input} would both be written to {}", path.display()),
                     "Describe them in two runs with different -o folders, or rename one.",
@@ -85,6 +92,13 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
         all.push(targets);
     }
     Ok(all)
+}
+
+/// One name for every way to write a path: `film.vtt`, `./film.vtt` and `link/film.vtt` may be the same file.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.components().collect());
+    path.file_name().map_or(folder.clone(), |name| folder.join(name))
 }
 
 fn missing(folder: &Path) -> Error {
@@ -106,17 +120,27 @@ fn stem(input: &str) -> String {
     Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned())
 }
 
-/// Says before any work whether a target may be written.
+/// Says before any work whether a target may be written; makes the folder that is named for it.
+///
+/// Hours of work must not end at a folder that was never writable, so a file is made there and taken away again.
 pub fn check(target: &Target, force: bool) -> Result<()> {
     let Target::File(path, _) = target else { return Ok(()) };
-    if !force && path.exists() {
-        return Err(Error::output(
-            path.display().to_string(),
-            "exists already",
-            "Give --force to replace it, or -o for another place.",
-        ));
+    let name = path.display().to_string();
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => {
+            return Err(Error::output(name, "is a folder", "Name another file with -o, or remove the folder."));
+        }
+        Ok(there) if !there.is_file() => return Ok(()),
+        Ok(_) if !force => {
+            return Err(Error::output(name, "exists already", "Give --force to replace it, or -o for another place."));
+        }
+        _ => {}
     }
-    Ok(())
+    let part = part(path);
+    make_folder(path)
+        .and_then(|()| fs::File::create(&part))
+        .and_then(|_| fs::remove_file(&part))
+        .map_err(|e| explain(&name, &e))
 }
 
 /// Writes a track whole, or nothing. A reader of standard output that has gone away is no error.
@@ -136,13 +160,39 @@ pub fn save(track: &Track, target: &Target) -> Result<()> {
     }
 }
 
-fn save_file(track: &Track, path: &Path, format: Format) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) })?;
+/// The folder of a file, one level deep.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+        Some(folder) => fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) }),
+        None => Ok(()),
     }
+}
+
+/// Where the bytes go first. The process number keeps two runs apart that write the same file.
+fn part(path: &Path) -> PathBuf {
     let mut name = path.file_name().map(|n| n.to_os_string()).unwrap_or_default();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
+    let tail = format!(".{}.part", std::process::id());
+    // File systems end at 255 bytes, which a name that is allowed may nearly fill.
+    if name.len() + tail.len() > 255 {
+        let whole = name.to_string_lossy().into_owned();
+        let mut hasher = DefaultHasher::new();
+        whole.hash(&mut hasher);
+        name = whole.chars().take(40).chain(format!("-{:016x}", hasher.finish()).chars()).collect::<String>().into();
+    }
+    name.push(tail);
+    path.with_file_name(name)
+}
+
+fn save_file(track: &Track, path: &Path, format: Format) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let mut device = io::BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
+        return match write(track, format, &mut device).and_then(|()| device.flush()) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
+            _ => Ok(()),
+        };
+    }
+    make_folder(path)?;
+    let part = part(path);
     let result = (|| {
         let mut file = io::BufWriter::new(fs::File::create(&part)?);
         write(track, format, &mut file)?;
@@ -163,6 +213,7 @@ fn explain(output: &str, e: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (format!("cannot be written: {e}"), "Choose a folder that this user may write, with -o.")
         }
+        io::ErrorKind::InvalidFilename => ("its name is too long".to_string(), "Name a shorter file with -o."),
         io::ErrorKind::NotFound => ("its folder does not exist".to_string(), "Make the folder first."),
         _ => (format!("cannot be written: {e}"), "Choose another place with -o."),
     };
@@ -201,5 +252,72 @@ mod tests {
         assert!(names(&["film.mp4", "film.mkv"], None).is_err());
         assert!(names(&["film.vtt"], None).is_err());
         assert!(names(&["film.mp4"], Some("no/such/folder/x.vtt")).is_err());
+    }
+
+    #[test]
+    fn one_file_by_two_names_is_a_clash() {
+        assert!(names(&["film.mp4", "./film.mkv"], None).unwrap_err().to_string().contains("both"));
+        assert!(names(&["film.vtt", "film.mp4"], None).unwrap_err().to_string().contains("replace the input"));
+        assert!(names(&["film.mp4"], Some("./film.mp4")).is_err());
+        assert!(names(&["src/x.mp4", "src/../src/x.mkv"], None).is_err());
+        assert!(names(&["film.mp4"], Some("")).is_err());
+    }
+
+    fn track() -> Track {
+        Track {
+            input: "film.mp4".into(),
+            info: None,
+            model: "test 1".into(),
+            damage: None,
+            interrupted: false,
+            cues: Vec::new(),
+            scenes: Vec::new(),
+        }
+    }
+
+    fn left(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Target::File(dir.path().join("new/film.vtt"), Format::Vtt);
+        check(&file, false).unwrap();
+        assert!(left(&dir.path().join("new")).is_empty());
+        save(&track(), &file).unwrap();
+        assert_eq!(left(&dir.path().join("new")), ["film.vtt"]);
+        assert!(check(&file, false).unwrap_err().to_string().contains("--force"));
+        check(&file, true).unwrap();
+        let folder = Target::File(dir.path().join("new"), Format::Vtt);
+        assert!(check(&folder, true).unwrap_err().to_string().contains("is a folder"));
+        assert!(save(&track(), &folder).is_err());
+        assert_eq!(left(dir.path()), ["new"]);
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_system_lets() {
+        let dir = tempfile::tempdir().unwrap();
+        for (length, good) in [(100, true), (251, true), (252, false)] {
+            let file = Target::File(dir.path().join(format!("{}.vtt", "x".repeat(length))), Format::Vtt);
+            assert_eq!(save(&track(), &file).is_ok(), good, "{length}");
+        }
+        assert_eq!(left(dir.path()).len(), 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn devices_are_written_to_and_stay() {
+        use std::os::unix::fs::FileTypeExt;
+        let null = Target::File("/dev/null".into(), Format::Vtt);
+        check(&null, false).unwrap();
+        save(&track(), &null).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let full = Target::File("/dev/full".into(), Format::Vtt);
+        let e = save(&track(), &full).unwrap_err().to_string();
+        assert!(e.contains("/dev/full") && e.contains("disk is full"), "{e}");
     }
 }

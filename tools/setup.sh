@@ -3,7 +3,7 @@
 #   setup.sh run    to build and run        setup.sh test    that, and what the tests use
 # What is there already is not fetched again, so a second run is quick and needs no network.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." && cd "$(pwd -P)"
 VERSION=1.32.0
 LIBRARY=vendor/onnxruntime/libonnxruntime.so.$VERSION
 
@@ -66,7 +66,9 @@ PYTHON
 }
 
 venv() {
-    [ -x vendor/venv/bin/pip ] && return
+    # One that was moved with its folder, or made half, is made again.
+    [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
+    rm -rf vendor/venv vendor/parsers.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
 }
@@ -79,10 +81,12 @@ if [ "${1:-run}" = test ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
     venv
-    if [ ! -f vendor/parsers.done ]; then
+    # Fetched again when the pins change, or when what was fetched is gone.
+    pins=$(cat tests/parsers/requirements.txt tests/parsers/package-lock.json | cksum)
+    if [ ! -d tests/parsers/node_modules/webvtt-parser ] || [ "$(cat vendor/parsers.done 2>/dev/null)" != "$pins" ]; then
         say "fetching the parsers that the tests read outputs with"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
-        touch vendor/parsers.done
+        echo "$pins" >vendor/parsers.done
     fi
 fi

@@ -1,4 +1,6 @@
-//! CSV of scenes: PySceneDetect's columns, then what was seen. Frames count from 1, as there.
+//! CSV of scenes: PySceneDetect's columns, then what was said. Frames count from 1, as there.
+//!
+//! The text is what a viewer gets: a caption that was left unsaid for its score is empty here (JSON has it).
 
 use std::io::{self, Write};
 
@@ -12,15 +14,19 @@ pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     // Looks at one long shot are one scene here: the first caption that was found stands for it.
     let mut rows: Vec<SceneRecord> = Vec::new();
     for s in &track.scenes {
+        let mut s = s.clone();
+        if !s.said {
+            s.text = None;
+        }
         match rows.last_mut() {
             Some(last) if last.scene == s.scene => {
                 (last.end, last.end_frame) = (s.end, s.end_frame);
-                if last.text.is_none() {
-                    (last.text, last.score) = (s.text.clone(), s.score);
+                if last.text.is_none() && s.text.is_some() {
+                    (last.text, last.score) = (s.text, s.score);
                 }
                 last.blank &= s.blank;
             }
-            _ => rows.push(s.clone()),
+            _ => rows.push(s),
         }
     }
     for (i, s) in rows.iter().enumerate() {

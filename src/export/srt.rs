@@ -2,18 +2,20 @@
 
 use std::io::{self, Write};
 
-use super::Track;
+use super::{Track, sayable};
+use crate::time::Time;
 
 pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
-    for (i, cue) in track.cues.iter().enumerate() {
+    for (i, (start, end, lines)) in sayable(track).enumerate() {
         if i > 0 {
             writeln!(to)?;
         }
-        let stamp = |t: crate::time::Time| t.to_string().replace('.', ",");
-        writeln!(to, "{}\n{} --> {}", i + 1, stamp(cue.start), stamp(cue.end))?;
-        for line in &cue.lines {
-            // Players read angle brackets as markup and SubRip has no escape for them.
-            writeln!(to, "{}", line.replace('<', "‹").replace('>', "›"))?;
+        let stamp = |t: Time| t.to_string().replace('.', ",");
+        writeln!(to, "{}\n{} --> {}", i + 1, stamp(start), stamp(end))?;
+        for line in lines {
+            // Players read angle brackets and braces as markup, and SubRip has no escape for them.
+            let line = line.replace('<', "‹").replace('>', "›").replace('{', "(").replace('}', ")");
+            writeln!(to, "{line}")?;
         }
     }
     Ok(())

@@ -1,0 +1,285 @@
+//! Every format of many tracks, read back by parsers that others wrote: W3C's own, webvtt-py and Python's csv, each
+//! started once for a folder of files. And what becomes of outputs that cannot be written.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Bench, root, sample};
+use descry::cue::{Cue, CueBuilder, CueOptions, Described};
+use descry::export::{Format, SceneRecord, Track};
+use descry::output::{self, Target};
+use descry::time::Time;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+const TRACKS: usize = 150;
+
+/// Texts as models write them, and as nobody should.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "(a|two) (red|big|small) (dogs?|cars?|men) (running|standing|sitting) (in|on|by) the (road|beach|city)( and a long grey wall){0,4}",
+        1 => "\\PC{0,200}",
+        1 => "(-->|\n\n|\r|\\\\N|&amp;|&|&lt;|<b>|</i>|<00:01.000>|\\{an8\\}|WEBVTT|NOTE|STYLE|\u{0}|e\u{301}|\u{200d}|\u{2028}|\u{85}|=1\\+1|\"|,|1|:| ){1,20}",
+        1 => Just(String::new()),
+    ]
+}
+
+fn stretches() -> impl Strategy<Value = Vec<Described>> {
+    prop::collection::vec((0i64..2_000_000, 1i64..9_000_000, text()), 0..25).prop_map(|parts| {
+        let mut at = 0;
+        parts
+            .into_iter()
+            .map(|(gap, length, text)| {
+                let start = at + if gap > 1_500_000 { gap } else { 0 };
+                at = start + length;
+                let text = (!text.is_empty()).then_some(text);
+                Described { start: Time::from_micros(start), end: Time::from_micros(at), text }
+            })
+            .collect()
+    })
+}
+
+fn record(i: usize, d: &Described) -> SceneRecord {
+    SceneRecord {
+        scene: i as u32 + 1,
+        start: d.start,
+        end: d.end,
+        start_frame: i as u64 * 50,
+        end_frame: i as u64 * 50 + 50,
+        keyframe: d.start,
+        transition: "cut",
+        text: d.text.clone(),
+        said: i % 5 != 4,
+        score: (!i.is_multiple_of(3)).then_some(0.5),
+        mean_logprob: Some(-0.7),
+        similarity: None,
+        repeats: None,
+        blank: d.text.is_none(),
+    }
+}
+
+fn track(input: String, model: String, stretches: &[Described], options: &CueOptions) -> Track {
+    let mut builder = CueBuilder::new(options);
+    let mut cues: Vec<Cue> = stretches.iter().flat_map(|d| builder.push(d.clone())).collect();
+    cues.extend(builder.finish(stretches.last().map_or(Time::ZERO, |d| d.end)));
+    let scenes = stretches.iter().enumerate().map(|(i, d)| record(i, d)).collect();
+    Track { input, info: None, model, damage: Some("cut off\n\nat --> half".into()), interrupted: true, cues, scenes }
+}
+
+fn tracks() -> Vec<Track> {
+    let mut runner = TestRunner::deterministic();
+    let options = (1usize..4, 4usize..60).prop_map(|(max_lines, max_line)| CueOptions {
+        max_lines,
+        max_line,
+        ..CueOptions::default()
+    });
+    let any = (text(), text(), stretches(), options);
+    (0..TRACKS)
+        .map(|i| {
+            let (input, model, stretches, options) = any.new_tree(&mut runner).unwrap().current();
+            let options = if i.is_multiple_of(2) { CueOptions::default() } else { options };
+            track(input, model, &stretches, &options)
+        })
+        .collect()
+}
+
+fn write(track: &Track, folder: &Path, name: &str) {
+    for format in [Format::Vtt, Format::Srt, Format::Json, Format::Csv] {
+        output::save(track, &Target::File(folder.join(format!("{name}.{}", format.extension())), format)).unwrap();
+    }
+}
+
+fn node(args: &[&Path]) -> Value {
+    parse(Command::new("node").arg(root().join("tests/parsers/check_vtt.mjs")).arg("--cues").args(args))
+}
+
+fn python(args: &[&Path]) -> Value {
+    let python = root().join("vendor/venv/bin/python");
+    parse(Command::new(python).arg(root().join("tests/parsers/check_vtt.py")).arg("--cues").args(args))
+}
+
+fn parse(command: &mut Command) -> Value {
+    let out = command.output().expect("node and Python with the parsers, see make setup-test");
+    assert!(out.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn outside_parsers_read_every_track_without_error() {
+    let b = Bench::new();
+    let tracks = tracks();
+    assert!(tracks.iter().map(|t| t.cues.len()).sum::<usize>() > 500, "too little to read");
+    for (i, t) in tracks.iter().enumerate() {
+        write(t, &b.path(""), &format!("{i:04}"));
+    }
+    let w3c = node(&[&b.path("")]);
+    // Sorted by name: 0000.csv, 0000.srt, 0000.vtt, 0001.csv …
+    let py = python(&[&b.path("")]);
+    assert_eq!(w3c.as_array().unwrap().len(), TRACKS);
+    assert_eq!(py.as_array().unwrap().len(), 3 * TRACKS);
+    for (i, t) in tracks.iter().enumerate() {
+        let json: Value = serde_json::from_str(&b.read(&format!("{i:04}.json"))).unwrap();
+        let (csv, srt, vtt) = (&py[3 * i], &py[3 * i + 1], &py[3 * i + 2]);
+        for read in [&w3c[i], srt, vtt, &json["cues"]] {
+            assert_eq!(read.as_array().unwrap().len(), t.cues.len(), "track {i}");
+        }
+        for (n, cue) in t.cues.iter().enumerate() {
+            let text = cue.lines.join("\n");
+            let stamp = |t: Time| t.to_string();
+            let millis = |v: &Value| (v.as_f64().unwrap() * 1e3).round() as i64;
+            assert_eq!((millis(&w3c[i][n][0]), millis(&w3c[i][n][1])), (cue.start.millis(), cue.end.millis()));
+            assert_eq!(w3c[i][n][2], text);
+            assert_eq!(vtt[n], serde_json::json!([stamp(cue.start), stamp(cue.end), text]));
+            let plain = text.replace('<', "‹").replace('>', "›").replace('{', "(").replace('}', ")");
+            assert_eq!(srt[n], serde_json::json!([stamp(cue.start), stamp(cue.end), plain]));
+            assert_eq!(json["cues"][n]["lines"], serde_json::json!(cue.lines));
+        }
+        let rows = csv.as_array().unwrap();
+        assert_eq!(rows.len(), t.scenes.len());
+        for (row, scene) in rows.iter().zip(&t.scenes) {
+            let said = scene.text.as_deref().filter(|_| scene.said).unwrap_or("");
+            let safe = if said.starts_with(['=', '+', '-', '@']) { format!("'{said}") } else { said.to_string() };
+            assert_eq!(row["Text"], safe);
+            assert_eq!(row["Start Timecode"], scene.start.to_string());
+            assert_eq!(row["Start Frame"], (scene.start_frame + 1).to_string());
+            assert_eq!(row["End Frame"], scene.end_frame.to_string());
+            assert_eq!(row["Length (frames)"], "50");
+        }
+    }
+}
+
+/// A track need not come from a [`CueBuilder`]: the writers hold the formats' rules by themselves.
+#[test]
+fn cues_of_any_make_are_written_as_the_formats_ask() {
+    let b = Bench::new();
+    let mut runner = TestRunner::deterministic();
+    let cues = prop::collection::vec(
+        (0i64..3_000, prop::collection::vec("\\PC{0,20}|\n{1,3}|(-->|[a<&\n]){0,9}", 0..4)),
+        0..9,
+    );
+    for i in 0..TRACKS {
+        let mut t = track("film.mp4".into(), "test 1".into(), &[], &CueOptions::default());
+        let mut at = -2_000;
+        for (length, lines) in cues.new_tree(&mut runner).unwrap().current() {
+            let (start, end) = (Time::from_micros(at), Time::from_micros(at + length));
+            t.cues.push(Cue { start, end, lines });
+            at += length;
+        }
+        write(&t, &b.path(""), &format!("{i:04}"));
+    }
+    let (w3c, py) = (node(&[&b.path("")]), python(&[&b.path("")]));
+    for i in 0..TRACKS {
+        let count = |v: &Value| v.as_array().unwrap().len();
+        assert_eq!(count(&w3c[i]), count(&py[3 * i + 2]), "track {i}");
+        assert_eq!(count(&w3c[i]), count(&py[3 * i + 1]), "track {i}");
+    }
+}
+
+/// Columns and numbers as PySceneDetect 0.7 lists them: first frame 1, last frame inclusive.
+#[test]
+fn csv_has_the_columns_of_pyscenedetect() {
+    let b = Bench::new();
+    let ms = Time::from_millis;
+    let d = |start, end, text: &str| Described { start: ms(start), end: ms(end), text: Some(text.into()) };
+    let mut t = track(
+        "film.mp4".into(),
+        "m".into(),
+        &[d(0, 2_000, "a dog, \"big\""), d(2_000, 4_000, "a cat")],
+        &CueOptions::default(),
+    );
+    // A second look at the second scene.
+    t.scenes.push(SceneRecord { scene: 2, start: ms(4_000), end: ms(6_000), end_frame: 150, ..t.scenes[1].clone() });
+    // A caption that was not said.
+    t.scenes.push(SceneRecord {
+        scene: 3,
+        start: ms(6_000),
+        end: ms(7_001),
+        start_frame: 150,
+        end_frame: 175,
+        said: false,
+        ..t.scenes[0].clone()
+    });
+    write(&t, &b.path(""), "film");
+    assert_eq!(
+        b.read("film.csv"),
+        "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,End Timecode,End Time (seconds),\
+         Length (frames),Length (timecode),Length (seconds),Text,Score,Transition,Blank\n\
+         1,1,00:00:00.000,0.000,50,00:00:02.000,2.000,50,00:00:02.000,2.000,\"a dog, \"\"big\"\"\",,cut,false\n\
+         2,51,00:00:02.000,2.000,150,00:00:06.000,6.000,100,00:00:04.000,4.000,a cat,0.500,cut,false\n\
+         3,151,00:00:06.000,6.000,175,00:00:07.001,7.001,25,00:00:01.001,1.001,,,cut,false\n"
+    );
+}
+
+#[test]
+fn webvtt_says_what_made_it() {
+    let b = Bench::new();
+    let d = Described { start: Time::ZERO, end: Time::from_millis(2_000), text: Some("cats & <dogs>".into()) };
+    let mut t = track("/home/me/film.mp4".into(), "builtin 1".into(), &[d], &CueOptions::default());
+    (t.damage, t.interrupted) = (None, false);
+    write(&t, &b.path(""), "film");
+    assert_eq!(
+        b.read("film.vtt"),
+        format!(
+            "WEBVTT\n\nNOTE\nDescriptions of film.mp4\nmade by descry {} with the model builtin 1\nkind: descriptions\n\n\
+             00:00:00.000 --> 00:00:02.000\nCats &amp; &lt;dogs&gt;.\n",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+    assert_eq!(b.read("film.srt"), "1\n00:00:00,000 --> 00:00:02,000\nCats & ‹dogs›.\n");
+}
+
+/// A limit on the size of files is how a disk fills up without being root.
+#[cfg(unix)]
+#[test]
+fn full_disk_leaves_no_half_file() {
+    let b = Bench::new();
+    let out = Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "trap '' XFSZ; ulimit -f 0; exec {} describe {} -o film.vtt 2>&1 | cat",
+            env!("CARGO_BIN_EXE_descry"),
+            sample("bigbuckbunny.mp4")
+        ))
+        .current_dir(b.path(""))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("film.vtt") && text.contains("disk is full") && !text.contains("panicked"), "{text}");
+    let left: Vec<_> = std::fs::read_dir(b.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Told before any work: the message comes at once, though the input would take long.
+#[cfg(unix)]
+#[test]
+fn folder_without_permission_is_told_before_work() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let b = Bench::new();
+    std::fs::create_dir(b.path("mine")).unwrap();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(&b.path(""), 0o755);
+    mode(&b.path("mine"), 0o555);
+    let clip = sample("bikes.mp4");
+    let mut descry = Command::new(env!("CARGO_BIN_EXE_descry"));
+    descry.args(["describe", &clip, "-o", "mine/film.vtt"]).current_dir(b.path(""));
+    // Nothing is forbidden to root, so root becomes nobody.
+    let root = std::fs::write(b.path("mine/probe"), "").is_ok();
+    if root {
+        std::fs::remove_file(b.path("mine/probe")).unwrap();
+        descry.uid(65534);
+    }
+    let out = match descry.output() {
+        Ok(out) => out,
+        Err(e) if root => return eprintln!("not tried: nobody cannot run the binary here ({e})"),
+        Err(e) => panic!("{e}"),
+    };
+    mode(&b.path("mine"), 0o755);
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(text.contains("mine/film.vtt") && text.contains("ermission") && text.contains("-o"), "{text}");
+}
