@@ -18,7 +18,7 @@ class Shape:
     cells: int = 5          # the tower's 9x9 grid is pooled to cells x cells
     features: int = 1280    # channels of a cell
     width: int = 384
-    layers: int = 4
+    layers: int = 3
     heads: int = 6
     mapper_layers: int = 1
     context: int = 64
@@ -64,19 +64,24 @@ class Block(nn.Module):
 
 
 class GridMapper(nn.Module):
-    """Grid of features [B, cells*cells, features] -> prefix [B, P, W]: the cells and their mean, each with a place."""
+    """Grid of features [B, cells*cells, features] -> prefix [B, P, W]: the cells and their mean, each with a place.
+
+    Channels are standardised by the training pictures' own mean and deviation: pooled ReLU6 features differ widely
+    in scale from channel to channel, and the linear map would spend its epochs on learning that.
+    """
 
     def __init__(self, s: Shape):
         super().__init__()
         self.s = s
-        self.norm = nn.LayerNorm(s.features)
+        self.register_buffer("mean", torch.zeros(s.features))
+        self.register_buffer("deviation", torch.ones(s.features))
         self.linear = nn.Linear(s.features, s.width)
         self.place = nn.Parameter(torch.randn(s.prefix, s.width) * 0.02)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.mapper_layers))
 
     def forward(self, grid):
         x = torch.cat((grid, grid.mean(1, keepdim=True)), 1)
-        x = self.norm(x)
+        x = (x - self.mean) / self.deviation
         if self.training and self.s.drop_features:   # whole channels, the same in every cell
             keep = 1 - self.s.drop_features
             x = x * (torch.rand(x.shape[0], 1, x.shape[2]) < keep) / keep
@@ -105,16 +110,16 @@ class Decoder(nn.Module):
         return F.linear(self.ln_f(x), self.wte.weight)
 
     def prefill(self, prefix):
-        """prefix [B,P,W] -> logits after it [B,V], cache: per layer (k, v) [B,H,P,D]."""
+        """prefix [B,P,W] -> last hidden state [B,W], cache: per layer (k, v) [B,H,P,D]."""
         x = self.drop(prefix + self.wpe.weight[: prefix.shape[1]])
         cache = []
         for block in self.blocks:
             x, kv = block(x, causal=True)
             cache.append(kv)
-        return self.logits(x[:, -1]), cache
+        return x[:, -1], cache
 
     def teacher(self, cache, ids):
-        """Token ids [B,C,T] after a prefilled prefix -> logits [B,C,T,V] (for the token after each)."""
+        """Token ids [B,C,T] after a prefilled prefix -> hidden states [B,C,T,W] (for the token after each)."""
         b, c, t = ids.shape
         p = cache[0][0].shape[2]
         x = self.drop(self.wte(ids.view(b * c, t)) + self.wpe.weight[p : p + t])
@@ -122,7 +127,7 @@ class Decoder(nn.Module):
         for block, (k, v) in zip(self.blocks, cache):
             k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in (k, v))
             x, _ = block(x, mask=mask, past=(k, v))
-        return self.logits(x).view(b, c, t, -1)
+        return x.view(b, c, t, -1)
 
     def step(self, past, ids, position):
         """ids [N] with per-row past -> logits [N,V], longer past."""
@@ -141,17 +146,18 @@ class Captioner(nn.Module):
         self.mapper, self.decoder = GridMapper(s), Decoder(s)
 
     @torch.no_grad()
-    def sample(self, grid, per_picture, limit, stop, generator=None):
+    def sample(self, grid, per_picture, limit, stop, temperature=1.0):
         """Draws captions token by token. -> ids [B, per_picture, limit], padded with `stop` after the first stop."""
         b = grid.shape[0]
-        logits, cache = self.decoder.prefill(self.mapper(grid))
+        last, cache = self.decoder.prefill(self.mapper(grid))
+        logits = self.decoder.logits(last)
         rows = torch.arange(b).repeat_interleave(per_picture)
         past = [(k[rows], v[rows]) for k, v in cache]
         logits, out = logits[rows], []
         done = torch.zeros(len(rows), dtype=torch.bool)
         position = cache[0][0].shape[2]
         for t in range(limit):
-            ids = torch.multinomial(logits.float().softmax(-1), 1, generator=generator)[:, 0]
+            ids = torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
             ids = torch.where(done, stop, ids)
             out.append(ids)
             done |= ids.eq(stop)
@@ -161,12 +167,19 @@ class Captioner(nn.Module):
         out += [torch.full_like(out[0], stop)] * (limit - len(out))
         return torch.stack(out, 1).view(b, per_picture, limit)
 
+    def teach(self, grid, *sets):
+        """Hidden states [B,C,T,W] before every token of each set of captions [B,C,T]; negative ids are padding."""
+        first, cache = self.decoder.prefill(self.mapper(grid))
+        return [torch.cat((first[:, None, None].expand(-1, ids.shape[1], -1, -1),
+                           self.decoder.teacher(cache, ids[:, :, :-1].clamp_min(0))), 2) for ids in sets]
+
     @torch.no_grad()
     def beam(self, grid, beam, limit, stop):
         """The released ClipCap beam search (best mean log-probability, the length counts the stop token), batched.
         -> list of (ids without stop, mean log-probability)."""
         b = grid.shape[0]
-        logits, cache = self.decoder.prefill(self.mapper(grid))
+        last, cache = self.decoder.prefill(self.mapper(grid))
+        logits = self.decoder.logits(last)
         total, first = logits.float().log_softmax(-1).topk(beam, -1)
         rows = torch.arange(b).repeat_interleave(beam)
         past = [(k[rows], v[rows]) for k, v in cache]
