@@ -26,7 +26,8 @@ test: setup-test
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-bench: setup-test
+bench:
+	@sh tools/setup.sh bench
 	cargo bench --locked
 
 clean:

@@ -2,6 +2,12 @@
 """Makes model folders for descry. Never needed to run it.
 
   models.py train-builtin --flickr8k X.jsonl DIR --coco X.jsonl DIR --work DIR --out DIR
+  models.py score      --model DIR --captions X.jsonl --images DIR    BLEU, CIDEr, retrieval, through the descry binary
+  models.py calibrate  --model DIR --captions X.jsonl --images DIR    what a caption's score means; into model.json
+  models.py neighbours --model DIR --captions X.jsonl --images DIR    cosines that the dedup thresholds rest on
+  models.py show       --model DIR                                    what a folder holds, hashes and graphs checked
+
+A captions file has one JSON object a line: {"image": NAME, "captions": [...], "split": "train" | "val"}.
 """
 import argparse
 import sys
@@ -52,6 +58,18 @@ def train_builtin(a):
     export(a.out, shape, model, words, image, text, FACTS)
 
 
+def measured(a):
+    from descry_models.measure import command
+    if not Path(a.binary).exists():
+        raise SystemExit(f"{a.binary} is missing: run `make build`, or name the binary with --binary")
+    command(a)
+
+
+def shown(a):
+    from descry_models.measure import show
+    show(a)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = p.add_subparsers(dest="command", required=True)
@@ -66,6 +84,21 @@ def main():
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)
+    for name, what in (("score", "BLEU, CIDEr and retrieval of a folder through the descry binary"),
+                       ("calibrate", "measure what a caption's score means and write it into model.json"),
+                       ("neighbours", "cosines of like and unlike pictures")):
+        m = sub.add_parser(name, help=what)
+        m.add_argument("--model", required=True, metavar="DIR")
+        m.add_argument("--captions", required=True, metavar="JSONL")
+        m.add_argument("--images", required=True, metavar="DIR")
+        m.add_argument("--split", default="val", help="pictures of this split, or 'all' (default: val)")
+        m.add_argument("--limit", type=int, help="only the first N pictures")
+        m.add_argument("--beam", type=int, help="beams (default: the model's)")
+        m.add_argument("--binary", default=str(Path(__file__).parent.parent / "target/release/descry"))
+        m.set_defaults(run=measured)
+    m = sub.add_parser("show", help="what a folder holds, hashes and graphs checked")
+    m.add_argument("--model", required=True, metavar="DIR")
+    m.set_defaults(run=shown)
     a = p.parse_args()
     a.run(a)
 

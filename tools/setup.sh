@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets what descry needs and this machine has not: Debian packages, and the ONNX Runtime library from its PyPI wheel.
 #   setup.sh run    to build and run        setup.sh test    that, and what the tests use
+#   setup.sh bench  to build and run, and what the benches race against
 # What is there already is not fetched again, so a second run is quick and needs no network.
 set -eu
 cd "$(dirname "$0")/.." && cd "$(pwd -P)"
@@ -88,5 +89,13 @@ if [ "${1:-run}" = test ]; then
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/parsers.done
+    fi
+fi
+if [ "${1:-run}" = bench ]; then
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    venv
+    if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
+        say "fetching the rivals of the benches"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check -r benches/requirements.txt >&2
     fi
 fi

@@ -1,0 +1,57 @@
+//! The whole pipeline with the built-in model on a 1080p30 H.264 film, a scene every 4 s, beside decoding alone.
+//!
+//! `make bench`, or `cargo bench --bench describe [-- ROUNDS]`; with `DESCRY_BENCH_LONG=1` also the memory of a film of
+//! 30 minutes beside that of one minute, which takes some ten minutes.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{ffmpeg, median, minute, minutes, race, run, verdict};
+
+/// What `--stats` says of one run.
+fn stats(clip: &Path) -> serde_json::Value {
+    let out = Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(["--quiet", "describe", "--stats", "-o", "-"])
+        .arg(clip)
+        .output()
+        .expect("descry starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8_lossy(&out.stderr);
+    let line = text.lines().find(|l| l.starts_with('{')).expect("--stats prints an object");
+    serde_json::from_str(line).expect("--stats prints JSON")
+}
+
+fn main() {
+    let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
+    let clip = minute();
+    let input = format!("-i {}", clip.display());
+    let mut slowest = Vec::new();
+    let seconds = {
+        let mut runners: Vec<common::Runner> = vec![
+            (
+                "descry describe F",
+                Box::new(|| {
+                    let s = stats(&clip);
+                    let busy = |names: &[&str]| names.iter().map(|n| s[n].as_f64().unwrap_or(0.0)).sum::<f64>();
+                    // The stages are the threads of the pipeline.
+                    let watch = busy(&["decode", "analyse", "scenes"]);
+                    let most = watch.max(busy(&["prepare", "encode"])).max(busy(&["caption"]));
+                    slowest.push(s["wall"].as_f64().unwrap_or(f64::NAN) / most);
+                }),
+            ),
+            ("ffmpeg -i F -f null -", Box::new(|| run(ffmpeg(&input).args(["-an", "-f", "null", "-"])))),
+        ];
+        race(rounds, &mut runners)
+    };
+    verdict("speed, of decoding alone", seconds[1] / seconds[0], 0.85);
+    println!("{:52} {:7.2}     (at most 1.15)", "wall time over the slowest stage's busy time", median(&mut slowest));
+    let s = stats(&clip);
+    println!("{s}");
+    if std::env::var_os("DESCRY_BENCH_LONG").is_some() {
+        let peak = |clip: &Path| stats(clip)["peak_rss_mb"].as_f64().unwrap_or(f64::NAN);
+        let (short, long) = (peak(&clip), peak(&minutes(30)));
+        println!("peak memory: 1 minute {short:.0} MB, 30 minutes {long:.0} MB (at most 50 MB more)");
+    }
+}
