@@ -2,6 +2,7 @@
 """Makes model folders for descry. Never needed to run it.
 
   models.py train-builtin --flickr8k X.jsonl DIR --coco X.jsonl DIR --work DIR --out DIR
+  models.py import --clipcap FILE --clip DIR|FILE --tokenizer FILE --out DIR [--preset NAME]    a published ClipCap
   models.py score      --model DIR --captions X.jsonl --images DIR    BLEU, CIDEr, retrieval, through the descry binary
   models.py calibrate  --model DIR --captions X.jsonl --images DIR    what a caption's score means; into model.json
   models.py neighbours --model DIR --captions X.jsonl --images DIR    cosines that the dedup thresholds rest on
@@ -58,6 +59,11 @@ def train_builtin(a):
     export(a.out, shape, model, words, image, text, FACTS)
 
 
+def imported(a):
+    from descry_models.clipcap import import_clipcap
+    import_clipcap(a)
+
+
 def measured(a):
     from descry_models.measure import command
     if not Path(a.binary).exists():
@@ -84,6 +90,20 @@ def main():
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)
+    i = sub.add_parser("import", help="a published ClipCap checkpoint as a model folder")
+    i.add_argument("--clipcap", required=True, metavar="FILE", help="checkpoint: gpt.* and clip_project.*")
+    i.add_argument("--clip", required=True, metavar="DIR|FILE", help="Hugging Face folder, or OpenAI's own file")
+    i.add_argument("--tokenizer", required=True, metavar="FILE", help="GPT-2's tokenizer.json")
+    i.add_argument("--out", required=True, metavar="DIR")
+    i.add_argument("--preset", choices=["coco-mlp", "conceptual-mlp", "coco-transformer"])
+    i.add_argument("--normalize-prefix", action=argparse.BooleanOptionalAction, default=None)
+    i.add_argument("--stop-token", metavar="TEXT|ID", help="token that ends a caption")
+    i.add_argument("--heads", type=int, help="GPT-2's attention heads, where they are not 64 wide")
+    i.add_argument("--text-tokenizer", metavar="FILE", help="CLIP's tokenizer.json: its text tower comes along")
+    i.add_argument("--precision", choices=["fp32", "fp16"], default="fp32", help="how weights are stored")
+    i.add_argument("--name")
+    i.add_argument("--licence")
+    i.set_defaults(run=imported)
     for name, what in (("score", "BLEU, CIDEr and retrieval of a folder through the descry binary"),
                        ("calibrate", "measure what a caption's score means and write it into model.json"),
                        ("neighbours", "cosines of like and unlike pictures")):

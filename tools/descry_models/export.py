@@ -67,11 +67,12 @@ class DecoderGraph(nn.Module):
         return top, token, *grown
 
 
-def halve(path):
-    """Stores large float weights as float16 with a cast to float32, which ONNX Runtime folds when it loads."""
+def finish(path, half):
+    """Lengths of zero are lengths. `half`: large float weights are stored as float16 with a cast to float32, which ONNX
+    Runtime folds when it loads."""
     model = onnx.load(path)
     graph, casts = model.graph, []
-    for t in list(graph.initializer):
+    for t in list(graph.initializer) if half else ():
         if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024:
             values = numpy_helper.to_array(t)
             graph.initializer.remove(t)
@@ -89,12 +90,31 @@ def halve(path):
     onnx.save(model, path)
 
 
-def graph(module, inputs, path, names, outputs, dynamic):
+def graph(module, inputs, path, names, outputs, dynamic, half=True):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), inputs, str(path), input_names=names, output_names=outputs,
                           dynamic_axes=dynamic, opset_version=17, dynamo=False)
-    halve(path)
+    finish(path, half)
+
+
+def decoder_graph(decoder, shape, path, half=True):
+    """One graph for prefill and step."""
+    layers, head_dim = shape.layers, shape.width // shape.heads
+    names = ["embeds", "ids", "source", "k"]
+    names += [f"prefix_{x}_{i}" for i in range(layers) for x in ("key", "value")]
+    names += [f"cache_{x}_{i}" for i in range(layers) for x in ("key", "value")]
+    outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for i in range(layers) for x in ("key", "value")]
+    kv = lambda rows, length: [torch.randn(rows, shape.heads, length, head_dim) for _ in range(2 * layers)]
+    inputs = (torch.randn(6, 2, shape.width), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
+              torch.tensor([5]), *kv(2, 7), *kv(6, 3))
+    dynamic = {"embeds": {0: "n", 1: "e"}, "ids": {0: "n", 1: "s"}, "source": {0: "n"},
+               "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
+    for name in names[4:]:
+        dynamic[name] = {0: "b", 2: "p"} if name.startswith("prefix") else {0: "r", 2: "l"}
+    for name in outputs[2:]:
+        dynamic[name] = {0: "n", 2: "g"}
+    graph(DecoderGraph(decoder), inputs, path, names, outputs, dynamic, half)
 
 
 def tokenizer(words):
@@ -113,28 +133,14 @@ def export(out, shape: Shape, model: Captioner, words, image: ImageHead, text: T
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     model, image, text = model.eval(), image.eval(), text.eval()
-    cells, layers = shape.cells * shape.cells, shape.layers
-    head_dim = shape.width // shape.heads
+    cells, layers, head_dim = shape.cells * shape.cells, shape.layers, shape.width // shape.heads
     graph(ImageGraph(Tower(), image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
           ["embedding", "grid"], {k: {0: "n"} for k in ("pixels", "embedding", "grid")})
     graph(model.mapper, (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
           {"input": {0: "n"}, "prefix": {0: "n"}})
     graph(text, (torch.ones(2, TEXT_LENGTH, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
           {"ids": {0: "n"}, "embedding": {0: "n"}})
-    names = ["embeds", "ids", "source", "k"]
-    names += [f"prefix_{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    names += [f"cache_{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    kv = lambda rows, length: [torch.randn(rows, shape.heads, length, head_dim) for _ in range(2 * layers)]
-    inputs = (torch.randn(6, 2, shape.width), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
-              torch.tensor([5]), *kv(2, 7), *kv(6, 3))
-    dynamic = {"embeds": {0: "n", 1: "e"}, "ids": {0: "n", 1: "s"}, "source": {0: "n"},
-               "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
-    for name in names[4:]:
-        dynamic[name] = {0: "b", 2: "p"} if name.startswith("prefix") else {0: "r", 2: "l"}
-    for name in outputs[2:]:
-        dynamic[name] = {0: "n", 2: "g"}
-    graph(DecoderGraph(model.decoder), inputs, out / "decoder.onnx", names, outputs, dynamic)
+    decoder_graph(model.decoder, shape, out / "decoder.onnx")
     tokenizer(words).save(str(out / "tokenizer.json"))
     manifest = {
         "format": "descry-model/1",

@@ -16,13 +16,15 @@ class Shape:
     """Everything that rebuilds the networks from a checkpoint."""
     vocab: int
     cells: int = 5          # the tower's 9x9 grid is pooled to cells x cells
-    features: int = 1280    # channels of a cell
+    features: int = 1400    # channels of a cell: the tower's last, and those at stride 16, which know colours better
+    semantic: int = 1280    # the first of them, which the embedding is made of
     width: int = 384
     layers: int = 3
     heads: int = 6
     mapper_layers: int = 1
     context: int = 64
-    drop: float = 0.3       # on MLP and attention outputs
+    drop: float = 0.3       # on the MLPs' outputs
+    drop_light: float = 0.1     # on attention outputs and on what goes into the decoder
     drop_features: float = 0.15
     embedding: int = 256
 
@@ -43,7 +45,7 @@ class Block(nn.Module):
         self.ln_1, self.ln_2 = nn.LayerNorm(s.width), nn.LayerNorm(s.width)
         self.attn, self.proj = nn.Linear(s.width, 3 * s.width), nn.Linear(s.width, s.width)
         self.fc, self.fc_out = nn.Linear(s.width, 4 * s.width), nn.Linear(4 * s.width, s.width)
-        self.drop = nn.Dropout(s.drop)
+        self.drop, self.drop_light = nn.Dropout(s.drop), nn.Dropout(s.drop_light)
 
     def qkv(self, x):
         n, t, w = x.shape
@@ -52,7 +54,7 @@ class Block(nn.Module):
 
     def rest(self, x, a):
         n, t, w = x.shape
-        x = x + self.drop(self.proj(a.transpose(1, 2).reshape(n, t, w)))
+        x = x + self.drop_light(self.proj(a.transpose(1, 2).reshape(n, t, w)))
         return x + self.drop(self.fc_out(F.gelu(self.fc(self.ln_2(x)), approximate="tanh")))
 
     def forward(self, x, mask=None, causal=False, past=None):
@@ -101,7 +103,7 @@ class Decoder(nn.Module):
         self.wpe = nn.Embedding(s.context, s.width)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.ln_f = nn.LayerNorm(s.width)
-        self.drop = nn.Dropout(s.drop)
+        self.drop = nn.Dropout(s.drop_light)
         for p in self.parameters():
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
@@ -216,13 +218,14 @@ class ImageHead(nn.Module):
 
     def __init__(self, s: Shape):
         super().__init__()
-        self.norm = nn.LayerNorm(s.features)
-        self.score = nn.Linear(s.features, 4)
+        self.semantic = s.semantic
+        self.norm = nn.LayerNorm(s.semantic)
+        self.score = nn.Linear(s.semantic, 4)
         self.drop = nn.Dropout(0.3)
-        self.out = nn.Linear(4 * s.features, s.embedding)
+        self.out = nn.Linear(4 * s.semantic, s.embedding)
 
     def forward(self, grid):
-        x = self.norm(grid)
+        x = self.norm(grid[..., : self.semantic])
         pooled = self.score(x).softmax(1).transpose(1, 2) @ x      # four attention pools
         return self.out(self.drop(pooled.flatten(1)))
 
@@ -232,7 +235,7 @@ class TextTower(nn.Module):
 
     def __init__(self, s: Shape, width=256):
         super().__init__()
-        small = Shape(s.vocab, width=width, heads=4, drop=0.2)
+        small = Shape(s.vocab, width=width, heads=4, drop=0.2, drop_light=0.2)
         self.table = nn.Embedding(s.vocab, width)
         self.place = nn.Parameter(torch.randn(32, width) * 0.02)
         self.block = Block(small)

