@@ -132,7 +132,10 @@ fn from_planes(av: &ff::frame::Video, layout: &Layout) -> Analysed {
     (y, u, v, sharpness)
 }
 
-/// Fills `out` with the block means of one component; returns the mean absolute gradient along the rows read.
+/// Fills `out` with the block means of one component; returns the mean absolute gradient along one row of each block.
+///
+/// Rows of a block are added up column by column first, and the columns then once a block: additions side by side are
+/// what vector instructions are good at, and the sums are the same.
 fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8], gradient: bool) -> f32 {
     let edges: Vec<(usize, usize)> = (0..THUMB_WIDTH)
         .map(|i| {
@@ -142,35 +145,38 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
         .collect();
     let plain = c.depth == 8 && c.step == 1 && c.shift == 0;
     let mut narrow = Vec::new();
+    // Sums of a few rows of 8 bits: far from overflow.
+    let mut columns = vec![0u16; c.width];
     let (mut steps, mut pairs) = (0u64, 0u64);
     for by in 0..THUMB_HEIGHT {
         let top = by * c.height / THUMB_HEIGHT;
         let bottom = ((by + 1) * c.height / THUMB_HEIGHT).max(top + 1);
         let take = rows.min(bottom - top);
-        let mut sums = [0u32; THUMB_WIDTH];
+        columns.fill(0);
         for r in 0..take {
-            // Spread evenly, from the middle of each share.
+            // Spread evenly, from the middle of each share; every other one of the other field, should there be two.
             let y = top + (2 * r + 1) * (bottom - top) / (2 * take);
+            let y = if y % 2 == r % 2 || take == 1 { y } else { (y ^ 1).clamp(top, bottom - 1) };
             let bytes = row(av, c, y);
             let line: &[u8] = if plain {
-                &bytes[c.offset.min(bytes.len())..]
+                bytes.get(c.offset..).unwrap_or_default()
             } else {
-                narrow.clear();
-                narrow.extend(samples(bytes, c));
+                narrow_row(bytes, c, &mut narrow);
                 &narrow
             };
             if line.len() < c.width {
                 continue;
             }
-            for (sum, &(a, b)) in sums.iter_mut().zip(&edges) {
-                *sum += line[a..b].iter().map(|&s| u32::from(s)).sum::<u32>();
+            for (column, &s) in columns.iter_mut().zip(line) {
+                *column += u16::from(s);
             }
-            if gradient {
+            if gradient && r == take / 2 {
                 steps += line.iter().zip(&line[1..]).map(|(&p, &q)| u32::from(p.abs_diff(q))).sum::<u32>() as u64;
                 pairs += line.len() as u64 - 1;
             }
         }
-        for (bx, (sum, &(a, b))) in sums.iter().zip(&edges).enumerate() {
+        for (bx, &(a, b)) in edges.iter().enumerate() {
+            let sum = columns.get(a..b).unwrap_or_default().iter().map(|&s| u32::from(s)).sum::<u32>();
             let n = ((b - a) * take) as u32;
             out[by * THUMB_WIDTH + bx] = ((sum + n / 2) / n) as u8;
         }
@@ -178,17 +184,26 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
     if pairs == 0 { 0.0 } else { steps as f32 / pairs as f32 }
 }
 
-/// Samples of a row as 8 bits, for interleaved and for deeper formats.
-fn samples<'a>(bytes: &'a [u8], c: &'a Component) -> impl Iterator<Item = u8> + 'a {
-    let deep = c.depth > 8;
-    bytes.get(c.offset..).unwrap_or_default().chunks(c.step).map(move |s| {
-        if deep {
-            let word = u16::from_le_bytes([s[0], s.get(1).copied().unwrap_or(0)]);
-            ((u32::from(word) >> c.shift) >> (c.depth - 8)).min(255) as u8
-        } else {
-            s[0]
+/// Samples of a row as 8 bits into `out`, for interleaved and for deeper formats.
+fn narrow_row(bytes: &[u8], c: &Component, out: &mut Vec<u8>) {
+    out.clear();
+    let bytes = bytes.get(c.offset..).unwrap_or_default();
+    let down = c.shift + c.depth.saturating_sub(8);
+    let word = |s: &[u8]| (u16::from_le_bytes([s[0], s.get(1).copied().unwrap_or(0)]) >> down).min(255) as u8;
+    match (c.step, c.depth > 8) {
+        // The common layouts by themselves: a step known beforehand takes vector instructions.
+        (2, true) => {
+            let (words, _) = bytes.as_chunks::<2>();
+            out.extend(words.iter().map(|s| (u16::from_le_bytes(*s) >> down).min(255) as u8));
         }
-    })
+        (2, false) => {
+            let (pairs, rest) = bytes.as_chunks::<2>();
+            out.extend(pairs.iter().map(|s| s[0]));
+            out.extend(rest.first());
+        }
+        (step, true) => out.extend(bytes.chunks(step).map(word)),
+        (step, false) => out.extend(bytes.chunks(step).map(|s| s[0])),
+    }
 }
 
 /// Luma, both chroma planes, and sharpness.
@@ -207,4 +222,76 @@ fn from_scaler(av: &ff::frame::Video) -> Option<Analysed> {
         .sum();
     let sharpness = gradient as f32 / (THUMB_HEIGHT * (THUMB_WIDTH - 1)) as f32;
     Some((y, data[SAMPLES..2 * SAMPLES].to_vec(), data[2 * SAMPLES..].to_vec(), sharpness))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame whose every sample is `value(plane, x, y)`, of 8 or more bits.
+    fn frame(
+        format: ff::format::Pixel,
+        w: u32,
+        h: u32,
+        value: impl Fn(usize, usize, usize) -> u16,
+    ) -> ff::frame::Video {
+        let mut av = ff::frame::Video::new(format, w, h);
+        let layout = layout(&av).unwrap();
+        for (i, c) in layout.components.iter().enumerate() {
+            let stride = av.stride(c.plane);
+            let data = av.data_mut(c.plane);
+            for y in 0..c.height {
+                for x in 0..c.width {
+                    let at = y * stride + c.offset + x * c.step;
+                    if c.depth > 8 {
+                        data[at..at + 2].copy_from_slice(&(value(i, x, y) << c.shift).to_le_bytes());
+                    } else {
+                        data[at] = value(i, x, y) as u8;
+                    }
+                }
+            }
+        }
+        av
+    }
+
+    fn analysed(av: &ff::frame::Video) -> Analysed {
+        let mut layout = layout(av).unwrap();
+        layout.full_range = true;
+        from_planes(av, &layout)
+    }
+
+    #[test]
+    fn deep_and_interleaved_planes_give_what_plain_ones_do() {
+        use ff::format::Pixel;
+        let value = |plane: usize, x: usize, y: usize| ((x * 7 + y * 3 + plane * 50) % 256) as u16;
+        // Odd sizes, blocks narrower than a word, and smaller than the thumb itself.
+        for (w, h) in [(640, 360), (333, 187), (64, 36), (20, 10), (2, 2)] {
+            let plain = analysed(&frame(Pixel::YUV420P, w, h, value));
+            assert_eq!(plain, analysed(&frame(Pixel::NV12, w, h, value)), "nv12 {w}x{h}");
+            let ten = |p, x, y| value(p, x, y) << 2 | 3;
+            assert_eq!(plain, analysed(&frame(Pixel::YUV420P10LE, w, h, ten)), "10 bits {w}x{h}");
+            assert_eq!(plain, analysed(&frame(Pixel::P010LE, w, h, ten)), "p010 {w}x{h}");
+            let twelve = |p, x, y| value(p, x, y) << 4 | 9;
+            assert_eq!(plain, analysed(&frame(Pixel::YUV420P12LE, w, h, twelve)), "12 bits {w}x{h}");
+            assert_eq!(plain.0, analysed(&frame(Pixel::GRAY8, w, h, value)).0, "grey {w}x{h}");
+        }
+    }
+
+    #[test]
+    fn both_fields_count_alike() {
+        // Interlaced: one field black, the other white. Every block is grey, whatever its height in rows.
+        for h in [1080, 720, 576, 480, 288] {
+            let (y, ..) =
+                analysed(&frame(
+                    ff::format::Pixel::YUV420P,
+                    720,
+                    h,
+                    |p, _, y| {
+                        if p == 0 { (y % 2 * 255) as u16 } else { 128 }
+                    },
+                ));
+            let mean = y.iter().map(|&v| f32::from(v)).sum::<f32>() / y.len() as f32;
+            assert!((mean - 127.5).abs() < 16.0, "{h}: {mean}");
+        }
+    }
 }

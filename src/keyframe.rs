@@ -416,6 +416,24 @@ mod tests {
     }
 
     #[test]
+    fn scenes_shorter_than_the_least_join_and_still_tile() {
+        // Shots of 4 frames (0.16 s) between two of 2 s.
+        let frames: Vec<_> = (0..124u32)
+            .map(|i| {
+                (
+                    i64::from(i) * 40,
+                    picture(if (50..74).contains(&i) { 2 + (i - 50) / 4 } else { 1 + i / 74 * 8 }, i as f32 * 0.1),
+                )
+            })
+            .collect();
+        let k = select(&frames, 4_960, 60_000);
+        tiles(&k, 0, 4_960);
+        let least = SceneOptions::default().min_scene;
+        assert!(k.iter().all(|k| k.end - k.start >= least), "{k:?}");
+        assert!(k.len() > 2, "{k:?}");
+    }
+
+    #[test]
     fn every_frame_another_scene_holds_no_more_pictures() {
         // Sixty pictures a second, none like the one before; and one shot at 240 frames a second.
         let chaos: Vec<_> = (0..400).map(|i| (i * 1000 / 60, picture(i as u32 * 7 % 13, i as f32 * 9.0))).collect();

