@@ -10,9 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
+use crate::beam::Strategy;
 use crate::caption::{CaptionOptions, Captioner, Captions};
 use crate::cue::CueOptions;
-use crate::decode::DecodeOptions;
+use crate::decode::{DecodeOptions, check_device};
 use crate::dedup::DedupOptions;
 use crate::embed::TextEncoder;
 use crate::encode::{Encode, EncodeOptions, ImageEncoder};
@@ -212,6 +213,9 @@ struct Describe {
     /// Refuse frames of more pixels.
     #[arg(long, default_value_t = 8192 * 8192)]
     max_pixels: u64,
+    /// Seconds that a server may take to answer, and to give each next piece.
+    #[arg(long, value_name = "SECS", value_parser = moment, default_value = "30")]
+    timeout: Time,
     /// Print as JSON on standard error how long each stage was busy.
     #[arg(long)]
     stats: bool,
@@ -378,6 +382,9 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     if !(args.reading_speed.is_finite() && args.reading_speed > 0.0) {
         return Err(Error::usage("--reading-speed must be above 0", "17 characters a second is usual."));
     }
+    if let Some(device) = &args.hwaccel {
+        check_device(device)?;
+    }
     let plan = output::plan(&args.inputs, args.output.as_deref(), &formats)?;
     let mut failed = false;
     let mut inputs = Vec::new();
@@ -422,6 +429,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
             threads: args.decode_threads,
             hwaccel: args.hwaccel.clone(),
             max_pixels: args.max_pixels,
+            timeout: Duration::from_micros(args.timeout.micros().max(1_000) as u64),
         },
         scene: SceneOptions {
             detector: match args.scenes {
@@ -448,14 +456,27 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         jobs: usize::from(args.jobs),
         encode_batch: usize::from(args.decoding.batch),
         caption_batch: usize::from(args.decoding.batch),
-        flush: Duration::from_millis(250),
+        ..Config::default()
     };
     let encode = EncodeOptions { batch: usize::from(args.decoding.batch), session: session.clone() };
+    let captioner = Captioner::new(&folder, &args.decoding.options(&session))?;
+    let search = captioner.search();
     let model = Model {
+        decoding: json!({
+            "strategy": match search.strategy {
+                Strategy::Beam(_) => "beam",
+                Strategy::Greedy => "greedy",
+                Strategy::Sample { .. } => "sample",
+            },
+            "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
+            "seed": args.decoding.sample,
+            "max_tokens": search.max_tokens,
+            "temperature": search.temperature,
+        }),
         name: format!("{} {}", folder.manifest().name, folder.manifest().version),
         image: folder.manifest().image.clone(),
         encoder: Box::new(ImageEncoder::new(&folder, &encode)?),
-        captioner: Box::new(Captioner::new(&folder, &args.decoding.options(&session))?),
+        captioner: Box::new(captioner),
     };
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {
         voice.bars = Some(Bars::new(&inputs));
@@ -484,7 +505,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
                     print = true;
                     continue;
                 }
-                match output::save(&track, target) {
+                match output::save(&track, target, args.force) {
                     Ok(()) => {
                         if let Target::File(path, _) = target {
                             voice.info(&format!("{} → {}, {} cues", track.input, path.display(), track.cues.len()));
@@ -504,7 +525,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         while printed < ended.len() && ended[printed] {
             if let Some(track) = held[printed].take() {
                 for target in &targets[printed] {
-                    if let Err(e) = output::save(&track, target) {
+                    if let Err(e) = output::save(&track, target, args.force) {
                         voice.error(&e);
                         problem();
                     }
@@ -515,7 +536,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     })?;
     for (track, wanted) in held.into_iter().zip(&targets) {
         if let Some(track) = track {
-            wanted.iter().try_for_each(|t| output::save(&track, t))?;
+            wanted.iter().try_for_each(|t| output::save(&track, t, args.force))?;
         }
     }
     if args.stats {

@@ -11,7 +11,9 @@ use std::ffi::CString;
 use std::fmt;
 use std::path::Path;
 use std::ptr;
-use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -37,6 +39,9 @@ pub struct DecodeOptions {
     pub hwaccel: Option<String>,
     /// Frames of more pixels are refused before memory is taken for them. Default: 67,108,864 (8192 × 8192).
     pub max_pixels: u64,
+    /// A server that has not opened the stream, or given its next packet, within this time has failed. Files may take
+    /// as long as they need. Default: 30 s.
+    pub timeout: Duration,
 }
 
 impl Default for DecodeOptions {
@@ -48,6 +53,7 @@ impl Default for DecodeOptions {
             threads: 0,
             hwaccel: None,
             max_pixels: 8192 * 8192,
+            timeout: Duration::from_secs(30),
         }
     }
 }
@@ -97,10 +103,10 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if self.packets > 0 {
-            parts.push(format!("{} broken packets", self.packets));
+            parts.push(format!("{} broken packet{}", self.packets, if self.packets == 1 { "" } else { "s" }));
         }
         if self.frames > 0 {
-            parts.push(format!("{} frames decoded with errors", self.frames));
+            parts.push(format!("{} frame{} decoded with errors", self.frames, if self.frames == 1 { "" } else { "s" }));
         }
         if let Some(reason) = &self.stopped {
             parts.push(format!("reading stopped: {reason}"));
@@ -329,6 +335,46 @@ pub(crate) fn full_range(format: ff::format::Pixel, range: ffi::AVColorRange) ->
     }
 }
 
+/// How long a server may keep us waiting. FFmpeg asks it, together with the interrupt flag, wherever it blocks: its own
+/// time-outs begin again with every reconnection and every byte.
+#[derive(Clone)]
+struct Patience {
+    /// Milliseconds after `since` at which it ends; 0 where nobody waits.
+    end: Arc<AtomicU64>,
+    since: Instant,
+    /// None for what is no server.
+    limit: Option<Duration>,
+}
+
+impl Patience {
+    fn new(limit: Option<Duration>) -> Patience {
+        Patience { end: Arc::default(), since: Instant::now(), limit }
+    }
+
+    fn begin(&self) {
+        if let Some(limit) = self.limit {
+            let end = (self.since.elapsed() + limit).as_millis().max(1);
+            self.end.store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        self.end.store(0, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        end != 0 && self.since.elapsed().as_millis() >= u128::from(end)
+    }
+
+    fn cause(&self) -> String {
+        format!("the server gave nothing for {} s", self.limit.unwrap_or_default().as_secs_f64())
+    }
+}
+
+/// Reads without a packet between them that a demuxer may answer with "invalid data" before it counts as stuck.
+const MOST_INVALID: u32 = 1_000;
+
 /// One open input.
 pub struct Source {
     input: ff::format::context::Input,
@@ -350,6 +396,9 @@ pub struct Source {
     damage: Damage,
     name: String,
     packets_read: u64,
+    /// What is known from outside of FFmpeg of the file's end being missing.
+    cut_off: Option<String>,
+    patience: Patience,
 }
 
 static INIT: Once = Once::new();
@@ -379,6 +428,13 @@ pub fn is_url(input: &str) -> bool {
 /// What can be said of a path without FFmpeg.
 fn check_path(input: &str) -> Result<()> {
     let path = Path::new(input);
+    if input == "-" {
+        return Err(Error::input(
+            input,
+            "standard input is not read, for a video must be looked at from more than one place",
+            "Write it to a file first and name that (a file called - is ./-).",
+        ));
+    }
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::input(input, "no such file", "Check the path."),
         std::io::ErrorKind::PermissionDenied => {
@@ -389,6 +445,10 @@ fn check_path(input: &str) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::input(input, "is a folder, not a video", "Name the files in it, for example FOLDER/*.mp4."));
     }
+    if !metadata.is_file() {
+        // A named pipe that is opened to see whether it can be would lose its writer.
+        return Ok(());
+    }
     std::fs::File::open(path).map_err(|e| {
         let cause = if e.kind() == std::io::ErrorKind::PermissionDenied {
             "permission denied".to_string()
@@ -397,10 +457,73 @@ fn check_path(input: &str) -> Result<()> {
         };
         Error::input(input, cause, "Make the file and its folders readable for this user.")
     })?;
-    if metadata.is_file() && metadata.len() == 0 {
+    if metadata.len() == 0 {
         return Err(Error::input(input, "the file is empty (0 bytes)", "Copy or download it again."));
     }
     Ok(())
+}
+
+/// Opens a container and looks for its streams, which is done by decoding their first frames. `ffmpeg_next` has no way to
+/// tell those decoders how large a frame may be, and a header can ask for hundreds of megabytes. Gives also the sizes
+/// that the header says of its streams: where one is refused, FFmpeg forgets it.
+fn open_container(
+    address: &CString,
+    stop: impl FnMut() -> bool + Send + 'static,
+    options: ff::Dictionary,
+    max_pixels: u64,
+) -> std::result::Result<(ff::format::context::Input, Vec<(i32, i32)>), ff::Error> {
+    let limit = CString::new(max_pixels.min(i64::MAX as u64).to_string()).unwrap_or_default();
+    // SAFETY: `open_input` frees the context where it fails; where it does not, the context is FFmpeg's to close until
+    // `wrap` takes it, together with the guard that keeps the callback alive. The dictionaries are freed by `own` and by
+    // the loop, one a stream that was known before; FFmpeg may have replaced them, and does not keep them.
+    unsafe {
+        let mut context = ffi::avformat_alloc_context();
+        if context.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        let interrupt = ff::util::interrupt::new(Box::new(stop));
+        (*context).interrupt_callback = interrupt.interrupt;
+        let mut options = options.disown();
+        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), ptr::null_mut(), &raw mut options);
+        drop(ff::Dictionary::own(options));
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        let input = ff::format::context::Input::wrap_with_interrupt(context, interrupt.guard);
+        let sizes =
+            input.streams().map(|s| ((*(*s.as_ptr()).codecpar).width, (*(*s.as_ptr()).codecpar).height)).collect();
+        let mut of_streams: Vec<*mut ffi::AVDictionary> = vec![ptr::null_mut(); (*context).nb_streams as usize];
+        for dictionary in &mut of_streams {
+            ffi::av_dict_set(&raw mut *dictionary, c"max_pixels".as_ptr(), limit.as_ptr(), 0);
+        }
+        let list = if of_streams.is_empty() { ptr::null_mut() } else { of_streams.as_mut_ptr() };
+        let code = ffi::avformat_find_stream_info(context, list);
+        for dictionary in &mut of_streams {
+            ffi::av_dict_free(&raw mut *dictionary);
+        }
+        if code < 0 { Err(ff::Error::from(code)) } else { Ok((input, sizes)) }
+    }
+}
+
+/// Whether a Matroska file ends before its segment does. FFmpeg takes such an end for the film's, without a word.
+fn matroska_cut_off(path: &Path) -> Option<String> {
+    use std::io::Read;
+    let there = std::fs::metadata(path).ok().filter(|m| m.is_file())?.len();
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    // An element: its name, then a number of which the leading zeros tell the length, then as many bytes.
+    let element = |at: usize, name: [u8; 4]| -> Option<(usize, u64)> {
+        let rest = head.get(at..)?.strip_prefix(&name)?;
+        let length = rest.first()?.leading_zeros() as usize + 1;
+        let bytes = rest.get(..length).filter(|_| length <= 8)?;
+        let value = bytes.iter().fold(0u64, |v, &b| v << 8 | u64::from(b)) & !(1 << (7 * length));
+        // All ones: not known, as in a live recording.
+        (value != (1 << (7 * length)) - 1).then_some((at + 4 + length, value))
+    };
+    let (body, length) = element(0, [0x1A, 0x45, 0xDF, 0xA3])?;
+    let (start, length) = element(body.checked_add(usize::try_from(length).ok()?)?, [0x18, 0x53, 0x80, 0x67])?;
+    let whole = (start as u64).checked_add(length)?;
+    (there < whole).then(|| format!("the file is cut off, {there} of {whole} bytes are there"))
 }
 
 impl Source {
@@ -412,12 +535,13 @@ impl Source {
         let target = if url {
             dictionary.set("protocol_whitelist", "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,rtsp,srt,rtmp");
             if input.starts_with("http") {
-                for key in ["reconnect", "reconnect_streamed", "reconnect_on_network_error"] {
-                    dictionary.set(key, "1");
-                }
-                dictionary.set("reconnect_delay_max", "8");
-                dictionary.set("rw_timeout", "20000000");
+                // Only where the server can go on from where it stopped: `reconnect_streamed` begins again from the
+                // first byte, which is another place in the film, and does so for ever.
+                dictionary.set("reconnect", "1");
+                dictionary.set("reconnect_delay_max", "4");
             }
+            // A third of our patience, so that a connection which died is tried again within it.
+            dictionary.set("rw_timeout", &(options.timeout.as_micros() / 3).max(1).to_string());
             input.to_string()
         } else {
             check_path(input)?;
@@ -425,20 +549,29 @@ impl Source {
             dictionary.set("protocol_whitelist", "file,crypto,data");
             format!("file:{input}")
         };
-        if CString::new(target.as_str()).is_err() {
-            return Err(Error::input(
-                input.escape_debug().to_string(),
-                "the name holds a NUL byte",
-                "Rename the file.",
-            ));
-        }
-        let flag = interrupt.clone();
-        let opened = ff::format::input_with_interrupt_and_dictionary(&target, move || flag.is_set(), dictionary);
-        let context = opened.map_err(|e| {
+        let address = CString::new(target).map_err(|_| {
+            Error::input(input.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
+        })?;
+        let patience = Patience::new(url.then_some(options.timeout));
+        let (flag, waiting) = (interrupt.clone(), patience.clone());
+        let stop = move || flag.is_set() || waiting.is_over();
+        patience.begin();
+        let opened = open_container(&address, stop, dictionary, options.max_pixels);
+        let late = patience.is_over();
+        patience.end();
+        let (context, sizes) = opened.map_err(|e| {
             if interrupt.is_set() {
                 return Error::Interrupted;
             }
+            if late {
+                return Error::input(input, patience.cause(), "Check the address, or wait longer with --timeout.");
+            }
             match e {
+                ff::Error::Eof => Error::input(
+                    input,
+                    "ends with its header: it holds no frames",
+                    "Copy or download it again, or record it again.",
+                ),
                 ff::Error::InvalidData => Error::input(
                     input,
                     "not a video that FFmpeg can read, or cut off before its index",
@@ -451,14 +584,20 @@ impl Source {
                 ),
             }
         })?;
-        Source::with_context(input, context, options, interrupt)
+        let mut source = Source::with_context(input, context, &sizes, options, interrupt, patience)?;
+        if source.info.container.starts_with("matroska") && !url {
+            source.cut_off = matroska_cut_off(Path::new(input));
+        }
+        Ok(source)
     }
 
     fn with_context(
         name: &str,
         mut input: ff::format::context::Input,
+        sizes: &[(i32, i32)],
         options: &DecodeOptions,
         interrupt: Interrupt,
+        patience: Patience,
     ) -> Result<Source> {
         let bad = |cause: String, remedy: &str| Error::input(name, cause, remedy);
         let is_video = |s: &ff::format::stream::Stream<'_>| s.parameters().medium() == ff::media::Type::Video;
@@ -471,6 +610,9 @@ impl Source {
             .filter(|s| !attached(s))
             .or_else(|| input.streams().find(|s| is_video(s) && !attached(s)))
             .map(|s| s.index());
+        if input.nb_streams() == 0 {
+            return Err(bad("holds no streams at all".into(), "Copy or download it again, or record it again."));
+        }
         let Some(stream) = chosen else {
             return Err(bad(
                 "has no video stream (audio only?)".into(),
@@ -511,10 +653,14 @@ impl Source {
         if protected {
             return Err(encrypted(name));
         }
+        let (width, height) = match sizes.get(stream) {
+            Some(&told) if width <= 0 || height <= 0 => told,
+            _ => (width, height),
+        };
         if width <= 0 || height <= 0 {
             return Err(bad(
                 format!("its header says {width}×{height} pixels"),
-                "The file holds no decodable picture; check it with ffprobe.",
+                "The file holds no decodable picture; check it with ffprobe, or copy it again.",
             ));
         }
         if width as u64 * height as u64 > options.max_pixels {
@@ -539,7 +685,8 @@ impl Source {
             av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
             av.pkt_timebase = ffi::AVRational { num: time_base.0 as i32, den: time_base.1 as i32 };
             if let Some(device) = &options.hwaccel {
-                attach_device(av, device)?;
+                // The context frees it.
+                av.hw_device_ctx = open_device(device)?;
             }
         }
         let mut decoder = context.decoder();
@@ -606,6 +753,8 @@ impl Source {
             damage: Damage::default(),
             name: name.to_string(),
             packets_read: 0,
+            cut_off: None,
+            patience,
         })
     }
 
@@ -665,13 +814,21 @@ impl Source {
                 (None, 0) => "its video stream holds no frames".to_string(),
                 (None, n) => format!("none of its {n} video packets could be decoded"),
             };
-            return Err(Error::input(&self.name, cause, "Check the file with ffprobe, or copy it again."));
+            let remedy = if self.patience.limit.is_some() {
+                "Download it first and describe the file: this server may not be able to seek."
+            } else {
+                "Check the file with ffprobe, or copy it again."
+            };
+            return Err(Error::input(&self.name, cause, remedy));
         }
         Ok(None)
     }
 
     fn finish(&mut self) {
         self.done = true;
+        if self.options.end.is_none() && self.damage.stopped.is_none() {
+            self.damage.stopped = self.cut_off.take();
+        }
         if let (Some(promised), Some(last), None) = (self.info.duration, self.last, self.options.end) {
             // The container's duration is its longest stream's; only a gap that no sound track explains is damage.
             let missing = promised - (last + self.step).secs();
@@ -683,6 +840,8 @@ impl Source {
 
     /// One packet of our stream into the decoder, or the end of the file.
     fn feed(&mut self) -> Result<()> {
+        let mut invalid = 0;
+        self.patience.begin();
         loop {
             if self.interrupt.is_set() {
                 return Err(Error::Interrupted);
@@ -691,6 +850,7 @@ impl Source {
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() != self.stream => continue,
                 Ok(()) => {
+                    self.patience.end();
                     self.packets_read += 1;
                     if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
                         return Err(encrypted(&self.name));
@@ -712,14 +872,19 @@ impl Source {
                     return Ok(());
                 }
                 Err(ff::Error::Eof) => break,
-                Err(ff::Error::InvalidData) => self.damage.packets += 1,
+                Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
+                    self.damage.packets += 1;
+                    invalid += 1;
+                }
                 Err(ff::Error::Exit) if self.interrupt.is_set() => return Err(Error::Interrupted),
                 Err(e) => {
-                    self.damage.stopped = Some(e.to_string());
+                    let late = self.patience.is_over();
+                    self.damage.stopped = Some(if late { self.patience.cause() } else { e.to_string() });
                     break;
                 }
             }
         }
+        self.patience.end();
         self.draining = true;
         if self.decoder.send_eof().is_err() {
             self.finish();
@@ -801,7 +966,16 @@ fn rescale(ts: i64, (num, den): (i64, i64)) -> Time {
     Time::from_micros(rounded.clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
 }
 
-fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> {
+/// Says before any work whether frames can be decoded on a device.
+pub fn check_device(device: &str) -> Result<()> {
+    init();
+    let mut reference = open_device(device)?;
+    // SAFETY: the one reference that was made.
+    unsafe { ffi::av_buffer_unref(&raw mut reference) };
+    Ok(())
+}
+
+fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     let absent = |cause: String| {
         Error::usage(
             format!("--hwaccel {device}: {cause}"),
@@ -809,7 +983,7 @@ fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> 
         )
     };
     let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
-    // SAFETY: the device reference that FFmpeg makes is handed to the context, which frees it.
+    // SAFETY: the name is a C string; the reference is the caller's to free.
     unsafe {
         let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
         if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
@@ -820,9 +994,8 @@ fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> 
         if code < 0 {
             return Err(absent(format!("the device cannot be opened: {}", ff::Error::from(code))));
         }
-        context.hw_device_ctx = reference;
+        Ok(reference)
     }
-    Ok(())
 }
 
 /// A frame that lives on a device is brought into memory; others pass.
