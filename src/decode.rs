@@ -396,6 +396,8 @@ pub struct Source {
     damage: Damage,
     name: String,
     packets_read: u64,
+    /// Latest presentation time of a packet, by the stream's clock.
+    last_packet: Option<Time>,
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
@@ -540,8 +542,7 @@ impl Source {
                 dictionary.set("reconnect", "1");
                 dictionary.set("reconnect_delay_max", "4");
             }
-            // A third of our patience, so that a connection which died is tried again within it.
-            dictionary.set("rw_timeout", &(options.timeout.as_micros() / 3).max(1).to_string());
+            dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
             input.to_string()
         } else {
             check_path(input)?;
@@ -557,7 +558,7 @@ impl Source {
         let stop = move || flag.is_set() || waiting.is_over();
         patience.begin();
         let opened = open_container(&address, stop, dictionary, options.max_pixels);
-        let late = patience.is_over();
+        let late = opened.as_ref().is_err_and(|e| *e == ff::Error::Exit || is_timeout(*e));
         patience.end();
         let (context, sizes) = opened.map_err(|e| {
             if interrupt.is_set() {
@@ -753,6 +754,7 @@ impl Source {
             damage: Damage::default(),
             name: name.to_string(),
             packets_read: 0,
+            last_packet: None,
             cut_off: None,
             patience,
         })
@@ -779,9 +781,13 @@ impl Source {
         &self.damage
     }
 
-    /// End of the last frame: its time and one frame's duration. Where a file says how long it is, scenes end there.
+    /// End of the last frame: its time and one frame's duration. Where only keyframes are decoded, the packets between
+    /// them say it.
     pub fn end(&self) -> Time {
-        let last = self.last.map_or(Time::ZERO, |t| t + self.step);
+        let mut last = self.last.map_or(Time::ZERO, |t| t + self.step);
+        if let (true, Some(packets)) = (self.options.keyframes_only, self.last_packet) {
+            last = last.max(packets - self.origin.unwrap_or_default() + self.shift + self.step);
+        }
         self.options.end.map_or(last, |end| last.min(end))
     }
 
@@ -821,6 +827,15 @@ impl Source {
             };
             return Err(Error::input(&self.name, cause, remedy));
         }
+        if let (0, Some(start)) = (self.index, self.options.start) {
+            let end = self.last.map(|t| t + self.step).or(self.info.duration.map(Time::from_secs));
+            let end = end.map_or(String::new(), |t| format!(", it ends at {t}"));
+            return Err(Error::input(
+                &self.name,
+                format!("holds nothing from {start} on{end}"),
+                "Give an earlier --start, or a later --end.",
+            ));
+        }
         Ok(None)
     }
 
@@ -852,6 +867,8 @@ impl Source {
                 Ok(()) => {
                     self.patience.end();
                     self.packets_read += 1;
+                    let shown = packet.pts().map(|ts| rescale(ts, self.time_base));
+                    self.last_packet = self.last_packet.max(shown);
                     if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
                         return Err(encrypted(&self.name));
                     }
@@ -878,7 +895,8 @@ impl Source {
                 }
                 Err(ff::Error::Exit) if self.interrupt.is_set() => return Err(Error::Interrupted),
                 Err(e) => {
-                    let late = self.patience.is_over();
+                    // Only our patience makes FFmpeg leave where the user did not.
+                    let late = e == ff::Error::Exit || is_timeout(e);
                     self.damage.stopped = Some(if late { self.patience.cause() } else { e.to_string() });
                     break;
                 }
@@ -946,6 +964,10 @@ impl Source {
         self.index += 1;
         Ok(Some(frame))
     }
+}
+
+fn is_timeout(e: ff::Error) -> bool {
+    matches!(e, ff::Error::Other { errno } if errno == ff::util::error::ETIMEDOUT)
 }
 
 fn encrypted(input: &str) -> Error {
