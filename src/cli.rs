@@ -41,10 +41,10 @@ struct Cli {
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more; twice for FFmpeg's own messages.
+    /// Say more; twice for FFmpeg's own messages (not with --log json, for they are none).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// How messages are written to standard error.
+    /// How messages are written to standard error: for people, or one JSON object a line.
     #[arg(long, global = true, value_enum, default_value = "text")]
     log: LogFormat,
 }
@@ -276,8 +276,12 @@ impl Voice {
         } else {
             format!("{level}: {text}")
         };
+        self.line(&line);
+    }
+
+    fn line(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.say(&line),
+            Some(bars) => bars.say(line),
             // A closed standard error must not end the work.
             None => drop(writeln!(io::stderr(), "{line}")),
         }
@@ -305,6 +309,15 @@ pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
+            // What is wrong may be behind the option, so it is looked for by hand.
+            let words: Vec<_> = std::env::args_os().collect();
+            let json =
+                words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json");
+            if json && e.use_stderr() {
+                let voice = Voice { quiet: false, verbose: 0, json, bars: None };
+                voice.say("error", e.to_string().trim_end().trim_start_matches("error: "));
+                return Exit::Usage;
+            }
             let _ = e.print();
             return if e.use_stderr() { Exit::Usage } else { Exit::Done };
         }
@@ -319,7 +332,7 @@ pub fn main() -> Exit {
         flag.set();
     });
     let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
-    if cli.verbose > 1 {
+    if cli.verbose > 1 && cli.log == LogFormat::Text {
         crate::decode::loud();
     }
     let result = match cli.command {
@@ -542,7 +555,8 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     if args.stats {
         let mut value = serde_json::to_value(&stats).unwrap_or_default();
         value["peak_rss_mb"] = json!(peak_rss_mb());
-        voice.say("info", &value.to_string());
+        let line = if voice.json { json!({ "level": "info", "message": "stats", "stats": value }) } else { value };
+        voice.line(&line.to_string());
     }
     Ok(if interrupt.is_set() {
         Exit::Interrupted

@@ -189,9 +189,31 @@ fn cues_of_any_make_are_written_as_the_formats_ask() {
     }
 }
 
-/// Columns and numbers as PySceneDetect 0.7 lists them: first frame 1, last frame inclusive.
+/// Columns and numbers as PySceneDetect's own `write_scene_list` gives them, ours behind them.
 #[test]
-fn csv_has_the_columns_of_pyscenedetect() {
+fn csv_is_that_of_pyscenedetect_and_more() {
+    let b = Bench::new();
+    let golden = std::fs::read_to_string(root().join("tests/goldens/scene_list.csv")).unwrap();
+    let cuts = [0u64, 50, 150, 175, 90_000];
+    let at = |frame: u64| Time::from_millis(frame as i64 * 40);
+    let mut t = track("film.mp4".into(), "m".into(), &[], &CueOptions::default());
+    for (i, w) in cuts.windows(2).enumerate() {
+        let d = Described { start: at(w[0]), end: at(w[1]), text: Some("a dog".into()) };
+        t.scenes.push(SceneRecord { start_frame: w[0], end_frame: w[1], ..record(i, &d) });
+    }
+    write(&t, &b.path(""), "film");
+    let own = b.read("film.csv");
+    let (own, golden): (Vec<&str>, Vec<&str>) = (own.lines().collect(), golden.lines().collect());
+    assert_eq!(own.len(), golden.len());
+    for (own, golden) in own.iter().zip(&golden) {
+        assert!(own.starts_with(&format!("{golden},")), "{own}\n{golden}");
+    }
+    assert_eq!(own[0], format!("{},Text,Score,Transition,Blank", golden[0]));
+}
+
+/// Looks at one long shot are one row, and what was not said is not there.
+#[test]
+fn csv_rows_are_scenes() {
     let b = Bench::new();
     let ms = Time::from_millis;
     let d = |start, end, text: &str| Described { start: ms(start), end: ms(end), text: Some(text.into()) };
