@@ -7,7 +7,7 @@
 //! Broken packets and frames do not end the decoding: they are counted in [`Damage`], so that a file which decodes
 //! in part is described in part.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::path::Path;
 use std::ptr;
@@ -375,6 +375,9 @@ impl Patience {
 /// Reads without a packet between them that a demuxer may answer with "invalid data" before it counts as stuck.
 const MOST_INVALID: u32 = 1_000;
 
+/// Errors in a row at the end of a file before a decoder counts as stuck: more than it has threads.
+const MOST_REFUSED: u32 = 256;
+
 /// One open input.
 pub struct Source {
     input: ff::format::context::Input,
@@ -394,6 +397,8 @@ pub struct Source {
     interrupt: Interrupt,
     info: StreamInfo,
     damage: Damage,
+    /// Behind the decoder, which points to it and is dropped before it.
+    concealed: Arc<AtomicU64>,
     name: String,
     packets_read: u64,
     /// Latest presentation time of a packet, by the stream's clock.
@@ -405,18 +410,43 @@ pub struct Source {
 
 static INIT: Once = Once::new();
 
+/// Counts the frames of which a decoder had to make up a part. With frame threads the flags of a frame are copied while it
+/// may still be decoded (before FFmpeg 7), so that by them alone a broken file is broken in one run and whole in the next;
+/// the word that FFmpeg says of each such frame to its log is always said. Nothing is printed.
+///
+/// Generic over the argument list, which has another type on each platform and is not looked at.
+unsafe extern "C" fn on_log<T>(whose: *mut c_void, _level: c_int, format: *const c_char, _arguments: T) {
+    // SAFETY: FFmpeg logs with a C string, and for a structure that begins with the pointer to its class, or null. A
+    // codec context that has an opaque pointer is one of ours: it points to a counter that lives longer than the context.
+    unsafe {
+        if whose.is_null() || format.is_null() || !CStr::from_ptr(format).to_bytes().starts_with(b"concealing ") {
+            return;
+        }
+        let class = (*whose.cast::<*const ffi::AVClass>()).as_ref();
+        if class.is_some_and(|c| !c.class_name.is_null() && CStr::from_ptr(c.class_name) == c"AVCodecContext")
+            && let Some(counter) = (*whose.cast::<ffi::AVCodecContext>()).opaque.cast::<AtomicU64>().as_ref()
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 fn init() {
     INIT.call_once(|| {
         // `init` only registers; it cannot fail on any FFmpeg since 4.0.
         let _ = ff::init();
         ff::format::network::init();
         ff::util::log::set_level(ff::util::log::Level::Quiet);
+        // SAFETY: the callback is a plain function that is safe to call from any thread.
+        unsafe { ffi::av_log_set_callback(Some(on_log)) };
     });
 }
 
 /// Lets FFmpeg print its own warnings.
 pub fn loud() {
     init();
+    // SAFETY: FFmpeg's own callback.
+    unsafe { ffi::av_log_set_callback(Some(ffi::av_log_default_callback)) };
     ff::util::log::set_level(ff::util::log::Level::Warning);
 }
 
@@ -647,7 +677,7 @@ impl Source {
             let pixels = if pixels.is_null() {
                 "unknown".to_string()
             } else {
-                std::ffi::CStr::from_ptr(pixels).to_string_lossy().into_owned()
+                CStr::from_ptr(pixels).to_string_lossy().into_owned()
             };
             (orientation, (aspect.num, aspect.den), protected, par.width, par.height, pixels)
         };
@@ -678,9 +708,11 @@ impl Source {
         let mut context = ff::codec::Context::from_parameters(parameters)
             .map_err(|e| bad(format!("its video stream cannot be set up: {e}"), "Check the file with ffprobe."))?;
         let codec_name = context.id().name().to_string();
-        // SAFETY: plain writes to a codec context that is not open yet.
+        let concealed = Arc::new(AtomicU64::new(0));
+        // SAFETY: plain writes to a codec context that is not open yet; the counter outlives it.
         unsafe {
             let av = &mut *context.as_mut_ptr();
+            av.opaque = Arc::as_ptr(&concealed).cast_mut().cast();
             av.thread_count = i32::try_from(options.threads).unwrap_or(0);
             av.thread_type = ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE;
             av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
@@ -752,6 +784,7 @@ impl Source {
             interrupt,
             info,
             damage: Damage::default(),
+            concealed,
             name: name.to_string(),
             packets_read: 0,
             last_packet: None,
@@ -794,6 +827,7 @@ impl Source {
     /// The next frame in presentation order, or `None` at the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>> {
+        let mut refused = 0;
         while !self.done {
             if self.interrupt.is_set() {
                 return Err(Error::Interrupted);
@@ -807,9 +841,17 @@ impl Source {
                 }
                 Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN && !self.draining => self.feed()?,
                 Err(ff::Error::Eof) => self.finish(),
-                Err(_) if self.draining => self.finish(),
+                // A packet that is refused is told of here or when it is sent, as the decoder's threads have it; and at the
+                // end of the file there may be good frames behind it in other threads.
+                Err(_) if self.draining => {
+                    self.damage.packets += 1;
+                    refused += 1;
+                    if refused >= MOST_REFUSED {
+                        self.finish();
+                    }
+                }
                 Err(_) => {
-                    self.damage.frames += 1;
+                    self.damage.packets += 1;
                     self.feed()?;
                 }
             }
@@ -841,6 +883,10 @@ impl Source {
 
     fn finish(&mut self) {
         self.done = true;
+        if self.draining {
+            // Every packet has been through the decoder; earlier the count would hang on its threads.
+            self.damage.frames = self.damage.frames.max(self.concealed.load(Ordering::Relaxed));
+        }
         if self.options.end.is_none() && self.damage.stopped.is_none() {
             self.damage.stopped = self.cut_off.take();
         }
