@@ -950,8 +950,10 @@ impl Source {
         }
         self.patience.end();
         self.draining = true;
+        // An error here is one of a packet that was sent before; the draining has begun all the same, and a decoder that
+        // cannot be drained says so when it is asked for the next frame.
         if self.decoder.send_eof().is_err() {
-            self.finish();
+            self.damage.packets += 1;
         }
         Ok(())
     }
