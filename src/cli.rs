@@ -10,9 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
+use crate::beam::Strategy;
 use crate::caption::{CaptionOptions, Captioner, Captions};
 use crate::cue::CueOptions;
-use crate::decode::DecodeOptions;
+use crate::decode::{DecodeOptions, check_device};
 use crate::dedup::DedupOptions;
 use crate::embed::TextEncoder;
 use crate::encode::{Encode, EncodeOptions, ImageEncoder};
@@ -40,10 +41,10 @@ struct Cli {
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more; twice for FFmpeg's own messages.
+    /// Say more; twice for FFmpeg's own messages (not with --log json, for they are none).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// How messages are written to standard error.
+    /// How messages are written to standard error: for people, or one JSON object a line.
     #[arg(long, global = true, value_enum, default_value = "text")]
     log: LogFormat,
 }
@@ -212,6 +213,9 @@ struct Describe {
     /// Refuse frames of more pixels.
     #[arg(long, default_value_t = 8192 * 8192)]
     max_pixels: u64,
+    /// Seconds that a server may take to answer, and to give each next piece.
+    #[arg(long, value_name = "SECS", value_parser = moment, default_value = "30")]
+    timeout: Time,
     /// Print as JSON on standard error how long each stage was busy.
     #[arg(long)]
     stats: bool,
@@ -272,8 +276,12 @@ impl Voice {
         } else {
             format!("{level}: {text}")
         };
+        self.line(&line);
+    }
+
+    fn line(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.say(&line),
+            Some(bars) => bars.say(line),
             // A closed standard error must not end the work.
             None => drop(writeln!(io::stderr(), "{line}")),
         }
@@ -301,6 +309,15 @@ pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
+            // What is wrong may be behind the option, so it is looked for by hand.
+            let words: Vec<_> = std::env::args_os().collect();
+            let json =
+                words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json");
+            if json && e.use_stderr() {
+                let voice = Voice { quiet: false, verbose: 0, json, bars: None };
+                voice.say("error", e.to_string().trim_end().trim_start_matches("error: "));
+                return Exit::Usage;
+            }
             let _ = e.print();
             return if e.use_stderr() { Exit::Usage } else { Exit::Done };
         }
@@ -315,7 +332,7 @@ pub fn main() -> Exit {
         flag.set();
     });
     let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
-    if cli.verbose > 1 {
+    if cli.verbose > 1 && cli.log == LogFormat::Text {
         crate::decode::loud();
     }
     let result = match cli.command {
@@ -378,6 +395,9 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     if !(args.reading_speed.is_finite() && args.reading_speed > 0.0) {
         return Err(Error::usage("--reading-speed must be above 0", "17 characters a second is usual."));
     }
+    if let Some(device) = &args.hwaccel {
+        check_device(device)?;
+    }
     let plan = output::plan(&args.inputs, args.output.as_deref(), &formats)?;
     let mut failed = false;
     let mut inputs = Vec::new();
@@ -422,6 +442,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
             threads: args.decode_threads,
             hwaccel: args.hwaccel.clone(),
             max_pixels: args.max_pixels,
+            timeout: Duration::from_micros(args.timeout.micros().max(1_000) as u64),
         },
         scene: SceneOptions {
             detector: match args.scenes {
@@ -448,14 +469,27 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         jobs: usize::from(args.jobs),
         encode_batch: usize::from(args.decoding.batch),
         caption_batch: usize::from(args.decoding.batch),
-        flush: Duration::from_millis(250),
+        ..Config::default()
     };
     let encode = EncodeOptions { batch: usize::from(args.decoding.batch), session: session.clone() };
+    let captioner = Captioner::new(&folder, &args.decoding.options(&session))?;
+    let search = captioner.search();
     let model = Model {
+        decoding: json!({
+            "strategy": match search.strategy {
+                Strategy::Beam(_) => "beam",
+                Strategy::Greedy => "greedy",
+                Strategy::Sample { .. } => "sample",
+            },
+            "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
+            "seed": args.decoding.sample,
+            "max_tokens": search.max_tokens,
+            "temperature": search.temperature,
+        }),
         name: format!("{} {}", folder.manifest().name, folder.manifest().version),
         image: folder.manifest().image.clone(),
         encoder: Box::new(ImageEncoder::new(&folder, &encode)?),
-        captioner: Box::new(Captioner::new(&folder, &args.decoding.options(&session))?),
+        captioner: Box::new(captioner),
     };
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {
         voice.bars = Some(Bars::new(&inputs));
@@ -484,7 +518,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
                     print = true;
                     continue;
                 }
-                match output::save(&track, target) {
+                match output::save(&track, target, args.force) {
                     Ok(()) => {
                         if let Target::File(path, _) = target {
                             voice.info(&format!("{} → {}, {} cues", track.input, path.display(), track.cues.len()));
@@ -504,7 +538,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         while printed < ended.len() && ended[printed] {
             if let Some(track) = held[printed].take() {
                 for target in &targets[printed] {
-                    if let Err(e) = output::save(&track, target) {
+                    if let Err(e) = output::save(&track, target, args.force) {
                         voice.error(&e);
                         problem();
                     }
@@ -515,13 +549,14 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     })?;
     for (track, wanted) in held.into_iter().zip(&targets) {
         if let Some(track) = track {
-            wanted.iter().try_for_each(|t| output::save(&track, t))?;
+            wanted.iter().try_for_each(|t| output::save(&track, t, args.force))?;
         }
     }
     if args.stats {
         let mut value = serde_json::to_value(&stats).unwrap_or_default();
         value["peak_rss_mb"] = json!(peak_rss_mb());
-        voice.say("info", &value.to_string());
+        let line = if voice.json { json!({ "level": "info", "message": "stats", "stats": value }) } else { value };
+        voice.line(&line.to_string());
     }
     Ok(if interrupt.is_set() {
         Exit::Interrupted

@@ -7,11 +7,13 @@
 //! Broken packets and frames do not end the decoding: they are counted in [`Damage`], so that a file which decodes
 //! in part is described in part.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::path::Path;
 use std::ptr;
-use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -37,6 +39,9 @@ pub struct DecodeOptions {
     pub hwaccel: Option<String>,
     /// Frames of more pixels are refused before memory is taken for them. Default: 67,108,864 (8192 × 8192).
     pub max_pixels: u64,
+    /// A server that has not opened the stream, or given its next packet, within this time has failed. Files may take
+    /// as long as they need. Default: 30 s.
+    pub timeout: Duration,
 }
 
 impl Default for DecodeOptions {
@@ -48,6 +53,7 @@ impl Default for DecodeOptions {
             threads: 0,
             hwaccel: None,
             max_pixels: 8192 * 8192,
+            timeout: Duration::from_secs(30),
         }
     }
 }
@@ -97,10 +103,10 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if self.packets > 0 {
-            parts.push(format!("{} broken packets", self.packets));
+            parts.push(format!("{} broken packet{}", self.packets, if self.packets == 1 { "" } else { "s" }));
         }
         if self.frames > 0 {
-            parts.push(format!("{} frames decoded with errors", self.frames));
+            parts.push(format!("{} frame{} decoded with errors", self.frames, if self.frames == 1 { "" } else { "s" }));
         }
         if let Some(reason) = &self.stopped {
             parts.push(format!("reading stopped: {reason}"));
@@ -329,6 +335,49 @@ pub(crate) fn full_range(format: ff::format::Pixel, range: ffi::AVColorRange) ->
     }
 }
 
+/// How long a server may keep us waiting. FFmpeg asks it, together with the interrupt flag, wherever it blocks: its own
+/// time-outs begin again with every reconnection and every byte.
+#[derive(Clone)]
+struct Patience {
+    /// Milliseconds after `since` at which it ends; 0 where nobody waits.
+    end: Arc<AtomicU64>,
+    since: Instant,
+    /// None for what is no server.
+    limit: Option<Duration>,
+}
+
+impl Patience {
+    fn new(limit: Option<Duration>) -> Patience {
+        Patience { end: Arc::default(), since: Instant::now(), limit }
+    }
+
+    fn begin(&self) {
+        if let Some(limit) = self.limit {
+            let end = (self.since.elapsed() + limit).as_millis().max(1);
+            self.end.store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        self.end.store(0, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        end != 0 && self.since.elapsed().as_millis() >= u128::from(end)
+    }
+
+    fn cause(&self) -> String {
+        format!("the server gave nothing for {} s", self.limit.unwrap_or_default().as_secs_f64())
+    }
+}
+
+/// Reads without a packet between them that a demuxer may answer with "invalid data" before it counts as stuck.
+const MOST_INVALID: u32 = 1_000;
+
+/// Errors in a row at the end of a file before a decoder counts as stuck: more than it has threads.
+const MOST_REFUSED: u32 = 256;
+
 /// One open input.
 pub struct Source {
     input: ff::format::context::Input,
@@ -348,11 +397,39 @@ pub struct Source {
     interrupt: Interrupt,
     info: StreamInfo,
     damage: Damage,
+    /// Behind the decoder, which points to it and is dropped before it.
+    concealed: Arc<AtomicU64>,
     name: String,
     packets_read: u64,
+    /// Latest presentation time of a packet, by the stream's clock.
+    last_packet: Option<Time>,
+    /// What is known from outside of FFmpeg of the file's end being missing.
+    cut_off: Option<String>,
+    patience: Patience,
 }
 
 static INIT: Once = Once::new();
+
+/// Counts the frames of which a decoder had to make up a part. With frame threads the flags of a frame are copied while it
+/// may still be decoded (before FFmpeg 7), so that by them alone a broken file is broken in one run and whole in the next;
+/// the word that FFmpeg says of each such frame to its log is always said. Nothing is printed.
+///
+/// Generic over the argument list, which has another type on each platform and is not looked at.
+unsafe extern "C" fn on_log<T>(whose: *mut c_void, _level: c_int, format: *const c_char, _arguments: T) {
+    // SAFETY: FFmpeg logs with a C string, and for a structure that begins with the pointer to its class, or null. A
+    // codec context that has an opaque pointer is one of ours: it points to a counter that lives longer than the context.
+    unsafe {
+        if whose.is_null() || format.is_null() || !CStr::from_ptr(format).to_bytes().starts_with(b"concealing ") {
+            return;
+        }
+        let class = (*whose.cast::<*const ffi::AVClass>()).as_ref();
+        if class.is_some_and(|c| !c.class_name.is_null() && CStr::from_ptr(c.class_name) == c"AVCodecContext")
+            && let Some(counter) = (*whose.cast::<ffi::AVCodecContext>()).opaque.cast::<AtomicU64>().as_ref()
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 fn init() {
     INIT.call_once(|| {
@@ -360,12 +437,16 @@ fn init() {
         let _ = ff::init();
         ff::format::network::init();
         ff::util::log::set_level(ff::util::log::Level::Quiet);
+        // SAFETY: the callback is a plain function that is safe to call from any thread.
+        unsafe { ffi::av_log_set_callback(Some(on_log)) };
     });
 }
 
 /// Lets FFmpeg print its own warnings.
 pub fn loud() {
     init();
+    // SAFETY: FFmpeg's own callback.
+    unsafe { ffi::av_log_set_callback(Some(ffi::av_log_default_callback)) };
     ff::util::log::set_level(ff::util::log::Level::Warning);
 }
 
@@ -379,6 +460,13 @@ pub fn is_url(input: &str) -> bool {
 /// What can be said of a path without FFmpeg.
 fn check_path(input: &str) -> Result<()> {
     let path = Path::new(input);
+    if input == "-" {
+        return Err(Error::input(
+            input,
+            "standard input is not read, for a video must be looked at from more than one place",
+            "Write it to a file first and name that (a file called - is ./-).",
+        ));
+    }
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::input(input, "no such file", "Check the path."),
         std::io::ErrorKind::PermissionDenied => {
@@ -389,6 +477,10 @@ fn check_path(input: &str) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::input(input, "is a folder, not a video", "Name the files in it, for example FOLDER/*.mp4."));
     }
+    if !metadata.is_file() {
+        // A named pipe that is opened to see whether it can be would lose its writer.
+        return Ok(());
+    }
     std::fs::File::open(path).map_err(|e| {
         let cause = if e.kind() == std::io::ErrorKind::PermissionDenied {
             "permission denied".to_string()
@@ -397,10 +489,73 @@ fn check_path(input: &str) -> Result<()> {
         };
         Error::input(input, cause, "Make the file and its folders readable for this user.")
     })?;
-    if metadata.is_file() && metadata.len() == 0 {
+    if metadata.len() == 0 {
         return Err(Error::input(input, "the file is empty (0 bytes)", "Copy or download it again."));
     }
     Ok(())
+}
+
+/// Opens a container and looks for its streams, which is done by decoding their first frames. `ffmpeg_next` has no way to
+/// tell those decoders how large a frame may be, and a header can ask for hundreds of megabytes. Gives also the sizes
+/// that the header says of its streams: where one is refused, FFmpeg forgets it.
+fn open_container(
+    address: &CString,
+    stop: impl FnMut() -> bool + Send + 'static,
+    options: ff::Dictionary,
+    max_pixels: u64,
+) -> std::result::Result<(ff::format::context::Input, Vec<(i32, i32)>), ff::Error> {
+    let limit = CString::new(max_pixels.min(i64::MAX as u64).to_string()).unwrap_or_default();
+    // SAFETY: `open_input` frees the context where it fails; where it does not, the context is FFmpeg's to close until
+    // `wrap` takes it, together with the guard that keeps the callback alive. The dictionaries are freed by `own` and by
+    // the loop, one a stream that was known before; FFmpeg may have replaced them, and does not keep them.
+    unsafe {
+        let mut context = ffi::avformat_alloc_context();
+        if context.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        let interrupt = ff::util::interrupt::new(Box::new(stop));
+        (*context).interrupt_callback = interrupt.interrupt;
+        let mut options = options.disown();
+        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), ptr::null_mut(), &raw mut options);
+        drop(ff::Dictionary::own(options));
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        let input = ff::format::context::Input::wrap_with_interrupt(context, interrupt.guard);
+        let sizes =
+            input.streams().map(|s| ((*(*s.as_ptr()).codecpar).width, (*(*s.as_ptr()).codecpar).height)).collect();
+        let mut of_streams: Vec<*mut ffi::AVDictionary> = vec![ptr::null_mut(); (*context).nb_streams as usize];
+        for dictionary in &mut of_streams {
+            ffi::av_dict_set(&raw mut *dictionary, c"max_pixels".as_ptr(), limit.as_ptr(), 0);
+        }
+        let list = if of_streams.is_empty() { ptr::null_mut() } else { of_streams.as_mut_ptr() };
+        let code = ffi::avformat_find_stream_info(context, list);
+        for dictionary in &mut of_streams {
+            ffi::av_dict_free(&raw mut *dictionary);
+        }
+        if code < 0 { Err(ff::Error::from(code)) } else { Ok((input, sizes)) }
+    }
+}
+
+/// Whether a Matroska file ends before its segment does. FFmpeg takes such an end for the film's, without a word.
+fn matroska_cut_off(path: &Path) -> Option<String> {
+    use std::io::Read;
+    let there = std::fs::metadata(path).ok().filter(|m| m.is_file())?.len();
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    // An element: its name, then a number of which the leading zeros tell the length, then as many bytes.
+    let element = |at: usize, name: [u8; 4]| -> Option<(usize, u64)> {
+        let rest = head.get(at..)?.strip_prefix(&name)?;
+        let length = rest.first()?.leading_zeros() as usize + 1;
+        let bytes = rest.get(..length).filter(|_| length <= 8)?;
+        let value = bytes.iter().fold(0u64, |v, &b| v << 8 | u64::from(b)) & !(1 << (7 * length));
+        // All ones: not known, as in a live recording.
+        (value != (1 << (7 * length)) - 1).then_some((at + 4 + length, value))
+    };
+    let (body, length) = element(0, [0x1A, 0x45, 0xDF, 0xA3])?;
+    let (start, length) = element(body.checked_add(usize::try_from(length).ok()?)?, [0x18, 0x53, 0x80, 0x67])?;
+    let whole = (start as u64).checked_add(length)?;
+    (there < whole).then(|| format!("the file is cut off, {there} of {whole} bytes are there"))
 }
 
 impl Source {
@@ -412,12 +567,12 @@ impl Source {
         let target = if url {
             dictionary.set("protocol_whitelist", "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,rtsp,srt,rtmp");
             if input.starts_with("http") {
-                for key in ["reconnect", "reconnect_streamed", "reconnect_on_network_error"] {
-                    dictionary.set(key, "1");
-                }
-                dictionary.set("reconnect_delay_max", "8");
-                dictionary.set("rw_timeout", "20000000");
+                // Only where the server can go on from where it stopped: `reconnect_streamed` begins again from the
+                // first byte, which is another place in the film, and does so for ever.
+                dictionary.set("reconnect", "1");
+                dictionary.set("reconnect_delay_max", "4");
             }
+            dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
             input.to_string()
         } else {
             check_path(input)?;
@@ -425,20 +580,29 @@ impl Source {
             dictionary.set("protocol_whitelist", "file,crypto,data");
             format!("file:{input}")
         };
-        if CString::new(target.as_str()).is_err() {
-            return Err(Error::input(
-                input.escape_debug().to_string(),
-                "the name holds a NUL byte",
-                "Rename the file.",
-            ));
-        }
-        let flag = interrupt.clone();
-        let opened = ff::format::input_with_interrupt_and_dictionary(&target, move || flag.is_set(), dictionary);
-        let context = opened.map_err(|e| {
+        let address = CString::new(target).map_err(|_| {
+            Error::input(input.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
+        })?;
+        let patience = Patience::new(url.then_some(options.timeout));
+        let (flag, waiting) = (interrupt.clone(), patience.clone());
+        let stop = move || flag.is_set() || waiting.is_over();
+        patience.begin();
+        let opened = open_container(&address, stop, dictionary, options.max_pixels);
+        let late = opened.as_ref().is_err_and(|e| *e == ff::Error::Exit || is_timeout(*e));
+        patience.end();
+        let (context, sizes) = opened.map_err(|e| {
             if interrupt.is_set() {
                 return Error::Interrupted;
             }
+            if late {
+                return Error::input(input, patience.cause(), "Check the address, or wait longer with --timeout.");
+            }
             match e {
+                ff::Error::Eof => Error::input(
+                    input,
+                    "ends with its header: it holds no frames",
+                    "Copy or download it again, or record it again.",
+                ),
                 ff::Error::InvalidData => Error::input(
                     input,
                     "not a video that FFmpeg can read, or cut off before its index",
@@ -451,14 +615,20 @@ impl Source {
                 ),
             }
         })?;
-        Source::with_context(input, context, options, interrupt)
+        let mut source = Source::with_context(input, context, &sizes, options, interrupt, patience)?;
+        if source.info.container.starts_with("matroska") && !url {
+            source.cut_off = matroska_cut_off(Path::new(input));
+        }
+        Ok(source)
     }
 
     fn with_context(
         name: &str,
         mut input: ff::format::context::Input,
+        sizes: &[(i32, i32)],
         options: &DecodeOptions,
         interrupt: Interrupt,
+        patience: Patience,
     ) -> Result<Source> {
         let bad = |cause: String, remedy: &str| Error::input(name, cause, remedy);
         let is_video = |s: &ff::format::stream::Stream<'_>| s.parameters().medium() == ff::media::Type::Video;
@@ -471,6 +641,9 @@ impl Source {
             .filter(|s| !attached(s))
             .or_else(|| input.streams().find(|s| is_video(s) && !attached(s)))
             .map(|s| s.index());
+        if input.nb_streams() == 0 {
+            return Err(bad("holds no streams at all".into(), "Copy or download it again, or record it again."));
+        }
         let Some(stream) = chosen else {
             return Err(bad(
                 "has no video stream (audio only?)".into(),
@@ -504,17 +677,21 @@ impl Source {
             let pixels = if pixels.is_null() {
                 "unknown".to_string()
             } else {
-                std::ffi::CStr::from_ptr(pixels).to_string_lossy().into_owned()
+                CStr::from_ptr(pixels).to_string_lossy().into_owned()
             };
             (orientation, (aspect.num, aspect.den), protected, par.width, par.height, pixels)
         };
         if protected {
             return Err(encrypted(name));
         }
+        let (width, height) = match sizes.get(stream) {
+            Some(&told) if width <= 0 || height <= 0 => told,
+            _ => (width, height),
+        };
         if width <= 0 || height <= 0 {
             return Err(bad(
                 format!("its header says {width}×{height} pixels"),
-                "The file holds no decodable picture; check it with ffprobe.",
+                "The file holds no decodable picture; check it with ffprobe, or copy it again.",
             ));
         }
         if width as u64 * height as u64 > options.max_pixels {
@@ -531,15 +708,18 @@ impl Source {
         let mut context = ff::codec::Context::from_parameters(parameters)
             .map_err(|e| bad(format!("its video stream cannot be set up: {e}"), "Check the file with ffprobe."))?;
         let codec_name = context.id().name().to_string();
-        // SAFETY: plain writes to a codec context that is not open yet.
+        let concealed = Arc::new(AtomicU64::new(0));
+        // SAFETY: plain writes to a codec context that is not open yet; the counter outlives it.
         unsafe {
             let av = &mut *context.as_mut_ptr();
+            av.opaque = Arc::as_ptr(&concealed).cast_mut().cast();
             av.thread_count = i32::try_from(options.threads).unwrap_or(0);
             av.thread_type = ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE;
             av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
             av.pkt_timebase = ffi::AVRational { num: time_base.0 as i32, den: time_base.1 as i32 };
             if let Some(device) = &options.hwaccel {
-                attach_device(av, device)?;
+                // The context frees it.
+                av.hw_device_ctx = open_device(device)?;
             }
         }
         let mut decoder = context.decoder();
@@ -604,8 +784,12 @@ impl Source {
             interrupt,
             info,
             damage: Damage::default(),
+            concealed,
             name: name.to_string(),
             packets_read: 0,
+            last_packet: None,
+            cut_off: None,
+            patience,
         })
     }
 
@@ -630,15 +814,20 @@ impl Source {
         &self.damage
     }
 
-    /// End of the last frame: its time and one frame's duration. Where a file says how long it is, scenes end there.
+    /// End of the last frame: its time and one frame's duration. Where only keyframes are decoded, the packets between
+    /// them say it.
     pub fn end(&self) -> Time {
-        let last = self.last.map_or(Time::ZERO, |t| t + self.step);
+        let mut last = self.last.map_or(Time::ZERO, |t| t + self.step);
+        if let (true, Some(packets)) = (self.options.keyframes_only, self.last_packet) {
+            last = last.max(packets - self.origin.unwrap_or_default() + self.shift + self.step);
+        }
         self.options.end.map_or(last, |end| last.min(end))
     }
 
     /// The next frame in presentation order, or `None` at the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>> {
+        let mut refused = 0;
         while !self.done {
             if self.interrupt.is_set() {
                 return Err(Error::Interrupted);
@@ -652,9 +841,17 @@ impl Source {
                 }
                 Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN && !self.draining => self.feed()?,
                 Err(ff::Error::Eof) => self.finish(),
-                Err(_) if self.draining => self.finish(),
+                // A packet that is refused is told of here or when it is sent, as the decoder's threads have it; and at the
+                // end of the file there may be good frames behind it in other threads.
+                Err(_) if self.draining => {
+                    self.damage.packets += 1;
+                    refused += 1;
+                    if refused >= MOST_REFUSED {
+                        self.finish();
+                    }
+                }
                 Err(_) => {
-                    self.damage.frames += 1;
+                    self.damage.packets += 1;
                     self.feed()?;
                 }
             }
@@ -665,13 +862,34 @@ impl Source {
                 (None, 0) => "its video stream holds no frames".to_string(),
                 (None, n) => format!("none of its {n} video packets could be decoded"),
             };
-            return Err(Error::input(&self.name, cause, "Check the file with ffprobe, or copy it again."));
+            let remedy = if self.patience.limit.is_some() {
+                "Download it first and describe the file: this server may not be able to seek."
+            } else {
+                "Check the file with ffprobe, or copy it again."
+            };
+            return Err(Error::input(&self.name, cause, remedy));
+        }
+        if let (0, Some(start)) = (self.index, self.options.start) {
+            let end = self.last.map(|t| t + self.step).or(self.info.duration.map(Time::from_secs));
+            let end = end.map_or(String::new(), |t| format!(", it ends at {t}"));
+            return Err(Error::input(
+                &self.name,
+                format!("holds nothing from {start} on{end}"),
+                "Give an earlier --start, or a later --end.",
+            ));
         }
         Ok(None)
     }
 
     fn finish(&mut self) {
         self.done = true;
+        if self.draining {
+            // Every packet has been through the decoder; earlier the count would hang on its threads.
+            self.damage.frames = self.damage.frames.max(self.concealed.load(Ordering::Relaxed));
+        }
+        if self.options.end.is_none() && self.damage.stopped.is_none() {
+            self.damage.stopped = self.cut_off.take();
+        }
         if let (Some(promised), Some(last), None) = (self.info.duration, self.last, self.options.end) {
             // The container's duration is its longest stream's; only a gap that no sound track explains is damage.
             let missing = promised - (last + self.step).secs();
@@ -683,6 +901,8 @@ impl Source {
 
     /// One packet of our stream into the decoder, or the end of the file.
     fn feed(&mut self) -> Result<()> {
+        let mut invalid = 0;
+        self.patience.begin();
         loop {
             if self.interrupt.is_set() {
                 return Err(Error::Interrupted);
@@ -691,7 +911,10 @@ impl Source {
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() != self.stream => continue,
                 Ok(()) => {
+                    self.patience.end();
                     self.packets_read += 1;
+                    let shown = packet.pts().map(|ts| rescale(ts, self.time_base));
+                    self.last_packet = self.last_packet.max(shown);
                     if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
                         return Err(encrypted(&self.name));
                     }
@@ -712,17 +935,25 @@ impl Source {
                     return Ok(());
                 }
                 Err(ff::Error::Eof) => break,
-                Err(ff::Error::InvalidData) => self.damage.packets += 1,
+                Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
+                    self.damage.packets += 1;
+                    invalid += 1;
+                }
                 Err(ff::Error::Exit) if self.interrupt.is_set() => return Err(Error::Interrupted),
                 Err(e) => {
-                    self.damage.stopped = Some(e.to_string());
+                    // Only our patience makes FFmpeg leave where the user did not.
+                    let late = e == ff::Error::Exit || is_timeout(e);
+                    self.damage.stopped = Some(if late { self.patience.cause() } else { e.to_string() });
                     break;
                 }
             }
         }
+        self.patience.end();
         self.draining = true;
+        // An error here is one of a packet that was sent before; the draining has begun all the same, and a decoder that
+        // cannot be drained says so when it is asked for the next frame.
         if self.decoder.send_eof().is_err() {
-            self.finish();
+            self.damage.packets += 1;
         }
         Ok(())
     }
@@ -783,6 +1014,10 @@ impl Source {
     }
 }
 
+fn is_timeout(e: ff::Error) -> bool {
+    matches!(e, ff::Error::Other { errno } if errno == ff::util::error::ETIMEDOUT)
+}
+
 fn encrypted(input: &str) -> Error {
     Error::input(input, "the video is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
 }
@@ -801,7 +1036,16 @@ fn rescale(ts: i64, (num, den): (i64, i64)) -> Time {
     Time::from_micros(rounded.clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
 }
 
-fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> {
+/// Says before any work whether frames can be decoded on a device.
+pub fn check_device(device: &str) -> Result<()> {
+    init();
+    let mut reference = open_device(device)?;
+    // SAFETY: the one reference that was made.
+    unsafe { ffi::av_buffer_unref(&raw mut reference) };
+    Ok(())
+}
+
+fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     let absent = |cause: String| {
         Error::usage(
             format!("--hwaccel {device}: {cause}"),
@@ -809,7 +1053,7 @@ fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> 
         )
     };
     let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
-    // SAFETY: the device reference that FFmpeg makes is handed to the context, which frees it.
+    // SAFETY: the name is a C string; the reference is the caller's to free.
     unsafe {
         let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
         if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
@@ -820,9 +1064,8 @@ fn attach_device(context: &mut ffi::AVCodecContext, device: &str) -> Result<()> 
         if code < 0 {
             return Err(absent(format!("the device cannot be opened: {}", ff::Error::from(code))));
         }
-        context.hw_device_ctx = reference;
+        Ok(reference)
     }
-    Ok(())
 }
 
 /// A frame that lives on a device is brought into memory; others pass.

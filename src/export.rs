@@ -82,6 +82,9 @@ pub struct Track {
     pub damage: Option<String>,
     /// Stopped by the user: what follows the last scene was not looked at.
     pub interrupted: bool,
+    /// The options that decide what is in the track, so that it can be made again. Threads and batches are not among
+    /// them: they change nothing.
+    pub options: serde_json::Value,
     pub cues: Vec<Cue>,
     pub scenes: Vec<SceneRecord>,
 }

@@ -1,7 +1,7 @@
 //! Output files: planned before any work starts, written beside and renamed into place.
 //!
 //! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
-//! and take their name in one step. What is no file (a device, a named pipe) is written to as it is.
+//! and take their name in one step, which without `--force` fails where a file of that name has appeared meanwhile. What is no file (a device, a named pipe) is written to as it is.
 
 use std::collections::HashMap;
 use std::fs;
@@ -144,7 +144,10 @@ pub fn check(target: &Target, force: bool) -> Result<()> {
 }
 
 /// Writes a track whole, or nothing. A reader of standard output that has gone away is no error.
-pub fn save(track: &Track, target: &Target) -> Result<()> {
+///
+/// Without `force` a file that has appeared since [`check`] is left alone. The work is not lost then: it stays under
+/// the name that the message says.
+pub fn save(track: &Track, target: &Target, force: bool) -> Result<()> {
     match target {
         Target::Stdout(format) => {
             let mut bytes = Vec::new();
@@ -154,9 +157,14 @@ pub fn save(track: &Track, target: &Target) -> Result<()> {
                 _ => Ok(()),
             }
         }
-        Target::File(path, format) => {
-            save_file(track, path, *format).map_err(|e| explain(&path.display().to_string(), &e))
-        }
+        Target::File(path, format) => save_file(track, path, *format, force).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => Error::output(
+                path.display().to_string(),
+                "has appeared while descry was at work, and is not replaced",
+                format!("The description is in {}: rename it, or run again with --force.", part(path).display()),
+            ),
+            _ => explain(&path.display().to_string(), &e),
+        }),
     }
 }
 
@@ -183,7 +191,17 @@ fn part(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn save_file(track: &Track, path: &Path, format: Format) -> io::Result<()> {
+/// Gives a file its last name; fails with `AlreadyExists` where something has that name, even if it came this moment.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+        // No hard links here (FAT, some network shares): the name is claimed with an empty file, then taken over.
+        Err(_) => fs::File::create_new(to).and_then(|_| fs::rename(from, to)),
+    }
+}
+
+fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let mut device = io::BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
         return match write(track, format, &mut device).and_then(|()| device.flush()) {
@@ -197,9 +215,10 @@ fn save_file(track: &Track, path: &Path, format: Format) -> io::Result<()> {
         let mut file = io::BufWriter::new(fs::File::create(&part)?);
         write(track, format, &mut file)?;
         file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        fs::rename(&part, path)
+        Ok(())
     })();
-    if result.is_err() {
+    let result = result.and_then(|()| if force { fs::rename(&part, path) } else { rename_new(&part, path) });
+    if result.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) {
         let _ = fs::remove_file(&part);
     }
     result
@@ -270,6 +289,7 @@ mod tests {
             model: "test 1".into(),
             damage: None,
             interrupted: false,
+            options: serde_json::Value::Null,
             cues: Vec::new(),
             scenes: Vec::new(),
         }
@@ -288,14 +308,38 @@ mod tests {
         let file = Target::File(dir.path().join("new/film.vtt"), Format::Vtt);
         check(&file, false).unwrap();
         assert!(left(&dir.path().join("new")).is_empty());
-        save(&track(), &file).unwrap();
+        save(&track(), &file, false).unwrap();
         assert_eq!(left(&dir.path().join("new")), ["film.vtt"]);
         assert!(check(&file, false).unwrap_err().to_string().contains("--force"));
         check(&file, true).unwrap();
         let folder = Target::File(dir.path().join("new"), Format::Vtt);
         assert!(check(&folder, true).unwrap_err().to_string().contains("is a folder"));
-        assert!(save(&track(), &folder).is_err());
+        assert!(save(&track(), &folder, true).is_err());
         assert_eq!(left(dir.path()), ["new"]);
+    }
+
+    #[test]
+    fn what_appears_meanwhile_is_kept_and_so_is_the_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("film.vtt");
+        let file = Target::File(path.clone(), Format::Vtt);
+        check(&file, false).unwrap();
+        fs::write(&path, "mine").unwrap();
+        let e = save(&track(), &file, false).unwrap_err().to_string();
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        let kept = part(&path);
+        assert!(e.contains("film.vtt") && e.contains("--force") && e.contains(&kept.display().to_string()), "{e}");
+        assert!(fs::read_to_string(&kept).unwrap().starts_with("WEBVTT"));
+        // A link that leads nowhere is a name that is taken, too.
+        #[cfg(unix)]
+        {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink("nowhere", &path).unwrap();
+            assert!(save(&track(), &file, false).is_err());
+            assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        }
+        save(&track(), &file, true).unwrap();
+        assert_eq!(left(dir.path()), ["film.vtt"]);
     }
 
     #[test]
@@ -303,7 +347,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (length, good) in [(100, true), (251, true), (252, false)] {
             let file = Target::File(dir.path().join(format!("{}.vtt", "x".repeat(length))), Format::Vtt);
-            assert_eq!(save(&track(), &file).is_ok(), good, "{length}");
+            assert_eq!(save(&track(), &file, false).is_ok(), good, "{length}");
         }
         assert_eq!(left(dir.path()).len(), 2);
     }
@@ -314,10 +358,10 @@ mod tests {
         use std::os::unix::fs::FileTypeExt;
         let null = Target::File("/dev/null".into(), Format::Vtt);
         check(&null, false).unwrap();
-        save(&track(), &null).unwrap();
+        save(&track(), &null, false).unwrap();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         let full = Target::File("/dev/full".into(), Format::Vtt);
-        let e = save(&track(), &full).unwrap_err().to_string();
+        let e = save(&track(), &full, false).unwrap_err().to_string();
         assert!(e.contains("/dev/full") && e.contains("disk is full"), "{e}");
     }
 }

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::caption::{Caption, Captions};
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
@@ -61,7 +62,9 @@ pub struct Config {
     pub encode_batch: usize,
     /// Most pictures of a caption batch. Default: 16.
     pub caption_batch: usize,
-    /// A batch that is not full is run when it has waited this long. Default: 250 ms.
+    /// A batch that is not full is run when it has waited this long. Keyframes come several a second where a file is
+    /// decoded as fast as it goes: much less, and captions are made picture by picture, which costs more than the
+    /// waiting; the end of a file waits for nothing. Default: 1 s.
     pub flush: Duration,
 }
 
@@ -77,14 +80,45 @@ impl Default for Config {
             jobs: 1,
             encode_batch: 8,
             caption_batch: 16,
-            flush: Duration::from_millis(250),
+            flush: Duration::from_secs(1),
         }
+    }
+}
+
+impl Config {
+    /// What decides the content of a track, for its JSON. Times are in seconds.
+    fn told(&self, decoding: Value) -> Value {
+        // As it was written: 0.92 and not 0.9200000166893005.
+        let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
+        let cosine = |c: f32| c.is_finite().then(|| plain(c));
+        json!({
+            "start": self.decode.start.map(Time::secs),
+            "end": self.decode.end.map(Time::secs),
+            "mode": if self.decode.keyframes_only { "keyframes" } else { "all" },
+            "scenes": format!("{:?}", self.scene.detector).to_lowercase(),
+            "ratio": plain(self.scene.ratio),
+            "threshold": plain(self.scene.threshold),
+            "interval": self.scene.interval.secs(),
+            "min_scene": self.scene.min_scene.secs(),
+            "max_gap": self.keyframe.max_gap.secs(),
+            "same": cosine(self.dedup.same),
+            "returning": cosine(self.dedup.returning),
+            "max_line": self.cue.max_line,
+            "max_lines": self.cue.max_lines,
+            "reading_speed": self.cue.reading_speed,
+            "min_duration": self.cue.min_duration.secs(),
+            "max_duration": self.cue.max_duration.map(Time::secs),
+            "min_score": plain(self.min_score),
+            "decoding": decoding,
+        })
     }
 }
 
 /// The model's part of the pipeline.
 pub struct Model {
     pub name: String,
+    /// How captions are searched for: told in the track's options.
+    pub decoding: Value,
     pub image: ImageSpec,
     pub encoder: Box<dyn Encode + Send>,
     pub captioner: Box<dyn Captions + Send>,
@@ -229,7 +263,8 @@ pub fn run(
     // Stops the watchers: the user's wish, or a stage that failed.
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
-    let Model { name, image, mut encoder, mut captioner } = model;
+    let Model { name, decoding, image, mut encoder, mut captioner } = model;
+    let options = config.told(decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
         let (to_describe, seen) = bounded::<Seen>(QUEUE);
@@ -278,7 +313,7 @@ pub fn run(
                 seen.iter().for_each(drop);
             }
         });
-        collect(&told, inputs, &name, config, observer, &mut done);
+        collect(&told, inputs, &name, &options, config, observer, &mut done);
     });
     match fatal.into_inner() {
         Ok(Some(e)) => Err(e),
@@ -586,6 +621,7 @@ fn collect(
     from: &Receiver<Told>,
     inputs: &[String],
     model: &str,
+    options: &Value,
     config: &Config,
     observer: &dyn Observer,
     done: &mut impl FnMut(usize, Outcome),
@@ -655,6 +691,7 @@ fn collect(
                     model: model.to_string(),
                     damage,
                     interrupted: end.interrupted,
+                    options: options.clone(),
                     cues: g.cues,
                     scenes: g.scenes,
                 });

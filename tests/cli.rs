@@ -4,8 +4,8 @@ mod common;
 
 use std::process::Command;
 
-use common::{Bench, root, sample};
-use serde_json::Value;
+use common::{Bench, root, sample, tiny};
+use serde_json::{Value, json};
 
 #[test]
 fn sample_is_described_and_every_parser_reads_it() {
@@ -45,14 +45,146 @@ fn sample_is_described_and_every_parser_reads_it() {
 fn output_is_the_same_for_any_threads_and_batches() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
+    // Many looks, each with a caption of its own: batches fill, and beams of many pictures run side by side.
+    let often = ["--scenes", "fixed", "--interval", "0.5", "--no-dedup", "--beam", "3", "--max-tokens", "8", "--stats"];
     let describe = |args: &[&str]| {
-        let all = [&["describe", clip.as_str(), "-o", "-", "-f", "json"], args].concat();
-        b.run(&all, 0).0
+        let all = [&["describe", clip.as_str(), "-o", "-", "-f", "json"], &often[..], args].concat();
+        let (out, err) = b.run(&all, 0);
+        let stats: Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
+        (out, stats["captions"].as_u64().unwrap(), stats["caption_batches"].as_u64().unwrap())
     };
-    let want = describe(&[]);
-    assert_eq!(describe(&["--batch", "1", "--model-threads", "1", "--decode-threads", "1"]), want);
-    assert_eq!(describe(&["--batch", "3", "--model-threads", "2", "--decode-threads", "4"]), want);
-    assert_eq!(describe(&["--batch", "64", "--model-threads", "3"]), want);
+    let (want, captions, batches) = describe(&[]);
+    assert!(captions >= 18, "{captions}");
+    // By default most captions are made several at once; the waiting is long enough for that.
+    assert!(batches * 2 <= captions, "{captions} captions in {batches} batches");
+    let (one, captions, batches) = describe(&["--batch", "1", "--model-threads", "1", "--decode-threads", "1"]);
+    assert_eq!((one.as_str(), batches), (want.as_str(), captions));
+    for args in [
+        &["--batch", "3", "--model-threads", "2", "--decode-threads", "4"][..],
+        &["--batch", "64", "--model-threads", "3", "--decode-threads", "2"],
+    ] {
+        assert_eq!(describe(args).0, want, "{args:?}");
+    }
+    // Every format, two films at once or one after the other.
+    let formats = ["bikes.vtt", "bikes.srt", "bikes.csv", "bigbuckbunny.vtt", "bigbuckbunny.srt", "bigbuckbunny.csv"];
+    let both = |folder: &str, args: &[&str]| {
+        let other = sample("bigbuckbunny.mp4");
+        let all = [&["describe", &clip, &other, "-o", folder, "-f", "vtt,srt,csv"], args].concat();
+        b.run(&all, 0);
+        formats.map(|f| b.read(&format!("{folder}/{f}")))
+    };
+    let want = both("one", &["--batch", "1", "--model-threads", "1"]);
+    assert_eq!(both("two", &["--jobs", "2"]), want);
+    assert_eq!(both("three", &["--jobs", "2", "--batch", "5", "--model-threads", "2"]), want);
+}
+
+/// What decides the output stands in it; what does not, does not.
+#[test]
+fn json_holds_the_options_that_made_it() {
+    let b = Bench::new();
+    let clip = sample("bikes.mp4");
+    let options = |args: &[&str]| -> Value {
+        let (out, _) = b.run(&tiny(&[&["describe", &clip, "-o", "-", "-f", "json"], args].concat()), 0);
+        serde_json::from_str::<Value>(&out).unwrap()["options"].clone()
+    };
+    let plain = options(&[]);
+    assert_eq!(plain["scenes"], "adaptive");
+    assert_eq!(plain["mode"], "all");
+    assert_eq!(plain["min_scene"], 0.6);
+    assert_eq!(plain["same"], 0.98, "the model's");
+    assert_eq!(plain["decoding"]["beam"], 5, "the model's");
+    assert!(plain["start"].is_null() && plain["max_duration"].is_null());
+    assert_eq!(options(&["--batch", "2", "--model-threads", "1", "--decode-threads", "1", "--jobs", "2"]), plain);
+    for (args, key, value) in [
+        (&["--start", "1"][..], "/start", json!(1.0)),
+        (&["--end", "0:08"], "/end", json!(8.0)),
+        (&["--mode", "keyframes"], "/mode", json!("keyframes")),
+        (&["--scenes", "content", "--threshold", "20"], "/threshold", json!(20.0)),
+        (&["--scenes", "fixed", "--interval", "2"], "/interval", json!(2.0)),
+        (&["--threshold", "4.5"], "/ratio", json!(4.5)),
+        (&["--min-scene", "1"], "/min_scene", json!(1.0)),
+        (&["--max-gap", "3"], "/max_gap", json!(3.0)),
+        (&["--same", "0.9"], "/same", json!(0.9)),
+        (&["--returning", "0.9"], "/returning", json!(0.9)),
+        (&["--no-dedup"], "/same", json!(null)),
+        (&["--max-line", "30"], "/max_line", json!(30)),
+        (&["--max-lines", "3"], "/max_lines", json!(3)),
+        (&["--reading-speed", "15"], "/reading_speed", json!(15.0)),
+        (&["--min-duration", "2"], "/min_duration", json!(2.0)),
+        (&["--max-duration", "7"], "/max_duration", json!(7.0)),
+        (&["--min-score", "0.3"], "/min_score", json!(0.3)),
+        (&["--beam", "2"], "/decoding/beam", json!(2)),
+        (&["--greedy"], "/decoding/strategy", json!("greedy")),
+        (&["--sample", "7"], "/decoding/seed", json!(7)),
+        (&["--max-tokens", "9"], "/decoding/max_tokens", json!(9)),
+    ] {
+        let told = options(args);
+        assert_eq!(told.pointer(key), Some(&value), "{args:?}: {told}");
+        assert_ne!(plain.pointer(key), Some(&value), "{args:?}");
+    }
+}
+
+#[test]
+fn messages_are_json_where_that_is_asked_for() {
+    let b = Bench::new();
+    let clip = sample("bikes.mp4");
+    b.write("text.mp4", b"no video\n");
+    let whole = std::fs::read(sample("bigbuckbunny.mp4")).unwrap();
+    b.write("cut.mp4", &whole[..whole.len() * 2 / 3]);
+    let lines = |args: &[&str], code: i32| -> Vec<Value> {
+        let (_, err) = b.run(args, code);
+        err.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    };
+    let all = ["describe", &clip, "text.mp4", "cut.mp4", "-o", "out", "--stats", "-vv", "--log", "json"];
+    let told = lines(&tiny(&all), 1);
+    let level = |level: &str| told.iter().filter(|l| l["level"] == level).collect::<Vec<_>>();
+    assert!(told.iter().all(|l| l["message"].is_string()), "{told:?}");
+    assert!(level("error")[0]["message"].as_str().unwrap().contains("text.mp4"), "{told:?}");
+    assert!(level("info").iter().any(|l| l["message"].as_str().unwrap().contains("bikes.vtt")), "{told:?}");
+    assert!(level("info").iter().any(|l| l["stats"]["frames"].as_u64() > Some(0)), "{told:?}");
+    for (args, code) in [
+        (&["describe", "missing.mp4", "--log", "json"][..], 1),
+        (&["describe", &clip, "--model", "missing", "--log=json", "-o", "-"], 2),
+        (&["describe", &clip, "--start", "9", "--end", "1", "--log", "json"], 2),
+        (&["describe", "--no-such-option", "--log", "json"], 2),
+    ] {
+        let told = lines(args, code);
+        assert_eq!(told.len(), 1, "{args:?}: {told:?}");
+        assert_eq!(told[0]["level"], "error", "{args:?}");
+    }
+}
+
+#[test]
+fn silence_where_it_is_due() {
+    let b = Bench::new();
+    let clip = sample("bikes.mp4");
+    b.ffmpeg("-f lavfi -i testsrc2=size=320x180:rate=25:duration=6 -c:v libx264 -g 25 -movflags +faststart whole.mp4");
+    let whole = std::fs::read(b.path("whole.mp4")).unwrap();
+    b.write("part.mp4", &whole[..whole.len() * 2 / 3]);
+    // No terminal, no progress; nothing happened that must be said.
+    let (out, err) = b.run(&tiny(&["describe", &clip, "-o", "film.vtt"]), 0);
+    assert_eq!((out.as_str(), err.as_str()), ("", ""));
+    let (_, err) = b.run(&tiny(&["describe", "part.mp4", "-o", "part.vtt"]), 1);
+    assert!(err.contains("warning"), "{err}");
+    let (_, err) = b.run(&tiny(&["describe", "part.mp4", "-o", "part.vtt", "--force", "--quiet", "-v"]), 1);
+    assert_eq!(err, "", "a warning is not said, and the code says it all the same");
+    let (_, err) = b.run(&tiny(&["describe", "missing.mp4", "--quiet"]), 1);
+    assert!(err.contains("missing.mp4"), "{err}");
+    // A terminal shows how far it is, and is left clean.
+    let run = |more: &str| {
+        let command = format!(
+            "'{}' {} --force{more}",
+            env!("CARGO_BIN_EXE_descry"),
+            tiny(&["describe", &clip, "-o", "film.vtt"]).join(" ")
+        );
+        let out = Command::new("script").args(["-qec", &command, "/dev/null"]).current_dir(b.path("")).output();
+        let out = out.expect("script (Debian: bsdutils)");
+        assert!(out.status.success(), "{command}");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let shown = run("");
+    assert!(shown.contains("bikes.mp4") && shown.contains('×') && shown.contains("cues"), "{shown:?}");
+    assert_eq!(run(" --quiet").trim(), "");
 }
 
 #[test]
@@ -71,103 +203,18 @@ fn several_inputs_go_side_by_side_and_a_bad_one_stops_none() {
 }
 
 #[test]
-fn bad_input_gets_its_message_and_code() {
-    let b = Bench::new();
-    b.write("empty.mp4", b"");
-    b.write("text.mp4", b"hello, world\n");
-    std::fs::create_dir(b.path("folder")).unwrap();
-    b.ffmpeg("-f lavfi -i sine=duration=1 -c:a aac sound.m4a");
-    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=2 -c:v libx264 whole.mp4");
-    let whole = std::fs::read(b.path("whole.mp4")).unwrap();
-    b.write("cut.mp4", &whole[..whole.len() / 2]);
-    b.ffmpeg(
-        "-f lavfi -i testsrc2=size=192x108:rate=25:duration=1 -c:v libx264 -encryption_scheme cenc-aes-ctr \
-         -encryption_key 76a6c65c5ea762046bd749a2e632ccbb -encryption_kid a7e61c373e219033c21091fa607bf3b8 drm.mp4",
-    );
-    for (name, cause) in [
-        ("missing.mp4", "no such file"),
-        ("folder", "folder"),
-        ("empty.mp4", "empty"),
-        ("text.mp4", "not a video"),
-        ("sound.m4a", "no video stream"),
-        ("cut.mp4", "cut off"),
-        ("drm.mp4", "encrypted"),
-    ] {
-        let (_, err) = b.run(&["describe", name, "-o", "-"], 1);
-        assert!(err.contains(name) && err.contains(cause), "{name}: {err}");
-        assert!(err.lines().count() >= 2, "a remedy: {err}");
-    }
-    let (_, err) = b.run(&["describe", "whole.mp4", "--max-pixels", "1000"], 1);
-    assert!(err.contains("192×108") && err.contains("--max-pixels"), "{err}");
-}
-
-#[test]
-fn outputs_are_never_lost_or_mixed_up() {
+fn a_reader_that_has_seen_enough_is_no_error() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
-    b.write("there.vtt", b"mine");
-    let (_, err) = b.run(&["describe", &clip, "-o", "there.vtt"], 1);
-    assert!(err.contains("there.vtt") && err.contains("--force"), "{err}");
-    assert_eq!(b.read("there.vtt"), "mine");
-    b.run(&["describe", &clip, "-o", "there.vtt", "--force"], 0);
-    assert!(b.read("there.vtt").starts_with("WEBVTT"));
-    b.run(&["describe", &clip, "-o", "no/such/folder/x.vtt"], 2);
-    b.run(&["describe", &clip, &clip, "-o", "out"], 2);
-    b.run(&["describe", &clip, "-o", "-", "-f", "vtt,srt"], 2);
-    // A device that is always full, as a disk may be.
-    let out = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{} describe {clip} -o - > /dev/full", env!("CARGO_BIN_EXE_descry")))
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("full"));
-    // A reader that has seen enough is no error.
-    let out = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{} probe {clip} --json | true", env!("CARGO_BIN_EXE_descry")))
-        .output()
-        .unwrap();
-    assert!(!String::from_utf8_lossy(&out.stderr).contains("panicked"));
-}
-
-#[test]
-fn damaged_video_is_described_in_part() {
-    let b = Bench::new();
-    b.ffmpeg("-f lavfi -i testsrc2=size=320x180:rate=25:duration=6 -c:v libx264 -g 25 -movflags +faststart whole.mp4");
-    let whole = std::fs::read(b.path("whole.mp4")).unwrap();
-    b.write("cut.mp4", &whole[..whole.len() * 2 / 3]);
-    let (out, err) = b.run(&["describe", "cut.mp4", "-o", "-", "--min-score", "0"], 1);
-    assert!(out.starts_with("WEBVTT") && out.contains("incomplete"), "{out}");
-    assert!(err.contains("cut.mp4") && err.contains("in part"), "{err}");
-    let mut flipped = whole.clone();
-    let middle = flipped.len() / 2;
-    for i in (middle..middle + 4000).step_by(7) {
-        flipped[i] ^= 0x55;
+    for args in ["probe \"$1\" --json", "describe \"$1\" -o -", "caption \"$2\" --json", "model show", "--help"] {
+        let out = Command::new("sh")
+            .args(["-c", &format!("{{ \"$0\" {args}; echo \"code $?\" >&2; }} | true")])
+            .args([env!("CARGO_BIN_EXE_descry"), &clip, &sample("bikes-00-04.jpg")])
+            .current_dir(b.path(""))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stderr), "code 0\n", "{args}");
     }
-    b.write("flipped.mp4", &flipped);
-    let out = b.descry(&["describe", "flipped.mp4", "-o", "-"]);
-    assert!(matches!(out.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&out.stderr));
-}
-
-#[test]
-fn usage_and_model_errors_are_code_2() {
-    let b = Bench::new();
-    let clip = sample("bikes.mp4");
-    b.run(&["describe"], 2);
-    b.run(&["describe", &clip, "--no-such-option"], 2);
-    b.run(&["describe", &clip, "-o", "-", "--start", "5", "--end", "2"], 2);
-    let (_, err) = b.run(&["describe", &clip, "-o", "-", "--model", "no/such/model"], 2);
-    assert!(err.contains("no/such/model"), "{err}");
-    let (_, err) = b.run(&["describe", &clip, "-o", "-", "--device", "cuda"], 2);
-    assert!(err.to_lowercase().contains("cuda"), "{err}");
-    let out = Command::new(env!("CARGO_BIN_EXE_descry"))
-        .args(["describe", &clip, "-o", "-"])
-        .env("DESCRY_ONNXRUNTIME", b.path("none.so"))
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("none.so"));
 }
 
 #[test]

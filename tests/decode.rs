@@ -4,6 +4,7 @@ mod common;
 
 use common::Bench;
 use descry::decode::{DecodeOptions, Frame, Source};
+use descry::frame::Rgb;
 use descry::interrupt::Interrupt;
 use descry::time::Time;
 
@@ -75,6 +76,84 @@ fn pictures_are_upright_with_square_pixels() {
     let (got, _) = frames(&b, "wide.mp4", &DecodeOptions::default());
     let rgb = got[0].to_rgb().unwrap();
     assert_eq!((rgb.width, rgb.height), (320, 144));
+}
+
+/// Of lines that should go on straight: how far each is from the mean of its neighbours.
+fn combing(rgb: &Rgb) -> f64 {
+    let line = rgb.width as usize * 3;
+    let rows: Vec<&[u8]> = rgb.data.chunks_exact(line).collect();
+    let sum: u64 = rows
+        .windows(3)
+        .flat_map(|w| {
+            (0..line).map(|x| (2 * i64::from(w[1][x]) - i64::from(w[0][x]) - i64::from(w[2][x])).unsigned_abs())
+        })
+        .sum();
+    sum as f64 / ((rows.len() - 2) * line) as f64
+}
+
+#[test]
+fn interlaced_pictures_have_no_combs() {
+    let b = Bench::new();
+    // Upright bars that run: two fields of one frame show them at different places.
+    let bars = "-f lavfi -i color=black:size=320x240:rate=50:duration=1 \
+                -vf geq=lum='40+170*gt(mod(X+10*N\\,64)\\,32)':cb=128:cr=128,tinterlace=interleave_top";
+    for codec in ["mpeg2video -q:v 2", "libx264 -crf 10"] {
+        b.ffmpeg(&format!("{bars} -c:v {codec} -flags +ilme+ildct -top 1 fields.mkv"));
+        b.ffmpeg(&format!("{bars},setfield=prog -c:v {codec} -qscale:v 2 frames.mkv"));
+        let (fields, _) = frames(&b, "fields.mkv", &DecodeOptions::default());
+        assert_eq!(fields.len(), 25);
+        for frame in &fields {
+            let rgb = frame.to_rgb().unwrap();
+            assert_eq!((rgb.width, rgb.height), (320, 240));
+            assert!(combing(&rgb) < 6.0, "{codec}: {}", combing(&rgb));
+        }
+        // The same picture without a word that it is interlaced, to see that combs would be seen.
+        let (combed, _) = frames(&b, "frames.mkv", &DecodeOptions::default());
+        assert!(combing(&combed[5].to_rgb().unwrap()) > 40.0, "{codec}");
+    }
+}
+
+#[test]
+fn keyframes_alone_and_the_whole_time() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=6 -c:v libx264 -g 50 -bf 2 clip.mp4");
+    b.ffmpeg("-i clip.mp4 -c copy -output_ts_offset 3 clip.ts");
+    for name in ["clip.mp4", "clip.ts"] {
+        let (all, whole) = frames(&b, name, &DecodeOptions::default());
+        let options = DecodeOptions { keyframes_only: true, ..DecodeOptions::default() };
+        let (got, source) = frames(&b, name, &options);
+        let times: Vec<i64> = got.iter().map(|f| f.time.micros()).collect();
+        let want: Vec<i64> = all.iter().step_by(50).map(|f| f.time.micros()).collect();
+        assert_eq!(times, want, "{name}");
+        assert!(source.damage().is_clean());
+        // The film does not end with its last keyframe.
+        assert_eq!(source.end(), whole.end(), "{name}");
+        let options = DecodeOptions { start: Some(Time::from_secs(1.0)), end: Some(Time::from_secs(5.0)), ..options };
+        let (got, source) = frames(&b, name, &options);
+        assert_eq!(got.iter().map(|f| f.time.micros()).collect::<Vec<_>>(), want[1..], "{name}");
+        assert_eq!(source.end(), Time::from_secs(5.0), "{name}");
+    }
+}
+
+#[test]
+fn odd_shapes_are_shown_as_they_are_meant() {
+    let b = Bench::new();
+    // Odd sizes, wide and narrow pixels, the least that codecs take.
+    for (size, aspect, shown) in [
+        ("191:107", "1", (191, 107)),
+        ("16:16", "1", (16, 16)),
+        ("352:288", "12/11", (384, 288)),
+        ("720:576", "64/45", (1024, 576)),
+    ] {
+        b.ffmpeg(&format!(
+            "-f lavfi -i testsrc2=rate=25:duration=0.2 -vf format=yuv444p,scale={size},setsar={aspect} -c:v ffv1 x.mkv"
+        ));
+        let (got, _) = frames(&b, "x.mkv", &DecodeOptions::default());
+        let rgb = got[0].to_rgb().unwrap();
+        assert_eq!((rgb.width, rgb.height), shown, "{size}");
+        assert_eq!(rgb.data.len(), (shown.0 * shown.1 * 3) as usize);
+        assert!(got[0].thumb().is_ok());
+    }
 }
 
 #[test]

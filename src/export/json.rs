@@ -16,6 +16,7 @@ pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
         "descry": env!("CARGO_PKG_VERSION"),
         "model": track.model,
         "input": track.input,
+        "options": track.options,
         "stream": track.info,
         "damage": track.damage,
         "interrupted": track.interrupted,

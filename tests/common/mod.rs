@@ -81,3 +81,11 @@ pub fn root() -> &'static Path {
 pub fn sample(name: &str) -> String {
     root().join("samples").join(name).display().to_string()
 }
+
+/// A model that is small enough to be loaded over and over; what it says makes no sense.
+pub const TINY: &str = "tests/models/tiny";
+
+/// Arguments with that model.
+pub fn tiny<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [args, &["--model", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny")]].concat()
+}

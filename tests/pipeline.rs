@@ -1,0 +1,320 @@
+//! The pipeline with an encoder and a captioner that are no models: order, bounds, failures and interrupts, whatever the
+//! batches and threads.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Bench, TINY, root};
+use descry::caption::{Caption, Captions};
+use descry::dedup::DedupOptions;
+use descry::encode::{Encode, Encoded};
+use descry::error::{Error, Result};
+use descry::export::{Format, Track, write};
+use descry::interrupt::Interrupt;
+use descry::model::ModelFolder;
+use descry::pipeline::{Config, Model, Observer, Stats, run};
+use descry::preprocess::Pixels;
+use descry::scene::{Detector, SceneOptions};
+use descry::time::Time;
+
+/// What the mocks saw, shared with the test.
+#[derive(Default)]
+struct Log {
+    encoded: AtomicUsize,
+    captioned: AtomicUsize,
+    /// Widths of the caption batches.
+    widths: Mutex<Vec<usize>>,
+    /// Most pictures that were encoded and not captioned yet.
+    ahead: AtomicUsize,
+}
+
+/// The embedding is what can be told of the picture by four of its corners' means.
+struct Encoder {
+    log: Arc<Log>,
+    fails_at: Option<usize>,
+}
+
+impl Encode for Encoder {
+    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
+        let before = self.log.encoded.fetch_add(pictures.len(), Ordering::SeqCst);
+        if self.fails_at.is_some_and(|n| before + pictures.len() > n) {
+            return Err(Error::runtime("the encoder broke", "mend it"));
+        }
+        let quarter = |p: &Pixels, n: usize| {
+            let some = &p.data[n * p.data.len() / 4..(n + 1) * p.data.len() / 4];
+            some.iter().sum::<f32>() / some.len() as f32
+        };
+        Ok(pictures
+            .iter()
+            .map(|p| Encoded { embedding: (0..4).map(|n| quarter(p, n)).collect(), grid: None })
+            .collect())
+    }
+}
+
+type Hook = Box<dyn FnMut(usize) + Send>;
+
+struct Captioner {
+    log: Arc<Log>,
+    fails_at: Option<usize>,
+    /// Called before each batch with the captions that were made.
+    hook: Hook,
+}
+
+impl Captions for Captioner {
+    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+        let before = self.log.captioned.load(Ordering::SeqCst);
+        (self.hook)(before);
+        self.log.ahead.fetch_max(self.log.encoded.load(Ordering::SeqCst) - before, Ordering::SeqCst);
+        self.log.widths.lock().unwrap().push(pictures.len());
+        if self.fails_at.is_some_and(|n| before + pictures.len() > n) {
+            return Err(Error::runtime("the captioner broke", "mend it"));
+        }
+        self.log.captioned.fetch_add(pictures.len(), Ordering::SeqCst);
+        let text = |e: &Encoded| format!("a picture of {:?}", e.embedding);
+        Ok(pictures.iter().map(|e| Caption { text: text(e), ids: vec![1], mean_logprob: -0.5, score: None }).collect())
+    }
+}
+
+/// How far each file was watched.
+#[derive(Default)]
+struct Watch(Mutex<Time>);
+
+impl Observer for Watch {
+    fn watched(&self, _: usize, time: Time) {
+        *self.0.lock().unwrap() = time;
+    }
+}
+
+struct Case {
+    log: Arc<Log>,
+    encoder_fails: Option<usize>,
+    captioner_fails: Option<usize>,
+    hook: Hook,
+    interrupt: Interrupt,
+    watch: Arc<Watch>,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case {
+            log: Arc::default(),
+            encoder_fails: None,
+            captioner_fails: None,
+            hook: Box::new(|_| ()),
+            interrupt: Interrupt::new(),
+            watch: Arc::default(),
+        }
+    }
+
+    fn run(self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
+        let folder = ModelFolder::open(root().join(TINY)).unwrap();
+        let model = Model {
+            name: "mock 1".into(),
+            decoding: serde_json::Value::Null,
+            image: folder.manifest().image.clone(),
+            encoder: Box::new(Encoder { log: self.log.clone(), fails_at: self.encoder_fails }),
+            captioner: Box::new(Captioner { log: self.log.clone(), fails_at: self.captioner_fails, hook: self.hook }),
+        };
+        let mut tracks: Vec<Option<Track>> = inputs.iter().map(|_| None).collect();
+        let stats = run(inputs, config, model, &self.interrupt, &*self.watch, |file, outcome| {
+            assert!(tracks[file].is_none(), "each input ends once");
+            tracks[file] = outcome.track;
+        });
+        (stats, tracks)
+    }
+}
+
+/// A look every fifth of a second, each captioned.
+fn often() -> Config {
+    Config {
+        scene: SceneOptions {
+            detector: Detector::Fixed,
+            interval: Time::from_millis(200),
+            min_scene: Time::from_millis(100),
+            ..SceneOptions::default()
+        },
+        dedup: DedupOptions::off(),
+        ..Config::default()
+    }
+}
+
+fn films(b: &Bench, seconds: &[u32]) -> Vec<String> {
+    seconds
+        .iter()
+        .enumerate()
+        .map(|(i, s)| {
+            b.ffmpeg(&format!("-f lavfi -i testsrc2=size=64x64:rate=25:duration={s} -c:v libx264 {i}.mp4"));
+            b.path(&format!("{i}.mp4")).display().to_string()
+        })
+        .collect()
+}
+
+fn bytes(track: &Option<Track>) -> Vec<String> {
+    let track = track.as_ref().expect("a track");
+    [Format::Vtt, Format::Srt, Format::Json, Format::Csv]
+        .map(|format| {
+            let mut out = Vec::new();
+            write(track, format, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        })
+        .to_vec()
+}
+
+fn assert_tiles(track: &Track, end: Option<f64>) {
+    assert_eq!(track.scenes[0].start, Time::ZERO);
+    assert!(track.scenes.windows(2).all(|w| w[0].end == w[1].start));
+    assert!(track.scenes.iter().all(|s| s.text.is_some()), "all that is told is described");
+    if let Some(end) = end {
+        assert_eq!(track.scenes.last().unwrap().end, Time::from_secs(end));
+    }
+}
+
+#[test]
+fn batches_and_threads_change_nothing() {
+    let b = Bench::new();
+    let films = films(&b, &[7, 3, 5]);
+    let (stats, want) = Case::new().run(&films, &often());
+    let stats = stats.unwrap();
+    assert!(stats.captions >= 70 && stats.captions == stats.encoded, "{stats:?}");
+    for (track, end) in want.iter().zip([7.0, 3.0, 5.0]) {
+        assert_tiles(track.as_ref().unwrap(), Some(end));
+    }
+    let want: Vec<_> = want.iter().map(bytes).collect();
+    for (encode_batch, caption_batch, jobs, threads, flush) in [
+        (1, 1, 1, 1, 1_000_000),
+        (3, 5, 1, 2, 1_000_000),
+        (8, 16, 2, 1, 1_000_000),
+        (64, 64, 3, 4, 1_000_000),
+        (8, 16, 3, 1, 0),
+        (5, 2, 2, 2, 700),
+    ] {
+        let mut config = Config { encode_batch, caption_batch, jobs, flush: Duration::from_micros(flush), ..often() };
+        config.decode.threads = threads;
+        let (stats, got) = Case::new().run(&films, &config);
+        assert!(stats.is_ok());
+        let got: Vec<_> = got.iter().map(bytes).collect();
+        assert!(got == want, "{config:?}");
+    }
+}
+
+#[test]
+fn batches_fill_and_the_end_waits_for_nothing() {
+    let b = Bench::new();
+    let films = films(&b, &[8]);
+    let case = Case::new();
+    let log = case.log.clone();
+    // Would wait for ever, if a batch were not run when it is full or the film ends.
+    let config = Config { encode_batch: 4, caption_batch: 8, flush: Duration::from_secs(3_600), ..often() };
+    let (stats, tracks) = case.run(&films, &config);
+    assert_tiles(tracks[0].as_ref().unwrap(), Some(8.0));
+    let widths = log.widths.lock().unwrap();
+    let (last, full) = widths.split_last().unwrap();
+    assert!(full.len() >= 4 && full.iter().all(|w| *w == 8) && (1..=8).contains(last), "{widths:?}");
+    assert_eq!(stats.unwrap().caption_batches as usize, widths.len());
+}
+
+#[test]
+fn bad_inputs_stop_no_other() {
+    let b = Bench::new();
+    let mut inputs = films(&b, &[3, 2]);
+    inputs.insert(1, b.path("missing.mp4").display().to_string());
+    inputs.push(b.path("none.mp4").display().to_string());
+    for jobs in [1, 2, 9] {
+        let (stats, tracks) = Case::new().run(&inputs, &Config { jobs, ..often() });
+        assert!(stats.is_ok());
+        assert_eq!(tracks.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true, false]);
+        assert_tiles(tracks[2].as_ref().unwrap(), Some(2.0));
+    }
+}
+
+/// The first failure comes back, every thread ends, and nothing blocks on the stage that is gone.
+#[test]
+fn a_model_that_fails_ends_everything() {
+    let b = Bench::new();
+    let films = films(&b, &[20, 20, 20]);
+    for jobs in [1, 3] {
+        for at in [0, 1, 30] {
+            let config = Config { jobs, encode_batch: 2, caption_batch: 2, ..often() };
+            let (stats, _) = Case { encoder_fails: Some(at), ..Case::new() }.run(&films, &config);
+            assert!(stats.unwrap_err().to_string().contains("the encoder broke"));
+            let (stats, _) = Case { captioner_fails: Some(at), ..Case::new() }.run(&films, &config);
+            assert!(stats.unwrap_err().to_string().contains("the captioner broke"));
+        }
+    }
+}
+
+/// While the captioner sleeps, the others fill what is between them and wait.
+#[test]
+fn a_slow_captioner_holds_the_watching_back() {
+    let b = Bench::new();
+    let films = films(&b, &[40]);
+    let (asleep, awake) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (sleeping, wake) = (asleep.clone(), awake.clone());
+    let mut case = Case::new();
+    case.hook = Box::new(move |_| {
+        sleeping.store(true, Ordering::SeqCst);
+        while !wake.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let (watch, log) = (case.watch.clone(), case.log.clone());
+    let config = Config { encode_batch: 4, caption_batch: 4, ..often() };
+    let reached = std::thread::scope(|scope| {
+        let looking = scope.spawn(move || {
+            let still = || {
+                let before = *watch.0.lock().unwrap();
+                std::thread::sleep(Duration::from_millis(700));
+                (before == *watch.0.lock().unwrap()).then_some(before)
+            };
+            // Held back when nothing moves any more.
+            let reached = loop {
+                if let (true, Some(at)) = (asleep.load(Ordering::SeqCst), still()) {
+                    break at;
+                }
+            };
+            awake.store(true, Ordering::SeqCst);
+            reached
+        });
+        let (stats, tracks) = case.run(&films, &config);
+        assert!(stats.unwrap().captions >= 190);
+        assert_tiles(tracks[0].as_ref().unwrap(), Some(40.0));
+        looking.join().unwrap()
+    });
+    // 200 looks in all; three channels of 8 and two batches of 4 lie before the captions, with a few frames of look-ahead.
+    assert!(reached < Time::from_secs(14.0), "{reached}");
+    assert!(log.ahead.load(Ordering::SeqCst) <= 40, "{:?}", log.ahead);
+}
+
+/// What was complete when the user stopped is told; what is told is whole.
+#[test]
+fn an_interrupt_keeps_what_is_complete() {
+    let b = Bench::new();
+    let films = films(&b, &[40, 40]);
+    let mut case = Case::new();
+    let flag = case.interrupt.clone();
+    case.hook = Box::new(move |made| {
+        if made >= 20 {
+            flag.set();
+        }
+    });
+    let config = Config { encode_batch: 4, caption_batch: 4, ..often() };
+    let (stats, tracks) = case.run(&films, &config);
+    assert!(stats.is_ok());
+    let track = tracks[0].as_ref().unwrap();
+    assert!(track.interrupted && track.damage.is_none());
+    assert_tiles(track, None);
+    let scenes = track.scenes.len();
+    assert!((20..150).contains(&scenes), "{scenes}");
+    // Cues reach exactly as far as the scenes do.
+    assert_eq!(track.cues.last().unwrap().end, track.scenes.last().unwrap().end);
+    assert!(bytes(&tracks[0])[0].contains("\nincomplete: interrupted\n"));
+    assert!(tracks[1].is_none(), "never begun");
+    // Before anything was seen there is nothing to tell.
+    let case = Case::new();
+    case.interrupt.set();
+    let (stats, tracks) = case.run(&films, &config);
+    assert!(stats.is_ok() && tracks.iter().all(Option::is_none));
+}
