@@ -1,6 +1,6 @@
 //! Prints what scene detection finds in a file, one JSON object a line: `scenes [--content | --keyframes] FILE`.
 //!
-//! `--keyframes` prints the chosen keyframes in place of the boundaries. `tools/scenes_bench.py` reads this.
+//! `--keyframes` prints the chosen keyframes in place of the boundaries. `benches/scene_quality.py` reads this.
 
 use std::io::Write;
 use std::process::ExitCode;

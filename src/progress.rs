@@ -15,6 +15,28 @@ struct Bar {
     started: Instant,
     cues: usize,
     watched: Time,
+    /// Media time of the whole file, where its header says so.
+    length: Option<Time>,
+}
+
+impl Bar {
+    /// Position, speed against real time, cues, and the time that is left at this speed.
+    fn message(&self, elapsed: Duration) -> String {
+        let speed = self.watched.secs() / elapsed.as_secs_f64().max(1e-3);
+        let mut text = self.watched.clock();
+        if let Some(length) = self.length {
+            text += &format!(" of {}", length.clock());
+        }
+        text += &format!("  {speed:.1}×  {} cues", self.cues);
+        if let Some(length) = self.length
+            && speed > 0.0
+            && elapsed.as_secs() >= 2
+        {
+            let left = Time::from_secs((length.secs() - self.watched.secs()).max(0.0) / speed);
+            text += &format!("  {} left", left.clock());
+        }
+        text
+    }
 }
 
 /// One line a running file.
@@ -34,9 +56,8 @@ impl Bars {
             && let Some(bar) = bars.get_mut(&file)
         {
             act(bar);
-            let speed = bar.watched.secs() / bar.started.elapsed().as_secs_f64().max(1e-3);
             bar.bar.set_position(bar.watched.millis().max(0) as u64);
-            bar.bar.set_message(format!("{}  {speed:.1}×  {} cues", bar.watched, bar.cues));
+            bar.bar.set_message(bar.message(bar.started.elapsed()));
         }
     }
 
@@ -57,7 +78,16 @@ impl Observer for Bars {
         bar.set_prefix(self.names.get(file).cloned().unwrap_or_default());
         bar.enable_steady_tick(Duration::from_millis(250));
         if let Ok(mut bars) = self.bars.lock() {
-            bars.insert(file, Bar { bar, started: Instant::now(), cues: 0, watched: Time::ZERO });
+            bars.insert(
+                file,
+                Bar {
+                    bar,
+                    started: Instant::now(),
+                    cues: 0,
+                    watched: Time::ZERO,
+                    length: info.duration.map(Time::from_secs),
+                },
+            );
         }
     }
 
@@ -85,3 +115,23 @@ impl Observer for Bars {
 pub struct Silent;
 
 impl Observer for Silent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_tells_position_speed_cues_and_what_is_left() {
+        let bar = |length| Bar {
+            bar: ProgressBar::hidden(),
+            started: Instant::now(),
+            cues: 5,
+            watched: Time::from_secs(35.4),
+            length,
+        };
+        let after = Duration::from_secs(5);
+        assert_eq!(bar(Some(Time::from_secs(60.0))).message(after), "0:35 of 1:00  7.1×  5 cues  0:03 left");
+        assert_eq!(bar(None).message(after), "0:35  7.1×  5 cues");
+        assert_eq!(bar(Some(Time::from_secs(3_700.0))).message(Duration::ZERO), "0:35 of 1:01:40  35400.0×  5 cues");
+    }
+}

@@ -39,6 +39,13 @@ impl Time {
     pub fn secs(self) -> f64 {
         self.0 as f64 / 1e6
     }
+
+    /// `M:SS`, or `H:MM:SS` from an hour on: whole seconds, for people.
+    pub fn clock(self) -> String {
+        let secs = self.0.max(0) / 1_000_000;
+        let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
+        if hours > 0 { format!("{hours}:{minutes:02}:{secs:02}") } else { format!("{minutes}:{secs:02}") }
+    }
 }
 
 impl Add for Time {

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Scene detection on synthesised clips with exact ground truth, beside PySceneDetect and TransNetV2.
 
-  scenes_bench.py [--images DIR] [--videos FILE...] [--seed 1] [--clips 3] [--work DIR]
-                  [--rivals pyscenedetect,transnetv2] [--descry target/release/examples/scenes] [--list]
+  scene_quality.py [--images DIR] [--videos FILE...] [--seed 1] [--clips 3] [--work DIR]
+                   [--rivals pyscenedetect,transnetv2] [--descry target/release/examples/scenes] [--list]
 
 Clips are rendered here (photographs under a moving camera where --images is given, FFmpeg's sources, and stretches
 of real one-shot videos where --videos is given), encoded with libx264 and kept in --work, so that a second run only
-detects. Needs the ffmpeg binary and requirements-bench.txt.
+detects. Needs the ffmpeg binary and benches/requirements-scenes.txt.
 
 Judged: precision, recall and F1 on hard cuts (within two frames), recall of gradual transitions (a boundary within the
 transition's span and half a second around it), and false alarms (boundaries at neither). Boundaries at gradual

@@ -1,0 +1,55 @@
+//! Published ClipCap, token for token: checkpoints with seeded weights in the released layout, imported by
+//! `tools/models.py import`, against what a plain PyTorch implementation without a cache says of the same pictures.
+//! `tools/parity.py` made both, and compares many more cases.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Bench, root};
+use serde_json::Value;
+
+fn parity(mapper: &str) {
+    let b = Bench::new();
+    let folder = root().join("tests/models/clipcap");
+    let golden = std::fs::read_to_string(folder.join(format!("{mapper}.jsonl"))).expect("the golden file");
+    let mut decodings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for row in golden.lines().map(|l| serde_json::from_str::<Value>(l).expect("a golden is JSON")) {
+        decodings.entry(row["decoding"].to_string()).or_default().push(row);
+    }
+    assert_eq!(decodings.len(), 5, "beam 1, 3, 5, 10 and greedy");
+    let mut stopped = 0;
+    for rows in decodings.values() {
+        let decoding: Vec<&str> =
+            rows[0]["decoding"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let decoding = if decoding[0] == "--decode" { vec!["--greedy"] } else { decoding };
+        let pictures: Vec<String> = rows
+            .iter()
+            .map(|r| folder.join("pictures").join(r["image"].as_str().unwrap_or_default()).display().to_string())
+            .collect();
+        let model = folder.join(mapper).display().to_string();
+        let mut args = vec!["caption", "--json", "--min-score", "0", "--model", &model];
+        args.extend(decoding);
+        args.extend(pictures.iter().map(String::as_str));
+        let (out, _) = b.run(&args, 0);
+        let said: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("one object a picture")).collect();
+        assert_eq!(said.len(), rows.len());
+        for (got, want) in said.iter().zip(rows) {
+            assert_eq!(got["ids"], want["ids"], "{mapper} {} {}", want["decoding"], want["image"]);
+            let apart = got["mean_logprob"].as_f64().zip(want["mean_logprob"].as_f64()).map(|(a, b)| (a - b).abs());
+            assert!(apart.is_some_and(|d| d < 1e-4), "{got} {want}");
+            stopped += usize::from(want["ids"].as_array().is_some_and(|ids| ids.len() < 67));
+        }
+    }
+    assert!(stopped > 0, "none of the cases stops before the longest length");
+}
+
+#[test]
+fn mlp_mapper_says_what_the_reference_says() {
+    parity("mlp");
+}
+
+#[test]
+fn transformer_mapper_with_normalised_embedding_says_what_the_reference_says() {
+    parity("transformer");
+}
