@@ -309,6 +309,58 @@ fn parts(words: &[&str], n: usize) -> bool {
     !OPEN.contains(&last.as_str()) && (OPEN.contains(&next.as_str()) || next.ends_with("ing"))
 }
 
+/// Words before which a sentence may end and still say something whole. Not "of" ("a group of people"), not "and" ("a
+/// black and white dog"), not a possessive ("holding his hat").
+const CLOSING: [&str; 27] = [
+    "in", "on", "at", "with", "by", "from", "into", "over", "under", "near", "behind", "beside", "is", "are", "while",
+    "that", "who", "next", "through", "as", "around", "along", "between", "for", "across", "against", "during",
+];
+/// Words before a noun.
+const ARTICLES: [&str; 12] =
+    ["a", "an", "the", "his", "her", "their", "its", "two", "three", "some", "several", "another"];
+
+/// Nouns that look like participles.
+const NOUNS: [&str; 20] = [
+    "building",
+    "ceiling",
+    "clothing",
+    "painting",
+    "king",
+    "ring",
+    "string",
+    "thing",
+    "wing",
+    "swing",
+    "spring",
+    "morning",
+    "evening",
+    "wedding",
+    "railing",
+    "sibling",
+    "something",
+    "anything",
+    "nothing",
+    "crossing",
+];
+
+/// Whether the word at `n` is a participle that opens a phrase ("sitting on", "holding a"), not a noun ("a building in")
+/// and not an adjective ("a running dog").
+fn participle(words: &[&str], n: usize) -> bool {
+    let of = |list: &[&str], word: &str| list.contains(&bare(word).as_str());
+    bare(words[n]).ends_with("ing")
+        && !of(&NOUNS, words[n])
+        && !(n > 0 && of(&ARTICLES, words[n - 1]))
+        && words.get(n + 1).is_none_or(|w| of(&CLOSING, w) || of(&ARTICLES, w) || of(&OPEN, w))
+}
+
+/// Whether the first `n` words are a sentence of their own.
+fn whole(words: &[&str], n: usize) -> bool {
+    let (last, next) = (bare(words[n - 1]), bare(words[n]));
+    !OPEN.contains(&last.as_str())
+        && !participle(words, n - 1)
+        && (CLOSING.contains(&next.as_str()) || participle(words, n) || words[n - 1].ends_with([',', ';', ':']))
+}
+
 /// At most `room` characters, an ellipsis the last of them; cut between words where one fits.
 fn clip(text: &str, room: usize) -> String {
     let mut letters: Vec<char> = text.chars().take(room.max(2) - 1).collect();
@@ -322,15 +374,15 @@ fn clip(text: &str, room: usize) -> String {
     format!("{}…", kept.trim_end_matches(|c: char| !c.is_alphanumeric() && !joins(c)))
 }
 
-/// Drops last phrases until at most `room` characters are left; never drops the first noun ("A man.").
+/// Drops last phrases until at most `room` characters are left; never drops the first noun ("A man."). What cannot be
+/// shortened to something whole stays: read in haste it still says more than half a phrase.
 fn shorten(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_string();
     }
     let words: Vec<&str> = text.split(' ').collect();
     let length = |n: usize| words[..n].iter().map(|w| w.chars().count() + 1).sum::<usize>();
-    // Only before a word that opens a phrase may a sentence end, or an adjective would lose its noun.
-    let ends: Vec<usize> = (1..words.len()).filter(|&n| parts(&words, n)).collect();
+    let ends: Vec<usize> = (1..words.len()).filter(|&n| whole(&words, n)).collect();
     let Some(&first) = ends.first() else { return text.to_string() };
     let best = ends.iter().rev().find(|&&n| length(n) <= room).copied().unwrap_or(first);
     format!("{}.", words[..best].join(" ").trim_end_matches([',', ';', ':', '.']))
@@ -431,6 +483,19 @@ mod tests {
         assert_eq!(got[0].2, "A man in a suit.");
         assert_eq!(shorten("A red car.", 3), "A red car.");
         assert_eq!(shorten("Look, a dog!", 3), "Look.");
+        for (text, room, want) in [
+            ("A black and white photo of a man in a hat.", 20, "A black and white photo of a man."),
+            ("A black and white dog.", 9, "A black and white dog."),
+            ("A parking meter sitting on the side of a road.", 30, "A parking meter."),
+            ("A group of people standing on a street.", 20, "A group of people."),
+            ("A man holding his hat in a field.", 25, "A man holding his hat."),
+            ("A tall building in a city.", 16, "A tall building."),
+            ("A building in a city.", 12, "A building."),
+            ("A brown running dog on a beach.", 20, "A brown running dog."),
+            ("Two men and a woman are talking to a child.", 24, "Two men and a woman."),
+        ] {
+            assert_eq!(shorten(text, room), want);
+        }
     }
 
     #[test]
