@@ -24,6 +24,7 @@ demo: build
 test: setup-test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo check --locked --features cuda
 	cargo test --locked
 
 bench:

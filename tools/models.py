@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 FACTS = {
     "name": "descry-builtin",
-    "version": "0.1.0",
+    "version": "0.2.0",
     "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0; trained on research data, see README.md",
     "trained_on": "Flickr8k train and a COCO subset (captions), ImageNet (image tower)",
     "description": "A small captioner of everyday scenes",
@@ -85,8 +85,8 @@ def main():
     t.add_argument("--work", required=True, help="features and checkpoints; a finished stage there is not done again")
     t.add_argument("--out", required=True)
     t.add_argument("--views", type=int, default=4)
-    t.add_argument("--epochs", type=int, default=8)
-    t.add_argument("--scst-epochs", type=int, default=4)
+    t.add_argument("--epochs", type=int, default=9)
+    t.add_argument("--scst-epochs", type=int, default=1)
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)

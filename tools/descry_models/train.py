@@ -155,7 +155,7 @@ class Job:
                 save(out, shape, average.model, self.words, score)
         return average.model
 
-    def self_critical(self, model, shape, out, epochs, peak=1e-4, size=32, samples=5, mix=0.05, temperature=0.7,
+    def self_critical(self, model, shape, out, epochs, peak=4e-5, size=32, samples=5, mix=0.05, temperature=0.7,
                       drop=None, until=None):
         """Self-critical training (Rennie et al. 2017) with the mean of the picture's other samples as baseline.
 
