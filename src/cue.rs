@@ -350,7 +350,7 @@ fn participle(words: &[&str], n: usize) -> bool {
     bare(words[n]).ends_with("ing")
         && !of(&NOUNS, words[n])
         && !(n > 0 && of(&ARTICLES, words[n - 1]))
-        && words.get(n + 1).is_none_or(|w| of(&CLOSING, w) || of(&ARTICLES, w) || of(&OPEN, w))
+        && words.get(n + 1).is_none_or(|w| of(&CLOSING, w) || of(&OPEN, w))
 }
 
 /// Whether the first `n` words are a sentence of their own.

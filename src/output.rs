@@ -1,7 +1,8 @@
 //! Output files: planned before any work starts, written beside and renamed into place.
 //!
 //! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
-//! and take their name in one step, which without `--force` fails where a file of that name has appeared meanwhile. What is no file (a device, a named pipe) is written to as it is.
+//! and take their name in one step, which without `--force` fails where a file of that name has appeared meanwhile.
+//! What is no file (a device, a named pipe) is written to as it is.
 
 use std::collections::HashMap;
 use std::fs;

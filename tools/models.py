@@ -6,7 +6,6 @@
   models.py score      --model DIR --captions X.jsonl --images DIR    BLEU, CIDEr, retrieval, through the descry binary
   models.py calibrate  --model DIR --captions X.jsonl --images DIR    what a caption's score means; into model.json
   models.py neighbours --model DIR --captions X.jsonl --images DIR    cosines that the dedup thresholds rest on
-  models.py show       --model DIR                                    what a folder holds, hashes and graphs checked
 
 A captions file has one JSON object a line: {"image": NAME, "captions": [...], "split": "train" | "val"}.
 """
@@ -71,11 +70,6 @@ def measured(a):
     command(a)
 
 
-def shown(a):
-    from descry_models.measure import show
-    show(a)
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = p.add_subparsers(dest="command", required=True)
@@ -116,9 +110,6 @@ def main():
         m.add_argument("--beam", type=int, help="beams (default: the model's)")
         m.add_argument("--binary", default=str(Path(__file__).parent.parent / "target/release/descry"))
         m.set_defaults(run=measured)
-    m = sub.add_parser("show", help="what a folder holds, hashes and graphs checked")
-    m.add_argument("--model", required=True, metavar="DIR")
-    m.set_defaults(run=shown)
     a = p.parse_args()
     a.run(a)
 

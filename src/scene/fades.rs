@@ -33,6 +33,18 @@ struct Flat {
     told: bool,
 }
 
+impl Flat {
+    /// It is a scene of its own: its boundary, once, unless the film begins with it.
+    fn tell(&mut self, out: &mut Vec<Boundary>) {
+        if let Some((before, _)) = &self.before
+            && !self.told
+        {
+            self.told = true;
+            out.push(fade((self.start, self.index), before.time, self.start));
+        }
+    }
+}
+
 /// Follows flat stretches; sees every frame once, in order.
 pub struct Fades {
     blank: Time,
@@ -65,12 +77,8 @@ impl Fades {
             } else {
                 flat.rising.get_or_insert(s.step);
             }
-            if !flat.told
-                && s.time - flat.bare >= self.blank + TAIL
-                && let Some((before, _)) = &flat.before
-            {
-                flat.told = true;
-                out.push(fade((flat.start, flat.index), before.time, flat.start));
+            if s.time - flat.bare >= self.blank + TAIL {
+                flat.tell(out);
             }
             return;
         }
@@ -79,12 +87,8 @@ impl Fades {
         let risen = &seen[top];
         self.spans.push_back((flat.start, risen.time));
         let long = s.time - tail(risen, risen.time - s.time) - flat.bare >= self.blank;
-        if let Some((before, _)) = &flat.before
-            && long
-            && !flat.told
-        {
-            flat.told = true;
-            out.push(fade((flat.start, flat.index), before.time, flat.start));
+        if long {
+            flat.tell(out);
         }
         let at = flat.rising.filter(|(time, _)| s.time - *time <= TAIL).unwrap_or(s.step);
         let other = match &flat.before {
@@ -120,32 +124,27 @@ impl Fades {
     }
 }
 
-/// Position of the last full picture at or before `last`: from there contrast falls steadily.
+/// Position of the full picture from which contrast falls steadily to `last`.
 fn fading_from(seen: &VecDeque<Seen>, last: usize) -> usize {
-    let mut top = last;
-    for p in (0..last).rev() {
-        if seen[last].time - seen[p].time > LONGEST || seen[p].flat {
-            break;
-        }
-        if seen[p].deviation > seen[top].deviation * 1.01 {
-            top = p;
-        } else if top - p >= PATIENCE {
-            break;
-        }
-    }
-    top
+    fullest(seen, last, (0..last).rev())
 }
 
 /// Position of the full picture that rises from `first`.
 fn risen(seen: &VecDeque<Seen>, first: usize) -> usize {
-    let mut top = first;
-    for p in first + 1..seen.len() {
-        if seen[p].time - seen[first].time > LONGEST || seen[p].flat {
+    fullest(seen, first, first + 1..seen.len())
+}
+
+/// Climbs from a picture along its neighbours, `positions` by growing distance, as long as contrast rises.
+fn fullest(seen: &VecDeque<Seen>, from: usize, positions: impl Iterator<Item = usize>) -> usize {
+    let mut top = from;
+    for p in positions {
+        let (earlier, later) = (p.min(from), p.max(from));
+        if seen[later].time - seen[earlier].time > LONGEST || seen[p].flat {
             break;
         }
         if seen[p].deviation > seen[top].deviation * 1.01 {
             top = p;
-        } else if p - top >= PATIENCE {
+        } else if p.abs_diff(top) >= PATIENCE {
             break;
         }
     }

@@ -16,7 +16,11 @@ const FLAT_RANGE: u8 = 48;
 
 /// Whether a thumb shows nothing: black, white, or one flat colour.
 pub fn is_flat(thumb: &Thumb) -> bool {
-    range(&thumb.y) <= FLAT_RANGE && deviation(&thumb.y) < FLAT_DEVIATION
+    flat(range(&thumb.y), deviation(&thumb.y))
+}
+
+fn flat(range: u8, deviation: f32) -> bool {
+    range <= FLAT_RANGE && deviation < FLAT_DEVIATION
 }
 
 fn range(y: &[u8]) -> u8 {
@@ -95,7 +99,7 @@ impl Seen {
             index: thumb.index,
             change,
             step,
-            flat: range <= FLAT_RANGE && deviation < FLAT_DEVIATION,
+            flat: flat(range, deviation),
             range,
             deviation,
             energy: energy(&thumb.y),

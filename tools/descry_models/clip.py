@@ -42,10 +42,9 @@ class Block(nn.Module):
         return x + self.proj(self.act(self.fc(self.ln_2(x))))
 
 
-@dataclass
-class VitShape:
-    size: int
-    patch: int
+@dataclass(kw_only=True)
+class TransformerShape:
+    """What the image and the text transformer have in common."""
     width: int
     layers: int
     heads: int
@@ -53,6 +52,15 @@ class VitShape:
     out: int
     act: str = "quick_gelu"
     eps: float = 1e-5
+
+    def blocks(self):
+        return nn.ModuleList(Block(self.width, self.heads, self.hidden, self.act, self.eps) for _ in range(self.layers))
+
+
+@dataclass(kw_only=True)
+class VitShape(TransformerShape):
+    size: int
+    patch: int
 
 
 class Vit(nn.Module):
@@ -66,7 +74,7 @@ class Vit(nn.Module):
         self.cls = nn.Parameter(torch.zeros(s.width))
         self.place = nn.Parameter(torch.zeros(cells + 1, s.width))
         self.ln_pre, self.ln_post = nn.LayerNorm(s.width, s.eps), nn.LayerNorm(s.width, s.eps)
-        self.blocks = nn.ModuleList(Block(s.width, s.heads, s.hidden, s.act, s.eps) for _ in range(s.layers))
+        self.blocks = s.blocks()
         self.out = nn.Linear(s.width, s.out, bias=False)
 
     def forward(self, pixels):
@@ -150,17 +158,10 @@ class Resnet(nn.Module):
         return p.c_proj((a @ v).transpose(1, 2).reshape(n, w))
 
 
-@dataclass
-class TextShape:
+@dataclass(kw_only=True)
+class TextShape(TransformerShape):
     context: int
     vocab: int
-    width: int
-    layers: int
-    heads: int
-    hidden: int
-    out: int
-    act: str = "quick_gelu"
-    eps: float = 1e-5
     end: int = -1       # id of the end token; negative: the highest id of a line
 
 
@@ -172,7 +173,7 @@ class Text(nn.Module):
         self.shape = s
         self.table = nn.Embedding(s.vocab, s.width)
         self.place = nn.Parameter(torch.zeros(s.context, s.width))
-        self.blocks = nn.ModuleList(Block(s.width, s.heads, s.hidden, s.act, s.eps) for _ in range(s.layers))
+        self.blocks = s.blocks()
         self.ln = nn.LayerNorm(s.width, s.eps)
         self.out = nn.Linear(s.width, s.out, bias=False)
 
@@ -249,9 +250,28 @@ def count(state, pattern):
     return n
 
 
-def qkv(state, prefix, source):
-    parts = [[take(state, f"{prefix}{p}_proj.{kind}", source) for p in "qkv"] for kind in ("weight", "bias")]
-    return torch.cat(parts[0]), torch.cat(parts[1])
+# Where the tensors of a block stand in each layout; several names are one matrix here.
+HUGGING_FACE_BLOCK = {
+    "ln_1": ["layer_norm1.{}"], "ln_2": ["layer_norm2.{}"], "out": ["self_attn.out_proj.{}"], "fc": ["mlp.fc1.{}"],
+    "proj": ["mlp.fc2.{}"], "qkv": ["self_attn.q_proj.{}", "self_attn.k_proj.{}", "self_attn.v_proj.{}"],
+}
+OPENAI_BLOCK = {
+    "ln_1": ["ln_1.{}"], "ln_2": ["ln_2.{}"], "out": ["attn.out_proj.{}"], "fc": ["mlp.c_fc.{}"],
+    "proj": ["mlp.c_proj.{}"], "qkv": ["attn.in_proj_{}"],
+}
+
+
+def block_tensors(state, pattern, layers, block, source):
+    """Weights and biases of all blocks under our names; `pattern` is the layout's prefix of a block, with one {}."""
+    return {f"blocks.{i}.{new}.{kind}":
+            torch.cat([take(state, pattern.format(i) + name.format(kind), source) for name in names])
+            for i in range(layers) for new, names in block.items() for kind in ("weight", "bias")}
+
+
+def norm_tensors(state, names, source):
+    """Weight and bias of the norms: our name -> the layout's."""
+    return {f"{new}.{kind}": take(state, f"{old}.{kind}", source)
+            for new, old in names.items() for kind in ("weight", "bias")}
 
 
 def hugging_face(folder, want_text):
@@ -263,79 +283,61 @@ def hugging_face(folder, want_text):
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise SystemExit(f"{folder}: there is no model.safetensors and no pytorch_model.bin")
-    state = {}
+    state, source = {}, str(folder)
     for f in files:
         state.update(read_tensors(f))
-    source = str(folder)
 
-    def layers(prefix, n, out):
-        for i in range(n):
-            a, b = f"{prefix}.encoder.layers.{i}.", f"blocks.{i}."
-            out[b + "qkv.weight"], out[b + "qkv.bias"] = qkv(state, a + "self_attn.", source)
-            for kind in ("weight", "bias"):
-                for new, old in (("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"), ("out", "self_attn.out_proj"),
-                                 ("fc", "mlp.fc1"), ("proj", "mlp.fc2")):
-                    out[f"{b}{new}.{kind}"] = take(state, f"{a}{old}.{kind}", source)
-        return out
+    def common(c, width, layers, heads, hidden):
+        """Of a transformer; the configuration leaves out what is as in the class's defaults, given here."""
+        return {"width": c.get("hidden_size", width), "layers": c.get("num_hidden_layers", layers),
+                "heads": c.get("num_attention_heads", heads), "hidden": c.get("intermediate_size", hidden),
+                "out": config.get("projection_dim", 512), "act": c.get("hidden_act", "quick_gelu"),
+                "eps": c.get("layer_norm_eps", 1e-5)}
 
     v = config.get("vision_config", {})
-    get = lambda c, key, default: c.get(key, default)
-    width = get(v, "hidden_size", 768)
-    shape = VitShape(get(v, "image_size", 224), get(v, "patch_size", 32), width, get(v, "num_hidden_layers", 12),
-                     get(v, "num_attention_heads", 12), get(v, "intermediate_size", 3072),
-                     config.get("projection_dim", 512), get(v, "hidden_act", "quick_gelu"), get(v, "layer_norm_eps", 1e-5))
-    t = {"cls": take(state, "vision_model.embeddings.class_embedding", source),
-         "patches.weight": take(state, "vision_model.embeddings.patch_embedding.weight", source),
-         "place": take(state, "vision_model.embeddings.position_embedding.weight", source),
-         "out.weight": take(state, "visual_projection.weight", source)}
-    for kind in ("weight", "bias"):
-        t["ln_pre." + kind] = take(state, "vision_model.pre_layrnorm." + kind, source)
-        t["ln_post." + kind] = take(state, "vision_model.post_layernorm." + kind, source)
-    tower = fill(Vit(shape), layers("vision_model", shape.layers, t), source)
+    shape = VitShape(size=v.get("image_size", 224), patch=v.get("patch_size", 32), **common(v, 768, 12, 12, 3072))
+    tower = fill(Vit(shape), {
+        "cls": take(state, "vision_model.embeddings.class_embedding", source),
+        "patches.weight": take(state, "vision_model.embeddings.patch_embedding.weight", source),
+        "place": take(state, "vision_model.embeddings.position_embedding.weight", source),
+        "out.weight": take(state, "visual_projection.weight", source),
+        # "pre_layrnorm" is how the layout spells it.
+        **norm_tensors(state, {"ln_pre": "vision_model.pre_layrnorm", "ln_post": "vision_model.post_layernorm"}, source),
+        **block_tensors(state, "vision_model.encoder.layers.{}.", shape.layers, HUGGING_FACE_BLOCK, source)}, source)
     if not want_text:
         return tower, None
     c = config.get("text_config", {})
-    end = get(c, "eos_token_id", 49407)
-    shape = TextShape(get(c, "max_position_embeddings", 77), get(c, "vocab_size", 49408), get(c, "hidden_size", 512),
-                      get(c, "num_hidden_layers", 12), get(c, "num_attention_heads", 8),
-                      get(c, "intermediate_size", 2048), config.get("projection_dim", 512),
-                      get(c, "hidden_act", "quick_gelu"), get(c, "layer_norm_eps", 1e-5),
-                      -1 if end == 2 else end)      # old configurations say 2 and mean the highest id
-    t = {"table.weight": take(state, "text_model.embeddings.token_embedding.weight", source),
-         "place": take(state, "text_model.embeddings.position_embedding.weight", source),
-         "out.weight": take(state, "text_projection.weight", source)}
-    for kind in ("weight", "bias"):
-        t["ln." + kind] = take(state, "text_model.final_layer_norm." + kind, source)
-    return tower, fill(Text(shape), layers("text_model", shape.layers, t), source)
+    end = c.get("eos_token_id", 49407)
+    shape = TextShape(context=c.get("max_position_embeddings", 77), vocab=c.get("vocab_size", 49408),
+                      end=-1 if end == 2 else end,      # old configurations say 2 and mean the highest id
+                      **common(c, 512, 12, 8, 2048))
+    return tower, fill(Text(shape), {
+        "table.weight": take(state, "text_model.embeddings.token_embedding.weight", source),
+        "place": take(state, "text_model.embeddings.position_embedding.weight", source),
+        "out.weight": take(state, "text_projection.weight", source),
+        **norm_tensors(state, {"ln": "text_model.final_layer_norm"}, source),
+        **block_tensors(state, "text_model.encoder.layers.{}.", shape.layers, HUGGING_FACE_BLOCK, source)}, source)
 
 
 def openai(path, want_text):
     state, source = read_openai(path), str(path)
 
-    def layers(prefix, n, out):
-        for i in range(n):
-            a, b = f"{prefix}.resblocks.{i}.", f"blocks.{i}."
-            for kind in ("weight", "bias"):
-                out[f"{b}qkv.{kind}"] = take(state, f"{a}attn.in_proj_{kind}", source)
-                for new, old in (("ln_1", "ln_1"), ("ln_2", "ln_2"), ("out", "attn.out_proj"), ("fc", "mlp.c_fc"),
-                                 ("proj", "mlp.c_proj")):
-                    out[f"{b}{new}.{kind}"] = take(state, f"{a}{old}.{kind}", source)
-        return out
+    def blocks(pattern, width, out):
+        """Shape and tensors of a transformer; its heads are 64 wide."""
+        layers = count(state, pattern)
+        hidden = take(state, pattern.format(0) + "mlp.c_fc.weight", source).shape[0]
+        shape = {"width": width, "layers": layers, "heads": width // 64, "hidden": hidden, "out": out}
+        return shape, block_tensors(state, pattern, layers, OPENAI_BLOCK, source)
 
     if "visual.proj" in state:
         conv, proj = take(state, "visual.conv1.weight", source), state["visual.proj"]
-        width, patch = conv.shape[0], conv.shape[2]
         place = take(state, "visual.positional_embedding", source)
-        n = count(state, "visual.transformer.resblocks.{}.")
-        side = round((place.shape[0] - 1) ** 0.5)
-        shape = VitShape(side * patch, patch, width, n, width // 64,
-                         take(state, "visual.transformer.resblocks.0.mlp.c_fc.weight", source).shape[0], proj.shape[1])
-        t = {"cls": take(state, "visual.class_embedding", source), "patches.weight": conv, "place": place,
-             "out.weight": proj.T.contiguous()}
-        for kind in ("weight", "bias"):
-            for name in ("ln_pre", "ln_post"):
-                t[f"{name}.{kind}"] = take(state, f"visual.{name}.{kind}", source)
-        tower = fill(Vit(shape), layers("visual.transformer", n, t), source)
+        shape, tensors = blocks("visual.transformer.resblocks.{}.", conv.shape[0], proj.shape[1])
+        shape = VitShape(size=round((place.shape[0] - 1) ** 0.5) * conv.shape[2], patch=conv.shape[2], **shape)
+        tower = fill(Vit(shape), {
+            "cls": take(state, "visual.class_embedding", source), "patches.weight": conv, "place": place,
+            "out.weight": proj.T.contiguous(), **tensors,
+            **norm_tensors(state, {"ln_pre": "visual.ln_pre", "ln_post": "visual.ln_post"}, source)}, source)
     elif "visual.attnpool.positional_embedding" in state:
         place = state["visual.attnpool.positional_embedding"]
         shape = ResnetShape(32 * round((place.shape[0] - 1) ** 0.5),
@@ -349,13 +351,11 @@ def openai(path, want_text):
     if not want_text:
         return tower, None
     table, proj = take(state, "token_embedding.weight", source), take(state, "text_projection", source)
-    n, width = count(state, "transformer.resblocks.{}."), table.shape[1]
     place = take(state, "positional_embedding", source)
-    shape = TextShape(place.shape[0], table.shape[0], width, n, width // 64,
-                      take(state, "transformer.resblocks.0.mlp.c_fc.weight", source).shape[0], proj.shape[1])
-    t = {"table.weight": table, "place": place, "out.weight": proj.T.contiguous(),
-         "ln.weight": take(state, "ln_final.weight", source), "ln.bias": take(state, "ln_final.bias", source)}
-    return tower, fill(Text(shape), layers("transformer", n, t), source)
+    shape, tensors = blocks("transformer.resblocks.{}.", table.shape[1], proj.shape[1])
+    return tower, fill(Text(TextShape(context=place.shape[0], vocab=table.shape[0], **shape)), {
+        "table.weight": table, "place": place, "out.weight": proj.T.contiguous(), **tensors,
+        **norm_tensors(state, {"ln": "ln_final"}, source)}, source)
 
 
 def load(path, want_text=False):

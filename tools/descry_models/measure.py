@@ -6,7 +6,6 @@ query among all pictures. Calibration: how often a caption of that mean log-prob
 import json
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,30 +205,5 @@ def neighbours(a):
     print(json.dumps(result, indent=1))
 
 
-def check(folder):
-    """What is wrong with a folder: hashes, graphs that ONNX cannot read. None: nothing."""
-    import hashlib
-    import onnx
-    folder = Path(folder)
-    manifest = json.loads((folder / "model.json").read_text())
-    for name, want in manifest["files"].items():
-        data = (folder / name).read_bytes()
-        if len(data) != want["bytes"] or hashlib.sha256(data).hexdigest() != want["sha256"]:
-            return f"{name} is not the file that model.json names"
-        if name.endswith(".onnx"):
-            onnx.checker.check_model(str(folder / name))
-    return None
-
-
 def command(a):
     {"score": score, "calibrate": calibrate, "neighbours": neighbours}[a.command](a)
-
-
-def show(a):
-    wrong = check(a.model)
-    if wrong:
-        raise SystemExit(f"{a.model}: {wrong}")
-    manifest = json.loads((Path(a.model) / "model.json").read_text())
-    total = sum(f["bytes"] for f in manifest["files"].values())
-    print(json.dumps({k: manifest[k] for k in ("name", "version", "licence", "trained_on", "description", "files")}, indent=1))
-    print(f"{total / 1e6:.1f} MB, hashes and graphs are right", file=sys.stderr)

@@ -156,7 +156,7 @@ class Job:
         return average.model
 
     def self_critical(self, model, shape, out, epochs, peak=4e-5, size=32, samples=5, mix=0.05, temperature=0.7,
-                      drop=None, until=None):
+                      until=None):
         """Self-critical training (Rennie et al. 2017) with the mean of the picture's other samples as baseline.
 
         The policy is the softmax at `temperature`, in sampling and in the gradient alike: label smoothing leaves a tenth
@@ -164,9 +164,6 @@ class Job:
         """
         reward = CiderD([self.ids[i] for i in self.train])
         place = {i: k for k, i in enumerate(self.train)}
-        for m in model.modules():
-            if isinstance(m, torch.nn.Dropout) and drop is not None:
-                m.p = drop
         average, opt = Average(model, 0.99), optimiser(model, peak, 0.01)
         step, total = 0, epochs * len(self.batches(size))
         best, _, _ = cider(model, self.features, self.rows, self.val[:500], self.words)
