@@ -546,12 +546,14 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
             }
             printed += 1;
         }
-    })?;
+    });
     for (track, wanted) in held.into_iter().zip(&targets) {
         if let Some(track) = track {
-            wanted.iter().try_for_each(|t| output::save(&track, t, args.force))?;
+            let wanted = wanted.iter().filter(|t| matches!(t, Target::Stdout(_)));
+            wanted.into_iter().try_for_each(|t| output::save(&track, t, args.force))?;
         }
     }
+    let stats = stats?;
     if args.stats {
         let mut value = serde_json::to_value(&stats).unwrap_or_default();
         value["peak_rss_mb"] = json!(peak_rss_mb());

@@ -606,12 +606,12 @@ impl Source {
                 ff::Error::InvalidData => Error::input(
                     input,
                     "not a video that FFmpeg can read, or cut off before its index",
-                    "Check that the file is complete: ffprobe FILE",
+                    format!("Check that the file is complete: ffprobe {}", quoted(input)),
                 ),
                 e => Error::input(
                     input,
                     format!("cannot be opened: {e}"),
-                    "Check the address, or the file with ffprobe.",
+                    format!("Check the address, or the file: ffprobe {}", quoted(input)),
                 ),
             }
         })?;
@@ -647,7 +647,7 @@ impl Source {
         let Some(stream) = chosen else {
             return Err(bad(
                 "has no video stream (audio only?)".into(),
-                "Give a file with pictures; descry probe FILE lists what is in it.",
+                &format!("Give a file with pictures; ffprobe {} lists what is in it.", quoted(name)),
             ));
         };
         let s = input.stream(stream).ok_or_else(|| bad("lost its video stream".into(), "Report this file."))?;
@@ -691,7 +691,10 @@ impl Source {
         if width <= 0 || height <= 0 {
             return Err(bad(
                 format!("its header says {width}×{height} pixels"),
-                "The file holds no decodable picture; check it with ffprobe, or copy it again.",
+                &format!(
+                    "The file holds no decodable picture; look at it with ffprobe {}, or copy it again.",
+                    quoted(name)
+                ),
             ));
         }
         if width as u64 * height as u64 > options.max_pixels {
@@ -705,8 +708,9 @@ impl Source {
             .then(|| f64::from(rate.numerator()) / f64::from(rate.denominator()));
         let sample_aspect = sane_aspect(sample_aspect);
 
-        let mut context = ff::codec::Context::from_parameters(parameters)
-            .map_err(|e| bad(format!("its video stream cannot be set up: {e}"), "Check the file with ffprobe."))?;
+        let mut context = ff::codec::Context::from_parameters(parameters).map_err(|e| {
+            bad(format!("its video stream cannot be set up: {e}"), &format!("Check the file: ffprobe {}", quoted(name)))
+        })?;
         let codec_name = context.id().name().to_string();
         let concealed = Arc::new(AtomicU64::new(0));
         // SAFETY: plain writes to a codec context that is not open yet; the counter outlives it.
@@ -863,9 +867,9 @@ impl Source {
                 (None, n) => format!("none of its {n} video packets could be decoded"),
             };
             let remedy = if self.patience.limit.is_some() {
-                "Download it first and describe the file: this server may not be able to seek."
+                "Download it first and describe the file: this server may not be able to seek.".to_string()
             } else {
-                "Check the file with ffprobe, or copy it again."
+                format!("Check the file: ffprobe {}, or copy it again.", quoted(&self.name))
             };
             return Err(Error::input(&self.name, cause, remedy));
         }
@@ -1014,6 +1018,12 @@ impl Source {
     }
 }
 
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !name.is_empty() && name.chars().all(plain) { name.into() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
 fn is_timeout(e: ff::Error) -> bool {
     matches!(e, ff::Error::Other { errno } if errno == ff::util::error::ETIMEDOUT)
 }
@@ -1109,6 +1119,13 @@ mod tests {
         let half = Orientation::from_matrix(&[-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]);
         assert_eq!(half.degrees(), 180);
         assert_eq!(half.apply(picture).data, [0, 0, 255, 255, 0, 0]);
+    }
+
+    #[test]
+    fn names_are_quoted_for_a_shell() {
+        assert_eq!(quoted("films/a-1.mp4"), "films/a-1.mp4");
+        assert_eq!(quoted("it's a film.mp4"), r"'it'\''s a film.mp4'");
+        assert_eq!(quoted("$(x)"), "'$(x)'");
     }
 
     #[test]

@@ -617,6 +617,14 @@ struct Growing {
     fault: Option<String>,
 }
 
+impl Growing {
+    /// No scene will follow, and the film goes on at least until `end`.
+    fn finish(&mut self, end: Time) {
+        let last = self.scenes.last().map_or(Time::ZERO, |s| s.end);
+        self.cues.extend(self.builder.finish(end.max(last)));
+    }
+}
+
 fn collect(
     from: &Receiver<Told>,
     inputs: &[String],
@@ -635,6 +643,16 @@ fn collect(
         first_said: HashMap::new(),
         faults: 0,
         fault: None,
+    };
+    let track = |file: usize, g: Growing, damage: Option<String>, interrupted: bool| Track {
+        input: inputs.get(file).cloned().unwrap_or_default(),
+        info: g.info,
+        model: model.to_string(),
+        damage,
+        interrupted,
+        options: options.clone(),
+        cues: g.cues,
+        scenes: g.scenes,
     };
     for message in from {
         match message {
@@ -674,29 +692,26 @@ fn collect(
             }
             Told::End(file, end) => {
                 let mut g = growing.remove(&file).unwrap_or_else(fresh);
-                let last = g.scenes.last().map_or(Time::ZERO, |s| s.end);
-                let film_end = if end.interrupted { last } else { end.end.max(last) };
-                let rest = g.builder.finish(film_end);
-                g.cues.extend(rest);
+                g.finish(if end.interrupted { Time::ZERO } else { end.end });
                 observer.cues(file, g.cues.len());
                 let mut damage = end.damage;
-                if let Some(fault) = g.fault {
+                if let Some(fault) = &g.fault {
                     let words = format!("{} keyframes could not be converted ({fault})", g.faults);
                     damage = Some(damage.map_or(words.clone(), |d| format!("{d}, {words}")));
                 }
                 let usable = end.error.is_none() && !(end.interrupted && g.scenes.is_empty());
-                let track = usable.then(|| Track {
-                    input: inputs.get(file).cloned().unwrap_or_default(),
-                    info: g.info,
-                    model: model.to_string(),
-                    damage,
-                    interrupted: end.interrupted,
-                    options: options.clone(),
-                    cues: g.cues,
-                    scenes: g.scenes,
-                });
+                let track = usable.then(|| track(file, g, damage, end.interrupted));
                 done(file, Outcome { track, error: end.error });
             }
         }
+    }
+    // A stage before this one failed: what was described until then is not lost.
+    let mut cut_short: Vec<_> = growing.into_iter().filter(|(_, g)| !g.scenes.is_empty()).collect();
+    cut_short.sort_by_key(|(file, _)| *file);
+    for (file, mut g) in cut_short {
+        g.finish(Time::ZERO);
+        let until = g.scenes.last().map_or(Time::ZERO, |s| s.end);
+        let damage = format!("the model failed after {until}");
+        done(file, Outcome { track: Some(track(file, g, Some(damage), false)), error: None });
     }
 }

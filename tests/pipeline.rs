@@ -230,18 +230,31 @@ fn bad_inputs_stop_no_other() {
     }
 }
 
-/// The first failure comes back, every thread ends, and nothing blocks on the stage that is gone.
+/// The first failure comes back, every thread ends, nothing blocks on the stage that is gone, and what was described
+/// until then is kept and says that it is not all.
 #[test]
 fn a_model_that_fails_ends_everything() {
     let b = Bench::new();
     let films = films(&b, &[20, 20, 20]);
+    let (_, whole) = Case::new().run(&films, &often());
+    let told = |t: &Track| t.scenes.iter().map(|s| (s.start, s.end, s.text.clone())).collect::<Vec<_>>();
     for jobs in [1, 3] {
         for at in [0, 1, 30] {
             let config = Config { jobs, encode_batch: 2, caption_batch: 2, ..often() };
             let (stats, _) = Case { encoder_fails: Some(at), ..Case::new() }.run(&films, &config);
             assert!(stats.unwrap_err().to_string().contains("the encoder broke"));
-            let (stats, _) = Case { captioner_fails: Some(at), ..Case::new() }.run(&films, &config);
+            let (stats, tracks) = Case { captioner_fails: Some(at), ..Case::new() }.run(&films, &config);
             assert!(stats.unwrap_err().to_string().contains("the captioner broke"));
+            let kept: Vec<_> = tracks.iter().zip(&whole).filter_map(|(t, w)| t.as_ref().zip(w.as_ref())).collect();
+            for (track, whole) in &kept {
+                assert!(told(whole).starts_with(&told(track)), "{at}: {:?}", track.damage);
+                assert_eq!(track.cues.last().unwrap().end, track.scenes.last().unwrap().end);
+            }
+            let mut short = kept.iter().filter(|(t, w)| t.scenes.len() < w.scenes.len()).peekable();
+            assert_eq!(short.peek().is_some(), at == 30, "{at}: what 30 captions describe is kept");
+            for (track, _) in short {
+                assert!(track.damage.as_ref().is_some_and(|d| d.contains("the model failed after")));
+            }
         }
     }
 }
