@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 FACTS = {
     "name": "descry-builtin",
-    "version": "0.2.0",
+    "version": "0.3.0",
     "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0; trained on research data, see README.md",
     "trained_on": "Flickr8k train and a COCO subset (captions), ImageNet (image tower)",
     "description": "A small captioner of everyday scenes",
@@ -55,7 +55,7 @@ def train_builtin(a):
     image, text = ImageHead(shape), TextTower(shape)
     image.load_state_dict(state["image"])
     text.load_state_dict(state["text"])
-    export(a.out, shape, model, words, image, text, FACTS)
+    export(a.out, shape, [model], words, image, text, FACTS)
 
 
 def imported(a):
@@ -80,7 +80,7 @@ def main():
     t.add_argument("--out", required=True)
     t.add_argument("--views", type=int, default=4)
     t.add_argument("--epochs", type=int, default=9)
-    t.add_argument("--scst-epochs", type=int, default=1)
+    t.add_argument("--scst-epochs", type=int, default=6)
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)

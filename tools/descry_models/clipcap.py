@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from . import clip
 from .clip import Missing, fill, read_tensors, take
-from .export import DecoderGraph, decoder_graph, graph, seal
+from .export import decoder_graph, graph, seal
 from .net import Decoder, Shape
 
 MAPPER_HEADS = 8        # of the transformer mapper, in the paper and in its code
@@ -192,13 +192,13 @@ def import_clipcap(a):
     if stop_id is None or not 0 <= stop_id < shape.vocab:
         raise SystemExit(f"--stop-token {stop}: not among the {shape.vocab} tokens")
     out.mkdir(parents=True, exist_ok=True)
-    half = a.precision == "fp16"
+    store = "fp16" if a.precision == "fp16" else None
     size = tower.shape.size
     graph(tower, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
-          {"pixels": {0: "n"}, "embedding": {0: "n"}}, half)
+          {"pixels": {0: "n"}, "embedding": {0: "n"}}, store)
     graph(mapper, (torch.zeros(2, inside),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}}, half)
-    decoder_graph(decoder, shape, out / "decoder.onnx", half)
+          {"input": {0: "n"}, "prefix": {0: "n"}}, store)
+    decoder_graph([decoder], shape, out / "decoder.onnx", store)
     (out / "tokenizer.json").write_bytes(Path(a.tokenizer).read_bytes())
     manifest = {
         "format": "descry-model/1", "name": a.name or a.preset or Path(a.clipcap).stem, "version": "1",
@@ -218,7 +218,7 @@ def import_clipcap(a):
     if text is not None:
         t = text.shape
         graph(text, (torch.ones(2, t.context, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
-              {"ids": {0: "n"}, "embedding": {0: "n"}}, half)
+              {"ids": {0: "n"}, "embedding": {0: "n"}}, store)
         (out / "text_tokenizer.json").write_bytes(Path(a.text_tokenizer).read_bytes())
         manifest["text"] = {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": t.context,
                             "pad_token": 0}

@@ -27,57 +27,101 @@ class ImageGraph(nn.Module):
         return self.head(grid), grid
 
 
-class DecoderGraph(nn.Module):
-    """The decoder as one graph for prefill and step: see the contract for every name and shape."""
+class Prefixes(nn.Module):
+    """The mappers of an ensemble side by side: grid -> prefix vectors as wide as all decoders together."""
 
-    def __init__(self, decoder):
+    def __init__(self, mappers):
         super().__init__()
-        self.d = decoder
+        self.mappers = nn.ModuleList(mappers)
+
+    def forward(self, grid):
+        return torch.cat([m(grid) for m in self.mappers], 2)
+
+
+class DecoderGraph(nn.Module):
+    """The decoder as one graph for prefill and step: see the contract for every name and shape.
+
+    Several decoders of one size make an ensemble that looks like one: as wide as all of them together, with the layers of
+    the first before those of the second, and the mean of their log-probabilities.
+    """
+
+    def __init__(self, *decoders):
+        super().__init__()
+        self.all = nn.ModuleList(decoders)
 
     def forward(self, embeds, ids, source, k, *caches):
-        d, layers = self.d, len(self.d.blocks)
+        layers = sum(len(d.blocks) for d in self.all)
         prefix, cache = caches[: 2 * layers], caches[2 * layers :]
         pictures, p = prefix[0].shape[0], prefix[0].shape[2]
-        past = cache[0].shape[2]
-        x = torch.cat((embeds, d.wte(ids)), 1)
-        n, t, w = x.shape
-        beams = n // pictures
-        here = torch.arange(t)
-        x = x + d.wpe(here + p + past)
-        mask = torch.arange(past + t)[None, :] > (here + past)[:, None]
-        grown = []
-        for i, block in enumerate(d.blocks):
-            heads, size = block.heads, w // block.heads
-            q, key, value = block.qkv(x)
-            q = q * size ** -0.5
-            key = torch.cat((cache[2 * i].index_select(0, source), key), 2)
-            value = torch.cat((cache[2 * i + 1].index_select(0, source), value), 2)
-            grown += [key, value]
-            # All beams of a picture ask its one prefix together.
-            shared = q.reshape(pictures, beams, heads, t, size).transpose(1, 2).reshape(pictures, heads, beams * t, size)
-            before = shared @ prefix[2 * i].transpose(2, 3)
-            before = before.reshape(pictures, heads, beams, t, p).transpose(1, 2).reshape(n, heads, t, p)
-            own = (q @ key.transpose(2, 3)).masked_fill(mask, -1e9)
-            a = torch.cat((before, own), 3).softmax(-1)
-            left = a[..., :p].reshape(pictures, beams, heads, t, p).transpose(1, 2).reshape(pictures, heads, beams * t, p)
-            left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, t, size).transpose(1, 2)
-            x = block.rest(x, left.reshape(n, heads, t, size) + a[..., p:] @ value)
-        logp = d.logits(x[:, -1]).log_softmax(-1)
+        past, grown, said, first = cache[0].shape[2], [], [], 0
+        for d, own_embeds in zip(self.all, embeds.chunk(len(self.all), 2)):
+            x = torch.cat((own_embeds, d.wte(ids)), 1)
+            n, t, w = x.shape
+            beams = n // pictures
+            here = torch.arange(t)
+            x = x + d.wpe(here + p + past)
+            mask = torch.arange(past + t)[None, :] > (here + past)[:, None]
+            for i, block in enumerate(d.blocks, first):
+                heads, size = block.heads, w // block.heads
+                q, key, value = block.qkv(x)
+                q = q * size ** -0.5
+                key = torch.cat((cache[2 * i].index_select(0, source), key), 2)
+                value = torch.cat((cache[2 * i + 1].index_select(0, source), value), 2)
+                grown += [key, value]
+                # All beams of a picture ask its one prefix together.
+                shared = q.reshape(pictures, beams, heads, t, size).transpose(1, 2)
+                shared = shared.reshape(pictures, heads, beams * t, size)
+                before = shared @ prefix[2 * i].transpose(2, 3)
+                before = before.reshape(pictures, heads, beams, t, p).transpose(1, 2).reshape(n, heads, t, p)
+                own = (q @ key.transpose(2, 3)).masked_fill(mask, -1e9)
+                a = torch.cat((before, own), 3).softmax(-1)
+                left = a[..., :p].reshape(pictures, beams, heads, t, p).transpose(1, 2)
+                left = left.reshape(pictures, heads, beams * t, p)
+                left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, t, size).transpose(1, 2)
+                x = block.rest(x, left.reshape(n, heads, t, size) + a[..., p:] @ value)
+            first += len(d.blocks)
+            said.append(d.logits(x[:, -1]).log_softmax(-1))
+        logp = said[0] if len(said) == 1 else (sum(said) / len(said)).log_softmax(-1)
         top, token = logp.topk(k[0])
         return top, token, *grown
 
 
-def finish(path, half):
-    """Lengths of zero are lengths. `half`: large float weights are stored as float16 with a cast to float32, which ONNX
-    Runtime folds when it loads."""
+def rows_of_int8(values):
+    """int8 values and a float32 scale for each row or each column, whichever is nearer to the weights."""
+    best = None
+    for axis in range(values.ndim):
+        scale = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis), keepdims=True) / 127
+        scale = np.maximum(scale, 1e-12).astype(np.float32)
+        whole = np.rint(values / scale).astype(np.int8)
+        error = float(((whole * scale - values) ** 2).sum())
+        if best is None or error < best[0]:
+            best = (error, whole, scale)
+    return best[1:]
+
+
+def finish(path, store):
+    """Lengths of zero are lengths, and large float weights are stored small: as `fp16` with a cast to float32, or as `int8`
+    with a cast and a scale. ONNX Runtime folds both when it loads, so that sums are made in float32. A weight that
+    is another one transposed (the token table) is stored once."""
     model = onnx.load(path)
-    graph, casts = model.graph, []
-    for t in list(graph.initializer) if half else ():
-        if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024:
-            values = numpy_helper.to_array(t)
-            graph.initializer.remove(t)
-            graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), t.name + "_f16"))
-            casts.append(helper.make_node("Cast", [t.name + "_f16"], [t.name], to=TensorProto.FLOAT))
+    graph, made = model.graph, []
+    large = {t.name: numpy_helper.to_array(t) for t in graph.initializer
+             if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024} if store else {}
+    for name, values in large.items():
+        graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
+        twin = next((n for n, v in large.items() if n < name and values.ndim == 2 and v.shape == values.shape[::-1]
+                     and np.array_equal(v, values.T)), None)
+        if twin:
+            made.append((1, helper.make_node("Transpose", [twin], [name], perm=[1, 0])))
+        elif store == "int8" and values.ndim == 2:
+            whole, scale = rows_of_int8(values)
+            graph.initializer.append(numpy_helper.from_array(whole, name + "_i8"))
+            graph.initializer.append(numpy_helper.from_array(scale, name + "_scale"))
+            made.append((0, helper.make_node("Cast", [name + "_i8"], [name + "_whole"], to=TensorProto.FLOAT)))
+            made.append((0, helper.make_node("Mul", [name + "_whole", name + "_scale"], [name])))
+        else:
+            graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), name + "_f16"))
+            made.append((0, helper.make_node("Cast", [name + "_f16"], [name], to=TensorProto.FLOAT)))
     nodes = list(graph.node)
     for node in nodes:
         if node.op_type == "Reshape":   # a length of zero (no prefix yet) is a length, not "as before"
@@ -85,28 +129,28 @@ def finish(path, half):
             del node.attribute[:]
             node.attribute.extend([*kept, helper.make_attribute("allowzero", 1)])
     del graph.node[:]
-    graph.node.extend(casts + nodes)
+    graph.node.extend([n for _, n in sorted(made, key=lambda m: m[0])] + nodes)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def graph(module, inputs, path, names, outputs, dynamic, half=True):
+def graph(module, inputs, path, names, outputs, dynamic, store="fp16"):
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), inputs, str(path), input_names=names, output_names=outputs,
                           dynamic_axes=dynamic, opset_version=17, dynamo=False)
-    finish(path, half)
+    finish(path, store)
 
 
-def decoder_graph(decoder, shape, path, half=True):
-    """One graph for prefill and step."""
-    layers, head_dim = shape.layers, shape.width // shape.heads
+def decoder_graph(decoders, shape, path, store="fp16"):
+    """One graph for prefill and step of one decoder, or of an ensemble of several of one shape."""
+    layers, head_dim = shape.layers * len(decoders), shape.width // shape.heads
     names = ["embeds", "ids", "source", "k"]
     names += [f"prefix_{x}_{i}" for i in range(layers) for x in ("key", "value")]
     names += [f"cache_{x}_{i}" for i in range(layers) for x in ("key", "value")]
     outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for i in range(layers) for x in ("key", "value")]
     kv = lambda rows, length: [torch.randn(rows, shape.heads, length, head_dim) for _ in range(2 * layers)]
-    inputs = (torch.randn(6, 2, shape.width), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
+    inputs = (torch.randn(6, 2, shape.width * len(decoders)), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
               torch.tensor([5]), *kv(2, 7), *kv(6, 3))
     dynamic = {"embeds": {0: "n", 1: "e"}, "ids": {0: "n", 1: "s"}, "source": {0: "n"},
                "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
@@ -114,7 +158,7 @@ def decoder_graph(decoder, shape, path, half=True):
         dynamic[name] = {0: "b", 2: "p"} if name.startswith("prefix") else {0: "r", 2: "l"}
     for name in outputs[2:]:
         dynamic[name] = {0: "n", 2: "g"}
-    graph(DecoderGraph(decoder), inputs, path, names, outputs, dynamic, half)
+    graph(DecoderGraph(*decoders), inputs, path, names, outputs, dynamic, store)
 
 
 def tokenizer(words):
@@ -128,19 +172,20 @@ def tokenizer(words):
     return t
 
 
-def export(out, shape: Shape, model: Captioner, words, image: ImageHead, text: TextTower, facts):
-    """Writes the folder. `facts` are the manifest's name, version, licence, trained_on, description, score, dedup."""
+def export(out, shape: Shape, models: list[Captioner], words, image: ImageHead, text: TextTower, facts):
+    """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version, licence, trained_on, description, score, dedup."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    model, image, text = model.eval(), image.eval(), text.eval()
-    cells, layers, head_dim = shape.cells * shape.cells, shape.layers, shape.width // shape.heads
+    models, image, text = [m.eval() for m in models], image.eval(), text.eval()
+    cells, head_dim = shape.cells * shape.cells, shape.width // shape.heads
+    layers, width = shape.layers * len(models), shape.width * len(models)
     graph(ImageGraph(Tower(), image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
           ["embedding", "grid"], {k: {0: "n"} for k in ("pixels", "embedding", "grid")})
-    graph(model.mapper, (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}})
+    graph(Prefixes([m.mapper for m in models]), (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
+          {"input": {0: "n"}, "prefix": {0: "n"}}, "int8")
     graph(text, (torch.ones(2, TEXT_LENGTH, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
           {"ids": {0: "n"}, "embedding": {0: "n"}})
-    decoder_graph(model.decoder, shape, out / "decoder.onnx")
+    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", "int8")
     tokenizer(words).save(str(out / "tokenizer.json"))
     manifest = {
         "format": "descry-model/1",
@@ -150,7 +195,7 @@ def export(out, shape: Shape, model: Captioner, words, image: ImageHead, text: T
                   "grid": {"cells": cells, "dim": shape.features}},
         "mapper": {"graph": "mapper.onnx", "input": "grid", "normalize_prefix": False, "prefix_length": shape.prefix},
         "decoder": {"graph": "decoder.onnx", "layers": layers, "heads": shape.heads, "head_dim": head_dim,
-                    "width": shape.width, "vocab": shape.vocab, "context": shape.context},
+                    "width": width, "vocab": shape.vocab, "context": shape.context},
         "tokenizer": "tokenizer.json",
         "text": {"graph": "text.onnx", "tokenizer": "tokenizer.json", "context_length": TEXT_LENGTH, "pad_token": 0},
         "decoding": {"stop_tokens": [0], "max_tokens": 22, "beam": 5, "temperature": 1.0},

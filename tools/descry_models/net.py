@@ -15,17 +15,17 @@ import torch.nn.functional as F
 class Shape:
     """Everything that rebuilds the networks from a checkpoint."""
     vocab: int
-    cells: int = 5          # the tower's 9x9 grid is pooled to cells x cells
+    cells: int = 3          # the tower's 9x9 grid is pooled to cells x cells
     features: int = 1400    # channels of a cell: the tower's last, and those at stride 16, which know colours better
     semantic: int = 1280    # the first of them, which the embedding is made of
     width: int = 384
-    layers: int = 3
+    layers: int = 4
     heads: int = 6
-    mapper_layers: int = 1
+    mapper_layers: int = 0
     context: int = 64
     drop: float = 0.3       # on the MLPs' outputs
-    drop_light: float = 0.1     # on attention outputs and on what goes into the decoder
-    drop_features: float = 0.15
+    drop_light: float = 0.2     # on attention outputs and on what goes into the decoder
+    drop_features: float = 0.3
     embedding: int = 256
 
     @property

@@ -4,14 +4,14 @@ import torch
 import torch.nn as nn
 
 SIZE = 260
-CELLS = 5               # pooled cells a side
+CELLS = 3               # pooled cells a side: finer grids were memorised sooner and described no better
 COARSE, FINE = 9, 17    # sides of the tower's grids at stride 32 and 16
 FEATURES = 1280 + 120   # channels of both
 # EfficientNet-Lite's own normalisation: (x - 127) / 128 of 8-bit values.
 
 
 def pooling(side):
-    """[25, side²]: means of windows that overlap, as adaptive average pooling from `side` to 5."""
+    """[CELLS², side²]: means of windows that overlap, as adaptive average pooling from `side` to CELLS."""
     p = torch.zeros(CELLS * CELLS, side * side)
     cut = [(i * side // CELLS, -(-(i + 1) * side // CELLS)) for i in range(CELLS)]
     for i, (a, z) in enumerate(cut):
@@ -23,7 +23,7 @@ def pooling(side):
 
 
 class Tower(nn.Module):
-    """Pixels [N,3,260,260] -> grid [N,25,1400]: the last features, then those before the grid shrinks to 9x9."""
+    """Pixels [N,3,260,260] -> grid [N,9,1400]: the last features, then those before the grid shrinks to 9x9."""
 
     def __init__(self):
         super().__init__()

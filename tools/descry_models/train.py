@@ -16,7 +16,6 @@ from .data import SIDES, vocabulary, words
 from .net import Captioner, ImageHead, Shape, TextTower
 
 LIMIT = 22          # words of a caption, and the most that sampling draws
-SHORT = 16          # longer captions are not trained on where a picture has enough shorter ones: padding costs time
 
 
 class Features:
@@ -76,6 +75,16 @@ def encode(caption, table):
     return [table.get(w, 1) for w in words(caption)][:LIMIT] + [0]
 
 
+def padded(sets):
+    """Captions of each picture as ids [B, C, T], with -100 after the end."""
+    longest = max(len(c) for cs in sets for c in cs)
+    out = torch.full((len(sets), len(sets[0]), longest), -100)
+    for a, cs in enumerate(sets):
+        for b, c in enumerate(cs):
+            out[a, b, : len(c)] = torch.tensor(c)
+    return out
+
+
 class Job:
     def __init__(self, rows, features, seed=0):
         random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
@@ -85,10 +94,6 @@ class Job:
         self.table = vocabulary(c for i in self.train for c in rows[i]["captions"])
         self.words = list(self.table)
         self.ids = {i: [encode(c, self.table) for c in rows[i]["captions"]] for i in self.train}
-        for i, own in self.ids.items():
-            short = [c for c in own if len(c) <= SHORT + 1]
-            if len(short) >= 3:
-                self.ids[i] = short
         self.sided = {i: [bool(SIDES & set(words(c))) for c in rows[i]["captions"]] for i in self.train}
 
     def batches(self, size):
@@ -100,12 +105,7 @@ class Job:
         """Ids [B, per, T] with -100 after the end; a picture with fewer captions repeats some."""
         chosen = [random.sample(self.ids[i], per) if len(self.ids[i]) >= per else random.choices(self.ids[i], k=per)
                   for i in some]
-        longest = max(len(c) for cs in chosen for c in cs)
-        out = torch.full((len(some), per, longest), -100)
-        for a, cs in enumerate(chosen):
-            for b, c in enumerate(cs):
-                out[a, b, : len(c)] = torch.tensor(c)
-        return out
+        return padded(chosen)
 
     def views(self, some):
         """The picture as it is four times of ten, mirrored three, else one of the crops."""
@@ -119,20 +119,33 @@ class Job:
         mapper.mean.copy_(grid.mean(0))
         mapper.deviation.copy_(grid.std(0) + 1e-3)
 
-    def cross_entropy(self, shape, out, epochs, peak=1e-3, size=32, per=4, smoothing=0.1):
+    def pairs(self, size):
+        """Batches of (picture, caption) pairs, every caption once an epoch. A batch holds as many different pictures as it
+        can: several captions of one picture in a batch teach the picture by heart instead of what is in it. Within
+        eight batches' worth captions of like length go together, since padding costs time."""
+        all_pairs = [(i, c) for i in self.train for c in self.ids[i]]
+        random.shuffle(all_pairs)
+        out = []
+        for k in range(0, len(all_pairs) // size * size, size * 8):
+            block = sorted(all_pairs[k : k + size * 8], key=lambda pair: len(pair[1]))
+            out += [block[j : j + size] for j in range(0, len(block) // size * size, size)]
+        random.shuffle(out)
+        return out
+
+    def cross_entropy(self, shape, out, epochs, peak=1e-3, size=128, smoothing=0.1):
         model = Captioner(shape)
         self.standardise(model.mapper)
         average, opt = Average(model, 0.999), optimiser(model, peak)
-        step, total, best = 0, epochs * len(self.batches(size)), 0.0
+        step, total, best = 0, epochs * (sum(map(len, self.ids.values())) // size), 0.0
         for epoch in range(epochs):
-            t0, seen = time.time(), 0.0
+            t0, seen, batches = time.time(), 0.0, self.pairs(size)
             model.train()
-            for some in self.batches(size):
+            for pairs in batches:
                 for g in opt.param_groups:
                     g["lr"] = rate(step, total, peak, 200)
-                target = self.captions(some, per)
-                given = torch.where(target.gt(0) & (torch.rand(target.shape) < 0.05), 1, target)    # word dropout
-                target = torch.where(target.eq(1), -100, target)                # an unknown word teaches nothing
+                some = [i for i, _ in pairs]
+                given = padded([[c] for _, c in pairs])
+                target = torch.where(given.eq(1), -100, given)      # an unknown word teaches nothing
                 keep = target.ne(-100)
                 grid = self.features.get(some, self.views(some))
                 with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
@@ -148,14 +161,14 @@ class Job:
                 if step % 100 == 0:
                     print(f"xe {step}/{total} loss {loss.item():.3f} {time.time() - t0:.0f}s", flush=True)
             score, got, _ = cider(average.model, self.features, self.rows, self.val[:500], self.words)
-            print(f"xe {epoch + 1}/{epochs} loss {seen / len(self.batches(size)):.3f} cider@500 {score:.4f} "
+            print(f"xe {epoch + 1}/{epochs} loss {seen / len(batches):.3f} cider@500 {score:.4f} "
                   f"{time.time() - t0:.0f}s | {got[self.val[0]][0]} | {got[self.val[7]][0]}", flush=True)
             if score > best:
                 best = score
                 save(out, shape, average.model, self.words, score)
         return average.model
 
-    def self_critical(self, model, shape, out, epochs, peak=4e-5, size=32, samples=5, mix=0.05, temperature=0.7,
+    def self_critical(self, model, shape, out, epochs, peak=6e-5, size=48, samples=5, mix=0.05, temperature=0.7,
                       until=None):
         """Self-critical training (Rennie et al. 2017) with the mean of the picture's other samples as baseline.
 
