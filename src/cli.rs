@@ -472,7 +472,9 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         ..Config::default()
     };
     let encode = EncodeOptions { batch: usize::from(args.decoding.batch), session: session.clone() };
-    let captioner = Captioner::new(&folder, &args.decoding.options(&session))?;
+    let caption = args.decoding.options(&session);
+    let (encoder, captioner) =
+        pipeline::side_by_side(|| ImageEncoder::new(&folder, &encode), || Captioner::new(&folder, &caption))?;
     let search = captioner.search();
     let model = Model {
         decoding: json!({
@@ -488,7 +490,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         }),
         name: format!("{} {}", folder.manifest().name, folder.manifest().version),
         image: folder.manifest().image.clone(),
-        encoder: Box::new(ImageEncoder::new(&folder, &encode)?),
+        encoder: Box::new(encoder),
         captioner: Box::new(captioner),
     };
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {

@@ -321,6 +321,16 @@ pub fn run(
     }
 }
 
+/// Does two things at once: the graphs of a model load side by side, which a short film would otherwise wait for.
+pub fn side_by_side<A: Send, B>(a: impl FnOnce() -> Result<A> + Send, b: impl FnOnce() -> Result<B>) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let a = scope.spawn(a);
+        let b = b();
+        let a = a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((a?, b?))
+    })
+}
+
 /// Decodes one file and sends its keyframes.
 #[allow(clippy::too_many_arguments)]
 fn watch(
