@@ -7,22 +7,30 @@
 //! Broken packets and frames do not end the decoding: they are counted in [`Damage`], so that a file which decodes
 //! in part is described in part.
 
+mod device;
+mod frame;
+mod open;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::path::Path;
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::frame::Rgb;
 use crate::interrupt::Interrupt;
 use crate::time::Time;
+pub use device::check_device;
+use device::{download, open_device};
+use frame::Orientation;
+pub use frame::{Frame, LONGEST_SIDE};
+pub(crate) use frame::{Planes, full_range, scale_to};
+use open::{Patience, check_path, matroska_cut_off, open_container};
 
 /// How to open and decode an input.
 #[derive(Debug, Clone)]
@@ -118,260 +126,6 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Where a stored pixel goes on the screen: the signs of the display matrix's 2×2 part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Orientation {
-    a: i8,
-    b: i8,
-    c: i8,
-    d: i8,
-}
-
-impl Orientation {
-    const UPRIGHT: Orientation = Orientation { a: 1, b: 0, c: 0, d: 1 };
-
-    /// From FFmpeg's 3×3 matrix (`a b u c d v x y w`); anything but right angles is shown as stored.
-    fn from_matrix(m: &[i32; 9]) -> Orientation {
-        let s = |v: i32| v.signum() as i8;
-        match (s(m[0]), s(m[1]), s(m[3]), s(m[4])) {
-            (a, 0, 0, d) if a != 0 && d != 0 => Orientation { a, b: 0, c: 0, d },
-            (0, b, c, 0) if b != 0 && c != 0 => Orientation { a: 0, b, c, d: 0 },
-            _ => Orientation::UPRIGHT,
-        }
-    }
-
-    /// Clockwise turn in degrees; a mirrored picture reports the turn that comes before the mirror.
-    fn degrees(self) -> u32 {
-        match self {
-            Orientation { a: 0, b, .. } => {
-                if b > 0 {
-                    90
-                } else {
-                    270
-                }
-            }
-            Orientation { d, .. } => {
-                if d > 0 {
-                    0
-                } else {
-                    180
-                }
-            }
-        }
-    }
-
-    fn apply(self, picture: Rgb) -> Rgb {
-        if self == Orientation::UPRIGHT {
-            return picture;
-        }
-        let (w, h) = (picture.width as usize, picture.height as usize);
-        let turned = self.a == 0;
-        let (ow, oh) = if turned { (h, w) } else { (w, h) };
-        let mut data = vec![0u8; w * h * 3];
-        for oy in 0..oh {
-            for ox in 0..ow {
-                let (x, y) = if turned {
-                    (if self.b > 0 { oy } else { w - 1 - oy }, if self.c > 0 { ox } else { h - 1 - ox })
-                } else {
-                    (if self.a > 0 { ox } else { w - 1 - ox }, if self.d > 0 { oy } else { h - 1 - oy })
-                };
-                let (to, from) = ((oy * ow + ox) * 3, (y * w + x) * 3);
-                data[to..to + 3].copy_from_slice(&picture.data[from..from + 3]);
-            }
-        }
-        Rgb { width: ow as u32, height: oh as u32, data }
-    }
-}
-
-/// A decoded frame: a reference to the decoder's own buffer with its time.
-pub struct Frame {
-    /// Presentation time from the container's start.
-    pub time: Time,
-    /// Ordinal of the frame among those decoded, from 0.
-    pub index: u64,
-    pub(crate) av: ff::frame::Video,
-    orientation: Orientation,
-    sample_aspect: (i32, i32),
-}
-
-// SAFETY: an AVFrame is plain data behind atomically refcounted buffers; nothing in it is bound to a thread, and
-// `Frame` only ever reads the picture data once it is made.
-unsafe impl Send for Frame {}
-// SAFETY: as above; all methods through `&Frame` only read.
-unsafe impl Sync for Frame {}
-
-/// Pictures for people and models are made no longer than this on their longer side: several times what any image
-/// tower reads, and small enough that a few of them are nothing beside a decoder's own frames.
-pub const LONGEST_SIDE: u32 = 1280;
-
-impl Frame {
-    /// The picture as it is shown: upright, square pixels, one field of an interlaced frame, full range, at most
-    /// [`LONGEST_SIDE`] on its longer side.
-    pub fn to_rgb(&self) -> Result<Rgb> {
-        let (w, h) = (self.av.width(), self.av.height());
-        // SAFETY: reads plain fields of a valid AVFrame.
-        let (interlaced, range, space) = unsafe {
-            let f = &*self.av.as_ptr();
-            (f.interlaced_frame != 0 && h >= 4, f.color_range, f.colorspace)
-        };
-        let (num, den) = self.sample_aspect;
-        let (mut dw, mut dh) = (f64::from(w) * f64::from(num) / f64::from(den), f64::from(h));
-        let scale = (f64::from(LONGEST_SIDE) / dw.max(dh)).min(1.0);
-        (dw, dh) = ((dw * scale).round().max(1.0), (dh * scale).round().max(1.0));
-        let (dw, dh) = (dw as u32, dh as u32);
-        let lines = if interlaced { h / 2 } else { h };
-        let source = Planes { frame: &self.av, lines, stride: if interlaced { 2 } else { 1 } };
-        let data = scale_to(&source, ff::format::Pixel::RGB24, dw, dh, range, space)
-            .ok_or_else(|| unreadable(&self.av, "the picture cannot be converted"))?;
-        Ok(self.orientation.apply(Rgb { width: dw, height: dh, data: data.0 }))
-    }
-}
-
-fn unreadable(frame: &ff::frame::Video, cause: &str) -> Error {
-    Error::input(
-        format!("frame of {}×{} {:?}", frame.width(), frame.height(), frame.format()),
-        cause,
-        "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
-    )
-}
-
-/// The lines of a frame that are read: all, or every second one (one field).
-pub(crate) struct Planes<'a> {
-    pub frame: &'a ff::frame::Video,
-    pub lines: u32,
-    pub stride: i32,
-}
-
-/// Scales into one buffer: packed, or three equal planes for YUVJ444P. `None` where swscale refuses the format.
-/// The second value says whether the source was full range.
-pub(crate) fn scale_to(
-    source: &Planes<'_>,
-    to: ff::format::Pixel,
-    width: u32,
-    height: u32,
-    range: ffi::AVColorRange,
-    space: ffi::AVColorSpace,
-) -> Option<(Vec<u8>, bool)> {
-    use ffi::AVColorSpace::*;
-    let size = width as usize * height as usize * 3;
-    let mut out = vec![0u8; size + 64];
-    let format: ffi::AVPixelFormat = source.frame.format().into();
-    let full = full_range(source.frame.format(), range);
-    // Rec. 709 where the stream does not say and is larger than standard definition, as players do.
-    let coefficients = match space {
-        AVCOL_SPC_BT709 => ffi::SWS_CS_ITU709,
-        AVCOL_SPC_BT2020_NCL | AVCOL_SPC_BT2020_CL => ffi::SWS_CS_BT2020,
-        AVCOL_SPC_SMPTE240M => ffi::SWS_CS_SMPTE240M,
-        AVCOL_SPC_UNSPECIFIED if source.frame.height() > 576 => ffi::SWS_CS_ITU709,
-        _ => ffi::SWS_CS_ITU601,
-    };
-    let shrinks = width < source.frame.width() || height < source.lines;
-    let filter = if shrinks { ffi::SWS_AREA } else { ffi::SWS_BICUBIC };
-    let flags = filter | ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT;
-    // SAFETY: the context is made for exactly these sizes and formats and freed below; source pointers come from a
-    // valid frame and are read for `lines` rows only; `out` holds three bytes a pixel, which both targets need, and
-    // 64 more that swscale's vector code may touch.
-    unsafe {
-        let context = ffi::sws_getContext(
-            source.frame.width() as i32,
-            source.lines as i32,
-            format,
-            width as i32,
-            height as i32,
-            to.into(),
-            flags,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null(),
-        );
-        if context.is_null() {
-            return None;
-        }
-        let table = ffi::sws_getCoefficients(coefficients);
-        ffi::sws_setColorspaceDetails(context, table, i32::from(full), table, 1, 0, 1 << 16, 1 << 16);
-        let av = &*source.frame.as_ptr();
-        let mut data = [ptr::null::<u8>(); 4];
-        let mut strides = [0i32; 4];
-        for i in 0..4 {
-            data[i] = av.data[i].cast_const();
-            // A palette is no picture plane and has no second field.
-            strides[i] = av.linesize[i] * source.stride;
-        }
-        let plane = width as usize * height as usize;
-        let packed = to == ff::format::Pixel::RGB24;
-        let base = out.as_mut_ptr();
-        let targets = if packed {
-            [base, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()]
-        } else {
-            [base, base.add(plane), base.add(2 * plane), ptr::null_mut()]
-        };
-        let line = if packed { 3 * width as i32 } else { width as i32 };
-        let target_strides = if packed { [line, 0, 0, 0] } else { [line, line, line, 0] };
-        let rows = ffi::sws_scale(
-            context,
-            data.as_ptr(),
-            strides.as_ptr(),
-            0,
-            source.lines as i32,
-            targets.as_ptr(),
-            target_strides.as_ptr(),
-        );
-        ffi::sws_freeContext(context);
-        if rows <= 0 {
-            return None;
-        }
-    }
-    out.truncate(size);
-    Some((out, full))
-}
-
-/// Whether samples use all values. Grey without a word about it does, as swscale has it.
-pub(crate) fn full_range(format: ff::format::Pixel, range: ffi::AVColorRange) -> bool {
-    use ff::format::Pixel::*;
-    match format {
-        YUVJ420P | YUVJ422P | YUVJ444P | YUVJ440P | YUVJ411P => true,
-        GRAY8 | GRAY10LE | GRAY12LE | GRAY16LE | YA8 => range != ffi::AVColorRange::AVCOL_RANGE_MPEG,
-        _ => range == ffi::AVColorRange::AVCOL_RANGE_JPEG,
-    }
-}
-
-/// How long a server may keep us waiting. FFmpeg asks it, together with the interrupt flag, wherever it blocks: its own
-/// time-outs begin again with every reconnection and every byte.
-#[derive(Clone)]
-struct Patience {
-    /// Milliseconds after `since` at which it ends; 0 where nobody waits.
-    end: Arc<AtomicU64>,
-    since: Instant,
-    /// None for what is no server.
-    limit: Option<Duration>,
-}
-
-impl Patience {
-    fn new(limit: Option<Duration>) -> Patience {
-        Patience { end: Arc::default(), since: Instant::now(), limit }
-    }
-
-    fn begin(&self) {
-        if let Some(limit) = self.limit {
-            let end = (self.since.elapsed() + limit).as_millis().max(1);
-            self.end.store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
-    }
-
-    fn end(&self) {
-        self.end.store(0, Ordering::Relaxed);
-    }
-
-    fn is_over(&self) -> bool {
-        let end = self.end.load(Ordering::Relaxed);
-        end != 0 && self.since.elapsed().as_millis() >= u128::from(end)
-    }
-
-    fn cause(&self) -> String {
-        format!("the server gave nothing for {} s", self.limit.unwrap_or_default().as_secs_f64())
-    }
-}
-
 /// Reads without a packet between them that a demuxer may answer with "invalid data" before it counts as stuck.
 const MOST_INVALID: u32 = 1_000;
 
@@ -455,107 +209,6 @@ pub fn is_url(input: &str) -> bool {
     input.split_once("://").is_some_and(|(scheme, _)| {
         !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
-}
-
-/// What can be said of a path without FFmpeg.
-fn check_path(input: &str) -> Result<()> {
-    let path = Path::new(input);
-    if input == "-" {
-        return Err(Error::input(
-            input,
-            "standard input is not read, for a video must be looked at from more than one place",
-            "Write it to a file first and name that (a file called - is ./-).",
-        ));
-    }
-    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::input(input, "no such file", "Check the path."),
-        std::io::ErrorKind::PermissionDenied => {
-            Error::input(input, "permission denied", "Make the file and its folders readable for this user.")
-        }
-        _ => Error::input(input, format!("cannot be opened: {e}"), "Check the path."),
-    })?;
-    if metadata.is_dir() {
-        return Err(Error::input(input, "is a folder, not a video", "Name the files in it, for example FOLDER/*.mp4."));
-    }
-    if !metadata.is_file() {
-        // A named pipe that is opened to see whether it can be would lose its writer.
-        return Ok(());
-    }
-    std::fs::File::open(path).map_err(|e| {
-        let cause = if e.kind() == std::io::ErrorKind::PermissionDenied {
-            "permission denied".to_string()
-        } else {
-            format!("cannot be opened: {e}")
-        };
-        Error::input(input, cause, "Make the file and its folders readable for this user.")
-    })?;
-    if metadata.len() == 0 {
-        return Err(Error::input(input, "the file is empty (0 bytes)", "Copy or download it again."));
-    }
-    Ok(())
-}
-
-/// Opens a container and looks for its streams, which is done by decoding their first frames. `ffmpeg_next` has no way to
-/// tell those decoders how large a frame may be, and a header can ask for hundreds of megabytes. Gives also the sizes
-/// that the header says of its streams: where one is refused, FFmpeg forgets it.
-fn open_container(
-    address: &CString,
-    stop: impl FnMut() -> bool + Send + 'static,
-    options: ff::Dictionary,
-    max_pixels: u64,
-) -> std::result::Result<(ff::format::context::Input, Vec<(i32, i32)>), ff::Error> {
-    let limit = CString::new(max_pixels.min(i64::MAX as u64).to_string()).unwrap_or_default();
-    // SAFETY: `open_input` frees the context where it fails; where it does not, the context is FFmpeg's to close until
-    // `wrap` takes it, together with the guard that keeps the callback alive. The dictionaries are freed by `own` and by
-    // the loop, one a stream that was known before; FFmpeg may have replaced them, and does not keep them.
-    unsafe {
-        let mut context = ffi::avformat_alloc_context();
-        if context.is_null() {
-            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-        }
-        let interrupt = ff::util::interrupt::new(Box::new(stop));
-        (*context).interrupt_callback = interrupt.interrupt;
-        let mut options = options.disown();
-        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), ptr::null_mut(), &raw mut options);
-        drop(ff::Dictionary::own(options));
-        if code < 0 {
-            return Err(ff::Error::from(code));
-        }
-        let input = ff::format::context::Input::wrap_with_interrupt(context, interrupt.guard);
-        let sizes =
-            input.streams().map(|s| ((*(*s.as_ptr()).codecpar).width, (*(*s.as_ptr()).codecpar).height)).collect();
-        let mut of_streams: Vec<*mut ffi::AVDictionary> = vec![ptr::null_mut(); (*context).nb_streams as usize];
-        for dictionary in &mut of_streams {
-            ffi::av_dict_set(&raw mut *dictionary, c"max_pixels".as_ptr(), limit.as_ptr(), 0);
-        }
-        let list = if of_streams.is_empty() { ptr::null_mut() } else { of_streams.as_mut_ptr() };
-        let code = ffi::avformat_find_stream_info(context, list);
-        for dictionary in &mut of_streams {
-            ffi::av_dict_free(&raw mut *dictionary);
-        }
-        if code < 0 { Err(ff::Error::from(code)) } else { Ok((input, sizes)) }
-    }
-}
-
-/// Whether a Matroska file ends before its segment does. FFmpeg takes such an end for the film's, without a word.
-fn matroska_cut_off(path: &Path) -> Option<String> {
-    use std::io::Read;
-    let there = std::fs::metadata(path).ok().filter(|m| m.is_file())?.len();
-    let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
-    // An element: its name, then a number of which the leading zeros tell the length, then as many bytes.
-    let element = |at: usize, name: [u8; 4]| -> Option<(usize, u64)> {
-        let rest = head.get(at..)?.strip_prefix(&name)?;
-        let length = rest.first()?.leading_zeros() as usize + 1;
-        let bytes = rest.get(..length).filter(|_| length <= 8)?;
-        let value = bytes.iter().fold(0u64, |v, &b| v << 8 | u64::from(b)) & !(1 << (7 * length));
-        // All ones: not known, as in a live recording.
-        (value != (1 << (7 * length)) - 1).then_some((at + 4 + length, value))
-    };
-    let (body, length) = element(0, [0x1A, 0x45, 0xDF, 0xA3])?;
-    let (start, length) = element(body.checked_add(usize::try_from(length).ok()?)?, [0x18, 0x53, 0x80, 0x67])?;
-    let whole = (start as u64).checked_add(length)?;
-    (there < whole).then(|| format!("the file is cut off, {there} of {whole} bytes are there"))
 }
 
 impl Source {
@@ -1046,55 +699,6 @@ fn rescale(ts: i64, (num, den): (i64, i64)) -> Time {
     Time::from_micros(rounded.clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
 }
 
-/// Says before any work whether frames can be decoded on a device.
-pub fn check_device(device: &str) -> Result<()> {
-    init();
-    let mut reference = open_device(device)?;
-    // SAFETY: the one reference that was made.
-    unsafe { ffi::av_buffer_unref(&raw mut reference) };
-    Ok(())
-}
-
-fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
-    let absent = |cause: String| {
-        Error::usage(
-            format!("--hwaccel {device}: {cause}"),
-            "Leave it out to decode on the processor; `ffmpeg -hwaccels` lists what this FFmpeg knows.",
-        )
-    };
-    let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
-    // SAFETY: the name is a C string; the reference is the caller's to free.
-    unsafe {
-        let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
-        if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
-            return Err(absent("FFmpeg knows no such device type".into()));
-        }
-        let mut reference = ptr::null_mut();
-        let code = ffi::av_hwdevice_ctx_create(&raw mut reference, kind, ptr::null(), ptr::null_mut(), 0);
-        if code < 0 {
-            return Err(absent(format!("the device cannot be opened: {}", ff::Error::from(code))));
-        }
-        Ok(reference)
-    }
-}
-
-/// A frame that lives on a device is brought into memory; others pass.
-fn download(av: ff::frame::Video) -> std::result::Result<ff::frame::Video, ff::Error> {
-    // SAFETY: both frames are valid; FFmpeg allocates the target's buffers.
-    unsafe {
-        if (*av.as_ptr()).hw_frames_ctx.is_null() {
-            return Ok(av);
-        }
-        let mut memory = ff::frame::Video::empty();
-        let code = ffi::av_hwframe_transfer_data(memory.as_mut_ptr(), av.as_ptr(), 0);
-        if code < 0 {
-            return Err(ff::Error::from(code));
-        }
-        ffi::av_frame_copy_props(memory.as_mut_ptr(), av.as_ptr());
-        Ok(memory)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1104,21 +708,6 @@ mod tests {
         assert_eq!(rescale(1001, (1, 30_000)).micros(), 33_367);
         assert_eq!(rescale(-1, (1, 1000)).micros(), -1_000);
         assert!(rescale(i64::MAX, (1_000_000, 1)) > Time::ZERO);
-    }
-
-    #[test]
-    fn orientation_turns_clockwise() {
-        // a b / c d of two pixels side by side: left red, right blue.
-        let picture = Rgb { width: 2, height: 1, data: vec![255, 0, 0, 0, 0, 255] };
-        // The matrix that FFmpeg writes for a 90° clockwise turn: x' = -y, y' = x.
-        let turn = Orientation::from_matrix(&[0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]);
-        assert_eq!(turn.degrees(), 90);
-        let turned = turn.apply(picture.clone());
-        assert_eq!((turned.width, turned.height), (1, 2));
-        assert_eq!(turned.data, [255, 0, 0, 0, 0, 255]);
-        let half = Orientation::from_matrix(&[-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]);
-        assert_eq!(half.degrees(), 180);
-        assert_eq!(half.apply(picture).data, [0, 0, 255, 255, 0, 0]);
     }
 
     #[test]
