@@ -29,33 +29,48 @@ FACTS = {
 
 def train_builtin(a):
     import torch
-    from descry_models.cache import cache
+    from descry_models.cache import grids, maps
     from descry_models.data import read_captions
     from descry_models.export import export
     from descry_models.net import ImageHead, Shape, TextTower
+    from descry_models.tower import Tower
     from descry_models.train import Features, Job, load
     work = Path(a.work)
     rows = read_captions(*a.flickr8k, "flickr8k") + read_captions(*a.coco, "coco")
-    cache(rows, work, a.views)
-    job = Job(rows, Features(work), a.seed)
+    maps(rows, work, a.views)
+    grids(work, work / "plain", Tower().tail)
+    job = Job(rows, Features(work / "plain"))
     shape = Shape(vocab=len(job.words))
-    stages = {"embedding.pt": lambda p: job.contrastive(shape, p, a.contrastive_epochs),
-              "xe.pt": lambda p: job.cross_entropy(shape, p, a.epochs),
-              "scst.pt": lambda p: job.self_critical(load(work / "xe.pt")[1], shape, p, a.scst_epochs)}
-    for name, stage in stages.items():
-        if not (work / name).exists():     # a stage that was finished is not done again
-            started, part = time.time(), work / (name + ".part")
-            stage(part)
-            if part.exists():
-                part.rename(work / name)
+
+    def stage(name, seed, run):
+        """A stage that was finished is not done again; what it makes does not depend on those before it being run now."""
+        path, part = work / name, work / (name + ".part")
+        if not path.exists():
+            started = time.time()
+            job.seed(a.seed + seed)
+            run(part)
+            if not part.exists():
+                raise SystemExit(f"{name}: not one epoch was better than nothing; look at the numbers above")
+            part.rename(path)
             print(f"{name}: {(time.time() - started) / 60:.1f} minutes", flush=True)
-    best = work / ("scst.pt" if (work / "scst.pt").exists() else "xe.pt")
-    shape, model, words = load(best)
-    state = torch.load(work / "embedding.pt", weights_only=True)
+        return path
+
+    first = stage("xe.pt", 0, lambda p: job.cross_entropy(shape, p, a.epochs))
+    tuned = stage("tower.pt", 1, lambda p: job.fine_tune(load(first)[1], Tower().tail, p, Features(work, "maps"), a.tune_epochs))
+    tower = Tower(torch.load(tuned, weights_only=True)["tail"])
+    grids(work, work / "tuned", tower.tail)
+    job.features = Features(work / "tuned")
+    state = torch.load(stage("embedding.pt", 2, lambda p: job.contrastive(shape, p, a.contrastive_epochs)), weights_only=True)
+    members = []
+    for n in range(a.members):
+        # The first goes on from what the tower was tuned with, others begin anew: the more they differ, the better.
+        xe = tuned if n == 0 else stage(f"xe-{n}.pt", 10 + n, lambda p: job.cross_entropy(shape, p, a.epochs))
+        members.append(load(stage(f"scst-{n}.pt", 20 + n, lambda p: job.self_critical(
+            load(xe)[1], shape, p, a.scst_epochs)))[1])
     image, text = ImageHead(shape), TextTower(shape)
     image.load_state_dict(state["image"])
     text.load_state_dict(state["text"])
-    export(a.out, shape, [model], words, image, text, FACTS)
+    export(a.out, shape, members, job.words, tower, image, text, FACTS)
 
 
 def imported(a):
@@ -80,7 +95,9 @@ def main():
     t.add_argument("--out", required=True)
     t.add_argument("--views", type=int, default=4)
     t.add_argument("--epochs", type=int, default=9)
-    t.add_argument("--scst-epochs", type=int, default=6)
+    t.add_argument("--tune-epochs", type=int, default=7)
+    t.add_argument("--members", type=int, default=2, help="decoders whose predictions are averaged (default: 2)")
+    t.add_argument("--scst-epochs", type=int, default=8)
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)

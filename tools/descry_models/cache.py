@@ -1,5 +1,8 @@
-"""Features of the frozen tower for several views of every picture, computed once: grid0.npy (as it is), grid1.npy
-(mirrored), grid2.npy … (random crops). [pictures, cells, features] float16, memory-mapped by training."""
+"""What the frozen part of the tower makes of several views of every picture, computed once and memory-mapped by training.
+
+maps0.npy (the picture as it is), maps1.npy (mirrored), maps2.npy … (random crops): [pictures, 120, 17, 17] float16.
+grid0.npy …: the same views behind a tail, [pictures, cells, features] float16.
+"""
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 
-from .tower import CELLS, FEATURES, Tower, pixels
+from .tower import CELLS, FEATURES, FINE, MAPS, Tower, pixels
 
 
 def view(path, number, seed):
@@ -30,21 +33,37 @@ def view(path, number, seed):
     return pixels(image)
 
 
-def cache(rows, folder, views=4, batch=16):
+def filled(path, shape, batch, values):
+    """Fills an array on disk, `batch` rows at a time with `values(first, behind the last)`; written beside, then renamed."""
+    if path.exists():
+        return
+    part = path.with_suffix(".part.npy")
+    out = np.lib.format.open_memmap(part, "w+", np.float16, shape)
+    with torch.no_grad():
+        for k in range(0, shape[0], batch):
+            end = min(k + batch, shape[0])
+            out[k:end] = values(k, end).numpy()
+    out.flush()
+    part.rename(path)
+    print(f"{path} cached", flush=True)
+
+
+def maps(rows, folder, views=4, batch=16):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tower = Tower().eval()
-    for v in range(views):
-        done = folder / f"grid{v}.npy"
-        if done.exists():
-            continue
-        part = folder / f"grid{v}.part.npy"
-        out = np.lib.format.open_memmap(part, "w+", np.float16, (len(rows), CELLS * CELLS, FEATURES))
-        with ThreadPoolExecutor(2) as pool, torch.no_grad():
-            for k in range(0, len(rows), batch):
-                some = range(k, min(k + batch, len(rows)))
-                x = list(pool.map(lambda i: view(rows[i]["path"], v, i * 100 + v), some))
-                out[k : k + len(x)] = tower(torch.from_numpy(np.stack(x))).numpy()
-        out.flush()
-        part.rename(done)
-        print(f"view {v} cached", flush=True)
+    tower = Tower()
+    with ThreadPoolExecutor(2) as pool:
+        for v in range(views):
+            def values(first, end):
+                x = list(pool.map(lambda i: view(rows[i]["path"], v, i * 100 + v), range(first, end)))
+                return tower.maps(torch.from_numpy(np.stack(x)))
+            filled(folder / f"maps{v}.npy", (len(rows), MAPS, FINE, FINE), batch, values)
+
+
+def grids(folder, to, tail, batch=32):
+    """Behind a tail, for every view."""
+    Path(to).mkdir(parents=True, exist_ok=True)
+    for path in sorted(Path(folder).glob("maps*.npy")):
+        seen = np.load(path, mmap_mode="r")
+        filled(Path(to) / path.name.replace("maps", "grid"), (len(seen), CELLS * CELLS, FEATURES), batch,
+               lambda first, end: tail(torch.from_numpy(seen[first:end].astype(np.float32))))

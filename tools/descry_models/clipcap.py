@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from . import clip
 from .clip import Missing, fill, read_tensors, take
 from .export import decoder_graph, graph, seal
-from .net import Decoder, Shape
+from .lm import gpt2_of
 
 MAPPER_HEADS = 8        # of the transformer mapper, in the paper and in its code
 MAX_TOKENS, BEAM = 67, 5    # the released code's
@@ -88,18 +88,6 @@ class TransformerMapper(nn.Module):
         return x[:, self.clip_length:]
 
 
-class Untied(nn.Module):
-    """A language model head of its own."""
-
-    def __init__(self, decoder, head):
-        super().__init__()
-        self.wte, self.wpe, self.blocks, self.ln_f = decoder.wte, decoder.wpe, decoder.blocks, decoder.ln_f
-        self.head = nn.Parameter(head)
-
-    def logits(self, x):
-        return F.linear(self.ln_f(x), self.head)
-
-
 def mapper_of(state, width, source):
     """(kind, module, width of the embedding, prefix length)"""
     own = {k[len("clip_project."):]: v.float() for k, v in state.items() if k.startswith("clip_project.")}
@@ -124,39 +112,6 @@ def mapper_of(state, width, source):
         raise Missing(f"{source}: no mapper in it: neither clip_project.model.0.weight (MLP) nor "
                       f"clip_project.prefix_const (transformer)")
     return kind, fill(module, own, f"{source}: clip_project"), first.shape[1], prefix
-
-
-def gpt2_of(state, heads, source, prefix="gpt."):
-    """GPT-2 as the decoder that exports. Its matrices are stored the other way round (Conv1D)."""
-    g = prefix + "transformer."
-    table = take(state, g + "wte.weight", source)
-    place = take(state, g + "wpe.weight", source)
-    vocab, width = table.shape
-    layers = clip.count(state, g + "h.{}.")
-    if not layers:
-        raise Missing(f"{source}: there is no layer {g}h.0 of a GPT-2")
-    if heads is None:
-        if width % 64:
-            raise SystemExit(f"{source}: GPT-2 of width {width}: its heads cannot be told from shapes; name them with --heads")
-        heads = width // 64
-    if width % heads:
-        raise SystemExit(f"{source}: --heads {heads} does not divide GPT-2's width {width}")
-    own = {"wte.weight": table, "wpe.weight": place, "ln_f.weight": take(state, g + "ln_f.weight", source),
-           "ln_f.bias": take(state, g + "ln_f.bias", source)}
-    for i in range(layers):
-        a, b = f"{g}h.{i}.", f"blocks.{i}."
-        for new, old in (("attn", "attn.c_attn"), ("proj", "attn.c_proj"), ("fc", "mlp.c_fc"), ("fc_out", "mlp.c_proj")):
-            own[f"{b}{new}.weight"] = take(state, f"{a}{old}.weight", source).T.contiguous()
-            own[f"{b}{new}.bias"] = take(state, f"{a}{old}.bias", source)
-        for name in ("ln_1", "ln_2"):
-            for kind in ("weight", "bias"):
-                own[f"{b}{name}.{kind}"] = take(state, f"{a}{name}.{kind}", source)
-    shape = Shape(vocab=vocab, width=width, layers=layers, heads=heads, context=place.shape[0])
-    decoder = fill(Decoder(shape), own, f"{source}: GPT-2")
-    head = state.get(prefix + "lm_head.weight")
-    if head is not None and not torch.equal(head.float(), table):
-        decoder = Untied(decoder, head.float())
-    return shape, decoder
 
 
 def import_clipcap(a):
@@ -208,8 +163,8 @@ def import_clipcap(a):
                   "std": clip.STD, "embedding_dim": inside},
         "mapper": {"graph": "mapper.onnx", "input": "embedding", "normalize_prefix": bool(normalize),
                    "prefix_length": prefix},
-        "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.heads,
-                    "head_dim": shape.width // shape.heads, "width": shape.width, "vocab": shape.vocab,
+        "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.cache_heads,
+                    "head_dim": shape.head_dim, "width": shape.width, "vocab": shape.vocab,
                     "context": shape.context},
         "tokenizer": "tokenizer.json",
         "decoding": {"stop_tokens": [stop_id], "max_tokens": min(MAX_TOKENS, shape.context - prefix), "beam": BEAM,

@@ -59,26 +59,33 @@ class DecoderGraph(nn.Module):
             n, t, w = x.shape
             beams = n // pictures
             here = torch.arange(t)
-            x = x + d.wpe(here + p + past)
+            place = here + p + past
+            x = d.placed(x, place)
             mask = torch.arange(past + t)[None, :] > (here + past)[:, None]
             for i, block in enumerate(d.blocks, first):
-                heads, size = block.heads, w // block.heads
-                q, key, value = block.qkv(x)
+                q, key, value = block.qkv(x, place)
+                queries, heads, size = block.heads, block.cache_heads, block.head_dim
                 q = q * size ** -0.5
+                asked, later = t, mask
+                if queries != heads:        # several queries share a key: they stand in line as more positions would
+                    asked = queries // heads * t
+                    q = q.reshape(n, heads, asked, size)
+                    later = mask.repeat(queries // heads, 1)
                 key = torch.cat((cache[2 * i].index_select(0, source), key), 2)
                 value = torch.cat((cache[2 * i + 1].index_select(0, source), value), 2)
                 grown += [key, value]
                 # All beams of a picture ask its one prefix together.
-                shared = q.reshape(pictures, beams, heads, t, size).transpose(1, 2)
-                shared = shared.reshape(pictures, heads, beams * t, size)
+                shared = q.reshape(pictures, beams, heads, asked, size).transpose(1, 2)
+                shared = shared.reshape(pictures, heads, beams * asked, size)
                 before = shared @ prefix[2 * i].transpose(2, 3)
-                before = before.reshape(pictures, heads, beams, t, p).transpose(1, 2).reshape(n, heads, t, p)
-                own = (q @ key.transpose(2, 3)).masked_fill(mask, -1e9)
+                before = before.reshape(pictures, heads, beams, asked, p).transpose(1, 2).reshape(n, heads, asked, p)
+                own = (q @ key.transpose(2, 3)).masked_fill(later, -1e9)
                 a = torch.cat((before, own), 3).softmax(-1)
-                left = a[..., :p].reshape(pictures, beams, heads, t, p).transpose(1, 2)
-                left = left.reshape(pictures, heads, beams * t, p)
-                left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, t, size).transpose(1, 2)
-                x = block.rest(x, left.reshape(n, heads, t, size) + a[..., p:] @ value)
+                left = a[..., :p].reshape(pictures, beams, heads, asked, p).transpose(1, 2)
+                left = left.reshape(pictures, heads, beams * asked, p)
+                left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, asked, size).transpose(1, 2)
+                seen = left.reshape(n, heads, asked, size) + a[..., p:] @ value
+                x = block.rest(x, seen if queries == heads else seen.reshape(n, queries, t, size))
             first += len(d.blocks)
             said.append(d.logits(x[:, -1]).log_softmax(-1))
         logp = said[0] if len(said) == 1 else (sum(said) / len(said)).log_softmax(-1)
@@ -144,12 +151,12 @@ def graph(module, inputs, path, names, outputs, dynamic, store="fp16"):
 
 def decoder_graph(decoders, shape, path, store="fp16"):
     """One graph for prefill and step of one decoder, or of an ensemble of several of one shape."""
-    layers, head_dim = shape.layers * len(decoders), shape.width // shape.heads
+    layers, head_dim, heads = shape.layers * len(decoders), shape.head_dim, shape.cache_heads
     names = ["embeds", "ids", "source", "k"]
     names += [f"prefix_{x}_{i}" for i in range(layers) for x in ("key", "value")]
     names += [f"cache_{x}_{i}" for i in range(layers) for x in ("key", "value")]
     outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    kv = lambda rows, length: [torch.randn(rows, shape.heads, length, head_dim) for _ in range(2 * layers)]
+    kv = lambda rows, length: [torch.randn(rows, heads, length, head_dim) for _ in range(2 * layers)]
     inputs = (torch.randn(6, 2, shape.width * len(decoders)), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
               torch.tensor([5]), *kv(2, 7), *kv(6, 3))
     dynamic = {"embeds": {0: "n", 1: "e"}, "ids": {0: "n", 1: "s"}, "source": {0: "n"},
@@ -172,14 +179,15 @@ def tokenizer(words):
     return t
 
 
-def export(out, shape: Shape, models: list[Captioner], words, image: ImageHead, text: TextTower, facts):
-    """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version, licence, trained_on, description, score, dedup."""
+def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts):
+    """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version,
+    licence, trained_on, description, score, dedup."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     models, image, text = [m.eval() for m in models], image.eval(), text.eval()
-    cells, head_dim = shape.cells * shape.cells, shape.width // shape.heads
+    cells = shape.cells * shape.cells
     layers, width = shape.layers * len(models), shape.width * len(models)
-    graph(ImageGraph(Tower(), image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
+    graph(ImageGraph(tower, image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
           ["embedding", "grid"], {k: {0: "n"} for k in ("pixels", "embedding", "grid")})
     graph(Prefixes([m.mapper for m in models]), (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
           {"input": {0: "n"}, "prefix": {0: "n"}}, "int8")
@@ -194,7 +202,7 @@ def export(out, shape: Shape, models: list[Captioner], words, image: ImageHead, 
                   "mean": [127 / 255] * 3, "std": [128 / 255] * 3, "embedding_dim": shape.embedding,
                   "grid": {"cells": cells, "dim": shape.features}},
         "mapper": {"graph": "mapper.onnx", "input": "grid", "normalize_prefix": False, "prefix_length": shape.prefix},
-        "decoder": {"graph": "decoder.onnx", "layers": layers, "heads": shape.heads, "head_dim": head_dim,
+        "decoder": {"graph": "decoder.onnx", "layers": layers, "heads": shape.cache_heads, "head_dim": shape.head_dim,
                     "width": width, "vocab": shape.vocab, "context": shape.context},
         "tokenizer": "tokenizer.json",
         "text": {"graph": "text.onnx", "tokenizer": "tokenizer.json", "context_length": TEXT_LENGTH, "pad_token": 0},

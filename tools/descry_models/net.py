@@ -32,6 +32,15 @@ class Shape:
     def prefix(self):
         return self.cells * self.cells + 1
 
+    @property
+    def head_dim(self):
+        return self.width // self.heads
+
+    @property
+    def cache_heads(self):
+        """Heads of keys and values, which the cache holds."""
+        return self.heads
+
     def dict(self):
         return asdict(self)
 
@@ -41,13 +50,14 @@ class Block(nn.Module):
 
     def __init__(self, s: Shape):
         super().__init__()
-        self.heads = s.heads
+        self.heads, self.cache_heads, self.head_dim = s.heads, s.cache_heads, s.head_dim
         self.ln_1, self.ln_2 = nn.LayerNorm(s.width), nn.LayerNorm(s.width)
         self.attn, self.proj = nn.Linear(s.width, 3 * s.width), nn.Linear(s.width, s.width)
         self.fc, self.fc_out = nn.Linear(s.width, 4 * s.width), nn.Linear(4 * s.width, s.width)
         self.drop, self.drop_light = nn.Dropout(s.drop), nn.Dropout(s.drop_light)
 
-    def qkv(self, x):
+    def qkv(self, x, place=None):
+        """Queries [N,H,T,D], keys and values; `place` is for decoders whose blocks turn them by their positions."""
         n, t, w = x.shape
         q, k, v = self.attn(self.ln_1(x)).split(w, 2)
         return (z.view(n, t, self.heads, w // self.heads).transpose(1, 2) for z in (q, k, v))
@@ -57,11 +67,11 @@ class Block(nn.Module):
         x = x + self.drop_light(self.proj(a.transpose(1, 2).reshape(n, t, w)))
         return x + self.drop(self.fc_out(F.gelu(self.fc(self.ln_2(x)), approximate="tanh")))
 
-    def forward(self, x, mask=None, causal=False, past=None):
+    def forward(self, x, mask=None, causal=False, past=None, place=None):
         """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
-        q, k, v = self.qkv(x)
+        q, k, v = self.qkv(x, place)
         kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
-        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal)
+        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
         return self.rest(x, a), (k, v)
 
 
@@ -108,15 +118,20 @@ class Decoder(nn.Module):
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
 
+    def placed(self, x, place):
+        """What goes into the first block for vectors [N,T,W] at the positions `place` [T]."""
+        return x + self.wpe(place)
+
     def logits(self, x):
         return F.linear(self.ln_f(x), self.wte.weight)
 
     def prefill(self, prefix):
         """prefix [B,P,W] -> last hidden state [B,W], cache: per layer (k, v) [B,H,P,D]."""
-        x = self.drop(prefix + self.wpe.weight[: prefix.shape[1]])
+        place = torch.arange(prefix.shape[1])
+        x = self.drop(self.placed(prefix, place))
         cache = []
         for block in self.blocks:
-            x, kv = block(x, causal=True)
+            x, kv = block(x, causal=True, place=place)
             cache.append(kv)
         return x[:, -1], cache
 
@@ -124,19 +139,21 @@ class Decoder(nn.Module):
         """Token ids [B,C,T] after a prefilled prefix -> hidden states [B,C,T,W] (for the token after each)."""
         b, c, t = ids.shape
         p = cache[0][0].shape[2]
-        x = self.drop(self.wte(ids.view(b * c, t)) + self.wpe.weight[p : p + t])
+        place = torch.arange(p, p + t)
+        x = self.drop(self.placed(self.wte(ids.view(b * c, t)), place))
         mask = torch.ones(t, p + t, dtype=torch.bool).tril(p)
         for block, (k, v) in zip(self.blocks, cache):
             k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in (k, v))
-            x, _ = block(x, mask=mask, past=(k, v))
+            x, _ = block(x, mask=mask, past=(k, v), place=place)
         return x.view(b, c, t, -1)
 
     def step(self, past, ids, position):
         """ids [N] with per-row past -> logits [N,V], longer past."""
-        x = self.wte(ids)[:, None] + self.wpe.weight[position]
+        place = torch.tensor([position])
+        x = self.placed(self.wte(ids)[:, None], place)
         grown = []
         for block, (k, v) in zip(self.blocks, past):
-            x, (nk, nv) = block(x, past=(k, v))
+            x, (nk, nv) = block(x, past=(k, v), place=place)
             grown.append((torch.cat((k, nk), 2), torch.cat((v, nv), 2)))
         return self.logits(x[:, 0]), grown
 

@@ -19,13 +19,39 @@ LIMIT = 22          # words of a caption, and the most that sampling draws
 
 
 class Features:
-    """Pooled grids of every view, memory-mapped: [pictures, cells, features] float16 a view."""
+    """What is cached of every view, memory-mapped: pooled grids [pictures, cells, features], or `maps`."""
 
-    def __init__(self, folder):
-        self.views = [np.load(p, mmap_mode="r") for p in sorted(Path(folder).glob("grid*.npy"))]
+    def __init__(self, folder, kind="grid"):
+        self.views = [np.load(p, mmap_mode="r") for p in sorted(Path(folder).glob(f"{kind}[0-9].npy"))]
 
     def get(self, pictures, views):
         return torch.from_numpy(np.stack([self.views[v][i] for i, v in zip(pictures, views)]).astype(np.float32))
+
+
+class Tuned:
+    """Grids of a tail that is being trained, of the pictures as they are."""
+
+    def __init__(self, maps, tail):
+        self.maps, self.tail = maps, tail
+
+    @torch.no_grad()
+    def get(self, pictures, views):
+        return self.tail(self.maps.get(pictures, views))
+
+
+def boxes(maps, least=0.6, whole=0.3):
+    """Random boxes of maps [N,C,S,S], of at least this share of the area, drawn out to the whole; a share stays whole.
+    As good as crops of the picture, and never the same twice."""
+    n = maps.shape[0]
+    area, ratio = torch.empty(n).uniform_(least, 1.0), torch.empty(n).uniform_(-0.2, 0.2).exp()
+    w, h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    keep = torch.rand(n) < whole
+    w, h = torch.where(keep, 1.0, w), torch.where(keep, 1.0, h)
+    to = torch.zeros(n, 2, 3)
+    to[:, 0, 0], to[:, 1, 1] = w, h
+    to[:, 0, 2], to[:, 1, 2] = (torch.rand(n) * 2 - 1) * (1 - w), (torch.rand(n) * 2 - 1) * (1 - h)
+    return F.grid_sample(maps, F.affine_grid(to, list(maps.shape), align_corners=False), align_corners=False,
+                         padding_mode="border")
 
 
 class Average:
@@ -48,11 +74,15 @@ def rate(step, total, peak, warm):
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
-def optimiser(model, peak, decay=0.05):
+def groups(model, peak, decay):
+    """Parameters for an optimiser; `peak` is the group's own learning rate at the schedule's top."""
     weights = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]
-    return torch.optim.AdamW([{"params": weights, "weight_decay": decay}, {"params": rest, "weight_decay": 0}],
-                             lr=peak, betas=(0.9, 0.98), fused=True)
+    return [{"params": weights, "weight_decay": decay, "peak": peak}, {"params": rest, "weight_decay": 0, "peak": peak}]
+
+
+def optimiser(model, peak, decay=0.05):
+    return torch.optim.AdamW(groups(model, peak, decay), lr=peak, betas=(0.9, 0.98), fused=True)
 
 
 def cider(model, features, rows, pictures, ids_to_words, beam=3, batch=50):
@@ -87,17 +117,23 @@ def padded(sets):
 
 class Job:
     def __init__(self, rows, features, seed=0):
-        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+        self.seed(seed)
         self.rows, self.features = rows, features
         self.train = [i for i, r in enumerate(rows) if not (r["source"] == "flickr8k" and r["split"] == "val")]
         self.val = [i for i, r in enumerate(rows) if r["source"] == "flickr8k" and r["split"] == "val"]
+        # What captions are judged by: those of the pictures' own collection, in its manner of speaking.
+        home = {rows[i]["source"] for i in self.val}
+        self.home = [i for i in self.train if rows[i]["source"] in home]
         self.table = vocabulary(c for i in self.train for c in rows[i]["captions"])
         self.words = list(self.table)
         self.ids = {i: [encode(c, self.table) for c in rows[i]["captions"]] for i in self.train}
         self.sided = {i: [bool(SIDES & set(words(c))) for c in rows[i]["captions"]] for i in self.train}
 
-    def batches(self, size):
-        order = self.train[:]
+    def seed(self, seed):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+
+    def batches(self, size, pictures=None):
+        order = list(pictures or self.train)
         random.shuffle(order)
         return [order[k : k + size] for k in range(0, len(order) - size // 2, size)]
 
@@ -107,9 +143,9 @@ class Job:
                   for i in some]
         return padded(chosen)
 
-    def views(self, some):
+    def views(self, some, n=None):
         """The picture as it is four times of ten, mirrored three, else one of the crops."""
-        n = len(self.features.views)
+        n = n or len(self.features.views)
         return random.choices(range(n), [0.4, 0.3, *[0.3 / max(1, n - 2)] * (n - 2)][:n], k=len(some))
 
     def standardise(self, mapper):
@@ -168,23 +204,64 @@ class Job:
                 save(out, shape, average.model, self.words, score)
         return average.model
 
-    def self_critical(self, model, shape, out, epochs, peak=6e-5, size=48, samples=5, mix=0.05, temperature=0.7,
-                      until=None):
-        """Self-critical training (Rennie et al. 2017) with the mean of the picture's other samples as baseline.
+    def fine_tune(self, model, tail, out, maps, epochs, peak=3e-4, tail_peak=1e-4, size=96, per=2, smoothing=0.1):
+        """Cross-entropy goes on, and the tower's tail learns too: ImageNet's classes are not what captions speak of. Its
+        batch norms keep their statistics, its pictures are boxes of the cached maps. On Flickr8k's val CIDEr rose
+        from 0.538 to 0.555, and half of that for decoders that never saw it."""
+        features = Tuned(maps, tail)
+        both = torch.nn.ModuleList([tail, model])
+        average = Average(both, 0.99)
+        judged = Tuned(maps, average.model[0])
+        opt = torch.optim.AdamW(groups(model, peak, 0.05) + groups(tail, tail_peak, 0.01), betas=(0.9, 0.98))
+        step, total, best = 0, epochs * len(self.batches(size)), 0.0
+        for epoch in range(epochs):
+            t0, seen, batches = time.time(), 0.0, self.batches(size)
+            model.train()
+            for some in batches:
+                for g in opt.param_groups:
+                    g["lr"] = rate(step, total, g["peak"], 60)
+                for half in (some[::2], some[1::2]):      # the tail's intermediate values take much memory
+                    given = self.captions(half, per)
+                    target = torch.where(given.eq(1), -100, given)
+                    keep = target.ne(-100)
+                    grid = features.tail(boxes(maps.get(half, self.views(half, len(maps.views)))))
+                    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+                        hidden, = model.teach(grid, given)
+                        logits = model.decoder.logits(hidden[keep]).float()
+                        loss = F.cross_entropy(logits, target[keep], label_smoothing=smoothing) / 2
+                    loss.backward()
+                    seen += loss.item()
+                for part in (model, tail):
+                    torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
+                opt.step()
+                opt.zero_grad()
+                average.update(both)
+                step += 1
+            score, got, _ = cider(average.model[1], judged, self.rows, self.val[:500], self.words)
+            print(f"tune {epoch + 1}/{epochs} loss {seen / len(batches):.3f} cider@500 {score:.4f} "
+                  f"{time.time() - t0:.0f}s | {got[self.val[0]][0]} | {got[self.val[7]][0]}", flush=True)
+            if score > best:
+                best = score
+                save(out, model.shape, average.model[1], self.words, score, tail=average.model[0].state_dict())
+
+    def self_critical(self, model, shape, out, epochs, peak=1e-4, size=48, samples=5, mix=0.05, temperature=0.7):
+        """Self-critical training (Rennie et al. 2017) with the mean of the picture's other samples as baseline, on the
+        pictures of the collection that val is from: its words and its five captions a picture make the reward. (With
+        the other collection's, many of one caption only, CIDEr on val ended 0.02 lower.)
 
         The policy is the softmax at `temperature`, in sampling and in the gradient alike: label smoothing leaves a tenth
         of the mass on words that beams never choose, and at 1.0 the samples would teach little but that.
         """
-        reward = CiderD([self.ids[i] for i in self.train])
-        place = {i: k for k, i in enumerate(self.train)}
+        reward = CiderD([self.ids[i] for i in self.home])
+        place = {i: k for k, i in enumerate(self.home)}
         average, opt = Average(model, 0.99), optimiser(model, peak, 0.01)
-        step, total = 0, epochs * len(self.batches(size))
+        step, total = 0, epochs * len(self.batches(size, self.home))
         best, _, _ = cider(model, self.features, self.rows, self.val[:500], self.words)
         print(f"sc from {best:.4f}", flush=True)
         save(out, shape, model, self.words, best)
         t0, got_reward, n = time.time(), 0.0, 0
         for epoch in range(epochs):
-            for some in self.batches(size):
+            for some in self.batches(size, self.home):
                 for g in opt.param_groups:
                     g["lr"] = rate(step, total, peak, 50)
                 grid = self.features.get(some, self.views(some))
@@ -227,8 +304,6 @@ class Job:
                     if score > best:
                         best = score
                         save(out, shape, average.model, self.words, score)
-                if until and time.time() > until:
-                    return average.model
         return average.model
 
     def contrastive(self, shape, out, epochs, peak=1e-3, size=256):
@@ -283,8 +358,8 @@ class Job:
         return [round(float((rank < k).float().mean()), 4) for k in (1, 5, 10)]
 
 
-def save(path, shape, model, word_list, score):
-    torch.save({"shape": shape.dict(), "model": model.state_dict(), "words": word_list, "cider": float(score)}, path)
+def save(path, shape, model, word_list, score, **more):
+    torch.save({"shape": shape.dict(), "model": model.state_dict(), "words": word_list, "cider": float(score), **more}, path)
 
 
 def load(path):
