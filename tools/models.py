@@ -2,6 +2,7 @@
 """Makes model folders for descry. Never needed to run it.
 
   models.py train-builtin --flickr8k X.jsonl DIR --coco X.jsonl DIR --work DIR --out DIR
+  models.py train --clip built-in|DIR|FILE --lm DIR|FILE --mapper mlp|transformer --captions X.jsonl --images DIR --out DIR
   models.py import --clipcap FILE --clip DIR|FILE --tokenizer FILE --out DIR [--preset NAME]    a published ClipCap
   models.py score      --model DIR --captions X.jsonl --images DIR    BLEU, CIDEr, retrieval, through the descry binary
   models.py calibrate  --model DIR --captions X.jsonl --images DIR    what a caption's score means; into model.json
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+BINARY = str(Path(__file__).parent.parent / "target/release/descry")
 
 FACTS = {
     "name": "descry-builtin",
@@ -78,6 +80,13 @@ def imported(a):
     import_clipcap(a)
 
 
+def trained(a):
+    from descry_models.mapping import train
+    if len(a.captions) != len(a.images):
+        raise SystemExit("--captions and --images go together: one folder for each file of captions")
+    train(a)
+
+
 def measured(a):
     from descry_models.measure import command
     if not Path(a.binary).exists():
@@ -101,6 +110,40 @@ def main():
     t.add_argument("--contrastive-epochs", type=int, default=6)
     t.add_argument("--seed", type=int, default=0)
     t.set_defaults(run=train_builtin)
+    m = sub.add_parser("train", help="train a mapping network between an image tower and a language model")
+    m.add_argument("--clip", required=True, metavar="built-in|DIR|FILE",
+                   help="image tower: a model folder's, a Hugging Face folder, or OpenAI's own file")
+    m.add_argument("--lm", required=True, metavar="DIR|FILE",
+                   help="language model: a Hugging Face folder (gpt2, llama), a GGUF file (llama), or tensors in GPT-2's layout")
+    m.add_argument("--mapper", choices=["mlp", "transformer"], default="mlp")
+    m.add_argument("--freeze-lm", action="store_true", help="train nothing but the mapper")
+    m.add_argument("--captions", required=True, action="append", metavar="JSONL", help="may be given several times")
+    m.add_argument("--images", required=True, action="append", metavar="DIR", help="one for each --captions")
+    m.add_argument("--out", required=True, metavar="DIR")
+    m.add_argument("--work", metavar="DIR", help="cached embeddings and the state to go on from (default: OUT.work)")
+    m.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, where none lies beside the language model")
+    m.add_argument("--heads", type=int, help="GPT-2's attention heads, where they are not 64 wide")
+    m.add_argument("--stop-token", default=".", help="ends a caption, and is put at the end of each (default: .)")
+    m.add_argument("--normalize-prefix", action="store_true", help="L2-normalise embeddings first")
+    m.add_argument("--prefix-length", type=int, default=10)
+    m.add_argument("--clip-length", type=int, default=10, help="vectors that the transformer makes of one embedding")
+    m.add_argument("--layers", type=int, default=8, help="of the transformer mapper (default: 8)")
+    # The published recipe.
+    m.add_argument("--epochs", type=int, default=10)
+    m.add_argument("--batch", type=int, default=40)
+    m.add_argument("--lr", type=float, default=2e-5)
+    m.add_argument("--warmup", type=int, default=5000, help="steps, at most half of all (default: 5000)")
+    m.add_argument("--weight-decay", type=float, default=0.0)
+    m.add_argument("--bf16", action="store_true", help="matrix products in bfloat16: faster where the processor has them")
+    m.add_argument("--seed", type=int, default=0)
+    m.add_argument("--val-limit", type=int, help="only the first N pictures of split val are judged each epoch")
+    m.add_argument("--save-every", type=int, default=200, help="steps between saved states (default: 200)")
+    m.add_argument("--threads", type=int, help="of PyTorch; the result is the same again only with as many")
+    m.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
+                   help="fp16: how weights are stored; int8: also how they are multiplied")
+    m.add_argument("--name")
+    m.add_argument("--licence")
+    m.set_defaults(run=trained)
     i = sub.add_parser("import", help="a published ClipCap checkpoint as a model folder")
     i.add_argument("--clipcap", required=True, metavar="FILE", help="checkpoint: gpt.* and clip_project.*")
     i.add_argument("--clip", required=True, metavar="DIR|FILE", help="Hugging Face folder, or OpenAI's own file")
@@ -111,7 +154,11 @@ def main():
     i.add_argument("--stop-token", metavar="TEXT|ID", help="token that ends a caption")
     i.add_argument("--heads", type=int, help="GPT-2's attention heads, where they are not 64 wide")
     i.add_argument("--text-tokenizer", metavar="FILE", help="CLIP's tokenizer.json: its text tower comes along")
-    i.add_argument("--precision", choices=["fp32", "fp16"], default="fp32", help="how weights are stored")
+    i.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
+                   help="fp16: how weights are stored; int8: also how they are multiplied")
+    i.add_argument("--images", metavar="DIR", help="pictures that int8 is tried on")
+    i.add_argument("--limit", type=int, default=100, help="how many of them (default: 100)")
+    i.add_argument("--binary", default=BINARY)
     i.add_argument("--name")
     i.add_argument("--licence")
     i.set_defaults(run=imported)
@@ -125,7 +172,7 @@ def main():
         m.add_argument("--split", default="val", help="pictures of this split, or 'all' (default: val)")
         m.add_argument("--limit", type=int, help="only the first N pictures")
         m.add_argument("--beam", type=int, help="beams (default: the model's)")
-        m.add_argument("--binary", default=str(Path(__file__).parent.parent / "target/release/descry"))
+        m.add_argument("--binary", default=BINARY)
         m.set_defaults(run=measured)
     a = p.parse_args()
     a.run(a)

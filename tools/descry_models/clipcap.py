@@ -4,9 +4,11 @@ Mapper, prefix length, clip length, layers and widths come from the tensors' sha
 embedding is normalised, the stop token, GPT-2's heads where they are not 64 wide) is asked for or comes from a preset.
 """
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -15,9 +17,11 @@ from . import clip
 from .clip import Missing, fill, read_tensors, take
 from .export import decoder_graph, graph, seal
 from .lm import gpt2_of
+from .measure import Binary
 
 MAPPER_HEADS = 8        # of the transformer mapper, in the paper and in its code
 MAX_TOKENS, BEAM = 67, 5    # the released code's
+LEAST_COSINE = 0.99         # of a picture's int8 embedding with its own in fp32
 
 
 @dataclass
@@ -142,43 +146,82 @@ def import_clipcap(a):
     out = Path(a.out)
     if out.exists() and any(out.iterdir()):
         raise SystemExit(f"{out}: is there already and not empty")
+    if a.precision == "int8" and not a.images:
+        raise SystemExit("--precision int8 wants --images DIR: real pictures show what the rounding costs")
     tokenizer = Tokenizer.from_file(str(a.tokenizer)) if a.tokenizer else None
     stop_id = int(stop) if str(stop).lstrip("-").isdigit() else tokenizer and tokenizer.token_to_id(stop)
     if stop_id is None or not 0 <= stop_id < shape.vocab:
         raise SystemExit(f"--stop-token {stop}: not among the {shape.vocab} tokens")
-    out.mkdir(parents=True, exist_ok=True)
-    store = "fp16" if a.precision == "fp16" else None
-    size = tower.shape.size
-    graph(tower, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
-          {"pixels": {0: "n"}, "embedding": {0: "n"}}, store)
-    graph(mapper, (torch.zeros(2, inside),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}}, store)
-    decoder_graph([decoder], shape, out / "decoder.onnx", store)
-    (out / "tokenizer.json").write_bytes(Path(a.tokenizer).read_bytes())
-    manifest = {
-        "format": "descry-model/1", "name": a.name or a.preset or Path(a.clipcap).stem, "version": "1",
-        "licence": a.licence or "as the checkpoint's own", "trained_on": preset.trained_on if preset else "",
-        "description": f"ClipCap, {kind} mapper, imported at {a.precision}",
-        "image": {"graph": "image.onnx", "size": size, "resize": "crop", "resample": "bicubic", "mean": clip.MEAN,
-                  "std": clip.STD, "embedding_dim": inside},
-        "mapper": {"graph": "mapper.onnx", "input": "embedding", "normalize_prefix": bool(normalize),
-                   "prefix_length": prefix},
-        "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.cache_heads,
-                    "head_dim": shape.head_dim, "width": shape.width, "vocab": shape.vocab,
-                    "context": shape.context},
-        "tokenizer": "tokenizer.json",
-        "decoding": {"stop_tokens": [stop_id], "max_tokens": min(MAX_TOKENS, shape.context - prefix), "beam": BEAM,
-                     "temperature": 1.0},
-    }
-    if text is not None:
-        t = text.shape
-        graph(text, (torch.ones(2, t.context, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
-              {"ids": {0: "n"}, "embedding": {0: "n"}}, store)
-        (out / "text_tokenizer.json").write_bytes(Path(a.text_tokenizer).read_bytes())
-        manifest["text"] = {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": t.context,
-                            "pad_token": 0}
-    seal(out, manifest)
-    total = sum(f.stat().st_size for f in out.iterdir())
-    print(json.dumps({"out": str(out), "mapper": kind, "prefix_length": prefix, "embedding": inside,
-                      "gpt2": [shape.layers, shape.heads, shape.width, shape.vocab], "image": size,
-                      "normalize_prefix": bool(normalize), "stop_token": stop_id, "megabytes": round(total / 1e6, 1)}))
+    def write(out, precision):
+        store = None if precision == "fp32" else precision
+        out.mkdir(parents=True, exist_ok=True)
+        size = tower.shape.size
+        graph(tower, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
+              {"pixels": {0: "n"}, "embedding": {0: "n"}}, store)
+        graph(mapper, (torch.zeros(2, inside),), out / "mapper.onnx", ["input"], ["prefix"],
+              {"input": {0: "n"}, "prefix": {0: "n"}}, store)
+        decoder_graph([decoder], shape, out / "decoder.onnx", store)
+        (out / "tokenizer.json").write_bytes(Path(a.tokenizer).read_bytes())
+        manifest = {
+            "format": "descry-model/1", "name": a.name or a.preset or Path(a.clipcap).stem, "version": "1",
+            "licence": a.licence or "as the checkpoint's own", "trained_on": preset.trained_on if preset else "",
+            "description": f"ClipCap, {kind} mapper, imported at {precision}",
+            "image": {"graph": "image.onnx", "size": size, "resize": "crop", "resample": "bicubic", "mean": clip.MEAN,
+                      "std": clip.STD, "embedding_dim": inside},
+            "mapper": {"graph": "mapper.onnx", "input": "embedding", "normalize_prefix": bool(normalize),
+                       "prefix_length": prefix},
+            "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.cache_heads,
+                        "head_dim": shape.head_dim, "width": shape.width, "vocab": shape.vocab, "context": shape.context},
+            "tokenizer": "tokenizer.json",
+            "decoding": {"stop_tokens": [stop_id], "max_tokens": min(MAX_TOKENS, shape.context - prefix), "beam": BEAM,
+                         "temperature": 1.0},
+        }
+        if text is not None:
+            t = text.shape
+            graph(text, (torch.ones(2, t.context, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
+                  {"ids": {0: "n"}, "embedding": {0: "n"}}, store)
+            (out / "text_tokenizer.json").write_bytes(Path(a.text_tokenizer).read_bytes())
+            manifest["text"] = {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": t.context,
+                                "pad_token": 0}
+        seal(out, manifest)
+
+    report = {"out": str(out), "mapper": kind, "prefix_length": prefix, "embedding": inside,
+              "gpt2": [shape.layers, shape.heads, shape.width, shape.vocab], "image": tower.shape.size,
+              "normalize_prefix": bool(normalize), "stop_token": stop_id}
+    if a.precision == "int8":
+        # Written beside, and put in place once real pictures have shown what the rounding costs.
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            exact, rounded = Path(folder) / "fp32", Path(folder) / "int8"
+            write(exact, "fp32")
+            write(rounded, "int8")
+            cost = rounding(a.binary, exact, rounded, a.images, a.limit)
+            report["against fp32"] = cost
+            if cost["least cosine"] < LEAST_COSINE:
+                raise SystemExit(f"{out}: not written, int8 changes the embeddings of real pictures too much: "
+                                 f"{json.dumps(cost)}; the least cosine must be {LEAST_COSINE}. Take --precision fp16")
+            if out.exists():
+                out.rmdir()
+            rounded.rename(out)
+    else:
+        write(out, a.precision)
+    report["megabytes"] = round(sum(f.stat().st_size for f in out.iterdir()) / 1e6, 1)
+    print(json.dumps(report))
+
+
+def rounding(binary, exact, rounded, images, limit):
+    """What int8 changes on real pictures, through the descry binary: the ids of beam captions, their mean log-probability,
+    and the embeddings."""
+    some = sorted(str(p) for p in Path(images).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[:limit]
+    if not some:
+        raise SystemExit(f"{images}: no .jpg or .png in it to try int8 on")
+    rows = [{"path": p} for p in some]
+    before, after = (Binary(binary, folder).captions(rows) for folder in (exact, rounded))
+    e, f = (np.array([o["embedding"] for o in got], np.float64) for got in (before, after))
+    cosine = (e * f).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(f, axis=1)
+    same = [sum(x == y for x, y in zip(o["ids"], p["ids"])) / max(len(o["ids"]), len(p["ids"]))
+            for o, p in zip(before, after)]
+    change = [p["mean_logprob"] - o["mean_logprob"] for o, p in zip(before, after)]
+    return {"pictures": len(some), "least cosine": round(float(cosine.min()), 5),
+            "mean cosine": round(float(cosine.mean()), 5), "tokens alike": round(float(np.mean(same)), 4),
+            "captions alike": round(float(np.mean([o["ids"] == p["ids"] for o, p in zip(before, after)])), 4),
+            "change of mean log-probability": round(float(np.mean(change)), 5)}

@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
+from .int8 import quantise
 from .net import Captioner, ImageHead, Shape, TextTower
 from .tower import SIZE, Tower
 
@@ -107,20 +108,24 @@ def rows_of_int8(values):
 
 
 def finish(path, store):
-    """Lengths of zero are lengths, and large float weights are stored small: as `fp16` with a cast to float32, or as `int8`
-    with a cast and a scale. ONNX Runtime folds both when it loads, so that sums are made in float32. A weight that
-    is another one transposed (the token table) is stored once."""
+    """Lengths of zero are lengths; a weight that is another one transposed (the token table) is stored once; and large float
+    weights are stored as `store` says: None as they are, `fp16` with a cast, `int8-stored` with a cast and a scale (ONNX
+    Runtime folds both when it loads, and sums are made in float32), `int8` to be multiplied as they are."""
     model = onnx.load(path)
     graph, made = model.graph, []
     large = {t.name: numpy_helper.to_array(t) for t in graph.initializer
-             if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024} if store else {}
+             if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024}
+    by_shape = {}
     for name, values in large.items():
+        twin = next((n for n in by_shape.get(values.shape[::-1], []) if values.ndim == 2
+                     and np.array_equal(large[n], values.T)), None)
+        by_shape.setdefault(values.shape, []).append(name)
+        if not twin and store in (None, "int8"):
+            continue
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
-        twin = next((n for n, v in large.items() if n < name and values.ndim == 2 and v.shape == values.shape[::-1]
-                     and np.array_equal(v, values.T)), None)
         if twin:
             made.append((1, helper.make_node("Transpose", [twin], [name], perm=[1, 0])))
-        elif store == "int8" and values.ndim == 2:
+        elif store == "int8-stored" and values.ndim == 2:
             whole, scale = rows_of_int8(values)
             graph.initializer.append(numpy_helper.from_array(whole, name + "_i8"))
             graph.initializer.append(numpy_helper.from_array(scale, name + "_scale"))
@@ -137,6 +142,8 @@ def finish(path, store):
             node.attribute.extend([*kept, helper.make_attribute("allowzero", 1)])
     del graph.node[:]
     graph.node.extend([n for _, n in sorted(made, key=lambda m: m[0])] + nodes)
+    if store == "int8":
+        quantise(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
@@ -190,10 +197,10 @@ def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, imag
     graph(ImageGraph(tower, image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
           ["embedding", "grid"], {k: {0: "n"} for k in ("pixels", "embedding", "grid")})
     graph(Prefixes([m.mapper for m in models]), (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}}, "int8")
+          {"input": {0: "n"}, "prefix": {0: "n"}}, "int8-stored")
     graph(text, (torch.ones(2, TEXT_LENGTH, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
           {"ids": {0: "n"}, "embedding": {0: "n"}})
-    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", "int8")
+    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", "int8-stored")
     tokenizer(words).save(str(out / "tokenizer.json"))
     manifest = {
         "format": "descry-model/1",
