@@ -3,7 +3,7 @@
 //! Results go to standard output or to files, everything else to standard error.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,21 +11,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::beam::Strategy;
-use crate::caption::{CaptionOptions, Captioner, Captions};
+use crate::caption::{CaptionOptions, Captioner};
 use crate::cue::CueOptions;
 use crate::decode::{DecodeOptions, check_device};
 use crate::dedup::DedupOptions;
 use crate::embed::TextEncoder;
-use crate::encode::{Encode, EncodeOptions, ImageEncoder};
+use crate::encode::{EncodeOptions, ImageEncoder};
 use crate::error::{Error, Exit, Result};
 use crate::export::Format;
 use crate::interrupt::Interrupt;
 use crate::keyframe::KeyframeOptions;
 use crate::model::ModelFolder;
 use crate::output::{self, Target};
-use crate::picture::{self, PictureOptions};
-use crate::pipeline::{self, Config, Model, Observer};
-use crate::preprocess::preprocess;
+use crate::picture;
+use crate::pipeline::{self, Config, Model, Observer, StillOptions};
 use crate::probe::probe;
 use crate::progress::{Bars, Silent};
 use crate::runtime::{Device, SessionOptions};
@@ -236,6 +235,9 @@ struct Caption {
     /// Add the embedding (length 1) to the JSON.
     #[arg(long, requires = "json")]
     embedding: bool,
+    /// Print, at the end, what each stage was busy for, as JSON on standard error.
+    #[arg(long)]
+    stats: bool,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -471,28 +473,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         caption_batch: usize::from(args.decoding.batch),
         ..Config::default()
     };
-    let encode = EncodeOptions { batch: usize::from(args.decoding.batch), session: session.clone() };
-    let caption = args.decoding.options(&session);
-    let (encoder, captioner) =
-        pipeline::side_by_side(|| ImageEncoder::new(&folder, &encode), || Captioner::new(&folder, &caption))?;
-    let search = captioner.search();
-    let model = Model {
-        decoding: json!({
-            "strategy": match search.strategy {
-                Strategy::Beam(_) => "beam",
-                Strategy::Greedy => "greedy",
-                Strategy::Sample { .. } => "sample",
-            },
-            "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
-            "seed": args.decoding.sample,
-            "max_tokens": search.max_tokens,
-            "temperature": search.temperature,
-        }),
-        name: format!("{} {}", folder.manifest().name, folder.manifest().version),
-        image: folder.manifest().image.clone(),
-        encoder: Box::new(encoder),
-        captioner: Box::new(captioner),
-    };
+    let model = model(&folder, &args.decoding, &session)?;
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {
         voice.bars = Some(Bars::new(&inputs));
     }
@@ -557,10 +538,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     }
     let stats = stats?;
     if args.stats {
-        let mut value = serde_json::to_value(&stats).unwrap_or_default();
-        value["peak_rss_mb"] = json!(peak_rss_mb());
-        let line = if voice.json { json!({ "level": "info", "message": "stats", "stats": value }) } else { value };
-        voice.line(&line.to_string());
+        tell(&stats, voice);
     }
     Ok(if interrupt.is_set() {
         Exit::Interrupted
@@ -569,6 +547,40 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     } else {
         Exit::Done
     })
+}
+
+/// Both halves of a model, loaded side by side.
+fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions) -> Result<Model> {
+    let encode = EncodeOptions { batch: usize::from(decoding.batch), session: session.clone() };
+    let caption = decoding.options(session);
+    let (encoder, captioner) =
+        pipeline::side_by_side(|| ImageEncoder::new(folder, &encode), || Captioner::new(folder, &caption))?;
+    let search = captioner.search();
+    Ok(Model {
+        decoding: json!({
+            "strategy": match search.strategy {
+                Strategy::Beam(_) => "beam",
+                Strategy::Greedy => "greedy",
+                Strategy::Sample { .. } => "sample",
+            },
+            "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
+            "seed": decoding.sample,
+            "max_tokens": search.max_tokens,
+            "temperature": search.temperature,
+        }),
+        name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+        image: folder.manifest().image.clone(),
+        encoder: Box::new(encoder),
+        captioner: Box::new(captioner),
+    })
+}
+
+/// What `--stats` prints.
+fn tell(stats: &pipeline::Stats, voice: &Voice) {
+    let mut value = serde_json::to_value(stats).unwrap_or_default();
+    value["peak_rss_mb"] = json!(peak_rss_mb());
+    let line = if voice.json { json!({ "level": "info", "message": "stats", "stats": value }) } else { value };
+    voice.line(&line.to_string());
 }
 
 /// Peak resident memory of this process, in MB, where the system says.
@@ -640,49 +652,39 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
     let folder = ModelFolder::load(args.model.model.as_deref())?;
     let session = args.model.session(false)?;
     let batch = usize::from(args.decoding.batch);
-    let mut encoder = ImageEncoder::new(&folder, &EncodeOptions { batch, session: session.clone() })?;
-    let mut captioner = Captioner::new(&folder, &args.decoding.options(&session))?;
     let min_score = args.decoding.min_score(&folder)?;
+    let model = model(&folder, &args.decoding, &session)?;
     let (paths, clean) = pictures(&args.inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
-    for chunk in paths.chunks(batch) {
-        if interrupt.is_set() {
-            return Ok(Exit::Interrupted);
-        }
-        let mut opened: Vec<&Path> = Vec::new();
-        let mut pixels = Vec::new();
-        for path in chunk {
-            match picture::open(path, &PictureOptions::default()) {
-                Ok(rgb) => {
-                    pixels.push(preprocess(&rgb, &folder.manifest().image));
-                    opened.push(path);
-                }
-                Err(e) => {
-                    voice.error(&e);
-                    exit = Exit::SomeFailed;
-                }
+    let readers = std::thread::available_parallelism().map_or(1, usize::from).min(batch);
+    let options = StillOptions { batch, readers };
+    let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| {
+        let (encoded, c) = match still {
+            Ok(still) => still,
+            Err(e) => {
+                voice.error(&e);
+                exit = Exit::SomeFailed;
+                return Ok(true);
             }
-        }
-        let encoded = encoder.encode(&pixels)?;
-        let captions = captioner.caption(&encoded.iter().collect::<Vec<_>>())?;
-        for ((path, encoded), c) in opened.iter().zip(&encoded).zip(captions) {
-            let said = c.score.is_none_or(|s| s >= min_score);
-            let line = if args.json {
-                let mut object = json!({ "image": path.display().to_string(), "text": c.text, "ids": c.ids,
-                    "score": c.score, "mean_logprob": c.mean_logprob, "said": said });
-                if args.embedding {
-                    object["embedding"] = json!(encoded.unit());
-                }
-                object.to_string()
-            } else {
-                format!("{}\t{}", path.display(), if said { c.text.as_str() } else { "" })
-            };
-            if !print(&line)? {
-                return Ok(exit);
+        };
+        let said = c.score.is_none_or(|s| s >= min_score);
+        let path = paths[number].display();
+        let line = if args.json {
+            let mut object = json!({ "image": path.to_string(), "text": c.text, "ids": c.ids, "score": c.score,
+                "mean_logprob": c.mean_logprob, "said": said });
+            if args.embedding {
+                object["embedding"] = json!(encoded.unit());
             }
-        }
+            object.to_string()
+        } else {
+            format!("{path}\t{}", if said { c.text.as_str() } else { "" })
+        };
+        print(&line)
+    })?;
+    if args.stats {
+        tell(&stats, voice);
     }
-    Ok(exit)
+    Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
 }
 
 fn embed(args: &ModelArgs) -> Result<Exit> {

@@ -1,4 +1,4 @@
-//! The pipeline: the stages side by side. The only module that knows threads and channels.
+//! The pipeline: the stages side by side. The only module that knows threads and channels; [`stills`] is the part for pictures.
 //!
 //! ```text
 //! watch (one thread a running file)  decode, thumbs, scenes, keyframes
@@ -18,6 +18,8 @@
 //!
 //! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
 //! wins and stops the watchers.
+
+mod stills;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -42,6 +44,7 @@ use crate::model::ImageSpec;
 use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
 use crate::time::Time;
+pub use stills::{Still, StillOptions, stills};
 
 /// Keyframes that a channel holds at most.
 pub const QUEUE: usize = 8;
@@ -184,6 +187,10 @@ struct Clock {
 impl Clock {
     fn add(counter: &AtomicU64, since: Instant) {
         counter.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn count(counter: &AtomicU64, more: usize) {
+        counter.fetch_add(more as u64, Ordering::Relaxed);
     }
 
     fn stats(&self, wall: Duration) -> Stats {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use descry::error::{Error, Result};
 use descry::export::{Format, Track, write};
 use descry::interrupt::Interrupt;
 use descry::model::ModelFolder;
-use descry::pipeline::{Config, Model, Observer, Stats, run};
+use descry::pipeline::{Config, Model, Observer, Stats, StillOptions, run, stills};
 use descry::preprocess::Pixels;
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
@@ -109,15 +110,32 @@ impl Case {
         }
     }
 
-    fn run(self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
+    fn model(&mut self) -> Model {
         let folder = ModelFolder::open(root().join(TINY)).unwrap();
-        let model = Model {
+        let hook = std::mem::replace(&mut self.hook, Box::new(|_| ()));
+        Model {
             name: "mock 1".into(),
             decoding: serde_json::Value::Null,
             image: folder.manifest().image.clone(),
             encoder: Box::new(Encoder { log: self.log.clone(), fails_at: self.encoder_fails }),
-            captioner: Box::new(Captioner { log: self.log.clone(), fails_at: self.captioner_fails, hook: self.hook }),
-        };
+            captioner: Box::new(Captioner { log: self.log.clone(), fails_at: self.captioner_fails, hook }),
+        }
+    }
+
+    /// What is told of each picture, by number: its caption, or nothing.
+    fn stills(mut self, paths: &[PathBuf], batch: usize, readers: usize) -> (Result<Stats>, Vec<Option<String>>) {
+        let (model, interrupt) = (self.model(), self.interrupt.clone());
+        let mut told = Vec::new();
+        let stats = stills(paths, StillOptions { batch, readers }, model, &interrupt, |number, still| {
+            assert_eq!(number, told.len(), "pictures are told in order");
+            told.push(still.ok().map(|(_, caption)| caption.text));
+            Ok(true)
+        });
+        (stats, told)
+    }
+
+    fn run(mut self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
+        let model = self.model();
         let mut tracks: Vec<Option<Track>> = inputs.iter().map(|_| None).collect();
         let stats = run(inputs, config, model, &self.interrupt, &*self.watch, |file, outcome| {
             assert!(tracks[file].is_none(), "each input ends once");
@@ -330,4 +348,55 @@ fn an_interrupt_keeps_what_is_complete() {
     case.interrupt.set();
     let (stats, tracks) = case.run(&films, &config);
     assert!(stats.is_ok() && tracks.iter().all(Option::is_none));
+}
+
+/// Eleven pictures, of which the fourth is no picture and the eighth is not there.
+fn album(b: &Bench) -> Vec<PathBuf> {
+    b.ffmpeg("-f lavfi -i testsrc2=size=80x60:rate=25:duration=0.44 %d.png");
+    b.write("4.png", b"no picture");
+    std::fs::remove_file(b.path("8.png")).unwrap();
+    (1..=11).map(|n| b.path(&format!("{n}.png"))).collect()
+}
+
+#[test]
+fn stills_come_in_order_for_any_batch_and_any_readers() {
+    let b = Bench::new();
+    let paths = album(&b);
+    let (stats, want) = Case::new().stills(&paths, 1, 1);
+    assert_eq!(stats.unwrap().captions, 9);
+    assert_eq!(want.len(), 11);
+    for (n, text) in want.iter().enumerate() {
+        assert_eq!(text.is_none(), n == 3 || n == 7, "{n}");
+    }
+    for (batch, readers) in [(2, 1), (3, 2), (8, 3), (64, 20)] {
+        let (stats, got) = Case::new().stills(&paths, batch, readers);
+        assert!(stats.is_ok());
+        assert_eq!(got, want, "batch {batch}, readers {readers}");
+    }
+    let (stats, none) = Case::new().stills(&[], 8, 2);
+    assert_eq!((stats.unwrap().captions, none.len()), (0, 0));
+}
+
+#[test]
+fn stills_end_with_the_model_or_the_interrupt() {
+    let b = Bench::new();
+    let paths = album(&b);
+    let mut case = Case::new();
+    case.encoder_fails = Some(5);
+    let (stats, told) = case.stills(&paths, 2, 2);
+    assert!(stats.is_err() && told.len() < paths.len());
+    let mut case = Case::new();
+    case.captioner_fails = Some(5);
+    let (stats, told) = case.stills(&paths, 2, 2);
+    assert!(stats.is_err() && told.len() < paths.len());
+    let mut case = Case::new();
+    let interrupt = case.interrupt.clone();
+    case.hook = Box::new(move |made| {
+        if made >= 2 {
+            interrupt.set();
+        }
+    });
+    let (stats, told) = case.stills(&paths, 2, 2);
+    assert!(stats.is_ok());
+    assert!(!told.is_empty() && told.len() < paths.len(), "{}", told.len());
 }
