@@ -186,7 +186,8 @@ def tokenizer(words):
     return t
 
 
-def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts):
+def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts,
+           store="int8-stored"):
     """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version,
     licence, trained_on, description, score, dedup."""
     out = Path(out)
@@ -200,7 +201,7 @@ def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, imag
           {"input": {0: "n"}, "prefix": {0: "n"}}, "int8-stored")
     graph(text, (torch.ones(2, TEXT_LENGTH, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
           {"ids": {0: "n"}, "embedding": {0: "n"}})
-    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", "int8-stored")
+    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", store)
     tokenizer(words).save(str(out / "tokenizer.json"))
     manifest = {
         "format": "descry-model/1",
