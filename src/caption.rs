@@ -5,7 +5,7 @@
 //! what the next one takes, and the reordering of beams happens inside the graph. Memory: weights once, and the cache
 //! of at most [`CaptionOptions::batch`] pictures.
 
-use ort::session::{Session, SessionInputValue};
+use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorElementType};
 use tokenizers::Tokenizer;
 
@@ -14,7 +14,7 @@ use crate::embed::load_tokenizer;
 use crate::encode::{Encoded, unit};
 use crate::error::{Error, Result};
 use crate::model::{MAX_BEAM, Manifest, MapperInput, ModelFolder};
-use crate::runtime::{Runtime, SessionOptions, expect, run_error};
+use crate::runtime::{Memory, Runtime, SessionOptions, expect, run_error};
 
 /// What is to be seen in a picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +107,7 @@ impl CaptionOptions {
 pub struct Captioner {
     mapper: Session,
     decoder: Session,
+    memory: Memory,
     tokenizer: Tokenizer,
     manifest: Manifest,
     names: Names,
@@ -134,7 +135,8 @@ impl Captioner {
         check_decoder(folder, &decoder, &names)?;
         let tokenizer = load_tokenizer(folder, &manifest.tokenizer)?;
         let seed = options.sample.unwrap_or(0);
-        Ok(Captioner { mapper, decoder, tokenizer, manifest, names, search, seed, batch: options.batch.max(1) })
+        let memory = Memory::of(options.session.device)?;
+        Ok(Captioner { mapper, decoder, memory, tokenizer, manifest, names, search, seed, batch: options.batch.max(1) })
     }
 
     /// The search that captions come from.
@@ -186,6 +188,7 @@ impl Captioner {
         let seeds: Vec<u64> = pictures.iter().map(|p| seed_of(self.seed, &p.embedding)).collect();
         let mut model = Model {
             session: &mut self.decoder,
+            memory: &self.memory,
             names: &self.names,
             manifest: &self.manifest,
             prefix: Some(prefix),
@@ -236,6 +239,7 @@ fn wrong(graph: &str) -> Error {
 /// the arithmetic of the first the same as in company.
 struct Model<'s> {
     session: &'s mut Session,
+    memory: &'s Memory,
     names: &'s Names,
     manifest: &'s Manifest,
     /// The mapper's output, until the prefill has read it.
@@ -271,18 +275,23 @@ impl Model<'_> {
         let ids = Tensor::from_array(([rows, each], ids.to_vec())).map_err(&failed)?;
         let source = Tensor::from_array(([rows], source)).map_err(&failed)?;
         let wanted = Tensor::from_array(([1], vec![k as i64])).map_err(&failed)?;
-        let mut inputs: Vec<(&str, SessionInputValue)> = Vec::with_capacity(4 + 2 * self.names.cache.len());
-        inputs.push(("embeds", (&embeds).into()));
-        inputs.push(("ids", (&ids).into()));
-        inputs.push(("source", (&source).into()));
-        inputs.push(("k", (&wanted).into()));
-        for (name, value) in self.names.prefix.iter().zip(&self.prefix_cache) {
-            inputs.push((name, value.into()));
+        // Bound rather than passed: what a step leaves in the cache stays on the device, and only its few best tokens come back.
+        let mut binding = self.session.create_binding().map_err(&failed)?;
+        binding.bind_input("embeds", &embeds).map_err(&failed)?;
+        binding.bind_input("ids", &ids).map_err(&failed)?;
+        binding.bind_input("source", &source).map_err(&failed)?;
+        binding.bind_input("k", &wanted).map_err(&failed)?;
+        let names = self.names.prefix.iter().chain(&self.names.cache);
+        for (name, value) in names.zip(self.prefix_cache.iter().chain(&self.cache)) {
+            binding.bind_input(name, value).map_err(&failed)?;
         }
-        for (name, value) in self.names.cache.iter().zip(&self.cache) {
-            inputs.push((name, value.into()));
+        for name in ["top_logprob", "top_id"] {
+            binding.bind_output_to_device(name, &self.memory.host).map_err(&failed)?;
         }
-        let mut outputs = self.session.run(inputs).map_err(&failed)?;
+        for name in &self.names.output {
+            binding.bind_output_to_device(name, &self.memory.device).map_err(&failed)?;
+        }
+        let mut outputs = self.session.run_binding(&binding).map_err(&failed)?;
         let mut take = |name: &str| outputs.remove(name).ok_or_else(|| wrong(graph));
         let (logprob, id) = (take("top_logprob")?, take("top_id")?);
         let cache = self.names.output.iter().map(|name| take(name)).collect::<Result<Vec<_>>>()?;
@@ -306,12 +315,14 @@ impl Model<'_> {
         Ok((Top { k, logprob: logprob.to_vec(), id: id.to_vec() }, cache))
     }
 
-    /// Leaves the listed pictures' prefixes in the cache.
+    /// Leaves the listed pictures' prefixes in the cache. It happens as pictures end, and not at every step: by way of the
+    /// host's memory.
     fn keep(&mut self, places: &[usize]) -> Result<()> {
         let d = &self.manifest.decoder;
         let failed = run_error(&d.graph);
         for value in &mut self.prefix_cache {
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(&failed)?;
+            let there = self.memory.fetch(value).map_err(&failed)?;
+            let (shape, data) = there.as_ref().unwrap_or(value).try_extract_tensor::<f32>().map_err(&failed)?;
             let each = data.len() / self.pictures;
             let length = shape[2] as usize;
             let mut kept = Vec::with_capacity(places.len() * each);
@@ -319,7 +330,8 @@ impl Model<'_> {
                 kept.extend_from_slice(&data[place * each..(place + 1) * each]);
             }
             let shape = [places.len(), d.heads, length, d.head_dim];
-            *value = Tensor::from_array((shape, kept)).map_err(&failed)?.into_dyn();
+            let kept = Tensor::from_array((shape, kept)).map_err(&failed)?;
+            *value = self.memory.put(kept).map_err(&failed)?;
         }
         self.pictures = places.len();
         Ok(())

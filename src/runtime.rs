@@ -10,9 +10,10 @@ use std::sync::{Mutex, OnceLock};
 
 use ort::environment::Environment;
 use ort::ep;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{Outlet, TensorElementType};
+use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorValueType};
 
 use crate::error::{Error, Result};
 use crate::model::ModelFolder;
@@ -200,6 +201,52 @@ fn provider(device: Device) -> Result<Option<ep::ExecutionProviderDispatch>> {
                 format!("the device {text} was asked for, and this descry was built without it"),
                 format!("use --device cpu, or build descry with `--features {feature}`"),
             ))
+        }
+    }
+}
+
+/// Where what a graph gives is kept: in the host's memory, or in that of the device which runs it.
+pub struct Memory {
+    pub host: MemoryInfo<'static>,
+    pub device: MemoryInfo<'static>,
+    /// Where the device's is not the host's.
+    away: Option<(AllocationDevice<'static>, i32)>,
+}
+
+impl Memory {
+    pub fn of(device: Device) -> Result<Memory> {
+        let away = match device {
+            Device::Cuda(n) | Device::TensorRt(n) => Some((AllocationDevice::CUDA, n as i32)),
+            Device::DirectMl(n) => Some((AllocationDevice::DIRECTML, n as i32)),
+            // These take what they are given from the host's memory and leave it there.
+            Device::Cpu | Device::CoreMl | Device::OpenVino => None,
+        };
+        let info = |place: AllocationDevice<'static>, number| {
+            MemoryInfo::new(place, number, AllocatorType::Device, MemoryType::Default)
+                .map_err(|e| Error::runtime(format!("the memory of {device}: {e}"), "use --device cpu"))
+        };
+        let host = info(AllocationDevice::CPU, 0)?;
+        let there = match &away {
+            Some((place, number)) => info(place.clone(), *number)?,
+            None => info(AllocationDevice::CPU, 0)?,
+        };
+        Ok(Memory { host, device: there, away })
+    }
+
+    /// A copy in the host's memory; `None` where the value is there already.
+    pub(crate) fn fetch(&self, value: &DynValue) -> ort::Result<Option<DynValue>> {
+        if self.away.is_none() {
+            return Ok(None);
+        }
+        let there = value.view().downcast::<TensorValueType<f32>>()?;
+        Ok(Some(there.to(AllocationDevice::CPU, 0)?.into_dyn()))
+    }
+
+    /// A tensor brought to the device.
+    pub(crate) fn put(&self, tensor: Tensor<f32>) -> ort::Result<DynValue> {
+        match &self.away {
+            Some((place, number)) => Ok(tensor.to(place.clone(), *number)?.into_dyn()),
+            None => Ok(tensor.into_dyn()),
         }
     }
 }
