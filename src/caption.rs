@@ -72,7 +72,7 @@ impl Default for CaptionOptions {
 
 impl CaptionOptions {
     /// The search that these options come to with a model, or what is wrong with them.
-    fn search(&self, manifest: &Manifest) -> Result<SearchOptions> {
+    pub fn search(&self, manifest: &Manifest) -> Result<SearchOptions> {
         let decoding = &manifest.decoding;
         let vocab = manifest.decoder.vocab;
         let beam = self.beam.unwrap_or(decoding.beam);

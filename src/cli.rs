@@ -120,7 +120,7 @@ struct DecodingArgs {
     #[arg(long, value_name = "SCORE")]
     min_score: Option<f32>,
     /// Most pictures in one model run.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
 }
 
@@ -549,13 +549,12 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     })
 }
 
-/// Both halves of a model, loaded side by side.
+/// Both halves of a model, which load when their stages begin.
 fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions) -> Result<Model> {
     let encode = EncodeOptions { batch: usize::from(decoding.batch), session: session.clone() };
     let caption = decoding.options(session);
-    let (encoder, captioner) =
-        pipeline::side_by_side(|| ImageEncoder::new(folder, &encode), || Captioner::new(folder, &caption))?;
-    let search = captioner.search();
+    let search = caption.search(folder.manifest())?;
+    let (of_encoder, of_captioner) = (folder.clone(), folder.clone());
     Ok(Model {
         decoding: json!({
             "strategy": match search.strategy {
@@ -570,8 +569,8 @@ fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions
         }),
         name: format!("{} {}", folder.manifest().name, folder.manifest().version),
         image: folder.manifest().image.clone(),
-        encoder: Box::new(encoder),
-        captioner: Box::new(captioner),
+        encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
+        captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
     })
 }
 

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 
 use crate::caption::{Caption, Captions};
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
-use crate::decode::{DecodeOptions, Frame, Source, StreamInfo};
+use crate::decode::{DecodeOptions, Frame, LONGEST_SIDE, Source, StreamInfo};
 use crate::dedup::{Dedup, DedupOptions};
 use crate::encode::{Encode, Encoded};
 use crate::error::{Error, Result};
@@ -48,6 +48,10 @@ pub use stills::{Still, StillOptions, stills};
 
 /// Keyframes that a channel holds at most.
 pub const QUEUE: usize = 8;
+
+/// Keyframes are made this many times as long as what the image tower reads: its own filter has enough to choose from, and
+/// larger ones only cost time.
+const DETAIL: u32 = 3;
 
 /// Everything that the stages are told.
 #[derive(Debug, Clone)]
@@ -117,14 +121,17 @@ impl Config {
     }
 }
 
+/// Makes a stage's part of the model, on the stage's own thread: graphs load while the first frames are decoded.
+pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
+
 /// The model's part of the pipeline.
 pub struct Model {
     pub name: String,
     /// How captions are searched for: told in the track's options.
     pub decoding: Value,
     pub image: ImageSpec,
-    pub encoder: Box<dyn Encode + Send>,
-    pub captioner: Box<dyn Captions + Send>,
+    pub encoder: Load<dyn Encode>,
+    pub captioner: Load<dyn Captions>,
 }
 
 /// Hears of what happens, from several threads at once. All methods have empty defaults.
@@ -270,7 +277,7 @@ pub fn run(
     // Stops the watchers: the user's wish, or a stage that failed.
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
-    let Model { name, decoding, image, mut encoder, mut captioner } = model;
+    let Model { name, decoding, image, encoder, captioner } = model;
     let options = config.told(decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
@@ -302,7 +309,8 @@ pub fn run(
         };
         let (clock, image) = (&clock, &image);
         scope.spawn(move || {
-            if let Err(e) = encode(&watched, &to_describe, encoder.as_mut(), image, config, clock) {
+            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, config, clock);
+            if let Err(e) = run() {
                 fail(e);
                 // The watchers must not block on a stage that is gone.
                 watched.iter().for_each(drop);
@@ -315,7 +323,8 @@ pub fn run(
             }
         };
         scope.spawn(move || {
-            if let Err(e) = describe(&seen, &to_collect, captioner.as_mut(), config, clock) {
+            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), config, clock);
+            if let Err(e) = run() {
                 fail(e);
                 seen.iter().for_each(drop);
             }
@@ -326,16 +335,6 @@ pub fn run(
         Ok(Some(e)) => Err(e),
         _ => Ok(clock.stats(started.elapsed())),
     }
-}
-
-/// Does two things at once: the graphs of a model load side by side, which a short film would otherwise wait for.
-pub fn side_by_side<A: Send, B>(a: impl FnOnce() -> Result<A> + Send, b: impl FnOnce() -> Result<B>) -> Result<(A, B)> {
-    thread::scope(|scope| {
-        let a = scope.spawn(a);
-        let b = b();
-        let a = a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((a?, b?))
-    })
 }
 
 /// Decodes one file and sends its keyframes.
@@ -460,7 +459,7 @@ fn encode(
                     waiting.push_back(Seen::Picture(file, moment, None, None));
                 } else {
                     let t = Instant::now();
-                    let rgb = picture.to_rgb();
+                    let rgb = picture.to_rgb_within(spec.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
                     drop(picture);
                     match rgb {
                         Ok(rgb) => {

@@ -117,8 +117,14 @@ impl Case {
             name: "mock 1".into(),
             decoding: serde_json::Value::Null,
             image: folder.manifest().image.clone(),
-            encoder: Box::new(Encoder { log: self.log.clone(), fails_at: self.encoder_fails }),
-            captioner: Box::new(Captioner { log: self.log.clone(), fails_at: self.captioner_fails, hook }),
+            encoder: {
+                let encoder = Encoder { log: self.log.clone(), fails_at: self.encoder_fails };
+                Box::new(move || Ok(Box::new(encoder)))
+            },
+            captioner: {
+                let captioner = Captioner { log: self.log.clone(), fails_at: self.captioner_fails, hook };
+                Box::new(move || Ok(Box::new(captioner)))
+            },
         }
     }
 

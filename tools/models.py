@@ -20,7 +20,7 @@ BINARY = str(Path(__file__).parent.parent / "target/release/descry")
 
 FACTS = {
     "name": "descry-builtin",
-    "version": "0.3.0",
+    "version": "0.4.0",
     "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0; trained on research data, see README.md",
     "trained_on": "Flickr8k train and a COCO subset (captions), ImageNet (image tower)",
     "description": "A small captioner of everyday scenes",

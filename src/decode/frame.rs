@@ -101,6 +101,11 @@ impl Frame {
     /// The picture as it is shown: upright, square pixels, one field of an interlaced frame, full range, at most
     /// [`LONGEST_SIDE`] on its longer side.
     pub fn to_rgb(&self) -> Result<Rgb> {
+        self.to_rgb_within(LONGEST_SIDE)
+    }
+
+    /// As [`Frame::to_rgb`], at most `longest` pixels on its longer side.
+    pub fn to_rgb_within(&self, longest: u32) -> Result<Rgb> {
         let (w, h) = (self.av.width(), self.av.height());
         // SAFETY: reads plain fields of a valid AVFrame.
         let (interlaced, range, space) = unsafe {
@@ -109,7 +114,7 @@ impl Frame {
         };
         let (num, den) = self.sample_aspect;
         let (mut dw, mut dh) = (f64::from(w) * f64::from(num) / f64::from(den), f64::from(h));
-        let scale = (f64::from(LONGEST_SIDE) / dw.max(dh)).min(1.0);
+        let scale = (f64::from(longest.max(1)) / dw.max(dh)).min(1.0);
         (dw, dh) = ((dw * scale).round().max(1.0), (dh * scale).round().max(1.0));
         let (dw, dh) = (dw as u32, dh as u32);
         let lines = if interlaced { h / 2 } else { h };

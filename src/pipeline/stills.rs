@@ -53,7 +53,7 @@ pub fn stills(
 ) -> Result<Stats> {
     let started = Instant::now();
     let clock = Clock::default();
-    let Model { image, mut encoder, mut captioner, .. } = model;
+    let Model { image, encoder, captioner, .. } = model;
     let (batch, readers) = (options.batch.max(1), options.readers.clamp(1, paths.len().max(1)));
     thread::scope(|scope| -> Result<()> {
         let (clock, image) = (&clock, &image);
@@ -73,7 +73,8 @@ pub fn stills(
             });
         }
         let (to_caption, encoded) = bounded::<Vec<Result<Encoded>>>(1);
-        let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder.as_mut(), &to_caption, clock));
+        let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder()?.as_mut(), &to_caption, clock));
+        let mut captioner = captioner()?;
         let mut number = 0;
         for some in &encoded {
             if interrupt.is_set() {

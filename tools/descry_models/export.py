@@ -187,7 +187,7 @@ def tokenizer(words):
 
 
 def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts,
-           store="int8-stored"):
+           store="int8"):
     """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version,
     licence, trained_on, description, score, dedup."""
     out = Path(out)

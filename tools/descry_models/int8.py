@@ -1,6 +1,6 @@
-"""Graphs whose large matrix products are made of 8-bit whole numbers.
+"""Graphs whose large matrix products are made of small whole numbers.
 
-Weights have a scale for each output; what is multiplied with them is rounded to 8 bits with a scale for each row, found as it
+Weights are rounded to 7 bits with a scale for each output; what is multiplied with them is rounded to 8 bits with a scale for each row, found as it
 comes. A row's result does not depend on the rows beside it, and sums of whole numbers are exact, so that captions are the same
 in every batch. (ONNX Runtime's own dynamic quantisation has one scale for a whole batch; MatMulNBits is half as fast.) The
 unsigned left side is what processors with VNNI multiply four times as fast as floats.
@@ -10,12 +10,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LEAST = 4096        # weights of a matrix that is worth it
+# Largest whole number of a weight. Processors without VNNI add two products in 16 bits: 2 x 255 x 63 fits, 127 would overflow.
+WEIGHT = 63
 MIDDLE = 128        # zero among the unsigned 8-bit numbers
 
 
 def whole_numbers(weight, axis):
     """int8 values and float32 scales, one for each place along `axis`."""
-    scale = np.abs(weight).max(axis=1 - axis, keepdims=True) / 127
+    scale = np.abs(weight).max(axis=1 - axis, keepdims=True) / WEIGHT
     scale = np.maximum(scale, 1e-12).astype(np.float32)
     return np.rint(weight / scale).astype(np.int8), scale.reshape(-1)
 

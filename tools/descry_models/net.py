@@ -71,7 +71,7 @@ class Block(nn.Module):
         """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
         q, k, v = self.qkv(x, place)
         kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
-        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
+        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal, enable_gqa=self.heads != self.cache_heads)
         return self.rest(x, a), (k, v)
 
 
