@@ -119,7 +119,7 @@ struct DecodingArgs {
     /// Leave captions of a lower score unsaid, 0 to 1 [default: the model's].
     #[arg(long, value_name = "SCORE")]
     min_score: Option<f32>,
-    /// Most pictures in one model run.
+    /// Most pictures in one model run; larger ones suit larger models and devices.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
 }
@@ -356,7 +356,7 @@ pub fn main() -> Exit {
 
 impl ModelArgs {
     fn session(&self, shared: bool) -> Result<SessionOptions> {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cores = cores();
         let threads = self.model_threads.unwrap_or(if shared { cores.div_ceil(2) } else { cores });
         let device: Device = self.device.parse()?;
         Ok(SessionOptions { threads, device, ..SessionOptions::default() })
@@ -574,6 +574,10 @@ fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions
     })
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What `--stats` prints.
 fn tell(stats: &pipeline::Stats, voice: &Voice) {
     let mut value = serde_json::to_value(stats).unwrap_or_default();
@@ -655,8 +659,7 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
     let model = model(&folder, &args.decoding, &session)?;
     let (paths, clean) = pictures(&args.inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
-    let readers = std::thread::available_parallelism().map_or(1, usize::from).min(batch);
-    let options = StillOptions { batch, readers };
+    let options = StillOptions { batch, readers: cores().min(batch) };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| {
         let (encoded, c) = match still {
             Ok(still) => still,

@@ -1,4 +1,5 @@
-//! The pipeline: the stages side by side. The only module that knows threads and channels; [`stills`] is the part for pictures.
+//! The pipeline: the stages side by side. The only module that knows threads and channels; [`stills`] is its part for
+//! pictures.
 //!
 //! ```text
 //! watch (one thread a running file)  decode, thumbs, scenes, keyframes
@@ -389,13 +390,13 @@ fn watch(
         Clock::add(&clock.analyse, t);
         let start = *first.get_or_insert(frame.time);
         last = frame.time;
-        clock.frames.fetch_add(1, Ordering::Relaxed);
+        Clock::count(&clock.frames, 1);
         let t = Instant::now();
         let keyframes = selector.push(thumb, Arc::new(frame));
         Clock::add(&clock.scenes, t);
         observer.watched(file, last - start);
         for keyframe in keyframes {
-            clock.keyframes.fetch_add(1, Ordering::Relaxed);
+            Clock::count(&clock.keyframes, 1);
             if out.send(Watched::Keyframe(file, keyframe)).is_err() {
                 return stopped(last);
             }
@@ -403,7 +404,7 @@ fn watch(
     }
     let end = source.end();
     for keyframe in selector.finish(end) {
-        clock.keyframes.fetch_add(1, Ordering::Relaxed);
+        Clock::count(&clock.keyframes, 1);
         if out.send(Watched::Keyframe(file, keyframe)).is_err() {
             return stopped(last);
         }
@@ -485,8 +486,8 @@ fn encode(
                 let t = Instant::now();
                 let encoded = encoder.encode(&pixels)?;
                 Clock::add(&clock.encode, t);
-                clock.encoded.fetch_add(pixels.len() as u64, Ordering::Relaxed);
-                clock.encode_batches.fetch_add(1, Ordering::Relaxed);
+                Clock::count(&clock.encoded, pixels.len());
+                Clock::count(&clock.encode_batches, 1);
                 pixels.clear();
                 let mut encoded = encoded.into_iter();
                 for message in &mut waiting {
@@ -585,8 +586,8 @@ fn describe(
                 let pictures: Vec<&Encoded> = fresh.iter().map(|(_, _, e)| e).collect();
                 let captions = captioner.caption(&pictures)?;
                 Clock::add(&clock.caption, t);
-                clock.captions.fetch_add(captions.len() as u64, Ordering::Relaxed);
-                clock.caption_batches.fetch_add(1, Ordering::Relaxed);
+                Clock::count(&clock.captions, captions.len());
+                Clock::count(&clock.caption_batches, 1);
                 for ((file, id, _), caption) in fresh.drain(..).zip(captions) {
                     if let Some(shown) = files.get_mut(&file) {
                         shown.captions.insert(id, caption);

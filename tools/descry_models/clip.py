@@ -11,6 +11,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .export import graph
+
 # OpenAI's preprocessing constants, the same for all of its CLIP models.
 MEAN = [0.48145466, 0.4578275, 0.40821073]
 STD = [0.26862954, 0.26130258, 0.27577711]
@@ -233,6 +235,22 @@ def read_tensors(path):
     return state
 
 
+def read_folder(folder, what):
+    """(configuration, tensors) of a Hugging Face folder."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{folder}: no folder of {what}: {error}")
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        raise SystemExit(f"{folder}: there is no model.safetensors and no pytorch_model.bin")
+    state = {}
+    for f in files:
+        state.update(read_tensors(f))
+    return config, state
+
+
 def read_openai(path):
     """OpenAI's files are TorchScript archives; copies of their weights alone are state dicts."""
     try:
@@ -275,17 +293,8 @@ def norm_tensors(state, names, source):
 
 
 def hugging_face(folder, want_text):
-    folder = Path(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except OSError as error:
-        raise SystemExit(f"{folder}: no CLIP folder of Hugging Face's: {error}")
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise SystemExit(f"{folder}: there is no model.safetensors and no pytorch_model.bin")
-    state, source = {}, str(folder)
-    for f in files:
-        state.update(read_tensors(f))
+    config, state = read_folder(folder, "CLIP in Hugging Face's form")
+    source = str(folder)
 
     def common(c, width, layers, heads, hidden):
         """Of a transformer; the configuration leaves out what is as in the class's defaults, given here."""
@@ -356,6 +365,19 @@ def openai(path, want_text):
     return tower, fill(Text(TextShape(context=place.shape[0], vocab=table.shape[0], **shape)), {
         "table.weight": table, "place": place, "out.weight": proj.T.contiguous(), **tensors,
         **norm_tensors(state, {"ln": "ln_final"}, source)}, source)
+
+
+def write_image(tower, out, store):
+    """The image tower's graph in a model folder; returns what the manifest says of it."""
+    size = tower.shape.size
+    graph(tower, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
+          {"pixels": {0: "n"}, "embedding": {0: "n"}}, store)
+    return image_spec(tower)
+
+
+def image_spec(tower):
+    return {"graph": "image.onnx", "size": tower.shape.size, "resize": "crop", "resample": "bicubic", "mean": MEAN,
+            "std": STD, "embedding_dim": tower.shape.out}
 
 
 def load(path, want_text=False):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from . import clip
 from .clip import Missing, fill, read_tensors, take
-from .export import decoder_graph, graph, seal
+from .export import decoder_graph, decoder_spec, graph, mapper_graph, seal
 from .lm import gpt2_of
 from .measure import Binary
 
@@ -152,26 +152,21 @@ def import_clipcap(a):
     stop_id = int(stop) if str(stop).lstrip("-").isdigit() else tokenizer and tokenizer.token_to_id(stop)
     if stop_id is None or not 0 <= stop_id < shape.vocab:
         raise SystemExit(f"--stop-token {stop}: not among the {shape.vocab} tokens")
+
     def write(out, precision):
-        store = None if precision == "fp32" else precision
         out.mkdir(parents=True, exist_ok=True)
-        size = tower.shape.size
-        graph(tower, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
-              {"pixels": {0: "n"}, "embedding": {0: "n"}}, store)
-        graph(mapper, (torch.zeros(2, inside),), out / "mapper.onnx", ["input"], ["prefix"],
-              {"input": {0: "n"}, "prefix": {0: "n"}}, store)
-        decoder_graph([decoder], shape, out / "decoder.onnx", store)
+        image = clip.write_image(tower, out, precision)
+        mapper_graph(mapper, (inside,), out / "mapper.onnx", precision)
+        decoder_graph([decoder], shape, out / "decoder.onnx", precision)
         (out / "tokenizer.json").write_bytes(Path(a.tokenizer).read_bytes())
         manifest = {
             "format": "descry-model/1", "name": a.name or a.preset or Path(a.clipcap).stem, "version": "1",
             "licence": a.licence or "as the checkpoint's own", "trained_on": preset.trained_on if preset else "",
             "description": f"ClipCap, {kind} mapper, imported at {precision}",
-            "image": {"graph": "image.onnx", "size": size, "resize": "crop", "resample": "bicubic", "mean": clip.MEAN,
-                      "std": clip.STD, "embedding_dim": inside},
+            "image": image,
             "mapper": {"graph": "mapper.onnx", "input": "embedding", "normalize_prefix": bool(normalize),
                        "prefix_length": prefix},
-            "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.cache_heads,
-                        "head_dim": shape.head_dim, "width": shape.width, "vocab": shape.vocab, "context": shape.context},
+            "decoder": decoder_spec(shape),
             "tokenizer": "tokenizer.json",
             "decoding": {"stop_tokens": [stop_id], "max_tokens": min(MAX_TOKENS, shape.context - prefix), "beam": BEAM,
                          "temperature": 1.0},
@@ -179,7 +174,7 @@ def import_clipcap(a):
         if text is not None:
             t = text.shape
             graph(text, (torch.ones(2, t.context, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
-                  {"ids": {0: "n"}, "embedding": {0: "n"}}, store)
+                  {"ids": {0: "n"}, "embedding": {0: "n"}}, precision)
             (out / "text_tokenizer.json").write_bytes(Path(a.text_tokenizer).read_bytes())
             manifest["text"] = {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": t.context,
                                 "pad_token": 0}
@@ -190,6 +185,7 @@ def import_clipcap(a):
               "normalize_prefix": bool(normalize), "stop_token": stop_id}
     if a.precision == "int8":
         # Written beside, and put in place once real pictures have shown what the rounding costs.
+        out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             exact, rounded = Path(folder) / "fp32", Path(folder) / "int8"
             write(exact, "fp32")

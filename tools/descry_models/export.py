@@ -8,10 +8,9 @@ import numpy as np
 import onnx
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
-from .int8 import quantise
+from .int8 import quantise, whole_numbers
 from .net import Captioner, ImageHead, Shape, TextTower
 from .tower import SIZE, Tower
 
@@ -96,20 +95,13 @@ class DecoderGraph(nn.Module):
 
 def rows_of_int8(values):
     """int8 values and a float32 scale for each row or each column, whichever is nearer to the weights."""
-    best = None
-    for axis in range(values.ndim):
-        scale = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis), keepdims=True) / 127
-        scale = np.maximum(scale, 1e-12).astype(np.float32)
-        whole = np.rint(values / scale).astype(np.int8)
-        error = float(((whole * scale - values) ** 2).sum())
-        if best is None or error < best[0]:
-            best = (error, whole, scale)
-    return best[1:]
+    both = [whole_numbers(values, axis, 127) for axis in (0, 1)]
+    return min(both, key=lambda stored: float(((stored[0] * stored[1] - values) ** 2).sum()))
 
 
 def finish(path, store):
     """Lengths of zero are lengths; a weight that is another one transposed (the token table) is stored once; and large float
-    weights are stored as `store` says: None as they are, `fp16` with a cast, `int8-stored` with a cast and a scale (ONNX
+    weights are stored as `store` says: `fp32` as they are, `fp16` with a cast, `int8-stored` with a cast and a scale (ONNX
     Runtime folds both when it loads, and sums are made in float32), `int8` to be multiplied as they are."""
     model = onnx.load(path)
     graph, made = model.graph, []
@@ -120,7 +112,7 @@ def finish(path, store):
         twin = next((n for n in by_shape.get(values.shape[::-1], []) if values.ndim == 2
                      and np.array_equal(large[n], values.T)), None)
         by_shape.setdefault(values.shape, []).append(name)
-        if not twin and store in (None, "int8"):
+        if not twin and store in ("fp32", "int8"):
             continue
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
         if twin:
@@ -175,6 +167,17 @@ def decoder_graph(decoders, shape, path, store="fp16"):
     graph(DecoderGraph(*decoders), inputs, path, names, outputs, dynamic, store)
 
 
+def decoder_spec(shape, members=1):
+    """What the manifest says of `decoder_graph`."""
+    return {"graph": "decoder.onnx", "layers": shape.layers * members, "heads": shape.cache_heads,
+            "head_dim": shape.head_dim, "width": shape.width * members, "vocab": shape.vocab, "context": shape.context}
+
+
+def mapper_graph(module, inside, path, store):
+    """`inside`: the shape of one picture's input."""
+    graph(module, (torch.zeros(2, *inside),), path, ["input"], ["prefix"], {"input": {0: "n"}, "prefix": {0: "n"}}, store)
+
+
 def tokenizer(words):
     """Words by spaces, lower case; `decode` joins with spaces."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -186,22 +189,19 @@ def tokenizer(words):
     return t
 
 
-def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts,
-           store="int8"):
+def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, image: ImageHead, text: TextTower, facts):
     """Writes the folder; several captioners of one shape become an ensemble. `facts` are the manifest's name, version,
     licence, trained_on, description, score, dedup."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     models, image, text = [m.eval() for m in models], image.eval(), text.eval()
     cells = shape.cells * shape.cells
-    layers, width = shape.layers * len(models), shape.width * len(models)
     graph(ImageGraph(tower, image), (torch.zeros(2, 3, SIZE, SIZE),), out / "image.onnx", ["pixels"],
           ["embedding", "grid"], {k: {0: "n"} for k in ("pixels", "embedding", "grid")})
-    graph(Prefixes([m.mapper for m in models]), (torch.zeros(2, cells, shape.features),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}}, "int8-stored")
+    mapper_graph(Prefixes([m.mapper for m in models]), (cells, shape.features), out / "mapper.onnx", "int8-stored")
     graph(text, (torch.ones(2, TEXT_LENGTH, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
           {"ids": {0: "n"}, "embedding": {0: "n"}})
-    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", store)
+    decoder_graph([m.decoder for m in models], shape, out / "decoder.onnx", "int8")
     tokenizer(words).save(str(out / "tokenizer.json"))
     manifest = {
         "format": "descry-model/1",
@@ -210,8 +210,7 @@ def export(out, shape: Shape, models: list[Captioner], words, tower: Tower, imag
                   "mean": [127 / 255] * 3, "std": [128 / 255] * 3, "embedding_dim": shape.embedding,
                   "grid": {"cells": cells, "dim": shape.features}},
         "mapper": {"graph": "mapper.onnx", "input": "grid", "normalize_prefix": False, "prefix_length": shape.prefix},
-        "decoder": {"graph": "decoder.onnx", "layers": layers, "heads": shape.cache_heads, "head_dim": shape.head_dim,
-                    "width": width, "vocab": shape.vocab, "context": shape.context},
+        "decoder": decoder_spec(shape, len(models)),
         "tokenizer": "tokenizer.json",
         "text": {"graph": "text.onnx", "tokenizer": "tokenizer.json", "context_length": TEXT_LENGTH, "pad_token": 0},
         "decoding": {"stop_tokens": [0], "max_tokens": 22, "beam": 5, "temperature": 1.0},

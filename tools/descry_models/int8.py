@@ -15,11 +15,11 @@ WEIGHT = 63
 MIDDLE = 128        # zero among the unsigned 8-bit numbers
 
 
-def whole_numbers(weight, axis):
-    """int8 values and float32 scales, one for each place along `axis`."""
-    scale = np.abs(weight).max(axis=1 - axis, keepdims=True) / WEIGHT
+def whole_numbers(weight, axis, largest=WEIGHT):
+    """int8 values of a matrix and float32 scales, one for each place along `axis`; the scales keep both dimensions."""
+    scale = np.abs(weight).max(axis=1 - axis, keepdims=True) / largest
     scale = np.maximum(scale, 1e-12).astype(np.float32)
-    return np.rint(weight / scale).astype(np.int8), scale.reshape(-1)
+    return np.rint(weight / scale).astype(np.int8), scale
 
 
 class Rewriter:
@@ -66,7 +66,7 @@ class Rewriter:
         name, scales = f"{stored}/i8", f"{stored}/scale"
         whole, scale = whole_numbers(values, 0 if turned else 1)
         self.constant(name, whole)
-        self.constant(scales, scale)
+        self.constant(scales, scale.reshape(-1))
         if turned:
             name = f"{stored}/i8/turned"
             if not any(name in n.output for n in self.made):
@@ -94,8 +94,7 @@ class Rewriter:
                 whole, scale = whole_numbers(values, 0)
                 p = n.output[0]
                 row = self.node("Gather", [self.constant(f"{stored}/i8", whole), n.input[1]], p + "/whole")
-                self.constant(f"{stored}/scale", scale)
-                column = self.constant(f"{stored}/scale/column", scale[:, None])
+                column = self.constant(f"{stored}/scale/column", scale)
                 size = self.node("Gather", [column, n.input[1]], p + "/scale")
                 self.node("Mul", [self.node("Cast", [row], p + "/float", to=TensorProto.FLOAT), size], p)
             else:

@@ -1,9 +1,9 @@
 """Causal language models as decoders that export: GPT-2's form and Llama's (SmolLM2 and its like).
 
-Read from a Hugging Face folder (config.json, safetensors or pytorch_model.bin, tokenizer.json), or from one GGUF file, whose
-quantised weights are taken as the numbers that they stand for. Both forms answer the same calls as `net.Decoder`.
+Read from a Hugging Face folder (config.json, safetensors or pytorch_model.bin, tokenizer.json), from one GGUF file, whose
+quantised weights are taken as the numbers that they stand for, or from tensors in GPT-2's layout. Both
+forms answer the same calls as `net.Decoder`.
 """
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from . import clip
-from .clip import Missing, fill, read_tensors, take
-from .net import Decoder, Shape
+from .clip import Missing, fill, read_folder, read_tensors, take
+from .net import Block, Decoder, Shape
 
 
 @dataclass
@@ -37,11 +37,11 @@ class RmsNorm(nn.Module):
         return x * (x.float().pow(2).mean(-1, keepdim=True) + self.eps).rsqrt().to(x.dtype) * self.weight
 
 
-class LlamaBlock(nn.Module):
+class LlamaBlock(Block):
     """Pre-norm block with rotary positions, keys shared by groups of queries, and a gated MLP."""
 
     def __init__(self, s: LlamaShape):
-        super().__init__()
+        nn.Module.__init__(self)
         self.heads, self.cache_heads, self.head_dim = s.heads, s.kv_heads, s.head_dim
         self.ln_1, self.ln_2 = RmsNorm(s.width, s.eps), RmsNorm(s.width, s.eps)
         self.q = nn.Linear(s.width, s.heads * s.head_dim, bias=False)
@@ -72,17 +72,8 @@ class LlamaBlock(nn.Module):
         y = self.ln_2(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
-    def forward(self, x, mask=None, causal=False, past=None, place=None):
-        q, k, v = self.qkv(x, place)
-        kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
-        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal,
-                                           enable_gqa=self.heads != self.cache_heads)
-        return self.rest(x, a), (k, v)
-
 
 class Llama(Decoder):
-    """The token table is the head too, or there is a `head` of its own."""
-
     def __init__(self, s: LlamaShape, tied=True):
         nn.Module.__init__(self)
         self.s = s
@@ -94,22 +85,6 @@ class Llama(Decoder):
 
     def placed(self, x, place):
         return x
-
-    def logits(self, x):
-        return F.linear(self.ln_f(x), self.wte.weight if self.head is None else self.head)
-
-
-class Untied(Decoder):
-    """GPT-2 with a language model head of its own."""
-
-    def __init__(self, decoder, head):
-        nn.Module.__init__(self)
-        self.s, self.drop = decoder.s, decoder.drop
-        self.wte, self.wpe, self.blocks, self.ln_f = decoder.wte, decoder.wpe, decoder.blocks, decoder.ln_f
-        self.head = nn.Parameter(head)
-
-    def logits(self, x):
-        return F.linear(self.ln_f(x), self.head)
 
 
 def gpt2_of(state, heads, source, prefix="gpt."):
@@ -141,7 +116,7 @@ def gpt2_of(state, heads, source, prefix="gpt."):
     decoder = fill(Decoder(shape), own, f"{source}: GPT-2")
     head = state.get(prefix + "lm_head.weight")
     if head is not None and not torch.equal(head.float(), table):
-        decoder = Untied(decoder, head.float())
+        decoder.head = nn.Parameter(head.float())
     return shape, decoder
 
 
@@ -225,45 +200,46 @@ def gguf_tokenizer(fact, path):
     return t
 
 
-def load(path, heads=None):
-    """(shape, decoder, tokenizer) of a language model; the tokenizer is None where none lies beside it."""
+def folder(path, heads):
+    """A Hugging Face folder."""
     from tokenizers import Tokenizer
-    path = Path(path)
-    if path.suffix == ".gguf":
-        return gguf(path)
-    if not path.is_dir():
-        raise SystemExit(f"{path}: a language model is a Hugging Face folder or a GGUF file")
-    try:
-        config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"{path}: no folder of a language model: {error}")
-    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
-    if not files:
-        raise SystemExit(f"{path}: there is no model.safetensors and no pytorch_model.bin")
-    state, source = {}, str(path)
-    for f in files:
-        state.update(read_tensors(f))
+    source = str(path)
+    config, state = read_folder(path, "a language model")
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json")) if (path / "tokenizer.json").exists() else None
     kind = config.get("model_type")
+    if kind == "gpt2":
+        # GPT-2 was saved with and without its head, and so with and without this part of the names.
+        if not any(k.startswith("transformer.") for k in state):
+            state = {f"transformer.{k}": v for k, v in state.items()}
+        return *gpt2_of(state, heads or config.get("n_head"), source, ""), tokenizer
+    if kind != "llama":
+        raise SystemExit(f"{path}: a language model of kind {kind}; gpt2 and llama are read")
+    if config.get("rope_scaling"):
+        raise SystemExit(f"{path}: stretched rotary positions (rope_scaling) are not read")
+    rope = config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta", 10_000.0)
+    n = config["num_attention_heads"]
+    shape = LlamaShape(vocab=config["vocab_size"], width=config["hidden_size"], heads=n,
+                       kv_heads=config.get("num_key_value_heads", n), layers=config["num_hidden_layers"],
+                       hidden=config["intermediate_size"], context=config["max_position_embeddings"],
+                       eps=config.get("rms_norm_eps", 1e-6), base=rope)
+    if config.get("head_dim", shape.head_dim) != shape.head_dim:
+        raise SystemExit(f"{path}: heads of {config['head_dim']} on a width of {shape.width} are not read")
+    return shape, llama_of(state, shape, source), tokenizer
+
+
+def load(path, heads=None):
+    """(shape, decoder, tokenizer) of a Hugging Face folder, a GGUF file, or tensors in GPT-2's layout; the tokenizer is None
+    where none lies beside it."""
+    path, source = Path(path), str(path)
     try:
-        if kind == "gpt2":
-            # GPT-2 was saved with and without its head, and so with and without this part of the names.
-            prefix = "" if any(k.startswith("transformer.") for k in state) else None
+        if path.suffix == ".gguf":
+            return gguf(path)
+        if path.is_file():
+            state = read_tensors(path)
+            prefix = next((p for p in ("gpt.", "") if any(k.startswith(p + "transformer.") for k in state)), None)
             if prefix is None:
-                state, prefix = {f"transformer.{k}": v for k, v in state.items()}, ""
-            return *gpt2_of(state, heads or config.get("n_head"), source, prefix), tokenizer
-        if kind == "llama":
-            if config.get("rope_scaling"):
-                raise SystemExit(f"{path}: stretched rotary positions (rope_scaling) are not read")
-            rope = config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta", 10_000.0)
-            n = config["num_attention_heads"]
-            shape = LlamaShape(vocab=config["vocab_size"], width=config["hidden_size"], heads=n,
-                               kv_heads=config.get("num_key_value_heads", n), layers=config["num_hidden_layers"],
-                               hidden=config["intermediate_size"], context=config["max_position_embeddings"],
-                               eps=config.get("rms_norm_eps", 1e-6), base=rope)
-            if config.get("head_dim", shape.head_dim) != shape.head_dim:
-                raise SystemExit(f"{path}: heads of {config['head_dim']} on a width of {shape.width} are not read")
-            return shape, llama_of(state, shape, source), tokenizer
+                raise Missing(f"{path}: no tensors under gpt.transformer. or transformer.: not GPT-2's layout")
+            return *gpt2_of(state, heads, source, prefix), None
+        return folder(path, heads)
     except Missing as error:
         raise SystemExit(str(error))
-    raise SystemExit(f"{path}: a language model of kind {kind}; gpt2 and llama are read")

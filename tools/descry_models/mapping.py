@@ -9,6 +9,7 @@ import json
 import os
 import random
 import time
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from . import clip, lm
-from .clip import Missing, read_tensors
-from .clipcap import BEAM, MlpMapper, TransformerMapper, gpt2_of
+from .clip import Missing
+from .clipcap import BEAM, MlpMapper, TransformerMapper
 from .data import read_captions
-from .export import decoder_graph, graph, seal
+from .export import decoder_graph, decoder_spec, mapper_graph, seal
+from .measure import plain_cider
 from .net import Captioner
 
 BUILTIN = Path(__file__).parent.parent.parent / "models" / "builtin"
@@ -42,6 +44,7 @@ class FolderTower:
         self.output, self.cells = ("grid", grid["cells"]) if grid else ("embedding", 0)
         self.width = grid["dim"] if grid else self.image["embedding_dim"]
 
+    @cached_property
     def key(self):
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
@@ -72,9 +75,9 @@ class ClipTower:
             raise SystemExit(str(error))
         self.module.eval()
         self.output, self.cells, self.width = "embedding", 0, self.module.shape.out
-        self.image = {"graph": "image.onnx", "size": self.module.shape.size, "resize": "crop", "resample": "bicubic",
-                      "mean": clip.MEAN, "std": clip.STD, "embedding_dim": self.width}
+        self.image = clip.image_spec(self.module)
 
+    @cached_property
     def key(self):
         digest = hashlib.sha256()
         for tensor in self.module.state_dict().values():
@@ -86,10 +89,7 @@ class ClipTower:
         return self.module(torch.from_numpy(pixels)).numpy()
 
     def export(self, out):
-        size = self.image["size"]
-        graph(self.module, (torch.zeros(2, 3, size, size),), out / "image.onnx", ["pixels"], ["embedding"],
-              {"pixels": {0: "n"}, "embedding": {0: "n"}}, None)
-        return {"image": self.image}
+        return {"image": clip.write_image(self.module, out, "fp32")}
 
 
 def tower(name):
@@ -121,12 +121,12 @@ def embeddings(source, rows, work, batch=16):
     is not computed again."""
     from concurrent.futures import ThreadPoolExecutor
     work.mkdir(parents=True, exist_ok=True)
-    key, out, t0 = source.key(), [], time.time()
+    out, t0 = [], time.time()
     with ThreadPoolExecutor(2) as pool:
         for first in range(0, len(rows), CHUNK):
             some = rows[first : first + CHUNK]
             names = "\n".join(f"{r['image']} {os.path.getsize(r['path'])}" for r in some)
-            path = work / f"pictures-{hashlib.sha256((key + names).encode()).hexdigest()[:24]}.npy"
+            path = work / f"pictures-{hashlib.sha256((source.key + names).encode()).hexdigest()[:24]}.npy"
             if not path.exists():
                 got = []
                 for k in range(0, len(some), batch):
@@ -209,19 +209,7 @@ def sentence(caption, stop):
 
 
 def language_model(a):
-    path = Path(a.lm)
-    if path.is_file() and path.suffix != ".gguf":
-        state = read_tensors(path)
-        prefix = next((p for p in ("gpt.", "") if any(k.startswith(p + "transformer.") for k in state)), None)
-        if prefix is None:
-            raise SystemExit(f"{path}: no tensors under gpt.transformer. or transformer.: not GPT-2's layout")
-        try:
-            shape, decoder = gpt2_of(state, a.heads, str(path), prefix)
-        except Missing as error:
-            raise SystemExit(str(error))
-        tokenizer = None
-    else:
-        shape, decoder, tokenizer = lm.load(path, a.heads)
+    shape, decoder, tokenizer = lm.load(a.lm, a.heads)
     if a.tokenizer:
         from tokenizers import Tokenizer
         tokenizer = Tokenizer.from_file(a.tokenizer)
@@ -274,7 +262,7 @@ def train(a):
         raise SystemExit(f"{len(pairs)} captions are less than one batch of {a.batch}")
     total, warm = a.epochs * per_epoch, min(a.warmup, a.epochs * per_epoch // 2)
     config = {k: v for k, v in vars(a).items() if k not in ("run", "command", "out", "work", "threads", "save_every")}
-    config = json.dumps({**config, "tower": source.key(), "pairs": len(pairs)}, sort_keys=True, default=str)
+    config = json.dumps({**config, "tower": source.key, "pairs": len(pairs)}, sort_keys=True, default=str)
     state_path, best_path = work / "state.pt", work / "best.pt"
     step, best, minutes, losses = 0, -1.0, 0.0, []
     if state_path.exists():
@@ -340,27 +328,21 @@ def train(a):
 
 
 def judge(model, seen, rows, held, tokenizer, stop, batch=25):
-    """CIDEr of beam captions on plainly split words, and the captions."""
-    from pycocoevalcap.cider.cider import Cider
-    from .data import words
+    """CIDEr of beam captions by `plain_cider`, and the captions."""
     model.eval()
     said = []
     for k in range(0, len(held), batch):
         said += [tokenizer.decode(ids).strip() for ids, _ in model.beam(seen[held[k : k + batch]], BEAM, LONGEST, stop)]
-    refs = {i: [" ".join(words(c)) for c in rows[i]["captions"]] for i in held}
-    got = {i: [" ".join(words(s))] for i, s in zip(held, said)}
-    return float(Cider().compute_score(refs, got)[0]), said
+    return plain_cider(rows, dict(zip(held, said))), said
 
 
 def write(a, out, source, shape, model, tokenizer, stop):
     """The model folder."""
     out.mkdir(parents=True, exist_ok=True)
-    store = None if a.precision == "fp32" else a.precision
     parts = source.export(out)
-    inside = (2, source.cells, source.width) if source.cells else (2, source.width)
-    graph(model.mapper, (torch.zeros(*inside),), out / "mapper.onnx", ["input"], ["prefix"],
-          {"input": {0: "n"}, "prefix": {0: "n"}}, store)
-    decoder_graph([model.decoder], shape, out / "decoder.onnx", store)
+    inside = (source.cells, source.width) if source.cells else (source.width,)
+    mapper_graph(model.mapper, inside, out / "mapper.onnx", a.precision)
+    decoder_graph([model.decoder], shape, out / "decoder.onnx", a.precision)
     tokenizer.save(str(out / "tokenizer.json"))
     seal(out, {
         "format": "descry-model/1", "name": a.name or out.name, "version": "1", "licence": a.licence or "",
@@ -369,9 +351,9 @@ def write(a, out, source, shape, model, tokenizer, stop):
         "image": parts["image"],
         "mapper": {"graph": "mapper.onnx", "input": source.output, "normalize_prefix": a.normalize_prefix,
                    "prefix_length": a.prefix_length},
-        "decoder": {"graph": "decoder.onnx", "layers": shape.layers, "heads": shape.cache_heads,
-                    "head_dim": shape.head_dim, "width": shape.width, "vocab": shape.vocab, "context": shape.context},
+        "decoder": decoder_spec(shape),
         "tokenizer": "tokenizer.json",
-        "decoding": {"stop_tokens": [stop], "max_tokens": LONGEST, "beam": BEAM, "temperature": 1.0},
+        "decoding": {"stop_tokens": [stop], "max_tokens": min(LONGEST, shape.context - a.prefix_length),
+                     "beam": BEAM, "temperature": 1.0},
         **({"text": parts["text"]} if "text" in parts else {}),
     })

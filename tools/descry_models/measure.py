@@ -66,6 +66,14 @@ def bleu_and_cider(got, rows):
             "CIDEr": round(float(Cider().compute_score(refs, said)[0]), 4)}
 
 
+def plain_cider(rows, said):
+    """CIDEr of {picture: caption} on plainly split words: near to `score`'s, without Java, for use while training."""
+    from pycocoevalcap.cider.cider import Cider
+    plain = lambda caption: " ".join(words(caption))
+    refs = {i: [plain(c) for c in rows[i]["captions"]] for i in said}
+    return float(Cider().compute_score(refs, {i: [plain(c)] for i, c in said.items()})[0])
+
+
 def retrieval(binary, got, rows):
     """Text to picture and picture to text: recall@1/5/10."""
     queries = [(i, c) for i, r in enumerate(rows) for c in r["captions"]]

@@ -71,7 +71,8 @@ class Block(nn.Module):
         """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
         q, k, v = self.qkv(x, place)
         kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
-        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal, enable_gqa=self.heads != self.cache_heads)
+        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal,
+                                           enable_gqa=self.heads != self.cache_heads)
         return self.rest(x, a), (k, v)
 
 
@@ -104,7 +105,7 @@ class GridMapper(nn.Module):
 
 
 class Decoder(nn.Module):
-    """GPT-2 with tied token table; positions count the prefix."""
+    """GPT-2; the token table is its head too where it has no other. Positions count the prefix."""
 
     def __init__(self, s: Shape):
         super().__init__()
@@ -114,6 +115,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.ln_f = nn.LayerNorm(s.width)
         self.drop = nn.Dropout(s.drop_light)
+        self.head = None        # or a table of its own, [vocab, width]
         for p in self.parameters():
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
@@ -123,7 +125,7 @@ class Decoder(nn.Module):
         return x + self.wpe(place)
 
     def logits(self, x):
-        return F.linear(self.ln_f(x), self.wte.weight)
+        return F.linear(self.ln_f(x), self.wte.weight if self.head is None else self.head)
 
     def prefill(self, prefix):
         """prefix [B,P,W] -> last hidden state [B,W], cache: per layer (k, v) [B,H,P,D]."""

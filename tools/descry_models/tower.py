@@ -37,7 +37,8 @@ class Tail(nn.Module):
 
     def __init__(self, net):
         super().__init__()
-        first = next(i for i, b in enumerate(net._blocks) if b._block_args.stride in (2, [2]) and i > 11)
+        # From the block on that shrinks the grid for the last time.
+        first = max(i for i, b in enumerate(net._blocks) if b._block_args.stride in (2, [2]))
         self.blocks = nn.ModuleList(net._blocks[first:])
         self.head, self.bn = net._conv_head, net._bn1
         self.register_buffer("coarse", pooling(COARSE))

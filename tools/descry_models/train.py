@@ -1,6 +1,5 @@
 """Training of the built-in captioner on cached features: cross-entropy, then self-critical on CIDEr-D."""
 import copy
-import json
 import math
 import random
 import time
@@ -13,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .cider import CiderD
 from .data import SIDES, vocabulary, words
+from .measure import plain_cider
 from .net import Captioner, ImageHead, Shape, TextTower
 
 LIMIT = 22          # words of a caption, and the most that sampling draws
@@ -86,19 +86,17 @@ def optimiser(model, peak, decay=0.05):
 
 
 def cider(model, features, rows, pictures, ids_to_words, beam=3, batch=50):
-    """CIDEr of beam captions by pycocoevalcap on plainly split words (the PTB figure comes from `score`)."""
-    from pycocoevalcap.cider.cider import Cider
+    """CIDEr of beam captions by `plain_cider`, the captions by picture, and their mean log-probabilities."""
     model.eval()
-    refs, got, sure = {}, {}, []
+    got, sure = {}, []
     for k in range(0, len(pictures), batch):
         some = pictures[k : k + batch]
         with torch.autocast("cpu", torch.bfloat16):
             out = model.beam(features.get(some, [0] * len(some)), beam, LIMIT, 0)
         for i, (ids, score) in zip(some, out):
-            got[i] = [" ".join(ids_to_words[t] for t in ids)]
-            refs[i] = [" ".join(words(c)) for c in rows[i]["captions"]]
+            got[i] = " ".join(ids_to_words[t] for t in ids)
             sure.append(score)
-    return Cider().compute_score(refs, got)[0], got, sure
+    return plain_cider(rows, got), got, sure
 
 
 def encode(caption, table):
@@ -143,9 +141,9 @@ class Job:
                   for i in some]
         return padded(chosen)
 
-    def views(self, some, n=None):
+    def views(self, some):
         """The picture as it is four times of ten, mirrored three, else one of the crops."""
-        n = n or len(self.features.views)
+        n = len(self.features.views)
         return random.choices(range(n), [0.4, 0.3, *[0.3 / max(1, n - 2)] * (n - 2)][:n], k=len(some))
 
     def standardise(self, mapper):
@@ -198,7 +196,7 @@ class Job:
                     print(f"xe {step}/{total} loss {loss.item():.3f} {time.time() - t0:.0f}s", flush=True)
             score, got, _ = cider(average.model, self.features, self.rows, self.val[:500], self.words)
             print(f"xe {epoch + 1}/{epochs} loss {seen / len(batches):.3f} cider@500 {score:.4f} "
-                  f"{time.time() - t0:.0f}s | {got[self.val[0]][0]} | {got[self.val[7]][0]}", flush=True)
+                  f"{time.time() - t0:.0f}s | {got[self.val[0]]} | {got[self.val[7]]}", flush=True)
             if score > best:
                 best = score
                 save(out, shape, average.model, self.words, score)
@@ -208,7 +206,6 @@ class Job:
         """Cross-entropy goes on, and the tower's tail learns too: ImageNet's classes are not what captions speak of. Its
         batch norms keep their statistics, its pictures are boxes of the cached maps. On Flickr8k's val CIDEr rose
         from 0.538 to 0.555, and half of that for decoders that never saw it."""
-        features = Tuned(maps, tail)
         both = torch.nn.ModuleList([tail, model])
         average = Average(both, 0.99)
         judged = Tuned(maps, average.model[0])
@@ -224,7 +221,7 @@ class Job:
                     given = self.captions(half, per)
                     target = torch.where(given.eq(1), -100, given)
                     keep = target.ne(-100)
-                    grid = features.tail(boxes(maps.get(half, self.views(half, len(maps.views)))))
+                    grid = tail(boxes(maps.get(half, self.views(half))))
                     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                         hidden, = model.teach(grid, given)
                         logits = model.decoder.logits(hidden[keep]).float()
@@ -239,7 +236,7 @@ class Job:
                 step += 1
             score, got, _ = cider(average.model[1], judged, self.rows, self.val[:500], self.words)
             print(f"tune {epoch + 1}/{epochs} loss {seen / len(batches):.3f} cider@500 {score:.4f} "
-                  f"{time.time() - t0:.0f}s | {got[self.val[0]][0]} | {got[self.val[7]][0]}", flush=True)
+                  f"{time.time() - t0:.0f}s | {got[self.val[0]]} | {got[self.val[7]]}", flush=True)
             if score > best:
                 best = score
                 save(out, model.shape, average.model[1], self.words, score, tail=average.model[0].state_dict())
@@ -299,7 +296,7 @@ class Job:
                 if step % 150 == 0 or step == total:
                     score, got, _ = cider(average.model, self.features, self.rows, self.val[:500], self.words)
                     print(f"sc {step}/{total} reward {got_reward / n:.3f} cider@500 {score:.4f} {time.time() - t0:.0f}s"
-                          f" | {got[self.val[0]][0]} | {got[self.val[7]][0]} | {got[self.val[11]][0]}", flush=True)
+                          f" | {got[self.val[0]]} | {got[self.val[7]]} | {got[self.val[11]]}", flush=True)
                     got_reward, n = 0.0, 0
                     if score > best:
                         best = score
