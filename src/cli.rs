@@ -679,7 +679,9 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
             }
             object.to_string()
         } else {
-            format!("{path}\t{}", if said { c.text.as_str() } else { "" })
+            // A language model may say line breaks and tabs; here they would part one picture's line.
+            let words: Vec<&str> = c.text.split_whitespace().collect();
+            format!("{path}\t{}", if said { words.join(" ") } else { String::new() })
         };
         print(&line)
     })?;
