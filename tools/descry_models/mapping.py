@@ -220,6 +220,20 @@ def language_model(a):
     return shape, decoder, tokenizer
 
 
+def batches(pairs, size, seed, window=50):
+    """Batches of an epoch, in random order. Within `window` batches captions of like lengths stand together: little of the
+    work goes to padding."""
+    draw = random.Random(seed)
+    order = list(range(len(pairs)))
+    draw.shuffle(order)
+    out = []
+    for first in range(0, len(order) // size * size, window * size):
+        some = sorted(order[first : first + window * size], key=lambda j: len(pairs[j][1]))
+        out += [some[k : k + size] for k in range(0, len(some) // size * size, size)]
+    draw.shuffle(out)
+    return out
+
+
 def atomic(state, path):
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
@@ -284,11 +298,9 @@ def train(a):
     started = time.time()
     while step < total:
         epoch, at = divmod(step, per_epoch)
-        order = list(range(len(pairs)))
-        random.Random(f"{a.seed} {epoch}").shuffle(order)
         model.train()
-        for k in range(at, per_epoch):
-            some = [pairs[j] for j in order[k * a.batch : (k + 1) * a.batch]]
+        for chosen in batches(pairs, a.batch, f"{a.seed} {epoch}")[at:]:
+            some = [pairs[j] for j in chosen]
             longest = max(len(ids) for _, ids in some)
             target = torch.full((len(some), 1, longest), -100)
             for row, (_, ids) in zip(target, some):
