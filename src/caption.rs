@@ -1,11 +1,12 @@
 //! Embeddings to captions: mapping network, then the language model behind its prefix, token by token.
 //!
 //! Owns the mapper's and the decoder's sessions and the tokenizer. Captions come in the order of the pictures and do not
-//! depend on how they were batched. The key/value cache stays in ONNX Runtime's own tensors: what a step gives is
-//! what the next one takes, and the reordering of beams happens inside the graph. Memory: weights once, and the cache
-//! of at most [`CaptionOptions::batch`] pictures.
+//! depend on how they were batched. Memory: weights once, and the [`cache`] of at most [`CaptionOptions::batch`] pictures.
 
-use ort::session::Session;
+mod cache;
+
+use cache::{Cache, Settled};
+use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use tokenizers::Tokenizer;
 
@@ -118,8 +119,8 @@ pub struct Captioner {
 
 /// Names of the decoder's cache tensors, one a layer, keys and values in turn.
 struct Names {
-    prefix: Vec<String>,
-    cache: Vec<String>,
+    settled: Vec<String>,
+    recent: Vec<String>,
     output: Vec<String>,
 }
 
@@ -182,9 +183,8 @@ impl Captioner {
     }
 
     fn run(&mut self, pictures: &[&Encoded], out: &mut Vec<Caption>) -> Result<()> {
-        // Matrix kernels take another path where a batch has one row; two rows keep every picture on the same one.
-        let padding = usize::from(pictures.len() == 1);
-        let prefix = self.prefixes(pictures, pictures.len() + padding)?;
+        let rows = pictures.len().max(LEAST_ROWS);
+        let prefix = self.prefixes(pictures, rows)?;
         let seeds: Vec<u64> = pictures.iter().map(|p| seed_of(self.seed, &p.embedding)).collect();
         let mut model = Model {
             session: &mut self.decoder,
@@ -192,10 +192,10 @@ impl Captioner {
             names: &self.names,
             manifest: &self.manifest,
             prefix: Some(prefix),
-            prefix_cache: Vec::new(),
-            cache: Vec::new(),
-            pictures: pictures.len() + padding,
-            padding,
+            cache: Cache::new(&self.memory, &self.manifest.decoder, rows)?,
+            slots: (0..pictures.len()).collect(),
+            beams: 1,
+            position: self.manifest.mapper.prefix_length,
         };
         for found in search(&mut model, &seeds, &self.search)? {
             let stop = found.ids.last().is_some_and(|id| self.search.stop_tokens.contains(id));
@@ -233,10 +233,12 @@ fn wrong(graph: &str) -> Error {
     Error::runtime(format!("{graph} gave a result of the wrong shape"), "make the model folder again")
 }
 
-/// The decoder's graph as a [`Step`], for one batch of pictures.
-///
-/// A batch that has come down to one row runs with a second, idle picture beside it (`padding`), which keeps
-/// the arithmetic of the first the same as in company.
+/// Rows that a product has at least. Matrix kernels take another path where there is one, and captions must not depend
+/// on who else is in the batch: one alone has an idle row for company.
+const LEAST_ROWS: usize = 2;
+
+/// The decoder's graph as a [`Step`], for one batch of pictures. Rows stand by the slots that pictures have in the
+/// cache, which are not in order once some have left.
 struct Model<'s> {
     session: &'s mut Session,
     memory: &'s Memory,
@@ -244,155 +246,175 @@ struct Model<'s> {
     manifest: &'s Manifest,
     /// The mapper's output, until the prefill has read it.
     prefix: Option<DynValue>,
-    /// The prefix's keys and values, a row a picture.
-    prefix_cache: Vec<DynValue>,
-    /// Keys and values of what was generated, a row a hypothesis.
-    cache: Vec<DynValue>,
-    /// Pictures in the graph's batch, padding included.
-    pictures: usize,
-    padding: usize,
+    cache: Cache<'s>,
+    /// The slot of each picture in the batch. There may be one more, which nobody has.
+    slots: Vec<usize>,
+    /// Rows a picture in the last run.
+    beams: usize,
+    /// Of the next token.
+    position: usize,
+}
+
+/// What one run of the graph reads besides the cache.
+struct Input {
+    embeds: DynValue,
+    ids: Vec<i64>,
+    /// Of each vector of a picture.
+    place: Vec<i64>,
+    mask: Vec<f32>,
+    /// Vectors of each picture, from its end, whose next tokens are asked for.
+    last: usize,
+    k: usize,
 }
 
 impl Model<'_> {
-    /// An empty tensor with this many rows: no positions.
-    fn none(&self, rows: usize) -> Result<DynValue> {
-        let d = &self.manifest.decoder;
-        let failed = run_error(&d.graph);
-        Ok(Tensor::<f32>::from_array(([rows, d.heads, 0, d.head_dim], Vec::new())).map_err(failed)?.into_dyn())
-    }
-
-    fn call(
-        &mut self,
-        embeds: DynValue,
-        ids: &[i64],
-        rows: usize,
-        source: Vec<i64>,
-        k: usize,
-    ) -> Result<(Top, Vec<DynValue>)> {
+    /// Runs the graph; gives the best tokens of each asked row and what the recent keys have become.
+    fn call(&mut self, input: Input) -> Result<(Top, Vec<DynValue>)> {
         let graph = &self.manifest.decoder.graph;
         let failed = run_error(graph);
-        let each = ids.len() / rows;
-        let ids = Tensor::from_array(([rows, each], ids.to_vec())).map_err(&failed)?;
-        let source = Tensor::from_array(([rows], source)).map_err(&failed)?;
-        let wanted = Tensor::from_array(([1], vec![k as i64])).map_err(&failed)?;
-        // Bound rather than passed: what a step leaves in the cache stays on the device, and only its few best tokens come back.
-        let mut binding = self.session.create_binding().map_err(&failed)?;
-        binding.bind_input("embeds", &embeds).map_err(&failed)?;
-        binding.bind_input("ids", &ids).map_err(&failed)?;
-        binding.bind_input("source", &source).map_err(&failed)?;
-        binding.bind_input("k", &wanted).map_err(&failed)?;
-        let names = self.names.prefix.iter().chain(&self.names.cache);
-        for (name, value) in names.zip(self.prefix_cache.iter().chain(&self.cache)) {
-            binding.bind_input(name, value).map_err(&failed)?;
-        }
-        for name in ["top_logprob", "top_id"] {
-            binding.bind_output_to_device(name, &self.memory.host).map_err(&failed)?;
-        }
-        for name in &self.names.output {
-            binding.bind_output_to_device(name, &self.memory.device).map_err(&failed)?;
-        }
-        let mut outputs = self.session.run_binding(&binding).map_err(&failed)?;
+        let (slots, each) = (self.cache.slots(), input.place.len());
+        let ids = Tensor::from_array(([slots, input.ids.len() / slots], input.ids)).map_err(&failed)?.into_dyn();
+        let place = Tensor::from_array(([each], input.place)).map_err(&failed)?.into_dyn();
+        let mask = Tensor::from_array(([slots, each, self.cache.columns(each)], input.mask)).map_err(&failed)?.into_dyn();
+        let last = Tensor::from_array(([1], vec![input.last as i64])).map_err(&failed)?.into_dyn();
+        let wanted = Tensor::from_array(([1], vec![input.k as i64])).map_err(&failed)?.into_dyn();
+        let settled = (0..self.names.settled.len()).map(|n| self.cache.settled(n)).collect::<Result<Vec<_>>>()?;
+        let own: [(&str, &DynValue); 6] = [
+            ("embeds", &input.embeds),
+            ("ids", &ids),
+            ("place", &place),
+            ("mask", &mask),
+            ("last", &last),
+            ("k", &wanted),
+        ];
+        let settled = self.names.settled.iter().zip(&settled);
+        let recent = self.names.recent.iter().zip(self.cache.recent());
+        let mut binding;
+        let mut outputs = if self.memory.is_away() {
+            // Bound rather than passed: what a step leaves in the cache stays on the device, and only its few best tokens
+            // come back.
+            binding = self.session.create_binding().map_err(&failed)?;
+            for (name, value) in own {
+                binding.bind_input(name, value).map_err(&failed)?;
+            }
+            for (name, value) in settled {
+                match value {
+                    Settled::Here(value) => binding.bind_input(name, value).map_err(&failed)?,
+                    Settled::Away(value) => binding.bind_input(name, value).map_err(&failed)?,
+                }
+            }
+            for (name, value) in recent {
+                binding.bind_input(name, value).map_err(&failed)?;
+            }
+            for name in ["top_logprob", "top_id"] {
+                binding.bind_output_to_device(name, &self.memory.host).map_err(&failed)?;
+            }
+            for name in &self.names.output {
+                binding.bind_output_to_device(name, &self.memory.device).map_err(&failed)?;
+            }
+            self.session.run_binding(&binding).map_err(&failed)?
+        } else {
+            // A binding would copy what is only borrowed.
+            let mut inputs: Vec<(&str, SessionInputValue)> = own.map(|(name, value)| (name, value.into())).into();
+            for (name, value) in settled {
+                let value = match value {
+                    Settled::Here(value) => value.view().into_dyn().into(),
+                    Settled::Away(value) => (*value).into(),
+                };
+                inputs.push((name, value));
+            }
+            inputs.extend(recent.map(|(name, value)| (name.as_str(), value.into())));
+            self.session.run(inputs).map_err(&failed)?
+        };
         let mut take = |name: &str| outputs.remove(name).ok_or_else(|| wrong(graph));
         let (logprob, id) = (take("top_logprob")?, take("top_id")?);
-        let cache = self.names.output.iter().map(|name| take(name)).collect::<Result<Vec<_>>>()?;
+        let recent = self.names.output.iter().map(|name| take(name)).collect::<Result<Vec<_>>>()?;
         let (_, logprob) = logprob.try_extract_tensor::<f32>().map_err(&failed)?;
         let (_, id) = id.try_extract_tensor::<i64>().map_err(&failed)?;
-        if logprob.len() != rows * k || id.len() != rows * k {
+        let size = slots * input.last * input.k;
+        if logprob.len() != size || id.len() != size {
             return Err(wrong(graph));
         }
-        if logprob.iter().any(|l| l.is_nan()) {
+        // Rows of the pictures, in their order.
+        let rows = input.last * input.k;
+        let mut top = Top { k: input.k, logprob: Vec::with_capacity(size), id: Vec::with_capacity(size) };
+        for &slot in &self.slots {
+            top.logprob.extend_from_slice(&logprob[slot * rows..(slot + 1) * rows]);
+            top.id.extend_from_slice(&id[slot * rows..(slot + 1) * rows]);
+        }
+        if top.logprob.iter().any(|l| l.is_nan()) {
             return Err(Error::runtime(
                 format!("{graph} gave log-probabilities that are no numbers"),
                 "make the model folder again",
             ));
         }
-        if id.iter().any(|&id| id < 0 || id as usize >= self.manifest.decoder.vocab) {
+        if top.id.iter().any(|&id| id < 0 || id as usize >= self.manifest.decoder.vocab) {
             return Err(Error::runtime(
                 format!("{graph} gave tokens beyond its vocabulary"),
                 "make the model folder again",
             ));
         }
-        Ok((Top { k, logprob: logprob.to_vec(), id: id.to_vec() }, cache))
+        Ok((top, recent))
     }
 
-    /// Leaves the listed pictures' prefixes in the cache. It happens as pictures end, and not at every step: by way of the
-    /// host's memory.
-    fn keep(&mut self, places: &[usize]) -> Result<()> {
-        let d = &self.manifest.decoder;
-        let failed = run_error(&d.graph);
-        for value in &mut self.prefix_cache {
-            let there = self.memory.fetch(value).map_err(&failed)?;
-            let (shape, data) = there.as_ref().unwrap_or(value).try_extract_tensor::<f32>().map_err(&failed)?;
-            let each = data.len() / self.pictures;
-            let length = shape[2] as usize;
-            let mut kept = Vec::with_capacity(places.len() * each);
-            for &place in places {
-                kept.extend_from_slice(&data[place * each..(place + 1) * each]);
-            }
-            let shape = [places.len(), d.heads, length, d.head_dim];
-            let kept = Tensor::from_array((shape, kept)).map_err(&failed)?;
-            *value = self.memory.put(kept).map_err(&failed)?;
+    /// Gives the pictures that remain the first slots, `least` of them at least.
+    fn keep(&mut self, places: Option<&[usize]>, least: usize) -> Result<()> {
+        if let Some(places) = places {
+            self.slots = places.iter().map(|&place| self.slots[place]).collect();
         }
-        self.pictures = places.len();
-        Ok(())
+        let count = self.slots.len().max(least).min(self.cache.slots());
+        if count == self.cache.slots() {
+            return Ok(());
+        }
+        let mut from: Vec<usize> = (0..count).collect();
+        let mut free = (0..count).filter(|slot| !self.slots.contains(slot)).collect::<Vec<_>>().into_iter();
+        for slot in &mut self.slots {
+            if *slot >= count
+                && let Some(to) = free.next()
+            {
+                from[to] = *slot;
+                *slot = to;
+            }
+        }
+        self.cache.keep(&from)
     }
-}
-
-/// Drops the rows of the idle picture.
-fn without(mut top: Top, rows: usize) -> Top {
-    top.logprob.truncate(rows * top.k);
-    top.id.truncate(rows * top.k);
-    top
 }
 
 impl Step for Model<'_> {
     fn start(&mut self, k: usize) -> Result<Top> {
-        let prefix = self.prefix.take().ok_or_else(|| wrong(&self.manifest.decoder.graph))?;
-        let rows = self.pictures;
-        for _ in 0..self.names.cache.len() {
-            self.prefix_cache.push(self.none(rows)?);
-            self.cache.push(self.none(rows)?);
-        }
-        let (top, cache) = self.call(prefix, &[], rows, (0..rows as i64).collect(), k)?;
-        self.prefix_cache = cache;
-        self.cache.clear();
-        Ok(without(top, rows - self.padding))
+        let embeds = self.prefix.take().ok_or_else(|| wrong(&self.manifest.decoder.graph))?;
+        let length = self.position;
+        let (place, mask) = ((0..length as i64).collect(), self.cache.causal(length));
+        let (top, keys) = self.call(Input { embeds, ids: Vec::new(), place, mask, last: 1, k })?;
+        self.cache.begin(keys, length)?;
+        Ok(top)
     }
 
     fn step(&mut self, tokens: &[i64], source: &[usize], keep: Option<&[usize]>, k: usize) -> Result<Top> {
-        let live = keep.map_or(self.pictures - self.padding, <[usize]>::len);
-        let beams = tokens.len() / live.max(1);
-        let rows = live * beams;
-        // One row alone is accompanied by its own double; a batch of several rows needs no company.
-        let padding = usize::from(rows == 1);
-        let mut places: Vec<usize> = keep.map_or_else(|| (0..live).collect(), <[usize]>::to_vec);
-        if padding == 1 {
-            places.push(places[0]);
-        }
-        if places.len() != self.pictures || keep.is_some() {
-            self.keep(&places)?;
-        }
-        self.padding = padding;
-        let mut tokens = tokens.to_vec();
-        let mut source: Vec<i64> = source.iter().map(|&s| s as i64).collect();
-        if padding == 1 {
-            tokens.push(tokens[0]);
-            source.push(source[0]);
-        }
-        if self.cache.is_empty() {
-            // First step: nothing was generated that beams could share or swap.
-            for _ in 0..self.names.cache.len() {
-                self.cache.push(self.none(tokens.len())?);
+        let before = self.slots.clone();
+        let live = keep.map_or(self.slots.len(), <[usize]>::len).max(1);
+        let beams = tokens.len() / live;
+        self.keep(keep, LEAST_ROWS.div_ceil(beams.max(1)))?;
+        let slots = self.cache.slots();
+        let rows = slots * beams;
+        let (mut ids, mut from) = (vec![0; rows], vec![0; rows]);
+        for (place, &slot) in self.slots.iter().enumerate() {
+            for beam in 0..beams {
+                let (row, old) = (place * beams + beam, source[place * beams + beam]);
+                ids[slot * beams + beam] = tokens[row];
+                from[slot * beams + beam] = before[old / self.beams] * self.beams + old % self.beams;
             }
-            source = (0..tokens.len() as i64).collect();
         }
+        let mask = self.cache.branch(&from, beams);
         let d = &self.manifest.decoder;
-        let all = tokens.len();
         let embeds =
-            Tensor::<f32>::from_array(([all, 0, d.width], Vec::new())).map_err(run_error(&d.graph))?.into_dyn();
-        let (top, cache) = self.call(embeds, &tokens, all, source, k)?;
-        self.cache = cache;
-        Ok(without(top, rows))
+            Tensor::<f32>::from_array(([slots, 0, d.width], Vec::new())).map_err(run_error(&d.graph))?.into_dyn();
+        let place = vec![self.position as i64; beams];
+        let (top, keys) = self.call(Input { embeds, ids, place, mask, last: beams, k })?;
+        self.cache.grow(keys, beams)?;
+        self.beams = beams;
+        self.position += 1;
+        Ok(top)
     }
 }
 
@@ -401,7 +423,7 @@ impl Names {
         let name = |stem: &'static str| {
             (0..layers).flat_map(move |l| [format!("{stem}key_{l}"), format!("{stem}value_{l}")]).collect()
         };
-        Names { prefix: name("prefix_"), cache: name("cache_"), output: name("") }
+        Names { settled: name("settled_"), recent: name("recent_"), output: name("") }
     }
 }
 
@@ -431,19 +453,21 @@ fn check_decoder(folder: &ModelFolder, session: &Session, names: &Names) -> Resu
         |name: &str, element, dims: &[_]| expect(folder, &d.graph, "output", session.outputs(), name, element, dims);
     input("embeds", float, &[None, None, Some(d.width)])?;
     input("ids", int, &[None, None])?;
-    input("source", int, &[None])?;
+    input("place", int, &[None])?;
+    input("mask", float, &[None, None, None])?;
+    input("last", int, &[Some(1)])?;
     input("k", int, &[Some(1)])?;
     output("top_logprob", float, &[None, None])?;
     output("top_id", int, &[None, None])?;
     let cache = [None, Some(d.heads), None, Some(d.head_dim)];
-    for name in names.prefix.iter().chain(&names.cache) {
+    for name in names.settled.iter().chain(&names.recent) {
         input(name, float, &cache)?;
     }
     for name in &names.output {
         output(name, float, &cache)?;
     }
     // A graph of more layers than the manifest says would ask for inputs that nobody gives.
-    let known = 4 + names.prefix.len() + names.cache.len();
+    let known = 6 + names.settled.len() + names.recent.len();
     if session.inputs().len() != known {
         return Err(folder.error(
             format!(

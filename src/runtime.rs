@@ -233,6 +233,11 @@ impl Memory {
         Ok(Memory { host, device: there, away })
     }
 
+    /// Whether the device has memory of its own.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.is_some()
+    }
+
     /// A copy in the host's memory; `None` where the value is there already.
     pub(crate) fn fetch(&self, value: &DynValue) -> ort::Result<Option<DynValue>> {
         if self.away.is_none() {

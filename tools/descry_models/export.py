@@ -41,53 +41,44 @@ class Prefixes(nn.Module):
 class DecoderGraph(nn.Module):
     """The decoder as one graph for prefill and step: see the contract for every name and shape.
 
-    Several decoders of one size make an ensemble that looks like one: as wide as all of them together, with the layers of
-    the first before those of the second, and the mean of their log-probabilities.
+    What a picture's hypotheses have read stands in one cache, which they share: each key is there once, whoever grew out of it,
+    and the mask says which keys a new token sees. So nothing is copied when beams are chosen, and all of a picture's beams
+    ask its keys in one product. Several decoders of one size make an ensemble that looks like one: as wide as all of them
+    together, with the layers of the first before those of the second, and the mean of their log-probabilities.
     """
 
     def __init__(self, *decoders):
         super().__init__()
         self.all = nn.ModuleList(decoders)
 
-    def forward(self, embeds, ids, source, k, *caches):
+    def forward(self, embeds, ids, place, mask, last, k, *caches):
         layers = sum(len(d.blocks) for d in self.all)
-        prefix, cache = caches[: 2 * layers], caches[2 * layers :]
-        pictures, p = prefix[0].shape[0], prefix[0].shape[2]
-        past, grown, said, first = cache[0].shape[2], [], [], 0
+        settled, recent = caches[: 2 * layers], caches[2 * layers :]
+        c, grown, said, first, blank = settled[0].shape[2], [], [], 0, None
         for d, own_embeds in zip(self.all, embeds.chunk(len(self.all), 2)):
             x = torch.cat((own_embeds, d.wte(ids)), 1)
             n, t, w = x.shape
-            beams = n // pictures
-            here = torch.arange(t)
-            place = here + p + past
             x = d.placed(x, place)
-            mask = torch.arange(past + t)[None, :] > (here + past)[:, None]
             for i, block in enumerate(d.blocks, first):
                 q, key, value = block.qkv(x, place)
                 queries, heads, size = block.heads, block.cache_heads, block.head_dim
-                q = q * size ** -0.5
-                asked, later = t, mask
-                if queries != heads:        # several queries share a key: they stand in line as more positions would
-                    asked = queries // heads * t
-                    q = q.reshape(n, heads, asked, size)
-                    later = mask.repeat(queries // heads, 1)
-                key = torch.cat((cache[2 * i].index_select(0, source), key), 2)
-                value = torch.cat((cache[2 * i + 1].index_select(0, source), value), 2)
+                q, seen = q * size ** -0.5, mask[:, None]
+                if queries != heads:        # several queries share a key: they stand in line as more tokens would
+                    q = q.reshape(n, heads, queries // heads * t, size)
+                    seen = seen.repeat(1, 1, queries // heads, 1)
+                key = torch.cat((recent[2 * i], key), 2)
+                value = torch.cat((recent[2 * i + 1], value), 2)
                 grown += [key, value]
-                # All beams of a picture ask its one prefix together.
-                shared = q.reshape(pictures, beams, heads, asked, size).transpose(1, 2)
-                shared = shared.reshape(pictures, heads, beams * asked, size)
-                before = shared @ prefix[2 * i].transpose(2, 3)
-                before = before.reshape(pictures, heads, beams, asked, p).transpose(1, 2).reshape(n, heads, asked, p)
-                own = (q @ key.transpose(2, 3)).masked_fill(later, -1e9)
-                a = torch.cat((before, own), 3).softmax(-1)
-                left = a[..., :p].reshape(pictures, beams, heads, asked, p).transpose(1, 2)
-                left = left.reshape(pictures, heads, beams * asked, p)
-                left = (left @ prefix[2 * i + 1]).reshape(pictures, heads, beams, asked, size).transpose(1, 2)
-                seen = left.reshape(n, heads, asked, size) + a[..., p:] @ value
-                x = block.rest(x, seen if queries == heads else seen.reshape(n, queries, t, size))
+                r = key.shape[2]
+                if blank is None:           # the mask is wider than there are keys
+                    blank = q.new_zeros(n, heads, q.shape[2], mask.shape[2] - r - c)
+                a = torch.cat((q @ key.transpose(2, 3), q @ settled[2 * i].transpose(2, 3), blank), 3)
+                a = (a + seen).softmax(-1)
+                a = a[..., :r] @ value + a[..., r:r + c] @ settled[2 * i + 1]
+                x = block.rest(x, a if queries == heads else a.reshape(n, queries, t, size))
             first += len(d.blocks)
-            said.append(d.logits(x[:, -1]).log_softmax(-1))
+            asked = x[:, t - last[0]:].reshape(-1, w)
+            said.append(d.logits(asked).log_softmax(-1))
         logp = said[0] if len(said) == 1 else (sum(said) / len(said)).log_softmax(-1)
         top, token = logp.topk(k[0])
         return top, token, *grown
@@ -140,7 +131,16 @@ def finish(path, store):
     onnx.save(model, path)
 
 
+def gelu(g, x, approximate):
+    """GELU as one node. ONNX has it from opset 20 on, which the exporter has not; left to itself it writes ten nodes, each of
+    which goes over all numbers again."""
+    if torch.onnx.symbolic_helper._get_const(approximate, "s", "approximate") == "tanh":
+        return g.op("com.microsoft::FastGelu", x).setType(x.type())
+    return g.op("com.microsoft::Gelu", x).setType(x.type())
+
+
 def graph(module, inputs, path, names, outputs, dynamic, store="fp16"):
+    torch.onnx.register_custom_op_symbolic("aten::gelu", gelu, 17)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), inputs, str(path), input_names=names, output_names=outputs,
@@ -151,19 +151,19 @@ def graph(module, inputs, path, names, outputs, dynamic, store="fp16"):
 def decoder_graph(decoders, shape, path, store="fp16"):
     """One graph for prefill and step of one decoder, or of an ensemble of several of one shape."""
     layers, head_dim, heads = shape.layers * len(decoders), shape.head_dim, shape.cache_heads
-    names = ["embeds", "ids", "source", "k"]
-    names += [f"prefix_{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    names += [f"cache_{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for i in range(layers) for x in ("key", "value")]
-    kv = lambda rows, length: [torch.randn(rows, heads, length, head_dim) for _ in range(2 * layers)]
-    inputs = (torch.randn(6, 2, shape.width * len(decoders)), torch.ones(6, 1, dtype=torch.long), torch.arange(6),
-              torch.tensor([5]), *kv(2, 7), *kv(6, 3))
-    dynamic = {"embeds": {0: "n", 1: "e"}, "ids": {0: "n", 1: "s"}, "source": {0: "n"},
-               "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
-    for name in names[4:]:
-        dynamic[name] = {0: "b", 2: "p"} if name.startswith("prefix") else {0: "r", 2: "l"}
+    each = [(x, i) for i in range(layers) for x in ("key", "value")]
+    names = ["embeds", "ids", "place", "mask", "last", "k"]
+    names += [f"settled_{x}_{i}" for x, i in each] + [f"recent_{x}_{i}" for x, i in each]
+    outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for x, i in each]
+    kv = lambda length: [torch.randn(2, heads, length, head_dim) for _ in each]
+    inputs = (torch.randn(2, 2, shape.width * len(decoders)), torch.ones(2, 3, dtype=torch.long), torch.arange(5),
+              torch.zeros(2, 5, 64), torch.tensor([3]), torch.tensor([5]), *kv(7), *kv(4))
+    dynamic = {"embeds": {0: "b", 1: "e"}, "ids": {0: "b", 1: "s"}, "place": {0: "t"},
+               "mask": {0: "b", 1: "t", 2: "seen"}, "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
+    for name in names[6:]:
+        dynamic[name] = {0: "b", 2: "c" if name.startswith("settled") else "r"}
     for name in outputs[2:]:
-        dynamic[name] = {0: "n", 2: "g"}
+        dynamic[name] = {0: "b", 2: "g"}
     graph(DecoderGraph(*decoders), inputs, path, names, outputs, dynamic, store)
 
 

@@ -48,17 +48,22 @@ class Rewriter:
         self.made.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def rounded(self, x):
-        """8-bit rows of `x` and their scales; shared by all matrices that read them."""
+    def rounded(self, x, width):
+        """8-bit rows of `x` [..., width] as a matrix, their scales as a column, and the shape that the rows stood in; shared by
+        all matrices that read them."""
         if x not in self.rows:
             p = f"{x}/int8"
-            size = self.node("ReduceMax", [self.node("Abs", [x], p + "/abs")], p + "/max", axes=[-1], keepdims=1)
+            shape = self.node("Shape", [x], p + "/shape", start=0, end=-1)
+            flat = self.node("Reshape", [x, self.constant(f"int8/width/{width}", np.array([-1, width]))], p + "/flat")
+            size = self.node("ReduceMax", [self.node("Abs", [flat], p + "/abs")], p + "/max", axes=[-1], keepdims=0)
             size = self.node("Max", [size, self.constant("int8/least", np.float32(1e-12))], p + "/size")
             scale = self.node("Mul", [size, self.constant("int8/step", np.float32(1 / 127))], p + "/scale")
-            by = self.node("Div", [self.constant("int8/most", np.float32(127)), size], p + "/by")
-            y = self.node("Round", [self.node("Mul", [x, by], p + "/scaled")], p + "/round")
-            y = self.node("Add", [y, self.constant("int8/middle", np.float32(MIDDLE))], p + "/unsigned")
-            self.rows[x] = self.node("Cast", [y], p + "/rows", to=TensorProto.UINT8), scale
+            count = self.node("Shape", [scale], p + "/count")
+            middle = self.node("ConstantOfShape", [count], p + "/middle",
+                               value=numpy_helper.from_array(np.array([MIDDLE], np.uint8)))
+            whole = self.node("QuantizeLinear", [flat, scale, middle], p + "/rows", axis=0)
+            column = self.node("Unsqueeze", [scale, self.constant("int8/last", np.array([1]))], p + "/column")
+            self.rows[x] = whole, column, shape
         return self.rows[x]
 
     def product(self, x, stored, values, turned, output):
@@ -71,10 +76,14 @@ class Rewriter:
             name = f"{stored}/i8/turned"
             if not any(name in n.output for n in self.made):
                 self.node("Transpose", [f"{stored}/i8"], name, perm=[1, 0])
-        rows, scale = self.rounded(x)
+        width, outside = values.shape[::-1] if turned else values.shape
+        rows, scale, shape = self.rounded(x, width)
         y = self.node("MatMulInteger", [rows, name, self.constant("int8/zero", np.uint8(MIDDLE))], output + "/whole")
         y = self.node("Cast", [y], output + "/float", to=TensorProto.FLOAT)
-        return self.node("Mul", [self.node("Mul", [y, scale], output + "/rows"), scales], output)
+        # In this form ONNX Runtime makes one node of it, which scales what it has just summed.
+        y = self.node("Mul", [y, self.node("Mul", [scale, scales], output + "/scale")], output + "/matrix")
+        size = self.constant(f"int8/outside/{outside}", np.array([outside]))
+        return self.node("Reshape", [y, self.node("Concat", [shape, size], output + "/shape", axis=0)], output)
 
     def run(self):
         for n in list(self.graph.node):
