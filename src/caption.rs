@@ -275,7 +275,8 @@ impl Model<'_> {
         let (slots, each) = (self.cache.slots(), input.place.len());
         let ids = Tensor::from_array(([slots, input.ids.len() / slots], input.ids)).map_err(&failed)?.into_dyn();
         let place = Tensor::from_array(([each], input.place)).map_err(&failed)?.into_dyn();
-        let mask = Tensor::from_array(([slots, each, self.cache.columns(each)], input.mask)).map_err(&failed)?.into_dyn();
+        let mask =
+            Tensor::from_array(([slots, each, self.cache.columns(each)], input.mask)).map_err(&failed)?.into_dyn();
         let last = Tensor::from_array(([1], vec![input.last as i64])).map_err(&failed)?.into_dyn();
         let wanted = Tensor::from_array(([1], vec![input.k as i64])).map_err(&failed)?.into_dyn();
         let settled = (0..self.names.settled.len()).map(|n| self.cache.settled(n)).collect::<Result<Vec<_>>>()?;

@@ -91,7 +91,7 @@ class Text(nn.Module):
 
 
 def decoder_graph(gpt):
-    """The contract's decoder, prefill and step in one, by onnx.helper: zero-length inputs and Gather on the cache are what exporters stumble over."""
+    """The contract's decoder, prefill and step in one, by onnx.helper: zero-length inputs are what exporters stumble over."""
     import onnx
     from onnx import TensorProto as T, helper as h, numpy_helper
     nodes, inits, count = [], [], [0]
@@ -124,31 +124,20 @@ def decoder_graph(gpt):
     table = const(gpt.wte.weight)
     x = op("Concat", "embeds", op("Gather", table, "ids"), axis=1)
     n, t = size(x, 0), size(x, 1)
-    p, l, b = size("prefix_key_0", 2), size("cache_key_0", 2), size("prefix_key_0", 0)
-    past = op("Add", p, l)
-    end = op("Add", past, t)
-    scalar = lambda v: op("Squeeze", v, ints(0))
-    one = const(np.int64(1))
-    zero = const(np.int64(0))
-    rows = op("Range", scalar(past), scalar(end), one)      # positions of this call
-    cols = op("Range", zero, scalar(end), one)
-    x = op("Add", x, op("Gather", const(gpt.wpe.weight), rows))
-    hidden = op("Greater", op("Unsqueeze", cols, ints(0)), op("Unsqueeze", rows, ints(1)))
-    bias = op("Where", hidden, const(np.float32(-1e30)), const(np.float32(0)))
-    beams = op("Div", n, b)
-    spread = op("Concat", b, beams, ints(HEADS), p, ints(HEAD_DIM), axis=0)
-    flat = op("Concat", n, ints(HEADS), p, ints(HEAD_DIM), axis=0)
+    x = op("Add", x, op("Gather", const(gpt.wpe.weight), "place"))
+    mask = op("Unsqueeze", "mask", ints(1))
     for i, layer in enumerate(gpt.layers):
         qkv = op("Reshape", linear(norm(x, layer.n1), layer.qkv), op("Concat", n, t, ints(3, HEADS, HEAD_DIM), axis=0))
         qkv = op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
         q, key, value = [op("Squeeze", s, ints(0)) for s in op("Split", qkv, n=3, axis=0, num_outputs=3)]
 
+        # Recent and new keys first, then the settled ones; the mask is wider than both.
         def whole(kind, own):
-            own = op("Concat", op("Gather", f"cache_{kind}_{i}", "source", axis=0), own, axis=2, out=f"{kind}_{i}")
-            pre = op("Expand", op("Unsqueeze", f"prefix_{kind}_{i}", ints(1)), spread)
-            return op("Concat", op("Reshape", pre, flat, allowzero=1), own, axis=2)
+            own = op("Concat", f"recent_{kind}_{i}", own, axis=2, out=f"{kind}_{i}")
+            return op("Concat", own, f"settled_{kind}_{i}", axis=2)
 
         key, value = whole("key", key), whole("value", value)
+        bias = op("Slice", mask, ints(0), size(key, 2), ints(3))
         a = op("MatMul", op("Mul", q, const(np.float32(1 / math.sqrt(HEAD_DIM)))), op("Transpose", key, perm=[0, 1, 3, 2]))
         a = op("MatMul", op("Softmax", op("Add", a, bias), axis=-1), value)
         a = op("Reshape", op("Transpose", a, perm=[0, 2, 1, 3]), op("Concat", n, t, ints(WIDTH), axis=0))
@@ -157,17 +146,19 @@ def decoder_graph(gpt):
         c = op("Mul", f, op("Add", const(np.float32(1)), op("Tanh", op("Mul", const(np.float32(math.sqrt(2 / math.pi))),
                op("Add", f, op("Mul", const(np.float32(0.044715)), op("Mul", f, op("Mul", f, f))))))))
         x = op("Add", x, linear(op("Mul", c, const(np.float32(0.5))), layer.out))
-    last = op("Gather", x, const(np.int64(-1)), axis=1)
+    last = op("Slice", x, op("Sub", t, "last"), t, ints(1))
+    last = op("Reshape", last, ints(-1, WIDTH))
     logp = op("LogSoftmax", op("MatMul", norm(last, gpt.norm), const(gpt.wte.weight.T)), axis=-1)
     nodes.append(h.make_node("TopK", [logp, "k"], ["top_logprob", "top_id"], axis=-1, largest=1, sorted=1))
     f32 = lambda name, *s: h.make_tensor_value_info(name, T.FLOAT, s)
     i64 = lambda name, *s: h.make_tensor_value_info(name, T.INT64, s)
-    inputs = [f32("embeds", "N", "E", WIDTH), i64("ids", "N", "S"), i64("source", "N"), i64("k", 1)]
+    inputs = [f32("embeds", "B", "E", WIDTH), i64("ids", "B", "S"), i64("place", "T"), f32("mask", "B", "T", "M"),
+              i64("last", 1), i64("k", 1)]
     outputs = [f32("top_logprob", "N", "K"), i64("top_id", "N", "K")]
     for i in range(LAYERS):
         for kind in ("key", "value"):
-            inputs += [f32(f"prefix_{kind}_{i}", "B", HEADS, "P", HEAD_DIM), f32(f"cache_{kind}_{i}", "R", HEADS, "L", HEAD_DIM)]
-            outputs += [f32(f"{kind}_{i}", "N", HEADS, "M", HEAD_DIM)]
+            inputs += [f32(f"settled_{kind}_{i}", "B", HEADS, "C", HEAD_DIM), f32(f"recent_{kind}_{i}", "B", HEADS, "R", HEAD_DIM)]
+            outputs += [f32(f"{kind}_{i}", "B", HEADS, "G", HEAD_DIM)]
     graph = h.make_graph(nodes, "decoder", inputs, outputs, inits)
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9, producer_name="descry")
     onnx.checker.check_model(model)

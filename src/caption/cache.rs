@@ -31,22 +31,31 @@ const WIDTH: usize = 64;
 /// What is added to the score of a key that a token does not see: its weight is then 0.
 const UNSEEN: f32 = -1e9;
 
-/// Keys and values of the pictures in a batch, a slot each, and who sees them.
+/// Keys and values of the pictures in a batch, a slot each.
 pub struct Cache<'m> {
     memory: &'m Memory,
     spec: &'m DecoderSpec,
     slots: usize,
-    /// Settled keys that everybody sees, the first ones.
-    prefix: usize,
-    /// Places for settled keys in each slot, and recent keys.
-    lengths: (usize, usize),
+    /// Who sees what.
+    sight: Sight,
     /// A buffer a tensor: slots × heads × settled keys × head size.
     settled: Vec<Vec<f32>>,
     /// The same on the device, where that has memory of its own.
     away: Vec<DynValue>,
     /// As the graph left them.
     recent: Vec<DynValue>,
-    /// For each row of the last run, what it has read besides the prefix, itself included.
+}
+
+/// Which keys there are, and which of them each row of the last run has read.
+#[derive(Debug, Default)]
+struct Sight {
+    /// Settled keys that everybody sees, the first ones.
+    prefix: usize,
+    /// Places for settled keys in each slot.
+    settled: usize,
+    /// Recent keys of each slot.
+    recent: usize,
+    /// For each row, what it has read besides the prefix, itself included.
     lines: Vec<Line>,
 }
 
@@ -55,6 +64,65 @@ pub struct Cache<'m> {
 struct Line {
     settled: Vec<u32>,
     recent: Vec<u32>,
+}
+
+impl Sight {
+    /// Columns of a mask where each slot gets `more` keys.
+    fn columns(&self, more: usize) -> usize {
+        (self.settled + self.recent + more).next_multiple_of(WIDTH)
+    }
+
+    /// The mask of a prefix, for one slot: each of its vectors sees itself and those before it.
+    fn causal(&self, length: usize) -> Vec<f32> {
+        let columns = self.columns(length);
+        (0..length).flat_map(|row| (0..columns).map(move |key| if key <= row { 0.0 } else { UNSEEN })).collect()
+    }
+
+    fn branch(&mut self, source: &[usize], beams: usize) -> Vec<f32> {
+        let own = self.recent;
+        let line = |(row, &from): (usize, &usize)| {
+            let mut line = self.lines[from].clone();
+            line.recent.push((own + row % beams) as u32);
+            line
+        };
+        self.lines = source.iter().enumerate().map(line).collect();
+        let columns = self.columns(beams);
+        let first = own + beams;
+        let mut mask = vec![UNSEEN; source.len() * columns];
+        for (row, line) in mask.chunks_exact_mut(columns).zip(&self.lines) {
+            row[first..first + self.prefix].fill(0.0);
+            line.recent.iter().for_each(|&key| row[key as usize] = 0.0);
+            line.settled.iter().for_each(|&key| row[first + key as usize] = 0.0);
+        }
+        mask
+    }
+
+    /// Settles the recent keys that a living row has read. Gives the keys that each slot keeps, in order: settled ones by their old
+    /// places, recent ones counted on from those.
+    fn settle(&mut self, slots: usize) -> Vec<Vec<usize>> {
+        let (old, all) = (self.settled, self.settled + self.recent);
+        let beams = self.lines.len() / slots;
+        let mut kept: Vec<Vec<usize>> = Vec::with_capacity(slots);
+        for lines in self.lines.chunks_exact_mut(beams) {
+            let mut living = vec![false; all];
+            living[..self.prefix].fill(true);
+            for line in lines.iter() {
+                line.settled.iter().for_each(|&key| living[key as usize] = true);
+                line.recent.iter().for_each(|&key| living[old + key as usize] = true);
+            }
+            let keys: Vec<usize> = (0..all).filter(|&key| living[key]).collect();
+            let mut place = vec![0; all];
+            keys.iter().enumerate().for_each(|(n, &key)| place[key] = n as u32);
+            for line in lines {
+                line.settled.iter_mut().for_each(|key| *key = place[*key as usize]);
+                line.settled.extend(line.recent.drain(..).map(|key| place[old + key as usize]));
+            }
+            kept.push(keys);
+        }
+        self.settled = kept.iter().map(Vec::len).max().unwrap_or(0);
+        self.recent = 0;
+        kept
+    }
 }
 
 /// A settled tensor as the graph reads it.
@@ -68,8 +136,8 @@ impl<'m> Cache<'m> {
     pub fn new(memory: &'m Memory, spec: &'m DecoderSpec, slots: usize) -> Result<Cache<'m>> {
         let count = 2 * spec.layers;
         let settled = vec![Vec::new(); count];
-        let (away, recent, lines) = (Vec::new(), Vec::new(), Vec::new());
-        let mut cache = Cache { memory, spec, slots, prefix: 0, lengths: (0, 0), settled, away, recent, lines };
+        let (away, recent, sight) = (Vec::new(), Vec::new(), Sight::default());
+        let mut cache = Cache { memory, spec, slots, sight, settled, away, recent };
         cache.forget(count)?;
         cache.bring()?;
         Ok(cache)
@@ -88,7 +156,7 @@ impl<'m> Cache<'m> {
         if let Some(away) = self.away.get(tensor) {
             return Ok(Settled::Away(away));
         }
-        let shape = self.shape(self.lengths.0);
+        let shape = self.shape(self.sight.settled);
         let data = &self.settled[tensor][..shape.iter().product()];
         Ok(Settled::Here(TensorRef::from_array_view((shape, data)).map_err(run_error(&self.spec.graph))?))
     }
@@ -99,89 +167,51 @@ impl<'m> Cache<'m> {
 
     /// Columns of a mask where each slot gets `more` keys.
     pub fn columns(&self, more: usize) -> usize {
-        (self.lengths.0 + self.lengths.1 + more).next_multiple_of(WIDTH)
+        self.sight.columns(more)
     }
 
-    /// The mask of a prefix: each of its vectors sees itself and those before it. Slots × vectors × columns.
+    /// The mask of a prefix: slots × vectors × columns.
     pub fn causal(&self, length: usize) -> Vec<f32> {
-        let columns = self.columns(length);
-        let seen = |row: usize| (0..columns).map(move |key| if key <= row { 0.0 } else { UNSEEN });
-        (0..length).flat_map(seen).collect::<Vec<f32>>().repeat(self.slots)
+        self.sight.causal(length).repeat(self.slots)
     }
 
     /// Takes the prefix's keys: what the first run gave.
     pub fn begin(&mut self, keys: Vec<DynValue>, length: usize) -> Result<()> {
-        self.prefix = length;
         self.recent = keys;
-        self.lengths.1 = length;
+        self.sight.recent = length;
         let all = Line { settled: Vec::new(), recent: (0..length as u32).collect() };
-        self.lines = vec![all; self.slots];
+        self.sight.lines = vec![all; self.slots];
         self.settle()?;
-        self.lines.fill(Line::default());
+        self.sight.prefix = length;
+        self.sight.lines.fill(Line::default());
         Ok(())
     }
 
     /// The rows of the next run, `beams` a slot, each going on from a row of the last one. Gives their mask: slots × beams ×
     /// columns.
     pub fn branch(&mut self, source: &[usize], beams: usize) -> Vec<f32> {
-        let own = self.lengths.1;
-        let line = |(row, &from): (usize, &usize)| {
-            let mut line = self.lines[from].clone();
-            line.recent.push((own + row % beams) as u32);
-            line
-        };
-        self.lines = source.iter().enumerate().map(line).collect();
-        let columns = self.columns(beams);
-        let first = own + beams;
-        let mut mask = vec![UNSEEN; source.len() * columns];
-        for (row, line) in mask.chunks_exact_mut(columns).zip(&self.lines) {
-            row[first..first + self.prefix].fill(0.0);
-            line.recent.iter().for_each(|&key| row[key as usize] = 0.0);
-            line.settled.iter().for_each(|&key| row[first + key as usize] = 0.0);
-        }
-        mask
+        self.sight.branch(source, beams)
     }
 
     /// Takes what the run gave: the recent keys with `more` behind them.
     pub fn grow(&mut self, recent: Vec<DynValue>, more: usize) -> Result<()> {
         self.recent = recent;
-        self.lengths.1 += more;
-        if self.lengths.1 >= RECENT { self.settle() } else { Ok(()) }
+        self.sight.recent += more;
+        if self.sight.recent >= RECENT { self.settle() } else { Ok(()) }
     }
 
-    /// Moves what living hypotheses have read of the recent keys to the settled ones.
     fn settle(&mut self) -> Result<()> {
         let spec = self.spec;
         let failed = run_error(&spec.graph);
-        let (old, more) = self.lengths;
-        // The keys that each slot keeps, those beyond `old` being recent ones.
-        let beams = self.lines.len() / self.slots;
-        let mut kept: Vec<Vec<usize>> = Vec::with_capacity(self.slots);
-        for lines in self.lines.chunks_exact_mut(beams) {
-            let mut living = vec![false; old + more];
-            living[..self.prefix.min(old)].fill(true);
-            for line in lines.iter() {
-                line.settled.iter().for_each(|&key| living[key as usize] = true);
-                line.recent.iter().for_each(|&key| living[old + key as usize] = true);
-            }
-            let keys: Vec<usize> = (0..old + more).filter(|&key| living[key]).collect();
-            let mut place = vec![0; old + more];
-            keys.iter().enumerate().for_each(|(n, &key)| place[key] = n as u32);
-            for line in lines {
-                line.settled.iter_mut().for_each(|key| *key = place[*key as usize]);
-                line.settled.extend(line.recent.drain(..).map(|key| place[old + key as usize]));
-            }
-            kept.push(keys);
-        }
-        let length = kept.iter().map(Vec::len).max().unwrap_or(0);
+        let (old, more) = (self.sight.settled, self.sight.recent);
+        let kept = self.sight.settle(self.slots);
         let mut spare = Vec::new();
         for (buffer, recent) in self.settled.iter_mut().zip(&self.recent) {
             let there = self.memory.fetch(recent).map_err(&failed)?;
             let (_, new) = there.as_ref().unwrap_or(recent).try_extract_tensor::<f32>().map_err(&failed)?;
-            gather(&mut spare, buffer, new, &kept, (old, more, length), spec);
+            gather(&mut spare, buffer, new, &kept, (old, more, self.sight.settled), spec);
             std::mem::swap(&mut spare, buffer);
         }
-        self.lengths = (length, 0);
         self.forget(self.recent.len())?;
         self.bring()
     }
@@ -191,7 +221,7 @@ impl<'m> Cache<'m> {
     pub fn keep(&mut self, slots: &[usize]) -> Result<()> {
         let spec = self.spec;
         let failed = run_error(&spec.graph);
-        let each = spec.heads * self.lengths.0 * spec.head_dim;
+        let each = spec.heads * self.sight.settled * spec.head_dim;
         for buffer in &mut self.settled {
             for (to, &from) in slots.iter().enumerate() {
                 if from != to {
@@ -200,7 +230,7 @@ impl<'m> Cache<'m> {
             }
         }
         self.slots = slots.len();
-        let shape = self.shape(self.lengths.1);
+        let shape = self.shape(self.sight.recent);
         let each: usize = shape[1..].iter().product();
         for value in &mut self.recent {
             let there = self.memory.fetch(value).map_err(&failed)?;
@@ -219,7 +249,7 @@ impl<'m> Cache<'m> {
         }
         let spec = self.spec;
         let failed = run_error(&spec.graph);
-        let shape = self.shape(self.lengths.0);
+        let shape = self.shape(self.sight.settled);
         let size = shape.iter().product();
         self.away.clear();
         for buffer in &self.settled {
@@ -268,7 +298,6 @@ fn gather(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{Device, Runtime};
 
     /// Seen columns of each row.
     fn seen(mask: &[f32], columns: usize) -> Vec<Vec<usize>> {
@@ -276,67 +305,69 @@ mod tests {
         mask.chunks(columns).map(row).collect()
     }
 
-    /// Keys of which each number tells whose it is: `name(slot)` of each slot, with a place for each of `heads` and keys.
-    fn keys(slots: &[usize], names: &[usize]) -> Vec<f32> {
-        let key = |slot: usize, head: usize, name: usize| (slot * 10_000 + head * 1000 + name) as f32;
-        let mut all = Vec::new();
-        for &slot in slots {
-            for head in 0..3 {
-                all.extend(names.iter().flat_map(|&n| [key(slot, head, n), -key(slot, head, n)]));
-            }
-        }
-        all
+    #[test]
+    fn a_prefix_is_causal_and_settles_whole() {
+        let mut sight = Sight::default();
+        assert_eq!(seen(&sight.causal(3), 64), [vec![0], vec![0, 1], vec![0, 1, 2]]);
+        sight.recent = 3;
+        sight.lines = vec![Line { settled: Vec::new(), recent: vec![0, 1, 2] }; 2];
+        assert_eq!(sight.settle(2), [[0, 1, 2]; 2]);
+        assert_eq!((sight.settled, sight.recent), (3, 0));
     }
 
     #[test]
-    fn keys_settle_where_hypotheses_live_and_pictures_leave() {
-        Runtime::load().expect("the tests need ONNX Runtime: run them with `make test`");
-        let memory = Memory::of(Device::Cpu).unwrap();
-        let graph = "g".to_string();
-        let spec = DecoderSpec { graph, layers: 1, heads: 3, head_dim: 2, width: 6, vocab: 9, context: 100 };
-        let value = |slots: &[usize], names: &[usize]| -> Vec<DynValue> {
-            let tensor = || Tensor::from_array(([slots.len(), 3, names.len(), 2], keys(slots, names))).unwrap();
-            (0..2).map(|_| tensor().into_dyn()).collect()
-        };
-        let settled = |cache: &Cache| {
-            let Settled::Here(settled) = cache.settled(0).unwrap() else { panic!("on no device") };
-            settled.extract_tensor().1.to_vec()
-        };
-        let mut cache = Cache::new(&memory, &spec, 4).unwrap();
-        let mask = cache.causal(3);
-        assert_eq!(seen(&mask, 64)[..4], [vec![0], vec![0, 1], vec![0, 1, 2], vec![0]]);
-        cache.begin(value(&[0, 1, 2, 3], &[0, 1, 2]), 3).unwrap();
-        assert_eq!(settled(&cache), keys(&[0, 1, 2, 3], &[0, 1, 2]));
-
+    fn a_row_sees_its_ancestors_and_what_nobody_has_read_is_left_behind() {
+        // Two slots with a prefix of three keys.
+        let mut sight = Sight { prefix: 3, settled: 3, recent: 0, lines: vec![Line::default(); 2] };
         // Two beams out of each prefix: the prefix's keys stand behind the two new ones.
-        let mask = cache.branch(&[0, 0, 1, 1, 2, 2, 3, 3], 2);
+        let mask = sight.branch(&[0, 0, 1, 1], 2);
         assert_eq!(seen(&mask, 64)[..3], [vec![0, 2, 3, 4], vec![1, 2, 3, 4], vec![0, 2, 3, 4]]);
-        cache.grow(value(&[0, 1, 2, 3], &[3, 4]), 2).unwrap();
-        // Slots 0 and 2 end; the last takes the place of the first. Both of its beams come out of its second one, and those of
-        // slot 1 change places.
-        cache.keep(&[3, 1]).unwrap();
-        let (_, recent) = cache.recent()[1].try_extract_tensor::<f32>().unwrap();
-        assert_eq!(recent, keys(&[3, 1], &[3, 4]));
-        let mask = cache.branch(&[7, 7, 3, 2], 2);
+        sight.recent += 2;
+        // The first slot goes on from the last row, twice: it has been given that slot. The second one's beams change places.
+        let mask = sight.branch(&[3, 3, 1, 0], 2);
         assert_eq!(
             seen(&mask, 64),
             [vec![1, 2, 4, 5, 6], vec![1, 3, 4, 5, 6], vec![1, 2, 4, 5, 6], vec![0, 3, 4, 5, 6]]
         );
-        cache.grow(value(&[3, 1], &[3, 4, 5, 6]), 2).unwrap();
-        cache.settle().unwrap();
-        // The first picture's key 3 has no child.
-        let mut want = Vec::new();
-        for head in 0..3 {
-            let all = keys(&[3], &[0, 1, 2, 4, 5, 6]);
-            want.extend_from_slice(&all[head * 12..(head + 1) * 12]);
-            want.extend([0.0, 0.0]);
-        }
-        want.extend(keys(&[1], &[0, 1, 2, 3, 4, 5, 6]));
-        assert_eq!(settled(&cache), want);
-        let mask = cache.branch(&[0, 1, 2, 3], 2);
+        sight.recent += 2;
+        // The first slot's key 3, the first beam's first, has no child.
+        assert_eq!(sight.settle(2), [vec![0, 1, 2, 4, 5, 6], vec![0, 1, 2, 3, 4, 5, 6]]);
+        let mask = sight.branch(&[0, 1, 2, 3], 2);
         assert_eq!(
             seen(&mask, 64),
             [vec![0, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 7], vec![0, 2, 3, 4, 6, 7], vec![1, 2, 3, 4, 5, 8]]
         );
+    }
+
+    #[test]
+    fn columns_are_a_multiple_of_the_blocks_that_are_summed() {
+        let sight = Sight { prefix: 10, settled: 50, recent: 20, lines: Vec::new() };
+        assert_eq!((sight.columns(0), sight.columns(5), sight.columns(58), sight.columns(59)), (128, 128, 128, 192));
+    }
+
+    #[test]
+    fn kept_keys_are_gathered_by_slot_and_head() {
+        let spec = DecoderSpec {
+            graph: "decoder.onnx".into(),
+            layers: 1,
+            heads: 2,
+            head_dim: 2,
+            width: 4,
+            vocab: 9,
+            context: 100,
+        };
+        // Each number tells slot, head and key; a key is a pair.
+        let keys = |keys: std::ops::Range<usize>| -> Vec<f32> {
+            let names = (0..4).flat_map(|at| keys.clone().map(move |key| (at * 100 + key) as f32));
+            names.flat_map(|n| [n, -n]).collect()
+        };
+        let mut to = vec![7.0; 3];
+        gather(&mut to, &keys(0..3), &keys(3..5), &[vec![0, 2, 4], vec![1]], (3, 2, 4), &spec);
+        let names = [[0, 2, 4], [100, 102, 104]].map(|k| k.map(|n| n as f32)).concat();
+        let firsts: Vec<f32> = to.iter().step_by(2).copied().collect();
+        assert_eq!(firsts[..3], names[..3]);
+        assert_eq!((firsts[3], &firsts[4..7], firsts[7]), (0.0, &names[3..], 0.0));
+        assert_eq!(firsts[8..], [201.0, 0.0, 0.0, 0.0, 301.0, 0.0, 0.0, 0.0]);
+        assert!(to.chunks(2).all(|pair| pair[0] == -pair[1]));
     }
 }
