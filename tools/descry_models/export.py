@@ -39,7 +39,14 @@ class Prefixes(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """The decoder as one graph for prefill and step: see the contract for every name and shape.
+    """The decoder as one graph for prefill and step. B pictures, T = E + S new vectors of each, C settled and R recent keys, H
+    heads of keys, D their size:
+
+    - `embeds` [B,E,W] vectors, then `ids` [B,S] tokens; `place` [T] their positions, prefix counted
+    - `mask` [B,T,M], added to the scores of recent keys, new ones, settled ones, and columns without a key: M >= R + T + C
+    - `last` [1] of the new vectors are asked for their `k` [1] likeliest next tokens
+    - `settled_key_i`, `settled_value_i` [B,H,C,D] and `recent_key_i`, `recent_value_i` [B,H,R,D] of each layer i
+    - gives `top_logprob` and `top_id` [B*last,k], `key_i` and `value_i` [B,H,R+T,D]: recent keys with the new ones behind
 
     What a picture's hypotheses have read stands in one cache, which they share: each key is there once, whoever grew out of it,
     and the mask says which keys a new token sees. So nothing is copied when beams are chosen, and all of a picture's beams
