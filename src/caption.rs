@@ -5,7 +5,7 @@
 
 mod cache;
 
-use cache::{Cache, Settled};
+use cache::Cache;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use tokenizers::Tokenizer;
@@ -15,7 +15,7 @@ use crate::embed::load_tokenizer;
 use crate::encode::{Encoded, unit};
 use crate::error::{Error, Result};
 use crate::model::{MAX_BEAM, Manifest, MapperInput, ModelFolder};
-use crate::runtime::{Memory, Runtime, SessionOptions, expect, run_error};
+use crate::runtime::{LEAST_ROWS, Memory, Runtime, SessionOptions, expect, run_error};
 
 /// What is to be seen in a picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,10 +233,6 @@ fn wrong(graph: &str) -> Error {
     Error::runtime(format!("{graph} gave a result of the wrong shape"), "make the model folder again")
 }
 
-/// Rows that a product has at least. Matrix kernels take another path where there is one, and captions must not depend
-/// on who else is in the batch: one alone has an idle row for company.
-const LEAST_ROWS: usize = 2;
-
 /// The decoder's graph as a [`Step`], for one batch of pictures. Rows stand by the slots that pictures have in the
 /// cache, which are not in order once some have left.
 struct Model<'s> {
@@ -279,7 +275,6 @@ impl Model<'_> {
             Tensor::from_array(([slots, each, self.cache.columns(each)], input.mask)).map_err(&failed)?.into_dyn();
         let last = Tensor::from_array(([1], vec![input.last as i64])).map_err(&failed)?.into_dyn();
         let wanted = Tensor::from_array(([1], vec![input.k as i64])).map_err(&failed)?.into_dyn();
-        let settled = (0..self.names.settled.len()).map(|n| self.cache.settled(n)).collect::<Result<Vec<_>>>()?;
         let own: [(&str, &DynValue); 6] = [
             ("embeds", &input.embeds),
             ("ids", &ids),
@@ -288,7 +283,6 @@ impl Model<'_> {
             ("last", &last),
             ("k", &wanted),
         ];
-        let settled = self.names.settled.iter().zip(&settled);
         let recent = self.names.recent.iter().zip(self.cache.recent());
         let mut binding;
         let mut outputs = if self.memory.is_away() {
@@ -298,13 +292,7 @@ impl Model<'_> {
             for (name, value) in own {
                 binding.bind_input(name, value).map_err(&failed)?;
             }
-            for (name, value) in settled {
-                match value {
-                    Settled::Here(value) => binding.bind_input(name, value).map_err(&failed)?,
-                    Settled::Away(value) => binding.bind_input(name, value).map_err(&failed)?,
-                }
-            }
-            for (name, value) in recent {
+            for (name, value) in self.names.settled.iter().zip(self.cache.away()).chain(recent) {
                 binding.bind_input(name, value).map_err(&failed)?;
             }
             for name in ["top_logprob", "top_id"] {
@@ -317,13 +305,8 @@ impl Model<'_> {
         } else {
             // A binding would copy what is only borrowed.
             let mut inputs: Vec<(&str, SessionInputValue)> = own.map(|(name, value)| (name, value.into())).into();
-            for (name, value) in settled {
-                let value = match value {
-                    Settled::Here(value) => value.view().into_dyn().into(),
-                    Settled::Away(value) => (*value).into(),
-                };
-                inputs.push((name, value));
-            }
+            let settled = self.names.settled.iter().zip(self.cache.settled()?);
+            inputs.extend(settled.map(|(name, value)| (name.as_str(), value.into_dyn().into())));
             inputs.extend(recent.map(|(name, value)| (name.as_str(), value.into())));
             self.session.run(inputs).map_err(&failed)?
         };

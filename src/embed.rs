@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 use crate::encode::unit;
 use crate::error::{Error, Result};
 use crate::model::{ModelFolder, TextSpec};
-use crate::runtime::{Runtime, SessionOptions, expect, run_error};
+use crate::runtime::{LEAST_ROWS, Runtime, SessionOptions, expect, run_error};
 
 /// Texts in one run.
 const BATCH: usize = 32;
@@ -48,7 +48,7 @@ impl TextEncoder {
 
     fn run(&mut self, texts: &[&str], out: &mut Vec<Vec<f32>>) -> Result<()> {
         let length = self.spec.context_length;
-        let rows = texts.len().max(2); // as for pictures: never a batch of one row
+        let rows = texts.len().max(LEAST_ROWS);
         let mut ids = Vec::with_capacity(rows * length);
         for text in texts {
             let coded = self

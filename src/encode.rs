@@ -9,7 +9,7 @@ use ort::value::{Tensor, TensorElementType};
 use crate::error::{Error, Result};
 use crate::model::{ImageSpec, ModelFolder};
 use crate::preprocess::Pixels;
-use crate::runtime::{Runtime, SessionOptions, expect, run_error};
+use crate::runtime::{LEAST_ROWS, Runtime, SessionOptions, expect, run_error};
 
 /// What an image tower says of a picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,8 +88,7 @@ impl ImageEncoder {
     fn run(&mut self, pictures: &[Pixels], out: &mut Vec<Encoded>) -> Result<()> {
         let size = self.spec.size as usize;
         let one = 3 * size * size;
-        // Matrix kernels take another path where a batch has one row; two rows keep every picture on the same one.
-        let rows = pictures.len().max(2);
+        let rows = pictures.len().max(LEAST_ROWS);
         let mut pixels = Vec::with_capacity(rows * one);
         for picture in pictures {
             if picture.data.len() != one {

@@ -24,6 +24,10 @@ pub const ENV_LIBRARY: &str = "DESCRY_ONNXRUNTIME";
 const ENV_ORT: &str = "ORT_DYLIB_PATH";
 const REMEDY: &str = "run `make setup`, or name the library with DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so";
 
+/// Rows of a batch at least. Matrix kernels take another path where there is one, and a result must not depend on what else
+/// is in the batch: one alone has an idle row for company.
+pub(crate) const LEAST_ROWS: usize = 2;
+
 /// Where a graph is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {

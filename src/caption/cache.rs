@@ -18,6 +18,7 @@
 
 use ort::value::{DynValue, Tensor, TensorRef};
 
+use super::wrong;
 use crate::error::Result;
 use crate::model::DecoderSpec;
 use crate::runtime::{Memory, run_error};
@@ -125,12 +126,6 @@ impl Sight {
     }
 }
 
-/// A settled tensor as the graph reads it.
-pub enum Settled<'c> {
-    Here(TensorRef<'c, f32>),
-    Away(&'c DynValue),
-}
-
 impl<'m> Cache<'m> {
     /// No keys yet.
     pub fn new(memory: &'m Memory, spec: &'m DecoderSpec, slots: usize) -> Result<Cache<'m>> {
@@ -151,14 +146,17 @@ impl<'m> Cache<'m> {
         &self.recent
     }
 
-    /// One tensor of the settled keys or values.
-    pub fn settled(&self, tensor: usize) -> Result<Settled<'_>> {
-        if let Some(away) = self.away.get(tensor) {
-            return Ok(Settled::Away(away));
-        }
+    /// The settled keys and values in the host's memory.
+    pub fn settled(&self) -> Result<Vec<TensorRef<'_, f32>>> {
         let shape = self.shape(self.sight.settled);
-        let data = &self.settled[tensor][..shape.iter().product()];
-        Ok(Settled::Here(TensorRef::from_array_view((shape, data)).map_err(run_error(&self.spec.graph))?))
+        let size = shape.iter().product::<usize>();
+        let tensors = self.settled.iter().map(|buffer| TensorRef::from_array_view((shape, &buffer[..size])));
+        tensors.collect::<ort::Result<_>>().map_err(run_error(&self.spec.graph))
+    }
+
+    /// The same on a device with memory of its own; nothing where there is none.
+    pub fn away(&self) -> &[DynValue] {
+        &self.away
     }
 
     fn shape(&self, keys: usize) -> [usize; 4] {
@@ -177,14 +175,10 @@ impl<'m> Cache<'m> {
 
     /// Takes the prefix's keys: what the first run gave.
     pub fn begin(&mut self, keys: Vec<DynValue>, length: usize) -> Result<()> {
-        self.recent = keys;
-        self.sight.recent = length;
-        let all = Line { settled: Vec::new(), recent: (0..length as u32).collect() };
-        self.sight.lines = vec![all; self.slots];
-        self.settle()?;
+        self.take(keys, length)?;
         self.sight.prefix = length;
-        self.sight.lines.fill(Line::default());
-        Ok(())
+        self.sight.lines = vec![Line::default(); self.slots];
+        self.settle()
     }
 
     /// The rows of the next run, `beams` a slot, each going on from a row of the last one. Gives their mask: slots × beams ×
@@ -195,9 +189,19 @@ impl<'m> Cache<'m> {
 
     /// Takes what the run gave: the recent keys with `more` behind them.
     pub fn grow(&mut self, recent: Vec<DynValue>, more: usize) -> Result<()> {
-        self.recent = recent;
-        self.sight.recent += more;
+        self.take(recent, more)?;
         if self.sight.recent >= RECENT { self.settle() } else { Ok(()) }
+    }
+
+    /// Recent keys of which `more` are new, if the graph has kept to its shapes.
+    fn take(&mut self, recent: Vec<DynValue>, more: usize) -> Result<()> {
+        self.sight.recent += more;
+        let shape = self.shape(self.sight.recent).map(|n| n as i64);
+        if recent.iter().any(|value| value.dtype().tensor_shape().is_none_or(|s| s[..] != shape)) {
+            return Err(wrong(&self.spec.graph));
+        }
+        self.recent = recent;
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<()> {
@@ -309,8 +313,8 @@ mod tests {
     fn a_prefix_is_causal_and_settles_whole() {
         let mut sight = Sight::default();
         assert_eq!(seen(&sight.causal(3), 64), [vec![0], vec![0, 1], vec![0, 1, 2]]);
-        sight.recent = 3;
-        sight.lines = vec![Line { settled: Vec::new(), recent: vec![0, 1, 2] }; 2];
+        (sight.prefix, sight.recent) = (3, 3);
+        sight.lines = vec![Line::default(); 2];
         assert_eq!(sight.settle(2), [[0, 1, 2]; 2]);
         assert_eq!((sight.settled, sight.recent), (3, 0));
     }

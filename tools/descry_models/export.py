@@ -1,4 +1,5 @@
-"""Export to a model folder: graphs by the contract in the README's chapter on model folders, tokenizer, manifest."""
+"""Export to a model folder: graphs, tokenizer, manifest. Names and shapes of what a graph reads and gives stand at its class or
+function; descry checks them when it loads a folder."""
 import hashlib
 import json
 import warnings
