@@ -1,8 +1,9 @@
 //! Search for the best caption: beam search and greedy by the rules of the released ClipCap, and seeded sampling.
 //!
-//! Pure logic over a [`Step`], the language model. Many pictures go through it at once, each with the same number of
-//! rows, adjacent; a picture that is finished leaves the batch. Every decision about a picture rests on that picture's
-//! rows alone, so that neighbours do not matter. Memory: tokens and a few numbers for each row.
+//! Pure logic over a [`Step`], the language model. Many pictures go through it at once; a hypothesis that has stopped costs
+//! nothing more, a picture that is finished leaves the batch, and others join it when the model has room. Every
+//! decision about a picture rests on that picture's rows alone, so that neighbours do not matter. Pictures are finished in any
+//! order. Memory: tokens and a few numbers for each hypothesis of the pictures in the batch.
 //!
 //! The rules: hypotheses are compared by mean log-probability, where the length counts the stop token; one that has
 //! stopped keeps its score and length; a picture is done when all of its hypotheses have stopped or at the limit. Sums
@@ -32,15 +33,27 @@ impl Top {
     }
 }
 
+/// A hypothesis that goes on by one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Pictures are numbered from 0 in the order in which they joined.
+    pub picture: usize,
+    /// Its place among the picture's hypotheses, below the width of the search.
+    pub place: usize,
+    /// The place of the row that it continues, in the picture's last call; 0 where the picture has just joined.
+    pub source: usize,
+    pub token: i64,
+}
+
 /// A language model that is asked one token at a time.
 pub trait Step {
-    /// Reads every picture's prefix: one row a picture.
-    fn start(&mut self, k: usize) -> Result<Top>;
+    /// Lets pictures join the batch, as many as there is room for and as there are, and reads their prefixes: the seed of
+    /// each, and one row of tokens. `live` are the pictures that remain in the batch, ascending. Where there are none, an empty
+    /// answer means that no picture will come any more.
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<u64>, Top)>;
 
-    /// Appends `tokens[n]` to what row `source[n]` of the call before has read, for every new row `n`. The rows of one
-    /// picture are adjacent, the same number for each. `keep` lists, ascending, the places in the batch of the pictures
-    /// that remain; `None` where all do. `source` counts rows of the call before, whoever has left.
-    fn step(&mut self, tokens: &[i64], source: &[usize], keep: Option<&[usize]>, k: usize) -> Result<Top>;
+    /// Appends a token to what each row's source has read. The rows of one picture are adjacent, by ascending place.
+    fn step(&mut self, rows: &[Row], k: usize) -> Result<Top>;
 }
 
 /// How tokens are chosen.
@@ -59,7 +72,7 @@ pub enum Strategy {
 pub struct SearchOptions {
     /// How tokens are chosen. Default: beams of 5.
     pub strategy: Strategy,
-    /// Most tokens, the stop token counted. Default: 67.
+    /// Most tokens, the stop token counted; at least 1. Default: 67.
     pub max_tokens: usize,
     /// Logits are divided by it. Default: 1.
     pub temperature: f32,
@@ -81,6 +94,31 @@ impl Default for SearchOptions {
     }
 }
 
+impl SearchOptions {
+    /// Rows that a picture has at most.
+    pub fn width(&self) -> usize {
+        match self.strategy {
+            Strategy::Beam(width) => width.clamp(1, self.vocab.max(1)),
+            Strategy::Greedy | Strategy::Sample { .. } => 1,
+        }
+    }
+
+    /// Candidates to ask for. Beams at another temperature need the whole vocabulary for the right sum; sampling weighs its
+    /// candidates against one another, whatever the rest of the vocabulary holds.
+    fn asked(&self) -> usize {
+        match self.strategy {
+            Strategy::Beam(_) if self.temperature != 1.0 => self.vocab,
+            Strategy::Beam(_) => self.width(),
+            Strategy::Greedy => 1,
+            Strategy::Sample { top_k } => top_k.clamp(1, self.vocab.max(1)),
+        }
+    }
+
+    fn stops(&self, token: i64) -> bool {
+        self.stop_tokens.contains(&token)
+    }
+}
+
 /// A picture's best token sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -89,36 +127,60 @@ pub struct Found {
     pub mean_logprob: f32,
 }
 
-/// One sequence in the making.
-#[derive(Debug, Clone)]
-struct Hypothesis {
-    ids: Vec<i64>,
-    /// Tokens that count, up to and with the stop token.
-    length: usize,
-    total: f32,
-    stopped: bool,
+/// Finds a caption for each picture that joins; `done` hears of it with the picture's number.
+pub fn search<S: Step + ?Sized>(
+    step: &mut S,
+    options: &SearchOptions,
+    mut done: impl FnMut(usize, Found) -> Result<()>,
+) -> Result<()> {
+    let k = options.asked();
+    // The pictures in the batch, in the order in which they joined.
+    let mut batch: Vec<Picture> = Vec::new();
+    let mut next = 0;
+    let mut rows = Vec::new();
+    loop {
+        let live: Vec<usize> = batch.iter().map(|p| p.number).collect();
+        let (seeds, top) = step.join(&live, k)?;
+        if seeds.is_empty() && batch.is_empty() {
+            return Ok(());
+        }
+        let top = warm(top, options);
+        for (row, seed) in seeds.into_iter().enumerate() {
+            batch.push(Picture::begin(next, seed, top.row(row), options));
+            next += 1;
+        }
+        leave(&mut batch, options, &mut done)?;
+        rows.clear();
+        batch.iter().for_each(|picture| picture.rows(&mut rows));
+        if rows.is_empty() {
+            continue;
+        }
+        let top = warm(step.step(&rows, k)?, options);
+        let mut row = 0;
+        for picture in &mut batch {
+            row = picture.go_on(&top, row, options);
+        }
+        leave(&mut batch, options, &mut done)?;
+    }
 }
 
-/// Finds a caption for each picture, `seeds.len()` of them; seeds matter to sampling only.
-pub fn search<S: Step + ?Sized>(step: &mut S, seeds: &[u64], options: &SearchOptions) -> Result<Vec<Found>> {
-    if seeds.is_empty() || options.max_tokens == 0 {
-        return Ok(vec![Found { ids: Vec::new(), mean_logprob: 0.0 }; seeds.len()]);
+/// Finished pictures leave the batch.
+fn leave(
+    batch: &mut Vec<Picture>,
+    options: &SearchOptions,
+    done: &mut impl FnMut(usize, Found) -> Result<()>,
+) -> Result<()> {
+    for picture in batch.iter().filter(|p| p.is_done(options)) {
+        done(picture.number, picture.found())?;
     }
-    match options.strategy {
-        Strategy::Beam(width) => beams(step, seeds.len(), width.clamp(1, options.vocab), options),
-        Strategy::Greedy => single(step, seeds, 1, options),
-        Strategy::Sample { top_k } => single(step, seeds, top_k.clamp(1, options.vocab), options),
-    }
-}
-
-/// Candidates to ask for: at another temperature the whole vocabulary is needed for the right sum.
-fn asked(k: usize, options: &SearchOptions) -> usize {
-    if options.temperature == 1.0 { k.min(options.vocab) } else { options.vocab }
+    batch.retain(|p| !p.is_done(options));
+    Ok(())
 }
 
 /// Turns log-probabilities into those at the search's temperature. The order stays.
 fn warm(mut top: Top, options: &SearchOptions) -> Top {
-    if options.temperature != 1.0 && top.k > 0 {
+    let whole = matches!(options.strategy, Strategy::Beam(_)) && options.temperature != 1.0;
+    if whole && top.k > 0 {
         for row in top.logprob.chunks_exact_mut(top.k) {
             let best = row[0] / options.temperature;
             let sum: f64 = row.iter().map(|l| f64::from(l / options.temperature - best).exp()).sum();
@@ -129,140 +191,148 @@ fn warm(mut top: Top, options: &SearchOptions) -> Top {
     top
 }
 
-fn beams<S: Step + ?Sized>(step: &mut S, pictures: usize, width: usize, options: &SearchOptions) -> Result<Vec<Found>> {
-    let k = asked(width, options);
-    let stops = |token: i64| options.stop_tokens.contains(&token);
-    let mut found: Vec<Option<Found>> = vec![None; pictures];
-    let top = warm(step.start(k)?, options);
-    // The pictures in the batch, each with its hypotheses.
-    let mut batch: Vec<(usize, Vec<Hypothesis>)> = (0..pictures)
-        .map(|picture| {
-            let first = top.row(picture).take(width);
-            let all =
-                first.map(|(logprob, id)| Hypothesis { ids: vec![id], length: 1, total: logprob, stopped: stops(id) });
-            (picture, all.collect())
-        })
-        .collect();
-    // Row of the last call that each row of the next one continues, and its token.
-    let mut source: Vec<usize> = (0..pictures).flat_map(|picture| std::iter::repeat_n(picture, width)).collect();
-    let mut tokens: Vec<i64> = batch.iter().flat_map(|(_, all)| all.iter().map(|h| h.ids[0])).collect();
+/// A picture in the batch.
+struct Picture {
+    number: usize,
+    /// Tokens of its hypotheses that go on.
+    steps: usize,
+    lines: Lines,
+}
 
-    for length in 1..=options.max_tokens {
-        let keep = leave(&mut batch, &mut source, &mut tokens, width, |picture, all| {
-            let done = length == options.max_tokens || all.iter().all(|h| h.stopped);
-            if done {
-                found[picture] = best(all);
+enum Lines {
+    /// Best first.
+    Beams(Vec<Hypothesis>),
+    /// Greedy and sampling.
+    One(Line),
+}
+
+/// One sequence in the making.
+#[derive(Debug, Clone)]
+struct Hypothesis {
+    ids: Vec<i64>,
+    /// Tokens that count, up to and with the stop token.
+    length: usize,
+    total: f32,
+    stopped: bool,
+    /// The place of the hypothesis that it grew out of.
+    source: usize,
+}
+
+struct Line {
+    ids: Vec<i64>,
+    total: f32,
+    random: SplitMix,
+}
+
+impl Picture {
+    /// `first`: the likeliest tokens behind the prefix.
+    fn begin(number: usize, seed: u64, first: impl Iterator<Item = (f32, i64)>, options: &SearchOptions) -> Picture {
+        let lines = match options.strategy {
+            Strategy::Beam(_) => Lines::Beams(
+                first
+                    .take(options.width())
+                    .map(|(total, id)| {
+                        let stopped = options.stops(id);
+                        Hypothesis { ids: vec![id], length: 1, total, stopped, source: 0 }
+                    })
+                    .collect(),
+            ),
+            Strategy::Greedy | Strategy::Sample { .. } => {
+                let mut line = Line { ids: Vec::new(), total: 0.0, random: SplitMix(seed) };
+                line.draw(first, options);
+                Lines::One(line)
             }
-            done
-        });
-        if batch.is_empty() {
-            break;
+        };
+        Picture { number, steps: 1, lines }
+    }
+
+    fn is_done(&self, options: &SearchOptions) -> bool {
+        self.steps >= options.max_tokens
+            || match &self.lines {
+                Lines::Beams(all) => all.iter().all(|h| h.stopped),
+                Lines::One(line) => line.ids.last().is_none_or(|id| options.stops(*id)),
+            }
+    }
+
+    fn found(&self) -> Found {
+        match &self.lines {
+            Lines::Beams(all) => {
+                let mean = |h: &Hypothesis| h.total / h.length as f32;
+                let best = all.iter().reduce(|a, b| if mean(b) > mean(a) { b } else { a });
+                let nothing = || Found { ids: Vec::new(), mean_logprob: f32::NEG_INFINITY };
+                best.map_or_else(nothing, |h| Found { ids: h.ids.clone(), mean_logprob: mean(h) })
+            }
+            Lines::One(line) => {
+                Found { ids: line.ids.clone(), mean_logprob: line.total / line.ids.len().max(1) as f32 }
+            }
         }
-        let top = warm(step.step(&tokens, &source, keep.as_deref(), k)?, options);
-        source.clear();
-        tokens.clear();
-        let mut candidates: Vec<(f32, usize, i64)> = Vec::new();
-        for (place, (_, all)) in batch.iter_mut().enumerate() {
-            let first_row = place * width;
-            candidates.clear();
-            for (row, h) in all.iter().enumerate() {
-                if h.stopped {
-                    candidates.push((h.total / h.length as f32, row, 0));
-                } else {
-                    let length = (h.length + 1) as f32;
-                    let next = top.row(first_row + row).take(width);
-                    candidates.extend(next.map(|(logprob, id)| ((h.total + logprob) / length, row, id)));
+    }
+
+    /// Its hypotheses that go on.
+    fn rows(&self, out: &mut Vec<Row>) {
+        let picture = self.number;
+        let mut push = |place, source, ids: &[i64]| {
+            if let Some(&token) = ids.last() {
+                out.push(Row { picture, place, source, token });
+            }
+        };
+        match &self.lines {
+            Lines::Beams(all) => {
+                let going = all.iter().enumerate().filter(|(_, h)| !h.stopped);
+                going.for_each(|(place, h)| push(place, h.source, &h.ids));
+            }
+            Lines::One(line) => push(0, 0, &line.ids),
+        }
+    }
+
+    /// Chooses what its hypotheses go on with; its rows in `top` begin at `row`. Gives the row behind them.
+    fn go_on(&mut self, top: &Top, mut row: usize, options: &SearchOptions) -> usize {
+        self.steps += 1;
+        let all = match &mut self.lines {
+            Lines::One(line) => {
+                line.draw(top.row(row), options);
+                return row + 1;
+            }
+            Lines::Beams(all) => all,
+        };
+        let width = options.width();
+        let mut candidates: Vec<(f32, usize, i64)> = Vec::with_capacity(width * width);
+        for (place, h) in all.iter().enumerate() {
+            if h.stopped {
+                candidates.push((h.total / h.length as f32, place, 0));
+            } else {
+                let length = (h.length + 1) as f32;
+                let next = top.row(row).take(width);
+                candidates.extend(next.map(|(logprob, id)| ((h.total + logprob) / length, place, id)));
+                row += 1;
+            }
+        }
+        candidates.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then((a.1, a.2).cmp(&(b.1, b.2))));
+        *all = candidates
+            .iter()
+            .take(width)
+            .map(|&(mean, source, id)| {
+                let from = &all[source];
+                let length = from.length + usize::from(!from.stopped);
+                let mut ids = Vec::with_capacity(from.ids.len() + 1);
+                ids.extend_from_slice(&from.ids);
+                if !from.stopped {
+                    ids.push(id);
                 }
-            }
-            candidates
-                .sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then((a.1, a.2).cmp(&(b.1, b.2))));
-            let next: Vec<Hypothesis> = candidates
-                .iter()
-                .take(width)
-                .map(|&(mean, row, id)| {
-                    let from = &all[row];
-                    let length = if from.stopped { from.length } else { from.length + 1 };
-                    let mut ids = Vec::with_capacity(from.ids.len() + 1);
-                    ids.extend_from_slice(&from.ids);
-                    if !from.stopped {
-                        ids.push(id);
-                    }
-                    source.push(first_row + row);
-                    tokens.push(id);
-                    Hypothesis { ids, length, total: mean * length as f32, stopped: from.stopped || stops(id) }
-                })
-                .collect();
-            *all = next;
-        }
+                let stopped = from.stopped || options.stops(id);
+                Hypothesis { ids, length, total: mean * length as f32, stopped, source }
+            })
+            .collect();
+        row
     }
-    Ok(found.into_iter().map(|f| f.unwrap_or(Found { ids: Vec::new(), mean_logprob: f32::NEG_INFINITY })).collect())
 }
 
-/// The best of a picture's hypotheses, the first where equal.
-fn best(all: &[Hypothesis]) -> Option<Found> {
-    let mean = |h: &Hypothesis| h.total / h.length as f32;
-    let best = all.iter().reduce(|a, b| if mean(b) > mean(a) { b } else { a })?;
-    Some(Found { ids: best.ids.clone(), mean_logprob: mean(best) })
-}
-
-/// Takes finished pictures out of the batch, with their rows; gives the places that remain if any left.
-fn leave<T>(
-    batch: &mut Vec<(usize, T)>,
-    source: &mut Vec<usize>,
-    tokens: &mut Vec<i64>,
-    width: usize,
-    mut done: impl FnMut(usize, &T) -> bool,
-) -> Option<Vec<usize>> {
-    let kept: Vec<bool> = batch.iter().map(|(picture, state)| !done(*picture, state)).collect();
-    if kept.iter().all(|k| *k) {
-        return None;
+impl Line {
+    fn draw(&mut self, row: impl Iterator<Item = (f32, i64)>, options: &SearchOptions) {
+        let (logprob, id) = draw(row, options.asked(), options.temperature, &mut self.random);
+        self.ids.push(id);
+        self.total += logprob;
     }
-    let mut row = kept.iter().flat_map(|k| std::iter::repeat_n(*k, width));
-    source.retain(|_| row.next().unwrap_or(true));
-    let mut row = kept.iter().flat_map(|k| std::iter::repeat_n(*k, width));
-    tokens.retain(|_| row.next().unwrap_or(true));
-    let mut place = kept.iter();
-    batch.retain(|_| *place.next().unwrap_or(&true));
-    Some(kept.iter().enumerate().filter(|(_, k)| **k).map(|(n, _)| n).collect())
-}
-
-/// Greedy (`top_k` 1) and sampling: one row a picture.
-fn single<S: Step + ?Sized>(step: &mut S, seeds: &[u64], top_k: usize, options: &SearchOptions) -> Result<Vec<Found>> {
-    struct Line {
-        ids: Vec<i64>,
-        total: f32,
-        random: SplitMix,
-    }
-    // Sampling weighs the `top_k` against one another, whatever the rest of the vocabulary holds.
-    let mut found: Vec<Option<Found>> = vec![None; seeds.len()];
-    let mut top = step.start(top_k)?;
-    let line =
-        |(picture, seed): (usize, &u64)| (picture, Line { ids: Vec::new(), total: 0.0, random: SplitMix(*seed) });
-    let mut batch: Vec<(usize, Line)> = seeds.iter().enumerate().map(line).collect();
-    loop {
-        let mut tokens = Vec::with_capacity(batch.len());
-        for (row, (_, line)) in batch.iter_mut().enumerate() {
-            let (logprob, id) = draw(top.row(row), top_k, options.temperature, &mut line.random);
-            line.ids.push(id);
-            line.total += logprob;
-            tokens.push(id);
-        }
-        let mut source: Vec<usize> = (0..batch.len()).collect();
-        let keep = leave(&mut batch, &mut source, &mut tokens, 1, |picture, line| {
-            let stopped = line.ids.last().is_some_and(|id| options.stop_tokens.contains(id));
-            let done = stopped || line.ids.len() >= options.max_tokens;
-            if done {
-                found[picture] =
-                    Some(Found { ids: line.ids.clone(), mean_logprob: line.total / line.ids.len() as f32 });
-            }
-            done
-        });
-        if batch.is_empty() {
-            break;
-        }
-        top = step.step(&tokens, &source, keep.as_deref(), top_k)?;
-    }
-    Ok(found.into_iter().map(|f| f.unwrap_or(Found { ids: Vec::new(), mean_logprob: f32::NEG_INFINITY })).collect())
 }
 
 /// One token of a row; its log-probability is the model's own, at temperature 1.
@@ -312,21 +382,37 @@ mod tests {
     struct Mock {
         vocab: usize,
         pictures: Vec<u64>,
+        seeds: Vec<u64>,
         /// How much likelier the stop token is.
         gain: f32,
         /// Logits are multiples of this; coarse ones tie often.
         grain: f32,
-        // Rows of the last call: picture and tokens read.
-        rows: Vec<(u64, Vec<i64>)>,
-        live: Vec<u64>,
+        /// Pictures at once, and the steps between which others may join.
+        room: usize,
+        every: usize,
+        joined: usize,
+        since: usize,
+        // Rows of each picture's last call, by place: the tokens that were read.
+        read: std::collections::BTreeMap<usize, Vec<(usize, Vec<i64>)>>,
         steps: usize,
+        rows: usize,
     }
 
     const STOP: i64 = 3;
 
     impl Mock {
         fn new(vocab: usize, pictures: &[u64], gain: f32, grain: f32) -> Mock {
-            Mock { vocab, pictures: pictures.to_vec(), gain, grain, rows: vec![], live: vec![], steps: 0 }
+            let (pictures, seeds) = (pictures.to_vec(), vec![0; pictures.len()]);
+            let (room, every, read) = (pictures.len().max(1), 1, Default::default());
+            Mock { vocab, pictures, seeds, gain, grain, room, every, joined: 0, since: 0, read, steps: 0, rows: 0 }
+        }
+
+        fn seeded(self, seeds: Vec<u64>) -> Mock {
+            Mock { seeds, ..self }
+        }
+
+        fn narrow(self, room: usize, every: usize) -> Mock {
+            Mock { room, every, ..self }
         }
 
         fn logprobs(&self, picture: u64, tokens: &[i64]) -> Vec<f32> {
@@ -341,10 +427,10 @@ mod tests {
             logits.iter().map(|l| (f64::from(*l) - sum.ln()) as f32).collect()
         }
 
-        fn top(&self, k: usize) -> Top {
+        fn top<'t>(&self, k: usize, rows: impl Iterator<Item = (usize, &'t [i64])>) -> Top {
             let mut top = Top { k, logprob: vec![], id: vec![] };
-            for (picture, tokens) in &self.rows {
-                let logprobs = self.logprobs(*picture, tokens);
+            for (picture, tokens) in rows {
+                let logprobs = self.logprobs(self.pictures[picture], tokens);
                 let mut order: Vec<usize> = (0..self.vocab).collect();
                 order.sort_by(|a, b| logprobs[*b].total_cmp(&logprobs[*a]).then(a.cmp(b)));
                 for &id in &order[..k] {
@@ -357,30 +443,49 @@ mod tests {
     }
 
     impl Step for Mock {
-        fn start(&mut self, k: usize) -> Result<Top> {
-            self.live = self.pictures.clone();
-            self.rows = self.live.iter().map(|p| (*p, vec![])).collect();
-            Ok(self.top(k))
+        fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<u64>, Top)> {
+            self.read.retain(|picture, _| live.contains(picture));
+            assert_eq!(self.read.len(), live.len(), "who remains was there");
+            let open = live.is_empty() || self.since >= self.every;
+            let room = if open { self.room - live.len() } else { 0 };
+            if open {
+                self.since = 0;
+            }
+            let new = self.joined..(self.joined + room).min(self.pictures.len());
+            self.joined = new.end;
+            new.clone().for_each(|picture| drop(self.read.insert(picture, vec![(0, vec![])])));
+            let top = self.top(k, new.clone().map(|picture| (picture, &[][..])));
+            Ok((new.map(|picture| self.seeds[picture]).collect(), top))
         }
 
-        fn step(&mut self, tokens: &[i64], source: &[usize], keep: Option<&[usize]>, k: usize) -> Result<Top> {
+        fn step(&mut self, rows: &[Row], k: usize) -> Result<Top> {
             self.steps += 1;
-            if let Some(keep) = keep {
-                assert!(keep.windows(2).all(|w| w[0] < w[1]));
-                self.live = keep.iter().map(|&n| self.live[n]).collect();
+            self.since += 1;
+            self.rows += rows.len();
+            let order: Vec<(usize, usize)> = rows.iter().map(|r| (r.picture, r.place)).collect();
+            assert!(order.windows(2).all(|w| w[0] < w[1]), "rows stand by picture and place");
+            let mut now = std::collections::BTreeMap::<usize, Vec<(usize, Vec<i64>)>>::new();
+            for row in rows {
+                let before = &self.read[&row.picture];
+                let mut read = before.iter().find(|(place, _)| *place == row.source).unwrap().1.clone();
+                read.push(row.token);
+                now.entry(row.picture).or_default().push((row.place, read));
             }
-            let beams = tokens.len() / self.live.len();
-            assert_eq!(beams * self.live.len(), tokens.len());
-            let mut rows = Vec::new();
-            for (n, (&token, &from)) in tokens.iter().zip(source).enumerate() {
-                let (picture, mut read) = self.rows[from].clone();
-                assert_eq!(picture, self.live[n / beams], "rows of one picture are adjacent");
-                read.push(token);
-                rows.push((picture, read));
-            }
-            self.rows = rows;
-            Ok(self.top(k))
+            self.read = now;
+            let rows = self.read.iter().flat_map(|(p, rows)| rows.iter().map(|(_, read)| (*p, &read[..])));
+            Ok(self.top(k, rows))
         }
+    }
+
+    /// What is found of each picture, in their order.
+    fn all(mut model: Mock, options: &SearchOptions) -> Vec<Found> {
+        let mut found = vec![None; model.pictures.len()];
+        search(&mut model, options, |picture, f| {
+            assert_eq!(found[picture].replace(f), None, "a picture is done once");
+            Ok(())
+        })
+        .unwrap();
+        found.into_iter().map(|f| f.expect("every picture is done")).collect()
     }
 
     /// The released code's loop, over whole rows of the vocabulary, one picture.
@@ -451,9 +556,10 @@ mod tests {
             pictures in prop::collection::vec(any::<u64>(), 1..6),
             vocab in 10usize..30, beam in 1usize..10, limit in 1usize..9,
             gain in 0.0f32..6.0, grain in prop::sample::select(vec![1e-6f32, 1e-6, 2.0]),
+            room in 1usize..6, every in 1usize..5,
         ) {
             let model = Mock::new(vocab, &pictures, gain, grain);
-            let found = search(&mut model.clone(), &vec![0; pictures.len()], &options(Strategy::Beam(beam), vocab, limit, 1.0)).unwrap();
+            let found = all(model.clone().narrow(room, every), &options(Strategy::Beam(beam), vocab, limit, 1.0));
             for (picture, found) in pictures.iter().zip(found) {
                 prop_assert_eq!(released(&model, *picture, beam, limit, 1.0), found);
             }
@@ -462,7 +568,7 @@ mod tests {
         #[test]
         fn temperature_weighs_the_whole_vocabulary(picture: u64, gain in 0.0f32..4.0, temperature in 0.3f32..3.0) {
             let model = Mock::new(20, &[picture], gain, 1e-6);
-            let found = search(&mut model.clone(), &[0], &options(Strategy::Beam(4), 20, 6, temperature)).unwrap();
+            let found = all(model.clone(), &options(Strategy::Beam(4), 20, 6, temperature));
             let want = released(&model, picture, 4, 6, temperature);
             prop_assert_eq!(&want.ids, &found[0].ids);
             prop_assert!((want.mean_logprob - found[0].mean_logprob).abs() < 1e-4);
@@ -471,9 +577,8 @@ mod tests {
         #[test]
         fn greedy_is_a_beam_of_one(pictures in prop::collection::vec(any::<u64>(), 1..6), gain in 0.0f32..6.0) {
             let model = Mock::new(20, &pictures, gain, 1e-6);
-            let seeds = vec![0; pictures.len()];
-            let greedy = search(&mut model.clone(), &seeds, &options(Strategy::Greedy, 20, 8, 1.0)).unwrap();
-            let beam = search(&mut model.clone(), &seeds, &options(Strategy::Beam(1), 20, 8, 1.0)).unwrap();
+            let greedy = all(model.clone(), &options(Strategy::Greedy, 20, 8, 1.0));
+            let beam = all(model, &options(Strategy::Beam(1), 20, 8, 1.0));
             for (a, b) in greedy.iter().zip(beam) {
                 prop_assert_eq!(&a.ids, &b.ids);
                 prop_assert!((a.mean_logprob - b.mean_logprob).abs() < 1e-5);
@@ -481,14 +586,34 @@ mod tests {
         }
 
         #[test]
-        fn a_draw_hangs_on_its_own_seed_only(pictures in prop::collection::vec(any::<u64>(), 2..6), seed: u64) {
+        fn a_draw_hangs_on_its_own_seed_only(
+            pictures in prop::collection::vec(any::<u64>(), 2..6), seed: u64, room in 1usize..6, every in 1usize..4,
+        ) {
             let how = options(Strategy::Sample { top_k: 5 }, 20, 8, 0.8);
-            let all = search(&mut Mock::new(20, &pictures, 1.0, 1e-6), &vec![seed; pictures.len()], &how).unwrap();
-            for (picture, found) in pictures.iter().zip(all) {
-                let alone = search(&mut Mock::new(20, &[*picture], 1.0, 1e-6), &[seed], &how).unwrap();
-                prop_assert_eq!(&alone[0], &found);
+            let model = |pictures: &[u64]| Mock::new(20, pictures, 1.0, 1e-6).seeded(vec![seed; pictures.len()]);
+            let found = all(model(&pictures).narrow(room, every), &how);
+            for (picture, found) in pictures.iter().zip(found) {
+                prop_assert_eq!(&all(model(&[*picture]), &how)[0], &found);
             }
         }
+    }
+
+    #[test]
+    fn what_has_stopped_costs_nothing() {
+        // Stops come at once or soon: with their rows going on there would be five rows a picture in every step.
+        let (count, how) = (40, options(Strategy::Beam(5), 20, 30, 1.0));
+        let mut model = Mock::new(20, &(0..count).collect::<Vec<u64>>(), 3.0, 1e-6).narrow(8, 2);
+        search(&mut model, &how, |_, _| Ok(())).unwrap();
+        assert!(model.steps > 0 && model.rows < model.steps * 8 * 5 * 2 / 3, "{} rows in {}", model.rows, model.steps);
+    }
+
+    #[test]
+    fn an_error_ends_the_search() {
+        let mut model = Mock::new(20, &[1, 2, 3], 3.0, 1e-6);
+        let failed = search(&mut model, &SearchOptions { vocab: 20, ..SearchOptions::default() }, |_, _| {
+            Err(crate::error::Error::Interrupted)
+        });
+        assert!(failed.is_err());
     }
 
     #[test]
@@ -504,15 +629,19 @@ mod tests {
 
     #[test]
     fn nothing_asked_nothing_done() {
-        let mut model = Mock::new(10, &[], 0.0, 1.0);
-        assert_eq!(search(&mut model, &[], &SearchOptions::default()).unwrap(), []);
+        assert_eq!(all(Mock::new(10, &[], 0.0, 1.0), &SearchOptions::default()), []);
     }
 
     #[test]
     fn the_last_picture_ends_the_search() {
         let mut model = Mock::new(10, &[1, 2, 3], 50.0, 1e-6);
-        let found = search(&mut model, &[0; 3], &options(Strategy::Greedy, 10, 60, 1.0)).unwrap();
-        assert!(found.iter().all(|f| f.ids == [STOP]));
-        assert_eq!(model.steps, 0);
+        let mut count = 0;
+        search(&mut model, &options(Strategy::Greedy, 10, 60, 1.0), |_, found| {
+            count += 1;
+            assert_eq!(found.ids, [STOP]);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((count, model.steps), (3, 0));
     }
 }

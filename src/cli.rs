@@ -551,7 +551,9 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
 
 /// Both halves of a model, which load when their stages begin.
 fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions) -> Result<Model> {
-    let encode = EncodeOptions { batch: usize::from(decoding.batch), session: session.clone() };
+    // Captions of many pictures share one reading of the weights; a tower does no better with more than what caches hold.
+    let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
+    let encode = EncodeOptions { batch: encode.batch.min(usize::from(decoding.batch)), ..encode };
     let caption = decoding.options(session);
     let search = caption.search(folder.manifest())?;
     let (of_encoder, of_captioner) = (folder.clone(), folder.clone());

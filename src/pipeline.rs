@@ -194,7 +194,11 @@ struct Clock {
 
 impl Clock {
     fn add(counter: &AtomicU64, since: Instant) {
-        counter.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        Clock::spend(counter, since.elapsed());
+    }
+
+    fn spend(counter: &AtomicU64, time: Duration) {
+        counter.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     fn count(counter: &AtomicU64, more: usize) {

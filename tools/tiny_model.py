@@ -122,12 +122,13 @@ def decoder_graph(gpt):
         return op("Gather", op("Shape", x), ints(axis))
 
     table = const(gpt.wte.weight)
-    x = op("Concat", "embeds", op("Gather", table, "ids"), axis=1)
-    n, t = size(x, 0), size(x, 1)
+    x = op("Concat", "embeds", op("Gather", table, "ids"), axis=0)
     x = op("Add", x, op("Gather", const(gpt.wpe.weight), "place"))
     mask = op("Unsqueeze", "mask", ints(1))
     for i, layer in enumerate(gpt.layers):
-        qkv = op("Reshape", linear(norm(x, layer.n1), layer.qkv), op("Concat", n, t, ints(3, HEADS, HEAD_DIM), axis=0))
+        # From vectors to places in slots, and back behind the attention.
+        qkv = op("Gather", linear(norm(x, layer.n1), layer.qkv), "spread", axis=0)
+        qkv = op("Reshape", qkv, ints(0, 0, 3, HEADS, HEAD_DIM))
         qkv = op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
         q, key, value = [op("Squeeze", s, ints(0)) for s in op("Split", qkv, n=3, axis=0, num_outputs=3)]
 
@@ -137,24 +138,26 @@ def decoder_graph(gpt):
             return op("Concat", own, f"settled_{kind}_{i}", axis=2)
 
         key, value = whole("key", key), whole("value", value)
-        bias = op("Slice", mask, ints(0), size(key, 2), ints(3))
+        # Scores are as wide as the mask, whose width is such that a row's sum does not hang on how many keys others have.
+        keys = size(key, 2)
         a = op("MatMul", op("Mul", q, const(np.float32(1 / math.sqrt(HEAD_DIM)))), op("Transpose", key, perm=[0, 1, 3, 2]))
-        a = op("MatMul", op("Softmax", op("Add", a, bias), axis=-1), value)
-        a = op("Reshape", op("Transpose", a, perm=[0, 2, 1, 3]), op("Concat", n, t, ints(WIDTH), axis=0))
+        a = op("Pad", a, op("Concat", ints(0, 0, 0, 0, 0, 0, 0), op("Sub", size(mask, 3), keys), axis=0))
+        a = op("Slice", op("Softmax", op("Add", a, mask), axis=-1), ints(0), keys, ints(3))
+        a = op("MatMul", a, value)
+        a = op("Gather", op("Reshape", op("Transpose", a, perm=[0, 2, 1, 3]), ints(-1, WIDTH)), "rows", axis=0)
         x = op("Add", x, linear(a, layer.proj))
         f = linear(norm(x, layer.n2), layer.fc)
         c = op("Mul", f, op("Add", const(np.float32(1)), op("Tanh", op("Mul", const(np.float32(math.sqrt(2 / math.pi))),
                op("Add", f, op("Mul", const(np.float32(0.044715)), op("Mul", f, op("Mul", f, f))))))))
         x = op("Add", x, linear(op("Mul", c, const(np.float32(0.5))), layer.out))
-    last = op("Slice", x, op("Sub", t, "last"), t, ints(1))
-    last = op("Reshape", last, ints(-1, WIDTH))
+    last = op("Gather", x, "asked", axis=0)
     logp = op("LogSoftmax", op("MatMul", norm(last, gpt.norm), const(gpt.wte.weight.T)), axis=-1)
     nodes.append(h.make_node("TopK", [logp, "k"], ["top_logprob", "top_id"], axis=-1, largest=1, sorted=1))
     f32 = lambda name, *s: h.make_tensor_value_info(name, T.FLOAT, s)
     i64 = lambda name, *s: h.make_tensor_value_info(name, T.INT64, s)
-    inputs = [f32("embeds", "B", "E", WIDTH), i64("ids", "B", "S"), i64("place", "T"), f32("mask", "B", "T", "M"),
-              i64("last", 1), i64("k", 1)]
-    outputs = [f32("top_logprob", "N", "K"), i64("top_id", "N", "K")]
+    inputs = [f32("embeds", "E", WIDTH), i64("ids", "S"), i64("place", "N"), i64("spread", "B", "T"), i64("rows", "N"),
+              f32("mask", "B", "T", "M"), i64("asked", "A"), i64("k", 1)]
+    outputs = [f32("top_logprob", "A", "K"), i64("top_id", "A", "K")]
     for i in range(LAYERS):
         for kind in ("key", "value"):
             inputs += [f32(f"settled_{kind}_{i}", "B", HEADS, "C", HEAD_DIM), f32(f"recent_{kind}_{i}", "B", HEADS, "R", HEAD_DIM)]

@@ -5,16 +5,17 @@
 //! one product asks a picture's keys for all of its beams.
 //!
 //! Keys stand in two parts. What a step adds is joined to the `recent` ones inside the graph, which copies those; so that it
-//! copies few, they are moved to the `settled` ones, which no step copies, whenever there are [`RECENT`] of them. What no
-//! living hypothesis has read is left behind then: most have the same ancestors but for their last few tokens. A picture
-//! that ends gives its slot to the last one.
+//! copies few, they are moved to the `settled` ones, which no step copies, every few steps. What no
+//! living hypothesis has read is left behind then (most have the same ancestors but for their last few tokens), and so are
+//! the slots of pictures that have ended; the prefixes of pictures that join are put in.
 //!
-//! Order: keys of a picture stand in order of arrival, in each part. Pictures have settled keys of different number; the
+//! Order: keys of a picture stand in order of arrival, in each part; a step adds one for each place of a slot, whether a
+//! hypothesis stands there or not. Pictures have settled keys of different number; the
 //! places up to the largest are unseen. They come last, behind the recent keys, and the mask's width is a multiple of
 //! [`WIDTH`], so that sums are made in the same order whichever pictures share a batch.
 //!
 //! Memory: two tensors a layer of slots × heads × keys × head size floats, where keys are at most those of the prefix and, for
-//! each token of the longest caption, one a beam; and one such tensor more while keys settle.
+//! each token of the longest caption, one a place; and one such tensor more while keys settle.
 
 use ort::value::{DynValue, Tensor, TensorRef};
 
@@ -22,9 +23,6 @@ use super::wrong;
 use crate::error::Result;
 use crate::model::DecoderSpec;
 use crate::runtime::{Memory, run_error};
-
-/// Recent keys from which they are settled. Fewer are copied less often by the graph, more are moved less often here.
-const RECENT: usize = 40;
 
 /// ONNX Runtime sums a row's exponentials in blocks of 64, and what is over in another way.
 const WIDTH: usize = 64;
@@ -47,20 +45,30 @@ pub struct Cache<'m> {
     recent: Vec<DynValue>,
 }
 
-/// Which keys there are, and which of them each row of the last run has read.
+/// A hypothesis's place in the batch, and the place in the same slot of the one that it continues.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub slot: usize,
+    pub place: usize,
+    pub source: usize,
+}
+
+/// Which keys there are, and which of them each hypothesis has read.
 #[derive(Debug, Default)]
 struct Sight {
+    /// Places of a slot: keys that a step adds to it.
+    width: usize,
     /// Settled keys that everybody sees, the first ones.
     prefix: usize,
     /// Places for settled keys in each slot.
     settled: usize,
     /// Recent keys of each slot.
     recent: usize,
-    /// For each row, what it has read besides the prefix, itself included.
-    lines: Vec<Line>,
+    /// For each slot and place, what the hypothesis of the last run there has read besides the prefix, itself included.
+    lines: Vec<Vec<Option<Line>>>,
 }
 
-/// The keys that a row has read, by their places in each part.
+/// The keys that a hypothesis has read, by their places in each part.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Line {
     settled: Vec<u32>,
@@ -68,58 +76,66 @@ struct Line {
 }
 
 impl Sight {
-    /// Columns of a mask where each slot gets `more` keys.
-    fn columns(&self, more: usize) -> usize {
-        (self.settled + self.recent + more).next_multiple_of(WIDTH)
+    /// Columns of a mask in the next run.
+    fn columns(&self) -> usize {
+        (self.settled + self.recent + self.width).next_multiple_of(WIDTH)
     }
 
     /// The mask of a prefix, for one slot: each of its vectors sees itself and those before it.
-    fn causal(&self, length: usize) -> Vec<f32> {
-        let columns = self.columns(length);
-        (0..length).flat_map(|row| (0..columns).map(move |key| if key <= row { 0.0 } else { UNSEEN })).collect()
+    fn causal(&self) -> Vec<f32> {
+        let columns = self.columns();
+        (0..self.width).flat_map(|row| (0..columns).map(move |key| if key <= row { 0.0 } else { UNSEEN })).collect()
     }
 
-    fn branch(&mut self, source: &[usize], beams: usize) -> Vec<f32> {
-        let own = self.recent;
-        let line = |(row, &from): (usize, &usize)| {
-            let mut line = self.lines[from].clone();
-            line.recent.push((own + row % beams) as u32);
-            line
-        };
-        self.lines = source.iter().enumerate().map(line).collect();
-        let columns = self.columns(beams);
-        let first = own + beams;
-        let mut mask = vec![UNSEEN; source.len() * columns];
-        for (row, line) in mask.chunks_exact_mut(columns).zip(&self.lines) {
+    /// The hypotheses of the next run; gives their mask.
+    fn branch(&mut self, rows: &[Place]) -> Vec<f32> {
+        let (own, columns) = (self.recent, self.columns());
+        let first = own + self.width;
+        let mut next = vec![vec![None; self.width]; self.lines.len()];
+        let mut mask = vec![UNSEEN; self.lines.len() * self.width * columns];
+        for &Place { slot, place, source } in rows {
+            let mut line = self.lines[slot][source].clone().unwrap_or_default();
+            line.recent.push((own + place) as u32);
+            let row = &mut mask[(slot * self.width + place) * columns..][..columns];
             row[first..first + self.prefix].fill(0.0);
             line.recent.iter().for_each(|&key| row[key as usize] = 0.0);
             line.settled.iter().for_each(|&key| row[first + key as usize] = 0.0);
+            next[slot][place] = Some(line);
         }
+        self.lines = next;
         mask
     }
 
-    /// Settles the recent keys that a living row has read. Gives the keys that each slot keeps, in order: settled ones by their old
-    /// places, recent ones counted on from those.
-    fn settle(&mut self, slots: usize) -> Vec<Vec<usize>> {
+    /// Settles the recent keys that a living hypothesis has read. The slots `stay` become the first ones, in their order, and
+    /// `new` ones with nothing but a prefix come behind them. Gives the keys that each slot keeps, in order: settled ones by
+    /// their old places, recent ones counted on from those; of new slots, the places in their prefix.
+    fn settle(&mut self, stay: &[usize], new: usize) -> Vec<Vec<usize>> {
         let (old, all) = (self.settled, self.settled + self.recent);
-        let beams = self.lines.len() / slots;
-        let mut kept: Vec<Vec<usize>> = Vec::with_capacity(slots);
-        for lines in self.lines.chunks_exact_mut(beams) {
+        let mut lines = Vec::with_capacity(stay.len() + new);
+        let mut kept: Vec<Vec<usize>> = Vec::with_capacity(stay.len() + new);
+        for &slot in stay {
+            let mut slot = std::mem::take(&mut self.lines[slot]);
             let mut living = vec![false; all];
             living[..self.prefix].fill(true);
-            for line in lines.iter() {
+            for line in slot.iter().flatten() {
                 line.settled.iter().for_each(|&key| living[key as usize] = true);
                 line.recent.iter().for_each(|&key| living[old + key as usize] = true);
             }
             let keys: Vec<usize> = (0..all).filter(|&key| living[key]).collect();
             let mut place = vec![0; all];
             keys.iter().enumerate().for_each(|(n, &key)| place[key] = n as u32);
-            for line in lines {
+            for line in slot.iter_mut().flatten() {
                 line.settled.iter_mut().for_each(|key| *key = place[*key as usize]);
                 line.settled.extend(line.recent.drain(..).map(|key| place[old + key as usize]));
             }
             kept.push(keys);
+            lines.push(slot);
         }
+        kept.resize(stay.len() + new, (0..self.prefix).collect());
+        let mut fresh = vec![None; self.width];
+        fresh[0] = Some(Line::default());
+        lines.resize(stay.len() + new, fresh);
+        self.lines = lines;
         self.settled = kept.iter().map(Vec::len).max().unwrap_or(0);
         self.recent = 0;
         kept
@@ -127,13 +143,14 @@ impl Sight {
 }
 
 impl<'m> Cache<'m> {
-    /// No keys yet.
-    pub fn new(memory: &'m Memory, spec: &'m DecoderSpec, slots: usize) -> Result<Cache<'m>> {
-        let count = 2 * spec.layers;
-        let settled = vec![Vec::new(); count];
-        let (away, recent, sight) = (Vec::new(), Vec::new(), Sight::default());
+    /// No keys yet; each of the `slots` gets `width` keys in a run.
+    pub fn new(memory: &'m Memory, spec: &'m DecoderSpec, slots: usize, width: usize) -> Result<Cache<'m>> {
+        let width = width.max(1);
+        let sight = Sight { width, lines: vec![vec![None; width]; slots], ..Sight::default() };
+        let settled = vec![Vec::new(); 2 * spec.layers];
+        let (away, recent) = (Vec::new(), Vec::new());
         let mut cache = Cache { memory, spec, slots, sight, settled, away, recent };
-        cache.forget(count)?;
+        cache.forget()?;
         cache.bring()?;
         Ok(cache)
     }
@@ -163,39 +180,19 @@ impl<'m> Cache<'m> {
         [self.slots, self.spec.heads, keys, self.spec.head_dim]
     }
 
-    /// Columns of a mask where each slot gets `more` keys.
-    pub fn columns(&self, more: usize) -> usize {
-        self.sight.columns(more)
+    /// The mask of prefixes as long as a slot is wide: slots × vectors × columns.
+    pub fn causal(&self) -> Vec<f32> {
+        self.sight.causal().repeat(self.slots)
     }
 
-    /// The mask of a prefix: slots × vectors × columns.
-    pub fn causal(&self, length: usize) -> Vec<f32> {
-        self.sight.causal(length).repeat(self.slots)
+    /// The hypotheses of the next run. Gives their mask: slots × width × columns.
+    pub fn branch(&mut self, rows: &[Place]) -> Vec<f32> {
+        self.sight.branch(rows)
     }
 
-    /// Takes the prefix's keys: what the first run gave.
-    pub fn begin(&mut self, keys: Vec<DynValue>, length: usize) -> Result<()> {
-        self.take(keys, length)?;
-        self.sight.prefix = length;
-        self.sight.lines = vec![Line::default(); self.slots];
-        self.settle()
-    }
-
-    /// The rows of the next run, `beams` a slot, each going on from a row of the last one. Gives their mask: slots × beams ×
-    /// columns.
-    pub fn branch(&mut self, source: &[usize], beams: usize) -> Vec<f32> {
-        self.sight.branch(source, beams)
-    }
-
-    /// Takes what the run gave: the recent keys with `more` behind them.
-    pub fn grow(&mut self, recent: Vec<DynValue>, more: usize) -> Result<()> {
-        self.take(recent, more)?;
-        if self.sight.recent >= RECENT { self.settle() } else { Ok(()) }
-    }
-
-    /// Recent keys of which `more` are new, if the graph has kept to its shapes.
-    fn take(&mut self, recent: Vec<DynValue>, more: usize) -> Result<()> {
-        self.sight.recent += more;
+    /// Takes what a run gave: the recent keys with the new ones behind, if the graph has kept to its shapes.
+    pub fn grow(&mut self, recent: Vec<DynValue>) -> Result<()> {
+        self.sight.recent += self.sight.width;
         let shape = self.shape(self.sight.recent).map(|n| n as i64);
         if recent.iter().any(|value| value.dtype().tensor_shape().is_none_or(|s| s[..] != shape)) {
             return Err(wrong(&self.spec.graph));
@@ -204,45 +201,34 @@ impl<'m> Cache<'m> {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<()> {
+    /// Moves recent keys to the settled ones. The slots `stay` become the first ones; `new` ones come behind, whose keys are the
+    /// first slots of `fresh`, each of `prefix` keys.
+    pub fn settle(&mut self, stay: &[usize], new: usize, fresh: &[DynValue], prefix: usize) -> Result<()> {
         let spec = self.spec;
         let failed = run_error(&spec.graph);
+        let shape = [spec.heads, prefix, spec.head_dim].map(|n| n as i64);
+        let fits = |value: &DynValue| {
+            value.dtype().tensor_shape().is_some_and(|s| s.len() == 4 && s[0] >= new as i64 && s[1..] == shape)
+        };
+        if new > 0 && (fresh.len() != self.settled.len() || !fresh.iter().all(fits)) {
+            return Err(wrong(&spec.graph));
+        }
+        self.sight.prefix = prefix;
         let (old, more) = (self.sight.settled, self.sight.recent);
-        let kept = self.sight.settle(self.slots);
+        let kept = self.sight.settle(stay, new);
         let mut spare = Vec::new();
-        for (buffer, recent) in self.settled.iter_mut().zip(&self.recent) {
+        for (n, (buffer, recent)) in self.settled.iter_mut().zip(&self.recent).enumerate() {
             let there = self.memory.fetch(recent).map_err(&failed)?;
-            let (_, new) = there.as_ref().unwrap_or(recent).try_extract_tensor::<f32>().map_err(&failed)?;
-            gather(&mut spare, buffer, new, &kept, (old, more, self.sight.settled), spec);
+            let (_, recent) = there.as_ref().unwrap_or(recent).try_extract_tensor::<f32>().map_err(&failed)?;
+            let there = fresh.get(n).map(|f| self.memory.fetch(f)).transpose().map_err(&failed)?.flatten();
+            let fresh = there.as_ref().or(fresh.get(n)).map(DynValue::try_extract_tensor::<f32>);
+            let fresh = fresh.transpose().map_err(&failed)?.map_or(&[][..], |(_, data)| data);
+            let parts = [(&buffer[..], old), (recent, more), (fresh, prefix)];
+            gather(&mut spare, parts, stay, &kept, self.sight.settled, spec);
             std::mem::swap(&mut spare, buffer);
         }
-        self.forget(self.recent.len())?;
-        self.bring()
-    }
-
-    /// Leaves these slots: place `n` of the list is then slot `n`. One that comes before its old place takes that of a slot that is
-    /// not in the list.
-    pub fn keep(&mut self, slots: &[usize]) -> Result<()> {
-        let spec = self.spec;
-        let failed = run_error(&spec.graph);
-        let each = spec.heads * self.sight.settled * spec.head_dim;
-        for buffer in &mut self.settled {
-            for (to, &from) in slots.iter().enumerate() {
-                if from != to {
-                    buffer.copy_within(from * each..(from + 1) * each, to * each);
-                }
-            }
-        }
-        self.slots = slots.len();
-        let shape = self.shape(self.sight.recent);
-        let each: usize = shape[1..].iter().product();
-        for value in &mut self.recent {
-            let there = self.memory.fetch(value).map_err(&failed)?;
-            let (_, data) = there.as_ref().unwrap_or(value).try_extract_tensor::<f32>().map_err(&failed)?;
-            let mut kept = Vec::with_capacity(slots.len() * each);
-            slots.iter().for_each(|&slot| kept.extend_from_slice(&data[slot * each..(slot + 1) * each]));
-            *value = self.memory.put(Tensor::from_array((shape, kept)).map_err(&failed)?).map_err(&failed)?;
-        }
+        self.slots = kept.len();
+        self.forget()?;
         self.bring()
     }
 
@@ -264,37 +250,38 @@ impl<'m> Cache<'m> {
     }
 
     /// No recent keys.
-    fn forget(&mut self, count: usize) -> Result<()> {
+    fn forget(&mut self) -> Result<()> {
         let failed = run_error(&self.spec.graph);
         let none = || Tensor::<f32>::from_array((self.shape(0), Vec::new())).map(Tensor::into_dyn);
-        self.recent = (0..count).map(|_| none()).collect::<ort::Result<_>>().map_err(failed)?;
+        self.recent = (0..self.settled.len()).map(|_| none()).collect::<ort::Result<_>>().map_err(failed)?;
         Ok(())
     }
 }
 
-/// One tensor's kept keys: of each slot `kept`, then zeros up to `lengths.2` places. Those before `lengths.0` are in `old`, the
-/// `lengths.1` ones behind in `new`.
+/// One tensor's kept keys: of each slot `kept`, then zeros up to `places`. The slots that `stay` have them in the first part and,
+/// counted on, in the second; the slots behind have theirs in the third. Each part comes with its keys a slot.
 fn gather(
     to: &mut Vec<f32>,
-    old: &[f32],
-    new: &[f32],
+    [(settled, old), (recent, more), (fresh, prefix)]: [(&[f32], usize); 3],
+    stay: &[usize],
     kept: &[Vec<usize>],
-    lengths: (usize, usize, usize),
+    places: usize,
     spec: &DecoderSpec,
 ) {
-    let (width, (settled, recent, places)) = (spec.head_dim, lengths);
+    let (width, heads) = (spec.head_dim, spec.heads);
     to.clear();
-    to.reserve(kept.len() * spec.heads * places * width);
+    to.reserve(kept.len() * heads * places * width);
     for (slot, keys) in kept.iter().enumerate() {
-        for head in slot * spec.heads..(slot + 1) * spec.heads {
+        for head in 0..heads {
             for &key in keys {
-                let (from, at) = match key.checked_sub(settled) {
-                    None => (old, head * settled + key),
-                    Some(key) => (new, head * recent + key),
+                let (from, at) = match (stay.get(slot), key.checked_sub(old)) {
+                    (Some(slot), None) => (settled, (slot * heads + head) * old + key),
+                    (Some(slot), Some(key)) => (recent, (slot * heads + head) * more + key),
+                    (None, _) => (fresh, ((slot - stay.len()) * heads + head) * prefix + key),
                 };
                 to.extend_from_slice(&from[at * width..(at + 1) * width]);
             }
-            to.resize((head + 1) * places * width, 0.0);
+            to.resize((slot * heads + head + 1) * places * width, 0.0);
         }
     }
 }
@@ -309,34 +296,39 @@ mod tests {
         mask.chunks(columns).map(row).collect()
     }
 
+    fn rows(rows: &[[usize; 3]]) -> Vec<Place> {
+        rows.iter().map(|&[slot, place, source]| Place { slot, place, source }).collect()
+    }
+
+    fn sight(width: usize) -> Sight {
+        Sight { width, ..Sight::default() }
+    }
+
     #[test]
-    fn a_prefix_is_causal_and_settles_whole() {
-        let mut sight = Sight::default();
-        assert_eq!(seen(&sight.causal(3), 64), [vec![0], vec![0, 1], vec![0, 1, 2]]);
-        (sight.prefix, sight.recent) = (3, 3);
-        sight.lines = vec![Line::default(); 2];
-        assert_eq!(sight.settle(2), [[0, 1, 2]; 2]);
-        assert_eq!((sight.settled, sight.recent), (3, 0));
+    fn a_prefix_is_causal() {
+        assert_eq!(seen(&sight(3).causal(), 64), [vec![0], vec![0, 1], vec![0, 1, 2]]);
     }
 
     #[test]
     fn a_row_sees_its_ancestors_and_what_nobody_has_read_is_left_behind() {
-        // Two slots with a prefix of three keys.
-        let mut sight = Sight { prefix: 3, settled: 3, recent: 0, lines: vec![Line::default(); 2] };
+        // Two slots with a prefix of three keys, and places for two hypotheses.
+        let mut sight = Sight { prefix: 3, ..sight(2) };
+        assert_eq!(sight.settle(&[], 2), [[0, 1, 2]; 2]);
+        assert_eq!((sight.settled, sight.recent), (3, 0));
         // Two beams out of each prefix: the prefix's keys stand behind the two new ones.
-        let mask = sight.branch(&[0, 0, 1, 1], 2);
+        let mask = sight.branch(&rows(&[[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]));
         assert_eq!(seen(&mask, 64)[..3], [vec![0, 2, 3, 4], vec![1, 2, 3, 4], vec![0, 2, 3, 4]]);
         sight.recent += 2;
-        // The first slot goes on from the last row, twice: it has been given that slot. The second one's beams change places.
-        let mask = sight.branch(&[3, 3, 1, 0], 2);
+        // Both of the first slot go on from its second; the second one's change places.
+        let mask = sight.branch(&rows(&[[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]));
         assert_eq!(
             seen(&mask, 64),
             [vec![1, 2, 4, 5, 6], vec![1, 3, 4, 5, 6], vec![1, 2, 4, 5, 6], vec![0, 3, 4, 5, 6]]
         );
         sight.recent += 2;
-        // The first slot's key 3, the first beam's first, has no child.
-        assert_eq!(sight.settle(2), [vec![0, 1, 2, 4, 5, 6], vec![0, 1, 2, 3, 4, 5, 6]]);
-        let mask = sight.branch(&[0, 1, 2, 3], 2);
+        // The first slot's key 3, its first beam's first, has no child.
+        assert_eq!(sight.settle(&[0, 1], 0), [vec![0, 1, 2, 4, 5, 6], vec![0, 1, 2, 3, 4, 5, 6]]);
+        let mask = sight.branch(&rows(&[[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1]]));
         assert_eq!(
             seen(&mask, 64),
             [vec![0, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 7], vec![0, 2, 3, 4, 6, 7], vec![1, 2, 3, 4, 5, 8]]
@@ -344,9 +336,31 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_nobody_has_sees_and_keeps_nothing() {
+        let mut sight = Sight { prefix: 1, ..sight(2) };
+        sight.settle(&[], 2);
+        // One hypothesis of the first slot has stopped, all of the second one have.
+        let mask = sight.branch(&rows(&[[0, 1, 0]]));
+        assert_eq!(seen(&mask, 64), [vec![], vec![1, 2], vec![], vec![]]);
+        sight.recent += 2;
+        assert_eq!(sight.settle(&[0], 0), [[0, 2]]);
+    }
+
+    #[test]
+    fn who_stays_moves_up_and_who_joins_has_a_prefix() {
+        let mut sight = Sight { prefix: 2, ..sight(1) };
+        sight.settle(&[], 3);
+        sight.branch(&rows(&[[0, 0, 0], [1, 0, 0], [2, 0, 0]]));
+        sight.recent += 1;
+        assert_eq!(sight.settle(&[2], 1), [vec![0, 1, 2], vec![0, 1]]);
+        let mask = sight.branch(&rows(&[[0, 0, 0], [1, 0, 0]]));
+        assert_eq!(seen(&mask, 64), [vec![0, 1, 2, 3], vec![0, 1, 2]]);
+    }
+
+    #[test]
     fn columns_are_a_multiple_of_the_blocks_that_are_summed() {
-        let sight = Sight { prefix: 10, settled: 50, recent: 20, lines: Vec::new() };
-        assert_eq!((sight.columns(0), sight.columns(5), sight.columns(58), sight.columns(59)), (128, 128, 128, 192));
+        let columns = |width| Sight { prefix: 10, settled: 50, recent: 20, ..sight(width) }.columns();
+        assert_eq!([0, 5, 58, 59].map(columns), [128, 128, 128, 192]);
     }
 
     #[test]
@@ -361,17 +375,18 @@ mod tests {
             context: 100,
         };
         // Each number tells slot, head and key; a key is a pair.
-        let keys = |keys: std::ops::Range<usize>| -> Vec<f32> {
-            let names = (0..4).flat_map(|at| keys.clone().map(move |key| (at * 100 + key) as f32));
+        let keys = |base: usize, slots: usize, keys: std::ops::Range<usize>| -> Vec<f32> {
+            let names = (0..2 * slots).flat_map(|at| keys.clone().map(move |key| (base + at * 100 + key) as f32));
             names.flat_map(|n| [n, -n]).collect()
         };
+        let (settled, recent, fresh) = (keys(0, 2, 0..3), keys(0, 2, 3..5), keys(1000, 1, 0..1));
         let mut to = vec![7.0; 3];
-        gather(&mut to, &keys(0..3), &keys(3..5), &[vec![0, 2, 4], vec![1]], (3, 2, 4), &spec);
-        let names = [[0, 2, 4], [100, 102, 104]].map(|k| k.map(|n| n as f32)).concat();
+        let kept = [vec![1], vec![0, 2, 4], vec![0]];
+        gather(&mut to, [(&settled, 3), (&recent, 2), (&fresh, 1)], &[1, 0], &kept, 4, &spec);
         let firsts: Vec<f32> = to.iter().step_by(2).copied().collect();
-        assert_eq!(firsts[..3], names[..3]);
-        assert_eq!((firsts[3], &firsts[4..7], firsts[7]), (0.0, &names[3..], 0.0));
-        assert_eq!(firsts[8..], [201.0, 0.0, 0.0, 0.0, 301.0, 0.0, 0.0, 0.0]);
+        assert_eq!(firsts[..8], [201.0, 0.0, 0.0, 0.0, 301.0, 0.0, 0.0, 0.0]);
+        assert_eq!(firsts[8..16], [0.0, 2.0, 4.0, 0.0, 100.0, 102.0, 104.0, 0.0]);
+        assert_eq!(firsts[16..], [1000.0, 0.0, 0.0, 0.0, 1100.0, 0.0, 0.0, 0.0]);
         assert!(to.chunks(2).all(|pair| pair[0] == -pair[1]));
     }
 }

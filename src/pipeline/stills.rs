@@ -5,24 +5,30 @@
 //!   │ bounded, one channel a reader
 //! encode (one thread)        batches, in the order of the pictures
 //!   │ bounded
-//! caption (the caller's)     batches; results in the order of the pictures
+//! caption (the caller's)     takes them as it has room; results in the order of the pictures
 //! ```
 //!
-//! Memory: one picture a reader, and the batches of the two model stages.
+//! Memory: one picture a reader, a batch on its way between the model stages and one in each, and [`AHEAD`] times a batch of
+//! what was described before a picture that came earlier.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Clock, Model, Stats};
-use crate::caption::Caption;
+use crate::caption::{Caption, Pictures};
 use crate::encode::{Encode, Encoded};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::picture::{self, PictureOptions};
 use crate::preprocess::{Pixels, preprocess};
+
+/// Pictures that are described or under way at most, in batches.
+const AHEAD: usize = 8;
 
 /// What became of a picture.
 pub type Still = Result<(Encoded, Caption)>;
@@ -49,7 +55,7 @@ pub fn stills(
     options: StillOptions,
     model: Model,
     interrupt: &Interrupt,
-    mut done: impl FnMut(usize, Still) -> Result<bool>,
+    done: impl FnMut(usize, Still) -> Result<bool>,
 ) -> Result<Stats> {
     let started = Instant::now();
     let clock = Clock::default();
@@ -75,32 +81,124 @@ pub fn stills(
         let (to_caption, encoded) = bounded::<Vec<Result<Encoded>>>(1);
         let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder()?.as_mut(), &to_caption, clock));
         let mut captioner = captioner()?;
-        let mut number = 0;
-        for some in &encoded {
-            if interrupt.is_set() {
-                return Ok(());
-            }
-            let t = Instant::now();
-            let pictures: Vec<&Encoded> = some.iter().filter_map(|e| e.as_ref().ok()).collect();
-            let mut captions = captioner.caption(&pictures)?.into_iter();
-            Clock::count(&clock.captions, pictures.len());
-            Clock::count(&clock.caption_batches, 1);
-            Clock::add(&clock.caption, t);
-            for still in some {
-                let still = still.and_then(|encoded| {
-                    let caption = captions.next();
-                    let missing = || Error::runtime("a picture got no caption", "report this");
-                    caption.map(|c| (encoded, c)).ok_or_else(missing)
-                });
-                if !done(number, still)? {
-                    return Ok(());
-                }
-                number += 1;
-            }
-        }
+        let line = RefCell::new(Line {
+            encoded,
+            came: VecDeque::new(),
+            taken: VecDeque::new(),
+            captioned: 0,
+            told: 0,
+            most: AHEAD * batch,
+            end: None,
+            waited: Duration::ZERO,
+            interrupt,
+            clock,
+            done,
+        });
+        let t = Instant::now();
+        let run = captioner.stream(&mut &line, &mut |number, caption| line.borrow_mut().described(number, caption));
+        // With the line goes the encoder's way out: it must not wait for anybody here.
+        let Line { end, waited, .. } = line.into_inner();
+        Clock::spend(&clock.caption, t.elapsed().saturating_sub(waited));
+        end.unwrap_or(run)?;
         encoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok(clock.stats(started.elapsed()))
+}
+
+/// Pictures between the encoder and whoever hears of them, in their order.
+struct Line<'a, D> {
+    encoded: Receiver<Vec<Result<Encoded>>>,
+    /// Encoded, and not taken yet.
+    came: VecDeque<Result<Encoded>>,
+    /// Taken, and not told of yet.
+    taken: VecDeque<Taken>,
+    /// Pictures that the captioner was given.
+    captioned: usize,
+    /// Pictures that were told of.
+    told: usize,
+    /// Most pictures that are taken and not told of.
+    most: usize,
+    /// Nothing more is wanted, or the reason why nothing more can be told.
+    end: Option<Result<()>>,
+    waited: Duration,
+    interrupt: &'a Interrupt,
+    clock: &'a Clock,
+    done: D,
+}
+
+struct Taken {
+    encoded: Result<Encoded>,
+    /// Among those that the captioner was given.
+    number: Option<usize>,
+    caption: Option<Caption>,
+}
+
+impl<D: FnMut(usize, Still) -> Result<bool>> Line<'_, D> {
+    fn described(&mut self, number: usize, caption: Caption) -> Result<()> {
+        Clock::count(&self.clock.captions, 1);
+        if let Some(taken) = self.taken.iter_mut().find(|t| t.number == Some(number)) {
+            taken.caption = Some(caption);
+        }
+        self.tell();
+        if self.is_over() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Tells of the pictures of which everything is known, as far as they stand first.
+    fn tell(&mut self) {
+        while !self.is_over()
+            && let Some(first) = self.taken.front()
+            && (first.encoded.is_err() || first.caption.is_some())
+            && let Some(Taken { encoded, caption, .. }) = self.taken.pop_front()
+        {
+            let missing = || Error::runtime("a picture got no caption", "report this");
+            let still = encoded.and_then(|encoded| Ok((encoded, caption.ok_or_else(missing)?)));
+            match (self.done)(self.told, still) {
+                Ok(true) => self.told += 1,
+                Ok(false) => self.end = Some(Ok(())),
+                Err(e) => self.end = Some(Err(e)),
+            }
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.interrupt.is_set() {
+            self.end.get_or_insert(Ok(()));
+        }
+        self.end.is_some()
+    }
+
+    /// What has come, and where `wait` what comes next; false where nothing is there.
+    fn come(&mut self, wait: bool) -> bool {
+        if self.came.is_empty() {
+            let t = Instant::now();
+            let some = if wait { self.encoded.recv().ok() } else { self.encoded.try_recv().ok() };
+            self.waited += t.elapsed();
+            self.came.extend(some.into_iter().flatten());
+        }
+        !self.came.is_empty()
+    }
+}
+
+impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Line<'_, D>> {
+    fn more(&mut self, most: usize, wait: bool) -> Vec<Encoded> {
+        let mut line = self.borrow_mut();
+        let mut some = Vec::new();
+        while !line.is_over() && some.len() < most && line.taken.len() < line.most && line.come(wait && some.is_empty())
+        {
+            let Some(encoded) = line.came.pop_front() else { break };
+            let number = encoded.is_ok().then_some(line.captioned);
+            if let Ok(encoded) = &encoded {
+                line.captioned += 1;
+                some.push(encoded.clone());
+            }
+            line.taken.push_back(Taken { encoded, number, caption: None });
+            line.tell();
+        }
+        if !some.is_empty() {
+            Clock::count(&line.clock.caption_batches, 1);
+        }
+        some
+    }
 }
 
 fn encode(

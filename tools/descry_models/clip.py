@@ -72,7 +72,8 @@ class Vit(nn.Module):
         super().__init__()
         self.shape = s
         cells = (s.size // s.patch) ** 2
-        self.patches = nn.Conv2d(3, s.width, s.patch, s.patch, bias=False)
+        # A convolution whose patches do not overlap, as a product of patches.
+        self.patches = nn.Linear(3 * s.patch * s.patch, s.width, bias=False)
         self.cls = nn.Parameter(torch.zeros(s.width))
         self.place = nn.Parameter(torch.zeros(cells + 1, s.width))
         self.ln_pre, self.ln_post = nn.LayerNorm(s.width, s.eps), nn.LayerNorm(s.width, s.eps)
@@ -80,7 +81,9 @@ class Vit(nn.Module):
         self.out = nn.Linear(s.width, s.out, bias=False)
 
     def forward(self, pixels):
-        x = self.patches(pixels).flatten(2).transpose(1, 2)
+        n, p, side = pixels.shape[0], self.shape.patch, self.shape.size // self.shape.patch
+        x = pixels.view(n, 3, side, p, side, p).permute(0, 2, 4, 1, 3, 5).reshape(n, side * side, 3 * p * p)
+        x = self.patches(x)
         x = torch.cat((self.cls.expand(x.shape[0], 1, -1), x), 1) + self.place
         x = self.ln_pre(x)
         for block in self.blocks:
@@ -307,7 +310,7 @@ def hugging_face(folder, want_text):
     shape = VitShape(size=v.get("image_size", 224), patch=v.get("patch_size", 32), **common(v, 768, 12, 12, 3072))
     tower = fill(Vit(shape), {
         "cls": take(state, "vision_model.embeddings.class_embedding", source),
-        "patches.weight": take(state, "vision_model.embeddings.patch_embedding.weight", source),
+        "patches.weight": take(state, "vision_model.embeddings.patch_embedding.weight", source).flatten(1),
         "place": take(state, "vision_model.embeddings.position_embedding.weight", source),
         "out.weight": take(state, "visual_projection.weight", source),
         # "pre_layrnorm" is how the layout spells it.
@@ -344,7 +347,7 @@ def openai(path, want_text):
         shape, tensors = blocks("visual.transformer.resblocks.{}.", conv.shape[0], proj.shape[1])
         shape = VitShape(size=round((place.shape[0] - 1) ** 0.5) * conv.shape[2], patch=conv.shape[2], **shape)
         tower = fill(Vit(shape), {
-            "cls": take(state, "visual.class_embedding", source), "patches.weight": conv, "place": place,
+            "cls": take(state, "visual.class_embedding", source), "patches.weight": conv.flatten(1), "place": place,
             "out.weight": proj.T.contiguous(), **tensors,
             **norm_tensors(state, {"ln_pre": "visual.ln_pre", "ln_post": "visual.ln_post"}, source)}, source)
     elif "visual.attnpool.positional_embedding" in state:

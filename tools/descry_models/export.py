@@ -40,16 +40,19 @@ class Prefixes(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """The decoder as one graph for prefill and step. B pictures, T = E + S new vectors of each, C settled and R recent keys, H
-    heads of keys, D their size:
+    """The decoder as one graph for prefixes and steps. B slots, each with the hypotheses of a picture, T places for new vectors in
+    each; N = E + S new vectors of all slots, C settled and R recent keys a slot, H heads of keys, D their size:
 
-    - `embeds` [B,E,W] vectors, then `ids` [B,S] tokens; `place` [T] their positions, prefix counted
+    - `embeds` [E,W] vectors, then `ids` [S] tokens; `place` [N] their positions, prefix counted
+    - `spread` [B,T] which of them stands at each place of each slot, `rows` [N] the place of each, counted through all slots;
+      at a place that nobody has stands any of them, and nobody sees it
     - `mask` [B,T,M], added to the scores of recent keys, new ones, settled ones, and columns without a key: M >= R + T + C
-    - `last` [1] of the new vectors are asked for their `k` [1] likeliest next tokens
+    - `asked` [A] of the new vectors are asked for their `k` [1] likeliest next tokens
     - `settled_key_i`, `settled_value_i` [B,H,C,D] and `recent_key_i`, `recent_value_i` [B,H,R,D] of each layer i
-    - gives `top_logprob` and `top_id` [B*last,k], `key_i` and `value_i` [B,H,R+T,D]: recent keys with the new ones behind
+    - gives `top_logprob` and `top_id` [A,k], `key_i` and `value_i` [B,H,R+T,D]: recent keys with the new ones behind
 
-    What a picture's hypotheses have read stands in one cache, which they share: each key is there once, whoever grew out of it,
+    Nearly all of the work is done on the N vectors that there are; only attention has places that are empty. What a picture's
+    hypotheses have read stands in one cache, which they share: each key is there once, whoever grew out of it,
     and the mask says which keys a new token sees. So nothing is copied when beams are chosen, and all of a picture's beams
     ask its keys in one product. Several decoders of one size make an ensemble that looks like one: as wide as all of them
     together, with the layers of the first before those of the second, and the mean of their log-probabilities.
@@ -59,34 +62,33 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.all = nn.ModuleList(decoders)
 
-    def forward(self, embeds, ids, place, mask, last, k, *caches):
+    def forward(self, embeds, ids, place, spread, rows, mask, asked, k, *caches):
         layers = sum(len(d.blocks) for d in self.all)
         settled, recent = caches[: 2 * layers], caches[2 * layers :]
-        c, grown, said, first, blank = settled[0].shape[2], [], [], 0, None
-        for d, own_embeds in zip(self.all, embeds.chunk(len(self.all), 2)):
-            x = torch.cat((own_embeds, d.wte(ids)), 1)
-            n, t, w = x.shape
-            x = d.placed(x, place)
+        (b, t), c, grown, said, first, blank = spread.shape, settled[0].shape[2], [], [], 0, None
+        seen = mask[:, None]
+        for d, own_embeds in zip(self.all, embeds.chunk(len(self.all), 1)):
+            x = d.placed(torch.cat((own_embeds, d.wte(ids)), 0), place)
             for i, block in enumerate(d.blocks, first):
-                q, key, value = block.qkv(x, place)
-                queries, heads, size = block.heads, block.cache_heads, block.head_dim
-                q, seen = q * size ** -0.5, mask[:, None]
-                if queries != heads:        # several queries share a key: they stand in line as more tokens would
-                    q = q.reshape(n, heads, queries // heads * t, size)
-                    seen = seen.repeat(1, 1, queries // heads, 1)
+                q, key, value = (z[spread].transpose(1, 2) for z in block.qkv(x, place))
+                heads, shared = block.cache_heads, block.heads // block.cache_heads
+                q, own = q * block.head_dim ** -0.5, seen
+                if shared > 1:              # several queries share a key: they stand in line as more tokens would
+                    q, own = q.reshape(b, heads, shared * t, block.head_dim), seen.repeat(1, 1, shared, 1)
                 key = torch.cat((recent[2 * i], key), 2)
                 value = torch.cat((recent[2 * i + 1], value), 2)
                 grown += [key, value]
                 r = key.shape[2]
                 if blank is None:           # the mask is wider than there are keys
-                    blank = q.new_zeros(n, heads, q.shape[2], mask.shape[2] - r - c)
+                    blank = q.new_zeros(b, heads, q.shape[2], mask.shape[2] - r - c)
                 a = torch.cat((q @ key.transpose(2, 3), q @ settled[2 * i].transpose(2, 3), blank), 3)
-                a = (a + seen).softmax(-1)
+                a = (a + own).softmax(-1)
                 a = a[..., :r] @ value + a[..., r:r + c] @ settled[2 * i + 1]
-                x = block.rest(x, a if queries == heads else a.reshape(n, queries, t, size))
+                if shared > 1:
+                    a = a.reshape(b, block.heads, t, block.head_dim)
+                x = block.rest(x, a.transpose(1, 2).reshape(b * t, block.heads * block.head_dim)[rows])
             first += len(d.blocks)
-            asked = x[:, t - last[0]:].reshape(-1, w)
-            said.append(d.logits(asked).log_softmax(-1))
+            said.append(d.logits(x[asked]).log_softmax(-1))
         logp = said[0] if len(said) == 1 else (sum(said) / len(said)).log_softmax(-1)
         top, token = logp.topk(k[0])
         return top, token, *grown
@@ -104,6 +106,14 @@ def finish(path, store):
     Runtime folds both when it loads, and sums are made in float32), `int8` to be multiplied as they are."""
     model = onnx.load(path)
     graph, made = model.graph, []
+    # The exporter writes one of several equal vectors and says of the others that they are the same.
+    stored = {t.name for t in graph.initializer}
+    same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input[0] in stored}
+    kept = [n for n in graph.node if n.output[0] not in same]
+    for n in kept:
+        n.input[:] = [same.get(i, i) for i in n.input]
+    del graph.node[:]
+    graph.node.extend(kept)
     large = {t.name: numpy_helper.to_array(t) for t in graph.initializer
              if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024}
     by_shape = {}
@@ -160,15 +170,18 @@ def decoder_graph(decoders, shape, path, store="fp16"):
     """One graph for prefill and step of one decoder, or of an ensemble of several of one shape."""
     layers, head_dim, heads = shape.layers * len(decoders), shape.head_dim, shape.cache_heads
     each = [(x, i) for i in range(layers) for x in ("key", "value")]
-    names = ["embeds", "ids", "place", "mask", "last", "k"]
+    names = ["embeds", "ids", "place", "spread", "rows", "mask", "asked", "k"]
+    own = len(names)
     names += [f"settled_{x}_{i}" for x, i in each] + [f"recent_{x}_{i}" for x, i in each]
     outputs = ["top_logprob", "top_id"] + [f"{x}_{i}" for x, i in each]
     kv = lambda length: [torch.randn(2, heads, length, head_dim) for _ in each]
-    inputs = (torch.randn(2, 2, shape.width * len(decoders)), torch.ones(2, 3, dtype=torch.long), torch.arange(5),
-              torch.zeros(2, 5, 64), torch.tensor([3]), torch.tensor([5]), *kv(7), *kv(4))
-    dynamic = {"embeds": {0: "b", 1: "e"}, "ids": {0: "b", 1: "s"}, "place": {0: "t"},
-               "mask": {0: "b", 1: "t", 2: "seen"}, "top_logprob": {0: "n", 1: "k"}, "top_id": {0: "n", 1: "k"}}
-    for name in names[6:]:
+    inputs = (torch.randn(4, shape.width * len(decoders)), torch.ones(3, dtype=torch.long), torch.arange(7),
+              torch.tensor([[0, 1, 2, 3, 0], [4, 5, 0, 0, 6]]), torch.tensor([0, 1, 2, 3, 5, 6, 9]), torch.zeros(2, 5, 64),
+              torch.tensor([3, 5]), torch.tensor([5]), *kv(7), *kv(4))
+    dynamic = {"embeds": {0: "e"}, "ids": {0: "s"}, "place": {0: "n"}, "spread": {0: "b", 1: "t"}, "rows": {0: "n"},
+               "mask": {0: "b", 1: "t", 2: "seen"}, "asked": {0: "a"}, "top_logprob": {0: "a", 1: "k"},
+               "top_id": {0: "a", 1: "k"}}
+    for name in names[own:]:
         dynamic[name] = {0: "b", 2: "c" if name.startswith("settled") else "r"}
     for name in outputs[2:]:
         dynamic[name] = {0: "b", 2: "g"}

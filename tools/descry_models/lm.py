@@ -53,22 +53,19 @@ class LlamaBlock(Block):
         self.register_buffer("turns", s.base ** -(torch.arange(0, s.head_dim, 2).float() / s.head_dim), persistent=False)
 
     def turned(self, x, place):
-        """Rotary positions: the two halves of a head are the two coordinates."""
-        angle = place.float()[:, None] * self.turns[None]
+        """Rotary positions of vectors [...,T,H,D]: the two halves of a head are the two coordinates."""
+        angle = place.float()[:, None, None] * self.turns
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         a, b = x.chunk(2, -1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
     def qkv(self, x, place):
-        n, t, _ = x.shape
         y = self.ln_1(x)
-        q = self.q(y).view(n, t, self.heads, self.head_dim).transpose(1, 2)
-        k, v = (f(y).view(n, t, self.cache_heads, self.head_dim).transpose(1, 2) for f in (self.k, self.v))
+        q, k, v = (f(y).unflatten(-1, (-1, self.head_dim)) for f in (self.q, self.k, self.v))
         return self.turned(q, place), self.turned(k, place), v
 
     def rest(self, x, a):
-        n, t, _ = x.shape
-        x = x + self.proj(a.transpose(1, 2).reshape(n, t, self.heads * self.head_dim))
+        x = x + self.proj(a)
         y = self.ln_2(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 

@@ -57,23 +57,22 @@ class Block(nn.Module):
         self.drop, self.drop_light = nn.Dropout(s.drop), nn.Dropout(s.drop_light)
 
     def qkv(self, x, place=None):
-        """Queries [N,H,T,D], keys and values; `place` is for decoders whose blocks turn them by their positions."""
-        n, t, w = x.shape
-        q, k, v = self.attn(self.ln_1(x)).split(w, 2)
-        return (z.view(n, t, self.heads, w // self.heads).transpose(1, 2) for z in (q, k, v))
+        """Queries [...,H,D], keys and values of vectors [...,W]; `place` is for decoders whose blocks turn them by their
+        positions."""
+        return (z.unflatten(-1, (self.heads, self.head_dim)) for z in self.attn(self.ln_1(x)).chunk(3, -1))
 
     def rest(self, x, a):
-        n, t, w = x.shape
-        x = x + self.drop_light(self.proj(a.transpose(1, 2).reshape(n, t, w)))
+        """What follows attention, which gave `a` [...,H*D]."""
+        x = x + self.drop_light(self.proj(a))
         return x + self.drop(self.fc_out(F.gelu(self.fc(self.ln_2(x)), approximate="tanh")))
 
     def forward(self, x, mask=None, causal=False, past=None, place=None):
         """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
-        q, k, v = self.qkv(x, place)
+        q, k, v = (z.transpose(1, 2) for z in self.qkv(x, place))
         kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
         a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal,
                                            enable_gqa=self.heads != self.cache_heads)
-        return self.rest(x, a), (k, v)
+        return self.rest(x, a.transpose(1, 2).flatten(2)), (k, v)
 
 
 class GridMapper(nn.Module):
@@ -121,7 +120,7 @@ class Decoder(nn.Module):
                 nn.init.normal_(p, std=0.02)
 
     def placed(self, x, place):
-        """What goes into the first block for vectors [N,T,W] at the positions `place` [T]."""
+        """What goes into the first block for vectors [...,T,W] at the positions `place` [T]."""
         return x + self.wpe(place)
 
     def logits(self, x):
