@@ -7,6 +7,7 @@
 mod cache;
 mod decoder;
 mod mapper;
+mod mover;
 
 use tokenizers::Tokenizer;
 

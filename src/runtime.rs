@@ -13,7 +13,7 @@ use ort::ep;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorValueType};
+use ort::value::{Outlet, TensorElementType};
 
 use crate::error::{Error, Result};
 use crate::model::ModelFolder;
@@ -151,6 +151,13 @@ impl Runtime {
         })
     }
 
+    /// Builds the session of a graph that was made here.
+    pub(crate) fn made(&self, model: ort::editor::Model, name: &str, options: &SessionOptions) -> Result<Session> {
+        model
+            .into_session(&self.builder(options)?)
+            .map_err(|e| Error::runtime(format!("{name} cannot run on {}: {e}", options.device), "use --device cpu"))
+    }
+
     fn builder(&self, options: &SessionOptions) -> Result<SessionBuilder> {
         let failed = |e: ort::Error<SessionBuilder>| Error::runtime(format!("session options: {e}"), REMEDY);
         let mut builder = Session::builder(&self.environment)
@@ -213,8 +220,8 @@ fn provider(device: Device) -> Result<Option<ep::ExecutionProviderDispatch>> {
 pub struct Memory {
     pub host: MemoryInfo<'static>,
     pub device: MemoryInfo<'static>,
-    /// Where the device's is not the host's.
-    away: Option<(AllocationDevice<'static>, i32)>,
+    /// The device's is not the host's.
+    away: bool,
 }
 
 impl Memory {
@@ -230,33 +237,14 @@ impl Memory {
                 .map_err(|e| Error::runtime(format!("the memory of {device}: {e}"), "use --device cpu"))
         };
         let host = info(AllocationDevice::CPU, 0)?;
-        let there = match &away {
-            Some((place, number)) => info(place.clone(), *number)?,
-            None => info(AllocationDevice::CPU, 0)?,
-        };
-        Ok(Memory { host, device: there, away })
+        let is_away = away.is_some();
+        let (place, number) = away.unwrap_or((AllocationDevice::CPU, 0));
+        Ok(Memory { host, device: info(place, number)?, away: is_away })
     }
 
     /// Whether the device has memory of its own.
     pub(crate) fn is_away(&self) -> bool {
-        self.away.is_some()
-    }
-
-    /// A copy in the host's memory; `None` where the value is there already.
-    pub(crate) fn fetch(&self, value: &DynValue) -> ort::Result<Option<DynValue>> {
-        if self.away.is_none() {
-            return Ok(None);
-        }
-        let there = value.view().downcast::<TensorValueType<f32>>()?;
-        Ok(Some(there.to(AllocationDevice::CPU, 0)?.into_dyn()))
-    }
-
-    /// A tensor brought to the device.
-    pub(crate) fn put(&self, tensor: Tensor<f32>) -> ort::Result<DynValue> {
-        match &self.away {
-            Some((place, number)) => Ok(tensor.to(place.clone(), *number)?.into_dyn()),
-            None => Ok(tensor.into_dyn()),
-        }
+        self.away
     }
 }
 

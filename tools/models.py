@@ -18,6 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 BINARY = str(Path(__file__).parent.parent / "target/release/descry")
 
+PRECISIONS = ["fp32", "fp16", "half", "int8"]
+PRECISION = "fp16: how weights are stored; half: also how they are multiplied, for GPUs; int8: the same in whole numbers, for CPUs"
+
 FACTS = {
     "name": "descry-builtin",
     "version": "0.4.0",
@@ -139,8 +142,7 @@ def main():
     m.add_argument("--val-limit", type=int, help="only the first N pictures of split val are judged each epoch")
     m.add_argument("--save-every", type=int, default=200, help="steps between saved states (default: 200)")
     m.add_argument("--threads", type=int, help="of PyTorch; the result is the same again only with as many")
-    m.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
-                   help="fp16: how weights are stored; int8: also how they are multiplied")
+    m.add_argument("--precision", choices=PRECISIONS, default="fp32", help=PRECISION)
     m.add_argument("--name")
     m.add_argument("--licence")
     m.set_defaults(run=trained)
@@ -154,8 +156,7 @@ def main():
     i.add_argument("--stop-token", metavar="TEXT|ID", help="token that ends a caption")
     i.add_argument("--heads", type=int, help="GPT-2's attention heads, where they are not 64 wide")
     i.add_argument("--text-tokenizer", metavar="FILE", help="CLIP's tokenizer.json: its text tower comes along")
-    i.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
-                   help="fp16: how weights are stored; int8: also how they are multiplied")
+    i.add_argument("--precision", choices=PRECISIONS, default="fp32", help=PRECISION)
     i.add_argument("--images", metavar="DIR", help="pictures that int8 is tried on")
     i.add_argument("--limit", type=int, default=100, help="how many of them (default: 100)")
     i.add_argument("--binary", default=BINARY)

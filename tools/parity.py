@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Token parity of imported ClipCap checkpoints with a reference implementation in PyTorch, through the descry binary.
 
-  parity.py --reference SCRIPT --tokenizer FILE --images DIR [--work DIR] [--sizes tiny,base] [--limit N] [--golden DIR]
+  parity.py --reference SCRIPT --tokenizer FILE --images DIR [--work DIR] [--sizes tiny,base] [--limit N] [--each N]
+            [--threads N] [--golden DIR]
 
-The reference is a script with `make` (seeded weights in the published layout) and `run` (token ids, one JSON object a
-picture). Every case is made, imported with `models.py import`, captioned by both and compared token by token. Where ids
-differ, the margin between the two captions' mean log-probabilities is printed: it tells a tie of floats from a fault.
+The reference is a script with `make` (seeded weights in the published layout) and the functions that its `run` calls. Every
+case is made, imported with `models.py import`, captioned by both and compared token by token. Where ids
+differ, the margin between the two captions' mean log-probabilities is printed: it tells a tie of floats from a fault. What was
+compared is kept in WORK/results.jsonl and not done again; a table of all of it comes last.
 `--golden` writes the small cases that `make test` runs without Python: model folders and the reference's ids.
 """
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -67,6 +70,7 @@ def cut_tokenizer(source, vocab, to):
 def make(a, case, folder):
     """Reference checkpoint and the imported folder of one case."""
     ref, out = folder / "reference", folder / "model"
+    precision = case.get("precision", "fp32")
     if not (out / "model.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -82,7 +86,8 @@ def make(a, case, folder):
         spec = json.loads((ref / "clipcap.json").read_text())
         shell(sys.executable, TOOLS / "models.py", "import", "--clipcap", ref / "clipcap.pt", "--clip", ref / "clip",
               "--tokenizer", tokenizer, "--out", out, "--heads", spec["n_head"], "--stop-token", spec["stop_token"],
-              "--normalize-prefix" if case["normalize"] else "--no-normalize-prefix", "--name", name(case))
+              "--normalize-prefix" if case["normalize"] else "--no-normalize-prefix", "--name", name(case),
+              "--precision", precision)
     return ref, out
 
 
@@ -95,8 +100,38 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def said(a, ref, decoding, some):
-    return lines(shell(sys.executable, a.reference, "run", "--dir", ref, *decoding, *some))
+class Reference:
+    """The reference's own functions on one checkpoint. Its `run` would load it anew for each decoding."""
+
+    def __init__(self, script, folder):
+        import torch
+        self.module = sys.modules.get("reference")
+        if self.module is None:
+            spec = importlib.util.spec_from_file_location("reference", script)
+            self.module = sys.modules["reference"] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(self.module)
+        spec = self.module.Spec(**json.loads((folder / "clipcap.json").read_text()))
+        self.clip = self.module.CLIPModel.from_pretrained(folder / "clip").eval()
+        self.model = self.module.ClipCap(spec).eval()
+        self.model.load_state_dict(torch.load(folder / "clipcap.pt", map_location="cpu", weights_only=True))
+
+    def prefix(self, picture):
+        import torch
+        from PIL import Image
+        pixels = self.module.preprocess(Image.open(picture), self.clip.config.vision_config.image_size)[None]
+        with torch.no_grad():
+            e = self.clip.get_image_features(pixel_values=pixels)
+            return self.model.prefix(e if torch.is_tensor(e) else e.pooler_output)
+
+    def said(self, decoding, some):
+        out = []
+        for picture in some:
+            prefix = self.prefix(picture)
+            greedy = decoding[0] == "--decode"
+            ids, score = (self.module.greedy(self.model, prefix) if greedy else
+                          self.module.beam_search(self.model, prefix, int(decoding[1])))
+            out.append({"image": picture.name, "ids": ids, "mean_logprob": round(score, 5)})
+        return out
 
 
 def descry(a, model, decoding, some):
@@ -104,23 +139,45 @@ def descry(a, model, decoding, some):
     return lines(shell(a.binary, "--quiet", "caption", *some, "--json", "--min-score", "0", "--model", model, *own))
 
 
-def compare(a, case, some):
+def compare(a, case, some, known):
+    """Compares all decodings of a case that are not known yet; adds them to the results."""
+    if all((name(case), d) in known for d in DECODINGS):
+        return
     ref, model = make(a, case, a.work / name(case))
-    wrong = 0
+    reference = Reference(a.reference, ref)
     for decoding in DECODINGS:
-        want, got = said(a, ref, decoding, some), descry(a, model, decoding, some)
-        equal = sum(w["ids"] == g["ids"] for w, g in zip(want, got))
-        far = max(abs(w["mean_logprob"] - g["mean_logprob"]) for w, g in zip(want, got) if w["ids"] == g["ids"])
-        stops = sum(len(w["ids"]) < 67 for w in want)
-        print(f"{name(case):48} {' '.join(decoding):16} {equal}/{len(want)} equal, {stops} stop early, "
-              f"mean log-probability within {far:.0e}", flush=True)
-        for w, g in zip(want, got):
-            if w["ids"] != g["ids"]:
-                wrong += 1
-                at = next((k for k, (x, y) in enumerate(zip(w["ids"], g["ids"])) if x != y), min(len(w["ids"]), len(g["ids"])))
-                print(f"    {w['image']}: apart from token {at} on; mean log-probability {w['mean_logprob']:.6f} against "
-                      f"{g['mean_logprob']:.6f}, margin {w['mean_logprob'] - g['mean_logprob']:.1e}", flush=True)
-    return wrong
+        if (name(case), decoding) in known:
+            continue
+        want, got = reference.said(decoding, some), descry(a, model, decoding, some)
+        apart = [(w, g) for w, g in zip(want, got) if w["ids"] != g["ids"]]
+        row = {"case": name(case), **{k: case[k] for k in ("size", "mapper", "prefix", "normalize")}, "decoding": decoding,
+               "pictures": len(want), "equal": len(want) - len(apart), "early": sum(len(w["ids"]) < 67 for w in want),
+               "tokens": sum(len(w["ids"]) for w in want),
+               "score": max((abs(w["mean_logprob"] - g["mean_logprob"]) for w, g in zip(want, got) if w["ids"] == g["ids"]),
+                            default=0.0),
+               "margins": [w["mean_logprob"] - g["mean_logprob"] for w, g in apart]}
+        print(f"{name(case):48} {' '.join(decoding):16} {row['equal']}/{len(want)} equal, {row['early']} stop early, "
+              f"mean log-probability within {row['score']:.0e}", flush=True)
+        for w, g in apart:
+            at = next((k for k, (x, y) in enumerate(zip(w["ids"], g["ids"])) if x != y), min(len(w["ids"]), len(g["ids"])))
+            print(f"    {w['image']}: apart from token {at} on; mean log-probability {w['mean_logprob']:.6f} against "
+                  f"{g['mean_logprob']:.6f}, margin {w['mean_logprob'] - g['mean_logprob']:.1e}", flush=True)
+        with open(a.work / "results.jsonl", "a") as out:
+            out.write(json.dumps(row) + "\n")
+    if case["size"] != "tiny":
+        shutil.rmtree(a.work / name(case))      # a gigabyte and a half
+
+
+def table(rows):
+    """The results by size, mapper and prefix."""
+    print("| size | mapper, prefix | cases | captions | equal | tokens | stop early | log-probability within |")
+    print("|---|---|---|---|---|---|---|---|")
+    key = lambda r: (r["size"], r["mapper"], r["prefix"])
+    for (size, mapper, prefix), some in itertools.groupby(sorted(rows, key=key), key):
+        some = list(some)
+        total = lambda k: sum(r[k] for r in some)
+        print(f"| {size} | {mapper}, {prefix} | {len({r['case'] for r in some})} | {total('pictures')} | {total('equal')} | "
+              f"{total('tokens')} | {total('early')} | {max(r['score'] for r in some):.0e} |")
 
 
 def cases(sizes):
@@ -144,8 +201,11 @@ def golden(a):
                 "stop_gain": stop_gain, "vocab": 500}
         ref, model = make(a, case, a.work / name(case))
         shutil.copytree(model, out / mapper, dirs_exist_ok=True)
-        rows = [{"decoding": list(d), **{k: w[k] for k in ("image", "ids", "mean_logprob")}}
-                for d in DECODINGS for w in said(a, ref, d, kept)]
+        if mapper == "mlp":
+            _, model = make(a, {**case, "precision": "half"}, a.work / "half")
+            shutil.copytree(model, out / "half", dirs_exist_ok=True)
+        reference = Reference(a.reference, ref)
+        rows = [{"decoding": list(d), **w} for d in DECODINGS for w in reference.said(d, kept)]
         (out / f"{mapper}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
 
 
@@ -157,13 +217,26 @@ def main():
     p.add_argument("--work", type=Path, default=Path("target/parity"))
     p.add_argument("--sizes", default="tiny,base")
     p.add_argument("--limit", type=int, default=10, help="photographs, beside the six odd shapes")
+    p.add_argument("--each", type=int, help="pictures of a case, in turn through all of them (default: all)")
+    p.add_argument("--threads", type=int, help="of PyTorch")
     p.add_argument("--binary", default=str(TOOLS.parent / "target/release/descry"))
     p.add_argument("--golden", type=Path)
     a = p.parse_args()
     if a.golden:
         return golden(a)
+    if a.threads:
+        import torch
+        torch.set_num_threads(a.threads)
     some = pictures(a.work / "pictures", a.images, a.limit)
-    wrong = sum(compare(a, case, some) for case in cases(a.sizes.split(",")))
+    results = a.work / "results.jsonl"
+    read = lambda: lines(results.read_text()) if results.exists() else []
+    known = {(r["case"], tuple(r["decoding"])) for r in read()}
+    turn = itertools.cycle(some)
+    for case in cases(a.sizes.split(",")):
+        compare(a, case, list(itertools.islice(turn, a.each or len(some))), known)
+    rows = read()
+    table(rows)
+    wrong = sum(r["pictures"] - r["equal"] for r in rows)
     print(f"{wrong} captions differ")
     sys.exit(1 if wrong else 0)
 

@@ -14,11 +14,17 @@
 //! places up to the largest are unseen. They come last, behind the recent keys, and the mask's width is a multiple of
 //! [`WIDTH`], so that sums are made in the same order whichever pictures share a batch.
 //!
+//! Where the host reads them, keys are floats that are moved by hand; on a device with memory of its own and in half precision
+//! they are moved where they are, by a [`Mover`].
+//!
 //! Memory: two tensors a layer of slots × heads × keys × head size floats, where keys are at most those of the prefix and, for
 //! each token of the longest caption, one a place; and one such tensor more while keys settle.
 
-use ort::value::{DynValue, Tensor, TensorRef};
+use ort::memory::Allocator;
+use ort::session::SessionInputValue;
+use ort::value::{DynTensor, DynValue, TensorElementType, TensorRef};
 
+use super::mover::Mover;
 use super::wrong;
 use crate::error::Result;
 use crate::model::DecoderSpec;
@@ -27,8 +33,8 @@ use crate::runtime::{Memory, run_error};
 /// ONNX Runtime sums a row's exponentials in blocks of 64, and what is over in another way.
 const WIDTH: usize = 64;
 
-/// What is added to the score of a key that a token does not see: its weight is then 0.
-const UNSEEN: f32 = -1e9;
+/// What is added to the score of a key that a token does not see: its weight is then 0. Half precision goes not much further.
+const UNSEEN: f32 = -3e4;
 
 /// Keys and values of the pictures in a batch, a slot each.
 pub struct Cache<'m> {
@@ -37,12 +43,16 @@ pub struct Cache<'m> {
     slots: usize,
     /// Who sees what.
     sight: Sight,
-    /// A buffer a tensor: slots × heads × settled keys × head size.
-    settled: Vec<Vec<f32>>,
-    /// The same on the device, where that has memory of its own.
-    away: Vec<DynValue>,
+    element: TensorElementType,
+    settled: Settled,
     /// As the graph left them.
     recent: Vec<DynValue>,
+}
+
+/// Settled keys and values, slots × heads × settled keys × head size a tensor.
+enum Settled {
+    Host(Vec<Vec<f32>>),
+    Away(Vec<DynValue>),
 }
 
 /// A hypothesis's place in the batch, and the place in the same slot of the one that it continues.
@@ -143,16 +153,27 @@ impl Sight {
 }
 
 impl<'m> Cache<'m> {
-    /// No keys yet; each of the `slots` gets `width` keys in a run.
-    pub fn new(memory: &'m Memory, spec: &'m DecoderSpec, slots: usize, width: usize) -> Result<Cache<'m>> {
+    /// No keys yet; each of the `slots` gets `width` keys in a run. `element`: the type of keys in the graph.
+    pub fn new(
+        memory: &'m Memory,
+        spec: &'m DecoderSpec,
+        element: TensorElementType,
+        (slots, width): (usize, usize),
+    ) -> Result<Cache<'m>> {
         let width = width.max(1);
         let sight = Sight { width, lines: vec![vec![None; width]; slots], ..Sight::default() };
-        let settled = vec![Vec::new(); 2 * spec.layers];
-        let (away, recent) = (Vec::new(), Vec::new());
-        let mut cache = Cache { memory, spec, slots, sight, settled, away, recent };
-        cache.forget()?;
-        cache.bring()?;
-        Ok(cache)
+        let settled = if Cache::by_hand(memory, element) {
+            Settled::Host(vec![Vec::new(); 2 * spec.layers])
+        } else {
+            Settled::Away(nothing(spec, element, slots)?)
+        };
+        let recent = nothing(spec, element, slots)?;
+        Ok(Cache { memory, spec, slots, sight, element, settled, recent })
+    }
+
+    /// Whether keys are moved by hand; else a [`Mover`] is wanted.
+    pub fn by_hand(memory: &Memory, element: TensorElementType) -> bool {
+        !memory.is_away() && element == TensorElementType::Float32
     }
 
     pub fn slots(&self) -> usize {
@@ -163,17 +184,27 @@ impl<'m> Cache<'m> {
         &self.recent
     }
 
-    /// The settled keys and values in the host's memory.
-    pub fn settled(&self) -> Result<Vec<TensorRef<'_, f32>>> {
+    /// The settled keys and values as inputs of a graph that reads the host's memory.
+    pub fn settled(&self) -> Result<Vec<SessionInputValue<'_>>> {
         let shape = self.shape(self.sight.settled);
         let size = shape.iter().product::<usize>();
-        let tensors = self.settled.iter().map(|buffer| TensorRef::from_array_view((shape, &buffer[..size])));
-        tensors.collect::<ort::Result<_>>().map_err(run_error(&self.spec.graph))
+        match &self.settled {
+            Settled::Host(buffers) => {
+                let views = buffers.iter().map(|buffer| {
+                    TensorRef::from_array_view((shape, &buffer[..size])).map(|view| view.into_dyn().into())
+                });
+                views.collect::<ort::Result<_>>().map_err(run_error(&self.spec.graph))
+            }
+            Settled::Away(values) => Ok(values.iter().map(SessionInputValue::from).collect()),
+        }
     }
 
-    /// The same on a device with memory of its own; nothing where there is none.
+    /// The same as values of their own; nothing where they are the host's.
     pub fn away(&self) -> &[DynValue] {
-        &self.away
+        match &self.settled {
+            Settled::Host(_) => &[],
+            Settled::Away(values) => values,
+        }
     }
 
     fn shape(&self, keys: usize) -> [usize; 4] {
@@ -202,87 +233,101 @@ impl<'m> Cache<'m> {
     }
 
     /// Moves recent keys to the settled ones. The slots `stay` become the first ones; `new` ones come behind, whose keys are the
-    /// first slots of `fresh`, each of `prefix` keys.
-    pub fn settle(&mut self, stay: &[usize], new: usize, fresh: &[DynValue], prefix: usize) -> Result<()> {
+    /// first slots of `fresh`, each of `prefix` keys. `mover`: for keys that are not moved by hand.
+    pub fn settle(
+        &mut self,
+        stay: &[usize],
+        (new, fresh, prefix): (usize, Vec<DynValue>, usize),
+        mover: Option<&mut Mover>,
+    ) -> Result<()> {
         let spec = self.spec;
         let failed = run_error(&spec.graph);
         let shape = [spec.heads, prefix, spec.head_dim].map(|n| n as i64);
         let fits = |value: &DynValue| {
             value.dtype().tensor_shape().is_some_and(|s| s.len() == 4 && s[0] >= new as i64 && s[1..] == shape)
         };
-        if new > 0 && (fresh.len() != self.settled.len() || !fresh.iter().all(fits)) {
+        let fresh = if new == 0 { nothing(spec, self.element, 0)? } else { fresh };
+        if fresh.len() != self.recent.len() || new > 0 && !fresh.iter().all(fits) {
             return Err(wrong(&spec.graph));
         }
         self.sight.prefix = prefix;
-        let (old, more) = (self.sight.settled, self.sight.recent);
+        let before = (self.slots, self.sight.settled, self.sight.recent);
         let kept = self.sight.settle(stay, new);
-        let mut spare = Vec::new();
-        for (n, (buffer, recent)) in self.settled.iter_mut().zip(&self.recent).enumerate() {
-            let there = self.memory.fetch(recent).map_err(&failed)?;
-            let (_, recent) = there.as_ref().unwrap_or(recent).try_extract_tensor::<f32>().map_err(&failed)?;
-            let there = fresh.get(n).map(|f| self.memory.fetch(f)).transpose().map_err(&failed)?.flatten();
-            let fresh = there.as_ref().or(fresh.get(n)).map(DynValue::try_extract_tensor::<f32>);
-            let fresh = fresh.transpose().map_err(&failed)?.map_or(&[][..], |(_, data)| data);
-            let parts = [(&buffer[..], old), (recent, more), (fresh, prefix)];
-            gather(&mut spare, parts, stay, &kept, self.sight.settled, spec);
-            std::mem::swap(&mut spare, buffer);
-        }
         self.slots = kept.len();
-        self.forget()?;
-        self.bring()
-    }
-
-    /// The settled part on a device with memory of its own.
-    fn bring(&mut self) -> Result<()> {
-        if !self.memory.is_away() {
-            return Ok(());
+        let rows = rows(stay, &kept, before, (self.sight.settled, prefix), spec.heads);
+        let shape = self.shape(self.sight.settled).map(|n| n as i64);
+        let keys = |value| -> Result<&[f32]> { Ok(DynValue::try_extract_tensor::<f32>(value).map_err(&failed)?.1) };
+        match (&mut self.settled, mover) {
+            (Settled::Host(buffers), _) => {
+                let mut spare = Vec::new();
+                for ((buffer, recent), fresh) in buffers.iter_mut().zip(&self.recent).zip(&fresh) {
+                    gather(&mut spare, [buffer, keys(recent)?, keys(fresh)?], &rows, spec.head_dim);
+                    std::mem::swap(&mut spare, buffer);
+                }
+            }
+            (Settled::Away(values), Some(mover)) if !rows.is_empty() => {
+                for ((value, recent), fresh) in values.iter_mut().zip(&self.recent).zip(&fresh) {
+                    *value = mover.run([value, recent, fresh], &rows, shape, self.memory)?;
+                }
+            }
+            (Settled::Away(values), Some(_)) => *values = nothing(spec, self.element, self.slots)?,
+            (Settled::Away(_), None) => {
+                return Err(crate::error::Error::runtime("nothing moves the keys", "report this"));
+            }
         }
-        let spec = self.spec;
-        let failed = run_error(&spec.graph);
-        let shape = self.shape(self.sight.settled);
-        let size = shape.iter().product();
-        self.away.clear();
-        for buffer in &self.settled {
-            let tensor = Tensor::from_array((shape, buffer[..size].to_vec())).map_err(&failed)?;
-            self.away.push(self.memory.put(tensor).map_err(&failed)?);
-        }
-        Ok(())
-    }
-
-    /// No recent keys.
-    fn forget(&mut self) -> Result<()> {
-        let failed = run_error(&self.spec.graph);
-        let none = || Tensor::<f32>::from_array((self.shape(0), Vec::new())).map(Tensor::into_dyn);
-        self.recent = (0..self.settled.len()).map(|_| none()).collect::<ort::Result<_>>().map_err(failed)?;
+        self.recent = nothing(spec, self.element, self.slots)?;
         Ok(())
     }
 }
 
-/// One tensor's kept keys: of each slot `kept`, then zeros up to `places`. The slots that `stay` have them in the first part and,
-/// counted on, in the second; the slots behind have theirs in the third. Each part comes with its keys a slot.
-fn gather(
-    to: &mut Vec<f32>,
-    [(settled, old), (recent, more), (fresh, prefix)]: [(&[f32], usize); 3],
+/// Keys and values of each layer, of which there are none.
+fn nothing(spec: &DecoderSpec, element: TensorElementType, slots: usize) -> Result<Vec<DynValue>> {
+    let shape = [slots, spec.heads, 0, spec.head_dim];
+    let none = || DynTensor::new(&Allocator::default(), element, shape).map(DynTensor::into_dyn);
+    (0..2 * spec.layers).map(|_| none()).collect::<ort::Result<_>>().map_err(run_error(&spec.graph))
+}
+
+/// Which keys a settled tensor is made of: of each slot and head those `kept`, and up to `places` any. They are counted through
+/// the settled, the recent and the fresh ones. The slots that `stay` had theirs in the first two of these, each of so many slots and keys
+/// as `before` says; the slots behind have theirs in the third, each of `prefix` keys.
+fn rows(
     stay: &[usize],
     kept: &[Vec<usize>],
-    places: usize,
-    spec: &DecoderSpec,
-) {
-    let (width, heads) = (spec.head_dim, spec.heads);
-    to.clear();
-    to.reserve(kept.len() * heads * places * width);
+    (slots, old, more): (usize, usize, usize),
+    (places, prefix): (usize, usize),
+    heads: usize,
+) -> Vec<i64> {
+    let (recent, fresh) = (slots * heads * old, slots * heads * (old + more));
+    let mut rows = Vec::with_capacity(kept.len() * heads * places);
     for (slot, keys) in kept.iter().enumerate() {
         for head in 0..heads {
+            let mut last = 0;
             for &key in keys {
-                let (from, at) = match (stay.get(slot), key.checked_sub(old)) {
-                    (Some(slot), None) => (settled, (slot * heads + head) * old + key),
-                    (Some(slot), Some(key)) => (recent, (slot * heads + head) * more + key),
-                    (None, _) => (fresh, ((slot - stay.len()) * heads + head) * prefix + key),
+                last = match (stay.get(slot), key.checked_sub(old)) {
+                    (Some(slot), None) => (slot * heads + head) * old + key,
+                    (Some(slot), Some(key)) => recent + (slot * heads + head) * more + key,
+                    (None, _) => fresh + ((slot - stay.len()) * heads + head) * prefix + key,
                 };
-                to.extend_from_slice(&from[at * width..(at + 1) * width]);
+                rows.push(last as i64);
             }
-            to.resize((slot * heads + head + 1) * places * width, 0.0);
+            rows.resize((slot * heads + head + 1) * places, last as i64);
         }
+    }
+    rows
+}
+
+/// Some rows of `width` of three parts, counted through all of them.
+fn gather(to: &mut Vec<f32>, [settled, recent, fresh]: [&[f32]; 3], rows: &[i64], width: usize) {
+    to.clear();
+    to.reserve(rows.len() * width);
+    for &row in rows {
+        let mut at = row as usize * width;
+        let part = [settled, recent, fresh].into_iter().find(|part| {
+            let inside = at < part.len();
+            at -= if inside { 0 } else { part.len() };
+            inside
+        });
+        to.extend_from_slice(part.map_or(&[][..], |part| &part[at..at + width]));
     }
 }
 
@@ -296,7 +341,7 @@ mod tests {
         mask.chunks(columns).map(row).collect()
     }
 
-    fn rows(rows: &[[usize; 3]]) -> Vec<Place> {
+    fn places(rows: &[[usize; 3]]) -> Vec<Place> {
         rows.iter().map(|&[slot, place, source]| Place { slot, place, source }).collect()
     }
 
@@ -316,11 +361,11 @@ mod tests {
         assert_eq!(sight.settle(&[], 2), [[0, 1, 2]; 2]);
         assert_eq!((sight.settled, sight.recent), (3, 0));
         // Two beams out of each prefix: the prefix's keys stand behind the two new ones.
-        let mask = sight.branch(&rows(&[[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]));
+        let mask = sight.branch(&places(&[[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]));
         assert_eq!(seen(&mask, 64)[..3], [vec![0, 2, 3, 4], vec![1, 2, 3, 4], vec![0, 2, 3, 4]]);
         sight.recent += 2;
         // Both of the first slot go on from its second; the second one's change places.
-        let mask = sight.branch(&rows(&[[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]));
+        let mask = sight.branch(&places(&[[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]));
         assert_eq!(
             seen(&mask, 64),
             [vec![1, 2, 4, 5, 6], vec![1, 3, 4, 5, 6], vec![1, 2, 4, 5, 6], vec![0, 3, 4, 5, 6]]
@@ -328,7 +373,7 @@ mod tests {
         sight.recent += 2;
         // The first slot's key 3, its first beam's first, has no child.
         assert_eq!(sight.settle(&[0, 1], 0), [vec![0, 1, 2, 4, 5, 6], vec![0, 1, 2, 3, 4, 5, 6]]);
-        let mask = sight.branch(&rows(&[[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1]]));
+        let mask = sight.branch(&places(&[[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1]]));
         assert_eq!(
             seen(&mask, 64),
             [vec![0, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 7], vec![0, 2, 3, 4, 6, 7], vec![1, 2, 3, 4, 5, 8]]
@@ -340,7 +385,7 @@ mod tests {
         let mut sight = Sight { prefix: 1, ..sight(2) };
         sight.settle(&[], 2);
         // One hypothesis of the first slot has stopped, all of the second one have.
-        let mask = sight.branch(&rows(&[[0, 1, 0]]));
+        let mask = sight.branch(&places(&[[0, 1, 0]]));
         assert_eq!(seen(&mask, 64), [vec![], vec![1, 2], vec![], vec![]]);
         sight.recent += 2;
         assert_eq!(sight.settle(&[0], 0), [[0, 2]]);
@@ -350,10 +395,10 @@ mod tests {
     fn who_stays_moves_up_and_who_joins_has_a_prefix() {
         let mut sight = Sight { prefix: 2, ..sight(1) };
         sight.settle(&[], 3);
-        sight.branch(&rows(&[[0, 0, 0], [1, 0, 0], [2, 0, 0]]));
+        sight.branch(&places(&[[0, 0, 0], [1, 0, 0], [2, 0, 0]]));
         sight.recent += 1;
         assert_eq!(sight.settle(&[2], 1), [vec![0, 1, 2], vec![0, 1]]);
-        let mask = sight.branch(&rows(&[[0, 0, 0], [1, 0, 0]]));
+        let mask = sight.branch(&places(&[[0, 0, 0], [1, 0, 0]]));
         assert_eq!(seen(&mask, 64), [vec![0, 1, 2, 3], vec![0, 1, 2]]);
     }
 
@@ -363,30 +408,43 @@ mod tests {
         assert_eq!([0, 5, 58, 59].map(columns), [128, 128, 128, 192]);
     }
 
+    /// Each number tells slot, head and key; a key is a pair.
+    fn keys(base: usize, slots: usize, keys: std::ops::Range<usize>) -> Vec<f32> {
+        let names = (0..2 * slots).flat_map(|at| keys.clone().map(move |key| (base + at * 100 + key) as f32));
+        names.flat_map(|n| [n, -n]).collect()
+    }
+
     #[test]
     fn kept_keys_are_gathered_by_slot_and_head() {
-        let spec = DecoderSpec {
-            graph: "decoder.onnx".into(),
-            layers: 1,
-            heads: 2,
-            head_dim: 2,
-            width: 4,
-            vocab: 9,
-            context: 100,
-        };
-        // Each number tells slot, head and key; a key is a pair.
-        let keys = |base: usize, slots: usize, keys: std::ops::Range<usize>| -> Vec<f32> {
-            let names = (0..2 * slots).flat_map(|at| keys.clone().map(move |key| (base + at * 100 + key) as f32));
-            names.flat_map(|n| [n, -n]).collect()
-        };
         let (settled, recent, fresh) = (keys(0, 2, 0..3), keys(0, 2, 3..5), keys(1000, 1, 0..1));
+        let rows = rows(&[1, 0], &[vec![1], vec![0, 2, 4], vec![0]], (2, 3, 2), (4, 1), 2);
         let mut to = vec![7.0; 3];
-        let kept = [vec![1], vec![0, 2, 4], vec![0]];
-        gather(&mut to, [(&settled, 3), (&recent, 2), (&fresh, 1)], &[1, 0], &kept, 4, &spec);
+        gather(&mut to, [&settled, &recent, &fresh], &rows, 2);
         let firsts: Vec<f32> = to.iter().step_by(2).copied().collect();
-        assert_eq!(firsts[..8], [201.0, 0.0, 0.0, 0.0, 301.0, 0.0, 0.0, 0.0]);
-        assert_eq!(firsts[8..16], [0.0, 2.0, 4.0, 0.0, 100.0, 102.0, 104.0, 0.0]);
-        assert_eq!(firsts[16..], [1000.0, 0.0, 0.0, 0.0, 1100.0, 0.0, 0.0, 0.0]);
+        // Behind those that are kept stands the last of them, which nobody sees there.
+        assert_eq!(firsts[..8], [201.0, 201.0, 201.0, 201.0, 301.0, 301.0, 301.0, 301.0]);
+        assert_eq!(firsts[8..16], [0.0, 2.0, 4.0, 4.0, 100.0, 102.0, 104.0, 104.0]);
+        assert_eq!(firsts[16..], [1000.0, 1000.0, 1000.0, 1000.0, 1100.0, 1100.0, 1100.0, 1100.0]);
         assert!(to.chunks(2).all(|pair| pair[0] == -pair[1]));
+    }
+
+    #[test]
+    fn a_graph_moves_keys_as_hands_do() {
+        use crate::runtime::{Device, SessionOptions};
+        use ort::value::Tensor;
+        let options = SessionOptions { threads: 1, ..SessionOptions::default() };
+        let mut mover = Mover::new(TensorElementType::Float32, &options).unwrap_or_else(|e| panic!("{e}"));
+        let memory = Memory::of(Device::Cpu).unwrap();
+        let parts =
+            [(keys(0, 2, 0..3), [2, 2, 3, 2]), (keys(0, 2, 3..5), [2, 2, 2, 2]), (keys(1000, 1, 0..1), [1, 2, 1, 2])];
+        let tensor =
+            |(data, shape): &(Vec<f32>, [usize; 4])| Tensor::from_array((*shape, data.clone())).unwrap().into_dyn();
+        let values = parts.each_ref().map(tensor);
+        let rows = rows(&[1, 0], &[vec![1], vec![0, 2, 4], vec![0]], (2, 3, 2), (4, 1), 2);
+        let moved = mover.run(values.each_ref(), &rows, [3, 2, 4, 2], &memory).unwrap_or_else(|e| panic!("{e}"));
+        let mut by_hand = Vec::new();
+        gather(&mut by_hand, parts.each_ref().map(|(data, _)| &data[..]), &rows, 2);
+        let (shape, data) = moved.try_extract_tensor::<f32>().unwrap();
+        assert_eq!((&shape[..], data), (&[3, 2, 4, 2][..], &by_hand[..]));
     }
 }

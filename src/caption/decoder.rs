@@ -15,6 +15,7 @@ use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::cache::{Cache, Place};
 use super::mapper::Mapper;
+use super::mover::Mover;
 use super::{Pictures, seed_of, wrong};
 use crate::beam::{Row, Step, Top};
 use crate::error::{Error, Result};
@@ -31,6 +32,9 @@ pub struct Decoder {
     memory: Memory,
     names: Names,
     spec: DecoderSpec,
+    /// Type of keys.
+    element: TensorElementType,
+    mover: Option<Mover>,
     /// Vectors of a prefix.
     prefix: usize,
 }
@@ -47,9 +51,11 @@ impl Decoder {
         let spec = folder.manifest().decoder.clone();
         let session = Runtime::load()?.session(folder, &spec.graph, options)?;
         let names = Names::new(spec.layers);
-        check(folder, &session, &names)?;
+        let element = check(folder, &session, &names)?;
         let memory = Memory::of(options.device)?;
-        Ok(Decoder { session, memory, names, spec, prefix: folder.manifest().mapper.prefix_length })
+        let by_hand = Cache::by_hand(&memory, element);
+        let mover = if by_hand { None } else { Some(Mover::new(element, options)?) };
+        Ok(Decoder { session, memory, names, spec, element, mover, prefix: folder.manifest().mapper.prefix_length })
     }
 }
 
@@ -76,6 +82,8 @@ pub struct Batch<'s> {
     memory: &'s Memory,
     names: &'s Names,
     spec: &'s DecoderSpec,
+    element: TensorElementType,
+    mover: Option<&'s mut Mover>,
     pictures: &'s mut dyn Pictures,
     cache: Cache<'s>,
     prefix: usize,
@@ -99,26 +107,27 @@ impl<'s> Batch<'s> {
         pictures: &'s mut dyn Pictures,
         (most, width, seed): (usize, usize, u64),
     ) -> Result<Batch<'s>> {
-        let Decoder { session, memory, names, spec, prefix } = decoder;
+        let Decoder { session, memory, names, spec, element, mover, prefix } = decoder;
         // One query alone is multiplied in another way too, which hangs on how many keys there are.
         let (prefix, most, width) = (*prefix, most.max(1), width.max(LEAST_ROWS));
-        let cache = Cache::new(memory, spec, 0, width)?;
-        let (slots, joined, since) = (BTreeMap::new(), 0, 0);
+        let cache = Cache::new(memory, spec, *element, (0, width))?;
         Ok(Batch {
             mapper,
             session,
             memory,
             names,
             spec,
+            element: *element,
+            mover: mover.as_mut(),
             pictures,
             cache,
             prefix,
             seed,
             most,
             width,
-            slots,
-            joined,
-            since,
+            slots: BTreeMap::new(),
+            joined: 0,
+            since: 0,
         })
     }
 
@@ -126,7 +135,7 @@ impl<'s> Batch<'s> {
     fn read(&mut self, pictures: &[crate::encode::Encoded], k: usize) -> Result<(Top, Vec<DynValue>)> {
         let (prefixes, length) = (self.mapper.prefixes(pictures)?, self.prefix);
         let (slots, count) = (prefixes.rows, (prefixes.rows * length) as i64);
-        let cache = Cache::new(self.memory, self.spec, slots, length)?;
+        let cache = Cache::new(self.memory, self.spec, self.element, (slots, length))?;
         let input = Input {
             embeds: prefixes.data,
             ids: Vec::new(),
@@ -152,7 +161,7 @@ impl Step for Batch<'_> {
         new.truncate(room);
         let (top, fresh) = if new.is_empty() { (nobody().1, Vec::new()) } else { self.read(&new, k)? };
         let stay: Vec<usize> = live.iter().map(|picture| self.slots.get(picture).map_or(0, |s| s.0)).collect();
-        self.cache.settle(&stay, new.len(), &fresh, self.prefix)?;
+        self.cache.settle(&stay, (new.len(), fresh, self.prefix), self.mover.as_deref_mut())?;
         self.since = 0;
         let before = std::mem::take(&mut self.slots);
         let position = |picture| before.get(picture).map_or(self.prefix, |s| s.1);
@@ -249,7 +258,7 @@ fn call(
         // A binding would copy what is only borrowed.
         let mut inputs: Vec<(&str, SessionInputValue)> = own.iter().map(|(n, value)| (*n, value.into())).collect();
         let settled = names.settled.iter().zip(cache.settled()?);
-        inputs.extend(settled.map(|(name, value)| (name.as_str(), value.into_dyn().into())));
+        inputs.extend(settled.map(|(name, value)| (name.as_str(), value)));
         inputs.extend(recent.map(|(name, value)| (name.as_str(), value.into())));
         session.run(inputs).map_err(&failed)?
     };
@@ -286,7 +295,8 @@ impl Names {
     }
 }
 
-fn check(folder: &ModelFolder, session: &Session, names: &Names) -> Result<()> {
+/// Refuses a graph that is none of this manifest's decoder; gives the type of its keys.
+fn check(folder: &ModelFolder, session: &Session, names: &Names) -> Result<TensorElementType> {
     let d = &folder.manifest().decoder;
     let (float, int) = (TensorElementType::Float32, TensorElementType::Int64);
     let input =
@@ -308,12 +318,15 @@ fn check(folder: &ModelFolder, session: &Session, names: &Names) -> Result<()> {
     }
     output("top_logprob", float, &[None, None])?;
     output("top_id", int, &[None, None])?;
+    let half = TensorElementType::Float16;
+    let is_half = session.inputs().iter().any(|i| i.name() == "settled_key_0" && i.dtype().tensor_type() == Some(half));
+    let element = if is_half { half } else { float };
     let cache = [None, Some(d.heads), None, Some(d.head_dim)];
     for name in names.settled.iter().chain(&names.recent) {
-        input(name, float, &cache)?;
+        input(name, element, &cache)?;
     }
     for name in &names.output {
-        output(name, float, &cache)?;
+        output(name, element, &cache)?;
     }
     // A graph of more layers than the manifest says would ask for inputs that nobody gives.
     let known = own.len() + names.settled.len() + names.recent.len();
@@ -328,5 +341,5 @@ fn check(folder: &ModelFolder, session: &Session, names: &Names) -> Result<()> {
             "make the model folder again: its manifest and its graphs are not of one model",
         ));
     }
-    Ok(())
+    Ok(element)
 }

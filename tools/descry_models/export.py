@@ -100,10 +100,39 @@ def rows_of_int8(values):
     return min(both, key=lambda stored: float(((stored[0] * stored[1] - values) ** 2).sum()))
 
 
+# Left in float32 where the rest is in half precision: sums of many numbers, squares, and what is told of the vocabulary.
+NOT_HALF = ["LogSoftmax", "TopK", "Pow", "ReduceMean", "Reciprocal", "Sqrt", "Cos", "Sin"]
+
+
+def halved(model):
+    """The same in half precision: weights, products and the cache. What else goes in and comes out stays float32."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    outside = [v.name for v in (*model.graph.input, *model.graph.output)]
+    outside = [n for n in outside if not n.startswith(("settled_", "recent_", "key_", "value_"))]
+    model = convert_float_to_float16(model, keep_io_types=outside, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *NOT_HALF])
+    # Its casts stand at the end, wherever they are read.
+    known = {v.name for v in (*model.graph.input, *model.graph.initializer)}
+    waiting, ordered = list(model.graph.node), []
+    while waiting:
+        ready = []
+        for node in waiting:
+            if all(not i or i in known for i in node.input):
+                known.update(node.output)
+                ready.append(node)
+        if not ready:
+            raise ValueError(f"nodes that nothing leads to, {waiting[0].name} among them")
+        ordered += ready
+        done = {id(n) for n in ready}
+        waiting = [n for n in waiting if id(n) not in done]
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+    return model
+
+
 def finish(path, store):
     """Lengths of zero are lengths; a weight that is another one transposed (the token table) is stored once; and large float
     weights are stored as `store` says: `fp32` as they are, `fp16` with a cast, `int8-stored` with a cast and a scale (ONNX
-    Runtime folds both when it loads, and sums are made in float32), `int8` to be multiplied as they are."""
+    Runtime folds both when it loads, and sums are made in float32), `int8` and `half` to be multiplied as they are."""
     model = onnx.load(path)
     graph, made = model.graph, []
     # The exporter writes one of several equal vectors and says of the others that they are the same.
@@ -121,7 +150,7 @@ def finish(path, store):
         twin = next((n for n in by_shape.get(values.shape[::-1], []) if values.ndim == 2
                      and np.array_equal(large[n], values.T)), None)
         by_shape.setdefault(values.shape, []).append(name)
-        if not twin and store in ("fp32", "int8"):
+        if not twin and store in ("fp32", "int8", "half"):
             continue
         graph.initializer.remove(next(t for t in graph.initializer if t.name == name))
         if twin:
@@ -145,6 +174,8 @@ def finish(path, store):
     graph.node.extend([n for _, n in sorted(made, key=lambda m: m[0])] + nodes)
     if store == "int8":
         quantise(model)
+    if store == "half":
+        model = halved(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
