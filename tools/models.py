@@ -143,6 +143,7 @@ def main():
     m.add_argument("--save-every", type=int, default=200, help="steps between saved states (default: 200)")
     m.add_argument("--threads", type=int, help="of PyTorch; the result is the same again only with as many")
     m.add_argument("--precision", choices=PRECISIONS, default="fp32", help=PRECISION)
+    m.add_argument("--binary", default=BINARY)
     m.add_argument("--name")
     m.add_argument("--licence")
     m.set_defaults(run=trained)

@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,8 +23,8 @@ TOOLS = Path(__file__).parent
 DECODINGS = [("--beam", "1"), ("--beam", "3"), ("--beam", "5"), ("--beam", "10"), ("--decode", "greedy")]
 
 
-def shell(*command, env=None):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(env or {})})
+def shell(*command, text=None):
+    done = subprocess.run([str(c) for c in command], input=text, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr}")
     return done.stdout

@@ -8,7 +8,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from . import clip
 from .clip import Missing, fill, read_tensors, take
 from .export import decoder_graph, decoder_spec, graph, mapper_graph, seal
 from .lm import gpt2_of
-from .measure import Binary
+from .measure import rounding
 
 MAPPER_HEADS = 8        # of the transformer mapper, in the paper and in its code
 MAX_TOKENS, BEAM = 67, 5    # the released code's
@@ -146,8 +145,13 @@ def import_clipcap(a):
     out = Path(a.out)
     if out.exists() and any(out.iterdir()):
         raise SystemExit(f"{out}: is there already and not empty")
-    if a.precision == "int8" and not a.images:
-        raise SystemExit("--precision int8 wants --images DIR: real pictures show what the rounding costs")
+    some = []
+    if a.precision == "int8":
+        if not a.images:
+            raise SystemExit("--precision int8 wants --images DIR: real pictures show what the rounding costs")
+        some = sorted(p for p in Path(a.images).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: a.limit]
+        if not some:
+            raise SystemExit(f"{a.images}: no .jpg or .png in it to try int8 on")
     tokenizer = Tokenizer.from_file(str(a.tokenizer)) if a.tokenizer else None
     stop_id = int(stop) if str(stop).lstrip("-").isdigit() else tokenizer and tokenizer.token_to_id(stop)
     if stop_id is None or not 0 <= stop_id < shape.vocab:
@@ -190,7 +194,7 @@ def import_clipcap(a):
             exact, rounded = Path(folder) / "fp32", Path(folder) / "int8"
             write(exact, "fp32")
             write(rounded, "int8")
-            cost = rounding(a.binary, exact, rounded, a.images, a.limit)
+            cost = rounding(a.binary, exact, rounded, some)
             report["against fp32"] = cost
             if cost["least cosine"] < LEAST_COSINE:
                 raise SystemExit(f"{out}: not written, int8 changes the embeddings of real pictures too much: "
@@ -202,22 +206,3 @@ def import_clipcap(a):
         write(out, a.precision)
     report["megabytes"] = round(sum(f.stat().st_size for f in out.iterdir()) / 1e6, 1)
     print(json.dumps(report))
-
-
-def rounding(binary, exact, rounded, images, limit):
-    """What int8 changes on real pictures, through the descry binary: the ids of beam captions, their mean log-probability,
-    and the embeddings."""
-    some = sorted(str(p) for p in Path(images).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[:limit]
-    if not some:
-        raise SystemExit(f"{images}: no .jpg or .png in it to try int8 on")
-    rows = [{"path": p} for p in some]
-    before, after = (Binary(binary, folder).captions(rows) for folder in (exact, rounded))
-    e, f = (np.array([o["embedding"] for o in got], np.float64) for got in (before, after))
-    cosine = (e * f).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(f, axis=1)
-    same = [sum(x == y for x, y in zip(o["ids"], p["ids"])) / max(len(o["ids"]), len(p["ids"]))
-            for o, p in zip(before, after)]
-    change = [p["mean_logprob"] - o["mean_logprob"] for o, p in zip(before, after)]
-    return {"pictures": len(some), "least cosine": round(float(cosine.min()), 5),
-            "mean cosine": round(float(cosine.mean()), 5), "tokens alike": round(float(np.mean(same)), 4),
-            "captions alike": round(float(np.mean([o["ids"] == p["ids"] for o, p in zip(before, after)])), 4),
-            "change of mean log-probability": round(float(np.mean(change)), 5)}

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from .clip import Missing
 from .clipcap import BEAM, MlpMapper, TransformerMapper
 from .data import read_captions
 from .export import decoder_graph, decoder_spec, mapper_graph, seal
-from .measure import plain_cider
+from .measure import plain_cider, rounding
 from .net import Captioner
 
 BUILTIN = Path(__file__).parent.parent.parent / "models" / "builtin"
@@ -275,7 +276,7 @@ def train(a):
     if not per_epoch:
         raise SystemExit(f"{len(pairs)} captions are less than one batch of {a.batch}")
     total, warm = a.epochs * per_epoch, min(a.warmup, a.epochs * per_epoch // 2)
-    config = {k: v for k, v in vars(a).items() if k not in ("run", "command", "out", "work", "threads", "save_every")}
+    config = {k: v for k, v in vars(a).items() if k not in ("run", "command", "out", "work", "threads", "save_every", "precision", "binary", "name", "licence")}
     config = json.dumps({**config, "tower": source.key, "pairs": len(pairs)}, sort_keys=True, default=str)
     state_path, best_path = work / "state.pt", work / "best.pt"
     step, best, minutes, losses = 0, -1.0, 0.0, []
@@ -333,10 +334,17 @@ def train(a):
             atomic({"model": {n: p.detach() for n, p in model.own().items()}, "epoch": epoch + 1, "cider": best}, best_path)
         keep()
     model.load_state_dict(torch.load(best_path, weights_only=True)["model"], strict=False)
-    write(a, out, source, shape, model.eval(), tokenizer, stop)
+    parts = (source, shape, model.eval(), tokenizer, stop)
+    write(a, out, a.precision, *parts)
+    report = {}
+    if a.precision == "int8":
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            exact = Path(folder) / "fp32"
+            write(a, exact, "fp32", *parts)
+            report["against fp32"] = rounding(a.binary, exact, out, [rows[i]["path"] for i in held])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     print(json.dumps({"out": str(out), "mapper": a.mapper, "frozen": a.freeze_lm, "trained parameters": trained,
-                      "minutes": round(minutes, 1), "CIDEr": round(best, 4), "megabytes": round(megabytes, 1)}))
+                      "minutes": round(minutes, 1), "CIDEr": round(best, 4), "megabytes": round(megabytes, 1), **report}))
 
 
 def judge(model, seen, rows, held, tokenizer, stop, batch=25):
@@ -348,13 +356,13 @@ def judge(model, seen, rows, held, tokenizer, stop, batch=25):
     return plain_cider(rows, dict(zip(held, said))), said
 
 
-def write(a, out, source, shape, model, tokenizer, stop):
-    """The model folder."""
+def write(a, out, precision, source, shape, model, tokenizer, stop):
+    """The model folder. The image tower stays as it was."""
     out.mkdir(parents=True, exist_ok=True)
     parts = source.export(out)
     inside = (source.cells, source.width) if source.cells else (source.width,)
-    mapper_graph(model.mapper, inside, out / "mapper.onnx", a.precision)
-    decoder_graph([model.decoder], shape, out / "decoder.onnx", a.precision)
+    mapper_graph(model.mapper, inside, out / "mapper.onnx", precision)
+    decoder_graph([model.decoder], shape, out / "decoder.onnx", precision)
     tokenizer.save(str(out / "tokenizer.json"))
     seal(out, {
         "format": "descry-model/1", "name": a.name or out.name, "version": "1", "licence": a.licence or "",

@@ -47,6 +47,22 @@ class Binary:
         return np.array([o["embedding"] for o in self.run("embed", "--text", text="\n".join(lines) + "\n")], np.float32)
 
 
+def rounding(binary, exact, rounded, pictures):
+    """What int8 changes on real pictures, through the descry binary: the ids of beam captions, their mean log-probability,
+    and the embeddings."""
+    rows = [{"path": str(p)} for p in pictures]
+    before, after = (Binary(binary, folder).captions(rows) for folder in (exact, rounded))
+    e, f = (np.array([o["embedding"] for o in got], np.float64) for got in (before, after))
+    cosine = (e * f).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(f, axis=1)
+    same = [sum(x == y for x, y in zip(o["ids"], p["ids"])) / max(len(o["ids"]), len(p["ids"]))
+            for o, p in zip(before, after)]
+    change = [p["mean_logprob"] - o["mean_logprob"] for o, p in zip(before, after)]
+    return {"pictures": len(rows), "least cosine": round(float(cosine.min()), 5),
+            "mean cosine": round(float(cosine.mean()), 5), "tokens alike": round(float(np.mean(same)), 4),
+            "captions alike": round(float(np.mean([o["ids"] == p["ids"] for o, p in zip(before, after)])), 4),
+            "change of mean log-probability": round(float(np.mean(change)), 5)}
+
+
 def rows_of(captions, images, split, limit=None):
     rows = [r for r in read_captions(captions, images, "") if split == "all" or r["split"] == split]
     if not rows:
