@@ -65,12 +65,15 @@ def text_tokenizer(source, to):
 
 @torch.no_grad()
 def seeded(CLIP, shape, seed):
-    """The published module with seeded weights. Norms of its residual branches begin at zero there, which would hide them."""
+    """The published module with seeded weights. Norms of its residual branches begin at zero there, and biases, which would hide
+    them."""
     torch.manual_seed(seed)
     model = CLIP(*shape).eval()
     for name, p in model.named_parameters():
         if "bn" in name or "downsample.1" in name:
             torch.nn.init.normal_(p, 0.6 if name.endswith("weight") else 0.0, 0.1)
+        elif p.dim() == 1 and p.numel() > 1:
+            p.add_(0.1 * torch.randn_like(p))
     for name, b in model.named_buffers():
         if name.endswith("running_mean"):
             b.normal_(0, 0.1)

@@ -78,6 +78,7 @@ def make(a, case, folder):
         args += ["--normalize"] if case["normalize"] else []
         args += ["--vocab", case["vocab"]] if case.get("vocab") else []
         shell(sys.executable, a.reference, "make", *args)
+        stir(ref, case["seed"])
         tokenizer = a.tokenizer
         if case.get("vocab"):
             tokenizer = folder / "tokenizer.json"
@@ -86,8 +87,23 @@ def make(a, case, folder):
         shell(sys.executable, TOOLS / "models.py", "import", "--clipcap", ref / "clipcap.pt", "--clip", ref / "clip",
               "--tokenizer", tokenizer, "--out", out, "--heads", spec["n_head"], "--stop-token", spec["stop_token"],
               "--normalize-prefix" if case["normalize"] else "--no-normalize-prefix", "--name", name(case),
-              "--precision", precision)
+              "--precision", precision, *(["--images", a.images, "--limit", "32"] if precision == "int8" else []))
     return ref, out
+
+
+def stir(ref, seed):
+    """Gives biases and norms other values than zeros and ones, which those of a fresh network are: nothing would show where one
+    is left out."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    torch.manual_seed(seed)
+
+    def stirred(state):
+        return {n: v + 0.1 * torch.randn_like(v) if v.is_floating_point() and v.dim() == 1 and v.numel() > 1 else v
+                for n, v in state.items()}
+
+    torch.save(stirred(torch.load(ref / "clipcap.pt", weights_only=True)), ref / "clipcap.pt")
+    save_file(stirred(load_file(ref / "clip/model.safetensors")), ref / "clip/model.safetensors", {"format": "pt"})
 
 
 def name(case):
@@ -200,9 +216,9 @@ def golden(a):
                 "stop_gain": stop_gain, "vocab": 500}
         ref, model = make(a, case, a.work / name(case))
         shutil.copytree(model, out / mapper, dirs_exist_ok=True)
-        if mapper == "mlp":
-            _, model = make(a, {**case, "precision": "half"}, a.work / "half")
-            shutil.copytree(model, out / "half", dirs_exist_ok=True)
+        for precision in ("half", "int8") if mapper == "mlp" else ():
+            _, model = make(a, {**case, "precision": precision}, a.work / precision)
+            shutil.copytree(model, out / precision, dirs_exist_ok=True)
         reference = Reference(a.reference, ref)
         rows = [{"decoding": list(d), **w} for d in DECODINGS for w in reference.said(d, kept)]
         (out / f"{mapper}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))

@@ -66,8 +66,8 @@ class Rewriter:
             self.rows[x] = whole, column, shape
         return self.rows[x]
 
-    def product(self, x, stored, values, turned, output, bias=None):
-        """x @ W + bias with W [K,N] as int8, its scales on N. A matrix that is read transposed is stored as it was."""
+    def product(self, x, stored, values, turned, output):
+        """x @ W with W [K,N] as int8, its scales on N. A matrix that is read transposed is stored as it was."""
         name, scales = f"{stored}/i8", f"{stored}/scale"
         whole, scale = whole_numbers(values, 0 if turned else 1)
         self.constant(name, whole)
@@ -80,43 +80,25 @@ class Rewriter:
         rows, scale, shape = self.rounded(x, width)
         y = self.node("MatMulInteger", [rows, name, self.constant("int8/zero", np.uint8(MIDDLE))], output + "/whole")
         y = self.node("Cast", [y], output + "/float", to=TensorProto.FLOAT)
-        # In this form ONNX Runtime makes one node of it, which scales what it has just summed and adds the bias.
-        y = self.node("Mul", [y, self.node("Mul", [scale, scales], output + "/scale")], output + "/scaled")
-        if bias:
-            y = self.node("Add", [y, bias], output + "/matrix")
+        # In this form ONNX Runtime makes one node of it, which scales what it has just summed. A bias must not stand right
+        # behind it: the node would take that in too, and adds it wrongly where there is a scale for each row (1.32).
+        y = self.node("Mul", [y, self.node("Mul", [scale, scales], output + "/scale")], output + "/matrix")
         size = self.constant(f"int8/outside/{outside}", np.array([outside]))
         return self.node("Reshape", [y, self.node("Concat", [shape, size], output + "/shape", axis=0)], output)
 
-    def biases(self):
-        """Products that are read by nothing but the addition of a stored vector: their output -> that node and the vector."""
-        readers = {}
-        for n in self.graph.node:
-            for i in n.input:
-                readers.setdefault(i, []).append(n)
-        found = {}
-        for n in self.graph.node:
-            after = readers.get(n.output[0], []) if n.op_type == "MatMul" else []
-            if len(after) == 1 and after[0].op_type == "Add":
-                vector = next((i for i in after[0].input if i in self.arrays and len(self.arrays[i].dims) == 1), None)
-                if vector:
-                    found[n.output[0]] = after[0], vector
-        return found
-
     def run(self):
-        biases, done = self.biases(), set()
         for n in list(self.graph.node):
             attributes = {a.name: helper.get_attribute_value(a) for a in n.attribute}
-            if n.output[0] in done:
-                continue
             if n.op_type == "MatMul" and (w := self.weight(n.input[1])):
-                add, bias = biases.get(n.output[0], (n, None))
-                self.product(n.input[0], *w, add.output[0], bias)
-                done.add(add.output[0])
+                self.product(n.input[0], *w, n.output[0])
             elif (n.op_type == "Gemm" and (w := self.weight(n.input[1])) and not attributes.get("transA")
                   and attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0):
                 stored, values, turned = w
-                turned = turned != bool(attributes.get("transB"))
-                self.product(n.input[0], stored, values, turned, n.output[0], n.input[2] if len(n.input) > 2 else None)
+                bias = len(n.input) > 2
+                out = n.output[0] + ("/product" if bias else "")
+                self.product(n.input[0], stored, values, turned != bool(attributes.get("transB")), out)
+                if bias:
+                    self.node("Add", [out, n.input[2]], n.output[0])
             elif n.op_type == "Gather" and not attributes.get("axis") and (w := self.weight(n.input[0])) and not w[2]:
                 stored, values, _ = w       # a table: only the rows that are asked for become floats
                 whole, scale = whole_numbers(values, 0)
