@@ -24,7 +24,7 @@ demo: build
 test: setup-test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo check --locked --features cuda
+	cargo check --locked --features cuda,tensorrt,coreml,openvino,directml
 	cargo test --locked
 
 bench:

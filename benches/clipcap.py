@@ -24,7 +24,8 @@ BEAM, TOKENS = 5, 67
 # A GPT-2 small: twelve layers of width 768, and its table of 50,257 tokens as the head.
 LAYERS, WIDTH, VOCAB = 12, 768, 50257
 GPT2 = LAYERS * 12 * WIDTH * WIDTH + WIDTH * VOCAB          # multiplications a token
-VIT = 12 * (12 * 768 * 768 * 50 + 2 * 50 * 50 * 768) + 3 * 32 * 32 * 768 * 49   # a picture, ViT-B/32
+# A picture through ViT-B/32; of the last layer only what becomes of the class vector is wanted.
+VIT = 12 * (12 * 768 * 768 * 50 + 2 * 50 * 50 * 768) - 49 * 9 * 768 * 768 + 3 * 32 * 32 * 768 * 49
 
 
 def shell(*command):

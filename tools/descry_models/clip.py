@@ -33,10 +33,13 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc, self.proj = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
-    def forward(self, x, mask=None):
+    def forward(self, x, mask=None, count=None):
+        """x [N,T,W]; with `count` only the first vectors of each row go on, which ask all of them."""
         n, t, w = x.shape
         q, k, v = (z.view(n, t, self.heads, w // self.heads).transpose(1, 2)
                    for z in self.qkv(self.ln_1(x)).split(w, 2))
+        if count is not None:
+            x, q, t = x[:, :count], q[:, :, :count], count
         a = (q * (w // self.heads) ** -0.5) @ k.transpose(2, 3)
         if mask is not None:
             a = a + mask
@@ -86,9 +89,10 @@ class Vit(nn.Module):
         x = self.patches(x)
         x = torch.cat((self.cls.expand(x.shape[0], 1, -1), x), 1) + self.place
         x = self.ln_pre(x)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x)
-        return self.out(self.ln_post(x[:, 0]))
+        # Only what becomes of the class vector is wanted.
+        return self.out(self.ln_post(self.blocks[-1](x, count=1)[:, 0]))
 
 
 class Bottleneck(nn.Module):
