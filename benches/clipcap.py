@@ -80,11 +80,12 @@ def import_model(a, precision):
     return out
 
 
-def descry(a, model, pictures, *more):
-    out, err = shell(a.binary, "--quiet", "caption", *pictures, "--json", "--stats", "--min-score", "0", "--batch", a.batch,
-                     "--model", model, "--model-threads", torch.get_num_threads(), *more)
+def descry(a, command, model, pictures, *more):
+    """What a command of the binary says of the pictures, an object each, and its statistics."""
+    out, err = shell(a.binary, "--quiet", command, *pictures, "--stats", "--model", model, "--model-threads",
+                     torch.get_num_threads(), *more)
     stats = json.loads(next(line for line in err.splitlines() if line.startswith("{")))
-    return [json.loads(line)["ids"] for line in out.splitlines()], stats
+    return [json.loads(line) for line in out.splitlines()], stats
 
 
 class Generate:
@@ -161,9 +162,10 @@ def main():
         sum(o["seconds"]["decode"] for o in lines))
     add("generate", *Generate(a).run(pictures, a.batch))
     for precision, model in models.items():
-        ids, stats = descry(a, model, pictures)
-        # Pictures are encoded while others are captioned: encoding is timed where as little as can be is.
-        alone = descry(a, model, pictures, "--greedy", "--max-tokens", "1")[1]
+        said, stats = descry(a, "caption", model, pictures, "--json", "--min-score", "0", "--batch", a.batch)
+        ids = [o["ids"] for o in said]
+        # Pictures are encoded while others are captioned: encoding is timed by itself.
+        alone = descry(a, "embed", model, pictures)[1]
         # Pictures are read on all cores while others are encoded: its share is the time on one core over their number.
         add(f"descry {precision}", ids, alone["encode"] + alone["prepare"] / torch.get_num_threads(), stats["caption"])
         rows[f"descry {precision}"].update(rss=stats["peak_rss_mb"], rate=len(ids) / stats["wall"])

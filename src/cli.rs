@@ -10,13 +10,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
-use crate::beam::Strategy;
-use crate::caption::{CaptionOptions, Captioner};
+use crate::caption::CaptionOptions;
 use crate::cue::CueOptions;
 use crate::decode::{DecodeOptions, check_device};
 use crate::dedup::DedupOptions;
 use crate::embed::TextEncoder;
-use crate::encode::{EncodeOptions, ImageEncoder};
+use crate::encode::EncodeOptions;
 use crate::error::{Error, Exit, Result};
 use crate::export::Format;
 use crate::interrupt::Interrupt;
@@ -68,11 +67,17 @@ enum Command {
     },
     /// Caption still pictures.
     Caption(Box<Caption>),
-    /// Put texts into the model's embedding space: one text a line on standard input, one JSON object a line out.
+    /// Put pictures or texts into the model's embedding space, one JSON object a line out.
     Embed {
-        /// Read texts (the only kind so far).
-        #[arg(long, required = true)]
+        /// Pictures, or folders of pictures.
+        #[arg(required_unless_present = "text", conflicts_with = "text")]
+        inputs: Vec<PathBuf>,
+        /// Texts instead, one a line on standard input.
+        #[arg(long)]
         text: bool,
+        /// Print busy times of the stages and peak memory, as JSON on standard error.
+        #[arg(long)]
+        stats: bool,
         #[command(flatten)]
         model: ModelArgs,
     },
@@ -341,7 +346,8 @@ pub fn main() -> Exit {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),
         Command::Probe { inputs, json } => probe_all(&inputs, json, &voice, &interrupt),
         Command::Caption(args) => caption(&args, &voice, &interrupt),
-        Command::Embed { model, .. } => embed(&model),
+        Command::Embed { text: true, model, .. } => embed_texts(&model),
+        Command::Embed { inputs, stats, model, .. } => embed(&inputs, stats, &model, &voice, &interrupt),
         Command::Model { command: ModelCommand::Show { dir } } => show(dir.as_deref()),
     };
     voice.bars = None;
@@ -554,26 +560,7 @@ fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions
     // Captions of many pictures share one reading of the weights; a tower does no better with more than what caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
     let encode = EncodeOptions { batch: encode.batch.min(usize::from(decoding.batch)), ..encode };
-    let caption = decoding.options(session);
-    let search = caption.search(folder.manifest())?;
-    let (of_encoder, of_captioner) = (folder.clone(), folder.clone());
-    Ok(Model {
-        decoding: json!({
-            "strategy": match search.strategy {
-                Strategy::Beam(_) => "beam",
-                Strategy::Greedy => "greedy",
-                Strategy::Sample { .. } => "sample",
-            },
-            "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
-            "seed": decoding.sample,
-            "max_tokens": search.max_tokens,
-            "temperature": search.temperature,
-        }),
-        name: format!("{} {}", folder.manifest().name, folder.manifest().version),
-        image: folder.manifest().image.clone(),
-        encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
-        captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
-    })
+    Model::of(folder, encode, decoding.options(session))
 }
 
 fn cores() -> usize {
@@ -693,7 +680,28 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
     Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
 }
 
-fn embed(args: &ModelArgs) -> Result<Exit> {
+fn embed(inputs: &[PathBuf], stats: bool, args: &ModelArgs, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    let folder = ModelFolder::load(args.model.as_deref())?;
+    let session = args.session(false)?;
+    let model = Model::of(&folder, EncodeOptions { session, ..EncodeOptions::default() }, CaptionOptions::default())?;
+    let (paths, clean) = pictures(inputs, voice);
+    let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
+    let options = StillOptions { readers: cores(), ..StillOptions::default() };
+    let told = pipeline::embeddings(&paths, options, model, interrupt, |number, encoded| match encoded {
+        Ok(e) => print(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string()),
+        Err(e) => {
+            voice.error(&e);
+            exit = Exit::SomeFailed;
+            Ok(true)
+        }
+    })?;
+    if stats {
+        tell(&told, voice);
+    }
+    Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
+}
+
+fn embed_texts(args: &ModelArgs) -> Result<Exit> {
     let folder = ModelFolder::load(args.model.as_deref())?;
     let mut encoder = TextEncoder::new(&folder, &args.session(false)?)?;
     let mut lines = io::stdin().lock().lines();

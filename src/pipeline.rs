@@ -32,20 +32,21 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::caption::{Caption, Captions};
+use crate::beam::Strategy;
+use crate::caption::{Caption, CaptionOptions, Captioner, Captions};
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
 use crate::decode::{DecodeOptions, Frame, LONGEST_SIDE, Source, StreamInfo};
 use crate::dedup::{Dedup, DedupOptions};
-use crate::encode::{Encode, Encoded};
+use crate::encode::{Encode, EncodeOptions, Encoded, ImageEncoder};
 use crate::error::{Error, Result};
 use crate::export::{SceneRecord, Track};
 use crate::interrupt::Interrupt;
 use crate::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
-use crate::model::ImageSpec;
+use crate::model::{ImageSpec, ModelFolder};
 use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
 use crate::time::Time;
-pub use stills::{Still, StillOptions, stills};
+pub use stills::{Still, StillOptions, embeddings, stills};
 
 /// Keyframes that a channel holds at most.
 pub const QUEUE: usize = 8;
@@ -133,6 +134,31 @@ pub struct Model {
     pub image: ImageSpec,
     pub encoder: Load<dyn Encode>,
     pub captioner: Load<dyn Captions>,
+}
+
+impl Model {
+    /// Of a folder; its graphs load when their stages begin.
+    pub fn of(folder: &ModelFolder, encode: EncodeOptions, caption: CaptionOptions) -> Result<Model> {
+        let search = caption.search(folder.manifest())?;
+        let (of_encoder, of_captioner) = (folder.clone(), folder.clone());
+        Ok(Model {
+            decoding: json!({
+                "strategy": match search.strategy {
+                    Strategy::Beam(_) => "beam",
+                    Strategy::Greedy => "greedy",
+                    Strategy::Sample { .. } => "sample",
+                },
+                "beam": if let Strategy::Beam(n) = search.strategy { Some(n) } else { None },
+                "seed": caption.sample,
+                "max_tokens": search.max_tokens,
+                "temperature": search.temperature,
+            }),
+            name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+            image: folder.manifest().image.clone(),
+            encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
+            captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
+        })
+    }
 }
 
 /// Hears of what happens, from several threads at once. All methods have empty defaults.

@@ -273,6 +273,16 @@ fn pictures_are_captioned_and_texts_embedded() {
         let norm: f64 = line["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum();
         assert!((norm - 1.0).abs() < 1e-3);
     }
+    // Embedded alone they are what they are beside their captions.
+    let (alone, err) = b.run(&["embed", ".", "missing.jpg"], 1);
+    let alone: Vec<Value> = alone.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(err.contains("missing.jpg"));
+    assert_eq!(alone.len(), lines.len());
+    for (alone, both) in alone.iter().zip(&lines) {
+        assert_eq!((&alone["image"], &alone["embedding"]), (&both["image"], &both["embedding"]));
+    }
+    b.run(&["embed"], 2);
+    b.run(&["embed", ".", "--text"], 2);
     let (_, err) = b.run(&["caption", "a.jpg", "missing.jpg"], 1);
     assert!(err.contains("missing.jpg"));
     let (out, _) = b.run(&["model", "show"], 0);

@@ -1,4 +1,4 @@
-//! Still pictures through the model: reading, encoding and captioning side by side.
+//! Still pictures through the model: reading, encoding and, where asked for, captioning side by side.
 //!
 //! ```text
 //! read (one thread a core)   open, decode, preprocess; reader n has pictures n, n + readers, …
@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Clock, Model, Stats};
+use super::{Clock, Load, Model, Stats};
 use crate::caption::{Caption, Pictures};
 use crate::encode::{Encode, Encoded};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::model::ImageSpec;
 use crate::picture::{self, PictureOptions};
 use crate::preprocess::{Pixels, preprocess};
 
@@ -57,12 +58,61 @@ pub fn stills(
     interrupt: &Interrupt,
     done: impl FnMut(usize, Still) -> Result<bool>,
 ) -> Result<Stats> {
+    let Model { image, encoder, captioner, .. } = model;
+    encoded(paths, options, (&image, encoder), interrupt, |encoded, clock| {
+        let mut captioner = captioner()?;
+        let line = RefCell::new(Line {
+            encoded,
+            came: VecDeque::new(),
+            taken: VecDeque::new(),
+            captioned: 0,
+            told: 0,
+            most: AHEAD * options.batch.max(1),
+            end: None,
+            waited: Duration::ZERO,
+            interrupt,
+            clock,
+            done,
+        });
+        let t = Instant::now();
+        let run = captioner.stream(&mut &line, &mut |number, caption| line.borrow_mut().described(number, caption));
+        let Line { end, waited, .. } = line.into_inner();
+        Clock::spend(&clock.caption, t.elapsed().saturating_sub(waited));
+        end.unwrap_or(run)
+    })
+}
+
+/// Encodes pictures, and does not caption them; `done` as of [`stills`].
+pub fn embeddings(
+    paths: &[PathBuf],
+    options: StillOptions,
+    model: Model,
+    interrupt: &Interrupt,
+    mut done: impl FnMut(usize, Result<Encoded>) -> Result<bool>,
+) -> Result<Stats> {
+    encoded(paths, options, (&model.image, model.encoder), interrupt, |encoded, _| {
+        for (number, one) in encoded.into_iter().flatten().enumerate() {
+            if interrupt.is_set() || !done(number, one)? {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads and encodes pictures; `take` gets them, in their order, on this thread.
+fn encoded(
+    paths: &[PathBuf],
+    options: StillOptions,
+    (image, encoder): (&ImageSpec, Load<dyn Encode>),
+    interrupt: &Interrupt,
+    take: impl FnOnce(Receiver<Vec<Result<Encoded>>>, &Clock) -> Result<()>,
+) -> Result<Stats> {
     let started = Instant::now();
     let clock = Clock::default();
-    let Model { image, encoder, captioner, .. } = model;
     let (batch, readers) = (options.batch.max(1), options.readers.clamp(1, paths.len().max(1)));
     thread::scope(|scope| -> Result<()> {
-        let (clock, image) = (&clock, &image);
+        let clock = &clock;
         let mut lines = Vec::new();
         for first in 0..readers {
             let (to, line) = bounded::<Result<Pixels>>(1);
@@ -78,28 +128,10 @@ pub fn stills(
                 }
             });
         }
-        let (to_caption, encoded) = bounded::<Vec<Result<Encoded>>>(1);
-        let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder()?.as_mut(), &to_caption, clock));
-        let mut captioner = captioner()?;
-        let line = RefCell::new(Line {
-            encoded,
-            came: VecDeque::new(),
-            taken: VecDeque::new(),
-            captioned: 0,
-            told: 0,
-            most: AHEAD * batch,
-            end: None,
-            waited: Duration::ZERO,
-            interrupt,
-            clock,
-            done,
-        });
-        let t = Instant::now();
-        let run = captioner.stream(&mut &line, &mut |number, caption| line.borrow_mut().described(number, caption));
-        // With the line goes the encoder's way out: it must not wait for anybody here.
-        let Line { end, waited, .. } = line.into_inner();
-        Clock::spend(&clock.caption, t.elapsed().saturating_sub(waited));
-        end.unwrap_or(run)?;
+        let (to, encoded) = bounded::<Vec<Result<Encoded>>>(1);
+        let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder()?.as_mut(), &to, clock));
+        // With what was taken goes the encoder's way out: it must not wait for anybody here.
+        take(encoded, clock)?;
         encoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok(clock.stats(started.elapsed()))
