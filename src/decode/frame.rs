@@ -3,6 +3,7 @@
 //! Owns nothing but references to the decoder's buffers; a picture is made only for who asks.
 
 use std::ptr;
+use std::time::Instant;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -82,6 +83,10 @@ pub struct Frame {
     pub time: Time,
     /// Ordinal of the frame among those decoded, from 0.
     pub index: u64,
+    /// By the source's own clock, where it says so.
+    pub pts: Option<Time>,
+    /// When its packet was read; only of sources that never end.
+    pub arrived: Option<Instant>,
     pub(crate) av: ff::frame::Video,
     pub(super) orientation: Orientation,
     pub(super) sample_aspect: (i32, i32),
