@@ -469,7 +469,7 @@ impl<'a> Watcher<'a> {
         // A source that says how long it is has an end.
         let end = info.duration.map(Time::from_secs);
         let mut reached = Time::ZERO;
-        let mut frames = 0u64;
+        let mut packets = 0;
         let mut pace: Option<(Instant, Time)> = None;
         let mut hurry = Hurry { since: Instant::now(), waited: Duration::ZERO, skipped: 0, on: false };
         loop {
@@ -477,7 +477,7 @@ impl<'a> Watcher<'a> {
             let waited = source.waited();
             match source.advance() {
                 Ok(Progress::Frame(mut frame)) => {
-                    frames += 1;
+                    packets = source.packets();
                     reached = frame.time;
                     if stream.config.kind.ends() {
                         let (start, first) = *pace.get_or_insert((Instant::now(), frame.time));
@@ -497,9 +497,10 @@ impl<'a> Watcher<'a> {
                 Err(Fault::Ended) => return (Fault::Ended, end.is_some_and(|end| reached >= end - END)),
                 Err(fault) => return (fault, false),
             }
-            if lock(&stream.session).is_silent(Instant::now()) {
-                let damage = source.damage().to_string();
-                let words = if frames > 0 || !damage.is_empty() { damage } else { "no frame comes of it".into() };
+            // Packets come, and nothing can be made of them; that none comes the source finds by itself.
+            if source.packets() > packets && lock(&stream.session).is_silent(Instant::now()) {
+                let damage = source.damage();
+                let words = if damage.is_clean() { "no frame comes of it".into() } else { damage.to_string() };
                 return (Fault::Undecodable(words), false);
             }
             if !stream.config.kind.ends() {

@@ -172,10 +172,13 @@ impl Source {
         let stop = move || flag.is_set() || waiting.is_over();
         patience.begin();
         let opened = open_container(&address, format.as_deref(), stop, dictionary, options.max_pixels);
+        // Whom our patience has made leave may say so in other words.
+        let late = patience.is_over();
         patience.end();
         let (context, sizes) = match opened {
             _ if interrupt.is_set() => return Err(Fault::Stopped),
             Ok(opened) => opened,
+            Err(_) if late => return Err(Fault::Silent(patience.cause())),
             // A stream that ends before its first frame.
             Err(ff::Error::Eof) => return Err(Fault::Unreachable(ff::Error::Eof.to_string())),
             Err(e) => return Err(Fault::of(e, true, || patience.cause())),
