@@ -36,6 +36,23 @@ have_ffmpeg() {
         pkg-config --exists libavcodec libavformat libavutil libswscale
 }
 
+# The RTSP server that live streams are tested against; Debian's Python has the bindings.
+have_rtsp() {
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" - 2>/dev/null <<'PYTHON'
+import gi
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+wanted = "qtdemux matroskademux h264parse rtph264pay rtpjpegpay rtppcmapay alawenc audiotestsrc"
+assert all(Gst.ElementFactory.find(e) for e in wanted.split())
+PYTHON
+}
+
+RTSP="python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
+
 runtime() {
     [ -f "$LIBRARY" ] && return
     if [ -n "${DESCRY_ONNXRUNTIME:-}" ]; then
@@ -81,6 +98,7 @@ runtime
 if [ "${1:-run}" = test ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
+    have_rtsp || packages $RTSP
     venv
     # Fetched again when the pins change, or when what was fetched is gone.
     pins=$(cat tests/parsers/requirements.txt tests/parsers/package-lock.json | cksum)
@@ -93,6 +111,7 @@ if [ "${1:-run}" = test ]; then
 fi
 if [ "${1:-run}" = bench ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
+    have_rtsp || packages $RTSP
     venv
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
         say "fetching the rivals of the benches"

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// GStreamer's server in a process of its own; killed when dropped.
 pub struct Server {
@@ -76,7 +76,11 @@ pub enum Mode {
 pub struct Proxy {
     pub port: u16,
     mode: Arc<Mutex<Mode>>,
+    stamps: Arc<Mutex<Stamps>>,
 }
+
+/// When the first packet of each frame was passed on, by its RTP time.
+pub type Stamps = Vec<(u32, Instant)>;
 
 impl Proxy {
     pub fn new(server: u16) -> Proxy {
@@ -84,6 +88,8 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let mode = Arc::new(Mutex::new(Mode::Pass));
         let shared = mode.clone();
+        let stamps = Arc::<Mutex<Stamps>>::default();
+        let stamped = stamps.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else { continue };
@@ -92,15 +98,19 @@ impl Proxy {
                     let _ = std::io::copy(&mut from, &mut to);
                     let _ = to.shutdown(Shutdown::Both);
                 });
-                let mode = shared.clone();
+                let (mode, stamps) = (shared.clone(), stamped.clone());
                 std::thread::spawn(move || {
-                    let _ = forward(&upstream, &client, &mode);
+                    let _ = forward(&upstream, &client, &mode, &stamps);
                     let _ = client.shutdown(Shutdown::Both);
                     let _ = upstream.shutdown(Shutdown::Both);
                 });
             }
         });
-        Proxy { port, mode }
+        Proxy { port, mode, stamps }
+    }
+
+    pub fn stamps(&self) -> Stamps {
+        self.stamps.lock().unwrap().clone()
     }
 
     pub fn set(&self, mode: Mode) {
@@ -113,7 +123,12 @@ impl Proxy {
 }
 
 /// Reads answers and interleaved packets apart, and passes them on as told.
-fn forward(upstream: &TcpStream, mut client: &TcpStream, mode: &Mutex<Mode>) -> std::io::Result<()> {
+fn forward(
+    upstream: &TcpStream,
+    mut client: &TcpStream,
+    mode: &Mutex<Mode>,
+    stamps: &Mutex<Stamps>,
+) -> std::io::Result<()> {
     let mut from = BufReader::new(upstream);
     let mut count = 0u32;
     loop {
@@ -141,6 +156,13 @@ fn forward(upstream: &TcpStream, mut client: &TcpStream, mode: &Mutex<Mode>) -> 
             from.read_exact(&mut bytes[start..])?;
         }
         let video = packet && bytes[1] == 0 && bytes.len() > 20;
+        if video {
+            let time = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+            let mut stamps = stamps.lock().unwrap();
+            if stamps.last().is_none_or(|(last, _)| *last != time) {
+                stamps.push((time, Instant::now()));
+            }
+        }
         let mut told = *mode.lock().unwrap();
         while told == Mode::Stall {
             std::thread::sleep(Duration::from_millis(20));
