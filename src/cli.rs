@@ -635,11 +635,18 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
     let metrics = Metrics::new(options.streams.iter().map(|s| s.name.clone()));
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(JsonLines::new(io::stdout()))];
     let (quiet, verbose, json) = (voice.quiet, voice.verbose, voice.json);
-    let log: live::Log = Arc::new(move |level, text| {
+    let log: live::Log = Arc::new(move |level, stream, text| {
         let voice = Voice { quiet, verbose, json, bars: None };
+        if quiet || level == Level::Info && verbose == 0 {
+            return;
+        }
         match level {
-            Level::Info => voice.info(text),
-            Level::Warning => voice.warn(text),
+            _ if json => {
+                let level = if level == Level::Info { "info" } else { "warning" };
+                voice.line(&json!({ "level": level, "stream": stream, "message": text }).to_string());
+            }
+            Level::Info => voice.info(&format!("{stream}: {text}")),
+            Level::Warning => voice.warn(&format!("{stream}: {text}")),
         }
     });
     let outcome = live::run(&options, model, sinks, metrics, interrupt, log)?;

@@ -83,6 +83,11 @@ const CLOSE: Duration = Duration::from_millis(700);
 const BEHIND: Duration = Duration::from_secs(3);
 /// The share of its time that it waits at least when it keeps up.
 const IDLE: f64 = 0.05;
+/// Damage spreads from frame to frame, at most until the next keyframe: none that may have some is looked at for so long
+/// after it …
+const HURT: Time = Time::from_millis(1_000);
+/// … unless nothing else has come for so long.
+const BLIND: Time = Time::from_millis(3_000);
 /// How close to its told end a source must end to have ended for good.
 const END: Time = Time::from_millis(2_000);
 
@@ -106,8 +111,8 @@ pub enum Level {
     Warning,
 }
 
-/// Hears of what happens, in words for people, from several threads.
-pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
+/// Hears of what happens to a stream, in words for people, from several threads.
+pub type Log = Arc<dyn Fn(Level, &str, &str) + Send + Sync>;
 
 /// How a run ended, where nothing concerned all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +184,7 @@ impl Stream {
     }
 
     fn say(&self, level: Level, text: &str) {
-        (self.log)(level, &format!("{}: {text}", self.config.name));
+        (self.log)(level, &self.config.name, text);
     }
 
     fn metrics(&self) -> Option<&metrics::StreamMetrics> {
@@ -373,6 +378,9 @@ struct Watcher<'a> {
     timeline: Timeline,
     glance: Glance<Frame>,
     told: Option<Instant>,
+    /// The last damage that no keyframe has mended, and the last frame that was looked at.
+    hurt: Option<Time>,
+    sound: Time,
     random: RandomState,
     draws: u64,
 }
@@ -402,6 +410,8 @@ impl<'a> Watcher<'a> {
             timeline: Timeline::new(),
             glance: Glance::new(&stream.config.glance),
             told: None,
+            hurt: None,
+            sound: Time::ZERO,
             random: RandomState::new(),
             draws: 0,
         }
@@ -566,7 +576,6 @@ impl<'a> Watcher<'a> {
         if let Some(mapping) = place.mapping {
             stream.tell(What::Clock(mapping));
         }
-        let thumb = frame.thumb().map_err(|e| Fault::Undecodable(e.to_string()))?;
         let (not_before, again) = {
             let mut between = lock(&stream.between);
             between.last = Some((place.time, self.timeline.wall(place.time)));
@@ -575,16 +584,37 @@ impl<'a> Watcher<'a> {
         if again {
             self.glance.again();
         }
-        let glimpse = self.glance.push(thumb, frame, not_before);
-        stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
-        if let Some(glimpse) = glimpse {
-            self.offer(glimpse);
+        if self.doubtful(&frame) {
+            if let Some(m) = stream.metrics() {
+                m.frames_dropped(Dropped::Decode, 1);
+            }
+        } else {
+            let thumb = frame.thumb().map_err(|e| Fault::Undecodable(e.to_string()))?;
+            let glimpse = self.glance.push(thumb, frame, not_before);
+            stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
+            if let Some(glimpse) = glimpse {
+                self.offer(glimpse);
+            }
         }
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= WATCHED) {
             self.told = Some(now);
             stream.watched(self.glance.waiting_since(), |time| self.timeline.wall(time));
         }
         Ok(())
+    }
+
+    /// Whether a frame may show what is not there.
+    fn doubtful(&mut self, frame: &Frame) -> bool {
+        if frame.is_damaged() {
+            self.hurt = Some(frame.time);
+        } else if frame.is_key() {
+            self.hurt = None;
+        }
+        let doubt = self.hurt.is_some_and(|hurt| frame.time - hurt < HURT) && frame.time - self.sound < BLIND;
+        if !doubt {
+            self.sound = frame.time;
+        }
+        doubt
     }
 
     /// Puts a picture in line to be described.

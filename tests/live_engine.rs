@@ -96,7 +96,7 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
     };
     let interrupt = Interrupt::new();
     let mut stopped = None;
-    let log: Log = Arc::new(|_, _| ());
+    let log: Log = Arc::new(|_, _, _| ());
     let result = std::thread::scope(|scope| {
         if stop {
             let (batches, interrupt, stopped) = (batches.clone(), interrupt.clone(), &mut stopped);

@@ -109,6 +109,16 @@ impl Frame {
         self.to_rgb_within(LONGEST_SIDE)
     }
 
+    /// Whether parts of it had to be made up. With frame threads this may be known only later.
+    pub fn is_damaged(&self) -> bool {
+        self.av.is_corrupt() || self.av.has_decode_errors()
+    }
+
+    /// Whether it was coded without any other.
+    pub fn is_key(&self) -> bool {
+        self.av.is_key()
+    }
+
     /// As [`Frame::to_rgb`], at most `longest` pixels on its longer side.
     pub fn to_rgb_within(&self, longest: u32) -> Result<Rgb> {
         let (w, h) = (self.av.width(), self.av.height());
