@@ -504,7 +504,13 @@ impl<'a> Watcher<'a> {
                     let busy = began.elapsed().saturating_sub(source.waited() - waited);
                     stream.metrics.stage_seconds(Stage::Decode, busy);
                 }
-                Err(Fault::Ended) => return (Fault::Ended, end.is_some_and(|end| reached >= end - END)),
+                Err(Fault::Ended) => {
+                    let done = end.is_some_and(|end| reached >= end - END);
+                    // FFmpeg says the same of a peer that is gone: who never ends has not ended in order.
+                    let in_order = done || matches!(stream.config.kind, Kind::File | Kind::Http);
+                    let fault = if in_order { Fault::Ended } else { Fault::Lost("the other side closed it".into()) };
+                    return (fault, done);
+                }
                 Err(fault) => return (fault, false),
             }
             // Packets come, and nothing can be made of them; that none comes the source finds by itself.

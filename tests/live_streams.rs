@@ -178,7 +178,7 @@ fn a_server_that_was_killed_may_come_back_as_another() {
     let mut live = Live::new(&[&server.url("/film")]);
     let (first, n) = live.caption(0);
     drop(server);
-    let (_, n) = live.state(n, "null", &["eos", "read"]);
+    let (_, n) = live.state(n, "null", &["read"]);
     let _server = Server::new(port, None, &[other]);
     let (_, n) = live.state(n, "playing", &[]);
     // Times of the server begin anew; those of the stream go on.
@@ -202,7 +202,7 @@ fn a_stall_without_a_close_is_noticed_and_survived() {
     let (_, n) = live.caption(n);
     // Cut off in the middle of a packet.
     proxy.set(Mode::Truncate);
-    let (_, n) = live.state(n, "null", &["read", "eos", "timeout"]);
+    let (_, n) = live.state(n, "null", &["read"]);
     proxy.set(Mode::Pass);
     let (_, n) = live.state(n, "playing", &[]);
     // Late is not lost.

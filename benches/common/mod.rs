@@ -107,8 +107,13 @@ pub fn minute_as_a_camera() -> PathBuf {
 
 /// The same minute, again and again.
 pub fn minutes(n: usize) -> PathBuf {
-    let minute = minute();
-    let clip = minute.with_file_name(format!("{n}-minutes-of-film-1080p30.mp4"));
+    again(&minute(), n)
+}
+
+/// A clip of a minute, again and again.
+pub fn again(minute: &Path, n: usize) -> PathBuf {
+    let name = minute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let clip = minute.with_file_name(format!("{n}-minutes-of-{name}"));
     if !clip.exists() {
         let part = minute.with_file_name("part.mp4");
         made(
