@@ -62,7 +62,7 @@ use hub::{Hub, Sink};
 use inbox::Inbox;
 use metrics::{Dropped, Metrics, ModelState, Stage};
 use novelty::{Novelty, NoveltyOptions, Say};
-use session::{Change, Session};
+use session::{Change, Hurry, Session};
 use timeline::Timeline;
 
 /// Pictures are made no longer than this on their longer side, unless the model reads larger ones.
@@ -79,10 +79,6 @@ const WATCHED: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_millis(800);
 const JOIN: Duration = Duration::from_millis(1_800);
 const CLOSE: Duration = Duration::from_millis(700);
-/// A watcher that has hardly waited for packets for so long has fallen behind, and skips to the next keyframe.
-const BEHIND: Duration = Duration::from_secs(3);
-/// The share of its time that it waits at least when it keeps up.
-const IDLE: f64 = 0.05;
 /// Damage spreads from frame to frame, at most until the next keyframe: none that may have some is looked at for so long
 /// after it …
 const HURT: Time = Time::from_millis(1_000);
@@ -385,14 +381,6 @@ struct Watcher<'a> {
     draws: u64,
 }
 
-/// Sees to it that a reader which has fallen behind catches up.
-struct Hurry {
-    since: Instant,
-    waited: Duration,
-    skipped: u64,
-    on: bool,
-}
-
 impl<'a> Watcher<'a> {
     fn new(
         stream: &'a Stream,
@@ -481,7 +469,7 @@ impl<'a> Watcher<'a> {
         let mut reached = Time::ZERO;
         let mut packets = 0;
         let mut pace: Option<(Instant, Time)> = None;
-        let mut hurry = Hurry { since: Instant::now(), waited: Duration::ZERO, skipped: 0, on: false };
+        let (mut hurry, mut skipped) = (Hurry::new(Instant::now()), 0);
         loop {
             let began = Instant::now();
             let waited = source.waited();
@@ -520,7 +508,7 @@ impl<'a> Watcher<'a> {
                 return (Fault::Undecodable(words), false);
             }
             if !stream.config.kind.ends() {
-                self.keep_up(&mut source, &mut hurry);
+                self.keep_up(&mut source, &mut hurry, &mut skipped);
             }
         }
     }
@@ -539,30 +527,20 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn keep_up(&self, source: &mut Source, hurry: &mut Hurry) {
-        let stream = self.stream;
-        let skipped = source.skipped();
-        if skipped > hurry.skipped {
-            if let Some(m) = stream.metrics() {
-                m.frames_dropped(Dropped::Overload, skipped - hurry.skipped);
+    /// A reader that has fallen behind skips to the next keyframe, so that its lag does not grow.
+    fn keep_up(&self, source: &mut Source, hurry: &mut Hurry, skipped: &mut u64) {
+        let more = source.skipped() - *skipped;
+        if more > 0 {
+            *skipped += more;
+            if let Some(m) = self.stream.metrics() {
+                m.frames_dropped(Dropped::Overload, more);
             }
-            hurry.skipped = skipped;
         }
-        let elapsed = hurry.since.elapsed();
-        let waits = (source.waited() - hurry.waited).as_secs_f64();
-        let idle = waits >= IDLE * elapsed.as_secs_f64();
-        if hurry.on && idle && elapsed >= BEHIND / 10 || !hurry.on && elapsed >= BEHIND {
-            if hurry.on == idle {
-                hurry.on = !hurry.on;
-                source.hurry(hurry.on);
-                let words = if hurry.on {
-                    "frames come faster than they are decoded: some are skipped"
-                } else {
-                    "keeps up again"
-                };
-                stream.say(Level::Warning, words);
-            }
-            (hurry.since, hurry.waited) = (Instant::now(), source.waited());
+        if let Some(on) = hurry.tick(Instant::now(), source.waited()) {
+            source.hurry(on);
+            let words =
+                if on { "frames come faster than they are decoded: some are skipped" } else { "keeps up again" };
+            self.stream.say(Level::Warning, words);
         }
     }
 

@@ -135,6 +135,42 @@ impl Session {
     }
 }
 
+/// Whether a reader has fallen behind: then it never waits for packets, for there always are some.
+#[derive(Debug)]
+pub struct Hurry {
+    since: Instant,
+    /// How long it had waited by then.
+    waited: Duration,
+    on: bool,
+}
+
+/// Who has hardly waited for so long has fallen behind.
+pub const BEHIND: Duration = Duration::from_secs(3);
+/// Who hurries has caught up when it waits again, looked at this often.
+pub const CAUGHT_UP: Duration = Duration::from_millis(300);
+/// The share of its time that a reader which keeps up waits at least.
+pub const IDLE: f64 = 0.05;
+
+impl Hurry {
+    pub fn new(now: Instant) -> Hurry {
+        Hurry { since: now, waited: Duration::ZERO, on: false }
+    }
+
+    /// `waited`: for packets, in all. Says whether to hurry, where that changes.
+    pub fn tick(&mut self, now: Instant, waited: Duration) -> Option<bool> {
+        let passed = now.saturating_duration_since(self.since);
+        if passed < if self.on { CAUGHT_UP } else { BEHIND } {
+            return None;
+        }
+        let idle = waited.saturating_sub(self.waited).as_secs_f64() >= IDLE * passed.as_secs_f64();
+        (self.since, self.waited) = (now, waited);
+        (self.on == idle).then(|| {
+            self.on = !idle;
+            self.on
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,5 +240,24 @@ mod tests {
             waits.push(s.failed(Reason::Read, 0.0).1.as_secs_f64());
         }
         assert_eq!(waits, [0.5, 1.0, 2.0, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn who_never_waits_hurries_until_it_waits_again() {
+        let start = Instant::now();
+        let mut hurry = Hurry::new(start);
+        let mut waited = Duration::ZERO;
+        let mut changes = Vec::new();
+        for tenth in 1..=200u32 {
+            // Keeps up for 5 s, then not for 7, then again.
+            let idle = tenth <= 50 || tenth > 120;
+            waited += Duration::from_millis(if idle { 50 } else { 0 });
+            if let Some(on) = hurry.tick(start + Duration::from_millis(100) * tenth, waited) {
+                changes.push((tenth, on));
+            }
+        }
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        assert!(changes[0].1 && (80..=110).contains(&changes[0].0), "{changes:?}");
+        assert!(!changes[1].1 && (121..=125).contains(&changes[1].0), "{changes:?}");
     }
 }
