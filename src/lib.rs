@@ -21,6 +21,7 @@ pub mod export;
 pub mod frame;
 pub mod interrupt;
 pub mod keyframe;
+pub mod live;
 pub mod model;
 pub mod output;
 pub mod picture;
