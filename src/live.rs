@@ -4,4 +4,5 @@ pub mod event;
 pub mod hub;
 pub mod line;
 pub mod metrics;
+pub mod sinks;
 pub mod wall;
