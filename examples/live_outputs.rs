@@ -116,7 +116,7 @@ fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
                 continue;
             }
             (0..12).for_each(|_| counted.frame_in());
-            if (half + i as u64 * 2) % 5 == 0 {
+            if (half + i as u64 * 2).is_multiple_of(5) {
                 counted.keyframe();
                 counted.caption();
                 let place = (half / 5) as usize + i * 3;

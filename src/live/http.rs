@@ -419,7 +419,7 @@ impl Shared {
     fn refusal(&self, request: &Request) -> Option<Answer> {
         if let Some(hosts) = &self.hosts {
             let name = request.host.as_deref().map(|h| match h.rsplit_once(':') {
-                Some((name, port)) if !port.contains(']') => name.to_ascii_lowercase(),
+                Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name.to_ascii_lowercase(),
                 _ => h.to_ascii_lowercase(),
             });
             if !name.is_some_and(|name| hosts.contains(&name)) {

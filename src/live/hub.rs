@@ -39,8 +39,8 @@ pub trait Sink: Send {
         let _ = stop;
     }
 
-    /// Takes one event. With an error the event counts as lost: an output that keeps it to try again says `Ok`, and tells
-    /// of its trouble from [`tick`](Sink::tick).
+    /// Takes one event. With an error the event counts as lost: an output that [keeps](Sink::keeps) it to try again says
+    /// `Ok`, tells of its trouble from [`tick`](Sink::tick), and gives an error here when it had to let an older one go.
     fn event(&mut self, event: &Event) -> Result<()>;
 
     /// Events before the next one were lost to this output.
@@ -305,7 +305,7 @@ impl Worker {
             let sink = &self.metrics.sinks()[self.place];
             match &result {
                 Ok(()) => sink.written(),
-                Err(_) => sink.lost(u64::from(!matches!(event.what, What::Watched { .. }))),
+                Err(_) => sink.lost(u64::from(self.sink.keeps() || !matches!(event.what, What::Watched { .. }))),
             }
             if !self.sink.keeps() || result.is_err() {
                 self.judge(&result, true);

@@ -35,6 +35,7 @@ function card(name) {
   heading.textContent = name;
   heading.id = "stream-" + cards.size;
   root.setAttribute("aria-labelledby", heading.id);
+  find(".earlier").setAttribute("aria-label", "Earlier, " + name);
   cards.set(name, c);
   document.getElementById("streams").append(root);
   return c;
@@ -98,7 +99,8 @@ function figures(status) {
     state(c, s.state, s.reason, s.ended);
     const lag = s.lag.page;
     const set = (key, text) => { c.figure(key).textContent = text; };
-    set("lag", lag ? lag.p50.toFixed(1) + " s, 95 %: " + lag.p95.toFixed(1) + " s" : "–");
+    set("lag", lag ? lag.p50.toFixed(1) + " s" : "–");
+    set("most", lag ? lag.p95.toFixed(1) + " s" : "–");
     set("frames", s.frames.toLocaleString());
     set("captions", s.captions.toLocaleString());
     set("dropped", s.frames_dropped.overload.toLocaleString());

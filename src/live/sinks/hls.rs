@@ -322,6 +322,7 @@ impl Rolling {
         let resume = mapping.time.max(self.open.unwrap_or(open));
         // Nothing stands across a jump.
         self.cues.retain(|c| c.start >= resume);
+        self.pace.cut(resume);
         self.begin(resume);
         self.jumped = true;
         lost

@@ -32,6 +32,11 @@ impl Pace {
         Pace { options: options.clone(), last: Time::ZERO, free: Time::ZERO }
     }
 
+    /// What stands ends by `at`, at the latest.
+    pub fn cut(&mut self, at: Time) {
+        self.free = self.free.min(at);
+    }
+
     /// The cues of a caption that is to be seen from `start` on; none where the text says nothing.
     pub fn cues(&mut self, start: Time, text: &str) -> Vec<Cue> {
         let o = &self.options;
