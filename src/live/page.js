@@ -35,6 +35,7 @@ function card(name) {
   heading.textContent = name;
   heading.id = "stream-" + cards.size;
   root.setAttribute("aria-labelledby", heading.id);
+  find("input").setAttribute("aria-describedby", heading.id);
   find(".earlier").setAttribute("aria-label", "Earlier, " + name);
   cards.set(name, c);
   document.getElementById("streams").append(root);
@@ -52,7 +53,9 @@ function row(c, iso, text, kind) {
   span.textContent = text;
   if (kind) li.className = kind;
   li.append(time, span);
-  c.list.prepend(li);
+  // The newest first; a loss is told while the caption before it still stands above the list.
+  const older = [...c.list.children].find((other) => other.firstChild.dateTime <= iso);
+  c.list.insertBefore(li, older ?? null);
   while (c.list.children.length > EARLIER) c.list.lastChild.remove();
 }
 
