@@ -3,7 +3,8 @@
 //! `live_outputs play [--http ADDRESS] [--token TOKEN] [--streams N] [--seconds N] [PICTURE …]` goes on at its own pace, with
 //! JSON lines on standard output. `live_outputs hls FOLDER VIDEO PTS SECONDS [PTS SECONDS …]` writes at once the playlist to a
 //! video whose parts begin at those times of its own clock (90 kHz) and last so long: a caption every 2.5 s, the whole
-//! second of its start in the text.
+//! second of its start in the text. `live_outputs hls-live FOLDER VIDEO PTS UNIX-SECONDS SECONDS` does so at the pace of a
+//! video that began then, half a second behind it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match args.split_first() {
         Some((what, rest)) if what == "play" => play(rest),
         Some((what, rest)) if what == "hls" && rest.len() >= 4 => hls(rest),
+        Some((what, rest)) if what == "hls-live" && rest.len() == 5 => hls_live(rest),
         _ => Err("see the top of examples/live_outputs.rs".into()),
     }
 }
@@ -170,6 +172,34 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         from = end;
     }
     tell(What::End);
+    hub.close(Duration::from_secs(5));
+    Ok(())
+}
+
+fn hls_live(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let stream: Arc<str> = "camera".into();
+    let options = HlsOptions { video: Some(args[1].clone()), ..HlsOptions::default() };
+    let hls = Hls::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
+    let hub = Hub::new(vec![Box::new(hls)], Metrics::new([&stream]));
+    let mut teller = Teller { stream, next: 0 };
+    let began = UNIX_EPOCH + Duration::from_secs_f64(args[3].parse()?);
+    teller.tell(&hub, What::Clock(Mapping { time: Time::ZERO, pts: args[2].parse()?, wall: began }));
+    let (until, mut next) = (Time::from_secs(args[4].parse()?), Time::from_millis(500));
+    loop {
+        let seen = began.elapsed().unwrap_or_default().saturating_sub(Duration::from_millis(500));
+        let time = Time::from_micros(seen.as_micros() as i64);
+        if time > until {
+            break;
+        }
+        while next <= time {
+            let wall = began + Duration::from_micros(next.micros() as u64);
+            let text = format!("a dog at second {}", next.micros() / 1_000_000);
+            teller.tell(&hub, caption(next, wall, &text, Arc::new([])));
+            next = next + Time::from_millis(2_500);
+        }
+        teller.tell(&hub, What::Watched { time, wall: began + seen });
+        std::thread::sleep(Duration::from_millis(200));
+    }
     hub.close(Duration::from_secs(5));
     Ok(())
 }

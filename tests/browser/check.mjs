@@ -17,6 +17,12 @@ const hlsjs = join(dirname(createRequire(import.meta.url).resolve("hls.js")), "h
 const folder = mkdtempSync(join(tmpdir(), "descry-browser-"));
 const PART = 8;
 
+/** Of a segment's pictures, on its own clock. */
+function firstTime(segment) {
+  const args = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-read_intervals", "%+#1", "-of", "csv=p=0", segment];
+  return execFileSync("ffprobe", args, { cwd: folder, encoding: "utf8" }).trim().split(/[,\n]/)[0];
+}
+
 /** A video of two parts of 8 s, whose clock jumps in between. Returns the first time of each, in 90 kHz. */
 function video() {
   const first = [];
@@ -25,8 +31,7 @@ function video() {
     execFileSync("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", `testsrc2=size=320x180:rate=25:duration=${PART}`,
       "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0", "-bf", "0", "-output_ts_offset", `${offset}`,
       "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_segment_filename", `part${i}-%d.ts`, `part${i}.m3u8`], { cwd: folder });
-    first.push(execFileSync("ffprobe", ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-read_intervals", "%+#1",
-      "-of", "csv=p=0", `part${i}-0.ts`], { cwd: folder, encoding: "utf8" }).trim().split(/[,\n]/)[0]);
+    first.push(firstTime(`part${i}-0.ts`));
     if (i > 0) lines.push("#EXT-X-DISCONTINUITY");
     lines.push(...readFileSync(join(folder, `part${i}.m3u8`), "utf8").split("\n").filter((l) => l.startsWith("#EXTINF") || l.endsWith(".ts")));
   }
@@ -39,19 +44,19 @@ const PLAYER = `<!doctype html><meta charset="utf-8"><video muted></video><scrip
 const video = document.querySelector("video");
 window.seen = [];
 window.errors = [];
-const hls = new Hls();
-hls.on(Hls.Events.ERROR, (_, e) => window.errors.push(e.details + " " + (e.reason ?? e.error?.message ?? "")));
+const hls = window.hls = new Hls();
+hls.on(Hls.Events.ERROR, (_, e) => window.errors.push((e.fatal ? "fatal " : "") + e.details + " " + (e.reason ?? e.error?.message ?? "")));
 hls.on(Hls.Events.SUBTITLE_TRACKS_UPDATED, () => { hls.subtitleTrack = 0; hls.subtitleDisplay = true; });
 video.textTracks.onaddtrack = ({ track }) => {
   window.track = track;
   track.mode = "showing";
   track.oncuechange = () => {
-    for (const cue of track.activeCues) window.seen.push([video.currentTime, cue.startTime, cue.text]);
+    for (const cue of track.activeCues) window.seen.push([video.currentTime, cue.startTime, cue.text, +(hls.playingDate ?? 0) / 1e3]);
   };
 };
 hls.loadSource("/master.m3u8");
 hls.attachMedia(video);
-video.playbackRate = 2;
+if (location.hash === "#fast") video.playbackRate = 2;
 hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
 </script>`;
 
@@ -73,7 +78,7 @@ async function hls(browser) {
   execFileSync(example, ["hls", folder, "video.m3u8", first, `${PART}`, second, `${PART}`]);
   const server = await serve();
   const page = await browser.newPage();
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(`http://127.0.0.1:${server.address().port}/#fast`);
   await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 60_000 }).catch(() => {});
   const { seen, errors, cues, time } = await page.evaluate(() => ({
     seen: window.seen, errors: window.errors, time: document.querySelector("video").currentTime,
@@ -94,6 +99,44 @@ async function hls(browser) {
   await page.close();
   server.close();
   console.log(`ok: hls.js shows ${cues.length} cues at their times, across a jump of the video's clock`);
+}
+
+/** Both playlists roll. */
+async function rolling(browser) {
+  for (const name of readdirSync(folder)) rmSync(join(folder, name));
+  const camera = spawn("ffmpeg", ["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-c:v", "libx264",
+    "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0", "-bf", "0", "-output_ts_offset", "95440", "-f", "hls", "-hls_time", "2",
+    "-hls_list_size", "6", "-hls_flags", "delete_segments+program_date_time", "video.m3u8"], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  process.on("exit", () => camera.kill("SIGKILL"));
+  const playlist = join(folder, "video.m3u8");
+  while (!existsSync(playlist)) await new Promise((done) => setTimeout(done, 50));
+  const began = Date.parse(/DATE-TIME:(\S+)/.exec(readFileSync(playlist, "utf8"))[1].replace(/([+-]\d\d)(\d\d)$/, "$1:$2")) / 1e3;
+  const first = firstTime("video0.ts");
+  const run = spawn(example, ["hls-live", folder, "video.m3u8", first, `${began}`, "60"], { stdio: "inherit" });
+  process.on("exit", () => run.kill("SIGKILL"));
+  while (!existsSync(join(folder, "descriptions.m3u8"))) await new Promise((done) => setTimeout(done, 50));
+  const server = await serve();
+  const page = await browser.newPage();
+  await new Promise((done) => setTimeout(done, 6_000));
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.waitForFunction(() => new Set(window.seen.map((s) => s[2])).size >= 6, null, { timeout: 40_000 }).catch(() => {});
+  const { seen, errors } = await page.evaluate(() => ({ seen: window.seen, errors: window.errors }));
+  // At the live edge a player waits and thinks again; the playlist and its segments must give it no reason to complain.
+  assert.deepEqual(errors.filter((e) => /fatal|subtitle|frag|level|manifest/i.test(e)), []);
+  const texts = [...new Set(seen.map((s) => s[2]))];
+  assert.ok(texts.length >= 6, JSON.stringify(seen));
+  for (const text of texts.slice(1)) {
+    const [, , , at] = seen.find((s) => s[2] === text);
+    const start = +/\d+/.exec(text)[0];
+    const whole = Math.round((start - 0.5) / 2.5) * 2.5 + 0.5;
+    assert.equal(Math.floor(whole), start);
+    assert.ok(Math.abs(at - began - whole) < 0.4, `${text} is shown at ${at - began} s of the stream`);
+  }
+  await page.close();
+  server.close();
+  camera.kill("SIGKILL");
+  run.kill("SIGKILL");
+  console.log(`ok: hls.js shows ${texts.length} cues at their times while both playlists roll on`);
 }
 
 async function livePage(browser) {
@@ -163,6 +206,7 @@ const browser = await chromium.launch({
 });
 try {
   await hls(browser);
+  await rolling(browser);
   await livePage(browser);
 } finally {
   await browser.close();
