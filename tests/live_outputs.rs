@@ -13,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Bench, root};
 use descry::cue::CueOptions;
-use descry::error::Result;
 use descry::live::event::{Event, Mapping, Reason, Spoken, State, What};
 use descry::live::http::{Http, HttpOptions, fetch_status};
 use descry::live::hub::{Hub, Sink};
@@ -24,6 +23,9 @@ use descry::live::sinks::jsonl::JsonLines;
 use descry::live::sinks::vtt::{Existing, Vtt};
 use descry::live::sinks::webhook::{Webhook, WebhookOptions};
 use descry::time::Time;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 fn ms(millis: i64) -> Time {
@@ -61,7 +63,7 @@ fn clock(at: i64, pts: i64) -> What {
 }
 
 /// A sink by itself, without a hub.
-fn tell(sink: &mut dyn Sink, what: What) -> Result<()> {
+fn tell(sink: &mut dyn Sink, what: What) -> descry::error::Result<()> {
     sink.event(&event("s", what))
 }
 
@@ -379,12 +381,18 @@ fn hls_rolls() {
     let last = playlist["segments"].as_array().unwrap().last().unwrap();
     assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
 
+    // Frames stay away: what was said is not kept back until they come again.
+    tell(&mut hls, caption(602_600, "a ladder")).unwrap();
+    tell(&mut hls, What::State { state: State::Paused, reason: Some(Reason::Timeout) }).unwrap();
+    let playlist = check_hls(&folder);
+    assert!(segment(&folder, &playlist, 3).contains("00:00:02.600 --> 00:00:03.600\nA ladder."));
+
     // A last caption gets a segment of its own, though nothing was watched after it.
-    tell(&mut hls, caption(602_600, "a white van")).unwrap();
+    tell(&mut hls, caption(604_000, "a white van")).unwrap();
     tell(&mut hls, What::End).unwrap();
     let before = check_hls(&folder);
     assert_eq!(before["ended"], true);
-    assert!(segment(&folder, &before, 3).contains("00:00:02.600 --> "));
+    assert!(segment(&folder, &before, 3).contains("00:00:04.000 --> "));
     hls.close().unwrap();
     drop(hls);
 
@@ -418,6 +426,45 @@ fn hls_times_go_on_for_months() {
     let pts: i64 = text.split("MPEGTS:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
     // Local time 0 moves along by the hour, and with it the source's clock, beyond its end.
     assert!(pts > 3 * 3_600 * 90_000 - 90_000 && pts < 5 * 3_600 * 90_000, "{pts}");
+}
+
+/// Whatever a stream tells, in whatever order, players can read what comes of it, and times in it go on.
+#[test]
+fn hls_bears_any_events() {
+    let b = Bench::new();
+    let time = || prop_oneof![4 => -2_000i64..30_000, 1 => -1_000_000_000i64..1_000_000_000];
+    let far = |t: i64| wall(ms(0)) + Duration::from_secs(2_000_000) - Duration::from_millis((2_000_000_000 - t) as u64);
+    let what = (0..7u8, time(), any::<i64>());
+    let mut runner = TestRunner::deterministic();
+    for case in 0..40 {
+        let folder = b.path(&format!("{case}"));
+        let events = prop::collection::vec(what.clone(), 1..60).new_tree(&mut runner).unwrap().current();
+        let options = HlsOptions { window: 6, ..HlsOptions::default() };
+        let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
+        let mut at = 0;
+        for (kind, t, pts) in events {
+            // Mostly onward, as streams go.
+            at = if kind % 2 == 0 { at + (t.rem_euclid(3_000)) } else { t };
+            let _ = tell(
+                &mut hls,
+                match kind {
+                    0 | 1 => What::Watched { time: ms(at), wall: far(at) },
+                    2 | 3 => match caption(0, "a dog in a park") {
+                        What::Caption(c) => What::Caption(Spoken { start: ms(at), wall: far(at), ..c }),
+                        other => other,
+                    },
+                    4 => What::Clock(Mapping { time: ms(at), pts, wall: far(at) }),
+                    5 => What::Clock(Mapping { time: ms(at), pts: at.wrapping_mul(90), wall: far(at) }),
+                    _ => What::State { state: State::Paused, reason: None },
+                },
+            );
+        }
+        tell(&mut hls, What::End).unwrap();
+        hls.close().unwrap();
+        if folder.join("descriptions.m3u8").exists() {
+            check_hls(&folder);
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::event::{Event, Mapping, Reason, Spoken, What};
+use super::super::event::{Event, Mapping, Reason, Spoken, State, What};
 use super::super::hub::{Sink, explain};
 use super::super::wall::rfc3339;
 use super::pace::Pace;
@@ -291,9 +291,10 @@ impl Rolling {
                 self.follow(*time, *wall);
                 self.advance(*time)
             }
-            What::State { reason, .. } => {
+            What::State { state, reason } => {
                 self.stopped = *reason == Some(Reason::Stopped);
-                false
+                // Who knows when frames come again: what was said is not kept back until then.
+                *state != State::Playing && !self.arrivals.is_empty() && self.finish()
             }
             What::End => {
                 self.ended = !self.stopped;
@@ -309,7 +310,7 @@ impl Rolling {
             self.begin(mapping.time);
             return false;
         };
-        let off = (self.pts(mapping.time) - mapping.pts).rem_euclid(WRAP);
+        let off = (self.pts(mapping.time) - mapping.pts.rem_euclid(WRAP)).rem_euclid(WRAP);
         let apart = mapping.time > self.watched.max(open) + self.options.segment + self.options.segment;
         if off.min(WRAP - off) <= JUMP && !apart {
             self.clock = Some(mapping);
@@ -329,6 +330,7 @@ impl Rolling {
     }
 
     fn begin(&mut self, at: Time) {
+        let at = at.max(Time::ZERO);
         self.open = Some(at);
         self.zero = at;
         self.watched = self.watched.max(at);
