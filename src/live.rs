@@ -5,5 +5,6 @@ pub mod http;
 pub mod hub;
 pub mod line;
 pub mod metrics;
+pub mod outputs;
 pub mod sinks;
 pub mod wall;
