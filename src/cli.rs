@@ -23,10 +23,11 @@ use crate::export::Format;
 use crate::interrupt::Interrupt;
 use crate::keyframe::KeyframeOptions;
 use crate::live::config::Transport;
-use crate::live::hub::Sink;
+use crate::live::http::{HttpOptions, fetch_status};
 use crate::live::metrics::Metrics;
-use crate::live::sinks::jsonl::JsonLines;
-use crate::live::{self, Level, LiveOptions, Outcome};
+use crate::live::outputs::Outputs;
+use crate::live::secret::hide;
+use crate::live::{self, LiveOptions, Outcome};
 use crate::model::ModelFolder;
 use crate::output::{self, Target};
 use crate::picture;
@@ -270,11 +271,19 @@ struct Live {
     /// Refuse frames of more pixels.
     #[arg(long, default_value_t = 8192 * 8192)]
     max_pixels: u64,
+    /// Ask the descry that has --http (default 127.0.0.1:8080) how it is, and print that as JSON.
+    #[arg(long)]
+    status: bool,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
 }
+
+/// How long a running descry may take to say how it is.
+const STATUS: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 struct Caption {
@@ -355,6 +364,34 @@ impl Voice {
         if self.verbose > 0 && !self.quiet {
             self.say("info", text);
         }
+    }
+
+    /// Lets what goes on for months log by itself, with times.
+    fn log(&self) {
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (_, 0) => tracing::Level::WARN,
+            _ => tracing::Level::INFO,
+        };
+        let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| Hidden);
+        // Another one that was there before stays.
+        let _ = if self.json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+    }
+}
+
+/// Standard error, without credentials.
+struct Hidden;
+
+impl Write for Hidden {
+    /// A whole message at a time.
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        // A closed standard error must not end the work.
+        let _ = io::stderr().write_all(hide(&String::from_utf8_lossy(message)).as_bytes());
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -605,6 +642,10 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
 
 /// Watches streams until they end or are interrupted.
 fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    if args.status {
+        return status(args);
+    }
+    voice.log();
     let asked = live::config::Defaults {
         transport: args.transport,
         realtime: args.realtime.then_some(true),
@@ -632,29 +673,25 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         max_pixels: args.max_pixels,
     };
     let model = model(&folder, &args.decoding, &session)?;
-    let metrics = Metrics::new(options.streams.iter().map(|s| s.name.clone()));
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(JsonLines::new(io::stdout()))];
-    let (quiet, verbose, json) = (voice.quiet, voice.verbose, voice.json);
-    let log: live::Log = Arc::new(move |level, stream, text| {
-        let voice = Voice { quiet, verbose, json, bars: None };
-        if quiet || level == Level::Info && verbose == 0 {
-            return;
-        }
-        match level {
-            _ if json => {
-                let level = if level == Level::Info { "info" } else { "warning" };
-                voice.line(&json!({ "level": level, "stream": stream, "message": text }).to_string());
-            }
-            Level::Info => voice.info(&format!("{stream}: {text}")),
-            Level::Warning => voice.warn(&format!("{stream}: {text}")),
-        }
-    });
-    let outcome = live::run(&options, model, sinks, metrics, interrupt, log)?;
+    let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();
+    let metrics = Metrics::new(&names);
+    let sinks = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default()).open(&names, &metrics)?;
+    let outcome = live::run(&options, model, sinks, metrics, interrupt)?;
     Ok(match outcome {
         _ if interrupt.is_set() => Exit::Interrupted,
         Outcome { failed: 0 } => Exit::Done,
         _ => Exit::SomeFailed,
     })
+}
+
+/// What a run that has a page says of itself.
+fn status(args: &Live) -> Result<Exit> {
+    let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
+    let outputs = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default());
+    let address = outputs.http.unwrap_or(HttpOptions::default().listen).to_string();
+    let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS)?;
+    print(&serde_json::to_string_pretty(&status).unwrap_or_default())?;
+    Ok(Exit::Done)
 }
 
 /// Both halves of a model, which load when their stages begin.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The caller's thread looks after them: it tells streams that have gone quiet and stops all when asked to. The only live
-//! module that knows threads.
+//! module that knows threads, but for those of the outputs.
 //!
 //! Order: events of one stream are numbered without a gap and come in that order. Two threads tell of a stream, so each
 //! holds its counter while it does; publishing never blocks.
@@ -26,11 +26,13 @@
 pub mod config;
 pub mod event;
 pub mod glance;
+pub mod http;
 pub mod hub;
 pub mod inbox;
 pub mod line;
 pub mod metrics;
 pub mod novelty;
+pub mod outputs;
 pub mod secret;
 pub mod session;
 pub mod sinks;
@@ -100,16 +102,6 @@ pub struct LiveOptions {
     pub max_pixels: u64,
 }
 
-/// How a message is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    Info,
-    Warning,
-}
-
-/// Hears of what happens to a stream, in words for people, from several threads.
-pub type Log = Arc<dyn Fn(Level, &str, &str) + Send + Sync>;
-
 /// How a run ended, where nothing concerned all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
@@ -153,7 +145,6 @@ struct Stream {
     number: Mutex<u64>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    log: Log,
     failed: AtomicBool,
 }
 
@@ -174,13 +165,12 @@ impl Stream {
     fn session(&self, f: impl FnOnce(&mut Session) -> Option<Change>) {
         let mut session = lock(&self.session);
         if let Some((state, reason)) = f(&mut session) {
-            self.metrics.state(&self.config.name, state, reason);
             self.tell(What::State { state, reason });
         }
     }
 
-    fn say(&self, level: Level, text: &str) {
-        (self.log)(level, &self.config.name, text);
+    fn warn(&self, text: &str) {
+        tracing::warn!(stream = &*self.config.name, "{text}");
     }
 
     fn metrics(&self) -> Option<&metrics::StreamMetrics> {
@@ -220,7 +210,6 @@ impl Stream {
         let last = lock(&self.between).last.map_or(SystemTime::UNIX_EPOCH, |(_, wall)| wall);
         self.watched(None, |_| last);
         self.tell(What::End);
-        self.metrics.ended(&self.config.name);
     }
 }
 
@@ -239,7 +228,6 @@ pub fn run(
     sinks: Vec<Box<dyn Sink>>,
     metrics: Arc<Metrics>,
     interrupt: &Interrupt,
-    log: Log,
 ) -> Result<Outcome> {
     if options.streams.iter().any(|s| s.kind == Kind::Camera) {
         cameras()?;
@@ -260,7 +248,6 @@ pub fn run(
                 number: Mutex::new(0),
                 hub: hub.clone(),
                 metrics: metrics.clone(),
-                log: log.clone(),
                 failed: AtomicBool::new(false),
             })
         })
@@ -341,7 +328,7 @@ pub fn run(
             join(Some(watcher), &mut fatal);
         } else {
             stream.session(|s| Some(s.failed(Reason::Stopped, 0.0).0));
-            stream.say(Level::Warning, "does not stop; it is left behind");
+            stream.warn("does not stop; it is left behind");
         }
         stream.end();
     }
@@ -428,12 +415,12 @@ impl<'a> Watcher<'a> {
             if done || stream.config.kind.ends() {
                 if fault != Fault::Ended {
                     stream.failed.store(true, Ordering::Relaxed);
-                    stream.say(Level::Warning, &secret::hide(&fault.to_string()));
+                    stream.warn(&secret::hide(&fault.to_string()));
                 }
                 return;
             }
             let words = format!("{}; next try in {:.1} s", secret::hide(&fault.to_string()), wait.as_secs_f64());
-            stream.say(Level::Warning, &words);
+            stream.warn(&words);
             let until = Instant::now() + wait;
             while Instant::now() < until {
                 if self.halt.is_set() {
@@ -463,7 +450,7 @@ impl<'a> Watcher<'a> {
         self.timeline.reconnected();
         stream.session(|s| s.connected(Instant::now()));
         let info = source.info();
-        stream.say(Level::Info, &format!("connected: {} {}×{}", info.codec, info.width, info.height));
+        tracing::info!(stream = &*stream.config.name, "connected: {} {}×{}", info.codec, info.width, info.height);
         // A source that says how long it is has an end.
         let end = info.duration.map(Time::from_secs);
         let mut reached = Time::ZERO;
@@ -540,7 +527,7 @@ impl<'a> Watcher<'a> {
             source.hurry(on);
             let words =
                 if on { "frames come faster than they are decoded: some are skipped" } else { "keeps up again" };
-            self.stream.say(Level::Warning, words);
+            self.stream.warn(words);
         }
     }
 
@@ -609,7 +596,7 @@ impl<'a> Watcher<'a> {
         let picture = match frame.to_rgb_within(self.side) {
             Ok(picture) => picture,
             Err(e) => {
-                stream.say(Level::Warning, &e.to_string());
+                stream.warn(&e.to_string());
                 if let Some(m) = stream.metrics() {
                     m.frames_dropped(Dropped::Decode, 1);
                 }

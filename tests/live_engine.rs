@@ -15,7 +15,7 @@ use descry::live::config::{Defaults, StreamConfig};
 use descry::live::event::{Event, What};
 use descry::live::hub::Sink;
 use descry::live::metrics::Metrics;
-use descry::live::{LiveOptions, Log, Outcome, run};
+use descry::live::{LiveOptions, Outcome, run};
 use descry::model::ModelFolder;
 use descry::pipeline::Model;
 use descry::preprocess::Pixels;
@@ -96,7 +96,6 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
     };
     let interrupt = Interrupt::new();
     let mut stopped = None;
-    let log: Log = Arc::new(|_, _, _| ());
     let result = std::thread::scope(|scope| {
         if stop {
             let (batches, interrupt, stopped) = (batches.clone(), interrupt.clone(), &mut stopped);
@@ -109,7 +108,7 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
                 interrupt.set();
             });
         }
-        run(&options, model, vec![Box::new(Keep(events.clone()))], metrics, &interrupt, log)
+        run(&options, model, vec![Box::new(Keep(events.clone()))], metrics, &interrupt)
     });
     let batches = batches.lock().unwrap().clone();
     let events = events.lock().unwrap().clone();

@@ -417,7 +417,7 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
     proxy.set(Mode::Stall);
     live.caption(n);
     live.stop();
-    let live = Live::new(&[&server.url("/film")]);
-    std::thread::sleep(Duration::from_millis(300));
+    let mut live = Live::new(&[&server.url("/film")]);
+    live.state(0, "ready", &[]);
     live.stop();
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets what descry needs and this machine has not: Debian packages, and the ONNX Runtime library from its PyPI wheel.
 #   setup.sh run    to build and run        setup.sh test    that, and what the tests use
+#   setup.sh browser  to build and run, and a browser to try the outputs of live mode in
 #   setup.sh bench  to build and run, and what the benches race against
 # What is there already is not fetched again, so a second run is quick and needs no network.
 set -eu
@@ -107,6 +108,17 @@ if [ "${1:-run}" = test ]; then
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/parsers.done
+    fi
+fi
+if [ "${1:-run}" = browser ]; then
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    command -v npm >/dev/null || packages nodejs npm
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || packages chromium fonts-dejavu-core
+    pins=$(cksum <tests/browser/package-lock.json)
+    if [ ! -d tests/browser/node_modules/hls.js ] || [ "$(cat vendor/browser.done 2>/dev/null)" != "$pins" ]; then
+        say "fetching hls.js and what drives the browser"
+        (cd tests/browser && npm ci --silent --no-audit --no-fund >&2)
+        echo "$pins" >vendor/browser.done
     fi
 fi
 if [ "${1:-run}" = bench ]; then

@@ -9,6 +9,8 @@
 //! transport = "udp"           # RTSP: tcp (default) or udp
 //! min_interval = 5            # seconds
 //! ```
+//!
+//! `[outputs]` is told of in [`super::outputs`].
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::glance::GlanceOptions;
+use super::outputs::Outputs;
 use super::secret::{Address, hide};
 use crate::decode::{Access, container_version, is_url};
 use crate::error::{Error, Result};
@@ -141,6 +144,8 @@ pub struct Defaults {
     pub every: Option<f64>,
     pub min_interval: Option<f64>,
     pub decode_threads: Option<usize>,
+    #[serde(default)]
+    pub outputs: Outputs,
     #[serde(default, rename = "stream")]
     pub streams: Vec<OneStream>,
 }

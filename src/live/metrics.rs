@@ -263,6 +263,10 @@ impl SinkMetrics {
         self.ended.store(true, Ordering::Relaxed);
     }
 
+    pub fn waiting(&self) -> u64 {
+        self.queue.load(Ordering::Relaxed)
+    }
+
     pub fn lost_so_far(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
