@@ -276,7 +276,9 @@ pub fn run(
     let mut fatal = None;
     // Until all streams have ended by themselves, or all is to stop.
     loop {
-        if interrupt.is_set() || describer.as_ref().is_none_or(JoinHandle::is_finished) {
+        // Whoever read the outputs has left: there is nobody to tell anything.
+        let unheard = !metrics.sinks().is_empty() && metrics.sinks().iter().all(|s| s.has_ended());
+        if interrupt.is_set() || unheard || describer.as_ref().is_none_or(JoinHandle::is_finished) {
             halt.set();
             break;
         }

@@ -404,6 +404,24 @@ fn a_file_at_its_own_pace_is_told_whole_and_ends() {
 }
 
 #[test]
+fn who_reads_no_more_ends_it() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "160:90", "libx264 -preset ultrafast");
+    let started = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(["live", "--realtime", "--min-score", "0", &b.path("film.mp4").display().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    drop(out);
+    let status = child.wait().unwrap();
+    assert!(started.elapsed() < PATIENCE, "it went on to the end of the film");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn signals_are_obeyed_at_once_whatever_is_going_on() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);

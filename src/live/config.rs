@@ -356,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_sound() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/service/streams.toml");
+        let file = Defaults::read(&path).unwrap();
+        assert_eq!(Defaults::default().streams(Some(&file), &[]).unwrap().len(), 2);
+        assert!(file.outputs.http.unwrap().ip().is_loopback());
+    }
+
+    #[test]
     fn wrong_files_are_refused_without_showing_what_they_hold() {
         for (toml, wanted) in [
             ("", "nothing to watch"),

@@ -267,6 +267,11 @@ impl SinkMetrics {
         self.queue.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing is written to it any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     pub fn lost_so_far(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
