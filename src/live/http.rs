@@ -285,7 +285,7 @@ impl Board {
         });
     }
 
-    fn snapshot(&self, status: Value) -> Value {
+    fn snapshot(&self, metrics: &Metrics) -> Value {
         let streams: Vec<Value> = self
             .streams
             .iter()
@@ -299,7 +299,7 @@ impl Board {
                 })
             })
             .collect();
-        json!({ "streams": streams, "status": status })
+        json!({ "run": metrics.run(), "streams": streams, "status": metrics.status() })
     }
 }
 
@@ -495,7 +495,7 @@ impl Shared {
                 return send(&mut stream, &answer.with("Retry-After: 10".into()), false);
             }
             board.listeners.push(Listener { number, queue, stream: stream.try_clone()? });
-            board.snapshot(self.metrics.status())
+            board.snapshot(&self.metrics)
         };
         let gauge = &self.metrics.clients;
         gauge.fetch_add(1, Ordering::Relaxed);
