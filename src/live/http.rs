@@ -10,8 +10,9 @@
 //! does not read is dropped and counted. Bodies are not read. Nothing is kept alive.
 //!
 //! On a loopback address whoever is on this machine may read; the `Host` header must name this machine, so that no web page
-//! elsewhere can make a browser read it under another name. On another address a token is needed, compared in constant
-//! time: as `Authorization: Bearer`, or once as `/?token=…`, which leaves a cookie. There is no TLS: put a proxy before it.
+//! elsewhere can make a browser read it under another name. On another address a token is needed, and then stands for all of
+//! that, also on a loopback address behind a proxy. It is compared in constant time: as `Authorization: Bearer`, or once as
+//! `/?token=…`, which leaves a cookie. There is no TLS: put a proxy before it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -151,7 +152,7 @@ impl Http {
             cookie: Sha256::digest(format!("descry cookie {token}")).iter().map(|b| format!("{b:02x}")).collect(),
             cookie_name: format!("descry_{}", address.port()),
         });
-        let hosts = ip.is_loopback().then(|| {
+        let hosts = (ip.is_loopback() && token.is_none()).then(|| {
             let own = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
             vec!["localhost".into(), "127.0.0.1".into(), "[::1]".into(), own]
         });
