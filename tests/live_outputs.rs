@@ -183,6 +183,13 @@ fn webvtt_is_valid_at_every_instant() {
     assert!(kept > 10, "{kept}");
     let counts: Vec<usize> = w3c(&seen).iter().map(Vec::len).collect();
     assert!(counts.is_sorted(), "{counts:?}");
+    // A system shows a reader parts of a write only where it crosses a page.
+    let (text, mut at) = (b.read("live.vtt"), 0);
+    for block in text.split("\n\n") {
+        let (first, last) = (at + block.len() - block.trim_start().len(), at + block.len());
+        assert!(first / 4_096 == last / 4_096, "{block:?} at {first}");
+        at += block.len() + 2;
+    }
     let cues = w3c(&path).remove(0);
     // Nothing is said of the empty text; the long one is on two pages.
     assert!(cues.len() > 1_900, "{}", cues.len());
@@ -599,6 +606,12 @@ fn a_webhook_is_tried_again_but_not_for_ever() {
         .collect();
     assert_eq!(texts, ["a", "a", "a", "b", "c", "d", "d", "e", "e", "e"]);
     drop(bodies);
+    // A server that speaks no TLS.
+    let (address, _) = server(&["200 Good"]);
+    let mut secure = Webhook::new(&format!("https://{address}/secret"), &options).unwrap();
+    let e = tell(&mut secure, caption(0, "f")).unwrap_err().to_string();
+    assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret/"), "{e}");
+    eprintln!("{e}");
     // Nobody there any more.
     let e = tell(&mut hook, caption(0, "f")).unwrap_err().to_string();
     assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret"), "{e}");
@@ -781,6 +794,9 @@ fn elsewhere_a_token_is_needed() {
     }
     assert_eq!(get(&http, "/?token=wrong").0, 401);
     assert_eq!(with(&format!("Authorization: bearer {token}")).0, 200);
+    // Behind a proxy it has another name.
+    let proxied = format!("GET /status HTTP/1.1\r\nHost: cameras.example\r\nAuthorization: Bearer {token}\r\n\r\n");
+    assert_eq!(ask(&http, &proxied).0, 200);
     let (status, head, _) = get(&http, &format!("/?token={token}"));
     assert!(status == 303 && head.contains("HttpOnly") && head.contains("SameSite=") && !head.contains(token));
     let cookie = head.split("Set-Cookie: ").nth(1).unwrap().split(';').next().unwrap();

@@ -10,8 +10,9 @@
 //! does not read is dropped and counted. Bodies are not read. Nothing is kept alive.
 //!
 //! On a loopback address whoever is on this machine may read; the `Host` header must name this machine, so that no web page
-//! elsewhere can make a browser read it under another name. On another address a token is needed, compared in constant
-//! time: as `Authorization: Bearer`, or once as `/?token=…`, which leaves a cookie. There is no TLS: put a proxy before it.
+//! elsewhere can make a browser read it under another name. On another address a token is needed, and then stands for all of
+//! that, also on a loopback address behind a proxy. It is compared in constant time: as `Authorization: Bearer`, or once as
+//! `/?token=…`, which leaves a cookie. There is no TLS: put a proxy before it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -151,7 +152,7 @@ impl Http {
             cookie: Sha256::digest(format!("descry cookie {token}")).iter().map(|b| format!("{b:02x}")).collect(),
             cookie_name: format!("descry_{}", address.port()),
         });
-        let hosts = ip.is_loopback().then(|| {
+        let hosts = (ip.is_loopback() && token.is_none()).then(|| {
             let own = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
             vec!["localhost".into(), "127.0.0.1".into(), "[::1]".into(), own]
         });
@@ -285,7 +286,7 @@ impl Board {
         });
     }
 
-    fn snapshot(&self, status: Value) -> Value {
+    fn snapshot(&self, metrics: &Metrics) -> Value {
         let streams: Vec<Value> = self
             .streams
             .iter()
@@ -299,7 +300,7 @@ impl Board {
                 })
             })
             .collect();
-        json!({ "streams": streams, "status": status })
+        json!({ "run": metrics.run(), "streams": streams, "status": metrics.status() })
     }
 }
 
@@ -495,7 +496,7 @@ impl Shared {
                 return send(&mut stream, &answer.with("Retry-After: 10".into()), false);
             }
             board.listeners.push(Listener { number, queue, stream: stream.try_clone()? });
-            board.snapshot(self.metrics.status())
+            board.snapshot(&self.metrics)
         };
         let gauge = &self.metrics.clients;
         gauge.fetch_add(1, Ordering::Relaxed);

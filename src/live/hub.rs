@@ -104,6 +104,16 @@ impl Stop {
     }
 }
 
+/// How a message is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warning,
+}
+
+/// Hears of what happens to a stream or an output, in words for people, from several threads.
+pub type Log = Arc<dyn Fn(Level, &str, &str) + Send + Sync>;
+
 /// What the publisher and an output's thread share.
 struct Queue {
     state: Mutex<State>,
@@ -142,11 +152,17 @@ pub struct Hub {
     queues: Vec<Arc<Queue>>,
     metrics: Arc<Metrics>,
     stop: Stop,
+    log: Log,
 }
 
 impl Hub {
-    /// Starts the outputs' threads.
+    /// Starts the outputs' threads, and logs nothing.
     pub fn new(sinks: Vec<Box<dyn Sink>>, metrics: Arc<Metrics>) -> Hub {
+        Hub::logged(sinks, metrics, Arc::new(|_, _, _| {}))
+    }
+
+    /// Starts the outputs' threads; what happens to an output is logged by its name.
+    pub fn logged(sinks: Vec<Box<dyn Sink>>, metrics: Arc<Metrics>, log: Log) -> Hub {
         let stop = Stop::default();
         let mut names: Vec<String> = Vec::new();
         for sink in &sinks {
@@ -171,14 +187,15 @@ impl Hub {
                 metrics: metrics.clone(),
                 stop: stop.clone(),
                 failing: false,
+                log: log.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("out-{place}")).spawn(move || worker.run());
-            let thread = thread.inspect_err(|e| tracing::error!(output = name, "has no thread: {e}")).ok();
+            let thread = thread.inspect_err(|e| log(Level::Warning, &name, &format!("has no thread: {e}"))).ok();
             queue.lock().shut = thread.is_none();
             outputs.push(Output { queue, thread, name });
         }
         let queues = outputs.iter().map(|o| o.queue.clone()).collect();
-        Hub { outputs: Mutex::new(outputs), queues, metrics, stop }
+        Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log }
     }
 
     /// Hands an event to every output that wants it; never blocks. Keeps the metrics' states up to date.
@@ -237,10 +254,10 @@ impl Hub {
             drop(state);
             if left > 0 {
                 sink.lost(left);
-                tracing::warn!(output = o.name, events = left, "lost, because there was no more time");
+                (self.log)(Level::Warning, &o.name, &format!("{left} events are lost, because there was no more time"));
             }
             if thread.is_finished() && thread.join().is_err() {
-                tracing::error!(output = o.name, "failed badly and was given up");
+                (self.log)(Level::Warning, &o.name, "failed badly and was given up");
             }
         }
     }
@@ -261,6 +278,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     stop: Stop,
     failing: bool,
+    log: Log,
 }
 
 impl Worker {
@@ -296,7 +314,7 @@ impl Worker {
                 (event, std::mem::take(&mut state.lost))
             };
             if lost > 0 {
-                tracing::warn!(output = self.name, events = lost, "was too slow; events are lost");
+                (self.log)(Level::Warning, &self.name, &format!("was too slow; {lost} events are lost"));
                 let result = self.sink.lost(lost);
                 self.judge(&result, true);
             }
@@ -322,7 +340,7 @@ impl Worker {
                 let sink = &self.metrics.sinks()[self.place];
                 sink.ended();
                 sink.queue(0);
-                tracing::info!(output = self.name, "nobody reads it any more");
+                (self.log)(Level::Info, &self.name, "nobody reads it any more");
                 return;
             }
         }
@@ -347,10 +365,10 @@ impl Worker {
                 self.metrics.sinks()[self.place].error();
             }
             if !self.failing {
-                tracing::warn!(output = self.name, "{e}");
+                (self.log)(Level::Warning, &self.name, &e.to_string());
             }
         } else if self.failing {
-            tracing::info!(output = self.name, "works again");
+            (self.log)(Level::Info, &self.name, "works again");
         }
         self.failing = result.is_err();
     }
@@ -531,9 +549,16 @@ mod tests {
     fn what_fails_is_counted() {
         let bad = Probe { fails: true, ..probe() };
         let metrics = Metrics::new(["s"]);
-        let hub = Hub::new(vec![Box::new(bad)], metrics.clone());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let log = heard.clone();
+        let log: Log = Arc::new(move |level, name, text| log.lock().unwrap().push(format!("{level:?} {name} {text}")));
+        let hub = Hub::logged(vec![Box::new(bad)], metrics.clone(), log);
         (0..5).for_each(|n| hub.publish(caption(n)));
         hub.close(Duration::from_secs(5));
+        // Once, for all of a row.
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard[0], "Warning probe probe: fails\n  do something");
+        assert!(heard[1..].iter().all(|line| line == "Info probe works again") && heard.len() < 3);
         let sink = &metrics.sinks()[0];
         assert_eq!((sink.lost_so_far(), sink.errors_so_far(), sink.written_so_far()), (5, 5, 0));
     }

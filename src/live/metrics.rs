@@ -424,6 +424,11 @@ impl Metrics {
         json!({ "healthy": self.healthy(), "model": self.model_state().name(), "streams": streams })
     }
 
+    /// Tells one run from another.
+    pub(super) fn run(&self) -> String {
+        super::wall::rfc3339(self.began_wall)
+    }
+
     /// All that a person asks for.
     pub fn status(&self) -> Value {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
@@ -432,6 +437,7 @@ impl Metrics {
             .iter()
             .enumerate()
             .map(|(i, s)| {
+                let since = Duration::from_millis(get(&s.since));
                 let dropped: Map<String, Value> =
                     Dropped::ALL.iter().map(|d| (d.name().into(), get(&s.dropped[*d as usize]).into())).collect();
                 let reconnects: Map<String, Value> = Reason::ALL
@@ -453,7 +459,7 @@ impl Metrics {
                     "name": &*s.name,
                     "state": s.state().name(),
                     "reason": s.reason().map(Reason::name),
-                    "state_seconds": self.began.elapsed().as_millis() as u64 / 1_000 - get(&s.since).min(self.began.elapsed().as_millis() as u64) / 1_000,
+                    "state_seconds": self.began.elapsed().saturating_sub(since).as_secs(),
                     "ended": s.ended.load(Ordering::Relaxed),
                     "frames": get(&s.frames),
                     "frames_dropped": dropped,

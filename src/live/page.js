@@ -120,12 +120,16 @@ function connected(status) {
 const events = new EventSource("/events");
 const on = (kind, take) => events.addEventListener(kind, (e) => take(JSON.parse(e.data)));
 
+let run = null;
 on("snapshot", (e) => {
+  // A descry that began anew counts anew.
+  if (run !== null && run !== e.run) {
+    for (const c of cards.values()) c.last = -1;
+  }
+  run = e.run;
   for (const s of e.streams) {
     const c = card(s.name);
     state(c, s.state, s.reason, s.ended);
-    // A server that began anew counts anew.
-    if (s.captions.length && s.captions[s.captions.length - 1].number < c.last) c.last = -1;
     for (const told of s.captions) caption(c, told, false);
   }
   figures(e.status);

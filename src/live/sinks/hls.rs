@@ -491,16 +491,17 @@ impl Rolling {
             }
             self.stale = true;
         }
+        let mut result = Ok(());
         if self.stale && !self.listed.is_empty() {
-            self.place(PLAYLIST, &self.playlist_text())?;
-            self.stale = false;
+            result = self.place(PLAYLIST, &self.playlist_text());
+            self.stale = result.is_err();
         }
         // A player may still read what the playlist named as long ago as it is long.
         while self.oldest + 2 * self.options.window as u64 + 2 < self.sequence + self.listed.len() as u64 {
             let _ = fs::remove_file(self.folder.join(segment_name(self.oldest)));
             self.oldest += 1;
         }
-        Ok(())
+        result
     }
 
     /// A file with this text, or as it was.

@@ -1,7 +1,7 @@
 //! A WebVTT file that grows, and is valid at every instant.
 //!
 //! A caption is written the moment it comes, with the end that [`pace`](super::pace) gives it: nothing that is in the file
-//! changes later. Every append is one write of whole cue blocks that end where a line ends. A system shows a reader parts
+//! changes later. Every append is one write of one whole block. A system shows a reader parts
 //! of a write only where it crosses a page of memory, so line feeds fill what is left of a page whose rest would not hold
 //! the block. What a full disk refuses is taken back, kept (the last 256 blocks; older ones are lost and counted) and
 //! tried again. The file is locked against a second writer.
@@ -199,22 +199,18 @@ impl Growing {
         Ok(Growing { path, file, header, length, torn: false, offset, pace, clock: None, waiting, retry: None })
     }
 
-    /// Queues a caption's cues as one block; false where the oldest block had to go for it.
+    /// Queues a caption's cues, a block each; false where older blocks had to go for them.
     fn caption(&mut self, start: Time, text: &str, arrived: Instant) -> bool {
         let cues = self.pace.cues(start, text);
-        if cues.is_empty() {
-            return true;
-        }
-        let mut block = String::new();
-        if let Some(clock) = self.clock.take() {
-            block = format!("NOTE {} is {}\n\n", self.offset + clock.time, rfc3339(clock.wall));
+        if let Some(clock) = self.clock.take_if(|_| !cues.is_empty()) {
+            self.waiting.push_back((format!("NOTE {} is {}\n", self.offset + clock.time, rfc3339(clock.wall)), None));
         }
         for (i, cue) in cues.iter().enumerate() {
-            block.push_str(if i > 0 { "\n" } else { "" });
-            block.push_str(&cue_block(cue, self.offset));
+            self.waiting.push_back((cue_block(cue, self.offset), (i == 0).then_some(arrived)));
         }
-        self.waiting.push_back((block, Some(arrived)));
-        self.waiting.len() <= WAITING || self.waiting.pop_front().is_none()
+        let excess = self.waiting.len().saturating_sub(WAITING);
+        self.waiting.drain(..excess);
+        excess == 0
     }
 
     fn trouble(&self) -> Result<()> {

@@ -72,7 +72,7 @@ impl Webhook {
 
     fn post(&self, body: &str) -> Result<()> {
         let mut pause = self.options.pause;
-        let mut cause = String::new();
+        let mut cause = "was not called: there was no more time".to_string();
         for attempt in 0..self.options.tries.max(1) {
             if attempt > 0 {
                 self.stop.sleep(pause);
