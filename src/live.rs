@@ -232,7 +232,11 @@ pub fn run(
     if options.streams.iter().any(|s| s.kind == Kind::Camera) {
         cameras()?;
     }
-    let hub = Arc::new(Hub::new(sinks, metrics.clone()));
+    let log: hub::Log = Arc::new(|level, output, text| match level {
+        hub::Level::Info => tracing::info!(output, "{text}"),
+        hub::Level::Warning => tracing::warn!(output, "{text}"),
+    });
+    let hub = Arc::new(Hub::logged(sinks, metrics.clone(), log));
     let inbox = Arc::new(Inbox::new(options.streams.len()));
     let halt = Interrupt::new();
     let streams: Vec<Arc<Stream>> = options
