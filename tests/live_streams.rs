@@ -8,7 +8,7 @@ mod common;
 mod rtsp;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -257,7 +257,9 @@ fn one_stream_s_fault_touches_no_other_and_no_credentials_are_shown() {
         )
         .as_bytes(),
     );
-    let mut live = Live::new(&["-vv", "--config", &b.path("streams.toml").display().to_string()]);
+    let page = format!("127.0.0.1:{}", free_port());
+    let config = b.path("streams.toml").display().to_string();
+    let mut live = Live::new(&["-vv", "--config", &config, "--jsonl", "--http", &page]);
     let of = |stream: &'static str, reason: &'static str| {
         move |l: &Value| l["stream"] == stream && l["state"] == "null" && l["reason"] == reason
     };
@@ -268,8 +270,12 @@ fn one_stream_s_fault_touches_no_other_and_no_credentials_are_shown() {
         let (_, n) = live.wait("caption", 0, |l| l["stream"] == stream && l["type"] == "caption");
         live.wait("another caption", n, |l| l["stream"] == stream && l["type"] == "caption");
     }
+    let (status, _) = b.run(&["live", "--status", "--http", &page], 0);
+    assert!(status.contains("\"good\"") && status.contains("not-authorized"), "{status}");
+    let shown = ["/", "/metrics", "/healthz"].map(|path| get(&page, path));
+    assert!(shown[1].contains("descry_captions_total{stream=\"good\"}"), "{shown:?}");
     let (lines, errors) = live.stop();
-    let text = format!("{lines:?}{errors}");
+    let text = format!("{lines:?}{errors}{status}{shown:?}");
     for secret in ["s3cret", "wr0ng", "t0ken", "guard"] {
         assert!(!text.contains(secret), "{text}");
     }
@@ -309,6 +315,15 @@ fn other_sources_are_watched_too() {
         live.wait(name, 0, |l| l["type"] == "caption" && l["stream"].as_str().unwrap().ends_with(end));
     }
     live.stop();
+}
+
+/// What a web server answers, head and all.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 struct Sender(Child);

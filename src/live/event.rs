@@ -28,8 +28,8 @@ pub enum What {
     State { state: State, reason: Option<Reason> },
     /// How stream time relates to the source's own clock, from here on: at the start and after each reconnection.
     Clock(Mapping),
-    /// The stream has been watched up to here, and what there is to say of the time before has been told. At least once a second while frames come, also when there is nothing to say: outputs
-    /// that are cut by time go on by it.
+    /// The stream has been watched up to here, and what there is to say of the time before has been told. At least once a
+    /// second while frames come, also when there is nothing to say: outputs that are cut by time go on by it.
     Watched { time: Time, wall: SystemTime },
     /// Keyframes that were never described since the last such event, because the model could not keep up.
     Dropped { keyframes: u64 },
