@@ -69,42 +69,42 @@ impl FromStr for Words {
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outputs {
-    /// JSON lines on standard output; the default where no other output is named
+    /// JSON lines on standard output; the default where no other output is named.
     #[arg(long)]
     pub jsonl: bool,
-    /// A WebVTT file that grows; for several streams a folder
+    /// A WebVTT file that grows; for several streams a folder.
     #[arg(long, value_name = "FILE")]
     pub vtt: Option<PathBuf>,
-    /// Go on with a WebVTT file that exists
+    /// Go on with a WebVTT file that exists.
     #[arg(long)]
     pub append: bool,
-    /// Replace files that exist and are not descry's
+    /// Replace files that exist and are not descry's.
     #[arg(long, conflicts_with = "append")]
     pub force: bool,
-    /// A rolling HLS playlist of descriptions in this folder
+    /// A rolling HLS playlist of descriptions in this folder.
     #[arg(long, value_name = "FOLDER")]
     pub hls: Option<PathBuf>,
-    /// The video's media playlist, for a master playlist that joins both
-    #[arg(long, value_name = "URL", requires = "hls")]
+    /// The video's media playlist, for a master playlist that joins both.
+    #[arg(long, value_name = "URL")]
     pub hls_video: Option<String>,
-    /// Seconds of an HLS segment, as the video has them [default: 2]
-    #[arg(long, value_name = "SECONDS", requires = "hls")]
+    /// Seconds of an HLS segment, as the video has them [default: 2].
+    #[arg(long, value_name = "SECONDS")]
     pub hls_segment: Option<f64>,
-    /// Segments in the HLS playlist [default: 10]
-    #[arg(long, value_name = "N", requires = "hls")]
+    /// Segments in the HLS playlist [default: 10].
+    #[arg(long, value_name = "N")]
     pub hls_window: Option<usize>,
-    /// Web page, events, metrics, health and status at this address, such as 127.0.0.1:8080
+    /// Web page, events, metrics, health and status at this address, such as 127.0.0.1:8080.
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
     /// Whoever asks needs it. Not on the command line, where others would see it.
     #[arg(skip)]
     pub http_token: Option<Secret>,
-    /// POST each event as JSON there
+    /// POST each event as JSON there.
     #[arg(long, value_name = "URL")]
     pub webhook: Vec<Secret>,
     #[arg(skip)]
     pub webhook_token: Option<Secret>,
-    /// Run this for each description, with the text on its standard input
+    /// Run this for each description, with the text on its standard input.
     #[arg(long, value_name = "PROGRAM ARGUMENTS")]
     pub command: Vec<Words>,
 }
@@ -154,6 +154,10 @@ impl Outputs {
             sinks.push(Box::new(Http::bind(&options, streams, metrics.clone())?));
         }
         // Files last: what is wrong elsewhere leaves none behind.
+        let of_hls = self.hls_video.is_some() || self.hls_segment.is_some() || self.hls_window.is_some();
+        if self.hls.is_none() && of_hls {
+            return Err(Error::usage("there is something about HLS, and no folder for it", "Name one with --hls."));
+        }
         if let Some(folder) = &self.hls {
             let usual = HlsOptions::default();
             let options = HlsOptions {
@@ -221,6 +225,7 @@ mod tests {
         assert_eq!(names(&again).unwrap().last().unwrap(), "jsonl");
         assert!(names(&line("--http 0.0.0.0:0")).unwrap_err().to_string().contains("token"));
         assert!(names(&line("--hls x --hls-segment NaN")).is_err());
+        assert!(names(&line("--hls-segment 2")).is_err());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! When captions of a live stream stand, and for how long.
 //!
 //! A live cue cannot wait for what follows it, so its length is settled the moment it comes: the time to read it at the
-//! reading speed or to speak it at 160 words a minute, whichever is longer; at least the shortest cue, at most 7 s for
-//! each page that it fills. A caption that comes while another is still being read waits for its turn and is given less
-//! time for it, down to the shortest cue, so that a hasty scene cannot pile up; one that would have to wait for more than
-//! 5 s stands beside the other instead, with its first page. Cues are ordered by start. Nothing grows.
+//! reading speed, at least the shortest cue and at most 7 s for each page that it fills. A caption that comes while another is still being read waits for its turn, and each second of
+//! that costs it two of its own, down to the shortest cue: a hasty scene is read in haste, but stays near its time and
+//! loses no words. One that would have to wait for more than 5 s stands beside the other instead, with its first page.
+//! Cues are ordered by start. Nothing grows.
 
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
 use crate::time::Time;
@@ -13,8 +13,6 @@ use crate::time::Time;
 const LONGEST: Time = Time::from_millis(7_000);
 /// The longest wait for another cue's end.
 const PATIENCE: Time = Time::from_millis(5_000);
-/// Spoken words take so long.
-const WORD: Time = Time::from_millis(60_000 / 160);
 /// More of a text is not looked at.
 const TEXT: usize = 1_000;
 
@@ -29,7 +27,9 @@ pub struct Pace {
 
 impl Pace {
     pub fn new(options: &CueOptions) -> Pace {
-        Pace { options: options.clone(), last: Time::ZERO, free: Time::ZERO }
+        // How long a cue may stand is decided here.
+        let options = CueOptions { max_duration: None, ..options.clone() };
+        Pace { options, last: Time::ZERO, free: Time::ZERO }
     }
 
     /// What stands ends by `at`, at the latest.
@@ -41,22 +41,29 @@ impl Pace {
     pub fn cues(&mut self, start: Time, text: &str) -> Vec<Cue> {
         let o = &self.options;
         let text: String = text.chars().take(TEXT).collect();
-        let letters = text.chars().count();
-        let pages = letters.div_ceil((o.max_line * o.max_lines).max(1)).max(1) as i64;
-        let least = Time::from_micros(o.min_duration.micros().saturating_mul(pages));
-        let words = text.split_whitespace().count() as i64;
-        let read = Time::from_secs(letters as f64 / o.reading_speed.max(0.1));
-        let speak = Time::from_micros(WORD.micros() * words);
-        let need = read.max(speak).min(Time::from_micros(LONGEST.micros() * pages)).max(least);
+        let read = Time::from_secs(text.chars().count() as f64 / o.reading_speed.max(0.1));
+        // Laid out where time does not matter, for nothing may be left out.
+        let ample = Time::from_micros(read.micros() + o.min_duration.micros() * TEXT as i64);
+        let mut builder = CueBuilder::new(o);
+        let mut cues = builder.push(Described { start: Time::ZERO, end: ample, text: Some(text) });
+        cues.extend(builder.finish(ample));
+        let pages = |t: Time| Time::from_micros(t.micros().saturating_mul(cues.len() as i64));
+        let least = pages(o.min_duration);
+        let need = read.min(pages(LONGEST)).max(least);
         let wait = (self.free - start).max(Time::ZERO);
         let (start, length) = if wait > PATIENCE {
             (start.max(self.last), need)
         } else {
-            ((start + wait).max(self.last), (need - wait).max(least))
+            ((start + wait).max(self.last), (need - wait - wait).max(least))
         };
-        let mut builder = CueBuilder::new(o);
-        let mut cues = builder.push(Described { start, end: start + length, text: Some(text) });
-        cues.extend(builder.finish(start + length));
+        let scaled = |t: Time| {
+            let share = i128::from(t.micros()) * i128::from(length.micros()) / i128::from(ample.micros().max(1));
+            start + Time::from_micros(share as i64)
+        };
+        for cue in &mut cues {
+            (cue.start, cue.end) = (scaled(cue.start), scaled(cue.end));
+        }
+        cues.retain(|c| c.end.millis() > c.start.millis());
         if wait > PATIENCE {
             cues.truncate(1);
         }
@@ -81,10 +88,10 @@ mod tests {
 
     #[test]
     fn a_cue_stands_as_long_as_it_takes_to_say() {
-        // Nine words, 40 letters.
+        // 38 letters.
         let text = "a man is riding a bike down the street";
         let said = "A man is riding a bike down the street.";
-        assert_eq!(paced(&[(1_000, text)]), [(1_000, 4_375, said.into())]);
+        assert_eq!(paced(&[(1_000, text)]), [(1_000, 3_235, said.into())]);
         assert_eq!(paced(&[(0, "a dog")]), [(0, 1_000, "A dog.".into())]);
         assert_eq!(paced(&[(0, ""), (5, " . ")]), []);
     }
@@ -92,8 +99,21 @@ mod tests {
     #[test]
     fn the_next_waits_its_turn_and_hurries() {
         let text = "a man is riding a bike down the street";
-        let got: Vec<_> = paced(&[(0, text), (2_000, text), (2_500, text)]).iter().map(|c| (c.0, c.1)).collect();
-        assert_eq!(got, [(0, 3_375), (3_375, 5_375), (5_375, 6_375)]);
+        let said = "A man is riding a bike down the street.".to_string();
+        let got = paced(&[(0, text), (2_000, text), (2_500, text), (3_000, text)]);
+        let times: Vec<_> = got.iter().map(|c| (c.0, c.1)).collect();
+        assert_eq!(times, [(0, 2_235), (2_235, 4_000), (4_000, 5_000), (5_000, 6_000)]);
+        assert!(got.iter().all(|c| c.2 == said));
+    }
+
+    #[test]
+    fn captions_in_haste_are_said_whole_and_soon() {
+        let text = "a man in a black jacket is standing in front of a car";
+        let captions: Vec<(i64, &str)> = (0..100).map(|s| (s * 1_300, text)).collect();
+        for ((at, _), (start, end, said)) in captions.iter().zip(paced(&captions)) {
+            assert!(start - at < 2_500 && end - start >= 1_000, "{at} {start} {end}");
+            assert_eq!(said, "A man in a black jacket is|standing in front of a car.");
+        }
     }
 
     proptest! {
