@@ -30,7 +30,9 @@ pub const MIN_SCENE: Time = Time::from_millis(600);
 const CUT: f32 = 10.0;
 const RATIO: f32 = 3.0;
 /// From these on two pictures show different things: (mean change of luma, likeness of structure).
-const UNLIKE: [(f32, f32); 2] = [(6.0, 0.4), (12.0, 0.6)];
+const UNLIKE: [(f32, f32); 3] = [(6.0, 0.4), (12.0, 0.6), (20.0, 0.75)];
+/// The share of the way to the new picture that a cut makes in one step: a dissolve of which frames were left out makes less.
+const AT_ONCE: f32 = 0.5;
 /// A picture has settled where it changes, within [`SETTLE`], by less than this share of what it has become …
 const STILL_SHARE: f32 = 0.12;
 /// … or than this.
@@ -73,6 +75,8 @@ struct Wait<T> {
     /// Since when it has been worth looking at.
     settling: Time,
     best: Option<Best<T>>,
+    /// Of a cut: the picture before it, and the change to its first.
+    from: Option<(Thumb, f32)>,
 }
 
 struct Best<T> {
@@ -132,7 +136,8 @@ impl<T> Glance<T> {
         let unlike = self.shown.as_ref().is_none_or(|shown| differ(shown, &thumb));
         let gap = self.again || self.looked.is_some_and(|looked| time - looked >= self.options.max_gap);
         if cut {
-            self.wait = Some(Wait { why: Why::Cut, start: time, settling: time, best: None });
+            let from = self.last.take().map(|last| (last, motion));
+            self.wait = Some(Wait { why: Why::Cut, start: time, settling: time, best: None, from });
         } else if self.wait.is_none() && (unlike || gap) {
             let why = match &self.shown {
                 // The first picture is one all of a sudden.
@@ -140,14 +145,16 @@ impl<T> Glance<T> {
                 _ if unlike => Why::Drift,
                 _ => Why::Gap,
             };
-            self.wait = Some(Wait { why, start: time, settling: time, best: None });
+            self.wait = Some(Wait { why, start: time, settling: time, best: None, from: None });
         }
         let moved = self.recent.front().map_or(0.0, |then| luma_change(then, &thumb));
         if let Some(wait) = &mut self.wait {
             if flat {
                 // Nothing is to be seen yet; what comes of it may rise slowly.
-                *wait =
-                    Wait { why: if unlike { Why::Drift } else { wait.why }, start: time, settling: time, best: None };
+                let why = if unlike { Why::Drift } else { wait.why };
+                *wait = Wait { why, start: time, settling: time, best: None, from: None };
+            } else if wait.from.as_ref().is_some_and(|(from, jump)| *jump < AT_ONCE * luma_change(from, &thumb)) {
+                (wait.why, wait.from) = (Why::Drift, None);
             } else if wait.why == Why::Drift
                 && moved > (STILL_SHARE * apart.unwrap_or(0.0)).max(STILL)
                 && time - wait.start < PATIENCE
@@ -319,6 +326,19 @@ mod tests {
         let second = &out.iter().find(|(_, g)| g.picture >= 60).unwrap().1;
         assert!(second.picture >= 118 && second.start >= Time::from_millis(3_960), "{out:?}");
         assert!(looks(&at_25(500, |_| vec![0.0; 2304]), 1_000, |_| 0).is_empty());
+    }
+
+    #[test]
+    fn a_dissolve_of_which_frames_were_left_out_is_no_cut() {
+        // Frames come at once and then not for 0.2 s; the dissolve takes 0.9 s.
+        let frames: Frames = (0..80)
+            .map(|i| {
+                let t = i / 4 * 200 + i % 4 * 10;
+                (t, mix(&picture(1, 0.0), &picture(4, 0.0), ((t as f32 - 2_000.0) / 900.0).clamp(0.0, 1.0)))
+            })
+            .collect();
+        let out = looks(&frames, 60_000, |_| 0);
+        assert!(out.len() == 2 && out[1].1.time >= Time::from_millis(2_800), "{out:?}");
     }
 
     #[test]
