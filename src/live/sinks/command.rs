@@ -140,6 +140,7 @@ impl Sink for Command {
         match child.and_then(|mut child| self.wait(&mut child)) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => fail(format!("ends with {status}")),
+            Ok(None) if self.stop.deadline().is_some() => fail("was killed, for descry ends".into()),
             Ok(None) => fail("took too long and was killed".into()),
             Err(e) => fail(format!("cannot be run: {e}")),
         }
