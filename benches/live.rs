@@ -6,7 +6,8 @@
 //!
 //! Measured from outside: a proxy before the server notes when it passed on the first packet of each frame, by the time that
 //! is written into it, and a caption says of which moment of the stream it is. Two figures: from the arrival of the
-//! picture that was described, and from the first frame after the cut, which is what a listener waits.
+//! picture that was described, and from the first frame of what is new, which is what a listener waits: a
+//! cut, or where a moving camera begins to show something else.
 
 mod common;
 #[path = "../tests/common/rtsp.rs"]
@@ -25,7 +26,7 @@ fn main() {
     let clip = common::minute_as_a_camera();
     println!(
         "{:>7} {:>8} {:>24} {:>24} {:>8} {:>9}",
-        "streams", "captions", "from the picture", "from the cut", "dropped", "CPU"
+        "streams", "captions", "from the picture", "from what is new", "dropped", "CPU"
     );
     println!("{:>7} {:>8} {:>12}{:>12} {:>12}{:>12}", "", "", "p50", "p95", "p50", "p95");
     for streams in counts {

@@ -32,7 +32,7 @@ const RATIO: f32 = 3.0;
 /// From these on two pictures show different things: (mean change of luma, likeness of structure).
 const UNLIKE: [(f32, f32); 3] = [(6.0, 0.4), (12.0, 0.6), (20.0, 0.75)];
 /// The share of the way to the new picture that a cut makes in one step: a dissolve of which frames were left out makes less.
-const AT_ONCE: f32 = 0.5;
+const AT_ONCE: f32 = 0.35;
 /// A picture has settled where it changes, within [`SETTLE`], by less than this share of what it has become …
 const STILL_SHARE: f32 = 0.12;
 /// … or than this.
