@@ -1,8 +1,9 @@
 # make demo   all set-up, then describes the samples and prints the WebVTT
 # make test   all set-up, then formatter, linter and every test
+# make test-browser  what hls.js and a person's browser make of the outputs of live mode, in headless Chromium
 # make bench  all set-up, then the speed measurements of benches/
 # make clean  removes what was built and fetched
-.PHONY: demo test build setup setup-test bench clean help
+.PHONY: demo test test-browser build setup setup-test bench clean help
 
 BINARY := target/release/descry
 
@@ -27,10 +28,15 @@ test: setup-test
 	cargo check --locked --features cuda,tensorrt,coreml,openvino,directml
 	cargo test --locked
 
+test-browser:
+	@sh tools/setup.sh browser
+	cargo build --locked --example live_outputs
+	node tests/browser/check.mjs target/debug/examples/live_outputs
+
 bench:
 	@sh tools/setup.sh bench
 	cargo bench --locked
 
 clean:
 	cargo clean
-	rm -rf vendor tests/parsers/node_modules
+	rm -rf vendor tests/parsers/node_modules tests/browser/node_modules

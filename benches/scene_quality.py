@@ -2,7 +2,7 @@
 """Scene detection on synthesised clips with exact ground truth, beside PySceneDetect and TransNetV2.
 
   scene_quality.py [--images DIR] [--videos FILE...] [--seed 1] [--clips 3] [--work DIR]
-                   [--rivals pyscenedetect,transnetv2] [--descry target/release/examples/scenes] [--list]
+                   [--rivals pyscenedetect,transnetv2] [--descry target/release/examples/scenes] [--list] [--live]
 
 Clips are rendered here (photographs under a moving camera where --images is given, FFmpeg's sources, and stretches
 of real one-shot videos where --videos is given), encoded with libx264 and kept in --work, so that a second run only
@@ -11,6 +11,9 @@ detects. Needs the ffmpeg binary and benches/requirements-scenes.txt.
 Judged: precision, recall and F1 on hard cuts (within two frames), recall of gradual transitions (a boundary within the
 transition's span and half a second around it), and false alarms (boundaries at neither). Boundaries at gradual
 transitions count neither for nor against cuts; a second one at the same transition is a false alarm.
+
+With --live it judges instead what live mode would look at: of the shots of a second and more, how many are looked at
+while nothing of another is in the picture, how long after their transition has ended, and how many looks a minute there are.
 """
 import argparse
 import concurrent.futures
@@ -445,6 +448,35 @@ def judge(found, meta):
     return np.array(counts), notes
 
 
+def live(binary, jobs, list_misses):
+    """Shots that are looked at, the delay of each, and looks a minute."""
+    rows = {}
+    for category, _, path in jobs:
+        meta = json.loads(path.with_suffix(".json").read_text())
+        run = subprocess.run([binary, "--live", str(path)], capture_output=True, text=True, check=True)
+        looks = [json.loads(line) for line in run.stdout.splitlines()]
+        truth = sorted(meta["truth"], key=lambda e: e["at"])
+        ends = [(e.get("to", e["at"]), e.get("from", e["at"])) for e in truth]
+        shots = [(start, end) for (start, _), (_, end) in zip([(0.0, 0.0), *ends], [*ends, (0.0, meta["seconds"])])
+                 if end - start >= 1.0]
+        row = rows.setdefault(category, [0, 0, [], 0, 0.0])
+        row[1] += len(shots)
+        row[3] += len(looks)
+        row[4] += meta["seconds"] / 60
+        for start, end in shots:
+            clean = [k for k in looks if start - 1.5 * meta["step"] <= k["picture"] < end]
+            if clean:
+                row[0] += 1
+                row[2].append(max(0.0, clean[0]["chosen"] - start))
+            elif list_misses:
+                print(f"{path.name}: nobody looks from {start:.2f} to {end:.2f}")
+    print("| category | shots looked at | delay p50 | p95 | looks a minute |\n|---|---|---|---|---|")
+    total = [sum(r[k] for r in rows.values()) if k != 2 else [d for r in rows.values() for d in r[2]] for k in range(5)]
+    for name, (hit, shots, delays, looks, minutes) in [*rows.items(), ("all", total)]:
+        p50, p95 = np.percentile(delays, [50, 95]) if delays else (float("nan"),) * 2
+        print(f"| {name} | {hit} of {shots} | {p50:.2f} s | {p95:.2f} s | {looks / minutes:.1f} |")
+
+
 def figures(c):
     hit, cuts, gradual_hit, gradual, alarms = (int(v) for v in c[:5])
     precision = hit / (hit + alarms) if hit + alarms else 1.0
@@ -464,6 +496,7 @@ def main():
     p.add_argument("--descry", default=str(Path(__file__).parent.parent / "target/release/examples/scenes"))
     p.add_argument("--rivals", default="pyscenedetect", help="pyscenedetect,transnetv2 or none")
     p.add_argument("--list", action="store_true", help="tell every miss and false alarm of descry")
+    p.add_argument("--live", action="store_true", help="judge what live mode looks at")
     a = p.parse_args()
     images = sorted(f for f in a.images.iterdir() if f.suffix.lower() in (".jpg", ".jpeg", ".png")) if a.images else []
     folder = a.work / f"v{VERSION}-seed{a.seed}-{'photos' if images else 'lavfi'}{'-videos' if a.videos else ''}"
@@ -479,6 +512,9 @@ def main():
             pending[future].with_suffix(".json").write_text(json.dumps(future.result()))
             print(f"made {pending[future].name}", file=sys.stderr)
 
+    if a.live:
+        live(a.descry, jobs, a.list)
+        return
     systems = {"descry": lambda path: descry(a.descry, path),
                "descry content": lambda path: descry(a.descry, path, ["--content"])}
     rivals = {"pyscenedetect": pyscenedetect, "transnetv2": transnetv2}

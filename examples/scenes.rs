@@ -1,6 +1,7 @@
-//! Prints what scene detection finds in a file, one JSON object a line: `scenes [--content | --keyframes] FILE`.
+//! Prints what scene detection finds in a file, one JSON object a line: `scenes [--content | --keyframes | --live] FILE`.
 //!
-//! `--keyframes` prints the chosen keyframes in place of the boundaries. `benches/scene_quality.py` reads this.
+//! `--keyframes` prints the chosen keyframes in place of the boundaries, `--live` the pictures that live mode would look at:
+//! when they were chosen, of when they are, and since when what they show is there. `benches/scene_quality.py` reads this.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,28 +9,45 @@ use std::process::ExitCode;
 use descry::decode::{DecodeOptions, Source};
 use descry::interrupt::Interrupt;
 use descry::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
+use descry::live::glance::{Glance, GlanceOptions};
 use descry::scene::{Boundary, Detector, SceneDetector, SceneOptions};
+use descry::time::Time;
 
 fn main() -> ExitCode {
-    let (mut options, mut keyframes, mut file) = (SceneOptions::default(), false, None);
+    let (mut options, mut keyframes, mut live, mut file) = (SceneOptions::default(), false, false, None);
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
             "--content" => options.detector = Detector::Content,
             "--keyframes" => keyframes = true,
+            "--live" => live = true,
             _ => file = Some(arg),
         }
     }
     let Some(file) = file else {
-        eprintln!("usage: scenes [--content | --keyframes] FILE");
+        eprintln!("usage: scenes [--content | --keyframes | --live] FILE");
         return ExitCode::from(2);
     };
-    match run(&file, &options, keyframes) {
+    match if live { glimpses(&file) } else { run(&file, &options, keyframes) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{e}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn glimpses(file: &str) -> anyhow::Result<()> {
+    let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
+    let mut glance = Glance::new(&GlanceOptions::default());
+    let mut out = std::io::stdout().lock();
+    while let Some(frame) = source.next()? {
+        let now = frame.time.secs();
+        if let Some(g) = glance.push(frame.thumb()?, (), Time::ZERO) {
+            let (at, picture) = (g.start.secs(), g.time.secs());
+            writeln!(out, "{{\"at\": {at:.6}, \"picture\": {picture:.6}, \"chosen\": {now:.6}}}")?;
+        }
+    }
+    Ok(())
 }
 
 fn run(file: &str, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,12 @@ use crate::error::{Error, Exit, Result};
 use crate::export::Format;
 use crate::interrupt::Interrupt;
 use crate::keyframe::KeyframeOptions;
+use crate::live::config::Transport;
+use crate::live::http::{HttpOptions, fetch_status};
+use crate::live::metrics::Metrics;
+use crate::live::outputs::Outputs;
+use crate::live::secret::hide;
+use crate::live::{self, LiveOptions, Outcome};
 use crate::model::ModelFolder;
 use crate::output::{self, Target};
 use crate::picture;
@@ -57,6 +64,8 @@ enum LogFormat {
 enum Command {
     /// Describe videos: files or URLs in, WebVTT (or SRT, JSON, CSV) out.
     Describe(Box<Describe>),
+    /// Watch streams as they come and say what is new: URLs in, JSON lines out.
+    Live(Box<Live>),
     /// Show what videos hold and what descry would do with them.
     Probe {
         #[arg(required = true)]
@@ -230,6 +239,58 @@ struct Describe {
 }
 
 #[derive(Args)]
+struct Live {
+    /// rtsp(s), rtmp(s), srt, http(s) (HLS, …) or udp (MPEG-TS) addresses, /dev/videoN; files with --realtime. Credentials on
+    /// a command line are seen by every user of the machine: --config keeps them from that.
+    urls: Vec<String>,
+    /// Streams and their options from a TOML file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How RTSP brings its packets [default: tcp].
+    #[arg(long, value_enum)]
+    transport: Option<Transport>,
+    /// Watch files, at their own pace.
+    #[arg(long)]
+    realtime: bool,
+    /// Without a frame for so many seconds a connection is given up and made again [default: 10].
+    #[arg(long, value_name = "SECS")]
+    silence: Option<f64>,
+    /// A scene that goes on is looked at again after this [default: 8].
+    #[arg(long, value_name = "SECS")]
+    max_gap: Option<f64>,
+    /// A scene that goes on is said again after this [default: never].
+    #[arg(long, value_name = "SECS")]
+    every: Option<f64>,
+    /// Least time between two descriptions of a stream [default: 1].
+    #[arg(long, value_name = "SECS")]
+    min_interval: Option<f64>,
+    /// Cosine from which a picture says nothing new [default: the model's].
+    #[arg(long, value_name = "COSINE")]
+    same: Option<f32>,
+    /// Cosine from which a scene counts as an earlier one that returns [default: the model's].
+    #[arg(long, value_name = "COSINE")]
+    returning: Option<f32>,
+    /// Decoder threads a stream; from 1 on they hold frames back [default: those that do not].
+    #[arg(long, value_name = "N")]
+    decode_threads: Option<usize>,
+    /// Refuse frames of more pixels.
+    #[arg(long, default_value_t = 8192 * 8192)]
+    max_pixels: u64,
+    /// Ask the descry that has --http (default 127.0.0.1:8080) how it is, and print that as JSON.
+    #[arg(long)]
+    status: bool,
+    #[command(flatten)]
+    outputs: Outputs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+}
+
+/// How long a running descry may take to say how it is.
+const STATUS: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
 struct Caption {
     /// Pictures, or folders of pictures.
     #[arg(required = true)]
@@ -309,6 +370,34 @@ impl Voice {
             self.say("info", text);
         }
     }
+
+    /// Lets what goes on for months log by itself, with times.
+    fn log(&self) {
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (_, 0) => tracing::Level::WARN,
+            _ => tracing::Level::INFO,
+        };
+        let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| Hidden);
+        // Another one that was there before stays.
+        let _ = if self.json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+    }
+}
+
+/// Standard error, without credentials.
+struct Hidden;
+
+impl Write for Hidden {
+    /// A whole message at a time.
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        // A closed standard error must not end the work.
+        let _ = io::stderr().write_all(hide(&String::from_utf8_lossy(message)).as_bytes());
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs the program; errors are printed here and nowhere else.
@@ -344,6 +433,7 @@ pub fn main() -> Exit {
     }
     let result = match cli.command {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),
+        Command::Live(args) => live(&args, &voice, &interrupt),
         Command::Probe { inputs, json } => probe_all(&inputs, json, &voice, &interrupt),
         Command::Caption(args) => caption(&args, &voice, &interrupt),
         Command::Embed { text: true, model, .. } => embed_texts(&model),
@@ -451,6 +541,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
             hwaccel: args.hwaccel.clone(),
             max_pixels: args.max_pixels,
             timeout: Duration::from_micros(args.timeout.micros().max(1_000) as u64),
+            ..DecodeOptions::default()
         },
         scene: SceneOptions {
             detector: match args.scenes {
@@ -553,6 +644,60 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     } else {
         Exit::Done
     })
+}
+
+/// Watches streams until they end or are interrupted.
+fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    if args.status {
+        return status(args);
+    }
+    voice.log();
+    let asked = live::config::Defaults {
+        transport: args.transport,
+        realtime: args.realtime.then_some(true),
+        silence: args.silence,
+        max_gap: args.max_gap,
+        every: args.every,
+        min_interval: args.min_interval,
+        decode_threads: args.decode_threads,
+        ..live::config::Defaults::default()
+    };
+    let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
+    let streams = asked.streams(file.as_ref(), &args.urls)?;
+    let folder = ModelFolder::load(args.model.model.as_deref())?;
+    let session = args.model.session(true)?;
+    let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
+    let options = LiveOptions {
+        streams,
+        dedup: DedupOptions {
+            same: args.same.unwrap_or(measured.same),
+            returning: args.returning.unwrap_or(measured.returning),
+            ..measured
+        },
+        min_score: args.decoding.min_score(&folder)?,
+        batch: usize::from(args.decoding.batch),
+        max_pixels: args.max_pixels,
+    };
+    let model = model(&folder, &args.decoding, &session)?;
+    let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();
+    let metrics = Metrics::new(&names);
+    let sinks = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default()).open(&names, &metrics)?;
+    let outcome = live::run(&options, model, sinks, metrics, interrupt)?;
+    Ok(match outcome {
+        _ if interrupt.is_set() => Exit::Interrupted,
+        Outcome { failed: 0 } => Exit::Done,
+        _ => Exit::SomeFailed,
+    })
+}
+
+/// What a run that has a page says of itself.
+fn status(args: &Live) -> Result<Exit> {
+    let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
+    let outputs = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default());
+    let address = outputs.http.unwrap_or(HttpOptions::default().listen).to_string();
+    let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS)?;
+    print(&serde_json::to_string_pretty(&status).unwrap_or_default())?;
+    Ok(Exit::Done)
 }
 
 /// Both halves of a model, which load when their stages begin.

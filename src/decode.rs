@@ -6,15 +6,20 @@
 //!
 //! Broken packets and frames do not end the decoding: they are counted in [`Damage`], so that a file which decodes
 //! in part is described in part.
+//!
+//! [`Source::connect`] is for what never ends: it says of each failure what kind it is, stamps what arrives, and lets a
+//! caller that cannot keep up skip to the next keyframe.
 
+mod connect;
 mod device;
 mod frame;
 mod open;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -24,8 +29,11 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::live::secret::hide;
 use crate::time::Time;
-pub use device::check_device;
+use connect::Live;
+pub use connect::{Access, Fault, Progress, container_version};
+pub use device::{cameras, check_device};
 use device::{download, open_device};
 use frame::Orientation;
 pub use frame::{Frame, LONGEST_SIDE};
@@ -50,6 +58,8 @@ pub struct DecodeOptions {
     /// A server that has not opened the stream, or given its next packet, within this time has failed. Files may take
     /// as long as they need. Default: 30 s.
     pub timeout: Duration,
+    /// Rather decode with fewer threads than hold frames back. Default: false.
+    pub low_delay: bool,
 }
 
 impl Default for DecodeOptions {
@@ -62,6 +72,7 @@ impl Default for DecodeOptions {
             hwaccel: None,
             max_pixels: 8192 * 8192,
             timeout: Duration::from_secs(30),
+            low_delay: false,
         }
     }
 }
@@ -160,6 +171,12 @@ pub struct Source {
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
+    /// Errors in a row while draining.
+    refused: u32,
+    /// Why reading stopped.
+    ending: Option<ff::Error>,
+    /// What only matters of a source that never ends.
+    live: Option<Live>,
 }
 
 static INIT: Once = Once::new();
@@ -185,6 +202,29 @@ unsafe extern "C" fn on_log<T>(whose: *mut c_void, _level: c_int, format: *const
     }
 }
 
+/// Prints what FFmpeg says, without the credentials of any address.
+unsafe extern "C" fn on_log_loud<T: Copy>(whose: *mut c_void, level: c_int, format: *const c_char, arguments: T) {
+    type Format<T> =
+        unsafe extern "C" fn(*mut c_void, c_int, *const c_char, T, *mut c_char, c_int, *mut c_int) -> c_int;
+    static PREFIX: AtomicI32 = AtomicI32::new(1);
+    if level > ffi::AV_LOG_WARNING {
+        return;
+    }
+    let mut line = [0u8; 1024];
+    let mut prefix = PREFIX.load(Ordering::Relaxed);
+    // SAFETY: FFmpeg's own function, whose one argument of a platform's own type is the one that came in; it ends the line
+    // with a zero within its size.
+    unsafe {
+        let to_line: Format<T> = std::mem::transmute(ffi::av_log_format_line2 as *const ());
+        to_line(whose, level, format, arguments, line.as_mut_ptr().cast(), line.len() as c_int, &raw mut prefix);
+        on_log(whose, level, format, arguments);
+    }
+    PREFIX.store(prefix, Ordering::Relaxed);
+    let text = CStr::from_bytes_until_nul(&line).unwrap_or_default().to_string_lossy();
+    // A closed standard error must not end the work.
+    let _ = std::io::stderr().write_all(hide(&text).as_bytes());
+}
+
 fn init() {
     INIT.call_once(|| {
         // `init` only registers; it cannot fail on any FFmpeg since 4.0.
@@ -199,8 +239,8 @@ fn init() {
 /// Lets FFmpeg print its own warnings.
 pub fn loud() {
     init();
-    // SAFETY: FFmpeg's own callback.
-    unsafe { ffi::av_log_set_callback(Some(ffi::av_log_default_callback)) };
+    // SAFETY: the callback is a plain function that is safe to call from any thread.
+    unsafe { ffi::av_log_set_callback(Some(on_log_loud)) };
     ff::util::log::set_level(ff::util::log::Level::Warning);
 }
 
@@ -240,7 +280,7 @@ impl Source {
         let (flag, waiting) = (interrupt.clone(), patience.clone());
         let stop = move || flag.is_set() || waiting.is_over();
         patience.begin();
-        let opened = open_container(&address, stop, dictionary, options.max_pixels);
+        let opened = open_container(&address, None, stop, dictionary, options.max_pixels);
         let late = opened.as_ref().is_err_and(|e| *e == ff::Error::Exit || is_timeout(*e));
         patience.end();
         let (context, sizes) = opened.map_err(|e| {
@@ -371,7 +411,9 @@ impl Source {
             let av = &mut *context.as_mut_ptr();
             av.opaque = Arc::as_ptr(&concealed).cast_mut().cast();
             av.thread_count = i32::try_from(options.threads).unwrap_or(0);
-            av.thread_type = ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE;
+            // Each frame thread holds a frame back, which a live stream has no time for.
+            let frames = if options.low_delay && options.threads == 0 { 0 } else { ffi::FF_THREAD_FRAME };
+            av.thread_type = frames | ffi::FF_THREAD_SLICE;
             av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
             av.pkt_timebase = ffi::AVRational { num: time_base.0 as i32, den: time_base.1 as i32 };
             if let Some(device) = &options.hwaccel {
@@ -447,6 +489,9 @@ impl Source {
             last_packet: None,
             cut_off: None,
             patience,
+            refused: 0,
+            ending: None,
+            live: None,
         })
     }
 
@@ -484,33 +529,10 @@ impl Source {
     /// The next frame in presentation order, or `None` at the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>> {
-        let mut refused = 0;
         while !self.done {
-            if self.interrupt.is_set() {
-                return Err(Error::Interrupted);
-            }
-            let mut av = ff::frame::Video::empty();
-            match self.decoder.receive_frame(&mut av) {
-                Ok(()) => {
-                    if let Some(frame) = self.admit(av)? {
-                        return Ok(Some(frame));
-                    }
-                }
-                Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN && !self.draining => self.feed()?,
-                Err(ff::Error::Eof) => self.finish(),
-                // A packet that is refused is told of here or when it is sent, as the decoder's threads have it; and at the
-                // end of the file there may be good frames behind it in other threads.
-                Err(_) if self.draining => {
-                    self.damage.packets += 1;
-                    refused += 1;
-                    if refused >= MOST_REFUSED {
-                        self.finish();
-                    }
-                }
-                Err(_) => {
-                    self.damage.packets += 1;
-                    self.feed()?;
-                }
+            if let Some(frame) = self.step()? {
+                self.refused = 0;
+                return Ok(Some(frame));
             }
         }
         if self.index == 0 && self.last.is_none() && self.options.start.is_none() {
@@ -538,6 +560,33 @@ impl Source {
         Ok(None)
     }
 
+    /// Takes a frame from the decoder, or gives it a packet where it has none.
+    fn step(&mut self) -> Result<Option<Frame>> {
+        if self.interrupt.is_set() {
+            return Err(Error::Interrupted);
+        }
+        let mut av = ff::frame::Video::empty();
+        match self.decoder.receive_frame(&mut av) {
+            Ok(()) => return self.admit(av),
+            Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN && !self.draining => self.feed()?,
+            Err(ff::Error::Eof) => self.finish(),
+            // A packet that is refused is told of here or when it is sent, as the decoder's threads have it; and at the
+            // end of the file there may be good frames behind it in other threads.
+            Err(_) if self.draining => {
+                self.damage.packets += 1;
+                self.refused += 1;
+                if self.refused >= MOST_REFUSED {
+                    self.finish();
+                }
+            }
+            Err(_) => {
+                self.damage.packets += 1;
+                self.feed()?;
+            }
+        }
+        Ok(None)
+    }
+
     fn finish(&mut self) {
         self.done = true;
         if self.draining {
@@ -560,6 +609,9 @@ impl Source {
     fn feed(&mut self) -> Result<()> {
         let mut invalid = 0;
         self.patience.begin();
+        if let Some(live) = &mut self.live {
+            live.reading();
+        }
         loop {
             if self.interrupt.is_set() {
                 return Err(Error::Interrupted);
@@ -572,6 +624,11 @@ impl Source {
                     self.packets_read += 1;
                     let shown = packet.pts().map(|ts| rescale(ts, self.time_base));
                     self.last_packet = self.last_packet.max(shown);
+                    if let Some(live) = &mut self.live
+                        && !live.arrived(&packet)
+                    {
+                        return Ok(());
+                    }
                     if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
                         return Err(encrypted(&self.name));
                     }
@@ -591,7 +648,10 @@ impl Source {
                     }
                     return Ok(());
                 }
-                Err(ff::Error::Eof) => break,
+                Err(ff::Error::Eof) => {
+                    self.ending = Some(ff::Error::Eof);
+                    break;
+                }
                 Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
                     self.damage.packets += 1;
                     invalid += 1;
@@ -601,6 +661,7 @@ impl Source {
                     // Only our patience makes FFmpeg leave where the user did not.
                     let late = e == ff::Error::Exit || is_timeout(e);
                     self.damage.stopped = Some(if late { self.patience.cause() } else { e.to_string() });
+                    self.ending = Some(e);
                     break;
                 }
             }
@@ -665,7 +726,9 @@ impl Source {
         let own_aspect = unsafe { (*av.as_ptr()).sample_aspect_ratio };
         let sample_aspect =
             if own_aspect.num > 0 { sane_aspect((own_aspect.num, own_aspect.den)) } else { self.sample_aspect };
-        let frame = Frame { time, index: self.index, av, orientation: self.orientation, sample_aspect };
+        let arrived = self.live.as_mut().map(|live| live.take(av.timestamp()));
+        let frame =
+            Frame { time, index: self.index, pts: own, arrived, av, orientation: self.orientation, sample_aspect };
         self.index += 1;
         Ok(Some(frame))
     }

@@ -15,6 +15,8 @@ mod json;
 mod srt;
 mod vtt;
 
+pub(crate) use vtt::escape as vtt_escape;
+
 /// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Format {
@@ -111,7 +113,7 @@ fn sayable(track: &Track) -> impl Iterator<Item = (Time, Time, Vec<String>)> {
 }
 
 /// One line without an arrow, a line break or another control character.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c }).collect();
     line.replace("-->", "→")
 }

@@ -4,8 +4,10 @@
 //!
 //! [`decode`] → [`analyse`] → [`scene`] → [`keyframe`] → [`preprocess`] → [`encode`] → [`dedup`] → [`caption`] → [`cue`] → [`export`]
 //!
-//! Every stage is a struct with plain methods and is tested without threads; only `pipeline` knows threads
-//! and channels.
+//! [`live`] does the same of streams that never end: scenes are looked at as they come, and what is new is said at once.
+//!
+//! Every stage is a struct with plain methods and is tested without threads; only `pipeline` and `live`
+//! know threads and channels.
 
 pub mod analyse;
 pub mod beam;
@@ -21,6 +23,7 @@ pub mod export;
 pub mod frame;
 pub mod interrupt;
 pub mod keyframe;
+pub mod live;
 pub mod model;
 pub mod output;
 pub mod picture;

@@ -178,7 +178,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Where the bytes go first. The process number keeps two runs apart that write the same file.
-fn part(path: &Path) -> PathBuf {
+pub(crate) fn part(path: &Path) -> PathBuf {
     let mut name = path.file_name().map(|n| n.to_os_string()).unwrap_or_default();
     let tail = format!(".{}.part", std::process::id());
     // File systems end at 255 bytes, which a name that is allowed may nearly fill.
@@ -193,7 +193,7 @@ fn part(path: &Path) -> PathBuf {
 }
 
 /// Gives a file its last name; fails with `AlreadyExists` where something has that name, even if it came this moment.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),

@@ -28,7 +28,7 @@ use crate::time::Time;
 use fades::Fades;
 use seen::{Seen, hsv_change};
 
-pub use seen::{is_flat, luma_change};
+pub use seen::{is_flat, likeness, luma_change};
 
 /// How scene changes are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets what descry needs and this machine has not: Debian packages, and the ONNX Runtime library from its PyPI wheel.
 #   setup.sh run    to build and run        setup.sh test    that, and what the tests use
+#   setup.sh browser  to build and run, and a browser to try the outputs of live mode in
 #   setup.sh bench  to build and run, and what the benches race against
 # What is there already is not fetched again, so a second run is quick and needs no network.
 set -eu
@@ -35,6 +36,23 @@ have_ffmpeg() {
     command -v pkg-config >/dev/null && command -v clang >/dev/null &&
         pkg-config --exists libavcodec libavformat libavutil libswscale
 }
+
+# The RTSP server that live streams are tested against; Debian's Python has the bindings.
+have_rtsp() {
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" - 2>/dev/null <<'PYTHON'
+import gi
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+wanted = "qtdemux matroskademux h264parse rtph264pay rtpjpegpay rtppcmapay alawenc audiotestsrc"
+assert all(Gst.ElementFactory.find(e) for e in wanted.split())
+PYTHON
+}
+
+RTSP="python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 
 runtime() {
     [ -f "$LIBRARY" ] && return
@@ -81,6 +99,7 @@ runtime
 if [ "${1:-run}" = test ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
+    have_rtsp || packages $RTSP
     venv
     # Fetched again when the pins change, or when what was fetched is gone.
     pins=$(cat tests/parsers/requirements.txt tests/parsers/package-lock.json | cksum)
@@ -91,8 +110,20 @@ if [ "${1:-run}" = test ]; then
         echo "$pins" >vendor/parsers.done
     fi
 fi
+if [ "${1:-run}" = browser ]; then
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    command -v npm >/dev/null || packages nodejs npm
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || packages chromium fonts-dejavu-core
+    pins=$(cksum <tests/browser/package-lock.json)
+    if [ ! -d tests/browser/node_modules/hls.js ] || [ "$(cat vendor/browser.done 2>/dev/null)" != "$pins" ]; then
+        say "fetching hls.js and what drives the browser"
+        (cd tests/browser && npm ci --silent --no-audit --no-fund >&2)
+        echo "$pins" >vendor/browser.done
+    fi
+fi
 if [ "${1:-run}" = bench ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
+    have_rtsp || packages $RTSP
     venv
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
         say "fetching the rivals of the benches"

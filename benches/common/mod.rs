@@ -87,10 +87,33 @@ pub fn minute() -> PathBuf {
     clip
 }
 
+/// The same minute as cameras send it: 720p25, a keyframe every 2 s, no B-frames.
+pub fn minute_as_a_camera() -> PathBuf {
+    let minute = minute();
+    let clip = minute.with_file_name("camera-720p25.mp4");
+    if !clip.exists() {
+        let part = minute.with_file_name("part.mp4");
+        made(
+            ffmpeg(&format!("-i {} -r 25 -vf scale=1280:720", minute.display()))
+                .args(
+                    "-an -c:v libx264 -preset veryfast -tune zerolatency -b:v 3M -g 50 -movflags +faststart".split(' '),
+                )
+                .arg(&part),
+        );
+        std::fs::rename(&part, &clip).expect("a clip under target");
+    }
+    clip
+}
+
 /// The same minute, again and again.
 pub fn minutes(n: usize) -> PathBuf {
-    let minute = minute();
-    let clip = minute.with_file_name(format!("{n}-minutes-of-film-1080p30.mp4"));
+    again(&minute(), n)
+}
+
+/// A clip of a minute, again and again.
+pub fn again(minute: &Path, n: usize) -> PathBuf {
+    let name = minute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let clip = minute.with_file_name(format!("{n}-minutes-of-{name}"));
     if !clip.exists() {
         let part = minute.with_file_name("part.mp4");
         made(

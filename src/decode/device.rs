@@ -1,7 +1,8 @@
-//! Decoding on a device: whether it is there, and its frames brought into memory.
+//! Devices: to decode on (whether it is there, and its frames brought into memory), and to read from.
 
 use std::ffi::CString;
 use std::ptr;
+use std::sync::OnceLock;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -54,5 +55,49 @@ pub(super) fn download(av: ff::frame::Video) -> std::result::Result<ff::frame::V
         }
         ffi::av_frame_copy_props(memory.as_mut_ptr(), av.as_ptr());
         Ok(memory)
+    }
+}
+
+/// Lets FFmpeg read from cameras. That is in a library of its own, which draws in windows and sound and is not linked: only
+/// who watches a camera needs it.
+pub fn cameras() -> Result<()> {
+    static LOADED: OnceLock<std::result::Result<libloading::Library, String>> = OnceLock::new();
+    super::init();
+    // The two libraries have gone by the same numbers ever since they were renumbered together.
+    let name = if cfg!(target_os = "macos") {
+        format!("libavdevice.{}.dylib", super::container_version())
+    } else {
+        format!("libavdevice.so.{}", super::container_version())
+    };
+    let loaded = LOADED.get_or_init(|| {
+        // SAFETY: FFmpeg's own library, found as the ones that are linked; the function takes nothing, gives nothing, and
+        // adds the devices to the list of formats, for good. The library is never unloaded.
+        unsafe {
+            let library = libloading::Library::new(&name).map_err(|e| e.to_string())?;
+            let register =
+                library.get::<unsafe extern "C" fn()>(b"avdevice_register_all\0").map_err(|e| e.to_string())?;
+            register();
+            Ok(library)
+        }
+    });
+    match loaded {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(Error::usage(
+            format!("cameras cannot be read: {cause}"),
+            format!("Install FFmpeg's {name} (Debian: libavdevice{}).", super::container_version()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cameras_are_a_format_once_asked_for() {
+        // Where FFmpeg's programs are installed so is the library.
+        cameras().unwrap();
+        // SAFETY: the name is a C string.
+        assert!(!unsafe { ffi::av_find_input_format(c"v4l2".as_ptr()) }.is_null());
     }
 }

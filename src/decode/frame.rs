@@ -3,6 +3,7 @@
 //! Owns nothing but references to the decoder's buffers; a picture is made only for who asks.
 
 use std::ptr;
+use std::time::Instant;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -82,6 +83,10 @@ pub struct Frame {
     pub time: Time,
     /// Ordinal of the frame among those decoded, from 0.
     pub index: u64,
+    /// By the source's own clock, where it says so.
+    pub pts: Option<Time>,
+    /// When its packet was read; only of sources that never end.
+    pub arrived: Option<Instant>,
     pub(crate) av: ff::frame::Video,
     pub(super) orientation: Orientation,
     pub(super) sample_aspect: (i32, i32),
@@ -102,6 +107,16 @@ impl Frame {
     /// [`LONGEST_SIDE`] on its longer side.
     pub fn to_rgb(&self) -> Result<Rgb> {
         self.to_rgb_within(LONGEST_SIDE)
+    }
+
+    /// Whether parts of it had to be made up. With frame threads this may be known only later.
+    pub fn is_damaged(&self) -> bool {
+        self.av.is_corrupt() || self.av.has_decode_errors()
+    }
+
+    /// Whether it was coded without any other.
+    pub fn is_key(&self) -> bool {
+        self.av.is_key()
     }
 
     /// As [`Frame::to_rgb`], at most `longest` pixels on its longer side.

@@ -1,6 +1,6 @@
 //! Opening an input: what can be said of it before FFmpeg looks, the container, and how long a server may take.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
@@ -89,13 +89,23 @@ pub(super) fn check_path(input: &str) -> Result<()> {
 
 /// Opens a container and looks for its streams, which is done by decoding their first frames. `ffmpeg_next` has no way to
 /// tell those decoders how large a frame may be, and a header can ask for hundreds of megabytes. Gives also the sizes
-/// that the header says of its streams: where one is refused, FFmpeg forgets it.
+/// that the header says of its streams: where one is refused, FFmpeg forgets it. `format`: what it is, where that is
+/// not to be guessed from its first bytes.
 pub(super) fn open_container(
     address: &CString,
+    format: Option<&CStr>,
     stop: impl FnMut() -> bool + Send + 'static,
     options: ff::Dictionary,
     max_pixels: u64,
 ) -> std::result::Result<(ff::format::context::Input, Vec<(i32, i32)>), ff::Error> {
+    let format = match format {
+        // SAFETY: the name is a C string; what is found is static data of FFmpeg.
+        Some(name) => match unsafe { ffi::av_find_input_format(name.as_ptr()) } {
+            found if found.is_null() => return Err(ff::Error::DemuxerNotFound),
+            found => found,
+        },
+        None => ptr::null(),
+    };
     let limit = CString::new(max_pixels.min(i64::MAX as u64).to_string()).unwrap_or_default();
     // SAFETY: `open_input` frees the context where it fails; where it does not, the context is FFmpeg's to close until
     // `wrap` takes it, together with the guard that keeps the callback alive. The dictionaries are freed by `own` and by
@@ -108,7 +118,7 @@ pub(super) fn open_container(
         let interrupt = ff::util::interrupt::new(Box::new(stop));
         (*context).interrupt_callback = interrupt.interrupt;
         let mut options = options.disown();
-        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), ptr::null_mut(), &raw mut options);
+        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), format, &raw mut options);
         drop(ff::Dictionary::own(options));
         if code < 0 {
             return Err(ff::Error::from(code));

@@ -27,6 +27,6 @@ pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn escape(line: &str) -> String {
+pub(crate) fn escape(line: &str) -> String {
     line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -33,6 +33,12 @@ pub fn luma_change(a: &Thumb, b: &Thumb) -> f32 {
     mean_difference(&a.y, &b.y)
 }
 
+/// See [`Seen::likeness`].
+pub fn likeness(a: &Thumb, b: &Thumb) -> f32 {
+    let seen = |t: &Thumb| Seen::new(t, 0.0, (t.time, t.index));
+    seen(a).likeness(&seen(b))
+}
+
 /// Mean absolute difference of luma and, at half weight each, of both chroma planes.
 pub fn change(a: &Thumb, b: &Thumb) -> f32 {
     mean_difference(&a.y, &b.y) + CHROMA_WEIGHT * (mean_difference(&a.u, &b.u) + mean_difference(&a.v, &b.v))

@@ -1,0 +1,205 @@
+//! Invented streams into the real outputs of live mode: what its tests and its page are tried with.
+//!
+//! `live_outputs play [--http ADDRESS] [--token TOKEN] [--streams N] [--seconds N] [PICTURE …]` goes on at its own pace, with
+//! JSON lines on standard output. `live_outputs hls FOLDER VIDEO PTS SECONDS [PTS SECONDS …]` writes at once the playlist to a
+//! video whose parts begin at those times of its own clock (90 kHz) and last so long: a caption every 2.5 s, the whole
+//! second of its start in the text. `live_outputs hls-live FOLDER VIDEO PTS UNIX-SECONDS SECONDS` does so at the pace of a
+//! video that began then, half a second behind it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use descry::live::event::{Event, Mapping, Reason, Spoken, State, What};
+use descry::live::http::{Http, HttpOptions};
+use descry::live::hub::{Hub, Sink};
+use descry::live::metrics::{Metrics, ModelState};
+use descry::live::sinks::hls::{Hls, HlsOptions};
+use descry::live::sinks::jsonl::JsonLines;
+use descry::time::Time;
+
+const TEXTS: [&str; 8] = [
+    "a man is riding a bike down the street",
+    "a group of people stand in front of a building",
+    "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script> & a dog",
+    "two children are playing with a ball in a park while a woman in a long red coat looks on from a bench",
+    "a white van",
+    "a brown dog is running through the grass",
+    "a man in a yellow jacket carries a ladder along a wall",
+    "the street is empty",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.split_first() {
+        Some((what, rest)) if what == "play" => play(rest),
+        Some((what, rest)) if what == "hls" && rest.len() >= 4 => hls(rest),
+        Some((what, rest)) if what == "hls-live" && rest.len() == 5 => hls_live(rest),
+        _ => Err("see the top of examples/live_outputs.rs".into()),
+    }
+}
+
+/// Numbers a stream's events.
+struct Teller {
+    stream: Arc<str>,
+    next: u64,
+}
+
+impl Teller {
+    fn tell(&mut self, hub: &Hub, what: What) {
+        let event = Event { stream: self.stream.clone(), number: self.next, at: SystemTime::now(), what };
+        self.next += 1;
+        hub.publish(Arc::new(event));
+    }
+}
+
+fn caption(time: Time, wall: SystemTime, text: &str, jpeg: Arc<[u8]>) -> What {
+    What::Caption(Spoken {
+        start: time,
+        picture_time: time,
+        wall,
+        arrived: Instant::now() - Duration::from_millis(700),
+        text: text.into(),
+        score: Some(0.5),
+        returning: text.len() < 20,
+        jpeg,
+    })
+}
+
+fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut listen, mut token, mut count, mut seconds) = (SocketAddr::from(([127, 0, 0, 1], 0)), None, 2, 60);
+    let mut pictures: Vec<Arc<[u8]>> = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} lacks a value"));
+        match arg.as_str() {
+            "--http" => listen = value()?.parse()?,
+            "--token" => token = Some(value()?.clone()),
+            "--streams" => count = value()?.parse()?,
+            "--seconds" => seconds = value()?.parse()?,
+            picture => pictures.push(std::fs::read(picture)?.into()),
+        }
+    }
+    let names: Vec<Arc<str>> = ["Front door", "Car park <north>", "Loading bay", "Hall", "Roof", "Garden"]
+        .iter()
+        .cycle()
+        .enumerate()
+        .map(|(i, n)| if i < 6 { (*n).into() } else { format!("{n} {i}").into() })
+        .take(count)
+        .collect();
+    let metrics = Metrics::new(&names);
+    let http = Http::bind(&HttpOptions { listen, token }, &names, metrics.clone())?;
+    eprintln!("http://{}/", http.address());
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(http), Box::new(JsonLines::new(std::io::stdout()))];
+    let hub = Hub::new(sinks, metrics.clone());
+    metrics.model(ModelState::Working);
+    let mut tellers: Vec<Teller> = names.iter().map(|n| Teller { stream: n.clone(), next: 0 }).collect();
+    for (i, t) in tellers.iter_mut().enumerate() {
+        let now = SystemTime::now();
+        t.tell(&hub, What::State { state: State::Ready, reason: None });
+        if i == 2 {
+            t.tell(&hub, What::State { state: State::Null, reason: Some(Reason::OpenRead) });
+            continue;
+        }
+        t.tell(&hub, What::State { state: State::Playing, reason: None });
+        t.tell(&hub, What::Clock(Mapping { time: Time::ZERO, pts: 0, wall: now }));
+    }
+    let began = Instant::now();
+    for half in 0..seconds * 2 {
+        let now = SystemTime::now();
+        let time = Time::from_micros(began.elapsed().as_micros() as i64);
+        for (i, t) in tellers.iter_mut().enumerate() {
+            let counted = metrics.stream(&t.stream).ok_or("no such stream")?;
+            if i == 2 {
+                if half % 8 == 0 {
+                    counted.reconnect(Reason::OpenRead);
+                }
+                continue;
+            }
+            (0..12).for_each(|_| counted.frame_in());
+            if (half + i as u64 * 2).is_multiple_of(5) {
+                counted.keyframe();
+                counted.caption();
+                let place = (half / 5) as usize + i * 3;
+                let jpeg = pictures.get(place % pictures.len().max(1)).cloned().unwrap_or_else(|| Arc::new([]));
+                t.tell(&hub, caption(time, now, TEXTS[place % TEXTS.len()], jpeg));
+            }
+            if half == 9 && i == 1 {
+                t.tell(&hub, What::Dropped { keyframes: 3 });
+            }
+            t.tell(&hub, What::Watched { time, wall: now });
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    tellers.iter_mut().for_each(|t| t.tell(&hub, What::End));
+    hub.close(Duration::from_secs(2));
+    Ok(())
+}
+
+fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let stream: Arc<str> = "film".into();
+    let options = HlsOptions { video: Some(args[1].clone()), window: 100, ..HlsOptions::default() };
+    let metrics = Metrics::new([&stream]);
+    let hls = Hls::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
+    let hub = Hub::new(vec![Box::new(hls)], metrics.clone());
+    let mut teller = Teller { stream, next: 0 };
+    let mut tell = |what| {
+        teller.tell(&hub, what);
+        // At once, and still nothing lost.
+        while metrics.sinks()[0].waiting() > 100 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let began = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let (mut from, mut next) = (Time::ZERO, Time::from_millis(500));
+    for part in args[2..].chunks_exact(2) {
+        let length = Time::from_secs(part[1].parse()?);
+        let wall = |t: Time| began + Duration::from_micros(t.micros().max(0) as u64);
+        tell(What::Clock(Mapping { time: from, pts: part[0].parse()?, wall: wall(from) }));
+        let end = from + length;
+        let mut time = from;
+        while time < end {
+            while next <= time {
+                let text = format!("a dog at second {}", next.micros() / 1_000_000);
+                tell(caption(next, wall(next), &text, Arc::new([])));
+                next = next + Time::from_millis(2_500);
+            }
+            tell(What::Watched { time, wall: wall(time) });
+            time = time + Time::from_millis(250);
+        }
+        tell(What::Watched { time: end, wall: wall(end) });
+        from = end;
+    }
+    tell(What::End);
+    hub.close(Duration::from_secs(5));
+    Ok(())
+}
+
+fn hls_live(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let stream: Arc<str> = "camera".into();
+    let options = HlsOptions { video: Some(args[1].clone()), ..HlsOptions::default() };
+    let hls = Hls::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
+    let hub = Hub::new(vec![Box::new(hls)], Metrics::new([&stream]));
+    let mut teller = Teller { stream, next: 0 };
+    let began = UNIX_EPOCH + Duration::from_secs_f64(args[3].parse()?);
+    teller.tell(&hub, What::Clock(Mapping { time: Time::ZERO, pts: args[2].parse()?, wall: began }));
+    let (until, mut next) = (Time::from_secs(args[4].parse()?), Time::from_millis(500));
+    loop {
+        let seen = began.elapsed().unwrap_or_default().saturating_sub(Duration::from_millis(500));
+        let time = Time::from_micros(seen.as_micros() as i64);
+        if time > until {
+            break;
+        }
+        while next <= time {
+            let wall = began + Duration::from_micros(next.micros() as u64);
+            let text = format!("a dog at second {}", next.micros() / 1_000_000);
+            teller.tell(&hub, caption(next, wall, &text, Arc::new([])));
+            next = next + Time::from_millis(2_500);
+        }
+        teller.tell(&hub, What::Watched { time, wall: began + seen });
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    hub.close(Duration::from_secs(5));
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! One monotonic clock for a stream, across its sessions and whatever its camera's clock does.
+//!
+//! Stream time begins with 0 at the first frame and goes on as the camera's clock does: what comes in a burst keeps its
+//! distances. Where that clock starts again, jumps ahead or is missing, and while nobody was connected, stream time goes
+//! on as the frames arrived. The same of the wall clock: it follows stream time, and is set anew where both have parted.
+//!
+//! Owns no time of its own: it is told when each frame arrived.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::event::Mapping;
+use crate::time::Time;
+
+/// A camera's clock may fall back by this much without having started again: frames of one moment, out of order.
+const JITTER: Time = Time::from_millis(1_000);
+/// It may run ahead of the arrivals by this much: what a server sends at once when a client connects, or a segment of HLS.
+const BURST: Time = Time::from_millis(10_000);
+/// From frame to frame where nothing is known: 25 a second.
+const STEP: Time = Time::from_millis(40);
+/// Stream time grows by this at least from frame to frame.
+const LEAST: Time = Time::from_micros(1);
+/// How often the wall clock is held against stream time, and from which difference on it is set anew: cameras' clocks run
+/// fast and slow, by seconds a day.
+const COMPARED: Duration = Duration::from_secs(60);
+const DRIFT: Duration = Duration::from_millis(500);
+
+/// Where a frame has its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    pub time: Time,
+    /// How both clocks relate from here on, where that has changed.
+    pub mapping: Option<Mapping>,
+}
+
+/// Where stream time and the camera's clock are one.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    time: Time,
+    pts: Time,
+}
+
+/// Follows one stream; see the module.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    anchor: Option<Anchor>,
+    /// Stream time and arrival of the last frame.
+    last: Option<(Time, Instant)>,
+    /// Wall clock of a stream time.
+    wall: Option<(Time, SystemTime)>,
+    /// Whether the next frame is the first of its session.
+    fresh: bool,
+    /// Since when the wall clock is compared, and the least that it was ahead: frames are late, never early.
+    compared: Option<(Instant, i128)>,
+}
+
+impl Timeline {
+    pub fn new() -> Timeline {
+        Timeline { fresh: true, ..Timeline::default() }
+    }
+
+    /// A new session begins: the camera's clock may be any.
+    pub fn reconnected(&mut self) {
+        self.anchor = None;
+        self.fresh = true;
+    }
+
+    /// Places the next frame, in presentation order. `pts`: by the camera's clock.
+    pub fn place(&mut self, pts: Option<Time>, arrived: Instant, wall: SystemTime) -> Place {
+        let (time, again) = match self.last {
+            None => (Time::ZERO, true),
+            Some((last, at)) => {
+                let passed = time_of(arrived.saturating_duration_since(at));
+                let expected = pts.and_then(|pts| self.anchor.map(|a| a.time + (pts - a.pts)));
+                match expected {
+                    Some(time) if last - time <= JITTER && time - last <= passed + BURST => {
+                        (time.max(last + LEAST), false)
+                    }
+                    // Another clock than before.
+                    Some(_) => (last + passed.max(STEP), true),
+                    // The first with a time in this session, or one that has none.
+                    None if self.fresh => (last + passed.max(STEP), true),
+                    None => (last + passed.max(LEAST), pts.is_some()),
+                }
+            }
+        };
+        if let (Some(pts), true) = (pts, again) {
+            self.anchor = Some(Anchor { time, pts });
+        }
+        self.fresh = false;
+        self.last = Some((time, arrived));
+        let drifted = self.drifted(time, arrived, wall);
+        let mapping = (again || drifted || self.wall.is_none()).then(|| {
+            if !drifted || self.wall.is_none() {
+                self.wall = Some((time, wall));
+                self.compared = None;
+            }
+            let pts = pts.or(self.anchor.map(|a| a.pts + (time - a.time))).unwrap_or(time);
+            Mapping { time, pts: ticks(pts), wall: self.wall(time) }
+        });
+        Place { time, mapping }
+    }
+
+    /// The wall clock at a stream time. Before the first frame there is none, and it says 1970.
+    pub fn wall(&self, time: Time) -> SystemTime {
+        let Some((from, wall)) = self.wall else { return SystemTime::UNIX_EPOCH };
+        let apart = Duration::from_micros((time - from).micros().unsigned_abs());
+        let moved = if time >= from { wall.checked_add(apart) } else { wall.checked_sub(apart) };
+        moved.unwrap_or(wall)
+    }
+
+    /// Whether wall clock and stream time have parted; then the wall clock is set anew.
+    fn drifted(&mut self, time: Time, arrived: Instant, wall: SystemTime) -> bool {
+        if self.wall.is_none() {
+            return false;
+        }
+        let ahead = micros(wall) - micros(self.wall(time));
+        let (since, least) = self.compared.unwrap_or((arrived, ahead));
+        let least = least.min(ahead);
+        self.compared = Some((since, least));
+        if arrived.saturating_duration_since(since) < COMPARED {
+            return false;
+        }
+        self.compared = None;
+        let apart = Duration::from_micros(u64::try_from(least.unsigned_abs()).unwrap_or(u64::MAX));
+        if apart < DRIFT {
+            return false;
+        }
+        let now = self.wall(time);
+        let moved = if least > 0 { now.checked_add(apart) } else { now.checked_sub(apart) };
+        self.wall = Some((time, moved.unwrap_or(wall)));
+        true
+    }
+}
+
+fn time_of(d: Duration) -> Time {
+    Time::from_micros(i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn micros(at: SystemTime) -> i128 {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(d) => d.as_micros() as i128,
+        Err(e) => -(e.duration().as_micros() as i128),
+    }
+}
+
+/// In units of MPEG's clock, 90 kHz.
+fn ticks(time: Time) -> i64 {
+    (i128::from(time.micros()) * 9 / 100) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Frames as (pts, arrival) in milliseconds; `None` as pts is a missing one.
+    fn run(frames: &[(Option<i64>, u64)]) -> (Vec<i64>, Vec<Mapping>) {
+        let mut line = Timeline::new();
+        let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let mut mappings = Vec::new();
+        let times = frames.iter().map(|(pts, at)| {
+            let at = Duration::from_millis(*at);
+            let place = line.place(pts.map(Time::from_millis), now + at, wall + at);
+            mappings.extend(place.mapping);
+            place.time.millis()
+        });
+        (times.collect(), mappings)
+    }
+
+    #[test]
+    fn a_burst_keeps_its_distances() {
+        let (times, mappings) = run(&[(Some(5_000), 0), (Some(5_040), 1), (Some(5_080), 2), (Some(5_120), 900)]);
+        assert_eq!(times, [0, 40, 80, 120]);
+        assert_eq!(mappings.len(), 1);
+        assert_eq!((mappings[0].time, mappings[0].pts), (Time::ZERO, 450_000));
+    }
+
+    #[test]
+    fn a_clock_that_starts_again_goes_on_by_arrival() {
+        let (times, mappings) = run(&[(Some(60_000), 0), (Some(60_040), 40), (Some(0), 240), (Some(40), 280)]);
+        assert_eq!(times, [0, 40, 240, 280]);
+        assert_eq!(mappings.len(), 2);
+        assert_eq!(mappings[1].pts, 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_goes_on_by_arrival() {
+        let (times, _) = run(&[(Some(0), 0), (Some(40), 40), (Some(3_600_000), 80), (Some(3_600_040), 120)]);
+        assert_eq!(times, [0, 40, 80, 120]);
+        // A gap in which really nothing came is one.
+        assert_eq!(run(&[(Some(0), 0), (Some(40), 40), (Some(30_000), 30_000)]).0, [0, 40, 30_000]);
+    }
+
+    #[test]
+    fn missing_times_go_by_arrival() {
+        let (times, mappings) = run(&[(None, 0), (None, 50), (None, 90), (Some(7_000), 130), (Some(7_040), 500)]);
+        assert_eq!(times, [0, 50, 90, 130, 170]);
+        assert_eq!(mappings.len(), 2);
+        assert_eq!(run(&[(Some(0), 0), (None, 40), (Some(80), 90), (None, 120)]).0, [0, 40, 80, 110]);
+    }
+
+    #[test]
+    fn sessions_go_on_after_the_time_between_them() {
+        let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut line = Timeline::new();
+        let at = |line: &mut Timeline, pts: i64, ms: u64| {
+            let d = Duration::from_millis(ms);
+            line.place(Some(Time::from_millis(pts)), now + d, wall + d)
+        };
+        at(&mut line, 100, 0);
+        at(&mut line, 140, 40);
+        line.reconnected();
+        let place = at(&mut line, 50, 5_040);
+        assert_eq!(place.time, Time::from_millis(5_040));
+        assert_eq!(place.mapping.unwrap().wall, wall + Duration::from_millis(5_040));
+        assert_eq!(at(&mut line, 90, 5_090).time, Time::from_millis(5_080));
+    }
+
+    #[test]
+    fn the_wall_clock_follows_a_camera_whose_clock_is_slow() {
+        let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut line = Timeline::new();
+        let mut worst = 0i128;
+        for second in 0..3_600u64 {
+            // 1 % slow.
+            let at = Duration::from_millis(second * 1_010);
+            let place = line.place(Some(Time::from_millis(second as i64 * 1_000)), now + at, wall + at);
+            worst = worst.max((micros(line.wall(place.time)) - micros(wall + at)).abs());
+        }
+        assert!(worst < 2_500_000, "{worst}");
+        assert_eq!(line.last.unwrap().0, Time::from_millis(3_599_000));
+    }
+
+    proptest! {
+        #[test]
+        fn time_only_grows_and_keeps_up(
+            frames in proptest::collection::vec((proptest::option::of(any::<i64>()), 0u64..60_000, any::<bool>()), 1..200),
+        ) {
+            let (mut line, now) = (Timeline::new(), Instant::now());
+            let (mut last, mut at) = (None, Duration::ZERO);
+            for (pts, later, lost) in frames {
+                if lost {
+                    line.reconnected();
+                }
+                at += Duration::from_millis(later);
+                let pts = pts.map(|p| Time::from_micros(p / 4));
+                let place = line.place(pts, now + at, SystemTime::UNIX_EPOCH + at);
+                prop_assert!(last.is_none_or(|last| place.time > last));
+                last = Some(place.time);
+                let _ = line.wall(place.time);
+            }
+            // Each frame may be a burst ahead of the arrivals, and no more.
+            prop_assert!(last.unwrap() <= time_of(at) + Time::from_millis(200 * 10_000));
+        }
+
+        #[test]
+        fn a_sane_camera_is_followed_to_the_microsecond(
+            origin in -1_000_000_000i64..1_000_000_000_000,
+            steps in proptest::collection::vec((1i64..2_000, 0u64..3_000), 1..200),
+        ) {
+            let (mut line, now) = (Timeline::new(), Instant::now());
+            let (mut pts, mut at) = (origin, Duration::ZERO);
+            for (n, (step, late)) in steps.into_iter().enumerate() {
+                if n > 0 {
+                    pts += step * 1_000;
+                }
+                at = at.max(Duration::from_micros((pts - origin) as u64)) + Duration::from_millis(late / 100);
+                let place = line.place(Some(Time::from_micros(pts)), now + at, SystemTime::UNIX_EPOCH + at);
+                prop_assert_eq!(place.time.micros(), pts - origin);
+                prop_assert_eq!(place.mapping.is_some(), n == 0);
+            }
+        }
+
+        #[test]
+        fn resets_cost_no_more_than_a_frame(
+            resets in proptest::collection::vec((any::<i64>(), 1usize..50), 1..20),
+        ) {
+            // 25 frames a second on time; the camera's clock starts anywhere, any number of times.
+            let (mut line, now, mut n) = (Timeline::new(), Instant::now(), 0u64);
+            for (start, frames) in resets {
+                for k in 0..frames {
+                    let at = Duration::from_millis(n * 40);
+                    let pts = Time::from_micros(start / 4) + Time::from_millis(k as i64 * 40);
+                    let place = line.place(Some(pts), now + at, SystemTime::UNIX_EPOCH + at);
+                    // A new clock close to the old one cannot be told from it: it is off by what was forgiven at most.
+                    let off = (place.time - time_of(at)).micros().abs();
+                    prop_assert!(off <= (JITTER + BURST).micros() * 20, "{}", off);
+                    n += 1;
+                }
+            }
+        }
+    }
+}

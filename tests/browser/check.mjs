@@ -1,0 +1,214 @@
+// Plays descry's HLS playlist beside a small video in hls.js, and opens the page of a live run, in headless Chromium.
+// `node check.mjs live_outputs [FOLDER]`: the built example; with a folder, screenshots of the page stay there.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { createReadStream, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { basename, dirname, extname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const [example, shots] = process.argv.slice(2);
+const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
+const hlsjs = join(dirname(createRequire(import.meta.url).resolve("hls.js")), "hls.min.js");
+const folder = mkdtempSync(join(tmpdir(), "descry-browser-"));
+const PART = 8;
+
+/** Of a segment's pictures, on its own clock. */
+function firstTime(segment) {
+  const args = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts", "-read_intervals", "%+#1", "-of", "csv=p=0", segment];
+  return execFileSync("ffprobe", args, { cwd: folder, encoding: "utf8" }).trim().split(/[,\n]/)[0];
+}
+
+/** A video of two parts of 8 s, whose clock jumps in between. Returns the first time of each, in 90 kHz. */
+function video() {
+  const first = [];
+  const lines = [];
+  for (const [i, offset] of [[0, 3_600], [1, 50]]) {
+    execFileSync("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", `testsrc2=size=320x180:rate=25:duration=${PART}`,
+      "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0", "-bf", "0", "-output_ts_offset", `${offset}`,
+      "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_segment_filename", `part${i}-%d.ts`, `part${i}.m3u8`], { cwd: folder });
+    first.push(firstTime(`part${i}-0.ts`));
+    if (i > 0) lines.push("#EXT-X-DISCONTINUITY");
+    lines.push(...readFileSync(join(folder, `part${i}.m3u8`), "utf8").split("\n").filter((l) => l.startsWith("#EXTINF") || l.endsWith(".ts")));
+  }
+  writeFileSync(join(folder, "video.m3u8"), ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2", "#EXT-X-MEDIA-SEQUENCE:0",
+    ...lines, "#EXT-X-ENDLIST", ""].join("\n"));
+  return first;
+}
+
+const PLAYER = `<!doctype html><meta charset="utf-8"><video muted></video><script src="/hls.js"></script><script>
+const video = document.querySelector("video");
+window.seen = [];
+window.errors = [];
+const hls = window.hls = new Hls();
+hls.on(Hls.Events.ERROR, (_, e) => window.errors.push((e.fatal ? "fatal " : "") + e.details + " " + (e.reason ?? e.error?.message ?? "")));
+hls.on(Hls.Events.SUBTITLE_TRACKS_UPDATED, () => { hls.subtitleTrack = 0; hls.subtitleDisplay = true; });
+video.textTracks.onaddtrack = ({ track }) => {
+  window.track = track;
+  track.mode = "showing";
+  track.oncuechange = () => {
+    for (const cue of track.activeCues) window.seen.push([video.currentTime, cue.startTime, cue.text, +(hls.playingDate ?? 0) / 1e3]);
+  };
+};
+hls.loadSource("/master.m3u8");
+hls.attachMedia(video);
+if (location.hash === "#fast") video.playbackRate = 2;
+hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
+</script>`;
+
+function serve() {
+  const types = { ".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".vtt": "text/vtt" };
+  const server = createServer((request, answer) => {
+    const name = basename(new URL(request.url, "http://x").pathname);
+    if (name === "") return answer.writeHead(200, { "Content-Type": "text/html" }).end(PLAYER);
+    const file = name === "hls.js" ? hlsjs : join(folder, name);
+    if (!existsSync(file)) return answer.writeHead(404).end();
+    answer.writeHead(200, { "Content-Type": types[extname(name)] ?? "text/javascript" });
+    createReadStream(file).pipe(answer);
+  });
+  return new Promise((done) => server.listen(0, "127.0.0.1", () => done(server)));
+}
+
+async function hls(browser) {
+  const [first, second] = video();
+  execFileSync(example, ["hls", folder, "video.m3u8", first, `${PART}`, second, `${PART}`]);
+  const server = await serve();
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/#fast`);
+  await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 60_000 }).catch(() => {});
+  const { seen, errors, cues, time } = await page.evaluate(() => ({
+    seen: window.seen, errors: window.errors, time: document.querySelector("video").currentTime,
+    cues: [...(window.track?.cues ?? [])].map((c) => [c.startTime, c.endTime, c.text]),
+  }));
+  assert.deepEqual(errors, []);
+  assert.ok(time > 2 * PART - 0.5, `the video stopped at ${time}`);
+  // Every 2.5 s from 0.5 s on, each once, though a cue stands in two segments where it crosses a boundary.
+  const starts = Array.from({ length: 7 }, (_, i) => 0.5 + i * 2.5).filter((t) => t < 2 * PART);
+  assert.equal(cues.length, starts.length, JSON.stringify(cues));
+  for (const [i, start] of starts.entries()) {
+    const text = `A dog at second ${Math.floor(start)}.`;
+    assert.equal(cues[i][2], text);
+    assert.ok(Math.abs(cues[i][0] - start) < 0.05, `${text} starts at ${cues[i][0]} of the video`);
+    const shown = seen.filter(([, , t]) => t === text).map(([at]) => at);
+    assert.ok(shown.length > 0 && shown[0] - start > -0.1 && shown[0] - start < 1, `${text} was shown at ${shown}`);
+  }
+  await page.close();
+  server.close();
+  console.log(`ok: hls.js shows ${cues.length} cues at their times, across a jump of the video's clock`);
+}
+
+/** Both playlists roll. */
+async function rolling(browser) {
+  for (const name of readdirSync(folder)) rmSync(join(folder, name));
+  const camera = spawn("ffmpeg", ["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-c:v", "libx264",
+    "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0", "-bf", "0", "-output_ts_offset", "95440", "-f", "hls", "-hls_time", "2",
+    "-hls_list_size", "6", "-hls_flags", "delete_segments+program_date_time", "video.m3u8"], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  process.on("exit", () => camera.kill("SIGKILL"));
+  const playlist = join(folder, "video.m3u8");
+  while (!existsSync(playlist)) await new Promise((done) => setTimeout(done, 50));
+  const began = Date.parse(/DATE-TIME:(\S+)/.exec(readFileSync(playlist, "utf8"))[1].replace(/([+-]\d\d)(\d\d)$/, "$1:$2")) / 1e3;
+  const first = firstTime("video0.ts");
+  const run = spawn(example, ["hls-live", folder, "video.m3u8", first, `${began}`, "60"], { stdio: "inherit" });
+  process.on("exit", () => run.kill("SIGKILL"));
+  while (!existsSync(join(folder, "descriptions.m3u8"))) await new Promise((done) => setTimeout(done, 50));
+  const server = await serve();
+  const page = await browser.newPage();
+  await new Promise((done) => setTimeout(done, 6_000));
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.waitForFunction(() => new Set(window.seen.map((s) => s[2])).size >= 6, null, { timeout: 40_000 }).catch(() => {});
+  const { seen, errors } = await page.evaluate(() => ({ seen: window.seen, errors: window.errors }));
+  // At the live edge a player waits and thinks again; the playlist and its segments must give it no reason to complain.
+  assert.deepEqual(errors.filter((e) => /fatal|subtitle|frag|level|manifest/i.test(e)), []);
+  const texts = [...new Set(seen.map((s) => s[2]))];
+  assert.ok(texts.length >= 6, JSON.stringify(seen));
+  for (const text of texts.slice(1)) {
+    const [, , , at] = seen.find((s) => s[2] === text);
+    const start = +/\d+/.exec(text)[0];
+    const whole = Math.round((start - 0.5) / 2.5) * 2.5 + 0.5;
+    assert.equal(Math.floor(whole), start);
+    assert.ok(Math.abs(at - began - whole) < 0.4, `${text} is shown at ${at - began} s of the stream`);
+  }
+  await page.close();
+  server.close();
+  camera.kill("SIGKILL");
+  run.kill("SIGKILL");
+  console.log(`ok: hls.js shows ${texts.length} cues at their times while both playlists roll on`);
+}
+
+async function livePage(browser) {
+  const pictures = readdirSync(join(root, "samples")).filter((f) => f.endsWith(".jpg")).map((f) => join(root, "samples", f));
+  const token = "0123456789abcdef";
+  const run = spawn(example, ["play", "--streams", "3", "--seconds", "60", "--token", token, ...pictures], { stdio: ["ignore", "ignore", "pipe"] });
+  process.on("exit", () => run.kill("SIGKILL"));
+  const url = await new Promise((done) => createInterface(run.stderr).once("line", done));
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  const said = [];
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type())) said.push(m.text()); });
+  page.on("pageerror", (e) => said.push(String(e)));
+  page.on("requestfailed", (r) => said.push(`${r.url()} ${r.failure()?.errorText}`));
+  await page.addInitScript(() => {
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (e) => window.violations.push(e.violatedDirective + " " + e.blockedURI));
+    window.announced = [];
+    document.addEventListener("DOMContentLoaded", () => {
+      const region = document.querySelector("[aria-live=polite][role=log]");
+      new MutationObserver((all) => all.forEach((m) => m.addedNodes.forEach((n) => window.announced.push(n.textContent)))).observe(region, { childList: true });
+    });
+  });
+  const refused = await page.request.get(url + "status");
+  assert.equal(refused.status(), 401);
+  await page.goto(`${url}?token=${token}`);
+  assert.equal(page.url(), url);
+  await page.waitForFunction(() => new Set(window.announced).size >= 6 && window.announced.some((t) => t.includes("<script>")), null, { timeout: 40_000 });
+  await page.waitForFunction(() => [...document.images].filter((i) => i.naturalWidth > 0 && i.alt.length > 5).length > 0);
+  const state = await page.evaluate(() => ({
+    violations: window.violations, pwned: window.pwned ?? null, announced: window.announced,
+    injected: document.querySelectorAll("article script, #announcer img, .now img, li img").length,
+    states: [...document.querySelectorAll(".state .word")].map((e) => e.textContent),
+    lag: document.querySelector(".lag").textContent,
+    unlabelled: [...document.querySelectorAll("input")].filter((i) => i.labels.length === 0).length,
+  }));
+  assert.deepEqual(state.violations, []);
+  assert.deepEqual(said, []);
+  assert.equal(state.pwned, null);
+  assert.equal(state.injected, 0);
+  assert.equal(state.unlabelled, 0);
+  assert.ok(state.announced.every((t) => /^(Front door|Car park <north>): /.test(t)), JSON.stringify(state.announced));
+  assert.deepEqual(state.states, ["Live", "Live", "Not connected: nobody answers"]);
+  assert.match(state.lag, /^0\.\d s$/);
+  for (const [width, height, scheme] of [[1280, 900, "light"], [360, 800, "dark"]]) {
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme: scheme });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `${wide} pixels wide on a screen of ${width}`);
+    if (shots) await page.screenshot({ path: join(shots, `page-${width}.png`), fullPage: true });
+  }
+  // One who does not want a stream announced is heard.
+  await page.locator("article input").first().uncheck();
+  await page.evaluate(() => { window.announced.length = 0; });
+  await page.waitForFunction(() => window.announced.length >= 2, null, { timeout: 15_000 });
+  assert.ok((await page.evaluate(() => window.announced)).every((t) => t.startsWith("Car park")));
+  // The server goes; the page says so.
+  said.length = 0;
+  run.kill("SIGKILL");
+  await page.waitForFunction(() => document.getElementById("connection").textContent.includes("lost"), null, { timeout: 15_000 });
+  await page.close();
+  console.log(`ok: the page announces captions, no policy violations`);
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--autoplay-policy=no-user-gesture-required"],
+});
+try {
+  await hls(browser);
+  await rolling(browser);
+  await livePage(browser);
+} finally {
+  await browser.close();
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,898 @@
+//! The outputs of live mode, told invented events: what they write is read back by others' parsers, and their readers are
+//! slow, hostile or gone.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::{Bench, root};
+use descry::cue::CueOptions;
+use descry::live::event::{Event, Mapping, Reason, Spoken, State, What};
+use descry::live::http::{Http, HttpOptions, fetch_status};
+use descry::live::hub::{Hub, Sink};
+use descry::live::metrics::{Dropped, Metrics, ModelState, Stage};
+use descry::live::sinks::command::{Command, CommandOptions};
+use descry::live::sinks::hls::{Hls, HlsOptions};
+use descry::live::sinks::jsonl::JsonLines;
+use descry::live::sinks::vtt::{Existing, Vtt};
+use descry::live::sinks::webhook::{Webhook, WebhookOptions};
+use descry::time::Time;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+fn ms(millis: i64) -> Time {
+    Time::from_millis(millis)
+}
+
+/// Wall clock at stream time.
+fn wall(time: Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000) + Duration::from_micros(time.micros() as u64)
+}
+
+fn event(stream: &str, what: What) -> Event {
+    Event { stream: stream.into(), number: 0, at: SystemTime::now(), what }
+}
+
+fn caption(at: i64, text: &str) -> What {
+    What::Caption(Spoken {
+        start: ms(at),
+        picture_time: ms(at),
+        wall: wall(ms(at)),
+        arrived: Instant::now(),
+        text: text.into(),
+        score: None,
+        returning: false,
+        jpeg: b"\xff\xd8picture\xff\xd9"[..].into(),
+    })
+}
+
+fn watched(at: i64) -> What {
+    What::Watched { time: ms(at), wall: wall(ms(at)) }
+}
+
+fn clock(at: i64, pts: i64) -> What {
+    What::Clock(Mapping { time: ms(at), pts, wall: wall(ms(at)) })
+}
+
+/// A sink by itself, without a hub.
+fn tell(sink: &mut dyn Sink, what: What) -> descry::error::Result<()> {
+    sink.event(&event("s", what))
+}
+
+fn names(of: &[&str]) -> Vec<Arc<str>> {
+    of.iter().map(|n| Arc::from(*n)).collect()
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Cues of a WebVTT file, or of every one in a folder, as W3C's parser reads them; it must find no fault.
+fn w3c(path: &Path) -> Vec<Vec<(f64, f64, String)>> {
+    let out = Process::new("node").arg(root().join("tests/parsers/check_vtt.mjs")).arg("--cues").arg(path).output();
+    let out = out.expect("node with the parser, see make setup-test");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn python(script: &str, args: &[&Path], input: &str) -> Value {
+    let mut child = Process::new(root().join("vendor/venv/bin/python"))
+        .arg(root().join("tests/parsers").join(script))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python with the parsers, see make setup-test");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{script}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut all: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    all.sort();
+    all
+}
+
+/// A file system of so many bytes, where this user may mount one.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: PathBuf, size: &str) -> Option<Small> {
+        std::fs::create_dir_all(&at).unwrap();
+        let done = Process::new("mount").args(["-t", "tmpfs", "-o", size, "descry-test"]).arg(&at).output();
+        if done.is_ok_and(|d| d.status.success()) {
+            return Some(Small(at));
+        }
+        eprintln!("not tried: no small file system can be mounted here");
+        None
+    }
+
+    /// Leaves no room at all.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[7; 512]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Process::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+const HOSTILE: [&str; 6] = [
+    "a man & a <b>woman</b> --> in a park",
+    "WEBVTT\n\nNOTE x\n\n00:00.000 --> 00:01.000\nno",
+    "a dog\r\n\r\nwith\u{0}a\u{2028}hat <00:01.000> &lt; &amp;",
+    "",
+    "two children are playing with a ball in a park while a woman in a long red coat looks on from a bench by the lake",
+    "e\u{301}\u{200d}\u{202e}xyz",
+];
+
+#[test]
+fn webvtt_is_valid_at_every_instant() {
+    let b = Bench::new();
+    let (path, seen) = (b.path("live.vtt"), b.path("seen"));
+    std::fs::create_dir(&seen).unwrap();
+    let mut vtt = Vtt::open(&path, &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = std::thread::spawn({
+        let (path, seen, done) = (path.clone(), seen.clone(), done.clone());
+        move || {
+            let (mut last, mut kept) = (Vec::new(), 0);
+            while !done.load(Ordering::Relaxed) && kept < 400 {
+                let now = std::fs::read(&path).unwrap();
+                if now != last {
+                    std::fs::write(seen.join(format!("{kept:04}.vtt")), &now).unwrap();
+                    (last, kept) = (now, kept + 1);
+                }
+            }
+            kept
+        }
+    });
+    tell(&mut vtt, clock(0, 0)).unwrap();
+    for i in 0..2_000 {
+        tell(&mut vtt, caption(i * 1_500, HOSTILE[i as usize % HOSTILE.len()])).unwrap();
+        if i % 50 == 0 {
+            tell(&mut vtt, clock(i * 1_500, i)).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    vtt.close().unwrap();
+    done.store(true, Ordering::Relaxed);
+    let kept = reader.join().unwrap();
+    assert!(kept > 10, "{kept}");
+    let counts: Vec<usize> = w3c(&seen).iter().map(Vec::len).collect();
+    assert!(counts.is_sorted(), "{counts:?}");
+    // A system shows a reader parts of a write only where it crosses a page.
+    let (text, mut at) = (b.read("live.vtt"), 0);
+    for block in text.split("\n\n") {
+        let (first, last) = (at + block.len() - block.trim_start().len(), at + block.len());
+        assert!(first / 4_096 == last / 4_096, "{block:?} at {first}");
+        at += block.len() + 2;
+    }
+    let cues = w3c(&path).remove(0);
+    // Nothing is said of the empty text; the long one is on two pages.
+    assert!(cues.len() > 1_900, "{}", cues.len());
+    assert_eq!(cues[0].2, "A man & a <b>woman</b> → in a park.");
+    assert!(cues.windows(2).all(|w| w[0].0 <= w[1].0));
+}
+
+#[test]
+fn a_webvtt_file_that_is_there_is_kept_unless_told() {
+    let b = Bench::new();
+    let (path, s) = (b.path("live.vtt"), names(&["s"]));
+    let open = |existing| Vtt::open(&path, &s, existing, &CueOptions::default());
+    let mut vtt = open(Existing::Append).unwrap();
+    tell(&mut vtt, caption(1_000, "a dog")).unwrap();
+    let other = open(Existing::Append).err().unwrap().to_string();
+    assert!(other.contains("another program"), "{other}");
+    drop(vtt);
+    let e = open(Existing::Refuse).err().unwrap().to_string();
+    assert!(e.contains("--force") && e.contains("--append"), "{e}");
+
+    // Killed in the middle of a block.
+    let mut half = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    half.write_all(b"\n00:00:09.000 --> 00:0").unwrap();
+    drop(half);
+    let mut vtt = open(Existing::Append).unwrap();
+    tell(&mut vtt, caption(500, "a cat")).unwrap();
+    vtt.close().unwrap();
+    drop(vtt);
+    let cues = w3c(&path).remove(0);
+    assert_eq!(cues, [(1.0, 2.0, "A dog.".into()), (2.5, 3.5, "A cat.".into())]);
+    assert!(b.read("live.vtt").contains("began anew"));
+
+    open(Existing::Replace).unwrap();
+    assert_eq!(w3c(&path), [[]]);
+    std::fs::write(&path, "a letter").unwrap();
+    assert!(open(Existing::Append).is_err());
+    assert_eq!(b.read("live.vtt"), "a letter");
+    assert_eq!(files(&b.path("")), ["live.vtt"]);
+
+    let mut two = Vtt::open(&b.path("two"), &names(&["a/b", "c"]), Existing::Refuse, &CueOptions::default()).unwrap();
+    two.event(&event("c", caption(0, "a dog"))).unwrap();
+    assert_eq!(files(&b.path("two")), ["a_b.vtt", "c.vtt"]);
+    assert_eq!(w3c(&b.path("two"))[1].len(), 1);
+}
+
+#[test]
+fn a_file_that_others_empty_begins_anew() {
+    let b = Bench::new();
+    let path = b.path("live.vtt");
+    let mut vtt = Vtt::open(&path, &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
+    tell(&mut vtt, caption(1_000, "a dog")).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    tell(&mut vtt, caption(5_000, "a cat")).unwrap();
+    assert_eq!(w3c(&path), [[(5.0, 6.0, "A cat.".into())]]);
+}
+
+/// Nothing half-written, nothing lost that room comes for in time, and all trouble counted.
+#[test]
+fn a_full_disk_is_survived() {
+    let b = Bench::new();
+    let Some(disk) = Small::mount(b.path("disk"), "size=128k") else { return };
+    let streams = names(&["s"]);
+    let vtt = Vtt::open(&disk.0.join("live.vtt"), &streams, Existing::Refuse, &CueOptions::default()).unwrap();
+    let hls = Hls::open(&disk.0.join("hls"), &streams, &HlsOptions { window: 5, ..HlsOptions::default() }).unwrap();
+    let metrics = Metrics::new(&streams);
+    let hub = Hub::new(vec![Box::new(vtt), Box::new(hls)], metrics.clone());
+    let publish = |what| hub.publish(Arc::new(event("s", what)));
+    let settled = || wait("queues run empty", || metrics.sinks().iter().all(|s| s.waiting() == 0));
+    let second = |i: i64| {
+        publish(caption(
+            i * 1_000,
+            &format!("a brown dog and a white cat in the garden of a house with the number {i}"),
+        ));
+        publish(watched(i * 1_000));
+    };
+    publish(clock(0, 0));
+    (0..6).for_each(second);
+    settled();
+    disk.fill();
+    for i in 6..60 {
+        second(i);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    wait("the trouble is told", || metrics.sinks().iter().all(|s| s.errors_so_far() > 0));
+    let before = w3c(&disk.0.join("live.vtt")).remove(0).len();
+    assert!((6..59).contains(&before), "{before}");
+    assert!(!files(&disk.0.join("hls")).iter().any(|f| f.ends_with(".part")));
+    check_hls(&disk.0.join("hls"));
+    disk.free();
+    wait("all is written", || w3c(&disk.0.join("live.vtt")).remove(0).len() == 60);
+    (60..64).for_each(second);
+    hub.close(Duration::from_secs(5));
+    assert_eq!(w3c(&disk.0.join("live.vtt")).remove(0).len(), 64);
+    assert_eq!(metrics.sinks()[0].lost_so_far(), 0);
+    let lost = metrics.sinks()[1].lost_so_far();
+    assert!(lost > 5, "{lost}");
+    let playlist = check_hls(&disk.0.join("hls"));
+    let last = playlist["segments"].as_array().unwrap().last().unwrap();
+    let text = std::fs::read_to_string(disk.0.join("hls").join(last[0].as_str().unwrap())).unwrap();
+    assert!(text.contains("number 63"), "{text}");
+}
+
+/// The playlist as m3u8 reads it; every segment in it is there and valid, their times go on.
+fn check_hls(folder: &Path) -> Value {
+    let playlist = python("check_m3u8.py", &[&folder.join("descriptions.m3u8")], "");
+    let plain = tempfile::tempdir().unwrap();
+    let mut next: Option<f64> = None;
+    for s in playlist["segments"].as_array().unwrap() {
+        let text = std::fs::read_to_string(folder.join(s[0].as_str().unwrap())).unwrap();
+        let rest = text.strip_prefix("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:").unwrap();
+        let (pts, cues) = rest.split_once(",LOCAL:00:00:00.000\n").unwrap();
+        assert!(pts.parse::<u64>().unwrap() < 1 << 33);
+        // WebVTT proper knows no such header.
+        std::fs::write(plain.path().join(s[0].as_str().unwrap()), format!("WEBVTT\n{cues}")).unwrap();
+        let (duration, wall) = (s[1].as_f64().unwrap(), s[3].as_f64().unwrap());
+        assert!(duration <= playlist["target"].as_f64().unwrap());
+        if s[2] == false
+            && let Some(next) = next
+        {
+            assert!((wall - next).abs() < 0.002, "{s}");
+        }
+        next = Some(wall + duration);
+    }
+    w3c(plain.path());
+    playlist
+}
+
+/// Cues of a listed segment, as text.
+fn segment(folder: &Path, playlist: &Value, i: usize) -> String {
+    std::fs::read_to_string(folder.join(playlist["segments"][i][0].as_str().unwrap())).unwrap()
+}
+
+#[test]
+fn hls_rolls() {
+    let b = Bench::new();
+    let folder = b.path("hls");
+    let options = HlsOptions { window: 4, video: Some("video/main.m3u8".into()), ..HlsOptions::default() };
+    let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
+    tell(&mut hls, clock(0, 900_000)).unwrap();
+    // Crosses 2.0 s; then nothing is said from 3.3 s on.
+    tell(&mut hls, caption(1_000, "a man is riding a bike down the street")).unwrap();
+    tell(&mut hls, watched(2_500)).unwrap();
+    let playlist = check_hls(&folder);
+    assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 2.0, false, 1_800_000_000.0]]));
+    tell(&mut hls, watched(8_100)).unwrap();
+    let playlist = check_hls(&folder);
+    assert_eq!(playlist["segments"].as_array().unwrap().len(), 4);
+    let cue = "00:00:01.000 --> 00:00:03.235\nA man is riding a bike down the street.\n";
+    for i in 0..2 {
+        let text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n\n{cue}");
+        assert_eq!(segment(&folder, &playlist, i), text, "{i}");
+    }
+    assert_eq!(segment(&folder, &playlist, 3), "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n");
+
+    // Late: its moment is in a closed segment.
+    tell(&mut hls, caption(7_000, "a dog")).unwrap();
+    tell(&mut hls, watched(10_000)).unwrap();
+    let playlist = check_hls(&folder);
+    assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(1), &json!(2), &json!(false)));
+    assert!(segment(&folder, &playlist, 3).contains("00:00:08.000 --> 00:00:09.000\nA dog."));
+
+    // The camera's clock jumps at 11 s; what stands then ends there.
+    tell(&mut hls, caption(10_500, "a cat on a table")).unwrap();
+    tell(&mut hls, clock(11_000, 5)).unwrap();
+    tell(&mut hls, caption(11_500, "a bird")).unwrap();
+    // Its clock as foreseen is no jump.
+    tell(&mut hls, clock(13_000, 180_005)).unwrap();
+    tell(&mut hls, watched(15_000)).unwrap();
+    let playlist = check_hls(&folder);
+    let all = &playlist["segments"];
+    assert_eq!(
+        [&all[1][1], &all[1][2], &all[2][1], &all[2][2]],
+        [&json!(1.0), &json!(false), &json!(2.0), &json!(true)]
+    );
+    assert_eq!(
+        segment(&folder, &playlist, 2),
+        "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:5,LOCAL:00:00:00.000\n\n00:00:00.500 --> 00:00:01.500\nA bird.\n"
+    );
+    assert_eq!(playlist["discontinuities"], 0);
+
+    // Old segments are gone, each after it has been out of the playlist for as long as it was in it.
+    (16..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
+    let playlist = check_hls(&folder);
+    assert_eq!(playlist["discontinuities"], 1);
+    let segments = files(&folder).iter().filter(|f| f.ends_with(".vtt")).count();
+    assert_eq!(segments, 10);
+    let master = python("check_m3u8.py", &[&folder.join("master.m3u8")], "");
+    assert_eq!(master["variants"], json!([["video/main.m3u8", "descriptions"]]));
+    let described = "public.accessibility.describes-video";
+    assert_eq!(master["media"], json!([["SUBTITLES", "descriptions", "descriptions.m3u8", described]]));
+
+    // An outage in which stream time went on is not filled with empty segments.
+    tell(&mut hls, clock(600_000, 77)).unwrap();
+    tell(&mut hls, watched(602_500)).unwrap();
+    let playlist = check_hls(&folder);
+    let last = playlist["segments"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
+
+    // Frames stay away: what was said is not kept back until they come again.
+    tell(&mut hls, caption(602_600, "a ladder")).unwrap();
+    tell(&mut hls, What::State { state: State::Paused, reason: Some(Reason::Timeout) }).unwrap();
+    let playlist = check_hls(&folder);
+    assert!(segment(&folder, &playlist, 3).contains("00:00:02.600 --> 00:00:03.600\nA ladder."));
+
+    // A last caption gets a segment of its own, though nothing was watched after it.
+    tell(&mut hls, caption(604_000, "a white van")).unwrap();
+    tell(&mut hls, What::End).unwrap();
+    let before = check_hls(&folder);
+    assert_eq!(before["ended"], true);
+    assert!(segment(&folder, &before, 3).contains("00:00:04.000 --> "));
+    hls.close().unwrap();
+    drop(hls);
+
+    // After a restart the numbers go on.
+    let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
+    tell(&mut hls, clock(0, 0)).unwrap();
+    tell(&mut hls, watched(2_000)).unwrap();
+    let after = check_hls(&folder);
+    assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + 4));
+    assert_eq!(after["segments"][0][2], true);
+    hls.event(&event("s", What::State { state: State::Null, reason: Some(Reason::Stopped) })).unwrap();
+    tell(&mut hls, What::End).unwrap();
+    assert_eq!(check_hls(&folder)["ended"], false);
+}
+
+#[test]
+fn hls_times_go_on_for_months() {
+    let b = Bench::new();
+    let mut hls = Hls::open(&b.path(""), &names(&["s"]), &HlsOptions::default()).unwrap();
+    // Just before the source's clock begins anew, as it does each 26.5 hours.
+    tell(&mut hls, clock(0, (1 << 33) - 90_000)).unwrap();
+    for s in (0..15_000).step_by(2) {
+        if s % 60 == 0 {
+            tell(&mut hls, caption(s * 1_000 + 500, "a dog")).unwrap();
+        }
+        tell(&mut hls, watched(s * 1_000)).unwrap();
+    }
+    let playlist = check_hls(&b.path(""));
+    let last = playlist["segments"].as_array().unwrap().len() - 1;
+    let text = segment(&b.path(""), &playlist, last);
+    let pts: i64 = text.split("MPEGTS:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    // Local time 0 moves along by the hour, and with it the source's clock, beyond its end.
+    assert!(pts > 3 * 3_600 * 90_000 - 90_000 && pts < 5 * 3_600 * 90_000, "{pts}");
+}
+
+/// Whatever a stream tells, in whatever order, players can read what comes of it, and times in it go on.
+#[test]
+fn hls_bears_any_events() {
+    let b = Bench::new();
+    let time = || prop_oneof![4 => -2_000i64..30_000, 1 => -1_000_000_000i64..1_000_000_000];
+    let far = |t: i64| wall(ms(0)) + Duration::from_secs(2_000_000) - Duration::from_millis((2_000_000_000 - t) as u64);
+    let what = (0..7u8, time(), any::<i64>());
+    let mut runner = TestRunner::deterministic();
+    for case in 0..40 {
+        let folder = b.path(&format!("{case}"));
+        let events = prop::collection::vec(what.clone(), 1..60).new_tree(&mut runner).unwrap().current();
+        let options = HlsOptions { window: 6, ..HlsOptions::default() };
+        let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
+        let mut at = 0;
+        for (kind, t, pts) in events {
+            // Mostly onward, as streams go.
+            at = if kind % 2 == 0 { at + (t.rem_euclid(3_000)) } else { t };
+            let _ = tell(
+                &mut hls,
+                match kind {
+                    0 | 1 => What::Watched { time: ms(at), wall: far(at) },
+                    2 | 3 => match caption(0, "a dog in a park") {
+                        What::Caption(c) => What::Caption(Spoken { start: ms(at), wall: far(at), ..c }),
+                        other => other,
+                    },
+                    4 => What::Clock(Mapping { time: ms(at), pts, wall: far(at) }),
+                    5 => What::Clock(Mapping { time: ms(at), pts: at.wrapping_mul(90), wall: far(at) }),
+                    _ => What::State { state: State::Paused, reason: None },
+                },
+            );
+        }
+        tell(&mut hls, What::End).unwrap();
+        hls.close().unwrap();
+        if folder.join("descriptions.m3u8").exists() {
+            check_hls(&folder);
+        }
+    }
+}
+
+#[test]
+fn hls_leaves_others_playlists_alone() {
+    let b = Bench::new();
+    b.write("descriptions.m3u8", b"#EXTM3U\n");
+    let open = |o: &HlsOptions| Hls::open(&b.path(""), &names(&["s"]), o).map(|_| ());
+    assert!(open(&HlsOptions::default()).unwrap_err().to_string().contains("--force"));
+    open(&HlsOptions { force: true, ..HlsOptions::default() }).unwrap();
+    for video in ["https://me:secret@host/v.m3u8", "a\nb", "", "#x", "a\"b"] {
+        let e = open(&HlsOptions { force: true, video: Some(video.into()), ..HlsOptions::default() }).unwrap_err();
+        assert!(!e.to_string().contains("secret"), "{e}");
+    }
+}
+
+#[test]
+fn json_lines_end_with_their_reader() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let metrics = Metrics::new(["s"]);
+    let hub = Hub::new(vec![Box::new(JsonLines::new(writer))], metrics.clone());
+    let publish = |what| hub.publish(Arc::new(event("s", what)));
+    publish(clock(0, 0));
+    publish(watched(10));
+    publish(caption(1_500, "a \"dog\"\n"));
+    publish(What::State { state: State::Null, reason: Some(Reason::Timeout) });
+    publish(What::Dropped { keyframes: 7 });
+    let mut lines = BufReader::new(reader).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let c = next();
+    assert_eq!((&c["type"], &c["stream"], &c["time"]), (&json!("caption"), &json!("s"), &json!(1.5)));
+    assert_eq!((&c["text"], &c["wall"]), (&json!("a \"dog\"\n"), &json!("2027-01-15T08:00:01.500Z")));
+    let (s, d) = (next(), next());
+    assert_eq!((&s["state"], &s["reason"]), (&json!("null"), &json!("timeout")));
+    assert_eq!((&d["type"], &d["keyframes"]), (&json!("dropped"), &json!(7)));
+    drop(lines);
+    publish(caption(2_000, "a cat"));
+    wait("it ends", || metrics.status()["outputs"][0]["ended"] == true);
+    publish(caption(3_000, "a cat"));
+    assert_eq!((metrics.sinks()[0].lost_so_far(), metrics.sinks()[0].errors_so_far()), (0, 0));
+}
+
+/// A pipe that nobody empties keeps nothing but its own queue.
+#[test]
+fn a_reader_that_never_reads_slows_nobody() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let b = Bench::new();
+    let vtt = Vtt::open(&b.path("x.vtt"), &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
+    let metrics = Metrics::new(["s"]);
+    let hub = Hub::new(vec![Box::new(JsonLines::new(writer)), Box::new(vtt)], metrics.clone());
+    for i in 0..3_000 {
+        hub.publish(Arc::new(event("s", caption(i * 1_000, "a dog"))));
+        wait("the file has it", || metrics.sinks()[1].waiting() < 200);
+    }
+    let began = Instant::now();
+    hub.close(Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let [lines, vtt] = metrics.sinks() else { panic!() };
+    assert_eq!(lines.lost_so_far() + lines.written_so_far(), 3_000);
+    assert!(lines.lost_so_far() > 1_000);
+    assert_eq!((vtt.lost_so_far(), w3c(&b.path("x.vtt"))[0].len()), (0, 3_000));
+    drop(reader);
+}
+
+/// Answers each request with the next status; gives the bodies.
+fn server(statuses: &[&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (statuses, bodies) = (statuses.to_vec(), Arc::new(Mutex::new(Vec::new())));
+    let kept = bodies.clone();
+    std::thread::spawn(move || {
+        for status in statuses {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let (mut head, mut length) = (String::new(), 0);
+            while reader.read_line(&mut head).is_ok_and(|n| n > 2) {
+                let line = head.lines().last().unwrap().to_ascii_lowercase();
+                if let Some(n) = line.strip_prefix("content-length:") {
+                    length = n.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            kept.lock().unwrap().push(format!("{head}{}", String::from_utf8(body).unwrap()));
+            if status == "hang" {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            let _ = write!(reader.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (address, bodies)
+}
+
+#[test]
+fn a_webhook_is_tried_again_but_not_for_ever() {
+    let statuses = [
+        "503 Busy",
+        "429 Slow",
+        "204 Fine",
+        "404 No",
+        "302 There\r\nLocation: file:///etc/passwd",
+        "hang",
+        "200 Good",
+        "500 A",
+        "500 B",
+        "500 C",
+    ];
+    let (address, bodies) = server(&statuses);
+    let options = WebhookOptions {
+        timeout: Duration::from_secs(1),
+        pause: Duration::from_millis(10),
+        token: Some("abc".into()),
+        ..WebhookOptions::default()
+    };
+    let mut hook = Webhook::new(&format!("http://{address}/hook?key=secret"), &options).unwrap();
+    let mut say = |text: &str| tell(&mut hook, caption(0, text)).map_err(|e| e.to_string());
+    say("a").unwrap();
+    for (text, cause) in [("b", "404"), ("c", "302")] {
+        let e = say(text).unwrap_err();
+        assert!(e.contains(cause) && !e.contains("secret"), "{e}");
+    }
+    say("d").unwrap();
+    assert!(say("e").unwrap_err().contains("500"));
+    let bodies = bodies.lock().unwrap();
+    let texts: Vec<String> = bodies
+        .iter()
+        .map(|b| {
+            assert!(b.starts_with("POST /hook?key=secret HTTP/1.1\r\n"), "{b}");
+            assert!(b.to_ascii_lowercase().contains("authorization: bearer abc\r\n"), "{b}");
+            let body: Value = serde_json::from_str(b.split_once("\r\n\r\n").unwrap().1).unwrap();
+            body["text"].as_str().unwrap().to_string()
+        })
+        .collect();
+    assert_eq!(texts, ["a", "a", "a", "b", "c", "d", "d", "e", "e", "e"]);
+    drop(bodies);
+    // A server that speaks no TLS.
+    let (address, _) = server(&["200 Good"]);
+    let mut secure = Webhook::new(&format!("https://{address}/secret"), &options).unwrap();
+    let e = tell(&mut secure, caption(0, "f")).unwrap_err().to_string();
+    assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret/"), "{e}");
+    eprintln!("{e}");
+    // Nobody there any more.
+    let e = tell(&mut hook, caption(0, "f")).unwrap_err().to_string();
+    assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret"), "{e}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_gets_the_text_and_is_killed_when_it_hangs() {
+    let b = Bench::new();
+    let out = b.path("said").display().to_string();
+    let sh = |script: String| vec!["sh".to_string(), "-c".into(), script];
+    let options = CommandOptions { timeout: Duration::from_millis(600), ..CommandOptions::default() };
+    let mut run =
+        Command::new(&sh(format!("cat >>{out}; echo $DESCRY_STREAM $DESCRY_TIME $DESCRY_WALL >>{out}")), &options)
+            .unwrap();
+    tell(&mut run, caption(1_250, "a dog; $(touch x) `id`")).unwrap();
+    assert_eq!(b.read("said"), "A dog; $(touch x) `id`.\ns 1.250 2027-01-15T08:00:01.250Z\n");
+    let fails = |line: Vec<String>, cause: &str| {
+        let began = Instant::now();
+        let e = tell(&mut Command::new(&line, &options).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
+        assert!(e.contains(cause), "{e}");
+        assert!(began.elapsed() < Duration::from_secs(3));
+    };
+    fails(sh("exit 3".into()), "3");
+    fails(vec!["/no/such/program".into()], "cannot be run");
+    // What it started goes with it.
+    fails(sh(format!("(sleep 2; echo late >>{out}) & sleep 60")), "killed");
+    std::thread::sleep(Duration::from_millis(1_800));
+    assert!(!b.read("said").contains("late"));
+    assert!(Command::new(&[], &options).is_err());
+
+    // At the end it is killed in time, and what waited is counted.
+    let slow = Command::new(&sh("sleep 60".into()), &CommandOptions::default()).unwrap();
+    let metrics = Metrics::new(["s"]);
+    let hub = Hub::new(vec![Box::new(slow)], metrics.clone());
+    (0..9).for_each(|i| hub.publish(Arc::new(event("s", caption(i, "a dog")))));
+    std::thread::sleep(Duration::from_millis(100));
+    let began = Instant::now();
+    hub.close(Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_millis(1_500));
+    assert_eq!(metrics.sinks()[0].lost_so_far(), 9);
+}
+
+#[test]
+fn metrics_are_what_prometheus_reads() {
+    let odd = "a \"b\" \\ c\nd {e=\"f\"} 🦊";
+    let metrics = Metrics::new([odd, "b"]);
+    let hub = Hub::new(vec![Box::new(JsonLines::new(Vec::new()))], metrics.clone());
+    let stream = metrics.stream(odd).unwrap();
+    (0..25).for_each(|_| stream.frame_in());
+    stream.frames_dropped(Dropped::Overload, 3);
+    stream.keyframe();
+    stream.queue(2);
+    stream.reconnect(Reason::Timeout);
+    metrics.model(ModelState::Working);
+    metrics.stage_seconds(Stage::Encode, Duration::from_millis(30));
+    metrics.encode_batch(4);
+    hub.publish(Arc::new(event(odd, What::State { state: State::Playing, reason: None })));
+    for lag in [300, 700, 1_600] {
+        metrics.lag(0, odd, Duration::from_millis(lag));
+    }
+    let all = python("check_metrics.py", &[], &metrics.prometheus());
+    let all = all.as_array().unwrap();
+    let get = |name: &str, labels: Value| {
+        let found: Vec<&Value> = all.iter().filter(|s| s[1] == name && s[2] == labels).map(|s| &s[3]).collect();
+        assert_eq!(found.len(), 1, "{name} {labels}");
+        found[0].as_f64().unwrap()
+    };
+    assert_eq!(get("descry_frames_total", json!({ "stream": odd })), 25.0);
+    assert_eq!(get("descry_frames_dropped_total", json!({ "stream": odd, "reason": "overload" })), 3.0);
+    assert_eq!(get("descry_queue_depth", json!({ "stream": odd })), 2.0);
+    assert_eq!(get("descry_reconnects_total", json!({ "stream": odd, "reason": "timeout" })), 1.0);
+    assert_eq!(get("descry_state", json!({ "stream": odd, "state": "playing" })), 1.0);
+    assert_eq!(get("descry_state", json!({ "stream": "b", "state": "null" })), 1.0);
+    assert_eq!(get("descry_model_working", json!({})), 1.0);
+    assert_eq!(get("descry_batch_fill_bucket", json!({ "stage": "encode", "le": "4" })), 1.0);
+    assert_eq!(get("descry_stage_seconds_bucket", json!({ "stage": "encode", "le": "0.05" })), 1.0);
+    let lag = |le: &str| get("descry_lag_seconds_bucket", json!({ "stream": odd, "sink": "jsonl", "le": le }));
+    assert_eq!([lag("0.2"), lag("0.8"), lag("2"), lag("+Inf")], [0.0, 2.0, 3.0, 3.0]);
+    assert_eq!(get("descry_lag_seconds_sum", json!({ "stream": odd, "sink": "jsonl" })), 2.6);
+    let recent = |q: &str| get("descry_lag_recent_seconds", json!({ "stream": odd, "sink": "jsonl", "quantile": q }));
+    assert_eq!([recent("0.5"), recent("0.95")], [0.7, 1.6]);
+    let mut series: Vec<String> = all.iter().map(|s| format!("{} {}", s[1], s[2])).collect();
+    let count = series.len();
+    series.sort();
+    series.dedup();
+    assert_eq!(series.len(), count);
+}
+
+/// Sends a request as it stands; gives status, head and body.
+fn ask(http: &Http, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(http.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0), head.into(), body.into())
+}
+
+fn get(http: &Http, path: &str) -> (u16, String, String) {
+    ask(http, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+}
+
+fn any_port(token: Option<&str>) -> HttpOptions {
+    HttpOptions { listen: ([127, 0, 0, 1], 0).into(), token: token.map(String::from) }
+}
+
+#[test]
+fn the_page_and_the_figures_are_served_to_this_machine() {
+    let streams = names(&["a", "b"]);
+    let metrics = Metrics::new(&streams);
+    let mut http = Http::bind(&any_port(None), &streams, metrics.clone()).unwrap();
+    http.event(&event("b", caption(0, "<script>alert(1)</script> a dog"))).unwrap();
+    let (status, head, body) = get(&http, "/");
+    assert_eq!(status, 200);
+    assert!(body.contains("aria-live=\"polite\"") && !body.contains("style=") && !body.contains(" onload"));
+    for header in ["default-src 'none'; script-src 'self'", "nosniff", "no-referrer", "DENY", "no-store"] {
+        assert!(head.contains(header), "{head}");
+    }
+    assert!(!head.contains("unsafe"));
+    for (path, kind) in [("/page.js", "text/javascript"), ("/page.css", "text/css"), ("/icon.svg", "image/svg+xml")] {
+        let (status, head, body) = get(&http, path);
+        assert!(status == 200 && head.contains(kind) && body.len() > 100);
+        assert!(!body.contains("innerHTML"));
+    }
+    assert_eq!(get(&http, "/keyframe/0.jpg").0, 404);
+    let (status, head, body) = get(&http, "/keyframe/1.jpg?n=0");
+    assert!(status == 200 && head.contains("image/jpeg") && body.contains("picture"));
+    for path in ["/keyframe/-1.jpg", "/keyframe/99999999999999999999.jpg", "/../etc/passwd", "/keyframe/2.jpg"] {
+        assert_eq!(get(&http, path).0, 404, "{path}");
+    }
+    assert_eq!(get(&http, "/healthz").0, 503);
+    metrics.model(ModelState::Working);
+    let (status, _, body) = get(&http, "/healthz");
+    assert_eq!(
+        (status, serde_json::from_str::<Value>(&body).unwrap()["streams"]["a"].as_str()),
+        (200, Some("retrying"))
+    );
+    metrics.ended("a");
+    assert_eq!(get(&http, "/healthz").0, 503);
+    assert!(get(&http, "/metrics").2.contains("descry_http_requests_total"));
+    let status = fetch_status(&http.address().to_string(), None, Duration::from_secs(5)).unwrap();
+    assert_eq!(status["streams"][1]["name"], "b");
+    // Names that another machine's page could have made point here.
+    for host in ["Host: evil.example", "Host: 127.0.0.1.evil.example", "Host: localhost:1@evil", "X: y", "Host: "] {
+        assert_eq!(ask(&http, &format!("GET /status HTTP/1.1\r\n{host}\r\n\r\n")).0, 403, "{host}");
+    }
+    for host in ["Host: LOCALHOST:99", "Host: 127.0.0.1", "Host: [::1]:8080"] {
+        assert_eq!(ask(&http, &format!("GET /status HTTP/1.1\r\n{host}\r\n\r\n")).0, 200, "{host}");
+    }
+    assert_eq!(ask(&http, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n123456789").0, 405);
+    assert_eq!(ask(&http, "\u{16}\u{3}\u{1}\r\n\r\n").0, 400);
+    assert_eq!(ask(&http, &format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(20_000))).0, 431);
+    let (status, head, body) = ask(&http, "HEAD /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(status == 200 && head.contains("Content-Length: ") && body.is_empty());
+}
+
+#[test]
+fn elsewhere_a_token_is_needed() {
+    let streams = names(&["a"]);
+    let bind = |options: &HttpOptions| Http::bind(options, &streams, Metrics::new(&streams));
+    let open = HttpOptions { listen: ([0, 0, 0, 0], 0).into(), token: None };
+    assert!(bind(&open).err().unwrap().to_string().contains("token"));
+    assert!(bind(&any_port(Some("short"))).is_err());
+    let token = "0123456789abcdef";
+    let http = bind(&any_port(Some(token))).unwrap();
+    let with = |header: &str| ask(&http, &format!("GET /status HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
+    for wrong in [
+        "X: y".to_string(),
+        "Authorization: Bearer wrong".into(),
+        format!("Authorization: Basic {token}"),
+        format!("Authorization: Bearer {token}0"),
+        "Cookie: descry=1".into(),
+        format!("Cookie: descry_{}={token}", http.address().port()),
+    ] {
+        let (status, head, _) = with(&wrong);
+        assert!(status == 401 && head.contains("WWW-Authenticate"), "{wrong}");
+    }
+    assert_eq!(get(&http, "/?token=wrong").0, 401);
+    assert_eq!(with(&format!("Authorization: bearer {token}")).0, 200);
+    // Behind a proxy it has another name.
+    let proxied = format!("GET /status HTTP/1.1\r\nHost: cameras.example\r\nAuthorization: Bearer {token}\r\n\r\n");
+    assert_eq!(ask(&http, &proxied).0, 200);
+    let (status, head, _) = get(&http, &format!("/?token={token}"));
+    assert!(status == 303 && head.contains("HttpOnly") && head.contains("SameSite=") && !head.contains(token));
+    let cookie = head.split("Set-Cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    assert_eq!(with(&format!("Cookie: a=b; {cookie}; c=d")).0, 200);
+    let address = http.address().to_string();
+    assert!(fetch_status(&address, Some(token), Duration::from_secs(5)).is_ok());
+    let e = fetch_status(&address, Some("wrong"), Duration::from_secs(5)).unwrap_err().to_string();
+    assert!(e.contains("token") && !e.contains("wrong"), "{e}");
+    assert!(bind(&HttpOptions { listen: http.address(), token: None }).err().unwrap().to_string().contains("another"));
+}
+
+/// Half-sent requests in any number keep nobody out.
+#[test]
+fn slow_clients_make_way() {
+    let streams = names(&["a"]);
+    let metrics = Metrics::new(&streams);
+    let http = Http::bind(&any_port(None), &streams, metrics.clone()).unwrap();
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(http.address()).unwrap();
+        let _ = stream.write_all(b"GET / HT");
+        slow.push(stream);
+    }
+    let began = Instant::now();
+    assert_eq!(get(&http, "/status").0, 200);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(threads() < 150, "{}", threads());
+    // Bytes that dribble in do not make the head's time longer.
+    let mut stream = TcpStream::connect(http.address()).unwrap();
+    let began = Instant::now();
+    while stream.write_all(b"x").is_ok() && began.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    drop(slow);
+    drop(http);
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+#[test]
+fn events_are_told_to_listeners_and_one_that_never_reads_is_dropped() {
+    let streams = names(&["a"]);
+    let metrics = Metrics::new(&streams);
+    let mut http = Http::bind(&any_port(None), &streams, metrics.clone()).unwrap();
+    http.event(&event("a", caption(0, "before"))).unwrap();
+    let address = http.address();
+    let listen = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    };
+    let mut reader = BufReader::new(listen()).lines();
+    let mut next = |wanted: &str| -> Value {
+        loop {
+            let line = reader.next().unwrap().unwrap();
+            if line.strip_prefix("event: ").is_some_and(|k| k == wanted) {
+                let data = reader.next().unwrap().unwrap();
+                return serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            }
+        }
+    };
+    let snapshot = next("snapshot");
+    assert_eq!(snapshot["streams"][0]["captions"][0]["text"], "before");
+    http.event(&event("a", caption(0, "a dog\n\nevent: evil\ndata: 1"))).unwrap();
+    let told = next("caption");
+    assert_eq!(told["say"], "A dog event: evil data: 1.");
+    http.tick(Instant::now() + Duration::from_secs(3)).unwrap();
+    assert_eq!(next("status")["streams"][0]["name"], "a");
+
+    let deaf = listen();
+    wait("it listens", || get(&http, "/metrics").2.contains("descry_http_clients 2\n"));
+    let long = "a dog ".repeat(2_000);
+    let began = Instant::now();
+    // The one that reads sees all of it, the other fills up what the system buffers for it, and its queue.
+    while !get(&http, "/metrics").2.contains("descry_http_clients_dropped_total 1\n") {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        for _ in 0..40 {
+            http.event(&event("a", caption(0, &long))).unwrap();
+            next("caption");
+        }
+    }
+    wait("it is gone", || get(&http, "/metrics").2.contains("descry_http_clients 1\n"));
+    // More listeners than there may be.
+    let many: Vec<TcpStream> = (0..20).map(|_| listen()).collect();
+    wait("they listen", || get(&http, "/metrics").2.contains("descry_http_clients 16\n"));
+    let refused = many
+        .into_iter()
+        .filter_map(|s| BufReader::new(s).lines().next())
+        .filter(|l| l.as_ref().is_ok_and(|l| l.contains("503")));
+    assert_eq!(refused.count(), 5);
+    let began = Instant::now();
+    http.close().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1));
+    drop(deaf);
+}

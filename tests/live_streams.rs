@@ -1,0 +1,456 @@
+//! `descry live` on sources that fail: the real binary, a real RTSP server, and a proxy that does what networks do.
+//!
+//! Films change between two pictures every two seconds, so that there is always something to say. Limits of time are
+//! many times what is usual: only waiting for ever is a failure, but where it is said otherwise.
+
+mod common;
+#[path = "common/rtsp.rs"]
+mod rtsp;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{Bench, sample};
+use rtsp::{Mode, Proxy, Server, free_port, next_port};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// `descry live` while it runs.
+struct Live {
+    child: Child,
+    lines: Arc<Mutex<Vec<Value>>>,
+    errors: Arc<Mutex<String>>,
+    raw: Arc<Mutex<String>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Live {
+    fn new(args: &[&str]) -> Live {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
+            .args(["-v", "live", "--min-score", "0"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, errors, raw) = (Arc::new(Mutex::new(Vec::new())), Arc::default(), Arc::<Mutex<String>>::default());
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (into, text) = (lines.clone(), raw.clone());
+        let of_out = std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                into.lock().unwrap().push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}")));
+                text.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let from = BufReader::new(child.stderr.take().unwrap());
+        let into: Arc<Mutex<String>> = Arc::clone(&errors);
+        let of_err = std::thread::spawn(move || {
+            for line in from.lines().map_while(Result::ok) {
+                into.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Live { child, lines, errors, raw, readers: vec![of_out, of_err] }
+    }
+
+    /// The first line from number `from` on that is as wanted, and the number after it.
+    fn wait(&mut self, what: &str, from: usize, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
+        let started = Instant::now();
+        loop {
+            let found = {
+                let lines = self.lines.lock().unwrap();
+                lines.iter().enumerate().skip(from).find(|(_, l)| wanted(l)).map(|(n, l)| (l.clone(), n + 1))
+            };
+            if let Some(found) = found {
+                return found;
+            }
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some() || started.elapsed() > PATIENCE {
+                let (lines, errors) = (self.raw.lock().unwrap(), self.errors.lock().unwrap());
+                panic!("no {what} from line {from} on, exit {ended:?}\n{lines}\n{errors}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn caption(&mut self, from: usize) -> (Value, usize) {
+        self.wait("caption", from, |l| l["type"] == "caption")
+    }
+
+    fn state(&mut self, from: usize, state: &str, reasons: &[&str]) -> (Value, usize) {
+        self.wait(&format!("{state} {reasons:?}"), from, |l| {
+            let reason = l["reason"].as_str().unwrap_or_default();
+            l["state"] == state && (reasons.is_empty() || reasons.contains(&reason))
+        })
+    }
+
+    /// SIGTERM: 130 within three seconds, every stream ended, numbers in order. Gives lines and errors.
+    fn stop(mut self) -> (Vec<Value>, String) {
+        let asked = Instant::now();
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(asked.elapsed() < Duration::from_secs(3), "does not stop: {}", self.errors.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let (lines, errors) = (self.lines.lock().unwrap().clone(), self.errors.lock().unwrap().clone());
+        assert_eq!(status.code(), Some(130), "{errors}");
+        assert!(!errors.contains("panicked"), "{errors}");
+        let mut streams: Vec<&str> = lines.iter().filter_map(|l| l["stream"].as_str()).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        for stream in streams {
+            let own: Vec<&Value> = lines.iter().filter(|l| l["stream"] == stream).collect();
+            assert_eq!(own.last().unwrap()["type"], "end", "{own:?}");
+            let ordered = |key: &str| {
+                let values: Vec<f64> = own.iter().filter_map(|l| l[key].as_f64()).collect();
+                assert!(values.is_sorted_by(|a, b| a < b), "{stream} {key}: {values:?}");
+            };
+            ordered("number");
+            ordered("time");
+        }
+        (lines, errors)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two pictures in turn, two seconds each, for a minute.
+fn film(b: &Bench, name: &str, size: &str, codec: &str) {
+    let (one, two) = (sample("bikes.mp4"), sample("bigbuckbunny.mp4"));
+    b.ffmpeg(&format!("-ss 4.2 -i {one} -frames:v 1 one-{name}.png"));
+    b.ffmpeg(&format!("-ss 4.8 -i {two} -frames:v 1 two-{name}.png"));
+    let scale = format!("scale={size},setsar=1,fps=25,format=yuv420p");
+    b.ffmpeg(&format!(
+        "-loop 1 -t 2 -i one-{name}.png -loop 1 -t 2 -i two-{name}.png -filter_complex \
+         [0]{scale}[a];[1]{scale}[b];[a][b]concat -c:v {codec} -g 25 -bf 0 short-{name}"
+    ));
+    b.ffmpeg(&format!("-stream_loop 14 -i short-{name} -c copy {name}"));
+}
+
+fn h264(b: &Bench) -> String {
+    film(b, "film.mp4", "320:180", "libx264 -preset ultrafast");
+    format!(
+        "/film=filesrc location={} ! qtdemux ! h264parse ! rtph264pay name=pay0 config-interval=1",
+        b.path("film.mp4").display()
+    )
+}
+
+const SOUND: &str = "/sound=audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0";
+
+#[test]
+fn a_server_that_is_not_up_yet_is_awaited() {
+    let b = Bench::new();
+    let mount = h264(&b);
+    let port = free_port();
+    let mut live = Live::new(&[&format!("rtsp://127.0.0.1:{port}/film")]);
+    let (_, n) = live.state(0, "null", &["open-read"]);
+    let _server = Server::new(port, None, &[mount]);
+    let (_, n) = live.state(n, "playing", &[]);
+    let (caption, _) = live.caption(n);
+    assert!(caption["text"].as_str().unwrap().ends_with('.') && caption["lag"].as_f64().unwrap() >= 0.0, "{caption}");
+    live.stop();
+}
+
+#[test]
+fn a_server_that_was_killed_may_come_back_as_another() {
+    let b = Bench::new();
+    let mount = h264(&b);
+    film(&b, "other.mkv", "480:360", "mjpeg -pix_fmt yuvj420p");
+    let other =
+        format!("/film=filesrc location={} ! matroskademux ! rtpjpegpay name=pay0", b.path("other.mkv").display());
+    let server = Server::new(0, None, &[mount]);
+    let port = server.port;
+    let mut live = Live::new(&[&server.url("/film")]);
+    let (first, n) = live.caption(0);
+    drop(server);
+    let (_, n) = live.state(n, "null", &["read"]);
+    let _server = Server::new(port, None, &[other]);
+    let (_, n) = live.state(n, "playing", &[]);
+    // Times of the server begin anew; those of the stream go on.
+    let (second, _) = live.caption(n);
+    assert!(second["time"].as_f64() > first["time"].as_f64(), "{first} {second}");
+    let (_, errors) = live.stop();
+    assert!(errors.contains("mjpeg 480×360"), "{errors}");
+}
+
+#[test]
+fn a_stall_without_a_close_is_noticed_and_survived() {
+    let b = Bench::new();
+    let server = Server::new(0, None, &[h264(&b)]);
+    let proxy = Proxy::new(server.port);
+    let mut live = Live::new(&["--silence", "1.5", &proxy.url("/film")]);
+    let (_, n) = live.caption(0);
+    proxy.set(Mode::Stall);
+    let (_, n) = live.state(n, "null", &["timeout"]);
+    proxy.set(Mode::Pass);
+    let (_, n) = live.state(n, "playing", &[]);
+    let (_, n) = live.caption(n);
+    // Cut off in the middle of a packet.
+    proxy.set(Mode::Truncate);
+    let (_, n) = live.state(n, "null", &["read"]);
+    proxy.set(Mode::Pass);
+    let (_, n) = live.state(n, "playing", &[]);
+    // Late is not lost.
+    proxy.set(Mode::Delay(Duration::from_millis(30)));
+    live.caption(n);
+    live.stop();
+}
+
+#[test]
+fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
+    let b = Bench::new();
+    let server = Server::new(0, None, &[h264(&b)]);
+    let proxy = Proxy::new(server.port);
+    let mut live = Live::new(&[&proxy.url("/film")]);
+    let (before, mut n) = live.caption(0);
+    // Ahead by an hour, back to before the beginning, and broken.
+    for mode in [Mode::Shift(90_000 * 3_600), Mode::Shift(-90_000 * 100), Mode::Pass] {
+        proxy.set(mode);
+        n = live.caption(n).1;
+        n = live.caption(n).1;
+    }
+    proxy.set(Mode::Corrupt(3));
+    std::thread::sleep(Duration::from_secs(3));
+    proxy.set(Mode::Pass);
+    n = live.caption(n).1;
+    let (after, _) = live.caption(n);
+    let passed = after["time"].as_f64().unwrap() - before["time"].as_f64().unwrap();
+    let wall = |l: &Value| {
+        let text = l["wall"].as_str().unwrap();
+        let part = |r: std::ops::Range<usize>| text[r].parse::<f64>().unwrap();
+        part(11..13) * 3_600.0 + part(14..16) * 60.0 + part(17..23)
+    };
+    let truly = (wall(&after) - wall(&before)).rem_euclid(86_400.0);
+    assert!((passed - truly).abs() < 3.0, "{passed} s of stream time in {truly} s");
+    let (lines, errors) = live.stop();
+    assert_eq!(lines.iter().filter(|l| l["state"] == "null").count(), 1, "{lines:?}\n{errors}");
+}
+
+#[test]
+fn one_stream_s_fault_touches_no_other_and_no_credentials_are_shown() {
+    let b = Bench::new();
+    let server = Server::new(0, Some(("guard", "s3cret-w0rd")), &[h264(&b), SOUND.into()]);
+    let port = server.port;
+    b.write(
+        "streams.toml",
+        format!(
+            "[[stream]]\nname = 'good'\nurl = 'rtsp://guard:s3cret-w0rd@127.0.0.1:{port}/film'\n\
+             [[stream]]\nname = 'wrong'\nurl = 'rtsp://guard:wr0ng-w0rd@127.0.0.1:{port}/film?key=t0ken-here'\n\
+             [[stream]]\nname = 'sound'\nurl = 'rtsp://guard:s3cret-w0rd@127.0.0.1:{port}/sound'\n\
+             [[stream]]\nname = 'none'\nurl = 'rtsp://guard:s3cret-w0rd@127.0.0.1:{port}/none'\n\
+             [[stream]]\nname = 'udp'\ntransport = 'udp'\nurl = 'rtsp://guard:s3cret-w0rd@127.0.0.1:{port}/film'\n"
+        )
+        .as_bytes(),
+    );
+    let page = format!("127.0.0.1:{}", free_port());
+    let config = b.path("streams.toml").display().to_string();
+    let mut live = Live::new(&["-vv", "--config", &config, "--jsonl", "--http", &page]);
+    let of = |stream: &'static str, reason: &'static str| {
+        move |l: &Value| l["stream"] == stream && l["state"] == "null" && l["reason"] == reason
+    };
+    live.wait("wrong password", 0, of("wrong", "not-authorized"));
+    live.wait("audio only", 0, of("sound", "wrong-type"));
+    live.wait("no such path", 0, of("none", "not-found"));
+    for stream in ["good", "udp"] {
+        let (_, n) = live.wait("caption", 0, |l| l["stream"] == stream && l["type"] == "caption");
+        live.wait("another caption", n, |l| l["stream"] == stream && l["type"] == "caption");
+    }
+    let (status, _) = b.run(&["live", "--status", "--http", &page], 0);
+    assert!(status.contains("\"good\"") && status.contains("not-authorized"), "{status}");
+    let shown = ["/", "/metrics", "/healthz"].map(|path| get(&page, path));
+    assert!(shown[1].contains("descry_captions_total{stream=\"good\"}"), "{shown:?}");
+    let (lines, errors) = live.stop();
+    let text = format!("{lines:?}{errors}{status}{shown:?}");
+    for secret in ["s3cret", "wr0ng", "t0ken", "guard"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(errors.contains("401"), "{errors}");
+}
+
+#[test]
+fn other_sources_are_watched_too() {
+    let b = Bench::new();
+    h264(&b);
+    let film = b.path("film.mp4").display().to_string();
+    let send = |to: &[&str]| {
+        let child = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-re", "-i", &film, "-c", "copy"])
+            .args(to)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Sender(child)
+    };
+    let udp = format!("udp://127.0.0.1:{}", next_port());
+    let srt = format!("srt://127.0.0.1:{}", next_port());
+    let rtmp = format!("rtmp://127.0.0.1:{}/app/film", next_port());
+    let hls = b.path("live.m3u8").display().to_string();
+    let _senders = [
+        send(&["-bsf:v", "h264_mp4toannexb", "-f", "mpegts", &format!("{udp}?pkt_size=1316")]),
+        send(&["-bsf:v", "h264_mp4toannexb", "-f", "mpegts", &format!("{srt}?mode=listener")]),
+        send(&["-f", "flv", "-listen", "1", &rtmp]),
+        send(&["-f", "hls", "-hls_time", "1", "-hls_flags", "delete_segments", &hls]),
+    ];
+    let files = files(b.path(""));
+    let http = format!("{files}/live.m3u8");
+    let names = [&udp, &srt, &rtmp, &http, &film];
+    let mut live = Live::new(&["--realtime", &udp, &srt, &rtmp, &http, &film]);
+    for name in names {
+        let end = name.rsplit('/').next().unwrap();
+        live.wait(name, 0, |l| l["type"] == "caption" && l["stream"].as_str().unwrap().ends_with(end));
+    }
+    live.stop();
+}
+
+/// What a web server answers, head and all.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+struct Sender(Child);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A web server of a folder's files.
+fn files(folder: std::path::PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                request.push(byte[0]);
+            }
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let name = text.split_whitespace().nth(1).unwrap_or("/").trim_start_matches('/').to_string();
+            let answer = match std::fs::read(folder.join(name)) {
+                Ok(body) => [
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+                        .into_bytes(),
+                    body,
+                ]
+                .concat(),
+                Err(_) => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+            };
+            let _ = stream.write_all(&answer);
+        }
+    });
+    address
+}
+
+#[test]
+fn playlists_and_redirects_open_no_other_protocol() {
+    let b = Bench::new();
+    film(&b, "film.ts", "320:180", "libx264 -preset ultrafast");
+    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let port = trap.local_addr().unwrap().port();
+    let film = b.path("film.ts").display().to_string();
+    let targets =
+        [format!("file://{film}"), film.clone(), format!("rtmp://127.0.0.1:{port}/a/b"), format!("concat:{film}")];
+    let http = files(b.path(""));
+    let mut urls = Vec::new();
+    for (n, target) in targets.iter().enumerate() {
+        let list = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{target}\n");
+        b.write(&format!("{n}.m3u8"), list.as_bytes());
+        urls.push(format!("{http}/{n}.m3u8"));
+    }
+    let redirect = TcpListener::bind("127.0.0.1:0").unwrap();
+    urls.push(format!("http://{}/moved", redirect.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        for mut stream in redirect.incoming().flatten() {
+            let _ = stream.read(&mut [0; 2048]);
+            let head =
+                format!("HTTP/1.1 302 Found\r\nLocation: rtmp://127.0.0.1:{port}/a/b\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    let args: Vec<&str> = ["--silence", "3"].into_iter().chain(urls.iter().map(String::as_str)).collect();
+    let mut live = Live::new(&args);
+    for url in &urls {
+        let end = url.rsplit('/').next().unwrap();
+        live.wait(url, 0, |l| l["state"] == "null" && l["stream"].as_str().unwrap().ends_with(end));
+    }
+    let (lines, _) = live.stop();
+    assert!(lines.iter().all(|l| l["type"] != "caption"), "{lines:?}");
+    assert!(trap.accept().is_err(), "a playlist or redirect made it connect");
+}
+
+#[test]
+fn a_file_at_its_own_pace_is_told_whole_and_ends() {
+    let b = Bench::new();
+    b.ffmpeg(&format!("-i {} -t 3 -c copy -an short.mp4", sample("bikes.mp4")));
+    let started = Instant::now();
+    let (out, err) = b.run(&["live", "--realtime", "short.mp4"], 0);
+    assert!(started.elapsed() >= Duration::from_millis(2_800), "{err}");
+    let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(lines.iter().any(|l| l["type"] == "caption"), "{out}");
+    assert_eq!(lines.last().unwrap()["type"], "end");
+    b.run(&["live", "--realtime", "none.mp4"], 1);
+    b.run(&["live", "short.mp4"], 2);
+    b.run(&["live"], 2);
+    let (_, err) = b.run(&["live", "gopher://u:hidden-w0rd@host/x"], 2);
+    assert!(!err.contains("hidden"), "{err}");
+}
+
+#[test]
+fn who_reads_no_more_ends_it() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "160:90", "libx264 -preset ultrafast");
+    let started = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(["live", "--realtime", "--min-score", "0", &b.path("film.mp4").display().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    drop(out);
+    let status = child.wait().unwrap();
+    assert!(started.elapsed() < PATIENCE, "it went on to the end of the film");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn signals_are_obeyed_at_once_whatever_is_going_on() {
+    let b = Bench::new();
+    let server = Server::new(0, None, &[h264(&b)]);
+    let proxy = Proxy::new(server.port);
+    // Stalled, in the middle of connecting and of waiting, and right at the start.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("rtsp://{}/x", silent.local_addr().unwrap());
+    let refused = format!("rtsp://127.0.0.1:{}/x", free_port());
+    let mut live = Live::new(&[&server.url("/film"), &proxy.url("/film"), &silent, &refused]);
+    let (_, n) = live.caption(0);
+    proxy.set(Mode::Stall);
+    live.caption(n);
+    live.stop();
+    let mut live = Live::new(&[&server.url("/film")]);
+    live.state(0, "ready", &[]);
+    live.stop();
+}

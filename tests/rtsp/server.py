@@ -1,0 +1,59 @@
+"""An RTSP server for tests and benches: GStreamer's.
+
+    server.py PORT [--user NAME --password WORD] PATH=PIPELINE...
+
+Serves each path from its pipeline, in the words of gst-launch with payloaders called pay0, pay1. PORT 0 is any free one.
+Prints the port on standard output when it listens. Ends when standard input does, so that it cannot outlive who started it.
+"""
+
+import argparse
+import sys
+import threading
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port")
+    parser.add_argument("--user")
+    parser.add_argument("--password")
+    parser.add_argument("mounts", nargs="+")
+    args = parser.parse_args()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(args.port)
+    if args.user:
+        auth = GstRtspServer.RTSPAuth()
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "watcher")
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(args.user, args.password), token)
+        server.set_auth(auth)
+    for mount in args.mounts:
+        path, pipeline = mount.split("=", 1)
+        factory = GstRtspServer.RTSPMediaFactory()
+        factory.set_launch(f"( {pipeline} )")
+        if args.user:
+            factory.add_role_from_structure(
+                Gst.Structure.from_string("watcher,media.factory.access=true,media.factory.construct=true")[0]
+            )
+        server.get_mount_points().add_factory(path, factory)
+    if server.attach(None) == 0:
+        sys.exit("the server cannot listen")
+    loop = GLib.MainLoop()
+
+    def await_end():
+        sys.stdin.read()
+        loop.quit()
+
+    threading.Thread(target=await_end, daemon=True).start()
+    print(server.get_bound_port(), flush=True)
+    loop.run()
+
+
+main()
