@@ -427,24 +427,4 @@ mod tests {
         assert_eq!(firsts[16..], [1000.0, 1000.0, 1000.0, 1000.0, 1100.0, 1100.0, 1100.0, 1100.0]);
         assert!(to.chunks(2).all(|pair| pair[0] == -pair[1]));
     }
-
-    #[test]
-    fn a_graph_moves_keys_as_hands_do() {
-        use crate::runtime::{Device, SessionOptions};
-        use ort::value::Tensor;
-        let options = SessionOptions { threads: 1, ..SessionOptions::default() };
-        let mut mover = Mover::new(TensorElementType::Float32, &options).unwrap_or_else(|e| panic!("{e}"));
-        let memory = Memory::of(Device::Cpu).unwrap();
-        let parts =
-            [(keys(0, 2, 0..3), [2, 2, 3, 2]), (keys(0, 2, 3..5), [2, 2, 2, 2]), (keys(1000, 1, 0..1), [1, 2, 1, 2])];
-        let tensor =
-            |(data, shape): &(Vec<f32>, [usize; 4])| Tensor::from_array((*shape, data.clone())).unwrap().into_dyn();
-        let values = parts.each_ref().map(tensor);
-        let rows = rows(&[1, 0], &[vec![1], vec![0, 2, 4], vec![0]], (2, 3, 2), (4, 1), 2);
-        let moved = mover.run(values.each_ref(), &rows, [3, 2, 4, 2], &memory).unwrap_or_else(|e| panic!("{e}"));
-        let mut by_hand = Vec::new();
-        gather(&mut by_hand, parts.each_ref().map(|(data, _)| &data[..]), &rows, 2);
-        let (shape, data) = moved.try_extract_tensor::<f32>().unwrap();
-        assert_eq!((&shape[..], data), (&[3, 2, 4, 2][..], &by_hand[..]));
-    }
 }
