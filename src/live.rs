@@ -177,14 +177,19 @@ impl Stream {
         self.metrics.streams().get(self.position)
     }
 
+    /// Counts frames or pictures that nothing comes of.
+    fn count_dropped(&self, why: Dropped, frames: u64) {
+        if let Some(m) = self.metrics() {
+            m.frames_dropped(why, frames);
+        }
+    }
+
     /// A picture will not be described.
     fn drop_one(&self, keyframe: &Keyframe, why: Dropped) {
         let mut between = lock(&self.between);
         between.close(keyframe.start);
         between.dropped += 1;
-        if let Some(m) = self.metrics() {
-            m.frames_dropped(why, 1);
-        }
+        self.count_dropped(why, 1);
     }
 
     /// Tells how far the stream has been watched, and what was left out on the way. `waiting`: from here on the watcher
@@ -525,9 +530,7 @@ impl<'a> Watcher<'a> {
         let more = source.skipped() - *skipped;
         if more > 0 {
             *skipped += more;
-            if let Some(m) = self.stream.metrics() {
-                m.frames_dropped(Dropped::Overload, more);
-            }
+            self.stream.count_dropped(Dropped::Overload, more);
         }
         if let Some(on) = hurry.tick(Instant::now(), source.waited()) {
             source.hurry(on);
@@ -562,9 +565,7 @@ impl<'a> Watcher<'a> {
             self.glance.again();
         }
         if self.doubtful(&frame) {
-            if let Some(m) = stream.metrics() {
-                m.frames_dropped(Dropped::Decode, 1);
-            }
+            stream.count_dropped(Dropped::Decode, 1);
         } else {
             let thumb = frame.thumb().map_err(|e| Fault::Undecodable(e.to_string()))?;
             let glimpse = self.glance.push(thumb, frame, not_before);
@@ -603,9 +604,7 @@ impl<'a> Watcher<'a> {
             Ok(picture) => picture,
             Err(e) => {
                 stream.warn(&e.to_string());
-                if let Some(m) = stream.metrics() {
-                    m.frames_dropped(Dropped::Decode, 1);
-                }
+                stream.count_dropped(Dropped::Decode, 1);
                 return;
             }
         };

@@ -135,14 +135,6 @@ def finish(path, store):
     Runtime folds both when it loads, and sums are made in float32), `int8` and `half` to be multiplied as they are."""
     model = onnx.load(path)
     graph, made = model.graph, []
-    # The exporter writes one of several equal vectors and says of the others that they are the same.
-    stored = {t.name for t in graph.initializer}
-    same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input[0] in stored}
-    kept = [n for n in graph.node if n.output[0] not in same]
-    for n in kept:
-        n.input[:] = [same.get(i, i) for i in n.input]
-    del graph.node[:]
-    graph.node.extend(kept)
     large = {t.name: numpy_helper.to_array(t) for t in graph.initializer
              if t.data_type == TensorProto.FLOAT and int(np.prod(t.dims)) >= 1024}
     by_shape = {}
