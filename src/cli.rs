@@ -702,10 +702,13 @@ fn status(args: &Live) -> Result<Exit> {
 
 /// Both halves of a model, which load when their stages begin.
 fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions) -> Result<Model> {
+    Model::of(folder, encode(decoding, session), decoding.options(session))
+}
+
+fn encode(decoding: &DecodingArgs, session: &SessionOptions) -> EncodeOptions {
     // Captions of many pictures share one reading of the weights; a tower does no better with more than what caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
-    let encode = EncodeOptions { batch: encode.batch.min(usize::from(decoding.batch)), ..encode };
-    Model::of(folder, encode, decoding.options(session))
+    EncodeOptions { batch: encode.batch.min(usize::from(decoding.batch)), ..encode }
 }
 
 fn cores() -> usize {
@@ -790,7 +793,8 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
     let session = args.model.session(false)?;
     let batch = usize::from(args.decoding.batch);
     let min_score = args.decoding.min_score(&folder)?;
-    let model = model(&folder, &args.decoding, &session)?;
+    let encode = encode(&args.decoding, &session).side_by_side(&folder);
+    let model = Model::of(&folder, encode, args.decoding.options(&session))?;
     let (paths, clean) = pictures(&args.inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
     let options = StillOptions { batch, readers: cores().min(batch) };
@@ -828,10 +832,12 @@ fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit>
 fn embed(inputs: &[PathBuf], stats: bool, args: &ModelArgs, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
     let folder = ModelFolder::load(args.model.as_deref())?;
     let session = args.session(false)?;
-    let model = Model::of(&folder, EncodeOptions { session, ..EncodeOptions::default() }, CaptionOptions::default())?;
+    let encode = EncodeOptions { session, ..EncodeOptions::default() }.side_by_side(&folder);
+    let batch = encode.batch * encode.sessions;
+    let model = Model::of(&folder, encode, CaptionOptions::default())?;
     let (paths, clean) = pictures(inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
-    let options = StillOptions { readers: cores(), ..StillOptions::default() };
+    let options = StillOptions { batch, readers: cores() };
     let told = pipeline::embeddings(&paths, options, model, interrupt, |number, encoded| match encoded {
         Ok(e) => print(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string()),
         Err(e) => {

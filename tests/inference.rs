@@ -51,8 +51,18 @@ fn pixels(folder: &ModelFolder, seeds: impl Iterator<Item = u32>) -> Vec<Pixels>
 }
 
 fn encode(folder: &ModelFolder, pixels: &[Pixels], batch: usize, threads: usize) -> Vec<Encoded> {
+    encode_side_by_side(folder, pixels, batch, threads, 1)
+}
+
+fn encode_side_by_side(
+    folder: &ModelFolder,
+    pixels: &[Pixels],
+    batch: usize,
+    threads: usize,
+    sessions: usize,
+) -> Vec<Encoded> {
     let session = SessionOptions { threads, ..SessionOptions::default() };
-    let mut encoder = ok(ImageEncoder::new(folder, &EncodeOptions { batch, session }));
+    let mut encoder = ok(ImageEncoder::new(folder, &EncodeOptions { batch, sessions, session }));
     ok(encoder.encode(pixels))
 }
 
@@ -120,8 +130,13 @@ fn embeddings_do_not_hang_on_batch_or_threads() {
     for batch in [1, 2, 3, 8] {
         for threads in [1, 2, 4] {
             assert!(encode(&folder, &pixels, batch, threads) == want, "batch {batch}, {threads} threads");
+            for sessions in [2, 3, 16] {
+                let found = encode_side_by_side(&folder, &pixels, batch, threads, sessions);
+                assert!(found == want, "batch {batch}, {threads} threads, {sessions} sessions");
+            }
         }
     }
+    assert!(encode_side_by_side(&folder, &[], 8, 2, 2).is_empty());
 }
 
 #[test]
