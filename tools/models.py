@@ -6,6 +6,7 @@
   models.py import --clipcap FILE --clip DIR|FILE --tokenizer FILE --out DIR [--preset NAME]    a published ClipCap
   models.py score      --model DIR --captions X.jsonl --images DIR    BLEU, CIDEr, retrieval, through the descry binary
   models.py calibrate  --model DIR --captions X.jsonl --images DIR    what a caption's score means; into model.json
+  models.py round-tower --model DIR --captions X.jsonl --images DIR   a convolutional image tower in whole numbers, in place
   models.py neighbours --model DIR --captions X.jsonl --images DIR    cosines that the dedup thresholds rest on
 
 A captions file has one JSON object a line: {"image": NAME, "captions": [...], "split": "train" | "val"}.
@@ -21,9 +22,12 @@ BINARY = str(Path(__file__).parent.parent / "target/release/descry")
 PRECISIONS = ["fp32", "fp16", "half", "int8"]
 PRECISION = "fp16: how weights are stored; half: also how they are multiplied, for GPUs; int8: the same in whole numbers, for CPUs"
 
+# Photographs that show the ranges of a tower's activations, and what rounding costs.
+ROUND_ON = 800
+
 FACTS = {
     "name": "descry-builtin",
-    "version": "0.4.0",
+    "version": "0.5.0",
     "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0; trained on research data, see README.md",
     "trained_on": "Flickr8k train and a COCO subset (captions), ImageNet (image tower)",
     "description": "A small captioner of everyday scenes",
@@ -76,6 +80,19 @@ def train_builtin(a):
     image.load_state_dict(state["image"])
     text.load_state_dict(state["text"])
     export(a.out, shape, members, job.words, tower, image, text, FACTS)
+    rounded(a.out, [r["path"] for r in rows if r["source"] == "flickr8k" and r["split"] == "train"])
+
+
+def rounded(folder, photographs):
+    from descry_models.convs import round_tower
+    some = photographs[:: max(1, len(photographs) // ROUND_ON)]
+    mean, least = round_tower(folder, some)
+    print(f"image tower in whole numbers: cosine {mean:.4f} on average, {least:.4f} at least, {len(some) // 2} photographs")
+
+
+def round_command(a):
+    from descry_models.data import read_captions
+    rounded(a.model, [r["path"] for r in read_captions(a.captions, a.images, "") if r["split"] == "train"])
 
 
 def imported(a):
@@ -176,6 +193,11 @@ def main():
         m.add_argument("--beam", type=int, help="beams (default: the model's)")
         m.add_argument("--binary", default=BINARY)
         m.set_defaults(run=measured)
+    r = sub.add_parser("round-tower", help="a convolutional image tower in whole numbers, in place")
+    r.add_argument("--model", required=True, metavar="DIR")
+    r.add_argument("--captions", required=True, metavar="JSONL", help="pictures of split train are used")
+    r.add_argument("--images", required=True, metavar="DIR")
+    r.set_defaults(run=round_command)
     a = p.parse_args()
     a.run(a)
 
