@@ -322,6 +322,10 @@ fn segment(folder: &Path, playlist: &Value, i: usize) -> String {
     std::fs::read_to_string(folder.join(playlist["segments"][i][0].as_str().unwrap())).unwrap()
 }
 
+fn last_segment(folder: &Path, playlist: &Value) -> String {
+    segment(folder, playlist, playlist["segments"].as_array().unwrap().len() - 1)
+}
+
 #[test]
 fn hls_rolls() {
     let b = Bench::new();
@@ -329,49 +333,66 @@ fn hls_rolls() {
     let options = HlsOptions { window: 4, video: Some("video/main.m3u8".into()), ..HlsOptions::default() };
     let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
     tell(&mut hls, clock(0, 900_000)).unwrap();
-    // Crosses 2.0 s; then nothing is said from 3.3 s on.
+    // Is out at once, in a segment that ends with its picture; stands until 3.2 s, and nothing is said after it.
     tell(&mut hls, caption(1_000, "a man is riding a bike down the street")).unwrap();
-    tell(&mut hls, watched(2_500)).unwrap();
     let playlist = check_hls(&folder);
-    assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 2.0, false, 1_800_000_000.0]]));
-    tell(&mut hls, watched(8_100)).unwrap();
+    assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 1.0, false, 1_800_000_000.0]]));
+    let settled = hls.settled().unwrap();
+    assert!(settled.len() == 1 && settled[0].1 < Duration::from_secs(1), "{settled:?}");
+    tell(&mut hls, watched(2_900)).unwrap();
+    assert_eq!(check_hls(&folder)["segments"].as_array().unwrap().len(), 1);
+    tell(&mut hls, watched(7_100)).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"].as_array().unwrap().len(), 4);
     let cue = "00:00:01.000 --> 00:00:03.235\nA man is riding a bike down the street.\n";
-    for i in 0..2 {
-        let text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n\n{cue}");
-        assert_eq!(segment(&folder, &playlist, i), text, "{i}");
+    for i in 0..4 {
+        let cue = if i < 3 { format!("\n{cue}") } else { String::new() };
+        let text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n{cue}");
+        let duration = if i == 0 { 1.0 } else { 2.0 };
+        assert_eq!((segment(&folder, &playlist, i), &playlist["segments"][i][1]), (text, &json!(duration)), "{i}");
     }
-    assert_eq!(segment(&folder, &playlist, 3), "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n");
 
     // Late: its moment is in a closed segment.
-    tell(&mut hls, caption(7_000, "a dog")).unwrap();
-    tell(&mut hls, watched(10_000)).unwrap();
+    tell(&mut hls, caption(6_000, "a dog")).unwrap();
+    tell(&mut hls, watched(7_600)).unwrap();
     let playlist = check_hls(&folder);
-    assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(1), &json!(2), &json!(false)));
-    assert!(segment(&folder, &playlist, 3).contains("00:00:08.000 --> 00:00:09.000\nA dog."));
+    assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(0), &json!(2), &json!(false)));
+    assert!(segment(&folder, &playlist, 4).contains("00:00:07.000 --> 00:00:08.000\nA dog."));
 
-    // The camera's clock jumps at 11 s; what stands then ends there.
-    tell(&mut hls, caption(10_500, "a cat on a table")).unwrap();
-    tell(&mut hls, clock(11_000, 5)).unwrap();
-    tell(&mut hls, caption(11_500, "a bird")).unwrap();
-    // Its clock as foreseen is no jump.
-    tell(&mut hls, clock(13_000, 180_005)).unwrap();
-    tell(&mut hls, watched(15_000)).unwrap();
+    // A caption soon after a segment began: out at once, in one that is a little longer than what was watched. The next
+    // has to wait until that was watched too, and then for its turn: it is out before it is due.
+    tell(&mut hls, watched(8_400)).unwrap();
+    tell(&mut hls, caption(8_500, "a group of people stand in front of a building")).unwrap();
+    assert!(last_segment(&folder, &check_hls(&folder)).contains("00:00:08.500 --> 00:00:11.2"));
+    tell(&mut hls, caption(8_700, "a cat on a table")).unwrap();
     let playlist = check_hls(&folder);
-    let all = &playlist["segments"];
+    assert_eq!(playlist["segments"].as_array().unwrap().last().unwrap()[1], 0.5);
+    assert!(last_segment(&folder, &playlist).contains("00:00:11.206 --> 00:00:12.206\nA cat on a table.\n"));
+    tell(&mut hls, watched(10_000)).unwrap();
+    tell(&mut hls, watched(13_000)).unwrap();
+
+    // The camera's clock jumps at 16.2 s; what stands then ends there.
+    tell(&mut hls, caption(15_200, "a cat on a table")).unwrap();
+    tell(&mut hls, clock(16_200, 5)).unwrap();
+    tell(&mut hls, caption(16_700, "a bird")).unwrap();
+    // Its clock as foreseen is no jump.
+    tell(&mut hls, clock(18_200, 180_005)).unwrap();
+    tell(&mut hls, watched(20_000)).unwrap();
+    let playlist = check_hls(&folder);
+    let all = playlist["segments"].as_array().unwrap();
+    let after = all.iter().position(|s| s[2] == true).unwrap();
+    assert_eq!([&all[after - 1][1], &all[after][1], &all[after + 1][1]], [&json!(1.2), &json!(0.5), &json!(2.0)]);
     assert_eq!(
-        [&all[1][1], &all[1][2], &all[2][1], &all[2][2]],
-        [&json!(1.0), &json!(false), &json!(2.0), &json!(true)]
-    );
-    assert_eq!(
-        segment(&folder, &playlist, 2),
+        segment(&folder, &playlist, after),
         "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:5,LOCAL:00:00:00.000\n\n00:00:00.500 --> 00:00:01.500\nA bird.\n"
     );
     assert_eq!(playlist["discontinuities"], 0);
+    // As long as four segments, and no longer than it must be for that.
+    let length: f64 = all.iter().map(|s| s[1].as_f64().unwrap()).sum();
+    assert!(length >= 8.0 && length - all[0][1].as_f64().unwrap() < 8.0, "{all:?}");
 
     // Old segments are gone, each after it has been out of the playlist for as long as it was in it.
-    (16..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
+    (21..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
     let playlist = check_hls(&folder);
     assert_eq!(playlist["discontinuities"], 1);
     let segments = files(&folder).iter().filter(|f| f.ends_with(".vtt")).count();
@@ -389,17 +410,20 @@ fn hls_rolls() {
     assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
 
     // Frames stay away: what was said is not kept back until they come again.
-    tell(&mut hls, caption(602_600, "a ladder")).unwrap();
+    tell(&mut hls, watched(602_900)).unwrap();
+    tell(&mut hls, caption(602_000, "a ladder")).unwrap();
+    let seen = check_hls(&folder)["segments"].as_array().unwrap().len();
     tell(&mut hls, What::State { state: State::Paused, reason: Some(Reason::Timeout) }).unwrap();
     let playlist = check_hls(&folder);
-    assert!(segment(&folder, &playlist, 3).contains("00:00:02.600 --> 00:00:03.600\nA ladder."));
+    assert_eq!(playlist["segments"].as_array().unwrap().len(), seen);
+    assert!(last_segment(&folder, &playlist).contains("00:00:02.000 --> 00:00:03.000\nA ladder."), "{playlist}");
 
-    // A last caption gets a segment of its own, though nothing was watched after it.
+    // A last caption stands in a segment of its own, though nothing was watched after it.
     tell(&mut hls, caption(604_000, "a white van")).unwrap();
     tell(&mut hls, What::End).unwrap();
     let before = check_hls(&folder);
     assert_eq!(before["ended"], true);
-    assert!(segment(&folder, &before, 3).contains("00:00:04.000 --> "));
+    assert!(last_segment(&folder, &before).contains("00:00:04.000 --> "));
     hls.close().unwrap();
     drop(hls);
 
@@ -408,7 +432,8 @@ fn hls_rolls() {
     tell(&mut hls, clock(0, 0)).unwrap();
     tell(&mut hls, watched(2_000)).unwrap();
     let after = check_hls(&folder);
-    assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + 4));
+    let count = before["segments"].as_array().unwrap().len() as u64;
+    assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + count));
     assert_eq!(after["segments"][0][2], true);
     hls.event(&event("s", What::State { state: State::Null, reason: Some(Reason::Stopped) })).unwrap();
     tell(&mut hls, What::End).unwrap();
@@ -497,7 +522,7 @@ fn json_lines_end_with_their_reader() {
     publish(watched(10));
     publish(caption(1_500, "a \"dog\"\n"));
     publish(What::State { state: State::Null, reason: Some(Reason::Timeout) });
-    publish(What::Dropped { keyframes: 7 });
+    publish(What::Dropped { keyframes: 7, frames: 12 });
     let mut lines = BufReader::new(reader).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     let c = next();
@@ -505,7 +530,7 @@ fn json_lines_end_with_their_reader() {
     assert_eq!((&c["text"], &c["wall"]), (&json!("a \"dog\"\n"), &json!("2027-01-15T08:00:01.500Z")));
     let (s, d) = (next(), next());
     assert_eq!((&s["state"], &s["reason"]), (&json!("null"), &json!("timeout")));
-    assert_eq!((&d["type"], &d["keyframes"]), (&json!("dropped"), &json!(7)));
+    assert_eq!((&d["type"], &d["keyframes"], &d["frames"]), (&json!("dropped"), &json!(7), &json!(12)));
     drop(lines);
     publish(caption(2_000, "a cat"));
     wait("it ends", || metrics.status()["outputs"][0]["ended"] == true);
