@@ -198,6 +198,14 @@ impl Stream {
         self.count_dropped(why, 1);
     }
 
+    /// Nobody will describe what the model was at.
+    fn forsake(&self) {
+        let mut between = lock(&self.between);
+        let left = std::mem::take(&mut between.open).len() as u64;
+        between.dropped += left;
+        self.count_dropped(Dropped::Stopped, left);
+    }
+
     /// Tells how far the stream has been watched, and what was left out on the way. `waiting`: from here on the watcher
     /// itself has not decided.
     fn watched(&self, waiting: Option<Time>, wall: impl FnOnce(Time) -> SystemTime) {
@@ -368,6 +376,9 @@ pub fn run(
         } else {
             stream.session(|s| Some(s.failed(Reason::Stopped, 0.0).0));
             stream.warn("does not stop; it is left behind");
+        }
+        if describer.is_some() {
+            stream.forsake();
         }
         stream.end();
     }

@@ -20,7 +20,7 @@ use descry::live::metrics::{Dropped, Metrics, ModelState, Stage};
 use descry::live::sinks::command::{Command, CommandOptions};
 use descry::live::sinks::hls::{Hls, HlsOptions};
 use descry::live::sinks::jsonl::JsonLines;
-use descry::live::sinks::vtt::{Existing, Vtt};
+use descry::live::sinks::vtt::{Existing, Full, Rotation, Vtt};
 use descry::live::sinks::webhook::{Webhook, WebhookOptions};
 use descry::time::Time;
 use proptest::prelude::*;
@@ -244,6 +244,69 @@ fn a_file_that_others_empty_begins_anew() {
     std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
     tell(&mut vtt, caption(5_000, "a cat")).unwrap();
     assert_eq!(w3c(&path), [[(5.0, 6.0, "A cat.".into())]]);
+}
+
+#[test]
+fn a_webvtt_file_gives_way_to_the_next() {
+    let b = Bench::new();
+    let path = b.path("live.vtt");
+    let of_another = "live.2026-01-01T00-00-00.000Z.txt.vtt";
+    b.write(of_another, b"mine");
+    let open = |existing| {
+        let vtt = Vtt::open(&path, &names(&["s"]), existing, &CueOptions::default()).unwrap();
+        vtt.rotating(Rotation { full: Full::Bytes(4 << 10), keep: 3 })
+    };
+    let mut vtt = open(Existing::Refuse);
+    tell(&mut vtt, clock(0, 0)).unwrap();
+    let mut held = Vec::new();
+    let text = |n: i64| format!("a brown dog and a white cat in the garden of a house with the number {n}");
+    for n in 0..400 {
+        tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap();
+        if n % 40 == 0 {
+            // Who reads a file reads it to its end, whatever it is called by then.
+            held.push(std::fs::File::open(&path).unwrap());
+            w3c(&path);
+        }
+    }
+    let old: Vec<String> =
+        files(&b.path("")).into_iter().filter(|f| f.starts_with("live.2") && f != of_another).collect();
+    assert_eq!(old.len(), 3, "{old:?}");
+    // Three old files and the one that grows: no cue is missing between the first and the last.
+    let mut cues = Vec::new();
+    for name in old.iter().map(String::as_str).chain(["live.vtt"]) {
+        assert!(b.path(name).metadata().unwrap().len() <= 4 << 10);
+        assert!(b.read(name).starts_with("WEBVTT\n\nNOTE\nDescriptions of the live stream s\n"));
+        assert!(b.read(name).contains("\nNOTE 00:00:00.000 is 2027-01-15T08:00:00.000Z\n"));
+        cues.extend(w3c(&b.path(name)).remove(0));
+    }
+    let starts: Vec<f64> = cues.iter().map(|c| c.0).collect();
+    assert!(starts.windows(2).all(|w| (w[1] - w[0] - 10.0).abs() < 0.001), "{starts:?}");
+    assert_eq!(*starts.last().unwrap(), 3_990.0);
+    for mut file in held {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with(".\n"), "{text}");
+    }
+    drop(vtt);
+    assert_eq!(b.read(of_another), "mine");
+    // Times go on after a restart, and so do the files.
+    let mut vtt = open(Existing::Append);
+    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    let last = w3c(&path).remove(0);
+    assert!(last.last().unwrap().0 > 4_300.0, "{last:?}");
+    drop(vtt);
+    // A folder that takes no new names: the file grows on, and nothing is lost.
+    let mut vtt = open(Existing::Replace);
+    let before = files(&b.path(""));
+    // The part file's name is taken by a folder.
+    let part = b.path(&format!("live.vtt.{}.part", std::process::id()));
+    std::fs::create_dir(&part).unwrap();
+    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    assert_eq!(w3c(&path).remove(0).len(), 40);
+    std::fs::remove_dir(&part).unwrap();
+    assert_eq!(files(&b.path("")), before);
+    tell(&mut vtt, caption(400_000, &text(40))).unwrap();
+    assert_eq!(w3c(&path).remove(0).len(), 1);
 }
 
 /// Nothing half-written, nothing lost that room comes for in time, and all trouble counted.
@@ -640,6 +703,62 @@ fn a_webhook_is_tried_again_but_not_for_ever() {
     // Nobody there any more.
     let e = tell(&mut hook, caption(0, "f")).unwrap_err().to_string();
     assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret"), "{e}");
+}
+
+/// Its standard input is what keeps it.
+struct Tls(std::process::Child, BufReader<std::process::ChildStdout>, String);
+
+impl Tls {
+    fn new() -> Tls {
+        let mut child = Process::new("python3")
+            .arg(root().join("tests/tls/server.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python starts");
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut port = String::new();
+        out.read_line(&mut port).unwrap();
+        Tls(child, out, port.trim().into())
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_webhook_trusts_whom_it_is_told_to() {
+    let b = Bench::new();
+    let mut tls = Tls::new();
+    let once = WebhookOptions { tries: 1, token: Some("t0ken".into()), ..WebhookOptions::default() };
+    let url = format!("https://127.0.0.1:{}/hook?key=s3cret", tls.2);
+    let with = |ca: &str| WebhookOptions { authorities: Some(ca.into()), ..once.clone() };
+    let own = root().join("tests/tls/ca.pem");
+    let own = own.to_str().unwrap();
+    let mut hook = Webhook::new(&url, &with(own)).unwrap();
+    tell(&mut hook, caption(0, "a dog")).unwrap();
+    let mut body = String::new();
+    tls.1.read_line(&mut body).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["text"], "a dog");
+    // Mozilla's authorities know nothing of this one, and one's own nothing of others'.
+    let e = tell(&mut Webhook::new(&url, &once).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
+    assert!(e.contains("no secure connection") && !e.contains("s3cret") && !e.contains("t0ken"), "{e}");
+    // Another name than the certificate's.
+    let other = url.replace("127.0.0.1", "127.0.0.2");
+    assert!(tell(&mut Webhook::new(&other, &with(own)).unwrap(), caption(0, "a dog")).is_err());
+    // Files that are none.
+    let whole = std::fs::read(own).unwrap();
+    b.write("half.pem", &whole[..whole.len() / 2]);
+    b.write("none.pem", b"plain words\n");
+    for (name, cause) in [("half.pem", "PEM"), ("none.pem", "no certificate"), ("absent.pem", "cannot be read")] {
+        let path = b.path(name).display().to_string();
+        let e = Webhook::new(&url, &with(&path)).err().unwrap().to_string();
+        assert!(e.contains(cause) && e.contains(name) && !e.contains("s3cret"), "{e}");
+    }
 }
 
 #[cfg(unix)]
