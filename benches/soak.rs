@@ -166,7 +166,7 @@ fn main() {
     let file = |p: &Proxy| p.url("/film").trim_start_matches("rtsp://").replace([':', '/'], "_");
     let mut followers: Vec<Follower> =
         (0..STREAMS).map(|_| Follower { segments: HashSet::new(), cues: Vec::new() }).collect();
-    let mut look = |followers: &mut [Follower]| {
+    let look = |followers: &mut [Follower]| {
         for (follower, proxy) in followers.iter_mut().zip(&proxies) {
             follower.look(&hls.join(file(proxy)));
         }

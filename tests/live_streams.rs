@@ -517,6 +517,28 @@ fn a_file_at_its_own_pace_is_told_whole_and_ends() {
 }
 
 #[test]
+fn a_command_gets_the_text_and_no_tokens() {
+    let b = Bench::new();
+    b.ffmpeg(&format!("-i {} -t 2 -c copy -an short.mp4", sample("bikes.mp4")));
+    b.write("tell.sh", b"{ env; cat; } >> $1");
+    let said = b.path("said");
+    let command = format!("sh {} {}", b.path("tell.sh").display(), said.display());
+    let tokens = [("DESCRY_HTTP_TOKEN", "t0ken-of-the-page-0000"), ("DESCRY_WEBHOOK_TOKEN", "t0ken-of-a-hook")];
+    let film = b.path("short.mp4").display().to_string();
+    let mut live =
+        Live::with(&["--realtime", &film, "--command", &command, "--jsonl", "--http", "127.0.0.1:0"], &tokens);
+    let (caption, _) = live.caption(0);
+    let started = Instant::now();
+    while !said.exists() || !b.read("said").contains(caption["text"].as_str().unwrap()) {
+        assert!(started.elapsed() < PATIENCE, "{caption}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let text = b.read("said");
+    assert!(text.contains("DESCRY_STREAM=short.mp4\n") && text.contains("DESCRY_WALL=2"), "{text}");
+    assert!(!text.contains("t0ken"), "{text}");
+}
+
+#[test]
 fn who_reads_no_more_ends_it() {
     let b = Bench::new();
     film(&b, "film.mp4", "160:90", "libx264 -preset ultrafast");
@@ -548,6 +570,36 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
     proxy.set(Mode::Stall);
     live.caption(n);
     live.stop();
+    // In the middle of a batch as likely as not, with four streams and nothing that is not said: what one output has told all
+    // have.
+    let (vtt, hls) = (b.path("vtt").display().to_string(), b.path("hls").display().to_string());
+    let names = ["a", "b", "c", "d"];
+    let streams: String =
+        names.iter().map(|n| format!("[[stream]]\nname = '{n}'\nurl = '{}'\n", server.url("/film"))).collect();
+    b.write("streams.toml", format!("max_gap = 0.6\nmin_interval = 0\n{streams}").as_bytes());
+    let config = b.path("streams.toml").display().to_string();
+    let all = ["--same", "2", "--returning", "2", "--config", &config, "--jsonl", "--vtt", &vtt, "--hls", &hls];
+    let mut live = Live::new(&all);
+    let mut n = 0;
+    for _ in 0..30 {
+        n = live.caption(n).1;
+    }
+    let (lines, _) = live.stop();
+    for name in names {
+        let own: Vec<&Value> = lines.iter().filter(|l| l["stream"] == name && l["type"] == "caption").collect();
+        assert!(!own.is_empty(), "{lines:?}");
+        let written = b.read(&format!("vtt/{name}.vtt"));
+        let last = own.last().unwrap()["text"].as_str().unwrap();
+        // Cues break lines, and none is longer than a page.
+        let count = written.split("\n\n").filter(|block| block.contains(" --> ")).count();
+        assert!(count >= own.len(), "{count} of {}: {written}", own.len());
+        let folder = b.path("hls").join(name);
+        let list = std::fs::read_to_string(folder.join("descriptions.m3u8")).unwrap();
+        let segments = list.lines().filter(|l| l.ends_with(".vtt"));
+        let text: String = segments.map(|s| std::fs::read_to_string(folder.join(s)).unwrap()).collect();
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain(&written).contains(last) && plain(&text).contains(last), "{last}\n{written}\n{text}");
+    }
     let mut live = Live::new(&[&server.url("/film")]);
     live.state(0, "ready", &[]);
     live.stop();
