@@ -303,9 +303,12 @@ fn a_webvtt_file_gives_way_to_the_next() {
     std::fs::create_dir(&part).unwrap();
     (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
     assert_eq!(w3c(&path).remove(0).len(), 40);
+    let e = vtt.tick(Instant::now()).unwrap_err().to_string();
+    assert!(e.contains("live.vtt") && e.contains("cannot be written"), "{e}");
     std::fs::remove_dir(&part).unwrap();
     assert_eq!(files(&b.path("")), before);
     tell(&mut vtt, caption(400_000, &text(40))).unwrap();
+    vtt.tick(Instant::now()).unwrap();
     assert_eq!(w3c(&path).remove(0).len(), 1);
 }
 

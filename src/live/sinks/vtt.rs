@@ -13,7 +13,7 @@
 //! Where it is told to [rotate](Rotation), a cue that comes when the file is full, or on another day (UTC), begins the next
 //! file: that appears whole, with the cue in it, under the old one's name, and the old one stays beside it, named after the
 //! moment. Of those so many are kept, and older ones removed. Times go on from file to file, and a note says what time it
-//! was. A folder that refuses the new file lets the old one grow on, and is tried again.
+//! was. A folder that refuses the new file lets the old one grow on; that is told, and it is tried again with each cue.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -190,6 +190,8 @@ struct Growing {
     /// The last one, for the next file.
     told: Option<Mapping>,
     rotation: Option<Rotation>,
+    /// Why the next file could not be begun.
+    refused: Option<ErrorKind>,
     /// The day that the file is of, in days of Unix time.
     day: u64,
     waiting: VecDeque<(String, Option<Instant>)>,
@@ -266,6 +268,7 @@ impl Growing {
             clock: None,
             told: None,
             rotation: None,
+            refused: None,
             day,
             waiting,
             retry: None,
@@ -287,8 +290,8 @@ impl Growing {
     }
 
     fn trouble(&self) -> Result<()> {
-        match self.retry {
-            Some((_, kind)) => Err(explain(self.path.display().to_string(), &kind.into())),
+        match self.retry.map(|(_, kind)| kind).or(self.refused) {
+            Some(kind) => Err(explain(self.path.display().to_string(), &kind.into())),
             None => Ok(()),
         }
     }
@@ -324,9 +327,12 @@ impl Growing {
                 Full::Bytes(most) => self.length + block.len() as u64 > most,
             }
             && self.length > self.header.len() as u64
-            && self.rotate(block, now, rotation.keep).is_ok()
         {
-            return Ok(());
+            let rotated = self.rotate(block, now, rotation.keep);
+            self.refused = rotated.as_ref().err().map(io::Error::kind);
+            if rotated.is_ok() {
+                return Ok(());
+            }
         }
         self.append(block.as_bytes())
     }
@@ -339,11 +345,19 @@ impl Growing {
         }
         text.push_str(block);
         let (part, old) = (output::part(&self.path), self.old(&rfc3339(now)));
-        let result = begin(&part, &text, "").map_err(io::Error::other).and_then(|file| {
-            // The name never stands for nothing: the old file has two before it loses this one.
-            std::fs::hard_link(&self.path, &old)?;
+        let result = fresh(&part, &text).and_then(|file| {
+            // The name never stands for nothing: the old file has two before it loses this one. File systems without links
+            // have a moment in which it does.
+            let linked = std::fs::hard_link(&self.path, &old);
+            match &linked {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::AlreadyExists.into()),
+                Err(_) => std::fs::rename(&self.path, &old)?,
+            }
             let renamed = std::fs::rename(&part, &self.path);
-            let _ = renamed.as_ref().inspect_err(|_| drop(std::fs::remove_file(&old)));
+            let _ = renamed.as_ref().inspect_err(|_| {
+                let _ = if linked.is_ok() { std::fs::remove_file(&old) } else { std::fs::rename(&old, &self.path) };
+            });
             renamed.map(|()| file)
         });
         let file = result.inspect_err(|_| drop(std::fs::remove_file(&part)))?;
@@ -428,10 +442,16 @@ fn day_of(time: SystemTime) -> u64 {
 
 /// A file of that name with the header in it, locked.
 fn begin(path: &Path, header: &str, name: &str) -> Result<File> {
-    let write = |mut file: &File| file.write_all(header.as_bytes());
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    let file = file.and_then(|f| write(&f).map(|()| f)).map_err(|e| explain(name, &e))?;
+    let file = fresh(path, header).map_err(|e| explain(name, &e))?;
     lock(&file, name).map(|()| file)
+}
+
+/// A file of that name with this in it, and a lock where there are locks.
+fn fresh(path: &Path, text: &str) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    let _ = file.try_lock();
+    Ok(file)
 }
 
 fn lock(file: &File, name: &str) -> Result<()> {
