@@ -87,19 +87,25 @@ fn missing(told: &[(f64, String)], cues: &[(f64, String)]) -> usize {
 /// What was in the segments of a playlist that rolls, until it ends.
 struct Follower {
     segments: HashSet<String>,
-    /// With the line that says what their times are counted from: a cue stands in every segment that it touches.
-    cues: Vec<(String, f64, String)>,
+    /// With the number of the clock that their times are of, and what they are counted from: a cue stands in every segment
+    /// that it touches, and a film that begins anew has cues with the same times.
+    cues: Vec<(u64, String, f64, String)>,
 }
 
 impl Follower {
     fn look(&mut self, folder: &Path) {
         let list = std::fs::read_to_string(folder.join("descriptions.m3u8")).unwrap_or_default();
-        for name in list.lines().filter(|l| l.ends_with(".vtt")) {
-            if self.segments.insert(name.to_string()) {
+        let mut clock = 0;
+        for name in list.lines() {
+            if let Some(n) = name.strip_prefix("#EXT-X-DISCONTINUITY-SEQUENCE:") {
+                clock = n.parse().unwrap_or(0);
+            }
+            clock += u64::from(name == "#EXT-X-DISCONTINUITY");
+            if name.ends_with(".vtt") && self.segments.insert(name.to_string()) {
                 let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
                 let map = text.lines().nth(1).unwrap_or_default().to_string();
                 for (time, said) in cues(&text) {
-                    let cue = (map.clone(), time, said);
+                    let cue = (clock, map.clone(), time, said);
                     if !self.cues.contains(&cue) {
                         self.cues.push(cue);
                     }
@@ -275,7 +281,7 @@ fn main() {
         in_vtt += missing(&told, &cues(&text));
         // Times in segments begin anew with each jump of the source's clock; what counts there is that it was said.
         let anywhen: Vec<(f64, String)> = told.iter().map(|(_, text)| (0.0, text.clone())).collect();
-        let said: Vec<(f64, String)> = follower.cues.iter().map(|(_, _, text)| (0.0, text.clone())).collect();
+        let said: Vec<(f64, String)> = follower.cues.iter().map(|(.., text)| (0.0, text.clone())).collect();
         in_hls += missing(&anywhen, &said);
     }
     for (name, gone) in [("vtt", in_vtt), ("hls", in_hls)] {

@@ -222,7 +222,8 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);
     let proxy = Proxy::new(server.port);
-    let mut live = Live::new(&[&proxy.url("/film")]);
+    let hls = b.path("hls").display().to_string();
+    let mut live = Live::new(&[&proxy.url("/film"), "--jsonl", "--hls", &hls, "--hls-window", "1000"]);
     let (before, mut n) = live.caption(0);
     // Ahead by an hour, back to before the beginning, to 0, standing still, and as they were.
     let times = [Mode::Shift(90_000 * 3_600), Mode::Shift(-90_000 * 100), Mode::Zero, Mode::Freeze, Mode::Pass];
@@ -249,6 +250,26 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
     assert!((passed - truly).abs() < 3.0, "{passed} s of stream time in {truly} s");
     let (lines, errors) = live.stop();
     assert_eq!(lines.iter().filter(|l| l["state"] == "null").count(), 1, "{lines:?}\n{errors}");
+    // Nothing that was told is missing from the playlist, whatever the clocks did.
+    let list = b.read("hls/descriptions.m3u8");
+    let mut cues = std::collections::BTreeSet::new();
+    let mut clock = 0;
+    for name in list.lines() {
+        clock += u32::from(name == "#EXT-X-DISCONTINUITY");
+        if !name.ends_with(".vtt") {
+            continue;
+        }
+        let text = b.read(&format!("hls/{name}"));
+        let map = (clock, text.lines().nth(1).unwrap().to_string());
+        for (times, said) in text.split("\n\n").skip(1).filter_map(|block| block.split_once('\n')) {
+            cues.insert((map.clone(), times.to_string(), said.split_whitespace().collect::<Vec<_>>().join(" ")));
+        }
+    }
+    for text in lines.iter().filter_map(|l| l["text"].as_str()) {
+        let told = lines.iter().filter(|l| l["text"] == text).count();
+        let written = cues.iter().filter(|(.., said)| said == text).count();
+        assert!(written >= told, "{text}: {written} of {told}\n{lines:?}\n{cues:?}\n{list}");
+    }
 }
 
 /// Raw H.264 has none.
