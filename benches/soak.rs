@@ -1,19 +1,24 @@
 //! `descry live` for as long as is wanted on four 720p25 streams, one of which meets with a fault every quarter of a minute:
-//! its memory, threads and open files must stay what they were.
+//! its memory, threads and open files must stay what they were, and no description may be lost that is not counted.
 //!
-//! `cargo bench --bench soak [-- MINUTES]`, by default 60. Prints a line every half minute, and at the end whether the last
-//! quarter needed more than the one after the start.
+//! `cargo bench --bench soak [-- MINUTES]`, by default 60. Prints a line every half minute, and at the end what it judges:
+//! whether the last quarter needed more than the one after the start, whether every description on standard output is in
+//! the WebVTT files too and was in an HLS segment, but for those counted as lost, whether what was left out was told,
+//! and whether it ended in time. Ends with 1 where one of these is not so.
 
 mod common;
 #[path = "../tests/common/rtsp.rs"]
 mod rtsp;
 
-use std::io::{BufRead, BufReader};
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rtsp::{Mode, Proxy, Server};
+use rtsp::{Mode, Proxy, Server, free_port};
 use serde_json::Value;
 
 const STREAMS: usize = 4;
@@ -39,6 +44,77 @@ fn held(id: u32) -> Held {
     Held { kilobytes: of("VmRSS:"), threads: of("Threads:"), files }
 }
 
+/// What the page says of the run.
+fn status(page: &str) -> Value {
+    let answer = || {
+        let mut stream = TcpStream::connect(page).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET /status HTTP/1.1\r\nHost: {page}\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+    };
+    answer().unwrap_or_default()
+}
+
+/// As it is compared: cues break lines and end in a full stop.
+fn plain(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_lowercase()
+}
+
+/// Cues in WebVTT as (start in seconds, text).
+fn cues(text: &str) -> Vec<(f64, String)> {
+    let seconds = |stamp: &str| stamp.split(':').fold(0.0, |sum, p| sum * 60.0 + p.parse::<f64>().unwrap_or(f64::NAN));
+    let cue = |block: &str| {
+        let (times, text) = block.trim_start().split_once('\n')?;
+        Some((seconds(times.split_once(" --> ")?.0), plain(text)))
+    };
+    text.split("\n\n").filter_map(cue).collect()
+}
+
+/// How many of these descriptions (stream time, text) no cue holds: each has its own, at its time or a little later.
+fn missing(told: &[(f64, String)], cues: &[(f64, String)]) -> usize {
+    let mut taken = vec![false; cues.len()];
+    told.iter()
+        .filter(|(time, text)| {
+            let is = |(at, said): &(f64, String)| *at > time - 0.002 && *at < time + 30.0 && text.starts_with(said);
+            let place = cues.iter().enumerate().position(|(n, c)| !taken[n] && is(c));
+            place.is_none_or(|n| std::mem::replace(&mut taken[n], true))
+        })
+        .count()
+}
+
+/// What was in the segments of a playlist that rolls, until it ends.
+struct Follower {
+    segments: HashSet<String>,
+    /// With the number of the clock that their times are of, and what they are counted from: a cue stands in every segment
+    /// that it touches, and a film that begins anew has cues with the same times.
+    cues: Vec<(u64, String, f64, String)>,
+}
+
+impl Follower {
+    fn look(&mut self, folder: &Path) {
+        let list = std::fs::read_to_string(folder.join("descriptions.m3u8")).unwrap_or_default();
+        let mut clock = 0;
+        for name in list.lines() {
+            if let Some(n) = name.strip_prefix("#EXT-X-DISCONTINUITY-SEQUENCE:") {
+                clock = n.parse().unwrap_or(0);
+            }
+            clock += u64::from(name == "#EXT-X-DISCONTINUITY");
+            if name.ends_with(".vtt") && self.segments.insert(name.to_string()) {
+                let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+                let map = text.lines().nth(1).unwrap_or_default().to_string();
+                for (time, said) in cues(&text) {
+                    let cue = (clock, map.clone(), time, said);
+                    if !self.cues.contains(&cue) {
+                        self.cues.push(cue);
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn main() {
     let minutes: f64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(60.0);
     let clip = common::again(&common::minute_as_a_camera(), 10);
@@ -49,22 +125,37 @@ fn main() {
     let mut server = Some(Server::new(0, None, std::slice::from_ref(&mount)));
     let port = server.as_ref().map_or(0, |s| s.port);
     let proxies: Vec<Proxy> = (0..STREAMS).map(|_| Proxy::new(port)).collect();
+    let folder = std::env::temp_dir().join(format!("descry-soak-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (vtt, hls) = (folder.join("vtt"), folder.join("hls"));
+    let page = format!("127.0.0.1:{}", free_port());
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
-        .args(["--quiet", "live", "--min-score", "0", "--silence", "5"])
+        .args(["--quiet", "live", "--min-score", "0", "--silence", "5", "--jsonl", "--http", &page])
+        .arg("--vtt")
+        .arg(&vtt)
+        .arg("--hls")
+        .arg(&hls)
         .args(proxies.iter().map(|p| p.url("/film")))
         .stdout(Stdio::piped())
         .spawn()
         .expect("descry starts");
     let out = BufReader::new(child.stdout.take().expect("a pipe"));
     let lines = Arc::new(Mutex::new((0u64, 0u64, 0u64, Vec::<f64>::new())));
-    let into = lines.clone();
+    let texts = Arc::<Mutex<HashMap<String, Vec<(f64, String)>>>>::default();
+    let (into, said) = (lines.clone(), texts.clone());
     let reader = std::thread::spawn(move || {
         for line in out.lines().map_while(Result::ok) {
             let line: Value = serde_json::from_str(&line).expect("JSON lines");
             let Ok(mut told) = into.lock() else { return };
             told.0 += u64::from(line["type"] == "caption");
             told.1 += u64::from(line["state"] == "playing");
-            told.2 += line["keyframes"].as_u64().unwrap_or(0);
+            told.2 += line["keyframes"].as_u64().unwrap_or(0) + line["frames"].as_u64().unwrap_or(0);
+            if let (Some(stream), Some(time), Some(text)) =
+                (line["stream"].as_str(), line["time"].as_f64(), line["text"].as_str())
+                && let Ok(mut said) = said.lock()
+            {
+                said.entry(stream.into()).or_default().push((time, plain(text)));
+            }
             told.3.extend(line["lag"].as_f64());
         }
     });
@@ -78,6 +169,14 @@ fn main() {
     let started = Instant::now();
     let end = Duration::from_secs_f64(minutes * 60.0);
     let mut samples: Vec<(Duration, Held)> = Vec::new();
+    let file = |p: &Proxy| p.url("/film").trim_start_matches("rtsp://").replace([':', '/'], "_");
+    let mut followers: Vec<Follower> =
+        (0..STREAMS).map(|_| Follower { segments: HashSet::new(), cues: Vec::new() }).collect();
+    let look = |followers: &mut [Follower]| {
+        for (follower, proxy) in followers.iter_mut().zip(&proxies) {
+            follower.look(&hls.join(file(proxy)));
+        }
+    };
     let mut next_fault = EVERY;
     let mut heal: Option<(Duration, usize)> = None;
     let mut number = 0;
@@ -91,6 +190,7 @@ fn main() {
         assert!(child.try_wait().expect("descry").is_none(), "descry has ended");
         let now = started.elapsed();
         samples.push((now, held(child.id())));
+        look(&mut followers);
         if heal.is_some_and(|(at, _)| now >= at)
             && let Some((_, stream)) = heal.take()
         {
@@ -127,12 +227,22 @@ fn main() {
             );
         }
     }
+    let figures = status(&page);
     let id = child.id().to_string();
     let _ = Command::new("kill").args(["-TERM", &id]).status();
     let stopped = Instant::now();
-    let status = child.wait().expect("descry stops");
+    let status_code = child.wait().expect("descry stops");
+    let ended = stopped.elapsed().as_secs_f64();
     let _ = reader.join();
-    println!("stopped in {:.2} s, exit {:?} (3 s at most, 130)", stopped.elapsed().as_secs_f64(), status.code());
+    look(&mut followers);
+    let mut fine = true;
+    let mut judge = |what: &str, ok: bool| {
+        println!("{:5} {what}", if ok { "ok" } else { "NOT" });
+        fine &= ok;
+    };
+    judge(&format!("stopped in {ended:.2} s, exit {:?} (3 s at most, 130)", status_code.code()), {
+        ended < 3.0 && status_code.code() == Some(130)
+    });
     let most = |from: f64, to: f64| {
         let share = |t: Duration| t.as_secs_f64() / end.as_secs_f64();
         let quarter = samples.iter().filter(|(t, _)| (from..to).contains(&share(*t))).map(|(_, h)| *h);
@@ -144,4 +254,42 @@ fn main() {
     };
     let (early, late) = (most(0.25, 0.5), most(0.75, 1.1));
     println!("most held in the second quarter: {early:?}, in the last: {late:?}");
+    judge("memory is flat (a tenth and 8 MB more at most)", late.kilobytes <= early.kilobytes * 11 / 10 + (8 << 10));
+    // A connection that is made anew has threads and files of both for a moment.
+    judge("threads are flat", late.threads <= early.threads + 2);
+    judge("open files are flat", late.files <= early.files + 4);
+    let sum = |list: &str, key: &[&str]| -> u64 {
+        let of = |v: &Value| key.iter().fold(v.clone(), |v, k| v[*k].clone()).as_u64().unwrap_or(0);
+        figures[list].as_array().into_iter().flatten().map(of).sum()
+    };
+    let (captions, _, dropped, _) = *lines.lock().expect("no reader panics");
+    let counted = sum("streams", &["captions"]);
+    judge(&format!("{captions} descriptions told, {counted} counted just before the end"), {
+        captions >= counted && captions <= counted + 2 * STREAMS as u64
+    });
+    let overload = sum("streams", &["frames_dropped", "overload"]);
+    judge(&format!("{dropped} pictures and frames told to be left out, {overload} counted"), dropped >= overload);
+    let lost = |sink: &str| {
+        let all = figures["outputs"].as_array().into_iter().flatten();
+        all.filter(|o| o["name"] == sink).map(|o| o["lost"].as_u64().unwrap_or(0)).sum::<u64>() as usize
+    };
+    let texts = texts.lock().expect("no reader panics");
+    let (mut in_vtt, mut in_hls) = (0, 0);
+    for (proxy, follower) in proxies.iter().zip(&followers) {
+        let told = texts.get(proxy.url("/film").trim_start_matches("rtsp://")).cloned().unwrap_or_default();
+        let text = std::fs::read_to_string(vtt.join(format!("{}.vtt", file(proxy)))).unwrap_or_default();
+        in_vtt += missing(&told, &cues(&text));
+        // Times in segments begin anew with each jump of the source's clock; what counts there is that it was said.
+        let anywhen: Vec<(f64, String)> = told.iter().map(|(_, text)| (0.0, text.clone())).collect();
+        let said: Vec<(f64, String)> = follower.cues.iter().map(|(.., text)| (0.0, text.clone())).collect();
+        in_hls += missing(&anywhen, &said);
+    }
+    for (name, gone) in [("vtt", in_vtt), ("hls", in_hls)] {
+        let lost = lost(name);
+        judge(&format!("{gone} descriptions are not in the output {name}, {lost} are counted as lost"), gone <= lost);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+    if !fine {
+        std::process::exit(1);
+    }
 }

@@ -126,7 +126,7 @@ fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
                 t.tell(&hub, caption(time, now, TEXTS[place % TEXTS.len()], jpeg));
             }
             if half == 9 && i == 1 {
-                t.tell(&hub, What::Dropped { keyframes: 3 });
+                t.tell(&hub, What::Dropped { keyframes: 3, frames: 0 });
             }
             t.tell(&hub, What::Watched { time, wall: now });
         }

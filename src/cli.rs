@@ -276,6 +276,9 @@ struct Live {
     /// Refuse frames of more pixels.
     #[arg(long, default_value_t = 8192 * 8192)]
     max_pixels: u64,
+    /// A model that is at one run for so many seconds is told to hang; for twice as many, descry ends with 3 [default: 30].
+    #[arg(long, value_name = "SECS")]
+    hang: Option<f64>,
     /// Ask the descry that has --http (default 127.0.0.1:8080) how it is, and print that as JSON.
     #[arg(long)]
     status: bool,
@@ -400,6 +403,20 @@ impl Write for Hidden {
     }
 }
 
+/// How long live streams have to come to their end after a signal.
+const GRACE: Duration = Duration::from_millis(2_800);
+
+/// Ends the process here and now, without what libraries do at the end.
+fn leave(exit: Exit) -> ! {
+    #[cfg(unix)]
+    // SAFETY: _exit takes any number, and does not return.
+    unsafe {
+        nix::libc::_exit(exit as i32)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(exit as i32)
+}
+
 /// Runs the program; errors are printed here and nowhere else.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
@@ -420,12 +437,20 @@ pub fn main() -> Exit {
     };
     let interrupt = Interrupt::new();
     let flag = interrupt.clone();
+    let watches = matches!(cli.command, Command::Live(_));
     // The first signal asks the stages to stop; the second does not wait for them.
     let _ = ctrlc::set_handler(move || {
         if flag.is_set() {
-            std::process::exit(Exit::Interrupted as i32);
+            leave(Exit::Interrupted);
         }
         flag.set();
+        // Whoever watches streams is gone within 3 s, whatever is still going on.
+        if watches {
+            let _ = std::thread::Builder::new().spawn(|| {
+                std::thread::sleep(GRACE);
+                leave(Exit::Interrupted)
+            });
+        }
     });
     let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
     if cli.verbose > 1 && cli.log == LogFormat::Text {
@@ -441,13 +466,15 @@ pub fn main() -> Exit {
         Command::Model { command: ModelCommand::Show { dir } } => show(dir.as_deref()),
     };
     voice.bars = None;
-    match result {
+    let exit = match result {
         Ok(exit) => exit,
         Err(e) => {
             voice.error(&e);
             e.exit()
         }
-    }
+    };
+    // A thread may be left that nothing can interrupt: the libraries it is in must not wait for it.
+    if watches { leave(exit) } else { exit }
 }
 
 impl ModelArgs {
@@ -660,6 +687,7 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         every: args.every,
         min_interval: args.min_interval,
         decode_threads: args.decode_threads,
+        hang: args.hang,
         ..live::config::Defaults::default()
     };
     let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
@@ -677,6 +705,7 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         min_score: args.decoding.min_score(&folder)?,
         batch: usize::from(args.decoding.batch),
         max_pixels: args.max_pixels,
+        hang: asked.hang(file.as_ref())?,
     };
     let model = model(&folder, &args.decoding, &session)?;
     let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();

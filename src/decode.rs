@@ -220,7 +220,12 @@ unsafe extern "C" fn on_log_loud<T: Copy>(whose: *mut c_void, level: c_int, form
         on_log(whose, level, format, arguments);
     }
     PREFIX.store(prefix, Ordering::Relaxed);
-    let text = CStr::from_bytes_until_nul(&line).unwrap_or_default().to_string_lossy();
+    let mut text = CStr::from_bytes_until_nul(&line).unwrap_or_default().to_string_lossy();
+    // Of a line that is cut off the last word goes: half a password is not known as one.
+    if text.len() + 1 >= line.len() {
+        let whole = text.rfind(char::is_whitespace).unwrap_or(0);
+        text = format!("{}…\n", &text[..whole]).into();
+    }
     // A closed standard error must not end the work.
     let _ = std::io::stderr().write_all(hide(&text).as_bytes());
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// The command line asks for something that cannot be.
     #[error("{cause}\n  {remedy}")]
     Usage { cause: String, remedy: String },
+    /// What has worked works no more: the model failed or hangs while streams are watched. A new start may help.
+    #[error("{cause}\n  {remedy}")]
+    Broken { cause: String, remedy: String },
     /// Stopped by the user.
     #[error("interrupted")]
     Interrupted,
@@ -51,10 +54,15 @@ impl Error {
         Error::Usage { cause: cause.into(), remedy: remedy.into() }
     }
 
+    pub fn broken(cause: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Broken { cause: cause.into(), remedy: remedy.into() }
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Error::Input { .. } | Error::Output { .. } => Exit::SomeFailed,
             Error::Model { .. } | Error::Runtime { .. } | Error::Usage { .. } => Exit::Usage,
+            Error::Broken { .. } => Exit::Broken,
             Error::Interrupted => Exit::Interrupted,
         }
     }
@@ -70,6 +78,8 @@ pub enum Exit {
     SomeFailed = 1,
     /// Wrong usage, model or runtime; nothing was described.
     Usage = 2,
+    /// The model failed or hung while streams were watched.
+    Broken = 3,
     /// Stopped by SIGINT or SIGTERM (128 + 2).
     Interrupted = 130,
 }

@@ -17,11 +17,12 @@
 //! Memory: nothing grows with time. A watcher holds two decoded frames beside the decoder's own, the inbox
 //! [`inbox::DEPTH`] small pictures a stream, the describer one batch and what dedup remembers.
 //!
-//! Faults: whatever happens to one stream's source is that stream's own. Only the model's failure ends all.
+//! Faults: whatever happens to one stream's source is that stream's own. Only the model's failure ends all. One that makes
+//! no progress is told in the metrics; when that lasts, all ends too, for nothing can wake a thread inside of it.
 //!
 //! Stopping: watchers and describer finish what they are at; what waits is described if there is time, else counted. All
-//! threads are joined. Only one that the system's resolver holds, which nothing can interrupt, is left to the end of the
-//! process.
+//! threads are joined. Only one that nothing can interrupt, in the system's resolver or in a model that hangs, is left to
+//! the end of the process, which must then not wait for it.
 
 pub mod config;
 pub mod event;
@@ -88,6 +89,8 @@ const HURT: Time = Time::from_millis(1_000);
 const BLIND: Time = Time::from_millis(3_000);
 /// How close to its told end a source must end to have ended for good.
 const END: Time = Time::from_millis(2_000);
+/// A model that hangs is given this many times its limit before all ends.
+const LAST_CHANCE: u32 = 2;
 
 /// All that a run is told.
 #[derive(Debug, Clone)]
@@ -100,6 +103,8 @@ pub struct LiveOptions {
     pub batch: usize,
     /// Frames of more pixels are refused.
     pub max_pixels: u64,
+    /// A run of the model that takes longer than this hangs. Default: 30 s.
+    pub hang: Duration,
 }
 
 /// How a run ended, where nothing concerned all streams.
@@ -127,8 +132,9 @@ struct Between {
     again: bool,
     /// Where pictures begin that are not described yet: nothing before them is settled.
     open: Vec<Time>,
-    /// Left undescribed and not told yet.
+    /// Left undescribed, and not decoded, and not told yet.
     dropped: u64,
+    skipped: u64,
     /// The last frame.
     last: Option<(Time, SystemTime)>,
     /// How far it was told to have been watched.
@@ -192,18 +198,26 @@ impl Stream {
         self.count_dropped(why, 1);
     }
 
+    /// Nobody will describe what the model was at.
+    fn forsake(&self) {
+        let mut between = lock(&self.between);
+        let left = std::mem::take(&mut between.open).len() as u64;
+        between.dropped += left;
+        self.count_dropped(Dropped::Stopped, left);
+    }
+
     /// Tells how far the stream has been watched, and what was left out on the way. `waiting`: from here on the watcher
     /// itself has not decided.
     fn watched(&self, waiting: Option<Time>, wall: impl FnOnce(Time) -> SystemTime) {
         let mut between = lock(&self.between);
-        let dropped = std::mem::take(&mut between.dropped);
+        let (dropped, skipped) = (std::mem::take(&mut between.dropped), std::mem::take(&mut between.skipped));
         let settled = between.last.map(|(last, _)| {
             between.open.iter().copied().chain(waiting).fold(last, Time::min).max(between.watched.unwrap_or(Time::ZERO))
         });
         between.watched = settled.or(between.watched);
         drop(between);
-        if dropped > 0 {
-            self.tell(What::Dropped { keyframes: dropped });
+        if dropped > 0 || skipped > 0 {
+            self.tell(What::Dropped { keyframes: dropped, frames: skipped });
         }
         if let Some(time) = settled {
             self.tell(What::Watched { time, wall: wall(time) });
@@ -283,11 +297,30 @@ pub fn run(
         .collect();
     let mut describer = Some(describer);
     let mut fatal = None;
+    let mut hung = false;
+    metrics.patience(Some(options.hang));
+    for (m, s) in metrics.streams().iter().zip(&options.streams) {
+        m.patience(s.silence.saturating_add(options.hang));
+    }
     // Until all streams have ended by themselves, or all is to stop.
     loop {
         // Whoever read the outputs has left: there is nobody to tell anything.
         let unheard = !metrics.sinks().is_empty() && metrics.sinks().iter().all(|s| s.has_ended());
         if interrupt.is_set() || unheard || describer.as_ref().is_none_or(JoinHandle::is_finished) {
+            halt.set();
+            break;
+        }
+        if metrics.hangs() != hung {
+            hung = !hung;
+            if hung {
+                tracing::error!("the model has been at one run for {} s", metrics.busy().as_secs());
+            } else {
+                tracing::warn!("the model gets on again");
+            }
+        }
+        if metrics.busy() >= options.hang.saturating_mul(LAST_CHANCE) {
+            let cause = format!("the model has been at one run for {} s and hangs", metrics.busy().as_secs());
+            fatal = Some(Error::broken(cause, "Start descry again; a slow machine may need a longer --hang."));
             halt.set();
             break;
         }
@@ -330,7 +363,10 @@ pub fn run(
         match done.join() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => fatal = Some(e),
-            Err(_) => fatal = Some(panicked()),
+            Err(_) => {
+                metrics.model(ModelState::Failed);
+                fatal = Some(panicked());
+            }
         }
     }
     for (stream, watcher) in &mut watchers {
@@ -340,6 +376,9 @@ pub fn run(
         } else {
             stream.session(|s| Some(s.failed(Reason::Stopped, 0.0).0));
             stream.warn("does not stop; it is left behind");
+        }
+        if describer.is_some() {
+            stream.forsake();
         }
         stream.end();
     }
@@ -358,7 +397,7 @@ fn join(watcher: Option<JoinHandle<()>>, fatal: &mut Option<Error>) {
 }
 
 fn panicked() -> Error {
-    Error::runtime("a thread of descry panicked", "report this, with what was printed before")
+    Error::broken("a thread of descry panicked", "report this, with what was printed before")
 }
 
 /// One stream's thread.
@@ -409,6 +448,7 @@ impl<'a> Watcher<'a> {
         loop {
             stream.session(Session::connecting);
             let (fault, done) = self.session();
+            stream.metrics.turn(stream.position, false);
             if let Some(glimpse) = self.glance.flush() {
                 self.offer(glimpse);
             }
@@ -470,6 +510,7 @@ impl<'a> Watcher<'a> {
         let (mut hurry, mut skipped) = (Hurry::new(Instant::now()), 0);
         loop {
             let began = Instant::now();
+            stream.metrics.turn(stream.position, true);
             let waited = source.waited();
             match source.advance() {
                 Ok(Progress::Frame(mut frame)) => {
@@ -531,6 +572,7 @@ impl<'a> Watcher<'a> {
         if more > 0 {
             *skipped += more;
             self.stream.count_dropped(Dropped::Overload, more);
+            lock(&self.stream.between).skipped += more;
         }
         if let Some(on) = hurry.tick(Instant::now(), source.waited()) {
             source.hurry(on);
@@ -637,11 +679,15 @@ fn describe(
     inbox: &Inbox<Keyframe>,
     metrics: &Metrics,
 ) -> Result<()> {
-    let result = describe_all(model, options, streams, inbox, metrics);
-    if result.is_err() {
+    let mut loaded = false;
+    let result = describe_all(model, options, streams, inbox, metrics, &mut loaded);
+    metrics.at_work(false);
+    result.map_err(|e| {
         metrics.model(ModelState::Failed);
-    }
-    result
+        // One that cannot be loaded will not be next time.
+        let again = "Start descry again; where that does not help, `descry caption` on a picture may say more.";
+        if loaded { Error::broken(e.to_string(), again) } else { e }
+    })
 }
 
 fn describe_all(
@@ -650,11 +696,13 @@ fn describe_all(
     streams: &[Arc<Stream>],
     inbox: &Inbox<Keyframe>,
     metrics: &Metrics,
+    loaded: &mut bool,
 ) -> Result<()> {
     let spec = model.image;
     let mut encoder = (model.encoder)()?;
     let mut captioner = (model.captioner)()?;
     metrics.model(ModelState::Working);
+    *loaded = true;
     let mut novelties: Vec<Novelty> = streams
         .iter()
         .map(|s| {
@@ -689,6 +737,7 @@ fn describe_all(
         }
         metrics.stage_seconds(Stage::Preprocess, began.elapsed());
         let began = Instant::now();
+        metrics.at_work(true);
         let encoded = encoder.encode(&pixels)?;
         metrics.stage_seconds(Stage::Encode, began.elapsed());
         metrics.encode_batch(pixels.len());
@@ -703,12 +752,14 @@ fn describe_all(
             Vec::new()
         } else {
             let began = Instant::now();
+            metrics.at_work(true);
             let captions = captioner.caption(&fresh)?;
             metrics.stage_seconds(Stage::Caption, began.elapsed());
             metrics.caption_batch(fresh.len());
             captions
         }
         .into_iter();
+        metrics.at_work(false);
         for ((stream, keyframe), say) in pictures.into_iter().zip(judged) {
             let (novelty, stream) = (&mut novelties[stream], &streams[stream]);
             let said = match say {

@@ -9,7 +9,7 @@ use common::Bench;
 use descry::caption::{Caption, Captions};
 use descry::dedup::DedupOptions;
 use descry::encode::{Encode, Encoded};
-use descry::error::{Error, Result};
+use descry::error::{Error, Exit, Result};
 use descry::interrupt::Interrupt;
 use descry::live::config::{Defaults, StreamConfig};
 use descry::live::event::{Event, What};
@@ -70,6 +70,9 @@ impl Sink for Keep {
 }
 
 struct Run {
+    /// What /healthz said, whenever that changed, and the figures at the end.
+    health: Vec<serde_json::Value>,
+    figures: String,
     result: Result<Outcome>,
     events: Vec<(Instant, Event)>,
     batches: Vec<usize>,
@@ -78,12 +81,17 @@ struct Run {
 
 /// Watches `files` at their own pace with a mock model; `stop`: interrupts when the first captioning has begun.
 fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) -> Run {
+    watch_for(b, files, slow, fail_at, stop, Duration::from_secs(30))
+}
+
+/// The same with another limit for one run of the model.
+fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool, hang: Duration) -> Run {
     let (events, batches) = (Arc::<Mutex<_>>::default(), Arc::<Mutex<Vec<usize>>>::default());
     let urls: Vec<String> = files.iter().map(|f| b.path(f).display().to_string()).collect();
     let asked = Defaults { realtime: Some(true), min_interval: Some(0.0), ..Defaults::default() };
     let streams: Vec<StreamConfig> = asked.streams(None, &urls).unwrap();
     let dedup = DedupOptions::off();
-    let options = LiveOptions { streams, dedup, min_score: 0.0, batch: 4, max_pixels: 1 << 24 };
+    let options = LiveOptions { streams, dedup, min_score: 0.0, batch: 4, max_pixels: 1 << 24, hang };
     let metrics = Metrics::new(options.streams.iter().map(|s| s.name.clone()));
     let mock = |batches: Arc<Mutex<Vec<usize>>>| Mock { count: 0.0, slow, fail_at, batches };
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
@@ -96,7 +104,19 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
     };
     let interrupt = Interrupt::new();
     let mut stopped = None;
+    let (mut health, done) = (Vec::<serde_json::Value>::new(), Interrupt::new());
     let result = std::thread::scope(|scope| {
+        let (told, watched, over) = (&mut health, metrics.clone(), done.clone());
+        scope.spawn(move || {
+            while !over.is_set() {
+                let now = watched.health();
+                if told.last().is_none_or(|last| (&last["healthy"], &last["model"]) != (&now["healthy"], &now["model"]))
+                {
+                    told.push(now);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         if stop {
             let (batches, interrupt, stopped) = (batches.clone(), interrupt.clone(), &mut stopped);
             scope.spawn(move || {
@@ -108,11 +128,14 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
                 interrupt.set();
             });
         }
-        run(&options, model, vec![Box::new(Keep(events.clone()))], metrics, &interrupt)
+        let result = run(&options, model, vec![Box::new(Keep(events.clone()))], metrics.clone(), &interrupt);
+        done.set();
+        result
     });
+    let figures = metrics.prometheus();
     let batches = batches.lock().unwrap().clone();
     let events = events.lock().unwrap().clone();
-    Run { result, events, batches, stopped }
+    Run { health, figures, result, events, batches, stopped }
 }
 
 /// A film that changes every 0.8 s.
@@ -135,7 +158,7 @@ fn captions(run: &Run) -> Vec<f64> {
 }
 
 fn dropped(run: &Run) -> u64 {
-    run.events.iter().map(|(_, e)| if let What::Dropped { keyframes } = e.what { keyframes } else { 0 }).sum()
+    run.events.iter().map(|(_, e)| if let What::Dropped { keyframes, .. } = e.what { keyframes } else { 0 }).sum()
 }
 
 /// Every event is there in its order, no progress is told beyond a caption that still comes, and the end is last.
@@ -204,11 +227,49 @@ fn a_stop_in_the_middle_of_a_batch_finishes_it() {
 }
 
 #[test]
+fn a_model_that_hangs_for_a_while_is_told_and_goes_on() {
+    let b = Bench::new();
+    film(&b, "film.mp4", 5);
+    let run = watch_for(&b, &["film.mp4"], Duration::from_millis(700), usize::MAX, false, Duration::from_millis(400));
+    assert_eq!(run.result.as_ref().unwrap(), &Outcome { failed: 0 });
+    sound(&run, 1);
+    let words: Vec<&str> = run.health.iter().filter_map(|h| h["model"].as_str()).collect();
+    assert!(words.windows(2).any(|w| w == ["working", "hung"]), "{words:?}");
+    assert!(words.windows(2).any(|w| w == ["hung", "working"]), "{words:?}");
+    let hung = run.health.iter().find(|h| h["model"] == "hung").unwrap();
+    assert_eq!(hung["healthy"], false);
+    assert!(hung["reason"].as_str().unwrap().starts_with("the model has been at one run for"), "{hung}");
+    assert!(captions(&run).len() >= 3);
+}
+
+#[test]
+fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
+    let b = Bench::new();
+    film(&b, "film.mp4", 20);
+    let started = Instant::now();
+    let run = watch_for(&b, &["film.mp4"], Duration::from_secs(600), usize::MAX, false, Duration::from_secs(1));
+    let error = run.result.as_ref().unwrap_err();
+    assert!(error.to_string().contains("hangs") && error.to_string().contains("--hang"), "{error}");
+    assert_eq!(error.exit(), Exit::Broken);
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    assert_eq!(run.health.last().unwrap()["model"], "hung");
+    assert!(run.figures.contains("\ndescry_model_working 0\n"), "{}", run.figures);
+    // The stream is told to have ended, and all that was chosen to have been dropped.
+    sound(&run, 1);
+    let chosen = run.figures.lines().find_map(|l| l.strip_prefix("descry_keyframes_total{stream=\"film.mp4\"} "));
+    assert_eq!(chosen.unwrap().parse::<u64>().unwrap(), dropped(&run));
+    assert!(dropped(&run) >= 2);
+}
+
+#[test]
 fn a_model_that_fails_ends_all() {
     let b = Bench::new();
     film(&b, "film.mp4", 20);
     let started = Instant::now();
     let run = watch(&b, &["film.mp4"], Duration::ZERO, 2, false);
-    assert!(run.result.unwrap_err().to_string().contains("the mock fails"));
+    let error = run.result.unwrap_err();
+    assert!(error.to_string().contains("the mock fails"));
+    assert_eq!(error.exit(), Exit::Broken);
+    assert_eq!(run.health.last().unwrap()["reason"], "the model has failed");
     assert!(started.elapsed() < Duration::from_secs(15));
 }

@@ -20,7 +20,7 @@ use descry::live::metrics::{Dropped, Metrics, ModelState, Stage};
 use descry::live::sinks::command::{Command, CommandOptions};
 use descry::live::sinks::hls::{Hls, HlsOptions};
 use descry::live::sinks::jsonl::JsonLines;
-use descry::live::sinks::vtt::{Existing, Vtt};
+use descry::live::sinks::vtt::{Existing, Full, Rotation, Vtt};
 use descry::live::sinks::webhook::{Webhook, WebhookOptions};
 use descry::time::Time;
 use proptest::prelude::*;
@@ -246,6 +246,72 @@ fn a_file_that_others_empty_begins_anew() {
     assert_eq!(w3c(&path), [[(5.0, 6.0, "A cat.".into())]]);
 }
 
+#[test]
+fn a_webvtt_file_gives_way_to_the_next() {
+    let b = Bench::new();
+    let path = b.path("live.vtt");
+    let of_another = "live.2026-01-01T00-00-00.000Z.txt.vtt";
+    b.write(of_another, b"mine");
+    let open = |existing| {
+        let vtt = Vtt::open(&path, &names(&["s"]), existing, &CueOptions::default()).unwrap();
+        vtt.rotating(Rotation { full: Full::Bytes(4 << 10), keep: 3 })
+    };
+    let mut vtt = open(Existing::Refuse);
+    tell(&mut vtt, clock(0, 0)).unwrap();
+    let mut held = Vec::new();
+    let text = |n: i64| format!("a brown dog and a white cat in the garden of a house with the number {n}");
+    for n in 0..400 {
+        tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap();
+        if n % 40 == 0 {
+            // Who reads a file reads it to its end, whatever it is called by then.
+            held.push(std::fs::File::open(&path).unwrap());
+            w3c(&path);
+        }
+    }
+    let old: Vec<String> =
+        files(&b.path("")).into_iter().filter(|f| f.starts_with("live.2") && f != of_another).collect();
+    assert_eq!(old.len(), 3, "{old:?}");
+    // Three old files and the one that grows: no cue is missing between the first and the last.
+    let mut cues = Vec::new();
+    for name in old.iter().map(String::as_str).chain(["live.vtt"]) {
+        assert!(b.path(name).metadata().unwrap().len() <= 4 << 10);
+        assert!(b.read(name).starts_with("WEBVTT\n\nNOTE\nDescriptions of the live stream s\n"));
+        assert!(b.read(name).contains("\nNOTE 00:00:00.000 is 2027-01-15T08:00:00.000Z\n"));
+        cues.extend(w3c(&b.path(name)).remove(0));
+    }
+    let starts: Vec<f64> = cues.iter().map(|c| c.0).collect();
+    assert!(starts.windows(2).all(|w| (w[1] - w[0] - 10.0).abs() < 0.001), "{starts:?}");
+    assert_eq!(*starts.last().unwrap(), 3_990.0);
+    for mut file in held {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with(".\n"), "{text}");
+    }
+    drop(vtt);
+    assert_eq!(b.read(of_another), "mine");
+    // Times go on after a restart, and so do the files.
+    let mut vtt = open(Existing::Append);
+    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    let last = w3c(&path).remove(0);
+    assert!(last.last().unwrap().0 > 4_300.0, "{last:?}");
+    drop(vtt);
+    // A folder that takes no new names: the file grows on, and nothing is lost.
+    let mut vtt = open(Existing::Replace);
+    let before = files(&b.path(""));
+    // The part file's name is taken by a folder.
+    let part = b.path(&format!("live.vtt.{}.part", std::process::id()));
+    std::fs::create_dir(&part).unwrap();
+    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    assert_eq!(w3c(&path).remove(0).len(), 40);
+    let e = vtt.tick(Instant::now()).unwrap_err().to_string();
+    assert!(e.contains("live.vtt") && e.contains("cannot be written"), "{e}");
+    std::fs::remove_dir(&part).unwrap();
+    assert_eq!(files(&b.path("")), before);
+    tell(&mut vtt, caption(400_000, &text(40))).unwrap();
+    vtt.tick(Instant::now()).unwrap();
+    assert_eq!(w3c(&path).remove(0).len(), 1);
+}
+
 /// Nothing half-written, nothing lost that room comes for in time, and all trouble counted.
 #[test]
 fn a_full_disk_is_survived() {
@@ -322,6 +388,10 @@ fn segment(folder: &Path, playlist: &Value, i: usize) -> String {
     std::fs::read_to_string(folder.join(playlist["segments"][i][0].as_str().unwrap())).unwrap()
 }
 
+fn last_segment(folder: &Path, playlist: &Value) -> String {
+    segment(folder, playlist, playlist["segments"].as_array().unwrap().len() - 1)
+}
+
 #[test]
 fn hls_rolls() {
     let b = Bench::new();
@@ -329,49 +399,66 @@ fn hls_rolls() {
     let options = HlsOptions { window: 4, video: Some("video/main.m3u8".into()), ..HlsOptions::default() };
     let mut hls = Hls::open(&folder, &names(&["s"]), &options).unwrap();
     tell(&mut hls, clock(0, 900_000)).unwrap();
-    // Crosses 2.0 s; then nothing is said from 3.3 s on.
+    // Is out at once, in a segment that ends with its picture; stands until 3.2 s, and nothing is said after it.
     tell(&mut hls, caption(1_000, "a man is riding a bike down the street")).unwrap();
-    tell(&mut hls, watched(2_500)).unwrap();
     let playlist = check_hls(&folder);
-    assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 2.0, false, 1_800_000_000.0]]));
-    tell(&mut hls, watched(8_100)).unwrap();
+    assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 1.0, false, 1_800_000_000.0]]));
+    let settled = hls.settled().unwrap();
+    assert!(settled.len() == 1 && settled[0].1 < Duration::from_secs(1), "{settled:?}");
+    tell(&mut hls, watched(2_900)).unwrap();
+    assert_eq!(check_hls(&folder)["segments"].as_array().unwrap().len(), 1);
+    tell(&mut hls, watched(7_100)).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"].as_array().unwrap().len(), 4);
     let cue = "00:00:01.000 --> 00:00:03.235\nA man is riding a bike down the street.\n";
-    for i in 0..2 {
-        let text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n\n{cue}");
-        assert_eq!(segment(&folder, &playlist, i), text, "{i}");
+    for i in 0..4 {
+        let cue = if i < 3 { format!("\n{cue}") } else { String::new() };
+        let text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n{cue}");
+        let duration = if i == 0 { 1.0 } else { 2.0 };
+        assert_eq!((segment(&folder, &playlist, i), &playlist["segments"][i][1]), (text, &json!(duration)), "{i}");
     }
-    assert_eq!(segment(&folder, &playlist, 3), "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n");
 
     // Late: its moment is in a closed segment.
-    tell(&mut hls, caption(7_000, "a dog")).unwrap();
-    tell(&mut hls, watched(10_000)).unwrap();
+    tell(&mut hls, caption(6_000, "a dog")).unwrap();
+    tell(&mut hls, watched(7_600)).unwrap();
     let playlist = check_hls(&folder);
-    assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(1), &json!(2), &json!(false)));
-    assert!(segment(&folder, &playlist, 3).contains("00:00:08.000 --> 00:00:09.000\nA dog."));
+    assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(0), &json!(2), &json!(false)));
+    assert!(segment(&folder, &playlist, 4).contains("00:00:07.000 --> 00:00:08.000\nA dog."));
 
-    // The camera's clock jumps at 11 s; what stands then ends there.
-    tell(&mut hls, caption(10_500, "a cat on a table")).unwrap();
-    tell(&mut hls, clock(11_000, 5)).unwrap();
-    tell(&mut hls, caption(11_500, "a bird")).unwrap();
-    // Its clock as foreseen is no jump.
-    tell(&mut hls, clock(13_000, 180_005)).unwrap();
-    tell(&mut hls, watched(15_000)).unwrap();
+    // A caption soon after a segment began: out at once, in one that is a little longer than what was watched. The next
+    // has to wait until that was watched too, and then for its turn: it is out before it is due.
+    tell(&mut hls, watched(8_400)).unwrap();
+    tell(&mut hls, caption(8_500, "a group of people stand in front of a building")).unwrap();
+    assert!(last_segment(&folder, &check_hls(&folder)).contains("00:00:08.500 --> 00:00:11.2"));
+    tell(&mut hls, caption(8_700, "a cat on a table")).unwrap();
     let playlist = check_hls(&folder);
-    let all = &playlist["segments"];
+    assert_eq!(playlist["segments"].as_array().unwrap().last().unwrap()[1], 0.5);
+    assert!(last_segment(&folder, &playlist).contains("00:00:11.206 --> 00:00:12.206\nA cat on a table.\n"));
+    tell(&mut hls, watched(10_000)).unwrap();
+    tell(&mut hls, watched(13_000)).unwrap();
+
+    // The camera's clock jumps at 16.2 s; what stands then ends there.
+    tell(&mut hls, caption(15_200, "a cat on a table")).unwrap();
+    tell(&mut hls, clock(16_200, 5)).unwrap();
+    tell(&mut hls, caption(16_700, "a bird")).unwrap();
+    // Its clock as foreseen is no jump.
+    tell(&mut hls, clock(18_200, 180_005)).unwrap();
+    tell(&mut hls, watched(20_000)).unwrap();
+    let playlist = check_hls(&folder);
+    let all = playlist["segments"].as_array().unwrap();
+    let after = all.iter().position(|s| s[2] == true).unwrap();
+    assert_eq!([&all[after - 1][1], &all[after][1], &all[after + 1][1]], [&json!(1.2), &json!(0.5), &json!(2.0)]);
     assert_eq!(
-        [&all[1][1], &all[1][2], &all[2][1], &all[2][2]],
-        [&json!(1.0), &json!(false), &json!(2.0), &json!(true)]
-    );
-    assert_eq!(
-        segment(&folder, &playlist, 2),
+        segment(&folder, &playlist, after),
         "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:5,LOCAL:00:00:00.000\n\n00:00:00.500 --> 00:00:01.500\nA bird.\n"
     );
     assert_eq!(playlist["discontinuities"], 0);
+    // As long as four segments, and no longer than it must be for that.
+    let length: f64 = all.iter().map(|s| s[1].as_f64().unwrap()).sum();
+    assert!(length >= 8.0 && length - all[0][1].as_f64().unwrap() < 8.0, "{all:?}");
 
     // Old segments are gone, each after it has been out of the playlist for as long as it was in it.
-    (16..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
+    (21..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
     let playlist = check_hls(&folder);
     assert_eq!(playlist["discontinuities"], 1);
     let segments = files(&folder).iter().filter(|f| f.ends_with(".vtt")).count();
@@ -389,17 +476,20 @@ fn hls_rolls() {
     assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
 
     // Frames stay away: what was said is not kept back until they come again.
-    tell(&mut hls, caption(602_600, "a ladder")).unwrap();
+    tell(&mut hls, watched(602_900)).unwrap();
+    tell(&mut hls, caption(602_000, "a ladder")).unwrap();
+    let seen = check_hls(&folder)["segments"].as_array().unwrap().len();
     tell(&mut hls, What::State { state: State::Paused, reason: Some(Reason::Timeout) }).unwrap();
     let playlist = check_hls(&folder);
-    assert!(segment(&folder, &playlist, 3).contains("00:00:02.600 --> 00:00:03.600\nA ladder."));
+    assert_eq!(playlist["segments"].as_array().unwrap().len(), seen);
+    assert!(last_segment(&folder, &playlist).contains("00:00:02.000 --> 00:00:03.000\nA ladder."), "{playlist}");
 
-    // A last caption gets a segment of its own, though nothing was watched after it.
+    // A last caption stands in a segment of its own, though nothing was watched after it.
     tell(&mut hls, caption(604_000, "a white van")).unwrap();
     tell(&mut hls, What::End).unwrap();
     let before = check_hls(&folder);
     assert_eq!(before["ended"], true);
-    assert!(segment(&folder, &before, 3).contains("00:00:04.000 --> "));
+    assert!(last_segment(&folder, &before).contains("00:00:04.000 --> "));
     hls.close().unwrap();
     drop(hls);
 
@@ -408,7 +498,8 @@ fn hls_rolls() {
     tell(&mut hls, clock(0, 0)).unwrap();
     tell(&mut hls, watched(2_000)).unwrap();
     let after = check_hls(&folder);
-    assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + 4));
+    let count = before["segments"].as_array().unwrap().len() as u64;
+    assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + count));
     assert_eq!(after["segments"][0][2], true);
     hls.event(&event("s", What::State { state: State::Null, reason: Some(Reason::Stopped) })).unwrap();
     tell(&mut hls, What::End).unwrap();
@@ -497,7 +588,7 @@ fn json_lines_end_with_their_reader() {
     publish(watched(10));
     publish(caption(1_500, "a \"dog\"\n"));
     publish(What::State { state: State::Null, reason: Some(Reason::Timeout) });
-    publish(What::Dropped { keyframes: 7 });
+    publish(What::Dropped { keyframes: 7, frames: 12 });
     let mut lines = BufReader::new(reader).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     let c = next();
@@ -505,7 +596,7 @@ fn json_lines_end_with_their_reader() {
     assert_eq!((&c["text"], &c["wall"]), (&json!("a \"dog\"\n"), &json!("2027-01-15T08:00:01.500Z")));
     let (s, d) = (next(), next());
     assert_eq!((&s["state"], &s["reason"]), (&json!("null"), &json!("timeout")));
-    assert_eq!((&d["type"], &d["keyframes"]), (&json!("dropped"), &json!(7)));
+    assert_eq!((&d["type"], &d["keyframes"], &d["frames"]), (&json!("dropped"), &json!(7), &json!(12)));
     drop(lines);
     publish(caption(2_000, "a cat"));
     wait("it ends", || metrics.status()["outputs"][0]["ended"] == true);
@@ -615,6 +706,62 @@ fn a_webhook_is_tried_again_but_not_for_ever() {
     // Nobody there any more.
     let e = tell(&mut hook, caption(0, "f")).unwrap_err().to_string();
     assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret"), "{e}");
+}
+
+/// Its standard input is what keeps it.
+struct Tls(std::process::Child, BufReader<std::process::ChildStdout>, String);
+
+impl Tls {
+    fn new() -> Tls {
+        let mut child = Process::new("python3")
+            .arg(root().join("tests/tls/server.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python starts");
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut port = String::new();
+        out.read_line(&mut port).unwrap();
+        Tls(child, out, port.trim().into())
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_webhook_trusts_whom_it_is_told_to() {
+    let b = Bench::new();
+    let mut tls = Tls::new();
+    let once = WebhookOptions { tries: 1, token: Some("t0ken".into()), ..WebhookOptions::default() };
+    let url = format!("https://127.0.0.1:{}/hook?key=s3cret", tls.2);
+    let with = |ca: &str| WebhookOptions { authorities: Some(ca.into()), ..once.clone() };
+    let own = root().join("tests/tls/ca.pem");
+    let own = own.to_str().unwrap();
+    let mut hook = Webhook::new(&url, &with(own)).unwrap();
+    tell(&mut hook, caption(0, "a dog")).unwrap();
+    let mut body = String::new();
+    tls.1.read_line(&mut body).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["text"], "a dog");
+    // Mozilla's authorities know nothing of this one, and one's own nothing of others'.
+    let e = tell(&mut Webhook::new(&url, &once).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
+    assert!(e.contains("no secure connection") && !e.contains("s3cret") && !e.contains("t0ken"), "{e}");
+    // Another name than the certificate's.
+    let other = url.replace("127.0.0.1", "127.0.0.2");
+    assert!(tell(&mut Webhook::new(&other, &with(own)).unwrap(), caption(0, "a dog")).is_err());
+    // Files that are none.
+    let whole = std::fs::read(own).unwrap();
+    b.write("half.pem", &whole[..whole.len() / 2]);
+    b.write("none.pem", b"plain words\n");
+    for (name, cause) in [("half.pem", "PEM"), ("none.pem", "no certificate"), ("absent.pem", "cannot be read")] {
+        let path = b.path(name).display().to_string();
+        let e = Webhook::new(&url, &with(&path)).err().unwrap().to_string();
+        assert!(e.contains(cause) && e.contains(name) && !e.contains("s3cret"), "{e}");
+    }
 }
 
 #[cfg(unix)]

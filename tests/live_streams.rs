@@ -30,9 +30,15 @@ struct Live {
 
 impl Live {
     fn new(args: &[&str]) -> Live {
+        Live::with(args, &[])
+    }
+
+    /// With these variables in its environment, too.
+    fn with(args: &[&str], environment: &[(&str, &str)]) -> Live {
         let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
             .args(["-v", "live", "--min-score", "0"])
             .args(args)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -216,18 +222,23 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);
     let proxy = Proxy::new(server.port);
-    let mut live = Live::new(&[&proxy.url("/film")]);
+    let hls = b.path("hls").display().to_string();
+    let mut live = Live::new(&[&proxy.url("/film"), "--jsonl", "--hls", &hls, "--hls-window", "1000"]);
     let (before, mut n) = live.caption(0);
-    // Ahead by an hour, back to before the beginning, and broken.
-    for mode in [Mode::Shift(90_000 * 3_600), Mode::Shift(-90_000 * 100), Mode::Pass] {
+    // Ahead by an hour, back to before the beginning, to 0, standing still, and as they were.
+    let times = [Mode::Shift(90_000 * 3_600), Mode::Shift(-90_000 * 100), Mode::Zero, Mode::Freeze, Mode::Pass];
+    for mode in times {
         proxy.set(mode);
         n = live.caption(n).1;
         n = live.caption(n).1;
     }
-    proxy.set(Mode::Corrupt(3));
-    std::thread::sleep(Duration::from_secs(3));
-    proxy.set(Mode::Pass);
-    n = live.caption(n).1;
+    for broken in [Mode::Corrupt(3), Mode::Drop(4)] {
+        proxy.set(broken);
+        std::thread::sleep(Duration::from_secs(3));
+        proxy.set(Mode::Pass);
+        n = n.max(live.lines.lock().unwrap().len());
+        n = live.caption(n).1;
+    }
     let (after, _) = live.caption(n);
     let passed = after["time"].as_f64().unwrap() - before["time"].as_f64().unwrap();
     let wall = |l: &Value| {
@@ -239,6 +250,114 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
     assert!((passed - truly).abs() < 3.0, "{passed} s of stream time in {truly} s");
     let (lines, errors) = live.stop();
     assert_eq!(lines.iter().filter(|l| l["state"] == "null").count(), 1, "{lines:?}\n{errors}");
+    // Nothing that was told is missing from the playlist, whatever the clocks did.
+    let list = b.read("hls/descriptions.m3u8");
+    let mut cues = std::collections::BTreeSet::new();
+    let mut clock = 0;
+    for name in list.lines() {
+        clock += u32::from(name == "#EXT-X-DISCONTINUITY");
+        if !name.ends_with(".vtt") {
+            continue;
+        }
+        let text = b.read(&format!("hls/{name}"));
+        let map = (clock, text.lines().nth(1).unwrap().to_string());
+        for (times, said) in text.split("\n\n").skip(1).filter_map(|block| block.split_once('\n')) {
+            cues.insert((map.clone(), times.to_string(), said.split_whitespace().collect::<Vec<_>>().join(" ")));
+        }
+    }
+    for text in lines.iter().filter_map(|l| l["text"].as_str()) {
+        let told = lines.iter().filter(|l| l["text"] == text).count();
+        let written = cues.iter().filter(|(.., said)| said == text).count();
+        assert!(written >= told, "{text}: {written} of {told}\n{lines:?}\n{cues:?}\n{list}");
+    }
+}
+
+/// Raw H.264 has none.
+#[test]
+fn a_stream_without_times_is_told_by_its_arrival() {
+    let b = Bench::new();
+    h264(&b);
+    let url = format!("http://127.0.0.1:{}/film.h264", next_port());
+    let film = b.path("film.mp4").display().to_string();
+    let child = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-re", "-i", &film, "-c", "copy", "-bsf:v", "h264_mp4toannexb"])
+        .args(["-f", "h264", "-listen", "1", &url])
+        .spawn()
+        .unwrap();
+    let _sender = Sender(child);
+    let mut live = Live::new(&[&url]);
+    let (first, mut n) = live.caption(0);
+    let mut last = first.clone();
+    for _ in 0..4 {
+        (last, n) = live.caption(n);
+    }
+    let of = |key: &str| last[key].as_f64().unwrap() - first[key].as_f64().unwrap();
+    // A picture every two seconds; how many descriptions that makes is the model's.
+    assert!((3.0..40.0).contains(&of("time")), "{first} {last}");
+    assert!(last["lag"].as_f64().unwrap() < 10.0, "{last}");
+    live.stop();
+}
+
+#[test]
+fn a_decoder_that_cannot_keep_up_skips_counts_and_says_so() {
+    let b = Bench::new();
+    // Noise that no single thread decodes in time.
+    b.ffmpeg(
+        "-f lavfi -i testsrc2=size=3840x2160:rate=60:duration=0.25,noise=alls=60:allf=t -pix_fmt yuv420p -c:v libx264 \
+         -preset ultrafast -tune zerolatency -x264-params sliced-threads=0:cabac=1:deblock=1 -crf 40 -g 15 short.mp4",
+    );
+    b.ffmpeg("-stream_loop 32 -i short.mp4 -c copy film.mp4");
+    let mount = format!(
+        "/film=filesrc location={} ! qtdemux ! h264parse ! rtph264pay name=pay0 config-interval=1",
+        b.path("film.mp4").display()
+    );
+    let server = Server::new(0, None, &[mount]);
+    let page = format!("127.0.0.1:{}", free_port());
+    let mut live = Live::new(&["--jsonl", "--http", &page, "--max-gap", "1", "--every", "1", &server.url("/film")]);
+    let (told, n) = live.wait("frames left out", 0, |l| l["type"] == "dropped" && l["frames"].as_u64() > Some(0));
+    let (caption, _) = live.caption(n);
+    let figures = get(&page, "/metrics");
+    let name = "descry_frames_dropped_total{stream=\"127.0.0.1";
+    let line = figures.lines().find(|l| l.starts_with(name) && l.contains("overload")).unwrap();
+    let counted: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(counted >= told["frames"].as_u64().unwrap(), "{line} {told}");
+    // Seconds behind would become minutes.
+    assert!(caption["lag"].as_f64().unwrap() < 10.0, "{caption}");
+    let (_, errors) = live.stop();
+    assert!(errors.contains("frames come faster than they are decoded"), "{errors}");
+}
+
+/// A name that is looked up for ever: nothing can interrupt that.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_resolver_that_hangs_keeps_nobody() {
+    let b = Bench::new();
+    b.write(
+        "hang.c",
+        b"#include <unistd.h>\nint getaddrinfo(const char *a, const char *b, const void *c, void *d) { for (;;) sleep(1); }\n",
+    );
+    let (from, to) = (b.path("hang.c"), b.path("hang.so"));
+    assert!(Command::new("cc").args(["-shared", "-fPIC", "-w", "-o"]).args([&to, &from]).status().unwrap().success());
+    let mut live =
+        Live::with(&["rtsp://camera.invalid/x"], &[("LD_PRELOAD", &b.path("hang.so").display().to_string())]);
+    live.state(0, "ready", &[]);
+    std::thread::sleep(Duration::from_secs(1));
+    let (lines, errors) = live.stop();
+    assert_eq!(lines.iter().filter(|l| l["reason"] == "stopped").count(), 1, "{lines:?}");
+    assert!(errors.contains("left behind"), "{errors}");
+}
+
+#[test]
+fn a_camera_that_is_none_is_told() {
+    let b = Bench::new();
+    b.write("plain", b"no camera");
+    let plain = format!("v4l2:{}", b.path("plain").display());
+    let mut live = Live::new(&["/dev/video97", "v4l2:/dev/null", &plain]);
+    for (name, reason) in [("video97", "not-found"), ("null", "open-read"), ("plain", "open-read")] {
+        live.wait(name, 0, |l| l["stream"].as_str().unwrap().ends_with(name) && l["reason"] == reason);
+    }
+    let (_, errors) = live.stop();
+    assert!(errors.contains("it is not there") && errors.contains("it is no camera"), "{errors}");
 }
 
 #[test]
@@ -419,6 +538,28 @@ fn a_file_at_its_own_pace_is_told_whole_and_ends() {
 }
 
 #[test]
+fn a_command_gets_the_text_and_no_tokens() {
+    let b = Bench::new();
+    b.ffmpeg(&format!("-i {} -t 2 -c copy -an short.mp4", sample("bikes.mp4")));
+    b.write("tell.sh", b"{ env; cat; } >> $1");
+    let said = b.path("said");
+    let command = format!("sh {} {}", b.path("tell.sh").display(), said.display());
+    let tokens = [("DESCRY_HTTP_TOKEN", "t0ken-of-the-page-0000"), ("DESCRY_WEBHOOK_TOKEN", "t0ken-of-a-hook")];
+    let film = b.path("short.mp4").display().to_string();
+    let mut live =
+        Live::with(&["--realtime", &film, "--command", &command, "--jsonl", "--http", "127.0.0.1:0"], &tokens);
+    let (caption, _) = live.caption(0);
+    let started = Instant::now();
+    while !said.exists() || !b.read("said").contains(caption["text"].as_str().unwrap()) {
+        assert!(started.elapsed() < PATIENCE, "{caption}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let text = b.read("said");
+    assert!(text.contains("DESCRY_STREAM=short.mp4\n") && text.contains("DESCRY_WALL=2"), "{text}");
+    assert!(!text.contains("t0ken"), "{text}");
+}
+
+#[test]
 fn who_reads_no_more_ends_it() {
     let b = Bench::new();
     film(&b, "film.mp4", "160:90", "libx264 -preset ultrafast");
@@ -450,6 +591,36 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
     proxy.set(Mode::Stall);
     live.caption(n);
     live.stop();
+    // In the middle of a batch as likely as not, with four streams and nothing that is not said: what one output has told all
+    // have.
+    let (vtt, hls) = (b.path("vtt").display().to_string(), b.path("hls").display().to_string());
+    let names = ["a", "b", "c", "d"];
+    let streams: String =
+        names.iter().map(|n| format!("[[stream]]\nname = '{n}'\nurl = '{}'\n", server.url("/film"))).collect();
+    b.write("streams.toml", format!("max_gap = 0.6\nmin_interval = 0\n{streams}").as_bytes());
+    let config = b.path("streams.toml").display().to_string();
+    let all = ["--same", "2", "--returning", "2", "--config", &config, "--jsonl", "--vtt", &vtt, "--hls", &hls];
+    let mut live = Live::new(&all);
+    let mut n = 0;
+    for _ in 0..30 {
+        n = live.caption(n).1;
+    }
+    let (lines, _) = live.stop();
+    for name in names {
+        let own: Vec<&Value> = lines.iter().filter(|l| l["stream"] == name && l["type"] == "caption").collect();
+        assert!(!own.is_empty(), "{lines:?}");
+        let written = b.read(&format!("vtt/{name}.vtt"));
+        let last = own.last().unwrap()["text"].as_str().unwrap();
+        // Cues break lines, and none is longer than a page.
+        let count = written.split("\n\n").filter(|block| block.contains(" --> ")).count();
+        assert!(count >= own.len(), "{count} of {}: {written}", own.len());
+        let folder = b.path("hls").join(name);
+        let list = std::fs::read_to_string(folder.join("descriptions.m3u8")).unwrap();
+        let segments = list.lines().filter(|l| l.ends_with(".vtt"));
+        let text: String = segments.map(|s| std::fs::read_to_string(folder.join(s)).unwrap()).collect();
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain(&written).contains(last) && plain(&text).contains(last), "{last}\n{written}\n{text}");
+    }
     let mut live = Live::new(&[&server.url("/film")]);
     live.state(0, "ready", &[]);
     live.stop();

@@ -56,6 +56,7 @@ impl Fault {
             e if is_timeout(e) => Fault::Silent(silence()),
             ff::Error::HttpUnauthorized | ff::Error::HttpForbidden => Fault::Forbidden(words),
             ff::Error::Other { errno: EACCES | EPERM } => Fault::Forbidden(words),
+            ff::Error::Other { errno: ff::util::error::ENOTTY } => Fault::Unreachable("it is no camera".into()),
             ff::Error::HttpNotFound | ff::Error::StreamNotFound => Fault::Absent(words),
             ff::Error::Other { errno: ENOENT | ENODEV } => Fault::Absent(words),
             ff::Error::Eof if !opening => Fault::Ended,

@@ -144,6 +144,8 @@ pub struct Defaults {
     pub every: Option<f64>,
     pub min_interval: Option<f64>,
     pub decode_threads: Option<usize>,
+    /// Of the whole process: a run of the model that takes longer hangs.
+    pub hang: Option<f64>,
     #[serde(default)]
     pub outputs: Outputs,
     #[serde(default, rename = "stream")]
@@ -164,6 +166,15 @@ impl Defaults {
             let what = hide(&unquoted(e.message()));
             Error::usage(format!("{shown}{line}: {what}"), "The README lists what a configuration may hold.")
         })
+    }
+
+    /// A run of the model that takes longer than this hangs.
+    pub fn hang(&self, file: Option<&Defaults>) -> Result<Duration> {
+        match self.hang.or(file.and_then(|f| f.hang)) {
+            None => Ok(Duration::from_secs(30)),
+            Some(s) if (1.0..=1e6).contains(&s) => Ok(Duration::from_secs_f64(s)),
+            Some(s) => Err(Error::usage(format!("hang = {s} is out of range"), "Give seconds, from 1 to 1000000.")),
+        }
     }
 
     /// All streams: those of the file, then `urls`. `self` goes before `file` where both say something.

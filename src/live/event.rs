@@ -31,8 +31,9 @@ pub enum What {
     /// The stream has been watched up to here, and what there is to say of the time before has been told. At least once a
     /// second while frames come, also when there is nothing to say: outputs that are cut by time go on by it.
     Watched { time: Time, wall: SystemTime },
-    /// Keyframes that were never described since the last such event, because the model could not keep up.
-    Dropped { keyframes: u64 },
+    /// What was left out since the last such event, because the machine could not keep up: pictures that were chosen and
+    /// never described, and frames that were never decoded.
+    Dropped { keyframes: u64, frames: u64 },
     /// Nothing more comes.
     End,
 }

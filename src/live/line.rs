@@ -25,7 +25,9 @@ pub fn line(event: &Event) -> Option<Value> {
             "state": state.name(),
             "reason": reason.map(|r| r.name()),
         }),
-        What::Dropped { keyframes } => json!({ "type": "dropped", "keyframes": keyframes }),
+        What::Dropped { keyframes, frames } => {
+            json!({ "type": "dropped", "keyframes": keyframes, "frames": frames })
+        }
         What::End => json!({ "type": "end" }),
         What::Clock(_) | What::Watched { .. } => return None,
     };

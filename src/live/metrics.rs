@@ -162,6 +162,10 @@ pub struct StreamMetrics {
     /// Milliseconds since the run began.
     since: AtomicU64,
     ended: AtomicBool,
+    /// Its watcher's last sign of life while it is connected, in milliseconds since the run began, from 1; 0: not connected.
+    turned: AtomicU64,
+    /// How long it may give none, in milliseconds; 0: for ever.
+    patience: AtomicU64,
 }
 
 impl StreamMetrics {
@@ -178,7 +182,14 @@ impl StreamMetrics {
             reason: AtomicU8::new(0),
             since: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            turned: AtomicU64::new(0),
+            patience: AtomicU64::new(0),
         }
+    }
+
+    /// A connected stream whose watcher shows no sign of life for so long is stuck.
+    pub fn patience(&self, most: Duration) {
+        self.patience.store(u64::try_from(most.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -296,6 +307,10 @@ pub struct Metrics {
     streams: Box<[StreamMetrics]>,
     sinks: OnceLock<Box<[SinkMetrics]>>,
     model: AtomicU8,
+    /// When the model's run under way began, in milliseconds since the run began, from 1; 0: none is.
+    at_work: AtomicU64,
+    /// How long one may take, in milliseconds; 0: for ever.
+    patience: AtomicU64,
     stages: [Histogram; Stage::ALL.len()],
     encode_fill: Histogram,
     caption_fill: Histogram,
@@ -314,6 +329,8 @@ impl Metrics {
             streams: streams.into_iter().map(|s| StreamMetrics::new(s.as_ref().into())).collect(),
             sinks: OnceLock::new(),
             model: AtomicU8::new(ModelState::Loading as u8),
+            at_work: AtomicU64::new(0),
+            patience: AtomicU64::new(0),
             stages: [(); Stage::ALL.len()].map(|()| Histogram::new(&STAGE_SECONDS)),
             encode_fill: Histogram::new(&FILL),
             caption_fill: Histogram::new(&FILL),
@@ -386,6 +403,48 @@ impl Metrics {
             [usize::from(self.model.load(Ordering::Relaxed)) % 3]
     }
 
+    /// A run of the model that takes longer than this hangs; none may take for ever.
+    pub fn patience(&self, most: Option<Duration>) {
+        let millis = most.map_or(0, |m| u64::try_from(m.as_millis()).unwrap_or(u64::MAX).max(1));
+        self.patience.store(millis, Ordering::Relaxed);
+    }
+
+    /// A run of the model begins or has ended.
+    pub fn at_work(&self, on: bool) {
+        self.at_work.store(if on { self.now() } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// How long the model's run under way has taken.
+    pub fn busy(&self) -> Duration {
+        let since = self.at_work.load(Ordering::Relaxed);
+        Duration::from_millis(if since == 0 { 0 } else { self.now().saturating_sub(since) })
+    }
+
+    /// Whether the model's run under way has taken longer than it may.
+    pub fn hangs(&self) -> bool {
+        let patience = self.patience.load(Ordering::Relaxed);
+        patience > 0 && self.busy() >= Duration::from_millis(patience)
+    }
+
+    /// A stream's watcher gives a sign of life, or says that it is not connected and owes none.
+    pub fn turn(&self, stream: usize, connected: bool) {
+        if let Some(s) = self.streams.get(stream) {
+            s.turned.store(if connected { self.now() } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long a connected stream has given no sign of life, where that is longer than it may.
+    fn stuck(&self, s: &StreamMetrics) -> Option<Duration> {
+        let (turned, patience) = (s.turned.load(Ordering::Relaxed), s.patience.load(Ordering::Relaxed));
+        let still = self.now().saturating_sub(turned);
+        (turned > 0 && patience > 0 && still >= patience).then(|| Duration::from_millis(still))
+    }
+
+    /// Milliseconds since the run began, from 1.
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
+    }
+
     pub fn stage_seconds(&self, stage: Stage, spent: Duration) {
         self.stages[stage as usize].add(spent.as_secs_f64());
     }
@@ -400,9 +459,32 @@ impl Metrics {
         self.caption_fill.add(fill as f64);
     }
 
-    /// Whether every stream is watched, or tried again, and the model works.
+    /// Whether every stream is watched, or tried again, and the model works and gets on.
     pub fn healthy(&self) -> bool {
-        self.model_state() == ModelState::Working && self.streams.iter().all(|s| !s.ended.load(Ordering::Relaxed))
+        self.trouble().is_none()
+    }
+
+    /// Why it is not healthy.
+    fn trouble(&self) -> Option<String> {
+        match self.model_state() {
+            ModelState::Loading => return Some("the model is being loaded".into()),
+            ModelState::Failed => return Some("the model has failed".into()),
+            ModelState::Working => {}
+        }
+        if self.hangs() {
+            return Some(format!("the model has been at one run for {} s", self.busy().as_secs()));
+        }
+        self.streams.iter().find_map(|s| {
+            let name = &s.name;
+            match self.stuck(s) {
+                Some(still) => Some(format!("stream {name} has made no progress for {} s", still.as_secs())),
+                None => s.ended.load(Ordering::Relaxed).then(|| format!("stream {name} has ended")),
+            }
+        })
+    }
+
+    fn model_word(&self) -> &'static str {
+        if self.model_state() == ModelState::Working && self.hangs() { "hung" } else { self.model_state().name() }
     }
 
     /// In few words, for probes.
@@ -413,6 +495,8 @@ impl Metrics {
             .map(|s| {
                 let state = if s.ended.load(Ordering::Relaxed) {
                     "ended"
+                } else if self.stuck(s).is_some() {
+                    "stuck"
                 } else if s.state() == State::Playing {
                     "playing"
                 } else {
@@ -421,7 +505,8 @@ impl Metrics {
                 (s.name.to_string(), state.into())
             })
             .collect();
-        json!({ "healthy": self.healthy(), "model": self.model_state().name(), "streams": streams })
+        let trouble = self.trouble();
+        json!({ "healthy": trouble.is_none(), "reason": trouble, "model": self.model_word(), "streams": streams })
     }
 
     /// Tells one run from another.
@@ -488,7 +573,7 @@ impl Metrics {
         json!({
             "descry": env!("CARGO_PKG_VERSION"),
             "healthy": self.healthy(),
-            "model": self.model_state().name(),
+            "model": self.model_word(),
             "uptime_seconds": self.began.elapsed().as_secs(),
             "resident_bytes": process("VmRSS:").map(|kb| kb * 1024),
             "streams": streams,
@@ -522,8 +607,17 @@ impl Metrics {
             head(&mut out, "process_open_fds", "gauge", "Open files of this process.");
             let _ = writeln!(out, "process_open_fds {}", open.count());
         }
-        head(&mut out, "descry_model_working", "gauge", "1 while the model is loaded and works.");
-        let _ = writeln!(out, "descry_model_working {}", u8::from(self.model_state() == ModelState::Working));
+        head(&mut out, "descry_healthy", "gauge", "1 while /healthz says 200.");
+        let _ = writeln!(out, "descry_healthy {}", u8::from(self.healthy()));
+        head(&mut out, "descry_model_working", "gauge", "1 while the model is loaded, works and does not hang.");
+        let _ = writeln!(out, "descry_model_working {}", u8::from(self.model_word() == ModelState::Working.name()));
+        head(
+            &mut out,
+            "descry_model_busy_seconds",
+            "gauge",
+            "How long the model's run under way has taken; 0: none is.",
+        );
+        let _ = writeln!(out, "descry_model_busy_seconds {}", self.busy().as_secs_f64());
 
         type Of = fn(&StreamMetrics) -> &AtomicU64;
         let counters: [(&str, &str, &str, Of); 4] = [
@@ -560,6 +654,10 @@ impl Metrics {
                 let is = u8::from(s.state() == state);
                 let _ = writeln!(out, "{name}{{{},state=\"{}\"}} {is}", label(s), state.name());
             }
+        }
+        head(&mut out, "descry_stuck", "gauge", "1 where a stream is connected and its decoder gets no further.");
+        for s in &self.streams {
+            let _ = writeln!(out, "descry_stuck{{{}}} {}", label(s), u8::from(self.stuck(s).is_some()));
         }
         head(&mut out, "descry_ended", "gauge", "1 where nothing more comes from a stream.");
         for s in &self.streams {
@@ -660,5 +758,35 @@ mod tests {
         m.ended("b");
         assert!(!m.healthy());
         assert_eq!(m.health()["streams"], json!({ "a": "retrying", "b": "ended" }));
+        assert_eq!(m.health()["reason"], "stream b has ended");
+    }
+
+    #[test]
+    fn what_makes_no_progress_is_told() {
+        let m = Metrics::new(["a", "b"]);
+        m.model(ModelState::Working);
+        // Without patience nothing hangs.
+        m.at_work(true);
+        m.turn(1, true);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(m.healthy());
+        m.patience(Some(Duration::from_millis(10)));
+        assert!(!m.healthy() && m.hangs());
+        assert_eq!((&m.health()["model"], &m.status()["model"]), (&json!("hung"), &json!("hung")));
+        assert!(m.health()["reason"].as_str().unwrap().starts_with("the model has been at one run for 0 s"));
+        assert!(
+            m.prometheus().contains("\ndescry_model_working 0\n") && m.prometheus().contains("\ndescry_healthy 0\n")
+        );
+        m.at_work(false);
+        assert!(m.healthy());
+        m.streams()[1].patience(Duration::from_millis(10));
+        assert!(!m.healthy());
+        assert_eq!(m.health()["streams"], json!({ "a": "retrying", "b": "stuck" }));
+        assert!(m.prometheus().contains("descry_stuck{stream=\"b\"} 1\n"));
+        m.turn(1, false);
+        assert!(m.healthy());
+        assert!(
+            m.prometheus().contains("\ndescry_model_working 1\n") && m.prometheus().contains("\ndescry_healthy 1\n")
+        );
     }
 }

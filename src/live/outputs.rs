@@ -5,12 +5,15 @@
 //! jsonl = true                # default: where there is no other
 //! vtt = "live.vtt"            # several streams: a folder
 //! append = true
+//! vtt_rotate = "day"          # or a size, such as "10M"
+//! vtt_keep = 30               # old files
 //! hls = "hls/"
 //! hls_video = "video.m3u8"
 //! http = "0.0.0.0:8080"
 //! http_token = "…"            # or the environment's DESCRY_HTTP_TOKEN
 //! webhook = ["https://host/path"]
 //! webhook_token = "…"         # or DESCRY_WEBHOOK_TOKEN
+//! webhook_ca = "ca.pem"
 //! command = [["espeak-ng", "--stdin"]]
 //! ```
 
@@ -29,7 +32,7 @@ use super::metrics::Metrics;
 use super::sinks::command::{Command, CommandOptions};
 use super::sinks::hls::{Hls, HlsOptions};
 use super::sinks::jsonl::JsonLines;
-use super::sinks::vtt::{Existing, Vtt};
+use super::sinks::vtt::{Existing, Rotation, Vtt};
 use super::sinks::webhook::{Webhook, WebhookOptions};
 use crate::cue::CueOptions;
 use crate::error::{Error, Result};
@@ -75,6 +78,12 @@ pub struct Outputs {
     /// A WebVTT file that grows; for several streams a folder.
     #[arg(long, value_name = "FILE")]
     pub vtt: Option<PathBuf>,
+    /// Begin another WebVTT file each day (UTC), or when one has reached a size such as 10M.
+    #[arg(long, value_name = "day|SIZE")]
+    pub vtt_rotate: Option<String>,
+    /// Old WebVTT files that stay, for each stream [default: 30].
+    #[arg(long, value_name = "N")]
+    pub vtt_keep: Option<usize>,
     /// Go on with a WebVTT file that exists.
     #[arg(long)]
     pub append: bool,
@@ -104,6 +113,9 @@ pub struct Outputs {
     pub webhook: Vec<Secret>,
     #[arg(skip)]
     pub webhook_token: Option<Secret>,
+    /// PEM file of the certificates that may vouch for webhooks, and no others.
+    #[arg(long, value_name = "FILE")]
+    pub webhook_ca: Option<PathBuf>,
     /// Run this for each description, with the text on its standard input.
     #[arg(long, value_name = "PROGRAM ARGUMENTS")]
     pub command: Vec<Words>,
@@ -116,6 +128,8 @@ impl Outputs {
         Outputs {
             jsonl: self.jsonl || file.jsonl,
             vtt: self.vtt.or(file.vtt),
+            vtt_rotate: self.vtt_rotate.or(file.vtt_rotate),
+            vtt_keep: self.vtt_keep.or(file.vtt_keep),
             append: self.append || file.append && !self.force,
             force: self.force || file.force && !self.append,
             hls: self.hls.or(file.hls),
@@ -126,8 +140,27 @@ impl Outputs {
             http_token: self.http_token.or(file.http_token),
             webhook: first(self.webhook, file.webhook),
             webhook_token: self.webhook_token.or(file.webhook_token),
+            webhook_ca: self.webhook_ca.or(file.webhook_ca),
             command: if self.command.is_empty() { file.command } else { self.command },
         }
+    }
+
+    /// How WebVTT files give way to new ones.
+    fn rotation(&self) -> Result<Option<Rotation>> {
+        let Some(text) = &self.vtt_rotate else {
+            return match self.vtt_keep {
+                Some(_) => {
+                    Err(Error::usage("there are old WebVTT files to keep, and none are made", "Say --vtt-rotate."))
+                }
+                None => Ok(None),
+            };
+        };
+        let fail = |remedy: String| Error::usage(format!("WebVTT files cannot be rotated by {text:?}"), remedy);
+        let full = text.parse().map_err(fail)?;
+        if self.vtt.is_none() {
+            return Err(Error::usage("there is no WebVTT file to rotate", "Name one with --vtt."));
+        }
+        Ok(Some(Rotation { full, keep: self.vtt_keep.unwrap_or(30) }))
     }
 
     /// What the page wants to be asked with.
@@ -142,8 +175,12 @@ impl Outputs {
             return Err(Error::usage("append and force exclude each other", "Say one of them."));
         }
         let token = secret(&self.webhook_token, "DESCRY_WEBHOOK_TOKEN");
+        if self.webhook.is_empty() && self.webhook_ca.is_some() {
+            return Err(Error::usage("there are authorities for webhooks, and no webhook", "Name one with --webhook."));
+        }
         for url in &self.webhook {
-            let options = WebhookOptions { token: token.clone(), ..WebhookOptions::default() };
+            let authorities = self.webhook_ca.clone();
+            let options = WebhookOptions { token: token.clone(), authorities, ..WebhookOptions::default() };
             sinks.push(Box::new(Webhook::new(&url.0, &options)?));
         }
         for line in &self.command {
@@ -153,6 +190,7 @@ impl Outputs {
             let options = HttpOptions { listen, token: self.http_token() };
             sinks.push(Box::new(Http::bind(&options, streams, metrics.clone())?));
         }
+        let rotation = self.rotation()?;
         // Files last: what is wrong elsewhere leaves none behind.
         let of_hls = self.hls_video.is_some() || self.hls_segment.is_some() || self.hls_window.is_some();
         if self.hls.is_none() && of_hls {
@@ -175,7 +213,11 @@ impl Outputs {
                 (_, true) => Existing::Replace,
                 _ => Existing::Refuse,
             };
-            sinks.push(Box::new(Vtt::open(path, streams, existing, &CueOptions::default())?));
+            let vtt = Vtt::open(path, streams, existing, &CueOptions::default())?;
+            sinks.push(Box::new(match rotation {
+                Some(rotation) => vtt.rotating(rotation),
+                None => vtt,
+            }));
         }
         if self.jsonl || sinks.is_empty() {
             sinks.push(Box::new(JsonLines::new(std::io::stdout())));
@@ -226,6 +268,9 @@ mod tests {
         assert!(names(&line("--http 0.0.0.0:0")).unwrap_err().to_string().contains("token"));
         assert!(names(&line("--hls x --hls-segment NaN")).is_err());
         assert!(names(&line("--hls-segment 2")).is_err());
+        for lonely in ["--vtt-rotate day", "--vtt-keep 3", "--webhook-ca x.pem", "--vtt x.vtt --vtt-rotate 1"] {
+            assert!(names(&line(lonely)).is_err(), "{lonely}");
+        }
     }
 
     #[test]

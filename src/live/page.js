@@ -112,7 +112,7 @@ function figures(status) {
 }
 
 function connected(status) {
-  const words = { loading: "the model is loading", working: "the model works", failed: "the model has failed" };
+  const words = { loading: "the model is loading", working: "the model works", failed: "the model has failed", hung: "the model hangs" };
   const text = "Connected; " + (words[status.model] ?? status.model);
   if (connection.textContent !== text) connection.textContent = text;
 }
@@ -137,7 +137,13 @@ on("snapshot", (e) => {
 });
 on("caption", (e) => caption(card(e.stream), e, true));
 on("state", (e) => state(card(e.stream), e.state, e.reason, false));
-on("dropped", (e) => row(card(e.stream), e.at, e.keyframes + (e.keyframes === 1 ? " picture was" : " pictures were") + " not described: too busy", "loss"));
+const count = (n, one, many) => n + " " + (n === 1 ? one : many);
+on("dropped", (e) => {
+  const what = [];
+  if (e.keyframes > 0) what.push(count(e.keyframes, "picture was", "pictures were") + " not described");
+  if (e.frames > 0) what.push(count(e.frames, "frame was", "frames were") + " not decoded");
+  row(card(e.stream), e.at, what.join(", ") + ": too busy", "loss");
+});
 on("end", (e) => state(card(e.stream), "null", null, true));
 on("status", (e) => { figures(e); connected(e); });
 events.onerror = () => {

@@ -1,8 +1,8 @@
 //! Addresses with credentials in them, and texts without.
 //!
 //! An [`Address`] shows only what may be seen of it. For texts that come from elsewhere (FFmpeg, a TOML reader) there is
-//! [`hide`]: it takes out user names and passwords of anything that looks like a URL, and every secret of every address
-//! that this process has read.
+//! [`hide`]: it takes out user names, passwords and queries of anything that looks like a URL, for a playlist names addresses
+//! that nobody gave us, and every secret of every address that this process has read.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -108,7 +108,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A text without credentials: those of known addresses, and whatever stands before the `@` of a URL.
+/// A text without credentials: those of known addresses, and whatever stands before the `@` or after the `?` of a URL.
 pub fn hide(text: &str) -> String {
     let mut text = text.to_string();
     for secret in KNOWN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -125,8 +125,12 @@ pub fn hide(text: &str) -> String {
         let (url, next) = after.split_at(end);
         let (authority, path) = parts(url);
         match authority.rsplit_once('@') {
-            Some((_, host)) => out.push_str(&format!("{HIDDEN}@{host}{path}")),
-            None => out.push_str(url),
+            Some((_, host)) => out.push_str(&format!("{HIDDEN}@{host}")),
+            None => out.push_str(authority),
+        }
+        match path.split_once('?') {
+            Some((path, query)) if !query.is_empty() => out.push_str(&format!("{path}?{HIDDEN}")),
+            _ => out.push_str(path),
         }
         rest = next;
     }
@@ -164,9 +168,10 @@ mod tests {
             "user said s3cret-w0rd",
             "opening http://x/?key=topsecretkey now",
             "from \"rtsp://someone:else-here@host/p\" to tcp://other:pass-word@h",
+            "Opening 'https://cdn/seg-1.ts?sig=unheard-of' for reading",
         ] {
             let hidden = hide(text);
-            for secret in ["s3cr", "topsecretkey", "else-here", "pass-word"] {
+            for secret in ["s3cr", "topsecretkey", "else-here", "pass-word", "unheard-of"] {
                 assert!(!hidden.contains(secret), "{hidden}");
             }
             assert!(hidden.contains(HIDDEN), "{hidden}");

@@ -1,8 +1,8 @@
 //! One monotonic clock for a stream, across its sessions and whatever its camera's clock does.
 //!
 //! Stream time begins with 0 at the first frame and goes on as the camera's clock does: what comes in a burst keeps its
-//! distances. Where that clock starts again, jumps ahead or is missing, and while nobody was connected, stream time goes
-//! on as the frames arrived. The same of the wall clock: it follows stream time, and is set anew where both have parted.
+//! distances. Where that clock starts again, jumps ahead, stands still or is missing, and while nobody was connected, stream
+//! time goes on as the frames arrived. The same of the wall clock: it follows stream time, and is set anew where both have parted.
 //!
 //! Owns no time of its own: it is told when each frame arrived.
 
@@ -45,6 +45,8 @@ pub struct Timeline {
     anchor: Option<Anchor>,
     /// Stream time and arrival of the last frame.
     last: Option<(Time, Instant)>,
+    /// The last frame with a later time by the camera's clock than those before it: that, stream time, and arrival.
+    moved: Option<(Time, Time, Instant)>,
     /// Wall clock of a stream time.
     wall: Option<(Time, SystemTime)>,
     /// Whether the next frame is the first of its session.
@@ -61,6 +63,7 @@ impl Timeline {
     /// A new session begins: the camera's clock may be any.
     pub fn reconnected(&mut self) {
         self.anchor = None;
+        self.moved = None;
         self.fresh = true;
     }
 
@@ -70,21 +73,34 @@ impl Timeline {
             None => (Time::ZERO, true),
             Some((last, at)) => {
                 let passed = time_of(arrived.saturating_duration_since(at));
+                // A clock that stands still says no more than one that is missing.
+                let stands = self.moved.filter(|(then, _, since)| {
+                    let still = pts.is_some_and(|pts| pts <= *then && *then - pts <= JITTER);
+                    still && time_of(arrived.saturating_duration_since(*since)) > JITTER
+                });
                 let expected = pts.and_then(|pts| self.anchor.map(|a| a.time + (pts - a.pts)));
-                match expected {
-                    Some(time) if last - time <= JITTER && time - last <= passed + BURST => {
+                match (stands, expected) {
+                    (Some((_, time, since)), _) => {
+                        ((time + time_of(arrived.saturating_duration_since(since))).max(last + LEAST), false)
+                    }
+                    (None, Some(time)) if last - time <= JITTER && time - last <= passed + BURST => {
                         (time.max(last + LEAST), false)
                     }
                     // Another clock than before.
-                    Some(_) => (last + passed.max(STEP), true),
+                    (None, Some(_)) => (last + passed.max(STEP), true),
                     // The first with a time in this session, or one that has none.
-                    None if self.fresh => (last + passed.max(STEP), true),
-                    None => (last + passed.max(LEAST), pts.is_some()),
+                    (None, None) if self.fresh => (last + passed.max(STEP), true),
+                    (None, None) => (last + passed.max(LEAST), pts.is_some()),
                 }
             }
         };
         if let (Some(pts), true) = (pts, again) {
             self.anchor = Some(Anchor { time, pts });
+        }
+        if let Some(pts) = pts
+            && (again || self.moved.is_none_or(|(then, ..)| pts > then))
+        {
+            self.moved = Some((pts, time, arrived));
         }
         self.fresh = false;
         self.last = Some((time, arrived));
@@ -165,6 +181,18 @@ mod tests {
             place.time.millis()
         });
         (times.collect(), mappings)
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_is_no_clock() {
+        let frozen = (0..100).map(|n| (Some(4_000), 40 * n));
+        let goes_on = (1..50).map(|n| (Some(4_000 + n * 40), 4_000 + 40 * n as u64));
+        let frames: Vec<(Option<i64>, u64)> = frozen.chain(goes_on).collect();
+        let (times, _) = run(&frames);
+        assert!(times.is_sorted());
+        for ((_, at), time) in frames.iter().zip(&times).filter(|((_, at), _)| *at > 1_000) {
+            assert!((*at as i64 - time).abs() <= 80, "{time} ms at {at}");
+        }
     }
 
     #[test]

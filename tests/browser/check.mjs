@@ -43,6 +43,8 @@ function video() {
 const PLAYER = `<!doctype html><meta charset="utf-8"><video muted></video><script src="/hls.js"></script><script>
 const video = document.querySelector("video");
 window.seen = [];
+window.got = {};
+setInterval(() => { for (const cue of window.track?.cues ?? []) window.got[cue.text] ??= Date.now() / 1e3; }, 50);
 window.errors = [];
 const hls = window.hls = new Hls();
 hls.on(Hls.Events.ERROR, (_, e) => window.errors.push((e.fatal ? "fatal " : "") + e.details + " " + (e.reason ?? e.error?.message ?? "")));
@@ -120,7 +122,7 @@ async function rolling(browser) {
   await new Promise((done) => setTimeout(done, 6_000));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.waitForFunction(() => new Set(window.seen.map((s) => s[2])).size >= 6, null, { timeout: 40_000 }).catch(() => {});
-  const { seen, errors } = await page.evaluate(() => ({ seen: window.seen, errors: window.errors }));
+  const { seen, errors, got } = await page.evaluate(() => ({ seen: window.seen, errors: window.errors, got: window.got }));
   // At the live edge a player waits and thinks again; the playlist and its segments must give it no reason to complain.
   assert.deepEqual(errors.filter((e) => /fatal|subtitle|frag|level|manifest/i.test(e)), []);
   const texts = [...new Set(seen.map((s) => s[2]))];
@@ -132,11 +134,21 @@ async function rolling(browser) {
     assert.equal(Math.floor(whole), start);
     assert.ok(Math.abs(at - began - whole) < 0.4, `${text} is shown at ${at - began} s of the stream`);
   }
+  // A caption does not wait for the end of a segment: it is with the player by the next time it asks, which it does each
+  // target duration (2 s) at the least. It is told half a second and up to 0.2 s after its moment.
+  const late = texts.slice(2).map((text) => {
+    const whole = Math.round((+/\d+/.exec(text)[0] - 0.5) / 2.5) * 2.5 + 0.5;
+    return got[text] - began - whole - 0.5;
+  }).sort((a, b) => a - b);
+  assert.ok(late.at(-1) < 3, `cues come ${late.map((s) => s.toFixed(2))} s after they were told`);
+  const durations = readFileSync(join(folder, "descriptions.m3u8"), "utf8").match(/(?<=#EXTINF:)[\d.]+/g).map(Number);
+  assert.ok(durations.every((d) => d <= 2) && durations.some((d) => d < 1.9), `${durations}`);
   await page.close();
   server.close();
   camera.kill("SIGKILL");
   run.kill("SIGKILL");
-  console.log(`ok: hls.js shows ${texts.length} cues at their times while both playlists roll on`);
+  console.log(`ok: hls.js shows ${texts.length} cues at their times while both playlists roll on; it has them ${
+    late[late.length >> 1].toFixed(1)} s after they are told (half of them), ${late.at(-1).toFixed(1)} s (all)`);
 }
 
 async function livePage(browser) {

@@ -68,6 +68,12 @@ pub enum Mode {
     Delay(Duration),
     /// RTP times are off by this many ticks of 90 kHz.
     Shift(i32),
+    /// RTP times stand still.
+    Freeze,
+    /// RTP times begin anew from 0.
+    Zero,
+    /// Every so many packets are lost.
+    Drop(u32),
     /// Every so many packets have bytes turned over.
     Corrupt(u32),
 }
@@ -130,7 +136,7 @@ fn forward(
     stamps: &Mutex<Stamps>,
 ) -> std::io::Result<()> {
     let mut from = BufReader::new(upstream);
-    let mut count = 0u32;
+    let (mut count, mut since, mut before) = (0u32, None, Mode::Pass);
     loop {
         let mut head = [0; 4];
         from.read_exact(&mut head[..1])?;
@@ -168,6 +174,9 @@ fn forward(
             std::thread::sleep(Duration::from_millis(20));
             told = *mode.lock().unwrap();
         }
+        if told != before {
+            (before, since) = (told, None);
+        }
         match told {
             Mode::Truncate if packet => {
                 client.write_all(&bytes[..bytes.len() / 2])?;
@@ -177,6 +186,18 @@ fn forward(
             Mode::Shift(by) if video => {
                 let time = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
                 bytes[8..12].copy_from_slice(&time.wrapping_add_signed(by).to_be_bytes());
+            }
+            Mode::Freeze | Mode::Zero if video => {
+                let time = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+                let first = *since.get_or_insert(time);
+                let new = if told == Mode::Freeze { first } else { time.wrapping_sub(first) };
+                bytes[8..12].copy_from_slice(&new.to_be_bytes());
+            }
+            Mode::Drop(every) if video => {
+                count += 1;
+                if count.is_multiple_of(every) {
+                    continue;
+                }
             }
             Mode::Corrupt(every) if video => {
                 count += 1;

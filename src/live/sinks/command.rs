@@ -60,6 +60,9 @@ impl Command {
         let mut process = Process::new(&self.line[0]);
         process
             .args(&self.line[1..])
+            // What is descry's to know is not the program's.
+            .env_remove("DESCRY_HTTP_TOKEN")
+            .env_remove("DESCRY_WEBHOOK_TOKEN")
             .env("DESCRY_STREAM", &*event.stream)
             .env("DESCRY_TIME", format!("{time:.3}"))
             .env("DESCRY_WALL", wall)

@@ -1,14 +1,17 @@
 //! HLS: a rolling WebVTT media playlist beside somebody's video.
 //!
-//! Stream time is cut into segments of one length, closed as the stream is watched past their end; one without cues is
-//! written empty. A cue that crosses a boundary stands in both segments with the same times. Each segment maps its local
-//! time to the source's own clock (`X-TIMESTAMP-MAP`), so that players lay cues over a video that carries that clock, and
+//! Stream time is cut into segments of at most one length, closed as the stream is watched past their end; one without cues
+//! is written empty. A caption does not wait for that: the open segment ends with the picture that it was made from, though
+//! not within [`LEAST_CUT`] of its start, and is out at once. HLS lets segments be shorter than the target duration, and
+//! players that follow a live playlist ask for it again the sooner. A segment holds every cue that is not over when it
+//! begins: one that crosses a boundary stands in both segments with the same times, and one that has to wait for its turn
+//! is there before it is due. Players show a cue that they have got twice once. Each segment maps its local time to the source's own clock (`X-TIMESTAMP-MAP`), so that players lay cues over a video that carries that clock, and
 //! each has its wall-clock time. Where the source's clock jumps, the segment ends there and the next has
 //! `EXT-X-DISCONTINUITY`. A caption that comes when its moment is in a closed segment is shown at the start of the open one.
 //!
-//! Files are written beside and renamed into place; a segment is gone only when it has been out of the playlist for as long
-//! as it was in it. What a full disk refuses is kept, as many segments as the playlist has, and tried again; older
-//! ones are lost and counted, and leave a discontinuity. After a restart the numbers go on, so that players do.
+//! The playlist is as long as so many segments of full length. Files are written beside and renamed into place; a segment is
+//! gone only when it has been out of the playlist for longer than it was in it. What a full disk refuses is kept, as much as
+//! the playlist holds, and tried again; older segments are lost and counted, and leave a discontinuity. After a restart the numbers go on, so that players do.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -29,9 +32,9 @@ use crate::time::Time;
 /// How the playlist is made.
 #[derive(Debug, Clone)]
 pub struct HlsOptions {
-    /// Length of a segment. HLS wants the target duration of the video's own playlist, so give that. Default: 2 s.
+    /// Longest segment. HLS wants the target duration of the video's own playlist, so give that. Default: 2 s.
     pub segment: Time,
-    /// Segments in the playlist. Default: 10.
+    /// Segments of that length that the playlist is long; shorter ones are more. Default: 10.
     pub window: usize,
     /// The video's media playlist, as it is to stand in `master.m3u8`. Default: none, and no master playlist.
     pub video: Option<String>,
@@ -72,8 +75,10 @@ const DRIFT: Duration = Duration::from_secs(1);
 const REBASE: Time = Time::from_millis(3_600_000);
 /// A piece shorter than this is no segment: it goes to the next.
 const LEAST: Time = Time::from_millis(20);
+/// A segment that ends for a caption's sake is no shorter than this, or players would have to ask too often.
+const LEAST_CUT: Time = Time::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
-/// Cues that are not in a segment yet.
+/// Cues that are not over.
 const CUES: usize = 1_000;
 
 /// Playlists of one or several streams.
@@ -190,6 +195,7 @@ struct Rolling {
     zero: Time,
     /// Not over when the open segment began, ordered by start.
     cues: VecDeque<Cue>,
+    /// Of captions that are in no segment yet: start of the first cue, arrival.
     arrivals: Vec<(Time, Instant)>,
     stopped: bool,
     ended: bool,
@@ -201,6 +207,8 @@ struct Rolling {
     listed: VecDeque<Listed>,
     /// Numbers from this one on may still be in the folder.
     oldest: u64,
+    /// Length of those that are and have left the playlist, the oldest first.
+    left: VecDeque<Time>,
     waiting: VecDeque<Segment>,
     /// The playlist does not say what is so.
     stale: bool,
@@ -229,6 +237,7 @@ impl Rolling {
             discontinuities: 0,
             listed: VecDeque::new(),
             oldest: 0,
+            left: VecDeque::new(),
             waiting: VecDeque::new(),
             stale: false,
             master: options.video.is_some(),
@@ -260,6 +269,8 @@ impl Rolling {
             rolling.sequence = first + count("#EXTINF:");
             rolling.discontinuities = gone + before.lines().filter(|l| *l == "#EXT-X-DISCONTINUITY").count() as u64;
             rolling.oldest = first;
+            // How long they were is not worth reading.
+            rolling.left = (first..rolling.sequence).map(|_| options.segment).collect();
             rolling.jumped = true;
         }
         rolling.clear_old();
@@ -285,11 +296,11 @@ impl Rolling {
             What::Clock(mapping) => self.set_clock(*mapping),
             What::Caption(c) => {
                 self.caption(c);
-                false
+                self.publish(c.picture_time.max(c.start))
             }
             What::Watched { time, wall } => {
                 self.follow(*time, *wall);
-                self.advance(*time)
+                self.publish(*time)
             }
             What::State { state, reason } => {
                 self.stopped = *reason == Some(Reason::Stopped);
@@ -318,7 +329,7 @@ impl Rolling {
         }
         // What was seen before is told with the old clock.
         let end = if apart { self.watched } else { mapping.time };
-        let lost = self.advance(end) | self.close_segment(end);
+        let lost = self.advance(end) | self.close_segment(end, true);
         self.clock = Some(mapping);
         let resume = mapping.time.max(self.open.unwrap_or(open));
         // Nothing stands across a jump.
@@ -383,24 +394,43 @@ impl Rolling {
         self.arrivals.drain(..excess);
     }
 
+    /// The stream is watched up to `time`: closes the segments that end by then, and the open one if a caption waits in it.
+    fn publish(&mut self, time: Time) -> bool {
+        let lost = self.advance(time);
+        let Some(open) = self.open.filter(|_| !self.arrivals.is_empty()) else { return lost };
+        let least = LEAST_CUT.min(self.options.segment);
+        let end = time.max(open + least);
+        // Where captions come faster than that, segments do not run ahead of the stream.
+        if end > time + least { lost } else { self.close_segment(end, false) | lost }
+    }
+
     /// Closes the segments that end by `time`.
     fn advance(&mut self, time: Time) -> bool {
         let mut lost = false;
         let Some(open) = self.open else { return false };
         self.watched = self.watched.max(time);
         // A leap over more than a playlist holds, with no word of the clock: nobody can have watched the time between.
-        let window = Time::from_micros(self.options.segment.micros().saturating_mul(self.options.window as i64));
-        if time - open > window {
-            lost |= self.close_segment(open + self.options.segment);
+        if time - open > self.span() {
+            lost |= self.close_segment(open + self.options.segment, false);
             let resume = time - self.options.segment;
             self.cues.retain(|c| c.end > resume);
             self.begin(resume);
             self.jumped = true;
         }
         while let Some(end) = self.open.map(|o| o + self.options.segment).filter(|end| *end <= time) {
-            lost |= self.close_segment(end);
+            lost |= self.close_segment(end, false);
         }
         lost
+    }
+
+    /// Most segments that it has: the short ones hold captions, or end with a jump.
+    fn most(&self) -> usize {
+        (self.span().micros() / LEAST_CUT.micros()) as usize + self.options.window
+    }
+
+    /// What the playlist is long.
+    fn span(&self) -> Time {
+        Time::from_micros(self.options.segment.micros().saturating_mul(self.options.window as i64))
     }
 
     /// Closes what is open at the end of all; a last caption gets a moment, though nothing was watched after it.
@@ -410,27 +440,29 @@ impl Rolling {
         let end = self.watched.max(last);
         let mut lost = false;
         if end > open {
-            lost = self.advance(end) | self.close_segment(end);
+            lost = self.advance(end) | self.close_segment(end, false);
         }
         self.stale |= self.ended;
         lost
     }
 
-    /// Ends the open segment there and begins the next; true where an older one was lost.
-    fn close_segment(&mut self, end: Time) -> bool {
+    /// Ends the open segment there and begins the next; true where an older one was lost. `jump`: what begins after it has
+    /// another clock.
+    fn close_segment(&mut self, end: Time, jump: bool) -> bool {
         let Some(open) = self.open.filter(|open| end >= *open + LEAST) else { return false };
         if open - self.zero > REBASE && self.cues.front().is_none_or(|c| c.start >= open) {
             self.zero = open;
         }
         let mut text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{},LOCAL:00:00:00.000\n", self.pts(self.zero));
-        for cue in self.cues.iter().filter(|c| c.start < end && c.end > open) {
+        let holds = |start: Time| !jump || start < end;
+        for cue in self.cues.iter().filter(|c| holds(c.start) && c.end > open) {
             let block = cue_block(cue, Time::ZERO - self.zero);
             text.push('\n');
             text.push_str(&block);
         }
-        let (told, later) = std::mem::take(&mut self.arrivals).into_iter().partition(|(start, _)| *start < end);
+        let (told, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.arrivals).into_iter().partition(|(start, _)| holds(*start));
         self.arrivals = later;
-        let told: Vec<(Time, Instant)> = told;
         self.cues.retain(|c| c.end > end);
         self.waiting.push_back(Segment {
             duration: end - open,
@@ -440,7 +472,8 @@ impl Rolling {
             arrivals: told.into_iter().map(|(_, arrived)| arrived).collect(),
         });
         self.open = Some(end);
-        if self.waiting.len() <= self.options.window {
+        let kept = self.waiting.iter().skip(1).fold(Time::ZERO, |sum, s| sum + s.duration);
+        if kept < self.span() && self.waiting.len() <= self.most() {
             return false;
         }
         self.waiting.pop_front();
@@ -484,10 +517,16 @@ impl Rolling {
                 self.listed.push_back(Listed { duration, wall, discontinuity });
                 self.settled.extend(arrivals);
             }
-            while self.listed.len() > self.options.window {
-                let gone = self.listed.pop_front();
+            let mut length = self.listed.iter().fold(Time::ZERO, |sum, s| sum + s.duration);
+            while let Some(first) = self.listed.front() {
+                length = length - first.duration;
+                if length < self.span() && self.listed.len() <= self.most() {
+                    break;
+                }
                 self.sequence += 1;
-                self.discontinuities += u64::from(gone.is_some_and(|l| l.discontinuity));
+                self.discontinuities += u64::from(first.discontinuity);
+                self.left.push_back(first.duration);
+                self.listed.pop_front();
             }
             self.stale = true;
         }
@@ -496,10 +535,14 @@ impl Rolling {
             result = self.place(PLAYLIST, &self.playlist_text());
             self.stale = result.is_err();
         }
-        // A player may still read what the playlist named as long ago as it is long.
-        while self.oldest + 2 * self.options.window as u64 + 2 < self.sequence + self.listed.len() as u64 {
+        // A player may still read what the longest playlist named when it was new.
+        let longest = self.span() + self.options.segment + self.options.segment;
+        let mut out = self.left.iter().skip(1).fold(Time::ZERO, |sum, d| sum + *d);
+        while out >= longest || self.left.len() > 2 * self.most() {
             let _ = fs::remove_file(self.folder.join(segment_name(self.oldest)));
             self.oldest += 1;
+            self.left.pop_front();
+            out = out - self.left.front().copied().unwrap_or(out);
         }
         result
     }

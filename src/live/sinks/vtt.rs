@@ -9,11 +9,18 @@
 //! Times are stream times. A file that is there already is refused, replaced or gone on with, as told: then half a block
 //! that a crash may have left is cut off, and times go on where the file ends. Where somebody else empties the file,
 //! it begins anew.
+//!
+//! Where it is told to [rotate](Rotation), a cue that comes when the file is full, or on another day (UTC), begins the next
+//! file: that appears whole, with the cue in it, under the old one's name, and the old one stays beside it, named after the
+//! moment. Of those so many are kept, and older ones removed. Times go on from file to file, and a note says what time it
+//! was. A folder that refuses the new file lets the old one grow on; that is told, and it is tried again with each cue.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,6 +40,45 @@ pub enum Existing {
     Refuse,
     Replace,
     Append,
+}
+
+/// When the next file begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// On another day, by UTC.
+    Day,
+    /// When the next cue would make it larger than this.
+    Bytes(u64),
+}
+
+/// Whether and how files give way to new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    pub full: Full,
+    /// Old files that stay, for each stream. Default on the command line: 30.
+    pub keep: usize,
+}
+
+/// The least size that a file may be limited to.
+const LEAST_SIZE: u64 = 4 << 10;
+
+impl FromStr for Full {
+    type Err = String;
+
+    /// `day`, or bytes with `k`, `M` or `G` behind them.
+    fn from_str(text: &str) -> std::result::Result<Full, String> {
+        if text == "day" {
+            return Ok(Full::Day);
+        }
+        let (number, unit) = match text.char_indices().last() {
+            Some((at, 'k')) => (&text[..at], 1 << 10),
+            Some((at, 'M')) => (&text[..at], 1 << 20),
+            Some((at, 'G')) => (&text[..at], 1 << 30),
+            _ => (text, 1),
+        };
+        let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|b| *b >= LEAST_SIZE);
+        bytes.map(Full::Bytes).ok_or_else(|| "give day, or a size from 4k on, such as 10M".into())
+    }
 }
 
 /// Blocks that wait for room on the disk.
@@ -63,6 +109,12 @@ impl Vtt {
         Ok(Vtt { files, settled: Vec::new() })
     }
 
+    /// Files that are full give way to new ones.
+    pub fn rotating(mut self, rotation: Rotation) -> Vtt {
+        self.files.iter_mut().for_each(|(_, f)| f.rotation = Some(rotation));
+        self
+    }
+
     /// Tries what is due in every file; the first error tells.
     fn write(&mut self, now: Instant) -> Result<()> {
         let mut result = Ok(());
@@ -87,7 +139,7 @@ impl Sink for Vtt {
         let Some((_, file)) = self.files.iter_mut().find(|(s, _)| *s == event.stream) else { return Ok(()) };
         let mut kept = true;
         match &event.what {
-            What::Clock(mapping) => file.clock = Some(*mapping),
+            What::Clock(mapping) => (file.clock, file.told) = (Some(*mapping), Some(*mapping)),
             What::Caption(c) => kept = file.caption(c.start, &c.text, c.arrived),
             _ => {}
         }
@@ -135,6 +187,13 @@ struct Growing {
     pace: Pace,
     /// Not written down yet.
     clock: Option<Mapping>,
+    /// The last one, for the next file.
+    told: Option<Mapping>,
+    rotation: Option<Rotation>,
+    /// Why the next file could not be begun.
+    refused: Option<ErrorKind>,
+    /// The day that the file is of, in days of Unix time.
+    day: u64,
     waiting: VecDeque<(String, Option<Instant>)>,
     /// After a failure: when to try again, and what failed.
     retry: Option<(Instant, ErrorKind)>,
@@ -171,11 +230,13 @@ impl Growing {
             env!("CARGO_PKG_VERSION"),
         );
         let mut waiting = VecDeque::new();
+        let mut day = day_of(SystemTime::now());
         let (file, length, offset) = match there {
             Some(mut file) if existing == Existing::Append => {
                 let Some((length, offset)) = ending(&mut file).map_err(fail)? else {
                     return Err(Error::output(name, "is no WebVTT file", "Name another, or --force to replace it."));
                 };
+                day = file.metadata().and_then(|m| m.modified()).map_or(day, day_of);
                 file.set_len(length).map_err(fail)?;
                 waiting.push_back((format!("NOTE descry began anew at {}\n", rfc3339(SystemTime::now())), None));
                 (file, length, offset)
@@ -196,7 +257,22 @@ impl Growing {
             }
         };
         let pace = Pace::new(options);
-        Ok(Growing { path, file, header, length, torn: false, offset, pace, clock: None, waiting, retry: None })
+        Ok(Growing {
+            path,
+            file,
+            header,
+            length,
+            torn: false,
+            offset,
+            pace,
+            clock: None,
+            told: None,
+            rotation: None,
+            refused: None,
+            day,
+            waiting,
+            retry: None,
+        })
     }
 
     /// Queues a caption's cues, a block each; false where older blocks had to go for them.
@@ -214,8 +290,8 @@ impl Growing {
     }
 
     fn trouble(&self) -> Result<()> {
-        match self.retry {
-            Some((_, kind)) => Err(explain(self.path.display().to_string(), &kind.into())),
+        match self.retry.map(|(_, kind)| kind).or(self.refused) {
+            Some(kind) => Err(explain(self.path.display().to_string(), &kind.into())),
             None => Ok(()),
         }
     }
@@ -227,7 +303,7 @@ impl Growing {
         }
         while let Some((block, arrived)) = self.waiting.front() {
             let (block, arrived) = (format!("\n{block}"), *arrived);
-            match self.catch_up().and_then(|()| self.append(block.as_bytes())) {
+            match self.catch_up().and_then(|()| self.put(&block)) {
                 Ok(()) => {
                     self.retry = None;
                     self.waiting.pop_front();
@@ -240,6 +316,86 @@ impl Growing {
             }
         }
         Ok(())
+    }
+
+    /// A block into this file, or the next.
+    fn put(&mut self, block: &str) -> io::Result<()> {
+        let now = SystemTime::now();
+        if let Some(rotation) = self.rotation
+            && match rotation.full {
+                Full::Day => self.day != day_of(now),
+                Full::Bytes(most) => self.length + block.len() as u64 > most,
+            }
+            && self.length > self.header.len() as u64
+        {
+            let rotated = self.rotate(block, now, rotation.keep);
+            self.refused = rotated.as_ref().err().map(io::Error::kind);
+            if rotated.is_ok() {
+                return Ok(());
+            }
+        }
+        self.append(block.as_bytes())
+    }
+
+    /// Begins the next file with this block; where that cannot be, all is as it was.
+    fn rotate(&mut self, block: &str, now: SystemTime, keep: usize) -> io::Result<()> {
+        let mut text = self.header.clone();
+        if let Some(clock) = self.told {
+            text.push_str(&format!("\nNOTE {} is {}\n", self.offset + clock.time, rfc3339(clock.wall)));
+        }
+        text.push_str(block);
+        let (part, old) = (output::part(&self.path), self.old(&rfc3339(now)));
+        let result = fresh(&part, &text).and_then(|file| {
+            // The name never stands for nothing: the old file has two before it loses this one. File systems without links
+            // have a moment in which it does.
+            let linked = std::fs::hard_link(&self.path, &old);
+            match &linked {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::AlreadyExists.into()),
+                Err(_) => std::fs::rename(&self.path, &old)?,
+            }
+            let renamed = std::fs::rename(&part, &self.path);
+            let _ = renamed.as_ref().inspect_err(|_| {
+                let _ = if linked.is_ok() { std::fs::remove_file(&old) } else { std::fs::rename(&old, &self.path) };
+            });
+            renamed.map(|()| file)
+        });
+        let file = result.inspect_err(|_| drop(std::fs::remove_file(&part)))?;
+        (self.file, self.length, self.torn, self.day) = (file, text.len() as u64, false, day_of(now));
+        self.prune(keep);
+        Ok(())
+    }
+
+    /// What the file is called once it is old: its own name with the moment in it.
+    fn old(&self, moment: &str) -> PathBuf {
+        let name = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let (stem, extension) = (name(self.path.file_stem()), name(self.path.extension()));
+        let dot = if extension.is_empty() { "" } else { "." };
+        self.path.with_file_name(format!("{stem}.{}{dot}{extension}", moment.replace(':', "-")))
+    }
+
+    /// Removes the oldest of the old files.
+    fn prune(&self, keep: usize) {
+        // As many signs as a moment has, and all of them digits where it has digits.
+        let example = "0000-00-00T00-00-00.000Z";
+        let pattern = self.old(example);
+        let pattern = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(at) = pattern.rfind(example) else { return };
+        let of_this = |name: &str| {
+            let moment = name.strip_prefix(&pattern[..at]).and_then(|n| n.strip_suffix(&pattern[at + example.len()..]));
+            moment.is_some_and(|m| {
+                m.len() == example.len()
+                    && m.bytes().zip(example.bytes()).all(|(a, b)| if b == b'0' { a.is_ascii_digit() } else { a == b })
+            })
+        };
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(files) = std::fs::read_dir(folder) else { return };
+        let mut old: Vec<String> =
+            files.flatten().filter_map(|f| f.file_name().into_string().ok()).filter(|n| of_this(n)).collect();
+        old.sort_unstable();
+        for name in old.iter().take(old.len().saturating_sub(keep)) {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
     }
 
     /// Takes note of what others did to the file, and back what could not be taken back at once.
@@ -279,12 +435,23 @@ impl Growing {
     }
 }
 
+/// Days since 1970.
+fn day_of(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+}
+
 /// A file of that name with the header in it, locked.
 fn begin(path: &Path, header: &str, name: &str) -> Result<File> {
-    let write = |mut file: &File| file.write_all(header.as_bytes());
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    let file = file.and_then(|f| write(&f).map(|()| f)).map_err(|e| explain(name, &e))?;
+    let file = fresh(path, header).map_err(|e| explain(name, &e))?;
     lock(&file, name).map(|()| file)
+}
+
+/// A file of that name with this in it, and a lock where there are locks.
+fn fresh(path: &Path, text: &str) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    let _ = file.try_lock();
+    Ok(file)
 }
 
 fn lock(file: &File, name: &str) -> Result<()> {
@@ -349,6 +516,42 @@ fn stamp(text: &str) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        let of = |text: &str| text.parse::<Full>();
+        assert_eq!(of("day"), Ok(Full::Day));
+        assert_eq!((of("5000"), of("4k"), of("10M")), (Ok(Full::Bytes(5_000)), Ok(Full::Bytes(4_096)), of("10240k")));
+        for wrong in ["", "k", "-1", "1k", "10m", "99999999999G", "week", "1.5M"] {
+            assert!(of(wrong).unwrap_err().contains("10M"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_day_begins_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.vtt");
+        let mut file = Growing::open(path.clone(), "s", Existing::Refuse, &CueOptions::default()).unwrap();
+        file.rotation = Some(Rotation { full: Full::Day, keep: 2 });
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        for second in 0..6 {
+            file.caption(Time::from_millis(second * 2_000), "a dog", Instant::now());
+            file.write(Instant::now(), |_| {}).unwrap();
+            // Nothing changes within a day, and a day later all of it.
+            assert_eq!(files(), 1 + (second as usize / 2).min(2));
+            if second % 2 == 1 {
+                file.day -= 1;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(std::fs::read_to_string(&path).unwrap().contains("00:00:10.000 --> "));
+        drop(file);
+        // One that is gone on with is of the day it was written to last.
+        let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+        File::options().write(true).open(&path).unwrap().set_modified(yesterday).unwrap();
+        let file = Growing::open(path, "s", Existing::Append, &CueOptions::default()).unwrap();
+        assert_eq!(file.day, day_of(yesterday));
+    }
 
     #[test]
     fn half_a_block_is_cut_off() {

@@ -2,12 +2,15 @@
 //!
 //! A try that fails for want of a connection, with 429 or with 5xx is repeated, three tries in all; what the server
 //! refuses otherwise, or redirects, is lost and counted. Answers are not read. The address may hold secrets: only its host
-//! is ever told.
+//! is ever told. With [authorities](WebhookOptions::authorities) of one's own no others are trusted.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::Uri;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::super::event::{Event, What};
 use super::super::hub::{Sink, Stop};
@@ -25,6 +28,8 @@ pub struct WebhookOptions {
     pub pause: Duration,
     /// Sent as `Authorization: Bearer`. Default: none.
     pub token: Option<String>,
+    /// PEM file of the certificates that may vouch for the server, and no others. Default: those of Mozilla.
+    pub authorities: Option<PathBuf>,
     /// Nothing but captions. Default: false.
     pub captions_only: bool,
 }
@@ -36,6 +41,7 @@ impl Default for WebhookOptions {
             tries: 3,
             pause: Duration::from_millis(500),
             token: None,
+            authorities: None,
             captions_only: false,
         }
     }
@@ -59,11 +65,14 @@ impl Webhook {
         }
         let Some(host) = url.host().filter(|h| !h.is_empty()) else { return Err(wrong("names no host")) };
         let name = format!("webhook {host}{}", url.port_u16().map_or(String::new(), |p| format!(":{p}")));
+        let roots = options.authorities.as_deref().map(authorities).transpose()?.unwrap_or(RootCerts::WebPki);
+        let tls = TlsConfig::builder().root_certs(roots).build();
         let agent = Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(None)
+            .tls_config(tls)
             .user_agent(concat!("descry/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
@@ -109,12 +118,40 @@ impl Webhook {
     }
 }
 
+/// A bundle of every authority that there is has a quarter of this.
+const MOST: u64 = 1 << 20;
+
+/// The certificates of a PEM file.
+fn authorities(path: &Path) -> Result<RootCerts> {
+    let wrong = |cause: String| {
+        Error::usage(format!("{}: {cause}", path.display()), "Name a PEM file of the authorities' certificates.")
+    };
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    file.take(MOST + 1).read_to_end(&mut pem).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    if pem.len() as u64 > MOST {
+        return Err(wrong("is too large".into()));
+    }
+    let mut all = Vec::new();
+    for item in parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
+            // A key has no business there, and is left alone.
+            Ok(_) => {}
+            Err(_) => return Err(wrong("is no PEM file, or is cut off".into())),
+        }
+    }
+    if all.is_empty() { Err(wrong("holds no certificate".into())) } else { Ok(all.into()) }
+}
+
 /// Without what an error may tell of the address.
 fn explain(e: &ureq::Error) -> String {
     match e {
         ureq::Error::Timeout(_) => "does not answer in time".into(),
         ureq::Error::HostNotFound => "its host is not known".into(),
         ureq::Error::ConnectionFailed => "nobody answers".into(),
+        // A certificate that is not trusted comes as one of these.
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => "no secure connection can be made".into(),
         ureq::Error::Io(e) => format!("cannot be reached: {}", e.kind()),
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => "no secure connection can be made".into(),
         _ => "cannot be called".into(),

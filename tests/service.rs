@@ -1,0 +1,104 @@
+//! The examples of a service: what systemd makes of the unit, and whether descry takes the words and the configuration in it
+//! and in the container file, as a user without rights.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Bench, root};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_descry");
+
+fn example(name: &str) -> String {
+    std::fs::read_to_string(root().join("examples/service").join(name)).unwrap()
+}
+
+#[test]
+fn systemd_finds_no_fault_in_the_unit() {
+    let b = Bench::new();
+    b.write("descry.service", example("descry.service").replace("/opt/descry/descry", PROGRAM).as_bytes());
+    let Ok(out) = Command::new("systemd-analyze").arg("verify").arg(b.path("descry.service")).output() else {
+        eprintln!("not tried: this system has no systemd-analyze");
+        return;
+    };
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && !said.contains("descry.service"), "{said}");
+}
+
+/// Runs the program with these words as nobody, if that can be, until it has told something; then SIGTERM ends it.
+fn serves(b: &Bench, words: &[&str]) {
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"];
+    // Only root can become nobody, and nobody may not be able to reach the program.
+    let can = |words: &[&str]| {
+        Command::new(words[0]).args(&words[1..]).args([PROGRAM, "--version"]).output().is_ok_and(|o| o.status.success())
+    };
+    let mut whole = if can(&nobody) { nobody.to_vec() } else { Vec::new() };
+    whole.push(PROGRAM);
+    whole.extend(words);
+    let mut child = Command::new(whole[0])
+        .args(&whole[1..])
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("DESCRY_MODEL", root().join(common::TINY))
+        .envs(std::env::var_os("DESCRY_ONNXRUNTIME").map(|library| ("DESCRY_ONNXRUNTIME", library)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&lines.next().expect("it says something").unwrap()).unwrap();
+    assert_eq!((&first["type"], &first["state"]), (&"state".into(), &"ready".into()), "{first}");
+    let asked = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(3));
+    let mut names: Vec<String> = std::fs::read_dir(b.path("state/vtt"))
+        .unwrap()
+        .map(|f| f.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["door.vtt", "yard.vtt"]);
+}
+
+/// The configuration of the example, but for where it writes and listens.
+fn configured(b: &Bench) -> String {
+    std::fs::set_permissions(b.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(b.path("state")).unwrap();
+    std::fs::set_permissions(b.path("state"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let state = b.path("state").display().to_string();
+    let text = example("streams.toml");
+    assert!(text.contains("/var/lib/descry") && text.contains("127.0.0.1:8080"));
+    let text = text.replace("/var/lib/descry", &state).replace("127.0.0.1:8080", "127.0.0.1:0");
+    b.write("streams.toml", text.as_bytes());
+    b.path("streams.toml").display().to_string()
+}
+
+#[test]
+fn descry_takes_the_words_of_the_unit() {
+    let b = Bench::new();
+    let config = configured(&b);
+    let unit = example("descry.service");
+    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/opt/descry/descry ")).unwrap();
+    let line = line.replace("${CREDENTIALS_DIRECTORY}/streams.toml", &config);
+    serves(&b, &line.split(' ').collect::<Vec<_>>());
+}
+
+#[test]
+fn descry_takes_the_words_of_the_container_file() {
+    let b = Bench::new();
+    let config = configured(&b);
+    let file = example("Containerfile");
+    let words = |name: &str| -> Vec<String> {
+        serde_json::from_str(file.lines().find_map(|l| l.strip_prefix(name)).unwrap()).unwrap()
+    };
+    assert_eq!(words("ENTRYPOINT "), ["/opt/descry/descry"]);
+    let words: Vec<String> =
+        words("CMD ").into_iter().map(|w| if w == "/etc/descry/streams.toml" { config.clone() } else { w }).collect();
+    assert!(words.contains(&config));
+    serves(&b, &words.iter().map(String::as_str).collect::<Vec<_>>());
+}
