@@ -10,7 +10,9 @@
 //! know threads and channels.
 
 pub mod analyse;
+pub mod archive;
 pub mod beam;
+pub mod budget;
 pub mod caption;
 pub mod cli;
 pub mod cue;
@@ -21,6 +23,7 @@ pub mod encode;
 pub mod error;
 pub mod export;
 pub mod frame;
+pub mod index;
 pub mod interrupt;
 pub mod keyframe;
 pub mod live;
@@ -31,7 +34,9 @@ pub mod pipeline;
 pub mod preprocess;
 pub mod probe;
 pub mod progress;
+pub mod remote;
 pub mod resize;
 pub mod runtime;
 pub mod scene;
+pub mod thumbnail;
 pub mod time;

@@ -15,7 +15,8 @@
 //! cues are kept by file and every model run is batch-invariant, so the output does not depend on threads or batches.
 //!
 //! Memory: each channel holds at most [`QUEUE`] keyframes, each stage one batch, each watcher the selector's
-//! pictures. Nothing grows with the length of a film but its list of scenes.
+//! pictures. Nothing grows with the length of a film but its list of scenes: embeddings and thumbnails go to a [`Keep`]
+//! as they come, or nowhere.
 //!
 //! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
 //! wins and stops the watchers.
@@ -33,6 +34,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::beam::Strategy;
+use crate::budget::Budget;
 use crate::caption::{Caption, CaptionOptions, Captioner, Captions};
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
 use crate::decode::{DecodeOptions, Frame, LONGEST_SIDE, Source, StreamInfo};
@@ -45,6 +47,7 @@ use crate::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 use crate::model::{ImageSpec, ModelFolder};
 use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
+use crate::thumbnail::{ThumbnailOptions, thumbnail};
 use crate::time::Time;
 pub use stills::{Still, StillOptions, embeddings, stills};
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub keyframe: KeyframeOptions,
     pub dedup: DedupOptions,
     pub cue: CueOptions,
+    /// What a [`Keep`] gets to see of each keyframe. Default: 320 pixels wide, quality 80.
+    pub thumbnail: ThumbnailOptions,
     /// Captions of a lower score are left unsaid. Default: what the model's manifest says, else 0.
     pub min_score: f32,
     /// Files that are watched at once. Default: 1.
@@ -75,6 +80,8 @@ pub struct Config {
     /// decoded as fast as it goes: much less, and captions are made picture by picture, which costs more than the
     /// waiting; the end of a file waits for nothing. Default: 1 s.
     pub flush: Duration,
+    /// What of the machine the run may take. Default: all.
+    pub budget: Arc<Budget>,
 }
 
 impl Default for Config {
@@ -85,18 +92,20 @@ impl Default for Config {
             keyframe: KeyframeOptions::default(),
             dedup: DedupOptions::default(),
             cue: CueOptions::default(),
+            thumbnail: ThumbnailOptions::default(),
             min_score: 0.0,
             jobs: 1,
             encode_batch: 8,
             caption_batch: 16,
             flush: Duration::from_secs(1),
+            budget: Arc::default(),
         }
     }
 }
 
 impl Config {
     /// What decides the content of a track, for its JSON. Times are in seconds.
-    fn told(&self, decoding: Value) -> Value {
+    pub fn told(&self, decoding: &Value) -> Value {
         // As it was written: 0.92 and not 0.9200000166893005.
         let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
         let cosine = |c: f32| c.is_finite().then(|| plain(c));
@@ -173,12 +182,44 @@ pub trait Observer: Sync {
     fn ended(&self, _file: usize) {}
 }
 
+/// What is known of one keyframe as soon as it is.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub record: SceneRecord,
+    /// Of length 1; none where the picture is blank or could not be converted.
+    pub embedding: Option<Vec<f32>>,
+    /// A small JPEG; none where there is no embedding, or none were wanted.
+    pub thumbnail: Option<Vec<u8>>,
+}
+
+/// Stores what is found while films go on: a film's own list of scenes holds neither embeddings nor pictures. An error
+/// of any method ends the whole run.
+pub trait Keep: Sync {
+    /// A file's turn has come, on the thread that would watch it. False: not here, not now; nothing more is said of it.
+    fn begin(&self, _file: usize) -> Result<bool> {
+        Ok(true)
+    }
+    /// A keyframe, on the thread that called [`run`]: a file's in order of time, files mixed.
+    fn scene(&self, file: usize, kept: Kept) -> Result<()>;
+}
+
 /// What became of one input.
 #[derive(Debug)]
 pub struct Outcome {
     /// The track as far as it was described; none where nothing could be.
     pub track: Option<Track>,
     pub error: Option<Error>,
+    /// The film goes on where the track ends, and that is not the film's fault.
+    pub cut_short: Option<CutShort>,
+}
+
+/// Why a film was not described to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutShort {
+    /// The model failed.
+    Model,
+    /// The server that it comes from did.
+    Connection,
 }
 
 /// Time that each stage was busy, in seconds, and what went through.
@@ -199,6 +240,26 @@ pub struct Stats {
     pub caption_batches: u64,
     /// Seconds of media that were watched.
     pub media: f64,
+}
+
+impl Stats {
+    /// Both together, one after the other.
+    pub fn add(&mut self, more: &Stats) {
+        self.wall += more.wall;
+        self.decode += more.decode;
+        self.analyse += more.analyse;
+        self.scenes += more.scenes;
+        self.prepare += more.prepare;
+        self.encode += more.encode;
+        self.caption += more.caption;
+        self.frames += more.frames;
+        self.keyframes += more.keyframes;
+        self.encoded += more.encoded;
+        self.encode_batches += more.encode_batches;
+        self.captions += more.captions;
+        self.caption_batches += more.caption_batches;
+        self.media += more.media;
+    }
 }
 
 #[derive(Default)]
@@ -266,18 +327,30 @@ struct End {
     end: Time,
     damage: Option<String>,
     interrupted: bool,
+    lost: bool,
     error: Option<Error>,
 }
 
 enum Seen {
     Opened(usize, Box<StreamInfo>),
-    /// `None` where the picture is blank, or could not be converted (then with the reason).
-    Picture(usize, Moment, Option<Encoded>, Option<String>),
+    Picture(usize, Box<Look>),
     End(usize, End),
+}
+
+/// A keyframe that was looked at.
+struct Look {
+    moment: Moment,
+    /// `None` where the picture is blank, or could not be converted (then with the reason).
+    encoded: Option<Encoded>,
+    fault: Option<String>,
+    thumbnail: Option<Vec<u8>>,
 }
 
 struct Said {
     moment: Moment,
+    /// Only where somebody keeps them.
+    embedding: Option<Vec<f32>>,
+    thumbnail: Option<Vec<u8>>,
     caption: Option<Caption>,
     similarity: Option<f32>,
     repeats: bool,
@@ -300,6 +373,19 @@ pub fn run(
     model: Model,
     interrupt: &Interrupt,
     observer: &dyn Observer,
+    done: impl FnMut(usize, Outcome),
+) -> Result<Stats> {
+    run_keeping(inputs, config, model, interrupt, observer, None, done)
+}
+
+/// As [`run`], with somebody who stores keyframes as they come.
+pub fn run_keeping(
+    inputs: &[String],
+    config: &Config,
+    model: Model,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+    keep: Option<&dyn Keep>,
     mut done: impl FnMut(usize, Outcome),
 ) -> Result<Stats> {
     let started = Instant::now();
@@ -309,20 +395,25 @@ pub fn run(
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
     let Model { name, decoding, image, encoder, captioner } = model;
-    let options = config.told(decoding);
+    let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
         let (to_describe, seen) = bounded::<Seen>(QUEUE);
         let (to_collect, told) = bounded::<Told>(QUEUE);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
             let to_encode = to_encode.clone();
-            let (next, clock, halt) = (&next, &clock, &halt);
+            let (next, clock, halt, fatal) = (&next, &clock, &halt, &fatal);
             scope.spawn(move || {
                 loop {
                     let file = next.fetch_add(1, Ordering::Relaxed);
                     let Some(input) = inputs.get(file) else { return };
                     if interrupt.is_set() || halt.is_set() {
                         return;
+                    }
+                    match keep.map_or(Ok(true), |k| k.begin(file)) {
+                        Ok(true) => {}
+                        Ok(false) => continue,
+                        Err(e) => return stop(halt, fatal, e),
                     }
                     let end = watch(file, input, config, interrupt, halt, clock, observer, &to_encode);
                     if to_encode.send(Watched::End(file, end)).is_err() {
@@ -332,39 +423,40 @@ pub fn run(
             });
         }
         drop(to_encode);
-        let fail = |e: Error| {
-            halt.set();
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
-        let (clock, image) = (&clock, &image);
+        let (clock, image, halt, fatal) = (&clock, &image, &halt, &fatal);
+        let pictures =
+            if keep.is_some() { config.thumbnail } else { ThumbnailOptions { width: 0, ..config.thumbnail } };
         scope.spawn(move || {
-            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, config, clock);
+            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, pictures, config, clock);
             if let Err(e) = run() {
-                fail(e);
+                stop(halt, fatal, e);
                 // The watchers must not block on a stage that is gone.
                 watched.iter().for_each(drop);
             }
         });
-        let fail = |e: Error| {
-            halt.set();
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
         scope.spawn(move || {
-            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), config, clock);
+            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), keep.is_some(), config, clock);
             if let Err(e) = run() {
-                fail(e);
+                stop(halt, fatal, e);
                 seen.iter().for_each(drop);
             }
         });
-        collect(&told, inputs, &name, &options, config, observer, &mut done);
+        if let Err(e) = collect(&told, inputs, &name, &options, config, observer, keep, &mut done) {
+            stop(halt, fatal, e);
+            told.iter().for_each(drop);
+        }
     });
     match fatal.into_inner() {
         Ok(Some(e)) => Err(e),
         _ => Ok(clock.stats(started.elapsed())),
+    }
+}
+
+/// The first error of those that concern all files wins, and stops the watchers.
+fn stop(halt: &Interrupt, fatal: &Mutex<Option<Error>>, e: Error) {
+    halt.set();
+    if let Ok(mut first) = fatal.lock() {
+        first.get_or_insert(e);
     }
 }
 
@@ -380,8 +472,8 @@ fn watch(
     observer: &dyn Observer,
     out: &Sender<Watched>,
 ) -> End {
-    let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, error: Some(error) };
-    let stopped = |end| End { end, damage: None, interrupted: true, error: None };
+    let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, lost: false, error: Some(error) };
+    let stopped = |end| End { end, damage: None, interrupted: true, lost: false, error: None };
     let mut source = match Source::open(input, &config.decode, interrupt.clone()) {
         Ok(source) => source,
         Err(Error::Interrupted) => return stopped(Time::ZERO),
@@ -391,6 +483,10 @@ fn watch(
     if out.send(Watched::Opened(file, Box::new(source.info().clone()))).is_err() {
         return stopped(Time::ZERO);
     }
+    let _memory = match config.budget.film(input, source.info(), config.decode.threads) {
+        Ok(held) => held,
+        Err(e) => return failed(e),
+    };
     let mut selector = KeyframeSelector::new(&config.scene, &config.keyframe);
     let mut last = Time::ZERO;
     let mut first = None;
@@ -399,6 +495,7 @@ fn watch(
         if halt.is_set() {
             return stopped(last);
         }
+        let busy = config.budget.decoding();
         let t = Instant::now();
         let next = source.next();
         Clock::add(&clock.decode, t);
@@ -424,6 +521,7 @@ fn watch(
         let t = Instant::now();
         let keyframes = selector.push(thumb, Arc::new(frame));
         Clock::add(&clock.scenes, t);
+        drop(busy);
         observer.watched(file, last - start);
         for keyframe in keyframes {
             Clock::count(&clock.keyframes, 1);
@@ -446,7 +544,7 @@ fn watch(
     if let Some(e) = error {
         words = Some(words.map_or(e.to_string(), |w| format!("{w}; {e}")));
     }
-    End { end, damage: words, interrupted: false, error: None }
+    End { end, damage: words, interrupted: false, lost: source.is_lost(), error: None }
 }
 
 /// The next message, waiting at most until `deadline` where there is one. `None`: time to run what is there.
@@ -467,6 +565,7 @@ fn encode(
     to: &Sender<Seen>,
     encoder: &mut dyn Encode,
     spec: &ImageSpec,
+    thumbnails: ThumbnailOptions,
     config: &Config,
     clock: &Clock,
 ) -> Result<()> {
@@ -486,9 +585,9 @@ fn encode(
             }
             Ok(Some(Watched::Keyframe(file, keyframe))) => {
                 let (moment, picture) = part(keyframe);
-                if moment.blank {
-                    waiting.push_back(Seen::Picture(file, moment, None, None));
-                } else {
+                let mut look = Look { moment, encoded: None, fault: None, thumbnail: None };
+                if !look.moment.blank {
+                    let _busy = config.budget.working();
                     let t = Instant::now();
                     let rgb = picture.to_rgb_within(spec.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
                     drop(picture);
@@ -496,13 +595,14 @@ fn encode(
                         Ok(rgb) => {
                             pixels.push(preprocess(&rgb, spec));
                             // A place holder: the embedding is filled in when the batch has run.
-                            let empty = Encoded { embedding: Vec::new(), grid: None };
-                            waiting.push_back(Seen::Picture(file, moment, Some(empty), None));
+                            look.encoded = Some(Encoded { embedding: Vec::new(), grid: None });
+                            look.thumbnail = thumbnail(&rgb, thumbnails);
                         }
-                        Err(e) => waiting.push_back(Seen::Picture(file, moment, None, Some(e.to_string()))),
+                        Err(e) => look.fault = Some(e.to_string()),
                     }
                     Clock::add(&clock.prepare, t);
                 }
+                waiting.push_back(Seen::Picture(file, Box::new(look)));
             }
             _ => {}
         }
@@ -513,15 +613,18 @@ fn encode(
         }
         if run || pixels.len() >= config.encode_batch.max(1) || waiting.len() >= 4 * QUEUE {
             if !pixels.is_empty() {
+                let busy = config.budget.running();
                 let t = Instant::now();
                 let encoded = encoder.encode(&pixels)?;
+                drop(busy);
                 Clock::add(&clock.encode, t);
                 Clock::count(&clock.encoded, pixels.len());
                 Clock::count(&clock.encode_batches, 1);
                 pixels.clear();
                 let mut encoded = encoded.into_iter();
                 for message in &mut waiting {
-                    if let Seen::Picture(_, _, Some(place), _) = message
+                    if let Seen::Picture(_, look) = message
+                        && let Some(place) = &mut look.encoded
                         && let Some(e) = encoded.next()
                     {
                         *place = e;
@@ -569,6 +672,7 @@ fn describe(
     from: &Receiver<Seen>,
     to: &Sender<Told>,
     captioner: &mut dyn Captions,
+    keeping: bool,
     config: &Config,
     clock: &Clock,
 ) -> Result<()> {
@@ -587,13 +691,25 @@ fn describe(
                 waiting.push_back(Told::End(file, end));
                 run |= config.jobs <= 1;
             }
-            Ok(Some(Seen::Picture(file, moment, encoded, fault))) => {
-                let mut said = Said { moment, caption: None, similarity: None, repeats: false, distinct: None, fault };
+            Ok(Some(Seen::Picture(file, look))) => {
+                let Look { moment, encoded, fault, thumbnail } = *look;
+                let mut said = Said {
+                    moment,
+                    embedding: None,
+                    thumbnail,
+                    caption: None,
+                    similarity: None,
+                    repeats: false,
+                    distinct: None,
+                    fault,
+                };
                 if let Some(encoded) = encoded {
                     let shown = files
                         .entry(file)
                         .or_insert_with(|| Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() });
-                    let judgement = shown.dedup.weigh(&encoded.unit());
+                    let unit = encoded.unit();
+                    let judgement = shown.dedup.weigh(&unit);
+                    said.embedding = keeping.then_some(unit);
                     said.similarity = judgement.previous;
                     said.distinct = Some(judgement.verdict.id());
                     said.repeats = !judgement.verdict.is_new();
@@ -612,9 +728,11 @@ fn describe(
         }
         if run || fresh.len() >= config.caption_batch.max(1) || waiting.len() >= 8 * QUEUE {
             if !fresh.is_empty() {
+                let busy = config.budget.running();
                 let t = Instant::now();
                 let pictures: Vec<&Encoded> = fresh.iter().map(|(_, _, e)| e).collect();
                 let captions = captioner.caption(&pictures)?;
+                drop(busy);
                 Clock::add(&clock.caption, t);
                 Clock::count(&clock.captions, captions.len());
                 Clock::count(&clock.caption_batches, 1);
@@ -672,6 +790,7 @@ impl Growing {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn collect(
     from: &Receiver<Told>,
     inputs: &[String],
@@ -679,8 +798,9 @@ fn collect(
     options: &Value,
     config: &Config,
     observer: &dyn Observer,
+    keep: Option<&dyn Keep>,
     done: &mut impl FnMut(usize, Outcome),
-) {
+) -> Result<()> {
     let mut growing: HashMap<usize, Growing> = HashMap::new();
     let fresh = || Growing {
         info: None,
@@ -731,6 +851,10 @@ fn collect(
                     repeats: first.filter(|_| said.repeats),
                     blank: m.blank,
                 });
+                if let (Some(keep), Some(record)) = (keep, g.scenes.last()) {
+                    let record = record.clone();
+                    keep.scene(file, Kept { record, embedding: said.embedding, thumbnail: said.thumbnail })?;
+                }
                 if let Some(fault) = said.fault {
                     g.faults += 1;
                     g.fault.get_or_insert(fault);
@@ -748,7 +872,7 @@ fn collect(
                 }
                 let usable = end.error.is_none() && !(end.interrupted && g.scenes.is_empty());
                 let track = usable.then(|| track(file, g, damage, end.interrupted));
-                done(file, Outcome { track, error: end.error });
+                done(file, Outcome { track, error: end.error, cut_short: end.lost.then_some(CutShort::Connection) });
             }
         }
     }
@@ -759,6 +883,10 @@ fn collect(
         g.finish(Time::ZERO);
         let until = g.scenes.last().map_or(Time::ZERO, |s| s.end);
         let damage = format!("the model failed after {until}");
-        done(file, Outcome { track: Some(track(file, g, Some(damage), false)), error: None });
+        done(
+            file,
+            Outcome { track: Some(track(file, g, Some(damage), false)), error: None, cut_short: Some(CutShort::Model) },
+        );
     }
+    Ok(())
 }
