@@ -34,4 +34,5 @@ pub mod progress;
 pub mod resize;
 pub mod runtime;
 pub mod scene;
+pub mod search;
 pub mod time;

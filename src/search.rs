@@ -1,0 +1,468 @@
+//! Search: moments of an archive by what is to be seen in them.
+//!
+//! A [`Search`] holds an index that was made from the archive's tables ([`index`]). It finds keyframes by meaning (the dot
+//! product of a query's embedding with theirs, [`scan`]) and by the words of their captions (BM25), fuses both lists
+//! ([`fuse`]), and makes one moment of neighbouring keyframes of one scene. [`page`] shows moments as HTML.
+//!
+//! Order: best first; among equals by the videos' keys and time. The same archive gives the same moments, whichever way its
+//! index came about and however many threads look. Memory: what a list may hold ([`DEPTH`], or as much as the moments
+//! that are wanted need), besides what [`index`] and [`scan`] need.
+
+pub mod fuse;
+pub mod index;
+pub mod page;
+pub mod scan;
+pub mod segment;
+pub mod words;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rusqlite::OptionalExtension;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use index::{Fault, Index, Report, Source, Step};
+use scan::{Best, Place, Query, Scored};
+use segment::Segment;
+
+/// Keyframes that each list holds at least, before moments are made of them.
+const DEPTH: usize = 1_000;
+
+/// What is to be found.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Look for these words in captions.
+    pub words: Option<String>,
+    /// Look for what is like this, among embeddings of the same model.
+    pub like: Option<Like>,
+    /// Only in videos whose names match one of these: with `*`, `?` or `[` as a whole, else in part, whatever the case.
+    /// Default: all.
+    pub files: Vec<String>,
+    /// Only moments that end after this. Default: none.
+    pub from_ms: Option<i64>,
+    /// Only moments that begin before this. Default: none.
+    pub until_ms: Option<i64>,
+    /// Only captions of at least this score. Default: none.
+    pub min_score: Option<f32>,
+    /// Only what is at least so like. Default: none.
+    pub min_similarity: Option<f32>,
+    /// Moments at most.
+    pub limit: usize,
+    /// Threads that look. Default: one a core.
+    pub threads: usize,
+}
+
+/// An embedding of length 1, and which model made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Like {
+    pub model_hash: String,
+    pub embedding: Vec<f32>,
+}
+
+impl Default for Ask {
+    fn default() -> Ask {
+        Ask {
+            words: None,
+            like: None,
+            files: Vec::new(),
+            from_ms: None,
+            until_ms: None,
+            min_score: None,
+            min_similarity: None,
+            limit: 10,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Something that was found. Times are seconds of the video.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Moment {
+    /// From 1.
+    pub rank: usize,
+    /// By meaning: the cosine; by words: BM25; by both: of reciprocal rank fusion.
+    pub score: f64,
+    /// Cosine of the query and the keyframe; none where words alone were asked for, or another model saw the keyframe.
+    pub similarity: Option<f32>,
+    /// BM25 of the caption; none where it has none of the words.
+    pub words: Option<f64>,
+    pub video: String,
+    pub start: f64,
+    pub end: f64,
+    /// The picture that was found.
+    pub keyframe: f64,
+    pub scene: i32,
+    pub caption: Option<String>,
+    /// How often captions like this one are right.
+    pub caption_score: Option<f32>,
+    /// Neighbouring keyframes of the scene that were found too, this one counted.
+    pub keyframes: usize,
+    /// Name and version of the model that saw it.
+    pub model: String,
+    /// The record that it comes from.
+    #[serde(skip)]
+    pub record: String,
+    #[serde(skip)]
+    pub keyframe_ms: i64,
+    /// Whether the archive has its picture.
+    #[serde(skip)]
+    pub thumbnail: bool,
+}
+
+/// Where an index is.
+pub enum Home<'a> {
+    /// Here, and made in a folder of this process's own where that may not be written.
+    Archive(PathBuf),
+    /// Here and nowhere else.
+    Named(&'a Path),
+}
+
+/// An archive that can be asked.
+pub struct Search {
+    index: Index,
+    /// Of the process's own; goes with it.
+    own: Option<tempfile::TempDir>,
+}
+
+impl Search {
+    /// Brings the index up to date with its source, or makes it (`anew` in any case), and opens it.
+    pub fn open(
+        home: &Home,
+        source: &dyn Source,
+        anew: bool,
+        interrupt: &Interrupt,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(Search, Report)> {
+        let (folder, elsewhere) = match home {
+            Home::Archive(folder) => (folder.as_path(), true),
+            Home::Named(folder) => (*folder, false),
+        };
+        match Index::current(folder, source, anew, interrupt, tell) {
+            Ok((index, report)) => Ok((Search { index, own: None }, report)),
+            Err(Fault::ReadOnly(_)) if elsewhere => {
+                let own = tempfile::Builder::new().prefix("descry-search-").tempdir().map_err(|e| {
+                    Error::output(
+                        std::env::temp_dir().display().to_string(),
+                        format!("no search index can be made there: {e}"),
+                        "Name a place for it with --index DIR.",
+                    )
+                })?;
+                let (index, report) = Index::current(own.path(), source, true, interrupt, tell).map_err(plain)?;
+                Ok((Search { index, own: Some(own) }, report))
+            }
+            Err(e) => Err(plain(e)),
+        }
+    }
+
+    /// Whether the index is in a folder of this process's own and goes with it.
+    pub fn is_passing(&self) -> bool {
+        self.own.is_some()
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The moments that answer, best first. Damage that shows only here is told as [`Damaged`].
+    pub fn ask(&mut self, ask: &Ask) -> Result<Vec<Moment>, Damaged> {
+        // Nobody changes the database until this has ended; it holds no longer than one answer takes.
+        let begun = self.index.db.execute_batch("BEGIN").map_err(|e| self.index.sql(e));
+        let answer = begun.and_then(|()| self.index.refresh()).and_then(|()| answer(&self.index, ask));
+        let ended = self.index.db.is_autocommit() || self.index.db.execute_batch("COMMIT").is_ok();
+        debug_assert!(ended, "reading ends");
+        answer.map_err(|e| match e {
+            Fault::Damaged(cause) => Damaged::Index(cause),
+            e => Damaged::Other(plain(e)),
+        })
+    }
+}
+
+/// Why an answer could not be given.
+#[derive(Debug)]
+pub enum Damaged {
+    /// The index must be made anew; the words say what is wrong with it.
+    Index(String),
+    Other(Error),
+}
+
+fn plain(fault: Fault) -> Error {
+    match fault {
+        Fault::Other(e) | Fault::ReadOnly(e) => e,
+        Fault::Missing => Error::output("search index", "is not there", "Give --rebuild to make it."),
+        Fault::Damaged(cause) => Error::output("search index", format!("is damaged: {cause}"), "Give --rebuild to make it anew."),
+    }
+}
+
+/// A keyframe that was found.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    place: Place,
+    similarity: Option<f32>,
+    words: Option<f64>,
+    score: f64,
+}
+
+/// What limits the search.
+struct Filter<'a> {
+    ask: &'a Ask,
+    /// By number of video.
+    videos: Vec<bool>,
+    all: bool,
+}
+
+impl Filter<'_> {
+    fn takes(&self, segment: &Segment, row: usize) -> bool {
+        let video = segment.videos()[row] as usize;
+        self.videos.get(video).copied().unwrap_or(false)
+            && self.ask.from_ms.is_none_or(|t| segment.ends()[row] > t)
+            && self.ask.until_ms.is_none_or(|t| segment.starts()[row] < t)
+            && self.ask.min_score.is_none_or(|s| segment.scores()[row] >= s)
+    }
+}
+
+fn filter<'a>(index: &Index, ask: &'a Ask) -> Result<Filter<'a>, Fault> {
+    let mut videos: Vec<bool> = index.now.videos.iter().map(Option::is_some).collect();
+    if !ask.files.is_empty() {
+        let mut named = vec![false; videos.len()];
+        for pattern in &ask.files {
+            let whole = pattern.contains(['*', '?', '[']);
+            let query = if whole {
+                "SELECT id FROM videos WHERE lower(name) GLOB lower(?1)"
+            } else {
+                "SELECT id FROM videos WHERE instr(lower(name), lower(?1)) > 0"
+            };
+            let mut query = index.db.prepare_cached(query).map_err(|e| index.sql(e))?;
+            let mut rows = query.query([pattern]).map_err(|e| index.sql(e))?;
+            while let Some(row) = rows.next().map_err(|e| index.sql(e))? {
+                let id: i64 = row.get(0).map_err(|e| index.sql(e))?;
+                if let Some(named) = named.get_mut(id as usize) {
+                    *named = true;
+                }
+            }
+        }
+        videos.iter_mut().zip(named).for_each(|(v, n)| *v &= n);
+    }
+    let all = ask.files.is_empty() && ask.from_ms.is_none() && ask.until_ms.is_none() && ask.min_score.is_none();
+    Ok(Filter { ask, videos, all })
+}
+
+/// Captions with the words: the place of each among those that can be found, from 1, and its BM25. Captions of the same
+/// BM25 share a place.
+fn captions(index: &Index, words: &str, filter: &Filter) -> Result<HashMap<u32, (usize, f64)>, Fault> {
+    let sql = |e| index.sql(e);
+    let Some(expression) = words::expression(words) else { return Ok(HashMap::new()) };
+    // A caption that only other videos have, or other times, must not take a place.
+    let there: Option<HashSet<u32>> = (!filter.all).then(|| {
+        let of = |s: &Segment| (0..s.rows()).filter(|r| filter.takes(s, *r)).map(|r| s.texts()[r]).collect::<Vec<u32>>();
+        index.now.segments.iter().flat_map(|(_, s)| of(s)).collect()
+    });
+    let query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1 ORDER BY 2 DESC, rowid";
+    let mut query = index.db.prepare_cached(query).map_err(sql)?;
+    let mut rows = query.query([expression]).map_err(sql)?;
+    let (mut found, mut place, mut last) = (HashMap::new(), 0, f64::NAN);
+    while let Some(row) = rows.next().map_err(sql)? {
+        let (id, bm25): (u32, f64) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
+        if there.as_ref().is_some_and(|t| !t.contains(&id)) {
+            continue;
+        }
+        if bm25 != last {
+            (place, last) = (place + 1, bm25);
+        }
+        found.insert(id, (place, bm25));
+    }
+    Ok(found)
+}
+
+fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
+    let filter = filter(index, ask)?;
+    let places = match &ask.words {
+        Some(words) => captions(index, words, &filter)?,
+        None => HashMap::new(),
+    };
+    let model = match &ask.like {
+        Some(like) => index.now.models.iter().find(|m| m.hash == like.model_hash && m.width == like.embedding.len()),
+        None => None,
+    };
+    let query = ask.like.as_ref().filter(|_| model.is_some()).map(|like| Query::new(&like.embedding));
+    let seen: Vec<(u32, &Segment)> = (0..)
+        .zip(&index.now.segments)
+        .filter(|(_, (m, _))| model.is_some_and(|model| model.id == *m))
+        .map(|(n, (_, s))| (n, s))
+        .collect();
+    let key = |p: &Place| {
+        let segment = &index.now.segments[p.segment as usize].1;
+        let video = segment.videos()[p.row as usize] as usize;
+        (index.now.videos.get(video).copied().flatten().unwrap_or(0), segment.numbers()[p.row as usize])
+    };
+    let mut depth = ask.limit.saturating_mul(4).max(DEPTH);
+    loop {
+        let mut found: Vec<Scored> = Vec::new();
+        if let Some(query) = &query {
+            let takes = |s: &Segment, row: usize| filter.takes(s, row);
+            let how =
+                Best { most: depth, threads: ask.threads, takes: &takes, takes_most: filter.all, order: &key };
+            found = scan::best(&seen, query, &how).map_err(|d| {
+                Fault::Damaged(format!("a vector (row {} of file {}) is not what its codes say", d.0.row, d.0.segment))
+            })?;
+        }
+        let worded = worded(index, &places, &filter, depth, &key);
+        let whole = found.len() < depth && worded.len() < depth;
+        let hits = fuse(index, ask, query.as_ref(), &seen, &found, &worded, &places, &key);
+        let moments = collapse(index, &hits, ask.limit);
+        if moments.len() >= ask.limit || whole {
+            return moments.into_iter().enumerate().map(|(n, m)| tell(index, n + 1, &m)).collect();
+        }
+        // One long scene may have taken all places.
+        depth = depth.saturating_mul(4);
+    }
+}
+
+/// Keyframes whose captions have the words, best captions first.
+fn worded(
+    index: &Index,
+    places: &HashMap<u32, (usize, f64)>,
+    filter: &Filter,
+    most: usize,
+    key: &dyn Fn(&Place) -> (u64, u32),
+) -> Vec<Place> {
+    let mut found: Vec<(usize, (u64, u32), Place)> = Vec::new();
+    if places.is_empty() || most == 0 {
+        return Vec::new();
+    }
+    for (number, (_, segment)) in (0..).zip(&index.now.segments) {
+        for (row, text) in segment.texts().iter().enumerate() {
+            if *text == 0 {
+                continue;
+            }
+            if let Some((rank, _)) = places.get(text)
+                && filter.takes(segment, row)
+            {
+                let place = Place { segment: number, row: row as u32 };
+                found.push((*rank, key(&place), place));
+                if found.len() >= most.saturating_mul(4) {
+                    found.select_nth_unstable(most - 1);
+                    found.truncate(most);
+                }
+            }
+        }
+    }
+    found.sort_unstable();
+    found.truncate(most);
+    found.into_iter().map(|(_, _, place)| place).collect()
+}
+
+#[allow(clippy::too_many_arguments)]
+fn fuse(
+    index: &Index,
+    ask: &Ask,
+    query: Option<&Query>,
+    seen: &[(u32, &Segment)],
+    found: &[Scored],
+    worded: &[Place],
+    places: &HashMap<u32, (usize, f64)>,
+    key: &dyn Fn(&Place) -> (u64, u32),
+) -> Vec<Hit> {
+    let by_meaning: HashMap<Place, (usize, f32)> =
+        found.iter().enumerate().map(|(n, s)| (s.place, (n + 1, s.score))).collect();
+    let mut all: Vec<Place> = found.iter().map(|s| s.place).collect();
+    all.extend(worded.iter().filter(|p| !by_meaning.contains_key(p)));
+    let mut hits: Vec<Hit> = all
+        .into_iter()
+        .map(|place| {
+            let segment = &index.now.segments[place.segment as usize].1;
+            let row = place.row as usize;
+            let meaning = by_meaning.get(&place);
+            let similarity = meaning.map(|(_, score)| *score).or_else(|| {
+                let same = seen.iter().any(|(n, _)| *n == place.segment);
+                query.filter(|_| same).map(|q| q.score(segment.vector(row)))
+            });
+            let worded = places.get(&segment.texts()[row]);
+            let score = match (ask.like.is_some(), ask.words.is_some()) {
+                (true, true) => fuse::fused(&[meaning.map(|(n, _)| *n), worded.map(|(n, _)| *n)]),
+                (true, false) => similarity.map_or(0.0, f64::from),
+                _ => worded.map_or(0.0, |(_, bm25)| *bm25),
+            };
+            Hit { place, similarity, words: worded.map(|(_, bm25)| *bm25), score }
+        })
+        .filter(|h| ask.min_similarity.is_none_or(|least| h.similarity.is_some_and(|s| s >= least)))
+        .collect();
+    let rank = |h: &Hit| h.similarity.unwrap_or(f32::NEG_INFINITY);
+    hits.sort_by(|a, b| {
+        b.score.total_cmp(&a.score).then(rank(b).total_cmp(&rank(a))).then_with(|| key(&a.place).cmp(&key(&b.place)))
+    });
+    hits
+}
+
+/// A keyframe, and its neighbours in the scene that were found too.
+struct Found {
+    best: Hit,
+    first: u32,
+    last: u32,
+    start_ms: i64,
+    end_ms: i64,
+    keyframes: usize,
+}
+
+fn collapse(index: &Index, hits: &[Hit], limit: usize) -> Vec<Found> {
+    let mut moments: Vec<Found> = Vec::new();
+    let mut scenes: HashMap<(u32, i32), Vec<usize>> = HashMap::new();
+    for hit in hits {
+        let facts = index.now.segments[hit.place.segment as usize].1.facts(hit.place.row as usize);
+        let scene = scenes.entry((facts.video, facts.scene)).or_default();
+        let beside = |m: &Found| facts.number.saturating_add(1) >= m.first && facts.number <= m.last.saturating_add(1);
+        if let Some(&at) = scene.iter().find(|at| beside(&moments[**at])) {
+            let moment = &mut moments[at];
+            moment.first = moment.first.min(facts.number);
+            moment.last = moment.last.max(facts.number);
+            moment.start_ms = moment.start_ms.min(facts.start_ms);
+            moment.end_ms = moment.end_ms.max(facts.end_ms);
+            moment.keyframes += 1;
+        } else if moments.len() < limit {
+            scene.push(moments.len());
+            moments.push(Found {
+                best: *hit,
+                first: facts.number,
+                last: facts.number,
+                start_ms: facts.start_ms,
+                end_ms: facts.end_ms,
+                keyframes: 1,
+            });
+        }
+    }
+    moments
+}
+
+fn tell(index: &Index, rank: usize, moment: &Found) -> Result<Moment, Fault> {
+    let sql = |e| index.sql(e);
+    let Hit { place, similarity, words, score } = moment.best;
+    let (model, segment) = &index.now.segments[place.segment as usize];
+    let facts = segment.facts(place.row as usize);
+    let mut query = index.db.prepare_cached("SELECT name, record FROM videos WHERE id = ?1").map_err(sql)?;
+    let (video, record) = query.query_row([facts.video], |r| Ok((r.get(0)?, r.get(1)?))).map_err(sql)?;
+    let mut query = index.db.prepare_cached("SELECT text FROM texts WHERE id = ?1").map_err(sql)?;
+    let caption: Option<String> = query.query_row([facts.text], |r| r.get(0)).optional().map_err(sql)?;
+    if caption.is_none() && facts.text != 0 {
+        return Err(Fault::Damaged("a caption is missing".into()));
+    }
+    let secs = |ms: i64| ms as f64 / 1e3;
+    Ok(Moment {
+        rank,
+        score,
+        similarity,
+        words,
+        video,
+        start: secs(moment.start_ms),
+        end: secs(moment.end_ms),
+        keyframe: secs(facts.keyframe_ms),
+        scene: facts.scene,
+        caption,
+        caption_score: Some(facts.score).filter(|s| s.is_finite()),
+        keyframes: moment.keyframes,
+        model: index.now.models.iter().find(|m| m.id == *model).map_or(String::new(), |m| m.name.clone()),
+        record,
+        keyframe_ms: facts.keyframe_ms,
+        thumbnail: facts.thumbnail,
+    })
+}
