@@ -2,6 +2,8 @@
 //!
 //! Results go to standard output or to files, everything else to standard error.
 
+mod search;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,6 +92,8 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
+    /// Find moments of an archive by what is to be seen in them.
+    Search(Box<search::Search>),
     /// Work with model folders.
     Model {
         #[command(subcommand)]
@@ -438,6 +442,7 @@ pub fn main() -> Exit {
         Command::Caption(args) => caption(&args, &voice, &interrupt),
         Command::Embed { text: true, model, .. } => embed_texts(&model),
         Command::Embed { inputs, stats, model, .. } => embed(&inputs, stats, &model, &voice, &interrupt),
+        Command::Search(args) => search::search(&args, &voice, &interrupt),
         Command::Model { command: ModelCommand::Show { dir } } => show(dir.as_deref()),
     };
     voice.bars = None;

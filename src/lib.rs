@@ -10,6 +10,7 @@
 //! know threads and channels.
 
 pub mod analyse;
+pub mod archive;
 pub mod beam;
 pub mod caption;
 pub mod cli;
@@ -35,4 +36,5 @@ pub mod resize;
 pub mod runtime;
 pub mod scene;
 pub mod search;
+pub mod thumbnail;
 pub mod time;

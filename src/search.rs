@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 
+use crate::archive::record::Name;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use index::{Fault, Index, Report, Source, Step};
@@ -103,7 +104,7 @@ pub struct Moment {
     pub model: String,
     /// The record that it comes from.
     #[serde(skip)]
-    pub record: String,
+    pub record: Name,
     #[serde(skip)]
     pub keyframe_ms: i64,
     /// Whether the archive has its picture.
@@ -291,10 +292,11 @@ fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
         .filter(|(_, (m, _))| model.is_some_and(|model| model.id == *m))
         .map(|(n, (_, s))| (n, s))
         .collect();
+    let now = &index.now;
     let key = |p: &Place| {
-        let segment = &index.now.segments[p.segment as usize].1;
+        let segment = &now.segments[p.segment as usize].1;
         let video = segment.videos()[p.row as usize] as usize;
-        (index.now.videos.get(video).copied().flatten().unwrap_or(0), segment.numbers()[p.row as usize])
+        (now.videos.get(video).copied().flatten().unwrap_or(0), segment.numbers()[p.row as usize])
     };
     let mut depth = ask.limit.saturating_mul(4).max(DEPTH);
     loop {
@@ -439,8 +441,9 @@ fn tell(index: &Index, rank: usize, moment: &Found) -> Result<Moment, Fault> {
     let Hit { place, similarity, words, score } = moment.best;
     let (model, segment) = &index.now.segments[place.segment as usize];
     let facts = segment.facts(place.row as usize);
-    let mut query = index.db.prepare_cached("SELECT name, record FROM videos WHERE id = ?1").map_err(sql)?;
-    let (video, record) = query.query_row([facts.video], |r| Ok((r.get(0)?, r.get(1)?))).map_err(sql)?;
+    let mut query = index.db.prepare_cached("SELECT name, key, state FROM videos WHERE id = ?1").map_err(sql)?;
+    let told = query.query_row([facts.video], |r| Ok((r.get(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)));
+    let (video, key, state) = told.map_err(sql)?;
     let mut query = index.db.prepare_cached("SELECT text FROM texts WHERE id = ?1").map_err(sql)?;
     let caption: Option<String> = query.query_row([facts.text], |r| r.get(0)).optional().map_err(sql)?;
     if caption.is_none() && facts.text != 0 {
@@ -461,8 +464,360 @@ fn tell(index: &Index, rank: usize, moment: &Found) -> Result<Moment, Fault> {
         caption_score: Some(facts.score).filter(|s| s.is_finite()),
         keyframes: moment.keyframes,
         model: index.now.models.iter().find(|m| m.id == *model).map_or(String::new(), |m| m.name.clone()),
-        record,
+        record: Name { key: key as u64, state: state as u64 },
         keyframe_ms: facts.keyframe_ms,
         thumbnail: facts.thumbnail,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::archive::table::Row;
+    use crate::encode::unit;
+
+    /// An archive in memory.
+    #[derive(Default)]
+    struct Shelf {
+        videos: RefCell<BTreeMap<Name, Vec<Row>>>,
+        /// Cannot be read behind its first row.
+        broken: RefCell<Option<Name>>,
+        /// Is gone as soon as it is read.
+        fleeting: RefCell<Option<Name>>,
+        /// The work ends there, as if the disk had died.
+        deadly: RefCell<Option<Name>>,
+    }
+
+    impl Source for Shelf {
+        fn records(&self) -> Result<Vec<Name>> {
+            Ok(self.videos.borrow().keys().rev().copied().collect())
+        }
+
+        fn read(&self, record: Name, each: &mut dyn FnMut(Row) -> Result<()>) -> Result<bool> {
+            for (n, row) in self.videos.borrow()[&record].iter().enumerate() {
+                each(row.clone())?;
+                if n == 0 && *self.broken.borrow() == Some(record) {
+                    return Err(Error::input(record.to_string(), "is broken", "Mend it."));
+                }
+                if *self.deadly.borrow() == Some(record) {
+                    return Err(Error::runtime("the end", "none"));
+                }
+            }
+            Ok(*self.fleeting.borrow() != Some(record))
+        }
+    }
+
+    const WIDTH: usize = 24;
+    const CAPTIONS: [&str; 6] = [
+        "A dog runs on a beach.",
+        "A man rides a bicycle.",
+        "Two dogs play in the snow.",
+        "A red car is parked.",
+        "A man is standing in front of a car.",
+        "Children swim.",
+    ];
+
+    fn vector(seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let values: Vec<f32> = (0..WIDTH)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect();
+        unit(&values)
+    }
+
+    fn row(video: u64, number: usize) -> Row {
+        let seed = video * 31 + number as u64 / 2;
+        Row {
+            video: format!("/films/{video}.mp4").into(),
+            start_ms: number as i64 * 1_000,
+            end_ms: number as i64 * 1_000 + 1_000,
+            keyframe_ms: number as i64 * 1_000 + 400,
+            scene: 1 + number as i32 / 3,
+            transition: "cut".into(),
+            caption: Some(CAPTIONS[seed as usize % CAPTIONS.len()].into()),
+            said: seed % 5 != 0,
+            score: Some((seed % 10) as f32 / 10.0),
+            mean_logprob: None,
+            repeats: false,
+            thumbnail: (number % 2 == 0).then(|| "x.jpg".into()),
+            model: "m 1".into(),
+            model_hash: if video % 4 == 3 { "other" } else { "same" }.into(),
+            embedding: vector(seed % 17),
+        }
+    }
+
+    fn film(video: u64, state: u64, keyframes: usize) -> (Name, Vec<Row>) {
+        let name = Name { key: crate::archive::record::key(&format!("/films/{video}.mp4")), state };
+        (name, (0..keyframes).map(|n| row(video, n + state as usize % 3)).collect())
+    }
+
+    impl Shelf {
+        fn of(videos: std::ops::Range<u64>) -> Shelf {
+            let shelf = Shelf::default();
+            shelf.videos.borrow_mut().extend(videos.map(|v| film(v, 0, 3 + v as usize % 9)));
+            shelf
+        }
+
+        fn open(&self, folder: &Path) -> Result<(Search, Report)> {
+            Search::open(&Home::Named(folder), self, false, &Interrupt::new(), &mut |_| {})
+        }
+
+        fn anew(&self) -> Search {
+            let own = tempfile::tempdir().unwrap();
+            let (index, _) = Index::current(own.path(), self, false, &Interrupt::new(), &mut |_| {}).unwrap();
+            Search { index, own: Some(own) }
+        }
+    }
+
+    fn like(seed: u64) -> Option<Like> {
+        Some(Like { model_hash: "same".into(), embedding: vector(seed) })
+    }
+
+    fn asks() -> Vec<Ask> {
+        let base = Ask { threads: 2, limit: 20, ..Ask::default() };
+        let words = Some("a dog".to_string());
+        vec![
+            Ask { like: like(3), ..base.clone() },
+            Ask { words: words.clone(), ..base.clone() },
+            Ask { words: words.clone(), like: like(3), ..base.clone() },
+            Ask { words: words.clone(), like: like(5), limit: 3, min_score: Some(0.3), ..base.clone() },
+            Ask { like: like(5), from_ms: Some(2_000), until_ms: Some(4_000), ..base.clone() },
+            Ask { words, files: vec!["films/1".into(), "*2.mp4".into()], ..base.clone() },
+            Ask { like: like(7), min_similarity: Some(0.2), limit: 1_000, ..base },
+        ]
+    }
+
+    fn answers(search: &mut Search) -> Vec<Vec<Moment>> {
+        asks().iter().map(|a| search.ask(a).unwrap()).collect()
+    }
+
+    #[test]
+    fn moments_are_found_by_meaning_by_words_and_by_both() {
+        let (shelf, dir) = (Shelf::of(0..8), tempfile::tempdir().unwrap());
+        let (mut search, report) = shelf.open(dir.path()).unwrap();
+        assert_eq!((report.added, report.removed, report.faults.len()), (8, 0, 0));
+        let told = answers(&mut search);
+        // By meaning: what is most like, best first, of this model alone; one moment a scene.
+        assert!((told[0][0].similarity.unwrap() - 1.0).abs() < 1e-5, "{:?}", told[0][0]);
+        assert!(told[0].windows(2).all(|w| w[0].score >= w[1].score));
+        assert!(told[0].iter().all(|m| !m.video.ends_with("3.mp4") && !m.video.ends_with("7.mp4")));
+        let scenes: HashSet<_> = told[6].iter().map(|m| (&m.video, m.scene)).collect();
+        assert_eq!(scenes.len(), told[6].len(), "neighbours are one moment");
+        assert!(told[0].iter().any(|m| m.keyframes > 1 && m.end - m.start > 1.5));
+        // By words: every caption with a dog in it, of any model, and nothing else.
+        assert!(!told[1].is_empty() && told[1].iter().all(|m| m.caption.as_ref().unwrap().contains("dog")));
+        assert!(told[1].iter().any(|m| m.video.ends_with("3.mp4") || m.video.ends_with("7.mp4")));
+        // By both: what is in both lists comes first.
+        let first = &told[2][0];
+        assert!(first.words.is_some() && first.similarity.unwrap() > 0.9, "{first:?}");
+        // Filters.
+        assert!(!told[3].is_empty() && told[3].len() <= 3 && told[3].iter().all(|m| m.caption_score.unwrap() >= 0.3));
+        assert!(!told[4].is_empty() && told[4].iter().all(|m| m.end > 2.0 && m.start < 4.0));
+        let videos: HashSet<&str> = told[5].iter().map(|m| m.video.as_str()).collect();
+        assert!(videos.iter().all(|v| ["/films/1.mp4", "/films/2.mp4"].contains(v)), "{videos:?}");
+        assert!(told[6].iter().all(|m| m.similarity.unwrap() >= 0.2));
+        // What was not said is not shown.
+        assert!(told[6].iter().any(|m| m.caption.is_none()) && told[6].iter().any(|m| m.thumbnail));
+        // Nothing to look for.
+        assert_eq!(search.ask(&Ask { words: Some("?!".into()), ..Ask::default() }).unwrap(), []);
+        assert_eq!(search.ask(&Ask { like: Some(Like { model_hash: "none".into(), embedding: vector(1) }), ..Ask::default() }).unwrap(), []);
+    }
+
+    #[test]
+    fn one_long_scene_does_not_take_all_places() {
+        let shelf = Shelf::default();
+        let mut rows: Vec<Row> = (0..1_500).map(|n| Row { scene: 1, embedding: vector(3), ..row(0, n) }).collect();
+        rows.push(Row { scene: 2, embedding: vector(4), ..row(0, 1_500) });
+        shelf.videos.borrow_mut().insert(Name { key: 1, state: 1 }, rows);
+        let dir = tempfile::tempdir().unwrap();
+        let found = shelf.open(dir.path()).unwrap().0.ask(&Ask { like: like(3), ..Ask::default() }).unwrap();
+        assert_eq!(found.iter().map(|m| (m.scene, m.keyframes)).collect::<Vec<_>>(), [(1, 1_500), (2, 1)]);
+        assert_eq!((found[0].start, found[0].end), (0.0, 1_500.0));
+    }
+
+    #[test]
+    fn a_video_that_cannot_be_read_stops_no_other() {
+        let (shelf, dir) = (Shelf::of(0..6), tempfile::tempdir().unwrap());
+        let bad = film(2, 0, 0).0;
+        *shelf.broken.borrow_mut() = Some(bad);
+        *shelf.fleeting.borrow_mut() = Some(film(4, 0, 0).0);
+        for _ in 0..2 {
+            let (mut search, report) = shelf.open(dir.path()).unwrap();
+            assert_eq!(report.faults.len(), 1, "told each time");
+            assert!(report.faults[0].to_string().contains(&bad.to_string()));
+            let (whole, without) = (answers(&mut search), Shelf::of(0..6));
+            without.videos.borrow_mut().retain(|n, _| *n != bad && *n != film(4, 0, 0).0);
+            assert_eq!(whole, answers(&mut without.anew()));
+        }
+        *shelf.broken.borrow_mut() = None;
+        *shelf.fleeting.borrow_mut() = None;
+        let (mut search, report) = shelf.open(dir.path()).unwrap();
+        assert_eq!((report.added, report.faults.len()), (2, 0));
+        assert_eq!(answers(&mut search), answers(&mut shelf.anew()));
+        // An embedding that is none.
+        let (name, mut rows) = film(50, 0, 4);
+        rows[2].embedding[1] = f32::NAN;
+        shelf.videos.borrow_mut().insert(name, rows);
+        let (mut search, report) = shelf.open(dir.path()).unwrap();
+        assert!(report.faults[0].to_string().contains("/films/50.mp4"), "{:?}", report.faults);
+        shelf.videos.borrow_mut().remove(&name);
+        assert_eq!(answers(&mut search), answers(&mut shelf.anew()));
+    }
+
+    #[test]
+    fn work_that_ended_in_the_middle_goes_on() {
+        let (shelf, dir) = (Shelf::of(0..9), tempfile::tempdir().unwrap());
+        for deadly in [5, 1, 8] {
+            *shelf.deadly.borrow_mut() = Some(film(deadly, 0, 0).0);
+            assert!(shelf.open(dir.path()).is_err());
+        }
+        let stop = Interrupt::new();
+        stop.set();
+        let stopped = Search::open(&Home::Named(dir.path()), &shelf, false, &stop, &mut |_| {});
+        assert!(matches!(stopped.err(), Some(Error::Interrupted)));
+        *shelf.deadly.borrow_mut() = None;
+        fs::write(dir.path().join("123.part"), "x").unwrap();
+        fs::write(dir.path().join("0123.vectors"), "x").unwrap();
+        fs::write(dir.path().join("mine.txt"), "x").unwrap();
+        let (mut search, _) = shelf.open(dir.path()).unwrap();
+        assert_eq!(answers(&mut search), answers(&mut shelf.anew()));
+        assert!(!dir.path().join("123.part").exists() && !dir.path().join("0123.vectors").exists());
+        assert!(dir.path().join("mine.txt").exists());
+    }
+
+    fn vectors(folder: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+        files.filter(|p| p.extension().is_some_and(|e| e == "vectors")).collect()
+    }
+
+    #[test]
+    fn damage_is_noticed_and_made_good() {
+        type Harm = fn(&Path);
+        let harms: [(&str, Harm); 9] = [
+            ("no database", |f| fs::write(f.join("index.sqlite"), "this is none".repeat(999)).unwrap()),
+            ("an empty database", |f| fs::write(f.join("index.sqlite"), "").unwrap()),
+            ("half a database", |f| {
+                let whole = fs::read(f.join("index.sqlite")).unwrap();
+                fs::write(f.join("index.sqlite"), &whole[..whole.len() / 2]).unwrap();
+            }),
+            ("another database", |f| {
+                let db = rusqlite::Connection::open(f.join("index.sqlite")).unwrap();
+                db.execute_batch("DROP TABLE segments").unwrap();
+            }),
+            ("a lost caption", |f| {
+                let db = rusqlite::Connection::open(f.join("index.sqlite")).unwrap();
+                db.execute_batch("DELETE FROM texts").unwrap();
+            }),
+            ("lost vectors", |f| vectors(f).iter().for_each(|p| fs::remove_file(p).unwrap())),
+            ("half the vectors", |f| {
+                for path in vectors(f) {
+                    let whole = fs::read(&path).unwrap();
+                    fs::remove_file(&path).unwrap();
+                    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+                }
+            }),
+            ("other vectors", |f| {
+                for path in vectors(f) {
+                    let mut whole = fs::read(&path).unwrap();
+                    let length = whole.len();
+                    whole[length - 3_000..].iter_mut().for_each(|b| *b ^= 0x55);
+                    fs::remove_file(&path).unwrap();
+                    fs::write(&path, whole).unwrap();
+                }
+            }),
+            ("no vectors at all", |f| {
+                for path in vectors(f) {
+                    let length = fs::read(&path).unwrap().len();
+                    fs::remove_file(&path).unwrap();
+                    fs::write(&path, vec![0xFF; length]).unwrap();
+                }
+            }),
+        ];
+        let (shelf, dir) = (Shelf::of(0..30), tempfile::tempdir().unwrap());
+        let want = answers(&mut shelf.open(dir.path()).unwrap().0);
+        for (name, harm) in harms {
+            harm(dir.path());
+            // It shows when the index is opened or when it is asked, and never as a wrong answer.
+            let (mut search, report) = shelf.open(dir.path()).unwrap();
+            let mut noticed = report.anew.is_some();
+            let told: Result<Vec<_>, _> = asks().iter().map(|a| search.ask(a)).collect();
+            let told = told.unwrap_or_else(|e| {
+                assert!(matches!(e, Damaged::Index(_)), "{name}: {e:?}");
+                noticed = true;
+                let again = Search::open(&Home::Named(dir.path()), &shelf, true, &Interrupt::new(), &mut |_| {});
+                answers(&mut again.unwrap().0)
+            });
+            assert_eq!(told, want, "{name}");
+            assert!(noticed || name == "an empty database", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_newer_index_is_left_alone() {
+        let (shelf, dir) = (Shelf::of(0..3), tempfile::tempdir().unwrap());
+        drop(shelf.open(dir.path()).unwrap());
+        let db = rusqlite::Connection::open(dir.path().join("index.sqlite")).unwrap();
+        db.execute("UPDATE meta SET value = 'descry-search/7' WHERE key = 'format'", []).unwrap();
+        let e = shelf.open(dir.path()).err().unwrap().to_string();
+        assert!(e.contains("newer descry") && e.contains("descry-search/7") && e.contains("--rebuild"), "{e}");
+        let again = Search::open(&Home::Named(dir.path()), &shelf, true, &Interrupt::new(), &mut |_| {}).unwrap();
+        assert_eq!(again.1.added, 3);
+        db.execute_batch("").unwrap();
+        // One that cannot be of any version is damaged.
+        let db = rusqlite::Connection::open(dir.path().join("index.sqlite")).unwrap();
+        db.execute("UPDATE meta SET value = 'x' WHERE key = 'format'", []).unwrap();
+        assert!(shelf.open(dir.path()).unwrap().1.anew.is_some());
+    }
+
+    #[test]
+    fn a_reader_sees_what_others_write() {
+        let (shelf, dir) = (Shelf::of(0..4), tempfile::tempdir().unwrap());
+        let (mut reader, _) = shelf.open(dir.path()).unwrap();
+        answers(&mut reader);
+        for more in 4..30 {
+            let (name, rows) = film(more, 0, 5);
+            shelf.videos.borrow_mut().insert(name, rows);
+            shelf.videos.borrow_mut().remove(&film(more - 4, 0, 0).0);
+            let (_, report) = shelf.open(dir.path()).unwrap();
+            assert_eq!((report.added, report.removed), (1, 1));
+            assert_eq!(answers(&mut reader), answers(&mut shelf.anew()), "{more}");
+        }
+        assert!(vectors(dir.path()).len() <= 2 * 9, "files are made one");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn however_an_index_came_about_it_answers_the_same(
+            steps in prop::collection::vec((0u64..12, 0u64..3, 0usize..12, any::<bool>()), 1..16),
+        ) {
+            let (shelf, dir) = (Shelf::default(), tempfile::tempdir().unwrap());
+            for (video, state, keyframes, look) in steps {
+                // What a record holds follows from its state.
+                let (name, rows) = film(video, state + 3 * keyframes as u64, keyframes);
+                // Replaced, added, or taken away where it is there already.
+                let before = shelf.videos.borrow().keys().find(|n| n.key == name.key).copied();
+                if let Some(before) = before {
+                    shelf.videos.borrow_mut().remove(&before);
+                }
+                if before != Some(name) {
+                    shelf.videos.borrow_mut().insert(name, rows);
+                }
+                if look {
+                    let (mut search, report) = shelf.open(dir.path()).unwrap();
+                    prop_assert!(report.anew.is_none() && report.faults.is_empty());
+                    prop_assert_eq!(answers(&mut search), answers(&mut shelf.anew()));
+                }
+            }
+        }
+    }
 }

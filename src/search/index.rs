@@ -23,6 +23,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::segment::{Builder, EXTENSION, Facts, Segment};
+use crate::archive::record::Name;
+use crate::archive::table::Row;
+use crate::archive::{Archive, TABLE};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 
@@ -43,8 +46,8 @@ const BUSY: Duration = Duration::from_secs(60);
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE models (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, width INTEGER NOT NULL);
-CREATE TABLE videos (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL UNIQUE, key INTEGER NOT NULL, name TEXT NOT NULL,
-    model INTEGER REFERENCES models, keyframes INTEGER NOT NULL);
+CREATE TABLE videos (id INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL, state INTEGER NOT NULL, name TEXT NOT NULL,
+    model INTEGER REFERENCES models, keyframes INTEGER NOT NULL, UNIQUE (key, state));
 CREATE TABLE segments (name TEXT PRIMARY KEY, model INTEGER NOT NULL REFERENCES models, keyframes INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
@@ -55,34 +58,42 @@ CREATE VIRTUAL TABLE words USING fts5 (text, content = 'texts', content_rowid = 
     tokenize = 'porter unicode61 remove_diacritics 2');
 ";
 
-/// A keyframe as an index takes it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// The video's name.
-    pub video: String,
-    pub start_ms: i64,
-    pub end_ms: i64,
-    pub keyframe_ms: i64,
-    pub scene: i32,
-    /// What was said; none where nothing was.
-    pub caption: Option<String>,
-    pub score: Option<f32>,
-    /// Whether the archive has its picture.
-    pub thumbnail: bool,
-    /// Name and version of the model.
-    pub model: String,
-    pub model_hash: String,
-    /// Of length 1.
-    pub embedding: Vec<f32>,
-}
-
 /// Where an index gets its rows from.
 pub trait Source {
-    /// The records that there are: `KEY.STATE`, KEY of 16 hexadecimal digits. In any order.
-    fn records(&self) -> Result<Vec<String>>;
+    /// The videos that are done, in any order.
+    fn records(&self) -> Result<Vec<Name>>;
 
-    /// A record's keyframes in order of time; false where the record has gone meanwhile.
-    fn read(&self, record: &str, each: &mut dyn FnMut(Row) -> Result<()>) -> Result<bool>;
+    /// A video's keyframes in order of time; false where the record has gone meanwhile.
+    fn read(&self, record: Name, each: &mut dyn FnMut(Row) -> Result<()>) -> Result<bool>;
+}
+
+impl Source for Archive {
+    fn records(&self) -> Result<Vec<Name>> {
+        self.record_names()
+    }
+
+    fn read(&self, record: Name, each: &mut dyn FnMut(Row) -> Result<()>) -> Result<bool> {
+        let read = (|| {
+            let Some(table) = self.table(record)? else { return Ok(false) };
+            for rows in table {
+                for row in rows? {
+                    each(row)?;
+                }
+            }
+            Ok(true)
+        })();
+        match read {
+            Ok(true) => Ok(true),
+            // What was taken away while it was read is no damage; what has a record and no table is.
+            Ok(false) | Err(Error::Input { .. }) if !self.has_record(record)? => Ok(false),
+            Ok(false) => Err(Error::input(
+                self.store().shown(&self.place(record, TABLE)),
+                "is missing",
+                "Let descry archive check find what is damaged, and index again.",
+            )),
+            Err(e) => Err(e),
+        }
+    }
 }
 
 /// What became of bringing an index up to date.
@@ -253,7 +264,7 @@ impl Index {
     }
 
     /// What is to be added and removed; none where the index has just these records.
-    fn lacks(&self, records: Vec<String>) -> Result<Option<Changes>, Fault> {
+    fn lacks(&self, records: Vec<Name>) -> Result<Option<Changes>, Fault> {
         changes(&self.folder, &self.db, records)
     }
 
@@ -262,20 +273,25 @@ impl Index {
     }
 }
 
+/// A name as SQLite has it, whose numbers have a sign.
+fn numbers(name: Name) -> (i64, i64) {
+    (name.key as i64, name.state as i64)
+}
+
 struct Changes {
-    new: BTreeSet<String>,
+    new: BTreeSet<Name>,
     gone: Vec<i64>,
 }
 
-fn changes(folder: &Path, db: &Connection, records: Vec<String>) -> Result<Option<Changes>, Fault> {
+fn changes(folder: &Path, db: &Connection, records: Vec<Name>) -> Result<Option<Changes>, Fault> {
     let sql = |e| sql(folder, e);
-    let mut new: HashSet<String> = records.into_iter().collect();
+    let mut new: HashSet<Name> = records.into_iter().collect();
     let mut gone = Vec::new();
-    let mut have = db.prepare("SELECT id, record FROM videos").map_err(sql)?;
+    let mut have = db.prepare("SELECT id, key, state FROM videos").map_err(sql)?;
     let mut rows = have.query([]).map_err(sql)?;
     while let Some(row) = rows.next().map_err(sql)? {
-        let record = row.get_ref(1).map_err(sql)?;
-        if !record.as_str().is_ok_and(|r| new.remove(r)) {
+        let (key, state): (i64, i64) = (row.get(1).map_err(sql)?, row.get(2).map_err(sql)?);
+        if !new.remove(&Name { key: key as u64, state: state as u64 }) {
             gone.push(row.get(0).map_err(sql)?);
         }
     }
@@ -483,7 +499,7 @@ impl Writer {
     fn add(
         &mut self,
         source: &dyn Source,
-        new: BTreeSet<String>,
+        new: BTreeSet<Name>,
         interrupt: &Interrupt,
         report: &mut Report,
         tell: &mut dyn FnMut(Step),
@@ -496,14 +512,7 @@ impl Writer {
                 break;
             }
             tell(Step::Video(number, all));
-            let key = record.get(..16).and_then(|k| u64::from_str_radix(k, 16).ok());
-            let added = match key {
-                Some(key) => self.add_one(source, &record, key, &mut batch),
-                None => {
-                    let cause = "this is no name of a record";
-                    Err(Fault::Other(Error::input(&record, cause, "Remove it from the archive.")))
-                }
-            };
+            let added = self.add_one(source, record, &mut batch);
             match added {
                 Ok(true) => {
                     report.added += 1;
@@ -511,7 +520,8 @@ impl Writer {
                 }
                 // It went, or it cannot be read. What came of it so far belongs to a video that does not exist.
                 Ok(false) | Err(Fault::Other(Error::Input { .. })) => {
-                    self.db.execute("DELETE FROM videos WHERE record = ?1", [&record]).map_err(|e| self.sql(e))?;
+                    let refuse = "DELETE FROM videos WHERE key = ?1 AND state = ?2";
+                    self.db.execute(refuse, numbers(record)).map_err(|e| self.sql(e))?;
                     refused = true;
                     if let Err(Fault::Other(e)) = added {
                         report.faults.push(e);
@@ -534,7 +544,7 @@ impl Writer {
         if interrupt.is_set() { Err(Fault::Other(Error::Interrupted)) } else { Ok(()) }
     }
 
-    fn add_one(&self, source: &dyn Source, record: &str, key: u64, batch: &mut Batch) -> Result<bool, Fault> {
+    fn add_one(&self, source: &dyn Source, record: Name, batch: &mut Batch) -> Result<bool, Fault> {
         let sql = |e| sql(&self.folder, e);
         let mut video = None;
         let mut keyframes = 0u32;
@@ -543,7 +553,7 @@ impl Writer {
         let read = source.read(record, &mut |row| {
             let number = keyframes;
             keyframes += 1;
-            self.add_row(record, key, row, number, &mut video, batch).map_err(|e| match e {
+            self.add_row(record, row, number, &mut video, batch).map_err(|e| match e {
                 Fault::Other(e @ Error::Input { .. }) => e,
                 e => {
                     fault = Some(e);
@@ -564,8 +574,8 @@ impl Writer {
             }
             // Nothing is to be found in it, and nobody need look again.
             None => {
-                let none = "INSERT INTO videos (record, key, name, keyframes) VALUES (?1, ?2, '', 0)";
-                self.db.prepare_cached(none).and_then(|mut q| q.execute((record, key as i64))).map_err(sql)?;
+                let none = "INSERT INTO videos (key, state, name, keyframes) VALUES (?1, ?2, '', 0)";
+                self.db.prepare_cached(none).and_then(|mut q| q.execute(numbers(record))).map_err(sql)?;
             }
         }
         Ok(true)
@@ -573,8 +583,7 @@ impl Writer {
 
     fn add_row(
         &self,
-        record: &str,
-        key: u64,
+        record: Name,
         row: Row,
         number: u32,
         video: &mut Option<(i64, i64)>,
@@ -582,7 +591,7 @@ impl Writer {
     ) -> Result<(), Fault> {
         let sql = |e| sql(&self.folder, e);
         let refuse = |cause: &str| {
-            Fault::Other(Error::input(&row.video, format!("its keyframes are not searched: {cause}"), "Index this video again."))
+            Fault::Other(Error::input(&*row.video, format!("its keyframes are not searched: {cause}"), "Index this video again."))
         };
         let length = row.embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         if row.embedding.is_empty() || !(length <= 1.01) {
@@ -596,25 +605,27 @@ impl Writer {
                 let known: Option<(i64, i64)> = self
                     .db
                     .prepare_cached(have)
-                    .and_then(|mut q| q.query_row([&row.model_hash], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+                    .and_then(|mut q| q.query_row([&*row.model_hash], |r| Ok((r.get(0)?, r.get(1)?))).optional())
                     .map_err(sql)?;
                 let model = match known {
                     Some((id, w)) if w == width => id,
                     Some(_) => return Err(refuse("its embeddings are not as long as others of their model")),
                     None => {
                         let new = "INSERT INTO models (hash, name, width) VALUES (?1, ?2, ?3)";
-                        self.db.execute(new, (&row.model_hash, &row.model, width)).map_err(sql)?;
+                        self.db.execute(new, (&*row.model_hash, &*row.model, width)).map_err(sql)?;
                         self.db.last_insert_rowid()
                     }
                 };
-                let new = "INSERT INTO videos (record, key, name, model, keyframes) VALUES (?1, ?2, ?3, ?4, 0)";
+                let new = "INSERT INTO videos (key, state, name, model, keyframes) VALUES (?1, ?2, ?3, ?4, 0)";
                 let mut insert = self.db.prepare_cached(new).map_err(sql)?;
-                insert.execute((record, key as i64, &row.video, model)).map_err(sql)?;
+                let (key, state) = numbers(record);
+                insert.execute((key, state, &*row.video, model)).map_err(sql)?;
                 *video.insert((self.db.last_insert_rowid(), model))
             }
         };
         let many = |_| Fault::Other(Error::usage("the search index is full", "Split the archive into several."));
-        let text = match row.caption.as_deref().filter(|c| !c.is_empty()) {
+        // What was too unsure to be said is not looked for either.
+        let text = match row.caption.as_deref().filter(|c| row.said && !c.is_empty()) {
             None => 0,
             Some(caption) => {
                 let have = "SELECT id FROM texts WHERE text = ?1";
@@ -643,7 +654,7 @@ impl Writer {
             end_ms: row.end_ms,
             keyframe_ms: row.keyframe_ms,
             score: row.score.unwrap_or(f32::NAN),
-            thumbnail: row.thumbnail,
+            thumbnail: row.thumbnail.is_some(),
         };
         if !batch.builders.contains_key(&model) && batch.builders.len() >= MODELS {
             self.flush(batch, None)?;
