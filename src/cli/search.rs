@@ -64,7 +64,7 @@ pub(super) struct Search {
     #[arg(long, value_name = "SCORE")]
     min_score: Option<f32>,
     /// Only moments that are at least so like the query.
-    #[arg(long, value_name = "COSINE")]
+    #[arg(long, value_name = "COSINE", allow_negative_numbers = true)]
     min_similarity: Option<f32>,
     /// Moments at most.
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
