@@ -31,21 +31,73 @@ const HEAPS: usize = 4_000;
 const QUERIES: usize = 200;
 
 const WHO: [&str; 16] = [
-    "A man", "A woman", "Two people", "A dog", "Children", "A cat", "A group of people", "A boy", "A girl", "A bird", "A horse", "Two dogs",
-    "A car", "A boat", "A train", "A crowd",
+    "A man",
+    "A woman",
+    "Two people",
+    "A dog",
+    "Children",
+    "A cat",
+    "A group of people",
+    "A boy",
+    "A girl",
+    "A bird",
+    "A horse",
+    "Two dogs",
+    "A car",
+    "A boat",
+    "A train",
+    "A crowd",
 ];
 const DOES: [&str; 20] = [
-    "stands", "walks", "runs", "sits", "jumps", "plays", "swims", "sleeps", "rides a bicycle", "eats", "reads a book", "looks up",
-    "dances", "waits", "turns", "climbs", "sings", "falls", "laughs", "works",
+    "stands",
+    "walks",
+    "runs",
+    "sits",
+    "jumps",
+    "plays",
+    "swims",
+    "sleeps",
+    "rides a bicycle",
+    "eats",
+    "reads a book",
+    "looks up",
+    "dances",
+    "waits",
+    "turns",
+    "climbs",
+    "sings",
+    "falls",
+    "laughs",
+    "works",
 ];
 const WHERE: [&str; 24] = [
-    "on a beach", "in the snow", "on the street", "in a kitchen", "beside a lake", "in front of a house", "on a bridge", "in a forest",
-    "on grass", "at night", "in a room", "under a tree", "on a mountain", "in the rain", "on a stage", "in a park", "by the sea",
-    "in a field", "on a wall", "near a fence", "at a table", "in the water", "on a boat", "in a tunnel",
+    "on a beach",
+    "in the snow",
+    "on the street",
+    "in a kitchen",
+    "beside a lake",
+    "in front of a house",
+    "on a bridge",
+    "in a forest",
+    "on grass",
+    "at night",
+    "in a room",
+    "under a tree",
+    "on a mountain",
+    "in the rain",
+    "on a stage",
+    "in a park",
+    "by the sea",
+    "in a field",
+    "on a wall",
+    "near a fence",
+    "at a table",
+    "in the water",
+    "on a boat",
+    "in a tunnel",
 ];
-const LIKE: [&str; 12] = [
-    "red", "blue", "white", "black", "green", "small", "large", "old", "young", "wet", "bright", "dark",
-];
+const LIKE: [&str; 12] =
+    ["red", "blue", "white", "black", "green", "small", "large", "old", "young", "wet", "bright", "dark"];
 
 struct Random(u64);
 
@@ -112,8 +164,9 @@ fn archive(keyframes: usize) -> Archive {
 /// What is asked for, and where that lies for the built-in model.
 fn queries() -> Vec<(String, Vec<f32>)> {
     let mut random = Random(5);
-    let texts: Vec<String> =
-        (0..QUERIES).map(|_| format!("{} {} {}", random.of(&WHO), random.of(&DOES), random.of(&WHERE)).to_lowercase()).collect();
+    let texts: Vec<String> = (0..QUERIES)
+        .map(|_| format!("{} {} {}", random.of(&WHO), random.of(&DOES), random.of(&WHERE)).to_lowercase())
+        .collect();
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(["embed", "--text"])
         .stdin(Stdio::piped())
@@ -124,10 +177,13 @@ fn queries() -> Vec<(String, Vec<f32>)> {
     let lines = texts.join("\n");
     std::thread::spawn(move || std::io::Write::write_all(&mut stdin, lines.as_bytes()));
     let out = child.wait_with_output().expect("embeddings").stdout;
-    let embeddings = String::from_utf8_lossy(&out).lines().map(|l| {
-        let line: Value = serde_json::from_str(l).expect("JSON");
-        serde_json::from_value(line["embedding"].clone()).expect("an embedding")
-    }).collect::<Vec<Vec<f32>>>();
+    let embeddings = String::from_utf8_lossy(&out)
+        .lines()
+        .map(|l| {
+            let line: Value = serde_json::from_str(l).expect("JSON");
+            serde_json::from_value(line["embedding"].clone()).expect("an embedding")
+        })
+        .collect::<Vec<Vec<f32>>>();
     texts.into_iter().zip(embeddings).collect()
 }
 
@@ -144,7 +200,9 @@ fn times(queries: &[(String, Vec<f32>)], mut ask: impl FnMut(&str, &[f32])) -> V
         ask(text, vector);
         t.elapsed().as_secs_f64() * 1e3
     };
-    queries.iter().take(3).for_each(|q| drop(once(q, &mut ask)));
+    for query in &queries[..3] {
+        once(query, &mut ask);
+    }
     queries.iter().map(|q| once(q, &mut ask)).collect()
 }
 
@@ -170,9 +228,14 @@ fn brute(archive: &Archive, queries: &[Query], most: usize) -> Vec<Vec<f32>> {
 fn segments(folder: &Path) -> Vec<Segment> {
     let db = rusqlite::Connection::open(folder.join("index.sqlite")).expect("the index");
     let mut query = db.prepare("SELECT name, keyframes FROM segments").expect("its files");
-    let files: Vec<(String, usize)> =
-        query.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as usize))).and_then(Iterator::collect).expect("its files");
-    files.iter().map(|(name, rows)| Segment::open(&folder.join(name), WIDTH, *rows).expect("a file of vectors")).collect()
+    let files: Vec<(String, usize)> = query
+        .query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as usize)))
+        .and_then(Iterator::collect)
+        .expect("its files");
+    files
+        .iter()
+        .map(|(name, rows)| Segment::open(&folder.join(name), WIDTH, *rows).expect("a file of vectors"))
+        .collect()
 }
 
 fn main() {
@@ -185,10 +248,15 @@ fn main() {
     if report.added > 0 {
         println!("made the index in {:.0} s", started.elapsed().as_secs_f64());
     } else {
-        println!("{:58} {:12.1} ms", "opening the index, finding that it is up to date", started.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "{:58} {:12.1} ms",
+            "opening the index, finding that it is up to date",
+            started.elapsed().as_secs_f64() * 1e3
+        );
     }
     let model = search.index().models()[0].clone();
-    let size: u64 = std::fs::read_dir(&folder).expect("the index").flatten().map(|e| e.metadata().map_or(0, |m| m.len())).sum();
+    let size: u64 =
+        std::fs::read_dir(&folder).expect("the index").flatten().map(|e| e.metadata().map_or(0, |m| m.len())).sum();
     println!("{} keyframes, {} wide; index {} MB", model.keyframes, model.width, size >> 20);
     let queries = queries();
     let like = |v: &[f32]| Some(Like { model_hash: model.hash.clone(), embedding: v.to_vec() });
@@ -203,12 +271,17 @@ fn main() {
     let mut ms = times(&queries, |_, v| drop(search.ask(&Ask { like: like(v), ..Ask::default() }).expect("an answer")));
     let median = told("by meaning", &mut ms);
     println!("{:58} {:12} (at most 50 ms)", "", if median <= 50.0 { "ok" } else { "TOO SLOW" });
-    let mut ms = times(&queries, |_, v| drop(search.ask(&Ask { like: like(v), threads: 1, ..Ask::default() }).expect("an answer")));
+    let mut ms = times(&queries, |_, v| {
+        drop(search.ask(&Ask { like: like(v), threads: 1, ..Ask::default() }).expect("an answer"))
+    });
     told("by meaning, one thread", &mut ms);
     let words = |t: &str| Some(t.to_string());
-    let mut ms = times(&queries, |t, _| drop(search.ask(&Ask { words: words(t), ..Ask::default() }).expect("an answer")));
+    let mut ms =
+        times(&queries, |t, _| drop(search.ask(&Ask { words: words(t), ..Ask::default() }).expect("an answer")));
     told("by words", &mut ms);
-    let mut ms = times(&queries, |t, v| drop(search.ask(&Ask { words: words(t), like: like(v), ..Ask::default() }).expect("an answer")));
+    let mut ms = times(&queries, |t, v| {
+        drop(search.ask(&Ask { words: words(t), like: like(v), ..Ask::default() }).expect("an answer"))
+    });
     told("by both", &mut ms);
     let mut ms = times(&queries, |t, v| {
         let ask = Ask { words: words(t), like: like(v), files: vec!["*/04*.mp4".into()], ..Ask::default() };
@@ -220,12 +293,22 @@ fn main() {
     let ten: Vec<(u32, &Segment)> = (0..).zip(std::iter::repeat_n(&segments, 10).flatten()).collect();
     let rows: usize = ten.iter().map(|(_, s)| s.rows()).sum();
     let mut ms = times(&queries[..40], |_, v| {
-        let how = Best { most: 1_000, threads: Ask::default().threads, takes: &|_, _| true, takes_most: true, order: &|p: &Place| (u64::from(p.segment), p.row) };
+        let how = Best {
+            most: 1_000,
+            threads: Ask::default().threads,
+            takes: &|_, _| true,
+            takes_most: true,
+            order: &|p: &Place| (u64::from(p.segment), p.row),
+        };
         drop(best(&ten, &Query::new(v), &how).expect("sound files"));
     });
     told(&format!("by meaning, all files ten times: {rows} keyframes"), &mut ms);
 
-    for (name, by) in [("descry search --by words, the whole process", "words"), ("descry search --by meaning", "meaning"), ("descry search", "both")] {
+    for (name, by) in [
+        ("descry search --by words, the whole process", "words"),
+        ("descry search --by meaning", "meaning"),
+        ("descry search", "both"),
+    ] {
         let mut stats = Vec::new();
         let mut ms = times(&queries[..11], |t, _| {
             let out = Command::new(env!("CARGO_BIN_EXE_descry"))

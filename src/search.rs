@@ -192,7 +192,9 @@ fn plain(fault: Fault) -> Error {
     match fault {
         Fault::Other(e) | Fault::ReadOnly(e) => e,
         Fault::Missing => Error::output("search index", "is not there", "Give --rebuild to make it."),
-        Fault::Damaged(cause) => Error::output("search index", format!("is damaged: {cause}"), "Give --rebuild to make it anew."),
+        Fault::Damaged(cause) => {
+            Error::output("search index", format!("is damaged: {cause}"), "Give --rebuild to make it anew.")
+        }
     }
 }
 
@@ -256,7 +258,8 @@ fn captions(index: &Index, words: &str, filter: &Filter) -> Result<HashMap<u32, 
     let Some(expression) = words::expression(words) else { return Ok(HashMap::new()) };
     // A caption that only other videos have, or other times, must not take a place.
     let there: Option<HashSet<u32>> = (!filter.all).then(|| {
-        let of = |s: &Segment| (0..s.rows()).filter(|r| filter.takes(s, *r)).map(|r| s.texts()[r]).collect::<Vec<u32>>();
+        let of =
+            |s: &Segment| (0..s.rows()).filter(|r| filter.takes(s, *r)).map(|r| s.texts()[r]).collect::<Vec<u32>>();
         index.now.segments.iter().flat_map(|(_, s)| of(s)).collect()
     });
     let query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1 ORDER BY 2 DESC, rowid";
@@ -303,15 +306,17 @@ fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
         let mut found: Vec<Scored> = Vec::new();
         if let Some(query) = &query {
             let takes = |s: &Segment, row: usize| filter.takes(s, row);
-            let how =
-                Best { most: depth, threads: ask.threads, takes: &takes, takes_most: filter.all, order: &key };
+            let how = Best { most: depth, threads: ask.threads, takes: &takes, takes_most: filter.all, order: &key };
             found = scan::best(&seen, query, &how).map_err(|d| {
                 Fault::Damaged(format!("a vector (row {} of file {}) is not what its codes say", d.0.row, d.0.segment))
             })?;
         }
         let worded = worded(index, &places, &filter, depth, &key);
-        let whole = found.len() < depth && worded.len() < depth;
-        let hits = fuse(index, ask, query.as_ref(), &seen, &found, &worded, &places, &key);
+        // What is like enough is in the first list: the second one adds nothing to it.
+        let unlike = found.last().is_some_and(|last| ask.min_similarity.is_some_and(|least| last.score < least));
+        let whole = (found.len() < depth || unlike) && (worded.len() < depth || ask.min_similarity.is_some());
+        let lists = Lists { query: query.as_ref(), seen: &seen, found: &found, worded: &worded, places: &places };
+        let hits = lists.fuse(index, ask, &key);
         let moments = collapse(index, &hits, ask.limit);
         if moments.len() >= ask.limit || whole {
             return moments.into_iter().enumerate().map(|(n, m)| tell(index, n + 1, &m)).collect();
@@ -355,46 +360,50 @@ fn worded(
     found.into_iter().map(|(_, _, place)| place).collect()
 }
 
-#[allow(clippy::too_many_arguments)]
-fn fuse(
-    index: &Index,
-    ask: &Ask,
-    query: Option<&Query>,
-    seen: &[(u32, &Segment)],
-    found: &[Scored],
-    worded: &[Place],
-    places: &HashMap<u32, (usize, f64)>,
-    key: &dyn Fn(&Place) -> (u64, u32),
-) -> Vec<Hit> {
-    let by_meaning: HashMap<Place, (usize, f32)> =
-        found.iter().enumerate().map(|(n, s)| (s.place, (n + 1, s.score))).collect();
-    let mut all: Vec<Place> = found.iter().map(|s| s.place).collect();
-    all.extend(worded.iter().filter(|p| !by_meaning.contains_key(p)));
-    let mut hits: Vec<Hit> = all
-        .into_iter()
-        .map(|place| {
+/// What was found, by meaning and by words.
+struct Lists<'a> {
+    query: Option<&'a Query>,
+    /// The files of the query's model.
+    seen: &'a [(u32, &'a Segment)],
+    found: &'a [Scored],
+    worded: &'a [Place],
+    places: &'a HashMap<u32, (usize, f64)>,
+}
+
+impl Lists<'_> {
+    /// One list of both, best first.
+    fn fuse(&self, index: &Index, ask: &Ask, key: &dyn Fn(&Place) -> (u64, u32)) -> Vec<Hit> {
+        let by_meaning: HashMap<Place, (usize, f32)> =
+            self.found.iter().enumerate().map(|(n, s)| (s.place, (n + 1, s.score))).collect();
+        let mut all: Vec<Place> = self.found.iter().map(|s| s.place).collect();
+        all.extend(self.worded.iter().filter(|p| !by_meaning.contains_key(p)));
+        let hit = |place: Place| {
             let segment = &index.now.segments[place.segment as usize].1;
             let row = place.row as usize;
             let meaning = by_meaning.get(&place);
             let similarity = meaning.map(|(_, score)| *score).or_else(|| {
-                let same = seen.iter().any(|(n, _)| *n == place.segment);
-                query.filter(|_| same).map(|q| q.score(segment.vector(row)))
+                let same = self.seen.iter().any(|(n, _)| *n == place.segment);
+                self.query.filter(|_| same).map(|q| q.score(segment.vector(row)))
             });
-            let worded = places.get(&segment.texts()[row]);
+            let worded = self.places.get(&segment.texts()[row]);
             let score = match (ask.like.is_some(), ask.words.is_some()) {
                 (true, true) => fuse::fused(&[meaning.map(|(n, _)| *n), worded.map(|(n, _)| *n)]),
                 (true, false) => similarity.map_or(0.0, f64::from),
                 _ => worded.map_or(0.0, |(_, bm25)| *bm25),
             };
             Hit { place, similarity, words: worded.map(|(_, bm25)| *bm25), score }
-        })
-        .filter(|h| ask.min_similarity.is_none_or(|least| h.similarity.is_some_and(|s| s >= least)))
-        .collect();
-    let rank = |h: &Hit| h.similarity.unwrap_or(f32::NEG_INFINITY);
-    hits.sort_by(|a, b| {
-        b.score.total_cmp(&a.score).then(rank(b).total_cmp(&rank(a))).then_with(|| key(&a.place).cmp(&key(&b.place)))
-    });
-    hits
+        };
+        let like = |h: &Hit| ask.min_similarity.is_none_or(|least| h.similarity.is_some_and(|s| s >= least));
+        let mut hits: Vec<Hit> = all.into_iter().map(hit).filter(like).collect();
+        let rank = |h: &Hit| h.similarity.unwrap_or(f32::NEG_INFINITY);
+        hits.sort_by(|a, b| {
+            b.score
+                .total_cmp(&a.score)
+                .then(rank(b).total_cmp(&rank(a)))
+                .then_with(|| key(&a.place).cmp(&key(&b.place)))
+        });
+        hits
+    }
 }
 
 /// A keyframe, and its neighbours in the scene that were found too.
@@ -629,7 +638,12 @@ mod tests {
         assert!(told.iter().flatten().any(|m| m.caption.is_none()) && told.iter().flatten().any(|m| m.thumbnail));
         // Nothing to look for.
         assert_eq!(search.ask(&Ask { words: Some("?!".into()), ..Ask::default() }).unwrap(), []);
-        assert_eq!(search.ask(&Ask { like: Some(Like { model_hash: "none".into(), embedding: vector(1) }), ..Ask::default() }).unwrap(), []);
+        assert_eq!(
+            search
+                .ask(&Ask { like: Some(Like { model_hash: "none".into(), embedding: vector(1) }), ..Ask::default() })
+                .unwrap(),
+            []
+        );
     }
 
     #[test]

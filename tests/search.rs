@@ -1,8 +1,8 @@
 //! `descry search` through the real binary: archives whose keyframes are made up, and one of real films.
 
-mod common;
 #[path = "common/archives.rs"]
 mod archives;
+mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -87,7 +87,11 @@ impl Films {
         first[0].thumbnail = Some(jpeg);
         first[2].thumbnail = Some(b"no picture".to_vec());
         self.put("/films/agree & <b>.mp4", 1, first);
-        self.put("/films/said.mp4", 1, vec![self.look(1, 5, SEEN[5], Some("A dog sleeps.")), self.look(2, 6, SEEN[5], None)]);
+        self.put(
+            "/films/said.mp4",
+            1,
+            vec![self.look(1, 5, SEEN[5], Some("A dog sleeps.")), self.look(2, 6, SEEN[5], None)],
+        );
         self.put("https://host/seen.mp4", 1, vec![self.look(7, 61, SEEN[0], Some("A brown animal."))]);
     }
 
@@ -130,7 +134,11 @@ fn by_meaning_by_words_and_by_both() {
     let both = films.search(&[dog]);
     assert_eq!(both[0]["video"], AGREE);
     // 1 / (60 + place), summed up over both lists.
-    assert!((both[0]["score"].as_f64().unwrap() - 2.0 / 61.0).abs() < 1e-9 || (both[0]["score"].as_f64().unwrap() - 1.0 / 61.0 - 1.0 / 62.0).abs() < 1e-9, "{both:?}");
+    assert!(
+        (both[0]["score"].as_f64().unwrap() - 2.0 / 61.0).abs() < 1e-9
+            || (both[0]["score"].as_f64().unwrap() - 1.0 / 61.0 - 1.0 / 62.0).abs() < 1e-9,
+        "{both:?}"
+    );
     assert_eq!(both[0]["rank"], 1);
     // Words of a query need no quotes.
     assert_eq!(films.search(&dog.split(' ').collect::<Vec<_>>()), both);
@@ -148,7 +156,10 @@ fn filters_leave_out() {
     assert_eq!(only(&["--file", "seen.mp?", "--file", "no such"]), []);
     assert_eq!(only(&["--file", "*said*", "--by", "meaning"]).len(), 2);
     assert_eq!(only(&["--start", "1:00"]), [(THERE.into(), 61.4)]);
-    assert_eq!(only(&["--start", "2", "--end", "6", "--by", "meaning"]).iter().map(|f| f.1).collect::<Vec<_>>().len(), 2);
+    assert_eq!(
+        only(&["--start", "2", "--end", "6", "--by", "meaning"]).iter().map(|f| f.1).collect::<Vec<_>>().len(),
+        2
+    );
     // The neighbour before is not drawn in.
     let late = films.search(&[dog, "--start", "1", "--end", "2"]);
     assert_eq!((late[0]["start"].as_f64(), late[0]["keyframes"].as_u64()), (Some(1.0), Some(1)));
@@ -175,8 +186,26 @@ fn any_text_is_a_query() {
     let films = Films::new();
     films.fill();
     let odd = [
-        "\"", "'", "a\"b OR dog*", "NEAR(dog, 2)", "dog AND NOT dog", "text : dog", "{a b}:dog", "^dog", "(((", "-- dog", "'; DROP TABLE texts; --",
-        "\u{1f415} \u{1f3d6}\u{fe0f}", "\u{202e}gnirts", "dog\u{0}cat", "%s%n", "..", "<script>", "\u{fffd}", "é e\u{301}", "dog\\",
+        "\"",
+        "'",
+        "a\"b OR dog*",
+        "NEAR(dog, 2)",
+        "dog AND NOT dog",
+        "text : dog",
+        "{a b}:dog",
+        "^dog",
+        "(((",
+        "-- dog",
+        "'; DROP TABLE texts; --",
+        "\u{1f415} \u{1f3d6}\u{fe0f}",
+        "\u{202e}gnirts",
+        "dog\u{0}cat",
+        "%s%n",
+        "..",
+        "<script>",
+        "\u{fffd}",
+        "é e\u{301}",
+        "dog\\",
     ];
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(tiny(&["search", "films", "--queries", "-"]))
@@ -225,7 +254,10 @@ fn a_table_for_people() {
     let rows: Vec<&str> = out.lines().collect();
     assert_eq!(rows.len(), 1 + 6);
     assert!(rows[0].contains("from") && rows[0].contains("caption"));
-    assert!(rows[1].contains("00:00:00.000") && rows[1].contains("A dog runs on a beach.") && rows[1].ends_with(AGREE), "{out}");
+    assert!(
+        rows[1].contains("00:00:00.000") && rows[1].contains("A dog runs on a beach.") && rows[1].ends_with(AGREE),
+        "{out}"
+    );
     assert!(!out.contains('\u{1b}') && !out.contains('\u{7}'));
     let (out, err) = films.bench.run(&["search", "films", "zebra", "--by", "words", "-v"], 0);
     assert!(out.is_empty() && err.contains("nothing was found"), "{err}");
@@ -247,7 +279,11 @@ fn a_page_that_a_parser_reads() {
     let films = Films::new();
     films.fill();
     let evil = "<script>alert(1)</script>\"' onload=x & a \u{0}dog";
-    films.put("/films/\"><img src=x onerror=y>#?%.mp4", 1, vec![films.look(1, 3, SEEN[4], Some("</p><script>dog</script>&amp;"))]);
+    films.put(
+        "/films/\"><img src=x onerror=y>#?%.mp4",
+        1,
+        vec![films.look(1, 3, SEEN[4], Some("</p><script>dog</script>&amp;"))],
+    );
     films.put("javascript:alert(1)//dog.mp4", 1, vec![films.look(1, 3, SEEN[4], Some("A dog."))]);
     films.put("s3://bucket/dog.mp4", 1, vec![films.look(1, 3, SEEN[4], Some("A dog."))]);
     fs::create_dir(films.bench.path("pages")).unwrap();
@@ -261,7 +297,10 @@ fn a_page_that_a_parser_reads() {
     assert!(!page["attributes"].as_array().unwrap().iter().any(|a| a.as_str().unwrap().starts_with("on")), "{page}");
     assert_eq!(page["heading"], query);
     let policy = page["policy"].as_str().unwrap();
-    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe") && !policy.contains("script-src"),
+        "{policy}"
+    );
     assert!(policy.contains(&format!("style-src '{}'", page["style"].as_str().unwrap())), "{page}");
     let results = page["results"].as_array().unwrap();
     assert_eq!(results.len(), 8);
@@ -273,7 +312,12 @@ fn a_page_that_a_parser_reads() {
     let here = fs::canonicalize(films.bench.path("pages")).unwrap();
     let up = "../".repeat(here.components().count() - 1);
     assert_eq!(of("agree & <b>")["href"], format!("{up}films/agree%20%26%20%3Cb%3E.mp4#t=0.400"));
-    assert!(of("onerror")["href"].as_str().unwrap().ends_with("%22%3E%3Cimg%20src%3Dx%20onerror%3Dy%3E%23%3F%25.mp4#t=3.400"));
+    assert!(
+        of("onerror")["href"]
+            .as_str()
+            .unwrap()
+            .ends_with("%22%3E%3Cimg%20src%3Dx%20onerror%3Dy%3E%23%3F%25.mp4#t=3.400")
+    );
     assert!(of("onerror")["texts"][0].as_str().unwrap() == "</p><script>dog</script>&amp;");
     assert_eq!(of("host/seen")["href"], "https://host/seen.mp4#t=61.400");
     assert!(of("javascript:alert")["href"].is_null() && of("s3://")["href"].is_null());
@@ -281,7 +325,10 @@ fn a_page_that_a_parser_reads() {
     let jpeg = hex(&Sha256::digest(fs::read(sample("bikes-00-04.jpg")).unwrap()));
     let pictures: Vec<&Value> = results.iter().map(|r| &r["picture"]).filter(|p| !p.is_null()).collect();
     assert_eq!(pictures.len(), 1);
-    assert_eq!((pictures[0]["sha256"].as_str(), pictures[0]["kind"].as_str()), (Some(&*jpeg), Some("data:image/jpeg;base64")));
+    assert_eq!(
+        (pictures[0]["sha256"].as_str(), pictures[0]["kind"].as_str()),
+        (Some(&*jpeg), Some("data:image/jpeg;base64"))
+    );
     // What exists is kept.
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog", "--html", "pages/found.html"]), 1);
     assert!(err.contains("exists already") && err.contains("--force"), "{err}");
@@ -314,7 +361,9 @@ fn embeddings_of_another_model_are_not_compared() {
     assert!(err.contains("left out"), "{err}");
     assert_eq!(lines(&out).len(), 1);
     // A model that cannot read.
-    let (_, err) = films.bench.run(&["search", "films", "dog", "--model", &root().join("tests/models/clipcap/mlp").display().to_string()], 2);
+    let (_, err) = films
+        .bench
+        .run(&["search", "films", "dog", "--model", &root().join("tests/models/clipcap/mlp").display().to_string()], 2);
     assert!(err.contains("text tower") && err.contains("--by words"), "{err}");
 }
 
@@ -333,7 +382,10 @@ fn an_index_may_go_at_any_time() {
     assert_eq!(asked(), want);
     let (out, _) = films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--rebuild"]), 0);
     assert_eq!(out, want.0);
-    assert_eq!(films.bench.run(&["search", "films", "--rebuild", "-v"], 0).1, "search index: 3 videos added, 0 removed\n");
+    assert_eq!(
+        films.bench.run(&["search", "films", "--rebuild", "-v"], 0).1,
+        "search index: 3 videos added, 0 removed\n"
+    );
     // Elsewhere.
     let (out, _) = films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--index", "elsewhere/index"]), 0);
     assert_eq!(out, want.0);
@@ -375,11 +427,22 @@ fn what_changes_in_the_archive_is_found_anew() {
     assert_eq!(films.found(&["boat", "--by", "words"]), [("/films/new.mp4".into(), 0.4)]);
     films.put("/films/new.mp4", 2, vec![films.look(1, 9, SEEN[4], Some("A boat."))]);
     assert_eq!(films.found(&["boat", "--by", "words"]), [("/films/new.mp4".into(), 9.4)]);
-    let name = films.archive.record_names().unwrap().into_iter().find(|n| n.key == descry::archive::record::key("/films/new.mp4"));
+    let name = films
+        .archive
+        .record_names()
+        .unwrap()
+        .into_iter()
+        .find(|n| n.key == descry::archive::record::key("/films/new.mp4"));
     assert!(films.archive.forget(name.unwrap().key).unwrap());
     assert_eq!(films.found(&["boat", "--by", "words"]), []);
     // A table that is damaged stops nothing else.
-    let said = films.archive.record_names().unwrap().into_iter().find(|n| n.key == descry::archive::record::key(SAID)).unwrap();
+    let said = films
+        .archive
+        .record_names()
+        .unwrap()
+        .into_iter()
+        .find(|n| n.key == descry::archive::record::key(SAID))
+        .unwrap();
     clear(&films);
     let table = films.bench.path("films").join(films.archive.place(said, "keyframes.parquet"));
     let whole = fs::read(&table).unwrap();
@@ -417,7 +480,13 @@ fn searches_go_on_while_films_are_indexed() {
             for n in 1..60 {
                 film(&films, n);
                 // Some are replaced, too.
-                put(&films.archive, "/films/0.mp4", n as u64 + 1, &films.recipe, [films.look(1, 0, SEEN[0], Some("Film w0x."))]);
+                put(
+                    &films.archive,
+                    "/films/0.mp4",
+                    n as u64 + 1,
+                    &films.recipe,
+                    [films.look(1, 0, SEEN[0], Some("Film w0x."))],
+                );
             }
             ended.store(true, Ordering::Relaxed);
         });
@@ -465,7 +534,10 @@ fn killed_at_any_instant_it_goes_on() {
     }
     let (out, err) = films.bench.run(&ask, 0);
     assert_eq!((out.as_str(), err.as_str()), (want.as_str(), ""));
-    let left: Vec<_> = fs::read_dir(films.bench.path("films/search")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<_> = fs::read_dir(films.bench.path("films/search"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert!(!left.iter().any(|n| n.ends_with(".part")), "{left:?}");
 }
 
@@ -491,7 +563,8 @@ fn an_archive_that_may_not_be_written_is_searched_all_the_same() {
     use std::os::unix::fs::PermissionsExt;
     let films = Films::new();
     films.fill();
-    let mode = |path: &str, mode: u32| fs::set_permissions(films.bench.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &str, mode: u32| fs::set_permissions(films.bench.path(path), fs::Permissions::from_mode(mode)).unwrap();
     mode("", 0o755);
     mode("films", 0o555);
     let ask = ["search", "films", "dog", "--by", "words", "--json"];
@@ -543,7 +616,10 @@ fn the_right_moments_of_real_films() {
     assert_eq!(again[0]["keyframe"], still[0]["keyframe"]);
     b.run(&["search", "films", "bicycle", "--html", "page.html"], 0);
     let page = read_page(&b.path("page.html"));
-    assert!(page["results"].as_array().unwrap().iter().all(|r| r["picture"]["kind"] == "data:image/jpeg;base64"), "{page}");
+    assert!(
+        page["results"].as_array().unwrap().iter().all(|r| r["picture"]["kind"] == "data:image/jpeg;base64"),
+        "{page}"
+    );
     let (_, err) = b.run(&["search", "films", "--image", "none.jpg"], 1);
     assert!(err.contains("none.jpg"), "{err}");
     let (_, err) = b.run(&["search", "films", "--image", &sample("bikes-00-04.jpg"), "--by", "words"], 2);

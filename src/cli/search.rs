@@ -96,7 +96,10 @@ enum Eye {
     /// Words alone are compared.
     Blind,
     Texts(Box<(ModelFolder, TextEncoder)>),
-    Seen { name: String, like: Like },
+    Seen {
+        name: String,
+        like: Like,
+    },
 }
 
 impl Eye {
@@ -108,9 +111,10 @@ impl Eye {
         let session = args.model.session(false)?;
         match &args.image {
             Some(image) => Ok(Eye::Seen { like: seen(&folder, image, &session)?, name: name(&folder) }),
-            None if folder.manifest().text.is_none() => {
-                Err(folder.error("it has no text tower, and cannot tell what a query means", "give --by words, or another --model"))
-            }
+            None if folder.manifest().text.is_none() => Err(folder.error(
+                "it has no text tower, and cannot tell what a query means",
+                "give --by words, or another --model",
+            )),
             None => {
                 let encoder = TextEncoder::new(&folder, &session)?;
                 Ok(Eye::Texts(Box::new((folder, encoder))))
@@ -148,7 +152,8 @@ fn name(folder: &ModelFolder) -> String {
 
 fn seen(folder: &ModelFolder, image: &Path, session: &SessionOptions) -> Result<Like> {
     let rgb = picture::open(image, &PictureOptions::default())?;
-    let mut encoder = ImageEncoder::new(folder, &EncodeOptions { session: session.clone(), ..EncodeOptions::default() })?;
+    let mut encoder =
+        ImageEncoder::new(folder, &EncodeOptions { session: session.clone(), ..EncodeOptions::default() })?;
     let pixels = preprocess(&rgb, encoder.spec());
     let encoded = encoder.encode(&[pixels])?;
     let embedding = encoded.first().map(|e| e.unit()).unwrap_or_default();
@@ -192,7 +197,8 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
     let mut open = |anew: bool| Searching::open(&home, &archive, anew, interrupt, &mut step);
     // The model loads while the index is brought up to date.
     let (eye, opened) = thread::scope(|scope| {
-        let eye = scope.spawn(|| if asks { Eye::open(args, by) } else { Ok(Eye::Blind) }.map(|e| (e, started.elapsed())));
+        let eye =
+            scope.spawn(|| if asks { Eye::open(args, by) } else { Ok(Eye::Blind) }.map(|e| (e, started.elapsed())));
         let opened = open(args.rebuild).map(|o| (o, started.elapsed()));
         (eye.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), opened)
     });
@@ -207,7 +213,9 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
     }
     if search.is_passing() {
         let at = search_folder(&home).display().to_string();
-        voice.warn(&format!("{at} may not be written: the search index is made for this search alone; --index DIR keeps one"));
+        voice.warn(&format!(
+            "{at} may not be written: the search index is made for this search alone; --index DIR keeps one"
+        ));
     }
     voice.info(&format!("search index: {} videos added, {} removed", report.added, report.removed));
     check_model(&search, &eye, voice, by)?;
@@ -297,13 +305,16 @@ fn check_model(search: &Searching, eye: &Eye, voice: &Voice, by: By) -> Result<(
     if others.is_empty() {
         return Ok(());
     }
-    let mut names: Vec<String> = others.iter().map(|m| format!("{} ({}…)", m.name, m.hash.get(..8).unwrap_or(&m.hash))).collect();
+    let mut names: Vec<String> =
+        others.iter().map(|m| format!("{} ({}…)", m.name, m.hash.get(..8).unwrap_or(&m.hash))).collect();
     names.sort();
     let names = names.join(", ");
     let hash = hash.get(..8).unwrap_or(hash);
     if same.is_empty() {
         return Err(Error::usage(
-            format!("the archive was made with {names}, and the query would be read by {name} ({hash}…), which cannot be compared"),
+            format!(
+                "the archive was made with {names}, and the query would be read by {name} ({hash}…), which cannot be compared"
+            ),
             "Name the archive's model with --model, or give --by words.",
         ));
     }
@@ -357,8 +368,7 @@ fn table(moments: &[Moment]) -> String {
             plain(&m.video),
         ]);
     }
-    let widths: Vec<usize> =
-        (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
     let line = |l: &[String; 7]| {
         // The first column is a number; the last one ends the line.
         let mut out = format!("{:>w$}", l[0], w = widths[0]);
@@ -410,7 +420,8 @@ fn write_page(
     let html = page(&asked, &about, &shown);
     let part = output::part(to);
     let written = std::fs::write(&part, html);
-    let named = written.and_then(|()| if args.force { std::fs::rename(&part, to) } else { output::rename_new(&part, to) });
+    let named =
+        written.and_then(|()| if args.force { std::fs::rename(&part, to) } else { output::rename_new(&part, to) });
     named.map_err(|e| {
         let _ = std::fs::remove_file(&part);
         unwritten(to, &e)

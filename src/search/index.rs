@@ -369,7 +369,8 @@ fn read_snapshot(folder: &Path, db: &Connection, generation: i64) -> Result<Snap
     let mut rows = query.query([]).map_err(sql)?;
     while let Some(row) = rows.next().map_err(sql)? {
         let (id, key): (i64, i64) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
-        let place = usize::try_from(id).ok().and_then(|id| videos.get_mut(id)).ok_or_else(|| damaged("a video's number"))?;
+        let place =
+            usize::try_from(id).ok().and_then(|id| videos.get_mut(id)).ok_or_else(|| damaged("a video's number"))?;
         *place = Some(key as u64);
         let (model, keyframes): (Option<i64>, i64) = (row.get(2).map_err(sql)?, row.get(3).map_err(sql)?);
         if let Some(model) = models.iter_mut().find(|m| Some(m.id) == model) {
@@ -398,9 +399,11 @@ impl Writer {
         let mut db = Connection::open(&path).map_err(sql)?;
         db.busy_timeout(BUSY).map_err(sql)?;
         // What is changed stays in memory until the end of a transaction, so that readers are shut out for just that.
-        db.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_spill = OFF; PRAGMA journal_mode = DELETE;").map_err(sql)?;
+        db.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_spill = OFF; PRAGMA journal_mode = DELETE;")
+            .map_err(sql)?;
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-        let tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0)).map_err(sql)?;
+        let tables =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0)).map_err(sql)?;
         if tables == 0 {
             transaction.execute_batch(TABLES).map_err(sql)?;
             transaction.execute_batch(WORDS).map_err(sql)?;
@@ -487,7 +490,8 @@ impl Writer {
                 unused.push((id, row.get(1).map_err(sql)?));
             }
         }
-        let mut unword = self.db.prepare("INSERT INTO words (words, rowid, text) VALUES ('delete', ?1, ?2)").map_err(sql)?;
+        let mut unword =
+            self.db.prepare("INSERT INTO words (words, rowid, text) VALUES ('delete', ?1, ?2)").map_err(sql)?;
         let mut untext = self.db.prepare("DELETE FROM texts WHERE id = ?1").map_err(sql)?;
         for (id, text) in unused {
             unword.execute((id, text)).map_err(sql)?;
@@ -569,7 +573,8 @@ impl Writer {
         }
         match video {
             Some((id, _)) => {
-                let mut count = self.db.prepare_cached("UPDATE videos SET keyframes = ?2 WHERE id = ?1").map_err(sql)?;
+                let mut count =
+                    self.db.prepare_cached("UPDATE videos SET keyframes = ?2 WHERE id = ?1").map_err(sql)?;
                 count.execute((id, keyframes)).map_err(sql)?;
             }
             // Nothing is to be found in it, and nobody need look again.
@@ -591,10 +596,14 @@ impl Writer {
     ) -> Result<(), Fault> {
         let sql = |e| sql(&self.folder, e);
         let refuse = |cause: &str| {
-            Fault::Other(Error::input(&*row.video, format!("its keyframes are not searched: {cause}"), "Index this video again."))
+            Fault::Other(Error::input(
+                &*row.video,
+                format!("its keyframes are not searched: {cause}"),
+                "Index this video again.",
+            ))
         };
         let length = row.embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        if row.embedding.is_empty() || !(length <= 1.01) {
+        if row.embedding.is_empty() || !(0.0..=1.01).contains(&length) {
             return Err(refuse("an embedding is not of length 1"));
         }
         let (video, model) = match *video {
@@ -653,7 +662,7 @@ impl Writer {
             start_ms: row.start_ms,
             end_ms: row.end_ms,
             keyframe_ms: row.keyframe_ms,
-            score: row.score.unwrap_or(f32::NAN),
+            score: row.score.filter(|_| text != 0).unwrap_or(f32::NAN),
             thumbnail: row.thumbnail.is_some(),
         };
         if !batch.builders.contains_key(&model) && batch.builders.len() >= MODELS {
@@ -777,9 +786,9 @@ fn unwritten(path: &Path, e: &io::Error) -> Fault {
             format!("the search index cannot be written: {e}"),
             "Name a place for it with --index DIR.",
         )),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Fault::Other(Error::output(name, "the disk is full", "Free some space, or name another place with --index DIR."))
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Fault::Other(
+            Error::output(name, "the disk is full", "Free some space, or name another place with --index DIR."),
+        ),
         _ => Fault::Other(Error::output(
             name,
             format!("the search index cannot be written: {e}"),
@@ -805,7 +814,9 @@ fn sql(folder: &Path, e: rusqlite::Error) -> Fault {
         (_, Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied)) => {
             unwritten(&path, &io::Error::new(io::ErrorKind::ReadOnlyFilesystem, e.to_string()))
         }
-        (_, Some(ErrorCode::CannotOpen)) => unwritten(&path, &io::Error::new(io::ErrorKind::PermissionDenied, e.to_string())),
+        (_, Some(ErrorCode::CannotOpen)) => {
+            unwritten(&path, &io::Error::new(io::ErrorKind::PermissionDenied, e.to_string()))
+        }
         (_, Some(ErrorCode::DiskFull)) => unwritten(&path, &io::Error::new(io::ErrorKind::StorageFull, e.to_string())),
         (_, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Fault::Other(Error::output(
             path.display().to_string(),
@@ -817,9 +828,13 @@ fn sql(folder: &Path, e: rusqlite::Error) -> Fault {
         }
         // No database, one that contradicts itself, or one of another make.
         (_, Some(_)) => Fault::Damaged(e.to_string()),
-        (E::QueryReturnedNoRows | E::InvalidColumnType(..) | E::FromSqlConversionFailure(..) | E::IntegralValueOutOfRange(..), _) => {
-            Fault::Damaged(e.to_string())
-        }
+        (
+            E::QueryReturnedNoRows
+            | E::InvalidColumnType(..)
+            | E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..),
+            _,
+        ) => Fault::Damaged(e.to_string()),
         _ => Fault::Damaged(e.to_string()),
     }
 }

@@ -99,7 +99,13 @@ pub fn best(segments: &[(u32, &Segment)], query: &Query, how: &Best) -> Result<V
         return Ok(Vec::new());
     }
     let blocks: Vec<usize> = segments.iter().map(|(_, s)| s.rows().div_ceil(BLOCK)).collect();
-    let ends: Vec<usize> = blocks.iter().scan(0, |sum, n| { *sum += n; Some(*sum) }).collect();
+    let ends: Vec<usize> = blocks
+        .iter()
+        .scan(0, |sum, n| {
+            *sum += n;
+            Some(*sum)
+        })
+        .collect();
     let all = ends.last().copied().unwrap_or(0);
     let threads = how.threads.clamp(1, all.max(1));
     // The least score of the best so far, as ordered bits.
@@ -108,7 +114,15 @@ pub fn best(segments: &[(u32, &Segment)], query: &Query, how: &Best) -> Result<V
     let found = Mutex::new(Vec::new());
     let damaged = Mutex::new(None);
     let work = || {
-        let mut scan = Scan { segments, query, how, bar: &bar, lowest: BinaryHeap::new(), candidates: Vec::new(), settled: Vec::new() };
+        let mut scan = Scan {
+            segments,
+            query,
+            how,
+            bar: &bar,
+            lowest: BinaryHeap::new(),
+            candidates: Vec::new(),
+            settled: Vec::new(),
+        };
         let done = (|| {
             loop {
                 let block = next.fetch_add(1, atomic::Ordering::Relaxed);
@@ -183,13 +197,15 @@ impl Scan<'_> {
         let (near, margins) = (&mut near[..rows.len()], &mut margins[..rows.len()]);
         let codes = &segment.codes()[rows.start * stride..rows.end * stride];
         products(codes, stride, &self.query.codes, near);
-        let columns = (&segment.scales()[rows.clone()], &segment.errors()[rows.clone()], &segment.lengths()[rows.clone()]);
+        let columns =
+            (&segment.scales()[rows.clone()], &segment.errors()[rows.clone()], &segment.lengths()[rows.clone()]);
         let Query { scale, error, length, .. } = *self.query;
         for (((near, margin), scale_of), (error_of, length_of)) in
             near.iter_mut().zip(margins.iter_mut()).zip(columns.0).zip(columns.1.iter().zip(columns.2))
         {
             *near *= scale * scale_of;
-            *margin = error * length_of + length * error_of + SLACK * length * (length_of + error_of) + f32::MIN_POSITIVE;
+            *margin =
+                error * length_of + length * error_of + SLACK * length * (length_of + error_of) + f32::MIN_POSITIVE;
         }
         let mut bar = self.bar.load(atomic::Ordering::Relaxed);
         for (n, (&near, &margin)) in near.iter().zip(margins.iter()).enumerate() {
@@ -226,7 +242,8 @@ impl Scan<'_> {
             }
             let segment = self.segments.iter().find(|(id, _)| *id == place.segment).ok_or(Damaged(place))?.1;
             let score = self.query.score(segment.vector(place.row as usize));
-            if !((score - near).abs() <= margin) {
+            // No margin holds what is no number.
+            if !(0.0..=margin).contains(&(score - near).abs()) {
                 return Err(Damaged(place));
             }
             self.settled.push(Scored { place, score });
@@ -364,8 +381,15 @@ mod tests {
         let query = Query::new(&all[17]);
         let how = Best { most: 10, threads: 1, takes: &|_, _| true, takes_most: true, order: &|p| (0, p.row) };
         let (bar, segments) = (AtomicU32::new(0), [(0, &files.segments[0])]);
-        let mut scan =
-            Scan { segments: &segments, query: &query, how: &how, bar: &bar, lowest: BinaryHeap::new(), candidates: Vec::new(), settled: Vec::new() };
+        let mut scan = Scan {
+            segments: &segments,
+            query: &query,
+            how: &how,
+            bar: &bar,
+            lowest: BinaryHeap::new(),
+            candidates: Vec::new(),
+            settled: Vec::new(),
+        };
         (0..4).for_each(|n| scan.block(0, n * BLOCK).unwrap());
         let bar = bar.load(atomic::Ordering::Relaxed);
         let left = scan.candidates.iter().filter(|c| bits(c.upper) >= bar).count();

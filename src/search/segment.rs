@@ -193,7 +193,9 @@ impl Builder {
                 next(&mut to, bytemuck::cast_slice(floats))?;
             }
             let words = |of: fn(&Facts) -> u32| -> Vec<u32> { self.facts.iter().map(of).collect() };
-            for of in [|f| f.video, |f| f.number, |f| f.scene as u32, |f| f.text, |f| f.score.to_bits()] as [fn(&Facts) -> u32; 5] {
+            for of in [|f| f.video, |f| f.number, |f| f.scene as u32, |f| f.text, |f| f.score.to_bits()]
+                as [fn(&Facts) -> u32; 5]
+            {
                 next(&mut to, bytemuck::cast_slice(&words(of)))?;
             }
             for of in [|f| f.start_ms, |f| f.end_ms, |f| f.keyframe_ms] as [fn(&Facts) -> i64; 3] {

@@ -7,9 +7,9 @@ const MOST: usize = 64;
 
 /// English words that are in every other caption and tell none from another.
 const COMMON: [&str; 45] = [
-    "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in", "into",
-    "is", "it", "its", "of", "off", "on", "or", "out", "over", "she", "that", "the", "their", "them", "there", "they", "this",
-    "to", "up", "was", "we", "were", "while", "who", "with", "you", "your",
+    "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in",
+    "into", "is", "it", "its", "of", "off", "on", "or", "out", "over", "she", "that", "the", "their", "them", "there",
+    "they", "this", "to", "up", "was", "we", "were", "while", "who", "with", "you", "your",
 ];
 
 /// An expression that matches captions with any of the words; `None` where there is no word.
@@ -49,7 +49,10 @@ mod tests {
         assert_eq!(expression("A dog, on a BEACH!").as_deref(), Some("\"dog\" OR \"BEACH\""));
         assert_eq!(expression("on the").as_deref(), Some("\"on\" OR \"the\""));
         let all = expression("x\" OR y NEAR(z) text:w* -v x").unwrap();
-        assert_eq!(all.split(" OR ").collect::<Vec<_>>(), ["\"x\"", "\"y\"", "\"NEAR\"", "\"z\"", "\"text\"", "\"w\"", "\"v\""]);
+        assert_eq!(
+            all.split(" OR ").collect::<Vec<_>>(),
+            ["\"x\"", "\"y\"", "\"NEAR\"", "\"z\"", "\"text\"", "\"w\"", "\"v\""]
+        );
         assert_eq!(expression(" \0 \u{1f415} -- \"\" ' "), None);
     }
 

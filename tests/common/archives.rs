@@ -38,7 +38,13 @@ pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) 
 }
 
 /// Puts a video into an archive, in place of what is there of it; `size` tells one state of the file from another.
-pub fn put(archive: &Archive, video: &str, size: u64, recipe: &Arc<Recipe>, looks: impl IntoIterator<Item = Kept>) -> Name {
+pub fn put(
+    archive: &Archive,
+    video: &str,
+    size: u64,
+    recipe: &Arc<Recipe>,
+    looks: impl IntoIterator<Item = Kept>,
+) -> Name {
     let source = Fingerprint { size: Some(size), ..Fingerprint::default() };
     let work = Work::new(video, source, recipe.clone());
     let claim = archive.claim(work.name.key).expect("a claim").expect("a free video");
