@@ -4,6 +4,7 @@
 
 mod archive;
 mod index;
+mod search;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
+    /// Find moments of an archive by what is to be seen in them.
+    Search(Box<search::Search>),
     /// Work with model folders.
     Model {
         #[command(subcommand)]
@@ -498,6 +501,7 @@ pub fn main() -> Exit {
         Command::Caption(args) => caption(&args, &voice, &interrupt),
         Command::Embed { text: true, model, .. } => embed_texts(&model),
         Command::Embed { inputs, stats, model, .. } => embed(&inputs, stats, &model, &voice, &interrupt),
+        Command::Search(args) => search::search(&args, &voice, &interrupt),
         Command::Model { command: ModelCommand::Show { dir } } => show(dir.as_deref()),
     };
     voice.bars = None;

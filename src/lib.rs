@@ -38,5 +38,6 @@ pub mod remote;
 pub mod resize;
 pub mod runtime;
 pub mod scene;
+pub mod search;
 pub mod thumbnail;
 pub mod time;

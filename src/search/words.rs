@@ -1,0 +1,99 @@
+//! Words of a query, as SQLite's full-text search takes them.
+//!
+//! A query is a list of words and nothing else: whatever a person types is looked for, never obeyed.
+
+/// Words of a query that are looked for at most: captions have fewer.
+const MOST: usize = 64;
+
+/// English words that are in every other caption and tell none from another.
+const COMMON: [&str; 45] = [
+    "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in",
+    "into", "is", "it", "its", "of", "off", "on", "or", "out", "over", "she", "that", "the", "their", "them", "there",
+    "they", "this", "to", "up", "was", "we", "were", "while", "who", "with", "you", "your",
+];
+
+/// An expression that matches captions with any of the words; `None` where there is no word.
+///
+/// Common words are left out as long as there are others.
+pub fn expression(text: &str) -> Option<String> {
+    let mut words: Vec<&str> = Vec::new();
+    for word in text.split(parts).filter(|w| w.chars().any(char::is_alphanumeric)) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+        if words.len() >= 4 * MOST {
+            break;
+        }
+    }
+    let telling: Vec<&str> = words.iter().copied().filter(|w| !COMMON.contains(&w.to_lowercase().as_str())).collect();
+    let wanted = if telling.is_empty() { words } else { telling };
+    // A string in quotes is text to FTS5; what ends one is no part of a word.
+    let quoted: Vec<String> = wanted.iter().take(MOST).map(|w| format!("\"{w}\"")).collect();
+    (!quoted.is_empty()).then(|| quoted.join(" OR "))
+}
+
+/// Whether a character stands between words. FTS5's tokenizer decides about what is beyond ASCII: it knows marks.
+fn parts(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || (c.is_ascii() && !c.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn words_are_found_and_common_ones_left_out() {
+        assert_eq!(expression("A dog, on a BEACH!").as_deref(), Some("\"dog\" OR \"BEACH\""));
+        assert_eq!(expression("on the").as_deref(), Some("\"on\" OR \"the\""));
+        let all = expression("x\" OR y NEAR(z) text:w* -v x").unwrap();
+        assert_eq!(
+            all.split(" OR ").collect::<Vec<_>>(),
+            ["\"x\"", "\"y\"", "\"NEAR\"", "\"z\"", "\"text\"", "\"w\"", "\"v\""]
+        );
+        assert_eq!(expression(" \0 \u{1f415} -- \"\" ' "), None);
+    }
+
+    fn captions() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(super::super::index::WORDS).unwrap();
+        for (id, text) in [(1, "A dog runs."), (2, "Two cats and a NOT."), (3, "café résumé")] {
+            db.execute("INSERT INTO texts (id, text) VALUES (?1, ?2)", (id, text)).unwrap();
+            db.execute("INSERT INTO words (rowid, text) VALUES (?1, ?2)", (id, text)).unwrap();
+        }
+        db
+    }
+
+    fn matches(db: &Connection, text: &str) -> Vec<i64> {
+        let Some(expression) = expression(text) else { return Vec::new() };
+        let mut query = db.prepare_cached("SELECT rowid FROM words WHERE words MATCH ?1 ORDER BY rowid").unwrap();
+        query.query_map([expression], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn syntax_is_text() {
+        let db = captions();
+        assert_eq!(matches(&db, "dogs running"), [1]);
+        assert_eq!(matches(&db, "NOT dog"), [1, 2]);
+        assert_eq!(matches(&db, "text:cat* AND zebra"), [2]);
+        assert_eq!(matches(&db, "\"dog cat\""), [1, 2]);
+        assert_eq!(matches(&db, "cafe\u{301} 🐕"), [3]);
+        assert_eq!(matches(&db, "{dog} ^cat (\"\"\" '; DROP TABLE texts"), [1, 2]);
+        assert_eq!(matches(&db, "x\0dog"), [1]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_looked_for(text in any::<String>(), more in "[\"*^:(){}+\\-'a-z \0NEARORNOT,/🐕é\u{301}]{0,60}") {
+            let db = captions();
+            for text in [text.as_str(), &more, &format!("{text} dog {more}")] {
+                let found = matches(&db, text);
+                if text.contains(" dog ") {
+                    prop_assert!(found.contains(&1), "{:?}", text);
+                }
+            }
+        }
+    }
+}

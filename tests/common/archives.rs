@@ -1,0 +1,66 @@
+//! Archives whose keyframes are made up: embeddings and captions as a test wants them.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use descry::archive::Archive;
+use descry::archive::record::{Fingerprint, Name, Recipe, Work};
+use descry::export::{SceneRecord, Track};
+use descry::pipeline::Kept;
+use descry::time::Time;
+use serde_json::json;
+
+/// A model whose embeddings an archive holds.
+pub fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
+    Arc::new(Recipe { model: model.into(), model_hash: hash.into(), dimension, options: json!({}) })
+}
+
+/// A look of a second at a scene.
+pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> Kept {
+    let at = |ms: i64| Time::from_millis(second as i64 * 1_000 + ms);
+    let record = SceneRecord {
+        scene,
+        start: at(0),
+        end: at(1_000),
+        start_frame: second as u64 * 25,
+        end_frame: second as u64 * 25 + 25,
+        keyframe: at(400),
+        transition: "cut",
+        text: text.map(Into::into),
+        said: text.is_some(),
+        score: text.map(|_| 0.5),
+        mean_logprob: text.map(|_| -1.0),
+        similarity: None,
+        repeats: None,
+        blank: false,
+    };
+    Kept { record, embedding: Some(embedding), thumbnail: None }
+}
+
+/// Puts a video into an archive, in place of what is there of it; `size` tells one state of the file from another.
+pub fn put(
+    archive: &Archive,
+    video: &str,
+    size: u64,
+    recipe: &Arc<Recipe>,
+    looks: impl IntoIterator<Item = Kept>,
+) -> Name {
+    let source = Fingerprint { size: Some(size), ..Fingerprint::default() };
+    let work = Work::new(video, source, recipe.clone());
+    let claim = archive.claim(work.name.key).expect("a claim").expect("a free video");
+    let mut writer = archive.begin(&work).expect("a folder for the video");
+    looks.into_iter().for_each(|look| writer.scene(look).expect("a keyframe"));
+    let track = Track {
+        input: video.into(),
+        info: None,
+        model: recipe.model.to_string(),
+        damage: None,
+        interrupted: false,
+        options: json!({}),
+        cues: Vec::new(),
+        scenes: Vec::new(),
+    };
+    writer.finish(track).expect("a record");
+    drop(claim);
+    work.name
+}
