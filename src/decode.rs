@@ -150,6 +150,8 @@ pub struct Source {
     stream: usize,
     time_base: (i64, i64),
     origin: Option<Time>,
+    /// Whether the container named the origin.
+    clock: bool,
     shift: Time,
     last: Option<Time>,
     step: Time,
@@ -175,6 +177,8 @@ pub struct Source {
     refused: u32,
     /// Why reading stopped.
     ending: Option<ff::Error>,
+    /// A frame was met that lies after what was asked for.
+    passed_end: bool,
     /// What only matters of a source that never ends.
     live: Option<Live>,
 }
@@ -471,6 +475,7 @@ impl Source {
             stream,
             time_base,
             origin,
+            clock: origin.is_some(),
             shift: Time::ZERO,
             last: None,
             step,
@@ -491,6 +496,7 @@ impl Source {
             patience,
             refused: 0,
             ending: None,
+            passed_end: false,
             live: None,
         })
     }
@@ -514,6 +520,28 @@ impl Source {
     /// What was lost so far; complete once [`Source::next`] has returned `None`.
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// Whether no frame will come any more.
+    pub fn is_over(&self) -> bool {
+        self.done
+    }
+
+    /// Whether there are frames after the end that was asked for.
+    pub fn goes_on(&self) -> bool {
+        self.passed_end
+    }
+
+    /// Whether times are counted from a clock that the container itself names: only then has a frame the same time
+    /// wherever the reading begins.
+    pub fn has_clock(&self) -> bool {
+        self.clock
+    }
+
+    /// What was lost so far, as one number that only grows.
+    pub fn losses(&self) -> u64 {
+        let d = &self.damage;
+        d.packets + d.frames + self.concealed.load(Ordering::Relaxed) + u64::from(d.stopped.is_some())
     }
 
     /// End of the last frame: its time and one frame's duration. Where only keyframes are decoded, the packets between
@@ -716,6 +744,7 @@ impl Source {
         };
         if self.options.end.is_some_and(|end| time >= end) {
             self.done = true;
+            self.passed_end = true;
             return Ok(None);
         }
         self.last = Some(time);

@@ -209,6 +209,7 @@ pub struct FileSpec {
 pub struct ModelFolder {
     dir: PathBuf,
     manifest: Manifest,
+    hash: String,
 }
 
 impl ModelFolder {
@@ -283,11 +284,17 @@ impl ModelFolder {
                 ));
             }
         }
-        Ok(ModelFolder { dir: dir.to_path_buf(), manifest })
+        let hash = Sha256::digest(&text).iter().map(|b| format!("{b:02x}")).collect();
+        Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// SHA-256 of the manifest, in hex. It holds the hashes of all files, so that it stands for the whole model.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     pub fn manifest(&self) -> &Manifest {

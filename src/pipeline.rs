@@ -1,5 +1,5 @@
 //! The pipeline: the stages side by side. The only module that knows threads and channels; [`stills`] is its part for
-//! pictures.
+//! pictures, [`parts`] for parts of a film and for what is made of them.
 //!
 //! ```text
 //! watch (one thread a running file)  decode, thumbs, scenes, keyframes
@@ -20,6 +20,7 @@
 //! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
 //! wins and stops the watchers.
 
+mod parts;
 mod stills;
 
 use std::collections::{HashMap, VecDeque};
@@ -46,6 +47,8 @@ use crate::model::{ImageSpec, ModelFolder};
 use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
 use crate::time::Time;
+use parts::Marker;
+pub use parts::{Glimpse, Mark, Watching, retell, watch_stretch};
 pub use stills::{Still, StillOptions, embeddings, stills};
 
 /// Keyframes that a channel holds at most.
@@ -96,7 +99,7 @@ impl Default for Config {
 
 impl Config {
     /// What decides the content of a track, for its JSON. Times are in seconds.
-    fn told(&self, decoding: Value) -> Value {
+    pub fn told(&self, decoding: &Value) -> Value {
         // As it was written: 0.92 and not 0.9200000166893005.
         let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
         let cosine = |c: f32| c.is_finite().then(|| plain(c));
@@ -129,6 +132,8 @@ pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
 /// The model's part of the pipeline.
 pub struct Model {
     pub name: String,
+    /// SHA-256 of its manifest, which holds the hashes of all its files; empty for what is no folder.
+    pub hash: String,
     /// How captions are searched for: told in the track's options.
     pub decoding: Value,
     pub image: ImageSpec,
@@ -154,6 +159,7 @@ impl Model {
                 "temperature": search.temperature,
             }),
             name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+            hash: folder.hash().to_string(),
             image: folder.manifest().image.clone(),
             encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
             captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
@@ -254,7 +260,7 @@ impl Clock {
 }
 
 /// A keyframe without its picture.
-type Moment = Keyframe<()>;
+pub type Moment = Keyframe<()>;
 
 enum Watched {
     Opened(usize, Box<StreamInfo>),
@@ -273,6 +279,8 @@ enum Seen {
     Opened(usize, Box<StreamInfo>),
     /// `None` where the picture is blank, or could not be converted (then with the reason).
     Picture(usize, Moment, Option<Encoded>, Option<String>),
+    /// A picture that was captioned before.
+    Captioned(usize, Moment, Encoded, Box<Caption>),
     End(usize, End),
 }
 
@@ -309,7 +317,7 @@ pub fn run(
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
     let Model { name, decoding, image, encoder, captioner } = model;
-    let options = config.told(decoding);
+    let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
         let (to_describe, seen) = bounded::<Seen>(QUEUE);
@@ -324,7 +332,7 @@ pub fn run(
                     if interrupt.is_set() || halt.is_set() {
                         return;
                     }
-                    let end = watch(file, input, config, interrupt, halt, clock, observer, &to_encode);
+                    let end = watch(file, input, config, interrupt, halt, clock, observer, None, &to_encode);
                     if to_encode.send(Watched::End(file, end)).is_err() {
                         return;
                     }
@@ -368,7 +376,7 @@ pub fn run(
     }
 }
 
-/// Decodes one file and sends its keyframes.
+/// Decodes one file and sends its keyframes. A `marker` hears of every frame, and may end it.
 #[allow(clippy::too_many_arguments)]
 fn watch(
     file: usize,
@@ -378,6 +386,7 @@ fn watch(
     halt: &Interrupt,
     clock: &Clock,
     observer: &dyn Observer,
+    mut marker: Option<&mut Marker<'_>>,
     out: &Sender<Watched>,
 ) -> End {
     let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, error: Some(error) };
@@ -422,7 +431,9 @@ fn watch(
         last = frame.time;
         Clock::count(&clock.frames, 1);
         let t = Instant::now();
-        let keyframes = selector.push(thumb, Arc::new(frame));
+        let frame = Arc::new(frame);
+        let keyframes = selector.push(thumb, frame.clone());
+        let told = keyframes.len();
         Clock::add(&clock.scenes, t);
         observer.watched(file, last - start);
         for keyframe in keyframes {
@@ -431,8 +442,19 @@ fn watch(
                 return stopped(last);
             }
         }
+        if let Some(marker) = &mut marker
+            && !marker.see(&frame, told, &selector, &source)
+        {
+            break;
+        }
     }
     let end = source.end();
+    if let Some(marker) = &mut marker
+        && !marker.is_finished(&source)
+    {
+        observer.ended(file);
+        return End { end, damage: error.map(|e| e.to_string()), interrupted: false, error: None };
+    }
     for keyframe in selector.finish(end) {
         Clock::count(&clock.keyframes, 1);
         if out.send(Watched::Keyframe(file, keyframe)).is_err() {
@@ -573,6 +595,7 @@ fn describe(
     clock: &Clock,
 ) -> Result<()> {
     let mut files: HashMap<usize, Shown> = HashMap::new();
+    let fresh_file = || Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() };
     let mut waiting: VecDeque<Told> = VecDeque::new();
     // What is to be captioned: file, distinct scene, embedding.
     let mut fresh: Vec<(usize, u32, Encoded)> = Vec::new();
@@ -590,9 +613,7 @@ fn describe(
             Ok(Some(Seen::Picture(file, moment, encoded, fault))) => {
                 let mut said = Said { moment, caption: None, similarity: None, repeats: false, distinct: None, fault };
                 if let Some(encoded) = encoded {
-                    let shown = files
-                        .entry(file)
-                        .or_insert_with(|| Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() });
+                    let shown = files.entry(file).or_insert_with(fresh_file);
                     let judgement = shown.dedup.weigh(&encoded.unit());
                     said.similarity = judgement.previous;
                     said.distinct = Some(judgement.verdict.id());
@@ -601,6 +622,17 @@ fn describe(
                         fresh.push((file, judgement.verdict.id(), encoded));
                     }
                 }
+                waiting.push_back(Told::Scene(file, Box::new(said)));
+            }
+            Ok(Some(Seen::Captioned(file, moment, encoded, caption))) => {
+                let shown = files.entry(file).or_insert_with(fresh_file);
+                let judgement = shown.dedup.weigh(&encoded.unit());
+                let id = judgement.verdict.id();
+                if judgement.verdict.is_new() {
+                    shown.captions.insert(id, *caption);
+                }
+                let (similarity, repeats) = (judgement.previous, !judgement.verdict.is_new());
+                let said = Said { moment, caption: None, similarity, repeats, distinct: Some(id), fault: None };
                 waiting.push_back(Told::Scene(file, Box::new(said)));
             }
             _ => {}
