@@ -27,6 +27,7 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::secret::hide;
@@ -536,6 +537,14 @@ impl Source {
     /// wherever the reading begins.
     pub fn has_clock(&self) -> bool {
         self.clock
+    }
+
+    /// Everything that the times of frames to come depend on, beside their packets.
+    pub fn digest(&self, d: &mut Digest) {
+        d.option(self.origin, Digest::time);
+        d.option(self.last, Digest::time);
+        d.time(self.shift);
+        d.time(self.step);
     }
 
     /// What was lost so far, as one number that only grows.

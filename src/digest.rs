@@ -104,7 +104,10 @@ mod tests {
             }
         };
         assert_ne!(of(0, two(b"ab", b"c")), of(0, two(b"a", b"bc")));
-        assert_ne!(of(0, |d| d.option(None::<Time>, Digest::time)), of(0, |d| d.option(Some(Time::ZERO), Digest::time)));
+        assert_ne!(
+            of(0, |d| d.option(None::<Time>, Digest::time)),
+            of(0, |d| d.option(Some(Time::ZERO), Digest::time))
+        );
         assert_ne!(of(0, |d| d.float(0.0)), of(0, |d| d.float(-0.0)));
     }
 }

@@ -146,7 +146,7 @@ impl<T: Clone> KeyframeSelector<T> {
     /// A hash of everything that the keyframes to come depend on, beside the options, the frames that follow, and the
     /// ordinals of scenes and frames so far. Two selectors that have the same give the same keyframes from the same
     /// frames, whatever either had seen before. `picture` says what is to be known of a picture that is held.
-    pub fn digest(&self, picture: impl Fn(&T) -> u64) -> [u8; 16] {
+    pub fn digest(&self, picture: impl Fn(&T) -> u64) -> Digest {
         // Named one by one, so that none is forgotten that comes later.
         let KeyframeSelector { detector, options: _, buckets, look, last, latest, newest, fallback } = self;
         let mut d = Digest::at(latest.1);
@@ -185,7 +185,7 @@ impl<T: Clone> KeyframeSelector<T> {
             d.flag(*starts);
         });
         d.option(fallback.as_ref(), candidate);
-        d.finish()
+        d
     }
 
     /// Takes the next frame, in presentation order; returns the keyframes that are sure by now.

@@ -10,6 +10,7 @@
 //! know threads and channels.
 
 pub mod analyse;
+pub mod archive;
 pub mod beam;
 pub mod caption;
 pub mod cli;
@@ -36,4 +37,5 @@ pub mod progress;
 pub mod resize;
 pub mod runtime;
 pub mod scene;
+pub mod thumbnail;
 pub mod time;

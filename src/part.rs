@@ -107,7 +107,13 @@ fn length(source: &Source, input: &str) -> Result<Time> {
 }
 
 /// What of `config` is another for a stretch that does not begin at the film's beginning.
-fn stretch_config(input: &str, config: &Config, from: Option<Time>, until: Option<Time>, interrupt: &Interrupt) -> Result<Config> {
+fn stretch_config(
+    input: &str,
+    config: &Config,
+    from: Option<Time>,
+    until: Option<Time>,
+    interrupt: &Interrupt,
+) -> Result<Config> {
     let mut config = config.clone();
     config.decode.start = from;
     config.decode.end = until;
@@ -135,7 +141,19 @@ pub fn watch(
         let source = Source::open(input, &config.decode, interrupt.clone())?;
         part.stretch(length(&source, input)?)
     };
-    watch_into(input, (from, until), (part.number, part.of), identity, config, model, interrupt, observer, &mut |_| false, to, force)
+    watch_into(
+        input,
+        (from, until),
+        (part.number, part.of),
+        identity,
+        config,
+        model,
+        interrupt,
+        observer,
+        &mut |_| false,
+        to,
+        force,
+    )
 }
 
 #[allow(clippy::too_many_arguments)]

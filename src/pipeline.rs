@@ -15,7 +15,8 @@
 //! cues are kept by file and every model run is batch-invariant, so the output does not depend on threads or batches.
 //!
 //! Memory: each channel holds at most [`QUEUE`] keyframes, each stage one batch, each watcher the selector's
-//! pictures. Nothing grows with the length of a film but its list of scenes.
+//! pictures. Nothing grows with the length of a film but its list of scenes: embeddings and thumbnails go to a [`Keep`]
+//! as they come, or nowhere.
 //!
 //! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
 //! wins and stops the watchers.
@@ -46,6 +47,7 @@ use crate::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 use crate::model::{ImageSpec, ModelFolder};
 use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
+use crate::thumbnail::{ThumbnailOptions, thumbnail};
 use crate::time::Time;
 use parts::Marker;
 pub use parts::{Glimpse, Mark, Watching, retell, watch_stretch};
@@ -66,6 +68,8 @@ pub struct Config {
     pub keyframe: KeyframeOptions,
     pub dedup: DedupOptions,
     pub cue: CueOptions,
+    /// What a [`Keep`] gets to see of each keyframe. Default: 320 pixels wide, quality 80.
+    pub thumbnail: ThumbnailOptions,
     /// Captions of a lower score are left unsaid. Default: what the model's manifest says, else 0.
     pub min_score: f32,
     /// Files that are watched at once. Default: 1.
@@ -88,6 +92,7 @@ impl Default for Config {
             keyframe: KeyframeOptions::default(),
             dedup: DedupOptions::default(),
             cue: CueOptions::default(),
+            thumbnail: ThumbnailOptions::default(),
             min_score: 0.0,
             jobs: 1,
             encode_batch: 8,
@@ -177,6 +182,27 @@ pub trait Observer: Sync {
     fn cues(&self, _file: usize, _count: usize) {}
     /// A file is through; nothing more comes of it but its result.
     fn ended(&self, _file: usize) {}
+}
+
+/// What is known of one keyframe as soon as it is.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub record: SceneRecord,
+    /// Of length 1; none where the picture is blank or could not be converted.
+    pub embedding: Option<Vec<f32>>,
+    /// A small JPEG; none where there is no embedding, or none were wanted.
+    pub thumbnail: Option<Vec<u8>>,
+}
+
+/// Stores what is found while films go on: a film's own list of scenes holds neither embeddings nor pictures. An error
+/// of any method ends the whole run.
+pub trait Keep: Sync {
+    /// A file's turn has come, on the thread that would watch it. False: not here, not now; nothing more is said of it.
+    fn begin(&self, _file: usize) -> Result<bool> {
+        Ok(true)
+    }
+    /// A keyframe, on the thread that called [`run`]: a file's in order of time, files mixed.
+    fn scene(&self, file: usize, kept: Kept) -> Result<()>;
 }
 
 /// What became of one input.
@@ -277,15 +303,26 @@ struct End {
 
 enum Seen {
     Opened(usize, Box<StreamInfo>),
-    /// `None` where the picture is blank, or could not be converted (then with the reason).
-    Picture(usize, Moment, Option<Encoded>, Option<String>),
-    /// A picture that was captioned before.
-    Captioned(usize, Moment, Encoded, Box<Caption>),
+    Picture(usize, Box<Look>),
     End(usize, End),
+}
+
+/// A keyframe that was looked at.
+struct Look {
+    moment: Moment,
+    /// `None` where the picture is blank, or could not be converted (then with the reason).
+    encoded: Option<Encoded>,
+    /// Where the picture was captioned before; then its grid may be missing.
+    caption: Option<Caption>,
+    fault: Option<String>,
+    thumbnail: Option<Vec<u8>>,
 }
 
 struct Said {
     moment: Moment,
+    /// Only where somebody keeps them.
+    embedding: Option<Vec<f32>>,
+    thumbnail: Option<Vec<u8>>,
     caption: Option<Caption>,
     similarity: Option<f32>,
     repeats: bool,
@@ -308,6 +345,19 @@ pub fn run(
     model: Model,
     interrupt: &Interrupt,
     observer: &dyn Observer,
+    done: impl FnMut(usize, Outcome),
+) -> Result<Stats> {
+    run_keeping(inputs, config, model, interrupt, observer, None, done)
+}
+
+/// As [`run`], with somebody who stores keyframes as they come.
+pub fn run_keeping(
+    inputs: &[String],
+    config: &Config,
+    model: Model,
+    interrupt: &Interrupt,
+    observer: &dyn Observer,
+    keep: Option<&dyn Keep>,
     mut done: impl FnMut(usize, Outcome),
 ) -> Result<Stats> {
     let started = Instant::now();
@@ -316,7 +366,7 @@ pub fn run(
     // Stops the watchers: the user's wish, or a stage that failed.
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
-    let Model { name, decoding, image, encoder, captioner } = model;
+    let Model { name, decoding, image, encoder, captioner, .. } = model;
     let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
@@ -324,13 +374,18 @@ pub fn run(
         let (to_collect, told) = bounded::<Told>(QUEUE);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
             let to_encode = to_encode.clone();
-            let (next, clock, halt) = (&next, &clock, &halt);
+            let (next, clock, halt, fatal) = (&next, &clock, &halt, &fatal);
             scope.spawn(move || {
                 loop {
                     let file = next.fetch_add(1, Ordering::Relaxed);
                     let Some(input) = inputs.get(file) else { return };
                     if interrupt.is_set() || halt.is_set() {
                         return;
+                    }
+                    match keep.map_or(Ok(true), |k| k.begin(file)) {
+                        Ok(true) => {}
+                        Ok(false) => continue,
+                        Err(e) => return stop(halt, fatal, e),
                     }
                     let end = watch(file, input, config, interrupt, halt, clock, observer, None, &to_encode);
                     if to_encode.send(Watched::End(file, end)).is_err() {
@@ -340,39 +395,40 @@ pub fn run(
             });
         }
         drop(to_encode);
-        let fail = |e: Error| {
-            halt.set();
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
-        let (clock, image) = (&clock, &image);
+        let (clock, image, halt, fatal) = (&clock, &image, &halt, &fatal);
+        let pictures =
+            if keep.is_some() { config.thumbnail } else { ThumbnailOptions { width: 0, ..config.thumbnail } };
         scope.spawn(move || {
-            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, config, clock);
+            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, pictures, config, clock);
             if let Err(e) = run() {
-                fail(e);
+                stop(halt, fatal, e);
                 // The watchers must not block on a stage that is gone.
                 watched.iter().for_each(drop);
             }
         });
-        let fail = |e: Error| {
-            halt.set();
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
         scope.spawn(move || {
-            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), config, clock);
+            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), keep.is_some(), config, clock);
             if let Err(e) = run() {
-                fail(e);
+                stop(halt, fatal, e);
                 seen.iter().for_each(drop);
             }
         });
-        collect(&told, inputs, &name, &options, config, observer, &mut done);
+        if let Err(e) = collect(&told, inputs, &name, &options, config, observer, keep, &mut done) {
+            stop(halt, fatal, e);
+            told.iter().for_each(drop);
+        }
     });
     match fatal.into_inner() {
         Ok(Some(e)) => Err(e),
         _ => Ok(clock.stats(started.elapsed())),
+    }
+}
+
+/// The first error of those that concern all files wins, and stops the watchers.
+fn stop(halt: &Interrupt, fatal: &Mutex<Option<Error>>, e: Error) {
+    halt.set();
+    if let Ok(mut first) = fatal.lock() {
+        first.get_or_insert(e);
     }
 }
 
@@ -489,6 +545,7 @@ fn encode(
     to: &Sender<Seen>,
     encoder: &mut dyn Encode,
     spec: &ImageSpec,
+    thumbnails: ThumbnailOptions,
     config: &Config,
     clock: &Clock,
 ) -> Result<()> {
@@ -508,9 +565,8 @@ fn encode(
             }
             Ok(Some(Watched::Keyframe(file, keyframe))) => {
                 let (moment, picture) = part(keyframe);
-                if moment.blank {
-                    waiting.push_back(Seen::Picture(file, moment, None, None));
-                } else {
+                let mut look = Look { moment, encoded: None, caption: None, fault: None, thumbnail: None };
+                if !look.moment.blank {
                     let t = Instant::now();
                     let rgb = picture.to_rgb_within(spec.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
                     drop(picture);
@@ -518,13 +574,14 @@ fn encode(
                         Ok(rgb) => {
                             pixels.push(preprocess(&rgb, spec));
                             // A place holder: the embedding is filled in when the batch has run.
-                            let empty = Encoded { embedding: Vec::new(), grid: None };
-                            waiting.push_back(Seen::Picture(file, moment, Some(empty), None));
+                            look.encoded = Some(Encoded { embedding: Vec::new(), grid: None });
+                            look.thumbnail = thumbnail(&rgb, thumbnails);
                         }
-                        Err(e) => waiting.push_back(Seen::Picture(file, moment, None, Some(e.to_string()))),
+                        Err(e) => look.fault = Some(e.to_string()),
                     }
                     Clock::add(&clock.prepare, t);
                 }
+                waiting.push_back(Seen::Picture(file, Box::new(look)));
             }
             _ => {}
         }
@@ -543,7 +600,8 @@ fn encode(
                 pixels.clear();
                 let mut encoded = encoded.into_iter();
                 for message in &mut waiting {
-                    if let Seen::Picture(_, _, Some(place), _) = message
+                    if let Seen::Picture(_, look) = message
+                        && let Some(place) = &mut look.encoded
                         && let Some(e) = encoded.next()
                     {
                         *place = e;
@@ -591,6 +649,7 @@ fn describe(
     from: &Receiver<Seen>,
     to: &Sender<Told>,
     captioner: &mut dyn Captions,
+    keeping: bool,
     config: &Config,
     clock: &Clock,
 ) -> Result<()> {
@@ -610,29 +669,32 @@ fn describe(
                 waiting.push_back(Told::End(file, end));
                 run |= config.jobs <= 1;
             }
-            Ok(Some(Seen::Picture(file, moment, encoded, fault))) => {
-                let mut said = Said { moment, caption: None, similarity: None, repeats: false, distinct: None, fault };
+            Ok(Some(Seen::Picture(file, look))) => {
+                let Look { moment, encoded, caption, fault, thumbnail } = *look;
+                let mut said = Said {
+                    moment,
+                    embedding: None,
+                    thumbnail,
+                    caption: None,
+                    similarity: None,
+                    repeats: false,
+                    distinct: None,
+                    fault,
+                };
                 if let Some(encoded) = encoded {
                     let shown = files.entry(file).or_insert_with(fresh_file);
-                    let judgement = shown.dedup.weigh(&encoded.unit());
+                    let unit = encoded.unit();
+                    let judgement = shown.dedup.weigh(&unit);
+                    said.embedding = keeping.then_some(unit);
                     said.similarity = judgement.previous;
                     said.distinct = Some(judgement.verdict.id());
                     said.repeats = !judgement.verdict.is_new();
-                    if judgement.verdict.is_new() {
-                        fresh.push((file, judgement.verdict.id(), encoded));
+                    match caption {
+                        _ if !judgement.verdict.is_new() => {}
+                        Some(caption) => drop(shown.captions.insert(judgement.verdict.id(), caption)),
+                        None => fresh.push((file, judgement.verdict.id(), encoded)),
                     }
                 }
-                waiting.push_back(Told::Scene(file, Box::new(said)));
-            }
-            Ok(Some(Seen::Captioned(file, moment, encoded, caption))) => {
-                let shown = files.entry(file).or_insert_with(fresh_file);
-                let judgement = shown.dedup.weigh(&encoded.unit());
-                let id = judgement.verdict.id();
-                if judgement.verdict.is_new() {
-                    shown.captions.insert(id, *caption);
-                }
-                let (similarity, repeats) = (judgement.previous, !judgement.verdict.is_new());
-                let said = Said { moment, caption: None, similarity, repeats, distinct: Some(id), fault: None };
                 waiting.push_back(Told::Scene(file, Box::new(said)));
             }
             _ => {}
@@ -704,6 +766,7 @@ impl Growing {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn collect(
     from: &Receiver<Told>,
     inputs: &[String],
@@ -711,8 +774,9 @@ fn collect(
     options: &Value,
     config: &Config,
     observer: &dyn Observer,
+    keep: Option<&dyn Keep>,
     done: &mut impl FnMut(usize, Outcome),
-) {
+) -> Result<()> {
     let mut growing: HashMap<usize, Growing> = HashMap::new();
     let fresh = || Growing {
         info: None,
@@ -763,6 +827,10 @@ fn collect(
                     repeats: first.filter(|_| said.repeats),
                     blank: m.blank,
                 });
+                if let (Some(keep), Some(record)) = (keep, g.scenes.last()) {
+                    let record = record.clone();
+                    keep.scene(file, Kept { record, embedding: said.embedding, thumbnail: said.thumbnail })?;
+                }
                 if let Some(fault) = said.fault {
                     g.faults += 1;
                     g.fault.get_or_insert(fault);
@@ -793,4 +861,5 @@ fn collect(
         let damage = format!("the model failed after {until}");
         done(file, Outcome { track: Some(track(file, g, Some(damage), false)), error: None });
     }
+    Ok(())
 }

@@ -416,7 +416,7 @@ impl SceneDetector {
         let earliest = found.iter().map(|b| b.from).chain(seen.front().map(|s| s.time)).min();
         d.option(dissolved.filter(|to| earliest.is_none_or(|from| from < *to)), Digest::time);
         // Counted from the oldest thumb that is held: none before it will be judged.
-        let oldest = pushed - seen.len() as u64;
+        let oldest = pushed.saturating_sub(seen.len() as u64);
         d.number(cuts_judged.saturating_sub(oldest));
         d.number(fades_judged.saturating_sub(oldest));
         d.option(*searched, Digest::time);

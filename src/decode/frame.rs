@@ -113,7 +113,8 @@ impl Frame {
     /// A hash of what it shows, of its own timestamp and of where in the file it was read: two that have the same were
     /// decoded from the same packet to the same picture, but for rows that are not looked at. Every fourth row is.
     pub fn identity(&self) -> u64 {
-        let mut hash = RowHash([0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x2745_9B1D_4CF5_AD43]);
+        let mut hash =
+            RowHash([0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x2745_9B1D_4CF5_AD43]);
         // SAFETY: plain reads of a valid frame's fields; each row that is read lies within its plane, for FFmpeg
         // guarantees a plane's height times its line size, which may be negative; widths and heights are FFmpeg's own.
         unsafe {
@@ -138,6 +139,17 @@ impl Frame {
             }
         }
         hash.finish()
+    }
+
+    /// Whether it has the time that its packet was given, or its packet had none. FFmpeg takes the order of decoding for the
+    /// time where a stream's timestamps have been wrong too often, which depends on where the reading began.
+    pub fn has_own_time(&self) -> bool {
+        // SAFETY: plain reads of a valid frame's fields.
+        let (told, taken) = unsafe {
+            let av = &*self.av.as_ptr();
+            (av.pts, av.best_effort_timestamp)
+        };
+        told == ffi::AV_NOPTS_VALUE || told == taken
     }
 
     /// Whether parts of it had to be made up. With frame threads this may be known only later.

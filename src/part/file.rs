@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! descry-part/1\n
-//! blobs               embeddings and grids as little-endian float32, as they came
+//! blobs               embeddings and grids as little-endian float32, thumbnails as JPEG, as they came
 //! footer              JSON: the film, the marks, the keyframes with the places of their blobs
 //! 8 bytes             length of the footer, little-endian
 //! 32 bytes            SHA-256 of all before
@@ -32,7 +32,7 @@ const TAIL: u64 = 8 + 32;
 /// A day's marks and keyframes are a few megabytes.
 const FOOTER_LIMIT: u64 = 1 << 30;
 
-/// Floats in the blobs: first byte, and how many.
+/// In the blobs: first byte, and how many floats, or bytes of a picture.
 type Place = (u64, u64);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +61,7 @@ struct Row {
     quality: u32,
     embedding: Option<Place>,
     grid: Option<Place>,
+    thumbnail: Option<Place>,
     caption: Option<Said>,
     fault: Option<String>,
 }
@@ -123,11 +124,16 @@ impl PartWriter {
 
     /// Adds the next keyframe.
     pub fn push(&mut self, glimpse: &Glimpse) -> Result<()> {
-        let Glimpse { moment, encoded, caption, fault } = glimpse;
+        let Glimpse { moment, encoded, caption, fault, thumbnail } = glimpse;
         let embedding = encoded.as_ref().map(|e| self.floats(&e.embedding)).transpose()?;
         // Only who captions needs the grid.
         let grid = encoded.as_ref().and_then(|e| e.grid.as_ref()).filter(|_| caption.is_none());
         let grid = grid.map(|grid| self.floats(grid)).transpose()?;
+        let thumbnail = thumbnail.as_ref().map(|jpeg| {
+            let place = (self.written, jpeg.len() as u64);
+            self.write(jpeg).map(|()| place)
+        });
+        let thumbnail = thumbnail.transpose()?;
         self.rows.push(Row {
             scene: moment.scene,
             start: moment.start.micros(),
@@ -141,6 +147,7 @@ impl PartWriter {
             quality: moment.quality.to_bits(),
             embedding,
             grid,
+            thumbnail,
             caption: caption.as_ref().map(|c| Said {
                 text: c.text.clone(),
                 ids: c.ids.clone(),
@@ -259,13 +266,18 @@ impl PartFile {
         rows.iter().rev().filter(|r| r.transition != gap).nth(back).map(|r| Time::from_micros(r.start))
     }
 
-    fn floats(&mut self, (at, count): Place) -> Result<Vec<f32>> {
+    fn blob(&mut self, at: u64, bytes: Option<u64>) -> Result<Vec<u8>> {
         let wrong = |cause: String| Error::input(&self.name, cause, "Watch this part again with descry part.");
-        let bytes = count.checked_mul(4).filter(|n| at.checked_add(*n).is_some_and(|end| end <= self.blobs));
+        let bytes = bytes.filter(|n| at.checked_add(*n).is_some_and(|end| end <= self.blobs));
         let Some(bytes) = bytes else { return Err(wrong("names figures that it does not hold".into())) };
         let mut data = vec![0; bytes as usize];
         let read = self.from.seek(SeekFrom::Start(at)).and_then(|_| self.from.read_exact(&mut data));
         read.map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        Ok(data)
+    }
+
+    fn floats(&mut self, (at, count): Place) -> Result<Vec<f32>> {
+        let data = self.blob(at, count.checked_mul(4))?;
         Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
@@ -276,6 +288,7 @@ impl PartFile {
         let transition = Transition::ALL.into_iter().find(|t| t.name() == row.transition).ok_or_else(missing)?;
         let embedding = row.embedding.map(|place| self.floats(place)).transpose()?;
         let grid = row.grid.map(|place| self.floats(place)).transpose()?;
+        let thumbnail = row.thumbnail.map(|(at, bytes)| self.blob(at, Some(bytes))).transpose()?;
         Ok(Glimpse {
             moment: Moment {
                 scene: row.scene,
@@ -298,6 +311,7 @@ impl PartFile {
                 score: c.score.map(f32::from_bits),
             }),
             fault: row.fault,
+            thumbnail,
         })
     }
 }

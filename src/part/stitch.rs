@@ -28,6 +28,9 @@ pub struct Stitched {
 /// with how many scenes earlier.
 const RUN_UPS: [(usize, Time); 2] = [(0, Time::from_millis(15_000)), (8, Time::from_millis(60_000))];
 
+/// How much longer a gap is watched once it has met a part, to see that they agree in more than one mark; microseconds.
+const LASTING: i64 = 3_000_000;
+
 /// Keyframes of one watching: those from `first` on, up to `end`.
 struct Segment {
     file: usize,
@@ -125,7 +128,8 @@ pub fn stitch(
     let info = source.info().clone();
     drop(source);
     let mut stitched = Stitched::default();
-    let walked = Walk { input, config, models, scratch, interrupt, observer, film: &film }.along(&mut files, &mut stitched);
+    let walked =
+        Walk { input, config, models, scratch, interrupt, observer, film: &film }.along(&mut files, &mut stitched);
     let (segments, end) = match walked? {
         Ok(walked) => walked,
         Err(reason) => {
@@ -137,8 +141,9 @@ pub fn stitch(
     };
     let mut outcome = None;
     let mut glimpses = glimpses(&mut files, &segments);
-    let stats =
-        retell(input, info, end, &mut glimpses, config, models()?, interrupt, observer, keep, |_, o| outcome = Some(o))?;
+    let stats = retell(input, info, end, &mut glimpses, config, models()?, interrupt, observer, keep, |_, o| {
+        outcome = Some(o)
+    })?;
     if let Some(outcome) = outcome {
         done(outcome);
     }
@@ -240,12 +245,19 @@ impl Walk<'_> {
         for (back, run_up) in RUN_UPS {
             let Some(scene) = files[at.file].scene_start(last.told, back) else { continue };
             let from = (scene - run_up).max(Time::ZERO);
-            let mut joined = false;
+            let (mut joined, mut met) = (false, None);
             let mut stop = |mark: &Mark| {
                 let here = (mark.time, mark.digest.clone());
                 joined |= known.contains(&here);
-                // Not joined by now, it never will be.
-                if joined { mark.time > last.time && wanted.contains(&here) } else { mark.time >= last.time }
+                if wanted.contains(&here) {
+                    met.get_or_insert(mark.time);
+                }
+                match met {
+                    // Not joined by now, it never will be.
+                    _ if !joined => mark.time >= last.time,
+                    Some(at) => mark.time - at >= LASTING,
+                    None => false,
+                }
             };
             let path = self.scratch.join(format!("gap-{}.part", files.len()));
             let from = (from > Time::ZERO).then_some(from);

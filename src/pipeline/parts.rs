@@ -14,8 +14,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, bounded};
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Config, End, Model, Moment, Observer, Outcome, QUEUE, Seen, Stats, Told, Watched};
-use super::{collect, describe, encode, receive, watch};
+use super::{Clock, Config, End, Keep, Look, Model, Moment, Observer, Outcome, QUEUE, Seen, Stats, Told, Watched};
+use super::{collect, describe, encode, receive, stop, watch};
 use crate::caption::{Caption, Captions};
 use crate::decode::{Frame, Source, StreamInfo};
 use crate::dedup::Dedup;
@@ -39,7 +39,7 @@ pub struct Mark {
     pub scene: u32,
     /// Keyframes that had been told by then.
     pub told: usize,
-    /// Of everything that the keyframes to come depend on; see [`KeyframeSelector::digest`].
+    /// Of everything that the keyframes to come depend on; see [`KeyframeSelector::digest`] and [`Source::digest`].
     pub digest: String,
     /// What had been lost in decoding by then; see [`Source::losses`].
     pub losses: u64,
@@ -70,6 +70,8 @@ pub struct Glimpse {
     pub caption: Option<Caption>,
     /// Why it could not be converted.
     pub fault: Option<String>,
+    /// A small JPEG, where it is not blank and pictures are wanted.
+    pub thumbnail: Option<Vec<u8>>,
 }
 
 /// Follows a watching and marks it.
@@ -95,8 +97,8 @@ impl<'a> Marker<'a> {
         source: &Source,
     ) -> bool {
         self.told += told;
-        if frame.pts.is_none() {
-            self.watching.timeless = Some("it has frames without a time".into());
+        if !frame.has_own_time() {
+            self.watching.timeless = Some("its timestamps are in disorder".into());
         } else if !source.has_clock() {
             self.watching.timeless = Some("its container has no clock".into());
         }
@@ -106,13 +108,14 @@ impl<'a> Marker<'a> {
         if !due {
             return true;
         }
-        let digest = selector.digest(|held| held.identity());
+        let mut digest = selector.digest(|held| held.identity());
+        source.digest(&mut digest);
         let mark = Mark {
             time: frame.time.micros(),
             frame: frame.index,
             scene: selector.scene(),
             told: self.told,
-            digest: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            digest: digest.finish().iter().map(|b| format!("{b:02x}")).collect(),
             losses: source.losses(),
         };
         let stop = (self.stop)(&mark);
@@ -132,15 +135,15 @@ impl<'a> Marker<'a> {
     }
 }
 
-/// Watches a stretch of one file: what `config.decode` says of start and end. `stop` is asked at every mark whether that is
-/// enough; `sink` gets the keyframes, in order. Where the stretch is beyond the end of the film, it is empty, and no error.
+/// Watches a stretch of one file: what `config.decode` says of start and end. `enough` is asked at every mark whether it
+/// is; `sink` gets the keyframes, in order. Where the stretch is beyond the end of the film, it is empty, and no error.
 pub fn watch_stretch(
     input: &str,
     config: &Config,
     model: Model,
     interrupt: &Interrupt,
     observer: &dyn Observer,
-    stop: &mut (dyn FnMut(&Mark) -> bool + Send),
+    enough: &mut (dyn FnMut(&Mark) -> bool + Send),
     sink: &mut dyn FnMut(Glimpse) -> Result<()>,
 ) -> Result<(Watching, Stats)> {
     let started = Instant::now();
@@ -148,32 +151,26 @@ pub fn watch_stretch(
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
     let Model { image, encoder, captioner, .. } = model;
-    let mut marker = Marker::new(stop);
+    let mut marker = Marker::new(enough);
     let mut ended = None;
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
         let (to_tell, seen) = bounded::<Seen>(QUEUE);
         let (marker, ended, clock, halt, fatal, image) = (&mut marker, &mut ended, &clock, &halt, &fatal, &image);
-        let fail = move |e: Error| {
-            halt.set();
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
         scope.spawn(move || {
             *ended = Some(watch(0, input, config, interrupt, halt, clock, observer, Some(marker), &to_encode));
         });
         scope.spawn(move || {
-            let run = || encode(&watched, &to_tell, encoder()?.as_mut(), image, config, clock);
+            let run = || encode(&watched, &to_tell, encoder()?.as_mut(), image, config.thumbnail, config, clock);
             if let Err(e) = run() {
-                fail(e);
+                stop(halt, fatal, e);
                 // The watcher must not block on a stage that is gone.
                 watched.iter().for_each(drop);
             }
         });
-        let mut run = || tell(&seen, captioner()?.as_mut(), config, clock, sink);
+        let run = || tell(&seen, captioner()?.as_mut(), config, clock, sink);
         if let Err(e) = run() {
-            fail(e);
+            stop(halt, fatal, e);
             seen.iter().for_each(drop);
         }
     });
@@ -213,13 +210,14 @@ fn tell(
         let message = receive(from, deadline);
         let closed = message.is_err();
         let mut run = closed || matches!(message, Ok(None));
-        if let Ok(Some(Seen::Picture(_, moment, encoded, fault))) = message {
+        if let Ok(Some(Seen::Picture(_, look))) = message {
+            let Look { moment, encoded, fault, thumbnail, .. } = *look;
             if let Some(encoded) = &encoded
                 && dedup.weigh(&encoded.unit()).verdict.is_new()
             {
                 fresh.push(waiting.len());
             }
-            waiting.push_back(Glimpse { moment, encoded, caption: None, fault });
+            waiting.push_back(Glimpse { moment, encoded, caption: None, fault, thumbnail });
         }
         if fresh.is_empty() {
             run = true;
@@ -260,35 +258,35 @@ pub fn retell(
     glimpses: &mut (dyn Iterator<Item = Result<Glimpse>> + Send),
     config: &Config,
     model: Model,
+    interrupt: &Interrupt,
     observer: &dyn Observer,
+    keep: Option<&dyn Keep>,
     mut done: impl FnMut(usize, Outcome),
 ) -> Result<Stats> {
     let started = Instant::now();
     let clock = Clock::default();
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
+    let halt = Interrupt::new();
     let Model { name, decoding, captioner, .. } = model;
     let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_describe, seen) = bounded::<Seen>(QUEUE);
         let (to_collect, told) = bounded::<Told>(QUEUE);
-        let (clock, fatal) = (&clock, &fatal);
-        let fail = move |e: Error| {
-            if let Ok(mut first) = fatal.lock() {
-                first.get_or_insert(e);
-            }
-        };
+        let (clock, halt, fatal) = (&clock, &halt, &fatal);
         scope.spawn(move || {
-            let mut send = |message| to_describe.send(message).is_ok();
+            let send = |message| to_describe.send(message).is_ok();
             if !send(Seen::Opened(0, Box::new(info))) {
                 return;
             }
             for glimpse in glimpses {
+                if interrupt.is_set() {
+                    return stop(halt, fatal, Error::Interrupted);
+                }
                 let message = match glimpse {
-                    Ok(Glimpse { moment, encoded: Some(encoded), caption: Some(caption), .. }) => {
-                        Seen::Captioned(0, moment, encoded, Box::new(caption))
+                    Ok(Glimpse { moment, encoded, caption, fault, thumbnail }) => {
+                        Seen::Picture(0, Box::new(Look { moment, encoded, caption, fault, thumbnail }))
                     }
-                    Ok(Glimpse { moment, encoded, fault, .. }) => Seen::Picture(0, moment, encoded, fault),
-                    Err(e) => return fail(e),
+                    Err(e) => return stop(halt, fatal, e),
                 };
                 if !send(message) {
                     return;
@@ -298,12 +296,15 @@ pub fn retell(
         });
         scope.spawn(move || {
             let mut captioner = Late { load: Some(captioner), loaded: None };
-            if let Err(e) = describe(&seen, &to_collect, &mut captioner, config, clock) {
-                fail(e);
+            if let Err(e) = describe(&seen, &to_collect, &mut captioner, keep.is_some(), config, clock) {
+                stop(halt, fatal, e);
                 seen.iter().for_each(drop);
             }
         });
-        collect(&told, &[input.to_string()], &name, &options, config, observer, &mut done);
+        if let Err(e) = collect(&told, &[input.to_string()], &name, &options, config, observer, keep, &mut done) {
+            stop(halt, fatal, e);
+            told.iter().for_each(drop);
+        }
     });
     match fatal.into_inner() {
         Ok(Some(e)) => Err(e),

@@ -120,8 +120,21 @@ impl Seen {
 
     pub fn digest(&self, d: &mut Digest) {
         // Named one by one, so that none is forgotten that comes later.
-        let Seen { time, index, change, step, flat, range, deviation, energy, variance, means, square, spread, compact } =
-            self;
+        let Seen {
+            time,
+            index,
+            change,
+            step,
+            flat,
+            range,
+            deviation,
+            energy,
+            variance,
+            means,
+            square,
+            spread,
+            compact,
+        } = self;
         d.time(*time);
         d.frame(*index);
         d.time(step.0);
