@@ -167,6 +167,16 @@ struct Describe {
     /// Replace outputs that exist.
     #[arg(long)]
     force: bool,
+    /// Print as JSON on standard error how long each stage was busy.
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    how: Describing,
+}
+
+/// How films are described: the same for some of them and for an archive of many.
+#[derive(Args)]
+struct Describing {
     /// Files watched at once.
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -229,9 +239,6 @@ struct Describe {
     /// Seconds that a server may take to answer, and to give each next piece.
     #[arg(long, value_name = "SECS", value_parser = moment, default_value = "30")]
     timeout: Time,
-    /// Print as JSON on standard error how long each stage was busy.
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -481,21 +488,86 @@ impl DecodingArgs {
     }
 }
 
+impl Describing {
+    /// What no film could be described with.
+    fn check(&self) -> Result<()> {
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && end <= start
+        {
+            return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
+        }
+        if !(self.reading_speed.is_finite() && self.reading_speed > 0.0) {
+            return Err(Error::usage("--reading-speed must be above 0", "17 characters a second is usual."));
+        }
+        self.hwaccel.as_deref().map_or(Ok(()), check_device)
+    }
+
+    fn config(&self, folder: &ModelFolder) -> Result<Config> {
+        let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
+        let dedup = if self.no_dedup {
+            DedupOptions::off()
+        } else {
+            DedupOptions {
+                same: self.same.unwrap_or(measured.same),
+                returning: self.returning.unwrap_or(measured.returning),
+                ..measured
+            }
+        };
+        let defaults = SceneOptions::default();
+        let (ratio, threshold) = match self.scenes {
+            Scenes::Content => (defaults.ratio, self.threshold.unwrap_or(defaults.threshold)),
+            _ => (self.threshold.unwrap_or(defaults.ratio), defaults.threshold),
+        };
+        Ok(Config {
+            decode: DecodeOptions {
+                start: self.start,
+                end: self.end,
+                keyframes_only: self.mode == Mode::Keyframes,
+                threads: self.decode_threads,
+                hwaccel: self.hwaccel.clone(),
+                max_pixels: self.max_pixels,
+                timeout: Duration::from_micros(self.timeout.micros().max(1_000) as u64),
+                ..DecodeOptions::default()
+            },
+            scene: SceneOptions {
+                detector: match self.scenes {
+                    Scenes::Adaptive => Detector::Adaptive,
+                    Scenes::Content => Detector::Content,
+                    Scenes::Fixed => Detector::Fixed,
+                },
+                ratio,
+                threshold,
+                interval: self.interval,
+                min_scene: self.min_scene,
+                ..defaults
+            },
+            keyframe: KeyframeOptions { max_gap: self.max_gap },
+            dedup,
+            cue: CueOptions {
+                max_line: usize::from(self.max_line),
+                max_lines: usize::from(self.max_lines),
+                reading_speed: self.reading_speed,
+                min_duration: self.min_duration,
+                max_duration: self.max_duration,
+            },
+            min_score: self.decoding.min_score(folder)?,
+            jobs: usize::from(self.jobs),
+            encode_batch: usize::from(self.decoding.batch),
+            caption_batch: usize::from(self.decoding.batch),
+            ..Config::default()
+        })
+    }
+
+    fn model(&self, folder: &ModelFolder) -> Result<Model> {
+        model(folder, &self.decoding, &self.model.session(true)?)
+    }
+}
+
 fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result<Exit> {
     let mut formats = args.format.clone();
     formats.sort_by_key(|f| *f as u8);
     formats.dedup();
-    if let (Some(start), Some(end)) = (args.start, args.end)
-        && end <= start
-    {
-        return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
-    }
-    if !(args.reading_speed.is_finite() && args.reading_speed > 0.0) {
-        return Err(Error::usage("--reading-speed must be above 0", "17 characters a second is usual."));
-    }
-    if let Some(device) = &args.hwaccel {
-        check_device(device)?;
-    }
+    args.how.check()?;
     let plan = output::plan(&args.inputs, args.output.as_deref(), &formats)?;
     let mut failed = false;
     let mut inputs = Vec::new();
@@ -515,62 +587,9 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     if inputs.is_empty() {
         return Ok(Exit::SomeFailed);
     }
-    let folder = ModelFolder::load(args.model.model.as_deref())?;
-    let session = args.model.session(true)?;
-    let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
-    let dedup = if args.no_dedup {
-        DedupOptions::off()
-    } else {
-        DedupOptions {
-            same: args.same.unwrap_or(measured.same),
-            returning: args.returning.unwrap_or(measured.returning),
-            ..measured
-        }
-    };
-    let defaults = SceneOptions::default();
-    let (ratio, threshold) = match args.scenes {
-        Scenes::Content => (defaults.ratio, args.threshold.unwrap_or(defaults.threshold)),
-        _ => (args.threshold.unwrap_or(defaults.ratio), defaults.threshold),
-    };
-    let config = Config {
-        decode: DecodeOptions {
-            start: args.start,
-            end: args.end,
-            keyframes_only: args.mode == Mode::Keyframes,
-            threads: args.decode_threads,
-            hwaccel: args.hwaccel.clone(),
-            max_pixels: args.max_pixels,
-            timeout: Duration::from_micros(args.timeout.micros().max(1_000) as u64),
-            ..DecodeOptions::default()
-        },
-        scene: SceneOptions {
-            detector: match args.scenes {
-                Scenes::Adaptive => Detector::Adaptive,
-                Scenes::Content => Detector::Content,
-                Scenes::Fixed => Detector::Fixed,
-            },
-            ratio,
-            threshold,
-            interval: args.interval,
-            min_scene: args.min_scene,
-            ..defaults
-        },
-        keyframe: KeyframeOptions { max_gap: args.max_gap },
-        dedup,
-        cue: CueOptions {
-            max_line: usize::from(args.max_line),
-            max_lines: usize::from(args.max_lines),
-            reading_speed: args.reading_speed,
-            min_duration: args.min_duration,
-            max_duration: args.max_duration,
-        },
-        min_score: args.decoding.min_score(&folder)?,
-        jobs: usize::from(args.jobs),
-        encode_batch: usize::from(args.decoding.batch),
-        caption_batch: usize::from(args.decoding.batch),
-        ..Config::default()
-    };
-    let model = model(&folder, &args.decoding, &session)?;
+    let folder = ModelFolder::load(args.how.model.model.as_deref())?;
+    let config = args.how.config(&folder)?;
+    let model = args.how.model(&folder)?;
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {
         voice.bars = Some(Bars::new(&inputs));
     }
