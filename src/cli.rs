@@ -2,6 +2,8 @@
 //!
 //! Results go to standard output or to files, everything else to standard error.
 
+mod parts;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +68,10 @@ enum Command {
     Describe(Box<Describe>),
     /// Watch streams as they come and say what is new: URLs in, JSON lines out.
     Live(Box<Live>),
+    /// Watch one part of a long film, for all parts to be stitched.
+    Part(Box<parts::Part>),
+    /// Put the parts of a film together: what describe gives, byte for byte.
+    Stitch(Box<parts::Stitch>),
     /// Show what videos hold and what descry would do with them.
     Probe {
         #[arg(required = true)]
@@ -441,6 +447,8 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),
         Command::Live(args) => live(&args, &voice, &interrupt),
+        Command::Part(args) => parts::part(&args, &voice, &interrupt),
+        Command::Stitch(args) => parts::stitch(&args, &voice, &interrupt),
         Command::Probe { inputs, json } => probe_all(&inputs, json, &voice, &interrupt),
         Command::Caption(args) => caption(&args, &voice, &interrupt),
         Command::Embed { text: true, model, .. } => embed_texts(&model),

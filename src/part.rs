@@ -92,6 +92,7 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
         "model": model.name,
         "model_hash": model.hash,
         "options": config.told(&model.decoding),
+        "thumbnails": [config.thumbnail.width, u32::from(config.thumbnail.quality)],
     }))
 }
 

@@ -80,12 +80,12 @@ fn checked(paths: &[&Path], film: &Value) -> Result<Vec<PartFile>> {
     parts.sort_by_key(|p| p.part().0);
     let again = "Watch all parts with the same options, model and descry.";
     for part in &parts {
-        for key in ["bytes", "descry", "model", "model_hash", "options"] {
+        for key in ["bytes", "descry", "model", "model_hash", "options", "thumbnails"] {
             if part.film()[key] != film[key] {
                 let what = match key {
                     "bytes" => "is of a film of another size",
                     "descry" => "was made by another descry",
-                    "options" => "was watched with other options",
+                    "options" | "thumbnails" => "was watched with other options",
                     _ => "was watched with another model",
                 };
                 return Err(Error::input(part.name(), what, again));
