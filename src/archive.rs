@@ -15,6 +15,8 @@
 //!
 //! Memory: names of records are 16 bytes each; a [`Writer`] holds a row group, and a hash a thumbnail.
 
+pub mod check;
+pub mod export;
 pub mod record;
 pub mod store;
 pub mod table;
@@ -32,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::export::{Format, Track, write};
 use crate::pipeline::Kept;
 use record::{FORMAT, Failure, FileRecord, Name, Record, Work};
-use store::{Store, Upload, unwritten};
+use store::{Pending, Store, Upload, unwritten};
 use table::{Row, TableReader, TableWriter};
 
 const HEAD: &str = "archive.json";
@@ -138,11 +140,9 @@ impl Archive {
 
     fn names(&self, kind: &str) -> Result<Vec<Name>> {
         let mut names = Vec::new();
-        for shelf in self.store.list(kind, "")? {
-            for name in self.store.list(&format!("{kind}/{shelf}"), "")? {
-                names.extend(name.strip_suffix(".json").and_then(|n| n.parse::<Name>().ok()));
-            }
-        }
+        self.store.list_shelves(kind, &mut |name| {
+            names.extend(name.strip_suffix(".json").and_then(|n| n.parse::<Name>().ok()));
+        })?;
         names.sort_unstable();
         Ok(names)
     }
@@ -245,7 +245,8 @@ impl Archive {
         let shown = self.store.shown(&place);
         let table = TableWriter::new(self.store.upload(&place)?, shown, work.recipe.dimension, table::ROWS)?;
         let transition: Arc<str> = "".into();
-        Ok(Writer { archive: self, work: work.clone(), table, files: BTreeMap::new(), keyframes: 0, transition })
+        let (files, pending) = (BTreeMap::new(), Pending::default());
+        Ok(Writer { archive: self, work: work.clone(), table, files, pending, keyframes: 0, transition })
     }
 
     /// Keeps why a video could not be described.
@@ -367,6 +368,7 @@ pub struct Writer<'a> {
     work: Work,
     table: TableWriter<Upload>,
     files: BTreeMap<String, FileRecord>,
+    pending: Pending,
     keyframes: u64,
     transition: Arc<str>,
 }
@@ -381,7 +383,7 @@ impl Writer<'_> {
         if let Some(jpeg) = thumbnail {
             let within = format!("{THUMBNAILS}/{:09}.jpg", ms.max(0));
             let path = self.archive.place(self.work.name, &within);
-            self.files.insert(within, self.archive.store.put(&path, &jpeg)?);
+            self.files.insert(within, self.archive.store.put_soon(&path, jpeg, &mut self.pending)?);
             place = Some(path);
         }
         let Some(embedding) = embedding else { return Ok(()) };
@@ -407,6 +409,14 @@ impl Writer<'_> {
         })
     }
 
+    /// Takes away what was stored so far.
+    pub fn abandon(self) -> Result<()> {
+        let Writer { archive, work, table, .. } = self;
+        drop(table);
+        // Where there are no claims it may be another machine's by now.
+        if archive.store.folder().is_some() { archive.store.remove_folder(&folder(work.name)) } else { Ok(()) }
+    }
+
     /// Stores the descriptions and commits the video; what was known of it in other states is taken away then.
     /// The track's input is told by the video's name in the archive.
     pub fn finish(mut self, mut track: Track) -> Result<Record> {
@@ -419,6 +429,7 @@ impl Writer<'_> {
             write(&track, format, &mut upload).map_err(|e| unwritten(&archive.store.shown(&path), &e))?;
             self.files.insert(within.into(), upload.finish()?);
         }
+        self.pending.settle()?;
         archive.store.settle(&folder(name))?;
         let record = Record {
             format: FORMAT.into(),
@@ -427,7 +438,7 @@ impl Writer<'_> {
             state: name.state,
             model: self.work.recipe.model.to_string(),
             model_hash: self.work.recipe.model_hash.to_string(),
-            options: track.options,
+            options: self.work.recipe.options.clone(),
             duration_ms: track.info.and_then(|i| i.duration).map(|d| (d * 1e3).round() as i64),
             keyframes: self.keyframes,
             cues: track.cues.len() as u64,

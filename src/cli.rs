@@ -2,6 +2,8 @@
 //!
 //! Results go to standard output or to files, everything else to standard error.
 
+mod archive;
+mod index;
 mod parts;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -66,6 +68,13 @@ enum LogFormat {
 enum Command {
     /// Describe videos: files or URLs in, WebVTT (or SRT, JSON, CSV) out.
     Describe(Box<Describe>),
+    /// Describe many videos into an archive, each once: folders, lists, object stores.
+    Index(Box<index::Index>),
+    /// Look after an archive.
+    Archive {
+        #[command(subcommand)]
+        command: archive::ArchiveCommand,
+    },
     /// Watch streams as they come and say what is new: URLs in, JSON lines out.
     Live(Box<Live>),
     /// Watch one part of a long film, for all parts to be stitched.
@@ -350,14 +359,18 @@ struct Voice {
 
 impl Voice {
     fn say(&self, level: &str, text: &str) {
-        let line = if self.json {
+        self.line(&self.worded(level, text));
+    }
+
+    /// A message as a line.
+    fn worded(&self, level: &str, text: &str) -> String {
+        if self.json {
             json!({ "level": level, "message": text }).to_string()
         } else if level == "info" {
             text.to_string()
         } else {
             format!("{level}: {text}")
-        };
-        self.line(&line);
+        }
     }
 
     fn line(&self, line: &str) {
@@ -365,6 +378,18 @@ impl Voice {
             Some(bars) => bars.say(line),
             // A closed standard error must not end the work.
             None => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
+    /// What came of it, for people in words and for programs in fields.
+    fn summary(&self, text: &str, fields: serde_json::Value) {
+        if self.quiet {
+            return;
+        }
+        if self.json {
+            self.line(&json!({ "level": "info", "message": text, "result": fields }).to_string());
+        } else {
+            self.line(text);
         }
     }
 
@@ -446,6 +471,8 @@ pub fn main() -> Exit {
     }
     let result = match cli.command {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),
+        Command::Index(args) => index::index(&args, &voice, &interrupt),
+        Command::Archive { command } => archive::run(&command, &voice, &interrupt),
         Command::Live(args) => live(&args, &voice, &interrupt),
         Command::Part(args) => parts::part(&args, &voice, &interrupt),
         Command::Stitch(args) => parts::stitch(&args, &voice, &interrupt),
@@ -566,8 +593,10 @@ impl Describing {
         })
     }
 
-    fn model(&self, folder: &ModelFolder) -> Result<Model> {
-        model(folder, &self.decoding, &self.model.session(true)?)
+    /// `threads`: of the model, where that is not the user's or the machine's to say.
+    fn model(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
+        let session = self.model.session(true)?;
+        model(folder, &self.decoding, &SessionOptions { threads: threads.unwrap_or(session.threads), ..session })
     }
 }
 
@@ -597,7 +626,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     }
     let folder = ModelFolder::load(args.how.model.model.as_deref())?;
     let config = args.how.config(&folder)?;
-    let model = args.how.model(&folder)?;
+    let model = args.how.model(&folder, None)?;
     if !voice.quiet && !voice.json && io::stderr().is_terminal() {
         voice.bars = Some(Bars::new(&inputs));
     }

@@ -14,6 +14,7 @@ mod connect;
 mod device;
 mod frame;
 mod open;
+mod remote;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::secret::hide;
+use crate::remote::{Trouble, is_object};
 use crate::time::Time;
 use connect::Live;
 pub use connect::{Access, Fault, Progress, container_version};
@@ -40,6 +42,7 @@ use frame::Orientation;
 pub use frame::{Frame, LONGEST_SIDE};
 pub(crate) use frame::{Planes, full_range, scale_to};
 use open::{Patience, check_path, matroska_cut_off, open_container};
+use remote::Io;
 
 /// How to open and decode an input.
 #[derive(Debug, Clone)]
@@ -100,6 +103,19 @@ pub struct StreamInfo {
     pub start_time: f64,
 }
 
+impl StreamInfo {
+    /// Bits that a pixel takes in memory; 24 where the header does not say the format.
+    pub fn bits_per_pixel(&self) -> u32 {
+        let Ok(name) = CString::new(self.pixel_format.as_str()) else { return 24 };
+        // SAFETY: both are look-ups in FFmpeg's static tables; the second takes null for what it does not know.
+        let bits = unsafe {
+            let description = ffi::av_pix_fmt_desc_get(ffi::av_get_pix_fmt(name.as_ptr()));
+            if description.is_null() { 24 } else { ffi::av_get_padded_bits_per_pixel(description) }
+        };
+        u32::try_from(bits).unwrap_or(24)
+    }
+}
+
 /// What was lost on the way.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Damage {
@@ -147,6 +163,8 @@ const MOST_REFUSED: u32 = 256;
 /// One open input.
 pub struct Source {
     input: ff::format::context::Input,
+    /// What the container is read through, where it is not FFmpeg's own; behind it, for it is dropped after it.
+    io: Option<Io>,
     decoder: ff::decoder::Video,
     stream: usize,
     time_base: (i64, i64),
@@ -174,6 +192,8 @@ pub struct Source {
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
+    /// Reading stopped for the sake of the server that it comes from.
+    lost: bool,
     /// Errors in a row while draining.
     refused: u32,
     /// Why reading stopped.
@@ -262,7 +282,12 @@ impl Source {
         init();
         let url = is_url(input);
         let mut dictionary = ff::Dictionary::new();
-        let target = if url {
+        let io = if is_object(input) { Some(Io::open(input, options.timeout, interrupt.clone())?) } else { None };
+        let target = if io.is_some() {
+            // Nothing but the object itself: a playlist in a bucket must not make us open anything else.
+            dictionary.set("protocol_whitelist", "crypto,data");
+            input.split(['?', '#']).next().unwrap_or(input).rsplit('/').next().unwrap_or("object").to_string()
+        } else if url {
             dictionary.set("protocol_whitelist", "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,rtsp,srt,rtmp");
             if input.starts_with("http") {
                 // Only where the server can go on from where it stopped: `reconnect_streamed` begins again from the
@@ -285,12 +310,15 @@ impl Source {
         let (flag, waiting) = (interrupt.clone(), patience.clone());
         let stop = move || flag.is_set() || waiting.is_over();
         patience.begin();
-        let opened = open_container(&address, None, stop, dictionary, options.max_pixels);
+        let opened = open_container(&address, None, stop, dictionary, options.max_pixels, io.as_ref());
         let late = opened.as_ref().is_err_and(|e| *e == ff::Error::Exit || is_timeout(*e));
         patience.end();
         let (context, sizes) = opened.map_err(|e| {
             if interrupt.is_set() {
                 return Error::Interrupted;
+            }
+            if let Some(trouble) = io.as_ref().and_then(Io::trouble) {
+                return trouble.input(input);
             }
             if late {
                 return Error::input(input, patience.cause(), "Check the address, or wait longer with --timeout.");
@@ -313,7 +341,7 @@ impl Source {
                 ),
             }
         })?;
-        let mut source = Source::with_context(input, context, &sizes, options, interrupt, patience)?;
+        let mut source = Source::with_context(input, context, &sizes, options, interrupt, patience, io)?;
         if source.info.container.starts_with("matroska") && !url {
             source.cut_off = matroska_cut_off(Path::new(input));
         }
@@ -327,6 +355,7 @@ impl Source {
         options: &DecodeOptions,
         interrupt: Interrupt,
         patience: Patience,
+        io: Option<Io>,
     ) -> Result<Source> {
         let bad = |cause: String, remedy: &str| Error::input(name, cause, remedy);
         let is_video = |s: &ff::format::stream::Stream<'_>| s.parameters().medium() == ff::media::Type::Video;
@@ -472,6 +501,7 @@ impl Source {
         let step = frame_rate.map_or(Time::from_millis(40), |r| Time::from_secs(1.0 / r.clamp(0.1, 1000.0)));
         Ok(Source {
             input,
+            io,
             decoder,
             stream,
             time_base,
@@ -495,6 +525,7 @@ impl Source {
             last_packet: None,
             cut_off: None,
             patience,
+            lost: false,
             refused: 0,
             ending: None,
             passed_end: false,
@@ -551,6 +582,11 @@ impl Source {
     pub fn losses(&self) -> u64 {
         let d = &self.damage;
         d.packets + d.frames + self.concealed.load(Ordering::Relaxed) + u64::from(d.stopped.is_some())
+    }
+
+    /// Whether reading stopped because of the server, not of the file.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// End of the last frame: its time and one frame's duration. Where only keyframes are decoded, the packets between
@@ -685,7 +721,8 @@ impl Source {
                     }
                     return Ok(());
                 }
-                Err(ff::Error::Eof) => {
+                // A container may take what cannot be read for its end.
+                Err(ff::Error::Eof) if self.io.as_ref().and_then(Io::trouble).is_none() => {
                     self.ending = Some(ff::Error::Eof);
                     break;
                 }
@@ -697,7 +734,13 @@ impl Source {
                 Err(e) => {
                     // Only our patience makes FFmpeg leave where the user did not.
                     let late = e == ff::Error::Exit || is_timeout(e);
-                    self.damage.stopped = Some(if late { self.patience.cause() } else { e.to_string() });
+                    let trouble = self.io.as_ref().and_then(Io::trouble).filter(|t| *t != Trouble::Interrupted);
+                    self.damage.stopped = Some(match trouble {
+                        Some(trouble) => trouble.words(),
+                        None if late => self.patience.cause(),
+                        None => e.to_string(),
+                    });
+                    self.lost = self.patience.limit.is_some();
                     self.ending = Some(e);
                     break;
                 }

@@ -35,6 +35,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::beam::Strategy;
+use crate::budget::Budget;
 use crate::caption::{Caption, CaptionOptions, Captioner, Captions};
 use crate::cue::{Cue, CueBuilder, CueOptions, Described};
 use crate::decode::{DecodeOptions, Frame, LONGEST_SIDE, Source, StreamInfo};
@@ -82,6 +83,8 @@ pub struct Config {
     /// decoded as fast as it goes: much less, and captions are made picture by picture, which costs more than the
     /// waiting; the end of a file waits for nothing. Default: 1 s.
     pub flush: Duration,
+    /// What of the machine the run may take. Default: all.
+    pub budget: Arc<Budget>,
 }
 
 impl Default for Config {
@@ -98,6 +101,7 @@ impl Default for Config {
             encode_batch: 8,
             caption_batch: 16,
             flush: Duration::from_secs(1),
+            budget: Arc::default(),
         }
     }
 }
@@ -211,6 +215,17 @@ pub struct Outcome {
     /// The track as far as it was described; none where nothing could be.
     pub track: Option<Track>,
     pub error: Option<Error>,
+    /// The film goes on where the track ends, and that is not the film's fault.
+    pub cut_short: Option<CutShort>,
+}
+
+/// Why a film was not described to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutShort {
+    /// The model failed.
+    Model,
+    /// The server that it comes from did.
+    Connection,
 }
 
 /// Time that each stage was busy, in seconds, and what went through.
@@ -231,6 +246,26 @@ pub struct Stats {
     pub caption_batches: u64,
     /// Seconds of media that were watched.
     pub media: f64,
+}
+
+impl Stats {
+    /// Both together, one after the other.
+    pub fn add(&mut self, more: &Stats) {
+        self.wall += more.wall;
+        self.decode += more.decode;
+        self.analyse += more.analyse;
+        self.scenes += more.scenes;
+        self.prepare += more.prepare;
+        self.encode += more.encode;
+        self.caption += more.caption;
+        self.frames += more.frames;
+        self.keyframes += more.keyframes;
+        self.encoded += more.encoded;
+        self.encode_batches += more.encode_batches;
+        self.captions += more.captions;
+        self.caption_batches += more.caption_batches;
+        self.media += more.media;
+    }
 }
 
 #[derive(Default)]
@@ -298,6 +333,7 @@ struct End {
     end: Time,
     damage: Option<String>,
     interrupted: bool,
+    lost: bool,
     error: Option<Error>,
 }
 
@@ -445,8 +481,8 @@ fn watch(
     mut marker: Option<&mut Marker<'_>>,
     out: &Sender<Watched>,
 ) -> End {
-    let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, error: Some(error) };
-    let stopped = |end| End { end, damage: None, interrupted: true, error: None };
+    let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, lost: false, error: Some(error) };
+    let stopped = |end| End { end, damage: None, interrupted: true, lost: false, error: None };
     let mut source = match Source::open(input, &config.decode, interrupt.clone()) {
         Ok(source) => source,
         Err(Error::Interrupted) => return stopped(Time::ZERO),
@@ -456,6 +492,10 @@ fn watch(
     if out.send(Watched::Opened(file, Box::new(source.info().clone()))).is_err() {
         return stopped(Time::ZERO);
     }
+    let _memory = match config.budget.film(input, source.info(), config.decode.threads) {
+        Ok(held) => held,
+        Err(e) => return failed(e),
+    };
     let mut selector = KeyframeSelector::new(&config.scene, &config.keyframe);
     let mut last = Time::ZERO;
     let mut first = None;
@@ -464,6 +504,7 @@ fn watch(
         if halt.is_set() {
             return stopped(last);
         }
+        let busy = config.budget.decoding();
         let t = Instant::now();
         let next = source.next();
         Clock::add(&clock.decode, t);
@@ -491,6 +532,7 @@ fn watch(
         let keyframes = selector.push(thumb, frame.clone());
         let told = keyframes.len();
         Clock::add(&clock.scenes, t);
+        drop(busy);
         observer.watched(file, last - start);
         for keyframe in keyframes {
             Clock::count(&clock.keyframes, 1);
@@ -509,7 +551,13 @@ fn watch(
         && !marker.is_finished(&source)
     {
         observer.ended(file);
-        return End { end, damage: error.map(|e| e.to_string()), interrupted: false, error: None };
+        return End {
+            end,
+            damage: error.map(|e| e.to_string()),
+            interrupted: false,
+            error: None,
+            lost: source.is_lost(),
+        };
     }
     for keyframe in selector.finish(end) {
         Clock::count(&clock.keyframes, 1);
@@ -524,7 +572,7 @@ fn watch(
     if let Some(e) = error {
         words = Some(words.map_or(e.to_string(), |w| format!("{w}; {e}")));
     }
-    End { end, damage: words, interrupted: false, error: None }
+    End { end, damage: words, interrupted: false, lost: source.is_lost(), error: None }
 }
 
 /// The next message, waiting at most until `deadline` where there is one. `None`: time to run what is there.
@@ -567,6 +615,7 @@ fn encode(
                 let (moment, picture) = part(keyframe);
                 let mut look = Look { moment, encoded: None, caption: None, fault: None, thumbnail: None };
                 if !look.moment.blank {
+                    let _busy = config.budget.working();
                     let t = Instant::now();
                     let rgb = picture.to_rgb_within(spec.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
                     drop(picture);
@@ -592,8 +641,10 @@ fn encode(
         }
         if run || pixels.len() >= config.encode_batch.max(1) || waiting.len() >= 4 * QUEUE {
             if !pixels.is_empty() {
+                let busy = config.budget.running();
                 let t = Instant::now();
                 let encoded = encoder.encode(&pixels)?;
+                drop(busy);
                 Clock::add(&clock.encode, t);
                 Clock::count(&clock.encoded, pixels.len());
                 Clock::count(&clock.encode_batches, 1);
@@ -706,9 +757,11 @@ fn describe(
         }
         if run || fresh.len() >= config.caption_batch.max(1) || waiting.len() >= 8 * QUEUE {
             if !fresh.is_empty() {
+                let busy = config.budget.running();
                 let t = Instant::now();
                 let pictures: Vec<&Encoded> = fresh.iter().map(|(_, _, e)| e).collect();
                 let captions = captioner.caption(&pictures)?;
+                drop(busy);
                 Clock::add(&clock.caption, t);
                 Clock::count(&clock.captions, captions.len());
                 Clock::count(&clock.caption_batches, 1);
@@ -848,7 +901,7 @@ fn collect(
                 }
                 let usable = end.error.is_none() && !(end.interrupted && g.scenes.is_empty());
                 let track = usable.then(|| track(file, g, damage, end.interrupted));
-                done(file, Outcome { track, error: end.error });
+                done(file, Outcome { track, error: end.error, cut_short: end.lost.then_some(CutShort::Connection) });
             }
         }
     }
@@ -859,7 +912,10 @@ fn collect(
         g.finish(Time::ZERO);
         let until = g.scenes.last().map_or(Time::ZERO, |s| s.end);
         let damage = format!("the model failed after {until}");
-        done(file, Outcome { track: Some(track(file, g, Some(damage), false)), error: None });
+        done(
+            file,
+            Outcome { track: Some(track(file, g, Some(damage), false)), error: None, cut_short: Some(CutShort::Model) },
+        );
     }
     Ok(())
 }

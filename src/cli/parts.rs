@@ -1,18 +1,26 @@
 //! `descry part` and `descry stitch`: one long film by several processes, on any machines.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::Args;
 
+use super::index::recipe;
 use super::{Describing, Voice, moment, tell};
+use crate::archive::Archive;
+use crate::archive::record::Record;
 use crate::error::{Error, Exit, Result};
 use crate::export::Format;
+use crate::index::sources::list;
+use crate::index::{self, Listener};
 use crate::interrupt::Interrupt;
 use crate::model::ModelFolder;
 use crate::output;
 use crate::part::{self, PartOptions};
-use crate::pipeline::{Outcome, Stats};
+use crate::pipeline::{Config, Keep, Kept, Model, Observer, Outcome, Stats};
 use crate::progress::Silent;
+use crate::remote::Web;
 use crate::thumbnail::ThumbnailOptions;
 use crate::time::Time;
 
@@ -68,12 +76,15 @@ pub(super) struct Stitch {
     /// Replace outputs that exist.
     #[arg(long)]
     force: bool,
+    /// Into this archive instead, as index does: nothing is done for a film that is there.
+    #[arg(long, value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "force"])]
+    into: Option<String>,
     #[command(flatten)]
     alike: Alike,
 }
 
 impl Alike {
-    fn config(&self, folder: &ModelFolder) -> Result<crate::pipeline::Config> {
+    fn config(&self, folder: &ModelFolder) -> Result<Config> {
         let mut config = self.how.config(folder)?;
         config.thumbnail = ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality };
         Ok(config)
@@ -90,7 +101,7 @@ pub(super) fn part(args: &Part, voice: &Voice, interrupt: &Interrupt) -> Result<
     args.alike.how.check()?;
     let folder = ModelFolder::load(args.alike.how.model.model.as_deref())?;
     let config = args.alike.config(&folder)?;
-    let model = args.alike.how.model(&folder)?;
+    let model = args.alike.how.model(&folder, None)?;
     let (number, of) = args.part;
     let options = PartOptions { number, of, overlap: args.overlap };
     let stats = part::watch(&args.input, &options, &config, model, interrupt, &Silent, &args.output, args.force)?;
@@ -105,13 +116,19 @@ pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Res
     formats.sort_by_key(|f| *f as u8);
     formats.dedup();
     let inputs = [args.input.clone()];
-    let targets: Vec<_> = output::plan(&inputs, args.output.as_deref(), &formats)?.into_iter().flatten().collect();
-    targets.iter().try_for_each(|t| output::check(t, args.force))?;
+    let mut targets = Vec::new();
+    if args.into.is_none() {
+        targets = output::plan(&inputs, args.output.as_deref(), &formats)?.into_iter().flatten().collect();
+        targets.iter().try_for_each(|t| output::check(t, args.force))?;
+    }
     let folder = ModelFolder::load(args.alike.how.model.model.as_deref())?;
     let config = args.alike.config(&folder)?;
     let scratch = Scratch::new()?;
     let paths: Vec<&Path> = args.parts.iter().map(PathBuf::as_path).collect();
-    let models = || args.alike.how.model(&folder);
+    if let Some(archive) = &args.into {
+        return into_archive(args, archive, &folder, &config, &paths, scratch.path(), voice, interrupt);
+    }
+    let models = || args.alike.how.model(&folder, None);
     let mut exit = Exit::Done;
     let mut save = |outcome: Outcome| {
         if let Some(e) = &outcome.error {
@@ -135,6 +152,87 @@ pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Res
     say(&args.input, &stitched, voice);
     args.alike.end(&stats, voice);
     Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
+}
+
+/// As `descry index` of this one film, of its parts.
+#[allow(clippy::too_many_arguments)]
+fn into_archive(
+    args: &Stitch,
+    location: &str,
+    folder: &ModelFolder,
+    config: &Config,
+    paths: &[&Path],
+    scratch: &Path,
+    voice: &Voice,
+    interrupt: &Interrupt,
+) -> Result<Exit> {
+    let models = || args.alike.how.model(folder, None);
+    let recipe = recipe(folder, config, &models()?.decoding);
+    let archive = Archive::create(location)?;
+    let web = Web::new(config.decode.timeout, interrupt.clone());
+    let listing = list(std::slice::from_ref(&args.input), archive.folder(), &web, interrupt)?;
+    if listing.items.len() != 1 {
+        return Err(listing.problems.into_iter().next().unwrap_or_else(|| {
+            Error::usage(format!("{}: is not one film", args.input), "Name the film whose parts these are.")
+        }));
+    }
+    // That it failed before says nothing: its parts are here.
+    let (plan, _) = index::plan(&archive, listing, &Arc::new(recipe), None, true)?;
+    let by = |inputs: &[String],
+              _: Model,
+              observer: &dyn Observer,
+              keep: &dyn Keep,
+              done: &mut dyn FnMut(usize, Outcome)| {
+        if !keep.begin(0)? {
+            return Ok(Stats::default());
+        }
+        let input = inputs.first().map_or("", String::as_str);
+        let keep = Some(&Begun(keep) as &dyn Keep);
+        let mut done = |outcome| done(0, outcome);
+        let (stitched, stats) =
+            part::stitch(input, paths, config, &models, scratch, interrupt, observer, keep, &mut done)?;
+        say(&args.input, &stitched, voice);
+        Ok(stats)
+    };
+    let failures = Failures { voice, count: AtomicU32::new(0) };
+    let stats = index::run_by(&archive, &plan.tasks, config, &models, &by, interrupt, &failures)?;
+    args.alike.end(&stats, voice);
+    Ok(match failures.count.into_inner() {
+        _ if interrupt.is_set() => Exit::Interrupted,
+        0 => Exit::Done,
+        _ => Exit::SomeFailed,
+    })
+}
+
+/// A keeper whose turn has come already.
+struct Begun<'a>(&'a dyn Keep);
+
+impl Keep for Begun<'_> {
+    fn scene(&self, file: usize, kept: Kept) -> Result<()> {
+        self.0.scene(file, kept)
+    }
+}
+
+/// Tells what goes wrong.
+struct Failures<'a> {
+    voice: &'a Voice,
+    count: AtomicU32,
+}
+
+impl Observer for Failures<'_> {}
+
+impl Listener for Failures<'_> {
+    fn stored(&self, _: usize, record: &Record) {
+        if let Some(damage) = &record.damage {
+            self.voice.warn(&format!("{}: described in part: {damage}", record.video));
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn failed(&self, _: usize, error: &Error, _: bool) {
+        self.voice.error(error);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// How it went: a film that was described whole cost what parts are to save.

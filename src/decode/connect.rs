@@ -171,7 +171,7 @@ impl Source {
         let (flag, waiting) = (interrupt.clone(), patience.clone());
         let stop = move || flag.is_set() || waiting.is_over();
         patience.begin();
-        let opened = open_container(&address, format.as_deref(), stop, dictionary, options.max_pixels);
+        let opened = open_container(&address, format.as_deref(), stop, dictionary, options.max_pixels, None);
         // Whom our patience has made leave may say so in other words.
         let late = patience.is_over();
         patience.end();
@@ -186,7 +186,7 @@ impl Source {
         if !context.streams().any(|s| s.parameters().medium() == ff::media::Type::Video) {
             return Err(Fault::NoVideo);
         }
-        let mut source = Source::with_context(&access.name, context, &sizes, options, interrupt, patience)
+        let mut source = Source::with_context(&access.name, context, &sizes, options, interrupt, patience, None)
             .map_err(|e| Fault::Undecodable(cause(e)))?;
         source.live = Some(Live::new());
         Ok(source)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use super::remote::Io;
 use crate::error::{Error, Result};
 
 /// How long a server may keep us waiting. FFmpeg asks it, together with the interrupt flag, wherever it blocks: its own
@@ -90,13 +91,15 @@ pub(super) fn check_path(input: &str) -> Result<()> {
 /// Opens a container and looks for its streams, which is done by decoding their first frames. `ffmpeg_next` has no way to
 /// tell those decoders how large a frame may be, and a header can ask for hundreds of megabytes. Gives also the sizes
 /// that the header says of its streams: where one is refused, FFmpeg forgets it. `format`: what it is, where that is
-/// not to be guessed from its first bytes.
+/// not to be guessed from its first bytes. `io`: what is read through, where FFmpeg cannot open the address itself; it must
+/// outlive the container.
 pub(super) fn open_container(
     address: &CString,
     format: Option<&CStr>,
     stop: impl FnMut() -> bool + Send + 'static,
     options: ff::Dictionary,
     max_pixels: u64,
+    io: Option<&Io>,
 ) -> std::result::Result<(ff::format::context::Input, Vec<(i32, i32)>), ff::Error> {
     let format = match format {
         // SAFETY: the name is a C string; what is found is static data of FFmpeg.
@@ -114,6 +117,10 @@ pub(super) fn open_container(
         let mut context = ffi::avformat_alloc_context();
         if context.is_null() {
             return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        if let Some(io) = io {
+            // Whatever becomes of the container, FFmpeg leaves this open: it is not its own.
+            (*context).pb = io.context();
         }
         let interrupt = ff::util::interrupt::new(Box::new(stop));
         (*context).interrupt_callback = interrupt.interrupt;

@@ -108,6 +108,15 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Hides a secret from now on, wherever it stands.
+pub fn keep_secret(secret: &str) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if secret.len() >= LEAST && !known.iter().any(|k| k == secret) {
+        known.push(secret.to_string());
+        known.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    }
+}
+
 /// A text without credentials: those of known addresses, and whatever stands before the `@` of a URL.
 pub fn hide(text: &str) -> String {
     let mut text = text.to_string();

@@ -292,7 +292,7 @@ pub fn retell(
                     return;
                 }
             }
-            send(Seen::End(0, End { end, damage: None, interrupted: false, error: None }));
+            send(Seen::End(0, End { end, damage: None, interrupted: false, error: None, lost: false }));
         });
         scope.spawn(move || {
             let mut captioner = Late { load: Some(captioner), loaded: None };
