@@ -93,6 +93,8 @@ class Job:
         cpus = max(1, int(options.cpus))
         threads = ["--model-threads", str(max(1, cpus // 2)), "--decode-threads", str(cpus)]
         resources = {"num_cpus": options.cpus, "num_gpus": options.gpus, "memory": options.memory}
+        # Nodes need not have this package.
+        ray.cloudpickle.register_pickle_by_value(task)
         # Tries are counted here, where they can be told of.
         remote = ray.remote(max_retries=0, **resources)
         self.tasks = {
@@ -157,7 +159,7 @@ class Job:
             told = ray.get(reference)
         except ray.exceptions.RayError as error:
             # The worker, its node, or a part's bytes are gone.
-            return self.again(work, f"{type(error).__name__}: {(str(error).strip() or 'no word').splitlines()[0]}")
+            return self.again(work, f"{type(error).__name__}: {(str(error).strip() or 'no word').splitlines()[-1]}")
         code, reason = told["code"], told["reason"]
         if code == INTERRUPTED and self.stopped:
             return None

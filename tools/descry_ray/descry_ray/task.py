@@ -1,6 +1,6 @@
 """What runs on a node: one process of descry, with its end told in plain values.
 
-Nothing here knows Ray but the interrupt that it sends, so that it can be tried without a cluster.
+Sent to the nodes as it is, so that they need Ray and descry and nothing of this package; so nothing here may import from it.
 """
 
 import ctypes
@@ -17,13 +17,14 @@ TAIL = 4_000
 PATIENCE = 20
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
-_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
-
-def _die_with_parent():
-    """A worker that is killed takes its descry along: what is left would describe for nobody."""
-    if _libc is not None:
-        _libc.prctl(DIES_WITH_PARENT, signal.SIGKILL)
+def _dies_with_parent():
+    """Lets a child die with the worker that began it: what is left of a killed one would describe for nobody."""
+    if not sys.platform.startswith("linux"):
+        return None
+    # Loaded here: between fork and exec nothing may be that takes a lock.
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(DIES_WITH_PARENT, signal.SIGKILL)
 
 
 def run(command, env=None):
@@ -36,7 +37,7 @@ def run(command, env=None):
             stdout=subprocess.PIPE,
             stderr=said,
             env={**os.environ, **(env or {})},
-            preexec_fn=_die_with_parent,
+            preexec_fn=_dies_with_parent(),
         )
         try:
             out, _ = process.communicate()
