@@ -420,7 +420,7 @@ fn borders_are_where_they_are() {
 
 #[test]
 fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
-    let scenes: Vec<Scene> = (0..14).map(|n| cut(1 + n % 6, 4.0)).collect();
+    let scenes: Vec<Scene> = (0..14).map(|n| Scene { speed: 0.0, ..cut(1 + n % 6, 4.0) }).collect();
     let (b, input) = one(&scenes, MP4);
     let folder = b.path("");
     let paths: Vec<PathBuf> = (1..=2).map(|n| folder.join(format!("{n}.watched"))).collect();
@@ -490,4 +490,45 @@ fn parts_that_do_not_belong_together_are_refused() {
     // The same part again is the same bytes.
     let again = watch("5", 2, 2, &config()).unwrap();
     assert!(std::fs::read(again).unwrap() == bytes);
+}
+
+#[test]
+fn the_commands_give_what_describe_gives() {
+    let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
+    let (b, _) = one(&scenes, MP4);
+    b.run(&common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
+    for part in ["1/2", "2/2"] {
+        let name = format!("{}.watched", &part[..1]);
+        b.run(&common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
+    }
+    let (_, said) = b.run(
+        &common::tiny(&[
+            "-v",
+            "stitch",
+            "film.mp4",
+            "2.watched",
+            "1.watched",
+            "-o",
+            "parts/",
+            "-f",
+            "vtt,srt,json,csv",
+        ]),
+        0,
+    );
+    assert!(said.contains("1 seams, 0 gaps"), "{said}");
+    for kind in ["vtt", "srt", "json", "csv"] {
+        assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
+    }
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "-o", "1.watched"]), 1);
+    assert!(e.contains("1.watched") && e.contains("--force"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "--start", "3", "-o", "x"]), 2);
+    assert!(e.contains("--start"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "3/2", "-o", "x"]), 2);
+    assert!(e.contains("from 1 to OF"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "-o", "y.vtt"]), 2);
+    assert!(e.contains("of its 2 parts 1 are here"), "{e}");
+    let (_, e) =
+        b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "2.watched", "--no-dedup", "-o", "y.vtt"]), 1);
+    assert!(e.contains("other options"), "{e}");
+    assert!(!b.path("y.vtt").exists());
 }
