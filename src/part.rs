@@ -127,6 +127,7 @@ fn stretch_config(
 }
 
 /// Watches one part of a film and writes its file to `to`, which must not exist unless `force`.
+#[allow(clippy::too_many_arguments)]
 pub fn watch(
     input: &str,
     part: &PartOptions,
