@@ -192,6 +192,8 @@ pub struct Source {
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
+    /// The keyframe that was jumped to last, by the stream's clock.
+    jumped: Option<i64>,
     /// Reading stopped for the sake of the server that it comes from.
     lost: bool,
     /// Errors in a row while draining.
@@ -525,6 +527,7 @@ impl Source {
             last_packet: None,
             cut_off: None,
             patience,
+            jumped: None,
             lost: false,
             refused: 0,
             ending: None,
@@ -678,6 +681,50 @@ impl Source {
         }
     }
 
+    /// From a keyframe to the next, where only those are wanted and the container's index knows it: of an object in a store
+    /// what lies between is not fetched. After the last one reading goes on, for the film's end.
+    fn jump(&mut self, packet: &ff::Packet) {
+        // Jumps that would save less are not worth their request.
+        const LEAST: u64 = 256 << 10;
+        let (true, Some(dts)) = (self.io.is_some() && self.options.keyframes_only && packet.is_key(), packet.dts())
+        else {
+            return;
+        };
+        if self.jumped.is_some_and(|to| dts < to) {
+            // It led elsewhere than the index says: no more of that.
+            self.jumped = Some(i64::MAX);
+            return;
+        }
+        // SAFETY: look-ups in the open container's index, and a seek as `Input::seek` does it, but in one stream.
+        unsafe {
+            let stream = *(*self.input.as_ptr()).streams.add(self.stream);
+            let entries = ffi::avformat_index_get_entries_count(stream);
+            let here = ffi::av_index_search_timestamp(stream, dts, ffi::AVSEEK_FLAG_BACKWARD | ffi::AVSEEK_FLAG_ANY);
+            if here < 0 {
+                return;
+            }
+            let mut keyframes = (here + 1..entries).filter_map(|n| {
+                let entry = ffi::avformat_index_get_entry(stream, n).as_ref()?;
+                let start = u64::try_from(entry.pos).ok()?;
+                let range = start..start.saturating_add(u64::try_from(entry.size()).unwrap_or(0));
+                (entry.flags() & ffi::AVINDEX_KEYFRAME != 0).then_some((entry.timestamp, range))
+            });
+            let Some((timestamp, range)) = keyframes.next() else { return };
+            let between = range.start.saturating_sub(u64::try_from(packet.position()).unwrap_or(u64::MAX));
+            if timestamp <= dts || between < LEAST {
+                return;
+            }
+            let then = keyframes.next().map(|(_, range)| range);
+            let context = self.input.as_mut_ptr();
+            if ffi::av_seek_frame(context, self.stream as i32, timestamp, ffi::AVSEEK_FLAG_BACKWARD) >= 0 {
+                self.jumped = Some(timestamp);
+                if let Some(io) = &mut self.io {
+                    io.expect(range, then);
+                }
+            }
+        }
+    }
+
     /// One packet of our stream into the decoder, or the end of the file.
     fn feed(&mut self) -> Result<()> {
         let mut invalid = 0;
@@ -708,6 +755,7 @@ impl Source {
                     if packet.is_corrupt() {
                         self.damage.packets += 1;
                     }
+                    self.jump(&packet);
                     match self.decoder.send_packet(&packet) {
                         Ok(()) => {}
                         Err(ff::Error::Other { errno }) if errno == ff::util::error::ENOMEM => {
