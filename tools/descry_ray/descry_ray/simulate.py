@@ -101,8 +101,10 @@ def simulate(w):
     Readers share the storage, so that all work goes at one rate at a time, `share`; ends of tasks are kept in the units of
     the work done by a full-speed slot (`work`), which passes `share` times as fast as the clock.
     """
-    dice = random.Random(w.seed)
-    todo = tasks(w, dice)
+    # Dice of their own, so that what is taken away leaves the rest of the job as it was.
+    dice = random.Random(f"nodes {w.seed}")
+    fate = random.Random(f"deaths {w.seed}")
+    todo = tasks(w, random.Random(f"videos {w.seed}"))
     again = deque()
     useful = 0.0
     seen = set()
@@ -131,7 +133,7 @@ def simulate(w):
 
     def die(node):
         if w.mtbf:
-            later(clock + dice.expovariate(1 / (w.mtbf * 3600)), "die", node)
+            later(clock + fate.expovariate(1 / (w.mtbf * 3600)), "die", node)
 
     def submit():
         """The driver begins tasks as long as it may, one after another."""
