@@ -4,6 +4,7 @@
 
 mod archive;
 mod index;
+mod parts;
 mod search;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -77,6 +78,10 @@ enum Command {
     },
     /// Watch streams as they come and say what is new: URLs in, JSON lines out.
     Live(Box<Live>),
+    /// Watch one part of a long film, for all parts to be stitched.
+    Part(Box<parts::Part>),
+    /// Put the parts of a film together: what describe gives, byte for byte.
+    Stitch(Box<parts::Stitch>),
     /// Show what videos hold and what descry would do with them.
     Probe {
         #[arg(required = true)]
@@ -497,6 +502,8 @@ pub fn main() -> Exit {
         Command::Index(args) => index::index(&args, &voice, &interrupt),
         Command::Archive { command } => archive::run(&command, &voice, &interrupt),
         Command::Live(args) => live(&args, &voice, &interrupt),
+        Command::Part(args) => parts::part(&args, &voice, &interrupt),
+        Command::Stitch(args) => parts::stitch(&args, &voice, &interrupt),
         Command::Probe { inputs, json } => probe_all(&inputs, json, &voice, &interrupt),
         Command::Caption(args) => caption(&args, &voice, &interrupt),
         Command::Embed { text: true, model, .. } => embed_texts(&model),

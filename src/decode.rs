@@ -28,6 +28,7 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::secret::hide;
@@ -168,6 +169,8 @@ pub struct Source {
     stream: usize,
     time_base: (i64, i64),
     origin: Option<Time>,
+    /// Whether the container named the origin.
+    clock: bool,
     shift: Time,
     last: Option<Time>,
     step: Time,
@@ -197,6 +200,8 @@ pub struct Source {
     refused: u32,
     /// Why reading stopped.
     ending: Option<ff::Error>,
+    /// A frame was met that lies after what was asked for.
+    passed_end: bool,
     /// What only matters of a source that never ends.
     live: Option<Live>,
 }
@@ -508,6 +513,7 @@ impl Source {
             stream,
             time_base,
             origin,
+            clock: origin.is_some(),
             shift: Time::ZERO,
             last: None,
             step,
@@ -530,6 +536,7 @@ impl Source {
             lost: false,
             refused: 0,
             ending: None,
+            passed_end: false,
             live: None,
         })
     }
@@ -553,6 +560,36 @@ impl Source {
     /// What was lost so far; complete once [`Source::next`] has returned `None`.
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// Whether no frame will come any more.
+    pub fn is_over(&self) -> bool {
+        self.done
+    }
+
+    /// Whether there are frames after the end that was asked for.
+    pub fn goes_on(&self) -> bool {
+        self.passed_end
+    }
+
+    /// Whether times are counted from a clock that the container itself names: only then has a frame the same time
+    /// wherever the reading begins.
+    pub fn has_clock(&self) -> bool {
+        self.clock
+    }
+
+    /// Everything that the times of frames to come depend on, beside their packets.
+    pub fn digest(&self, d: &mut Digest) {
+        d.option(self.origin, Digest::time);
+        d.option(self.last, Digest::time);
+        d.time(self.shift);
+        d.time(self.step);
+    }
+
+    /// What was lost so far, as one number that only grows.
+    pub fn losses(&self) -> u64 {
+        let d = &self.damage;
+        d.packets + d.frames + self.concealed.load(Ordering::Relaxed) + u64::from(d.stopped.is_some())
     }
 
     /// Whether reading stopped because of the server, not of the file.
@@ -812,6 +849,7 @@ impl Source {
         };
         if self.options.end.is_some_and(|end| time >= end) {
             self.done = true;
+            self.passed_end = true;
             return Ok(None);
         }
         self.last = Some(time);

@@ -144,6 +144,10 @@ pub trait Listener: Observer {
     fn elsewhere(&self, _file: usize) {}
 }
 
+/// How a turn's videos are described: what [`run_keeping`] does, or what makes the same of them.
+pub type Describer<'a> =
+    dyn Fn(&[String], Model, &dyn Observer, &dyn Keep, &mut dyn FnMut(usize, Outcome)) -> Result<Stats> + Sync + 'a;
+
 /// Describes what is planned. `model` is made once, and once more where videos are come back to. Fails where the
 /// archive cannot be written or the model cannot be run; what was committed until then stays.
 pub fn run(
@@ -154,10 +158,30 @@ pub fn run(
     interrupt: &Interrupt,
     listener: &dyn Listener,
 ) -> Result<Stats> {
+    let by = |inputs: &[String],
+              model: Model,
+              observer: &dyn Observer,
+              keep: &dyn Keep,
+              done: &mut dyn FnMut(usize, Outcome)| {
+        run_keeping(inputs, config, model, interrupt, observer, Some(keep), done)
+    };
+    run_by(archive, tasks, config, model, &by, interrupt, listener)
+}
+
+/// As [`run`], with another describer.
+pub fn run_by(
+    archive: &Archive,
+    tasks: &[Task],
+    config: &Config,
+    model: &dyn Fn() -> Result<Model>,
+    by: &Describer<'_>,
+    interrupt: &Interrupt,
+    listener: &dyn Listener,
+) -> Result<Stats> {
     let mut stats = Stats::default();
     let mut turn: Vec<usize> = (0..tasks.len()).collect();
     while !turn.is_empty() && !interrupt.is_set() {
-        let (busy, more) = pass(archive, tasks, &turn, config, model()?, interrupt, listener)?;
+        let (busy, more) = pass(archive, tasks, &turn, config, model()?, by, interrupt, listener)?;
         stats.add(&more);
         turn = free(archive, tasks, busy, interrupt, listener)?;
     }
@@ -255,12 +279,14 @@ impl Observer for Placed<'_> {
 }
 
 /// Describes those of the tasks that no other process is at; gives the others.
+#[allow(clippy::too_many_arguments)]
 fn pass(
     archive: &Archive,
     tasks: &[Task],
     turn: &[usize],
     config: &Config,
     model: Model,
+    by: &Describer<'_>,
     interrupt: &Interrupt,
     listener: &dyn Listener,
 ) -> Result<(Vec<usize>, Stats)> {
@@ -273,7 +299,7 @@ fn pass(
         let storing =
             scope.spawn(move || store(&from, archive, tasks, claims, config.decode.timeout, interrupt, listener));
         let placed = Placed(turn, listener);
-        let run = run_keeping(&inputs, config, model, interrupt, &placed, Some(&keeper), |file, outcome| {
+        let run = by(&inputs, model, &placed, &keeper, &mut |file, outcome| {
             // A store that has failed has closed this, and says why itself.
             let _ = keeper.to.send(Message::End(turn[file], Box::new(outcome)));
         });

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use crate::digest::Digest;
 use crate::frame::Thumb;
 use crate::scene::{Boundary, SceneDetector, SceneOptions, Transition, is_flat, luma_change};
 use crate::time::Time;
@@ -26,7 +27,7 @@ impl Default for KeyframeOptions {
 }
 
 /// A frame and the stretch of time that it stands for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Keyframe<T> {
     /// Ordinal of the scene, from 0; looks at one long shot share it.
     pub scene: u32,
@@ -135,6 +136,56 @@ impl<T: Clone> KeyframeSelector<T> {
     pub fn held(&self) -> usize {
         let look = self.look.as_ref().map_or(0, |l| usize::from(l.best.is_some()) + usize::from(l.next.is_some()));
         self.buckets.len() + look + usize::from(self.fallback.is_some()) + usize::from(self.newest.is_some())
+    }
+
+    /// Ordinal of the scene under way.
+    pub fn scene(&self) -> u32 {
+        self.look.as_ref().map_or(0, |look| look.scene)
+    }
+
+    /// A hash of everything that the keyframes to come depend on, beside the options, the frames that follow, and the
+    /// ordinals of scenes and frames so far. Two selectors that have the same give the same keyframes from the same
+    /// frames, whatever either had seen before. `picture` says what is to be known of a picture that is held.
+    pub fn digest(&self, picture: impl Fn(&T) -> u64) -> Digest {
+        // Named one by one, so that none is forgotten that comes later.
+        let KeyframeSelector { detector, options: _, buckets, look, last, latest, newest, fallback } = self;
+        let mut d = Digest::at(latest.1);
+        let candidate = |d: &mut Digest, c: &Candidate<T>| {
+            let Candidate { time, index, flat, sharpness, quality, picture: held } = c;
+            d.time(*time);
+            d.frame(*index);
+            d.flag(*flat);
+            d.floats(&[*sharpness, *quality]);
+            d.number(picture(held));
+        };
+        detector.digest(&mut d);
+        d.all(buckets.iter(), |d, bucket| {
+            let Bucket { start, spiked, best } = bucket;
+            d.time(*start);
+            d.flag(*spiked);
+            candidate(d, best);
+        });
+        d.option(look.as_ref(), |d, look| {
+            let Look { scene: _, start, start_frame, transition, clear, best, next, next_frame } = look;
+            d.time(*start);
+            d.frame(*start_frame);
+            d.bytes(transition.name().as_bytes());
+            d.time(*clear);
+            d.option(best.as_ref(), candidate);
+            d.option(next.as_ref(), candidate);
+            d.option(*next_frame, |d, (time, index)| {
+                d.time(time);
+                d.frame(index);
+            });
+        });
+        d.option(last.as_ref(), Digest::thumb);
+        d.time(latest.0);
+        d.option(newest.as_ref(), |d, (c, starts)| {
+            candidate(d, c);
+            d.flag(*starts);
+        });
+        d.option(fallback.as_ref(), candidate);
+        d
     }
 
     /// Takes the next frame, in presentation order; returns the keyframes that are sure by now.

@@ -170,7 +170,7 @@ pub fn save(track: &Track, target: &Target, force: bool) -> Result<()> {
 }
 
 /// The folder of a file, one level deep.
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
         Some(folder) => fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) }),
         None => Ok(()),
@@ -225,7 +225,7 @@ fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> io::Res
     result
 }
 
-fn explain(output: &str, e: &io::Error) -> Error {
+pub(crate) fn explain(output: &str, e: &io::Error) -> Error {
     let (cause, remedy) = match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             ("the disk is full".to_string(), "Free some space and run again.")

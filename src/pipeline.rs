@@ -1,5 +1,5 @@
 //! The pipeline: the stages side by side. The only module that knows threads and channels; [`stills`] is its part for
-//! pictures.
+//! pictures, [`parts`] for parts of a film and for what is made of them.
 //!
 //! ```text
 //! watch (one thread a running file)  decode, thumbs, scenes, keyframes
@@ -21,6 +21,7 @@
 //! Shutdown: a stage ends when its input closes or its output is gone; every thread is joined. The first fatal error
 //! wins and stops the watchers.
 
+mod parts;
 mod stills;
 
 use std::collections::{HashMap, VecDeque};
@@ -49,6 +50,8 @@ use crate::preprocess::preprocess;
 use crate::scene::SceneOptions;
 use crate::thumbnail::{ThumbnailOptions, thumbnail};
 use crate::time::Time;
+use parts::Marker;
+pub use parts::{Glimpse, Mark, Watching, retell, watch_stretch};
 pub use stills::{Still, StillOptions, embeddings, stills};
 
 /// Keyframes that a channel holds at most.
@@ -138,6 +141,8 @@ pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
 /// The model's part of the pipeline.
 pub struct Model {
     pub name: String,
+    /// SHA-256 of its manifest, which holds the hashes of all its files; empty for what is no folder.
+    pub hash: String,
     /// How captions are searched for: told in the track's options.
     pub decoding: Value,
     pub image: ImageSpec,
@@ -163,6 +168,7 @@ impl Model {
                 "temperature": search.temperature,
             }),
             name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+            hash: folder.hash().to_string(),
             image: folder.manifest().image.clone(),
             encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
             captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
@@ -315,7 +321,7 @@ impl Clock {
 }
 
 /// A keyframe without its picture.
-type Moment = Keyframe<()>;
+pub type Moment = Keyframe<()>;
 
 enum Watched {
     Opened(usize, Box<StreamInfo>),
@@ -342,6 +348,8 @@ struct Look {
     moment: Moment,
     /// `None` where the picture is blank, or could not be converted (then with the reason).
     encoded: Option<Encoded>,
+    /// Where the picture was captioned before; then its grid may be missing.
+    caption: Option<Caption>,
     fault: Option<String>,
     thumbnail: Option<Vec<u8>>,
 }
@@ -394,7 +402,7 @@ pub fn run_keeping(
     // Stops the watchers: the user's wish, or a stage that failed.
     let fatal: Mutex<Option<Error>> = Mutex::new(None);
     let halt = Interrupt::new();
-    let Model { name, decoding, image, encoder, captioner } = model;
+    let Model { name, decoding, image, encoder, captioner, .. } = model;
     let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
@@ -415,7 +423,7 @@ pub fn run_keeping(
                         Ok(false) => continue,
                         Err(e) => return stop(halt, fatal, e),
                     }
-                    let end = watch(file, input, config, interrupt, halt, clock, observer, &to_encode);
+                    let end = watch(file, input, config, interrupt, halt, clock, observer, None, &to_encode);
                     if to_encode.send(Watched::End(file, end)).is_err() {
                         return;
                     }
@@ -460,7 +468,7 @@ fn stop(halt: &Interrupt, fatal: &Mutex<Option<Error>>, e: Error) {
     }
 }
 
-/// Decodes one file and sends its keyframes.
+/// Decodes one file and sends its keyframes. A `marker` hears of every frame, and may end it.
 #[allow(clippy::too_many_arguments)]
 fn watch(
     file: usize,
@@ -470,6 +478,7 @@ fn watch(
     halt: &Interrupt,
     clock: &Clock,
     observer: &dyn Observer,
+    mut marker: Option<&mut Marker<'_>>,
     out: &Sender<Watched>,
 ) -> End {
     let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, lost: false, error: Some(error) };
@@ -519,7 +528,9 @@ fn watch(
         last = frame.time;
         Clock::count(&clock.frames, 1);
         let t = Instant::now();
-        let keyframes = selector.push(thumb, Arc::new(frame));
+        let frame = Arc::new(frame);
+        let keyframes = selector.push(thumb, frame.clone());
+        let told = keyframes.len();
         Clock::add(&clock.scenes, t);
         drop(busy);
         observer.watched(file, last - start);
@@ -529,8 +540,25 @@ fn watch(
                 return stopped(last);
             }
         }
+        if let Some(marker) = &mut marker
+            && !marker.see(&frame, told, &selector, &source)
+        {
+            break;
+        }
     }
     let end = source.end();
+    if let Some(marker) = &mut marker
+        && !marker.is_finished(&source)
+    {
+        observer.ended(file);
+        return End {
+            end,
+            damage: error.map(|e| e.to_string()),
+            interrupted: false,
+            error: None,
+            lost: source.is_lost(),
+        };
+    }
     for keyframe in selector.finish(end) {
         Clock::count(&clock.keyframes, 1);
         if out.send(Watched::Keyframe(file, keyframe)).is_err() {
@@ -585,7 +613,7 @@ fn encode(
             }
             Ok(Some(Watched::Keyframe(file, keyframe))) => {
                 let (moment, picture) = part(keyframe);
-                let mut look = Look { moment, encoded: None, fault: None, thumbnail: None };
+                let mut look = Look { moment, encoded: None, caption: None, fault: None, thumbnail: None };
                 if !look.moment.blank {
                     let _busy = config.budget.working();
                     let t = Instant::now();
@@ -677,6 +705,7 @@ fn describe(
     clock: &Clock,
 ) -> Result<()> {
     let mut files: HashMap<usize, Shown> = HashMap::new();
+    let fresh_file = || Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() };
     let mut waiting: VecDeque<Told> = VecDeque::new();
     // What is to be captioned: file, distinct scene, embedding.
     let mut fresh: Vec<(usize, u32, Encoded)> = Vec::new();
@@ -692,7 +721,7 @@ fn describe(
                 run |= config.jobs <= 1;
             }
             Ok(Some(Seen::Picture(file, look))) => {
-                let Look { moment, encoded, fault, thumbnail } = *look;
+                let Look { moment, encoded, caption, fault, thumbnail } = *look;
                 let mut said = Said {
                     moment,
                     embedding: None,
@@ -704,17 +733,17 @@ fn describe(
                     fault,
                 };
                 if let Some(encoded) = encoded {
-                    let shown = files
-                        .entry(file)
-                        .or_insert_with(|| Shown { dedup: Dedup::new(&config.dedup), captions: HashMap::new() });
+                    let shown = files.entry(file).or_insert_with(fresh_file);
                     let unit = encoded.unit();
                     let judgement = shown.dedup.weigh(&unit);
                     said.embedding = keeping.then_some(unit);
                     said.similarity = judgement.previous;
                     said.distinct = Some(judgement.verdict.id());
                     said.repeats = !judgement.verdict.is_new();
-                    if judgement.verdict.is_new() {
-                        fresh.push((file, judgement.verdict.id(), encoded));
+                    match caption {
+                        _ if !judgement.verdict.is_new() => {}
+                        Some(caption) => drop(shown.captions.insert(judgement.verdict.id(), caption)),
+                        None => fresh.push((file, judgement.verdict.id(), encoded)),
                     }
                 }
                 waiting.push_back(Told::Scene(file, Box::new(said)));

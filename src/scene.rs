@@ -23,6 +23,7 @@ mod seen;
 
 use std::collections::VecDeque;
 
+use crate::digest::Digest;
 use crate::frame::Thumb;
 use crate::time::Time;
 use fades::Fades;
@@ -53,6 +54,8 @@ pub struct SceneOptions {
     pub threshold: f32,
     /// Fixed: time between boundaries. Default: 5 s.
     pub interval: Time,
+    /// Fixed: what boundaries are counted from. Default: the first frame.
+    pub origin: Option<Time>,
     /// Shortest scene; a boundary sooner after the last one is not told. Default: 0.6 s (PySceneDetect).
     pub min_scene: Time,
 }
@@ -65,6 +68,7 @@ impl Default for SceneOptions {
             floor: 12.0,
             threshold: 27.0,
             interval: Time::from_millis(5_000),
+            origin: None,
             min_scene: Time::from_millis(600),
         }
     }
@@ -83,6 +87,9 @@ pub enum Transition {
 }
 
 impl Transition {
+    pub const ALL: [Transition; 5] =
+        [Transition::Start, Transition::Cut, Transition::Fade, Transition::Dissolve, Transition::Gap];
+
     pub fn name(self) -> &'static str {
         match self {
             Transition::Start => "start",
@@ -218,7 +225,10 @@ impl SceneDetector {
 
     fn fixed(&mut self, out: &mut Vec<Boundary>, thumb: &Thumb) {
         let interval = self.options.interval.max(Time::from_millis(1));
-        let due = *self.next_fixed.get_or_insert(thumb.time + interval);
+        let origin = self.options.origin.unwrap_or(thumb.time);
+        let passed = (thumb.time - origin).micros().div_euclid(interval.micros());
+        let first = origin + Time::from_micros(interval.micros().saturating_mul(passed.saturating_add(1)));
+        let due = *self.next_fixed.get_or_insert(first);
         if thumb.time >= due {
             self.next_fixed = Some((due + interval).max(thumb.time));
             out.push(Boundary::sudden(Transition::Gap, thumb.time, thumb.index, 1.0));
@@ -333,18 +343,84 @@ impl SceneDetector {
                 if soft {
                     self.dissolved = Some(b.to);
                 }
-                self.begin(out, b);
+                let at = b.at;
+                if self.begin(out, b) {
+                    self.search_in_step(at);
+                }
             }
         }
     }
 
     /// Begins a scene unless the one under way is too short yet.
-    fn begin(&mut self, out: &mut Vec<Boundary>, b: Boundary) {
+    fn begin(&mut self, out: &mut Vec<Boundary>, b: Boundary) -> bool {
         let least = self.options.min_scene.max(Time::from_micros(1));
-        if self.scene.is_none_or(|start| b.at - start >= least) {
+        let long = self.scene.is_none_or(|start| b.at - start >= least);
+        if long {
             self.scene = Some(b.at);
             out.push(b);
         }
+        long
+    }
+
+    /// Dissolves are sought at times that are counted from the start of the scene, so that they do not depend on where
+    /// the watching began.
+    fn search_in_step(&mut self, start: Time) {
+        let Some(searched) = self.searched else { return };
+        let mut last = start;
+        while let Some(s) = self.seen.get(self.seen.partition_point(|s| s.time < last + EVERY))
+            && s.time <= searched
+        {
+            last = s.time;
+        }
+        self.searched = Some(last);
+    }
+
+    /// Everything that the boundaries to come depend on, beside the options and what follows.
+    pub fn digest(&self, d: &mut Digest) {
+        // Named one by one, so that none is forgotten that comes later.
+        let SceneDetector {
+            options: _,
+            seen,
+            last,
+            last_seen,
+            step,
+            scene,
+            found,
+            fades,
+            dissolved,
+            pushed,
+            cuts_judged,
+            fades_judged,
+            searched,
+            next_fixed,
+        } = self;
+        d.all(seen.iter(), |d, s| s.digest(d));
+        d.option(last.as_ref(), Digest::thumb);
+        d.option(last_seen.as_ref(), Digest::thumb);
+        d.option(*step, |d, (change, time, index)| {
+            d.float(change);
+            d.time(time);
+            d.frame(index);
+        });
+        d.option(*scene, Digest::time);
+        d.all(found.iter(), |d, b| {
+            let Boundary { at, index, transition, from, to, score } = b;
+            d.frame(*index);
+            [*at, *from, *to].into_iter().for_each(|t| d.time(t));
+            d.bytes(transition.name().as_bytes());
+            d.float(*score);
+        });
+        fades.digest(d);
+        // Of no account any more once every dissolve that can still be told begins later: one that was found says where,
+        // and one that will be begins with a thumb that is held.
+        let earliest = found.iter().map(|b| b.from).chain(seen.front().map(|s| s.time)).min();
+        d.option(dissolved.filter(|to| earliest.is_none_or(|from| from < *to)), Digest::time);
+        // Counted from the oldest thumb that is held: none before it will be judged.
+        let oldest = pushed.saturating_sub(seen.len() as u64);
+        d.number(cuts_judged.saturating_sub(oldest));
+        d.number(fades_judged.saturating_sub(oldest));
+        d.option(*searched, Digest::time);
+        d.option(*next_fixed, Digest::time);
     }
 }
 

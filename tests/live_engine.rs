@@ -97,6 +97,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
     let model = Model {
         name: "mock".into(),
+        hash: String::new(),
         decoding: serde_json::Value::Null,
         image: ModelFolder::load(Some(common::TINY)).unwrap().manifest().image.clone(),
         encoder: Box::new(move || Ok(Box::new(one))),

@@ -115,6 +115,7 @@ impl Case {
         let hook = std::mem::replace(&mut self.hook, Box::new(|_| ()));
         Model {
             name: "mock 1".into(),
+            hash: String::new(),
             decoding: serde_json::Value::Null,
             image: folder.manifest().image.clone(),
             encoder: {

@@ -87,7 +87,7 @@ PYTHON
 venv() {
     # One that was moved with its folder, or made half, is made again.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
-    rm -rf vendor/venv vendor/parsers.done
+    rm -rf vendor/venv vendor/parsers.done vendor/ray.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
 }
@@ -108,6 +108,12 @@ if [ "${1:-run}" = test ]; then
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/parsers.done
+    fi
+    pins=$(cksum <tools/descry_ray/requirements.txt)
+    if [ "$(cat vendor/ray.done 2>/dev/null)" != "$pins" ]; then
+        say "fetching Ray"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/descry_ray/requirements.txt >&2
+        echo "$pins" >vendor/ray.done
     fi
 fi
 if [ "${1:-run}" = browser ]; then

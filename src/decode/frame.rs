@@ -2,6 +2,7 @@
 //!
 //! Owns nothing but references to the decoder's buffers; a picture is made only for who asks.
 
+use std::os::raw::c_int;
 use std::ptr;
 use std::time::Instant;
 
@@ -109,6 +110,48 @@ impl Frame {
         self.to_rgb_within(LONGEST_SIDE)
     }
 
+    /// A hash of what it shows, of its own timestamp and of where in the file it was read: two that have the same were
+    /// decoded from the same packet to the same picture, but for rows that are not looked at. Every fourth row is.
+    pub fn identity(&self) -> u64 {
+        let mut hash =
+            RowHash([0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x2745_9B1D_4CF5_AD43]);
+        // SAFETY: plain reads of a valid frame's fields; each row that is read lies within its plane, for FFmpeg
+        // guarantees a plane's height times its line size, which may be negative; widths and heights are FFmpeg's own.
+        unsafe {
+            let av = &*self.av.as_ptr();
+            hash.word(av.pkt_pos as u64);
+            hash.word(self.pts.map_or(u64::MAX, |t| t.micros() as u64));
+            let format: ffi::AVPixelFormat = self.av.format().into();
+            let Some(d) = ffi::av_pix_fmt_desc_get(format).as_ref() else { return hash.finish() };
+            let palette = d.flags & ffi::AV_PIX_FMT_FLAG_PAL as u64 != 0;
+            for plane in 0..4 {
+                let base = av.data[plane];
+                let bytes = ffi::av_image_get_linesize(format, av.width, plane as c_int);
+                let lines = if plane == 1 || plane == 2 { -((-av.height) >> d.log2_chroma_h) } else { av.height };
+                let there = !base.is_null() && bytes > 0 && bytes <= av.linesize[plane].abs();
+                if !there || palette && plane > 0 {
+                    continue;
+                }
+                for y in (0..lines).step_by(4) {
+                    let start = base.offset(av.linesize[plane] as isize * y as isize);
+                    hash.row(std::slice::from_raw_parts(start, bytes as usize));
+                }
+            }
+        }
+        hash.finish()
+    }
+
+    /// Whether it has the time that its packet was given, or its packet had none. FFmpeg takes the order of decoding for the
+    /// time where a stream's timestamps have been wrong too often, which depends on where the reading began.
+    pub fn has_own_time(&self) -> bool {
+        // SAFETY: plain reads of a valid frame's fields.
+        let (told, taken) = unsafe {
+            let av = &*self.av.as_ptr();
+            (av.pts, av.best_effort_timestamp)
+        };
+        told == ffi::AV_NOPTS_VALUE || told == taken
+    }
+
     /// Whether parts of it had to be made up. With frame threads this may be known only later.
     pub fn is_damaged(&self) -> bool {
         self.av.is_corrupt() || self.av.has_decode_errors()
@@ -137,6 +180,35 @@ impl Frame {
         let data = scale_to(&source, ff::format::Pixel::RGB24, dw, dh, range, space)
             .ok_or_else(|| unreadable(&self.av, "the picture cannot be converted"))?;
         Ok(self.orientation.apply(Rgb { width: dw, height: dh, data: data.0 }))
+    }
+}
+
+/// Four sums side by side: hashing is nothing beside decoding.
+struct RowHash([u64; 4]);
+
+impl RowHash {
+    const PRIME: u64 = 0x9FB2_1C65_1E98_DF25;
+
+    fn word(&mut self, word: u64) {
+        self.0[0] = (self.0[0] ^ word).wrapping_mul(Self::PRIME).rotate_left(29);
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        self.word(row.len() as u64);
+        let mut blocks = row.chunks_exact(32);
+        for block in &mut blocks {
+            for (lane, bytes) in self.0.iter_mut().zip(block.chunks_exact(8)) {
+                let word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+                *lane = (*lane ^ word).wrapping_mul(Self::PRIME).rotate_left(29);
+            }
+        }
+        for byte in blocks.remainder() {
+            self.word(u64::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.iter().fold(0, |sum, lane| (sum ^ lane ^ (lane >> 32)).wrapping_mul(Self::PRIME).rotate_left(31))
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::seen::{FLAT_DEVIATION, Seen};
 use super::{Boundary, Transition};
+use crate::digest::Digest;
 use crate::time::Time;
 
 /// Longest fade out or in, and how long after a frame it is judged.
@@ -110,6 +111,29 @@ impl Fades {
                 fade(at, from, risen.time)
             });
         }
+    }
+
+    pub fn digest(&self, d: &mut Digest) {
+        let Fades { blank: _, flat, spans } = self;
+        d.option(flat.as_ref(), |d, flat| {
+            let Flat { start, index, before, bare, rising, told } = flat;
+            d.time(*start);
+            d.frame(*index);
+            d.option(before.as_ref(), |d, (full, last)| {
+                full.digest(d);
+                last.digest(d);
+            });
+            d.time(*bare);
+            d.option(*rising, |d, (time, index)| {
+                d.time(time);
+                d.frame(index);
+            });
+            d.flag(*told);
+        });
+        d.all(spans.iter(), |d, (from, to)| {
+            d.time(*from);
+            d.time(*to);
+        });
     }
 
     pub fn forget(&mut self, before: Time) {

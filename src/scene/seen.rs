@@ -1,5 +1,6 @@
 //! What is remembered of a thumb, and how two of them compare.
 
+use crate::digest::Digest;
 use crate::frame::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 use crate::time::Time;
 
@@ -115,6 +116,34 @@ impl Seen {
             spread,
             compact,
         }
+    }
+
+    pub fn digest(&self, d: &mut Digest) {
+        // Named one by one, so that none is forgotten that comes later.
+        let Seen {
+            time,
+            index,
+            change,
+            step,
+            flat,
+            range,
+            deviation,
+            energy,
+            variance,
+            means,
+            square,
+            spread,
+            compact,
+        } = self;
+        d.time(*time);
+        d.frame(*index);
+        d.time(step.0);
+        d.frame(step.1);
+        d.flag(*flat);
+        d.number(u64::from(*range));
+        d.floats(&[*change, *deviation, *energy, *variance, *square, *spread]);
+        d.floats(means);
+        d.floats(&compact[..]);
     }
 
     /// Flat but for some noise.

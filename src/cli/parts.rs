@@ -1,0 +1,266 @@
+//! `descry part` and `descry stitch`: one long film by several processes, on any machines.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use clap::Args;
+
+use super::index::recipe;
+use super::{Describing, Voice, moment, tell};
+use crate::archive::Archive;
+use crate::archive::record::Record;
+use crate::error::{Error, Exit, Result};
+use crate::export::Format;
+use crate::index::sources::list;
+use crate::index::{self, Listener};
+use crate::interrupt::Interrupt;
+use crate::model::ModelFolder;
+use crate::output;
+use crate::part::{self, PartOptions};
+use crate::pipeline::{Config, Keep, Kept, Model, Observer, Outcome, Stats};
+use crate::progress::Silent;
+use crate::remote::Web;
+use crate::thumbnail::ThumbnailOptions;
+use crate::time::Time;
+
+/// What both must be told alike.
+#[derive(Args)]
+struct Alike {
+    /// Most pixels across a thumbnail; 0 makes none.
+    #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
+    thumbnail_width: u32,
+    /// JPEG quality of thumbnails, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    thumbnail_quality: u8,
+    /// Print as JSON on standard error how long each stage was busy.
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    how: Describing,
+}
+
+#[derive(Args)]
+pub(super) struct Part {
+    /// The film.
+    input: String,
+    /// Which part, and of how many: 2/8.
+    #[arg(long, value_name = "I/N", value_parser = PartOptions::parse)]
+    part: (u32, u32),
+    /// Seconds that neighbours share, half of it on either side of their border.
+    #[arg(long, value_name = "SECS", value_parser = moment, default_value = "40")]
+    overlap: Time,
+    /// Where the part goes.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace it where it exists.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    alike: Alike,
+}
+
+#[derive(Args)]
+pub(super) struct Stitch {
+    /// The film.
+    input: String,
+    /// All its parts, in any order.
+    #[arg(required = true)]
+    parts: Vec<PathBuf>,
+    /// File, folder, or - for standard output [default: beside the film].
+    #[arg(short, long)]
+    output: Option<String>,
+    /// Output formats, separated by commas.
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "vtt")]
+    format: Vec<Format>,
+    /// Replace outputs that exist.
+    #[arg(long)]
+    force: bool,
+    /// Into this archive instead, as index does: nothing is done for a film that is there.
+    #[arg(long, value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "force"])]
+    into: Option<String>,
+    #[command(flatten)]
+    alike: Alike,
+}
+
+impl Alike {
+    fn config(&self, folder: &ModelFolder) -> Result<Config> {
+        let mut config = self.how.config(folder)?;
+        config.thumbnail = ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality };
+        Ok(config)
+    }
+
+    fn end(&self, stats: &Stats, voice: &Voice) {
+        if self.stats {
+            tell(stats, voice);
+        }
+    }
+}
+
+pub(super) fn part(args: &Part, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    args.alike.how.check()?;
+    let folder = ModelFolder::load(args.alike.how.model.model.as_deref())?;
+    let config = args.alike.config(&folder)?;
+    let model = args.alike.how.model(&folder, None)?;
+    let (number, of) = args.part;
+    let options = PartOptions { number, of, overlap: args.overlap };
+    let stats = part::watch(&args.input, &options, &config, model, interrupt, &Silent, &args.output, args.force)?;
+    voice.info(&format!("part {number} of {of} of {} → {}", args.input, args.output.display()));
+    args.alike.end(&stats, voice);
+    Ok(Exit::Done)
+}
+
+pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+    args.alike.how.check()?;
+    let mut formats = args.format.clone();
+    formats.sort_by_key(|f| *f as u8);
+    formats.dedup();
+    let inputs = [args.input.clone()];
+    let mut targets = Vec::new();
+    if args.into.is_none() {
+        targets = output::plan(&inputs, args.output.as_deref(), &formats)?.into_iter().flatten().collect();
+        targets.iter().try_for_each(|t| output::check(t, args.force))?;
+    }
+    let folder = ModelFolder::load(args.alike.how.model.model.as_deref())?;
+    let config = args.alike.config(&folder)?;
+    let scratch = Scratch::new()?;
+    let paths: Vec<&Path> = args.parts.iter().map(PathBuf::as_path).collect();
+    if let Some(archive) = &args.into {
+        return into_archive(args, archive, &folder, &config, &paths, scratch.path(), voice, interrupt);
+    }
+    let models = || args.alike.how.model(&folder, None);
+    let mut exit = Exit::Done;
+    let mut save = |outcome: Outcome| {
+        if let Some(e) = &outcome.error {
+            voice.error(e);
+            exit = Exit::SomeFailed;
+        }
+        let Some(track) = outcome.track else { return };
+        if let Some(damage) = &track.damage {
+            voice.warn(&format!("{}: described in part: {damage}", track.input));
+            exit = Exit::SomeFailed;
+        }
+        for target in &targets {
+            if let Err(e) = output::save(&track, target, args.force) {
+                voice.error(&e);
+                exit = Exit::SomeFailed;
+            }
+        }
+    };
+    let (stitched, stats) =
+        part::stitch(&args.input, &paths, &config, &models, scratch.path(), interrupt, &Silent, None, &mut save)?;
+    say(&args.input, &stitched, voice);
+    args.alike.end(&stats, voice);
+    Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
+}
+
+/// As `descry index` of this one film, of its parts.
+#[allow(clippy::too_many_arguments)]
+fn into_archive(
+    args: &Stitch,
+    location: &str,
+    folder: &ModelFolder,
+    config: &Config,
+    paths: &[&Path],
+    scratch: &Path,
+    voice: &Voice,
+    interrupt: &Interrupt,
+) -> Result<Exit> {
+    let models = || args.alike.how.model(folder, None);
+    let recipe = recipe(folder, config, &models()?.decoding);
+    let archive = Archive::create(location)?;
+    let web = Web::new(config.decode.timeout, interrupt.clone());
+    let listing = list(std::slice::from_ref(&args.input), archive.folder(), &web, interrupt)?;
+    if listing.items.len() != 1 {
+        return Err(listing.problems.into_iter().next().unwrap_or_else(|| {
+            Error::usage(format!("{}: is not one film", args.input), "Name the film whose parts these are.")
+        }));
+    }
+    // That it failed before says nothing: its parts are here.
+    let (plan, _) = index::plan(&archive, listing, &Arc::new(recipe), None, true)?;
+    let by = |inputs: &[String],
+              _: Model,
+              observer: &dyn Observer,
+              keep: &dyn Keep,
+              done: &mut dyn FnMut(usize, Outcome)| {
+        if !keep.begin(0)? {
+            return Ok(Stats::default());
+        }
+        let input = inputs.first().map_or("", String::as_str);
+        let keep = Some(&Begun(keep) as &dyn Keep);
+        let mut done = |outcome| done(0, outcome);
+        let (stitched, stats) =
+            part::stitch(input, paths, config, &models, scratch, interrupt, observer, keep, &mut done)?;
+        say(&args.input, &stitched, voice);
+        Ok(stats)
+    };
+    let failures = Failures { voice, count: AtomicU32::new(0) };
+    let stats = index::run_by(&archive, &plan.tasks, config, &models, &by, interrupt, &failures)?;
+    args.alike.end(&stats, voice);
+    Ok(match failures.count.into_inner() {
+        _ if interrupt.is_set() => Exit::Interrupted,
+        0 => Exit::Done,
+        _ => Exit::SomeFailed,
+    })
+}
+
+/// A keeper whose turn has come already.
+struct Begun<'a>(&'a dyn Keep);
+
+impl Keep for Begun<'_> {
+    fn scene(&self, file: usize, kept: Kept) -> Result<()> {
+        self.0.scene(file, kept)
+    }
+}
+
+/// Tells what goes wrong.
+struct Failures<'a> {
+    voice: &'a Voice,
+    count: AtomicU32,
+}
+
+impl Observer for Failures<'_> {}
+
+impl Listener for Failures<'_> {
+    fn stored(&self, _: usize, record: &Record) {
+        if let Some(damage) = &record.damage {
+            self.voice.warn(&format!("{}: described in part: {damage}", record.video));
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn failed(&self, _: usize, error: &Error, _: bool) {
+        self.voice.error(error);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How it went: a film that was described whole cost what parts are to save.
+fn say(input: &str, stitched: &part::Stitched, voice: &Voice) {
+    match &stitched.whole {
+        Some(reason) => voice.warn(&format!("{input}: described whole, not of its parts: {reason}")),
+        None => voice.info(&format!("{input}: {} seams, {} gaps watched again", stitched.seams, stitched.gaps)),
+    }
+}
+
+/// A folder of this process for what it watches again, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch> {
+        let path = std::env::temp_dir().join(format!("descry-stitch-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .map_err(|e| Error::output(path.display().to_string(), e.to_string(), "Name another folder in TMPDIR."))?;
+        Ok(Scratch(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether two state machines stand in the same state: a hash over everything that what they do next depends on.
+//!
+//! Stages that can be begun in the middle of a film write their state into a [`Digest`], ordinals as distances: counted
+//! from the frame and the scene that the machine stands at, for a machine that began later counts from elsewhere.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::frame::Thumb;
+use crate::time::Time;
+
+/// Takes a state, value by value, in an order that is always the same.
+pub struct Digest {
+    hash: Sha256,
+    /// The frame that ordinals are counted from.
+    frame: u64,
+}
+
+impl Digest {
+    /// Of a machine whose newest frame is this.
+    pub fn at(frame: u64) -> Digest {
+        Digest { hash: Sha256::new(), frame }
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.hash.update(bytes);
+    }
+
+    pub fn number(&mut self, number: u64) {
+        self.hash.update(number.to_le_bytes());
+    }
+
+    pub fn flag(&mut self, flag: bool) {
+        self.hash.update([u8::from(flag)]);
+    }
+
+    pub fn time(&mut self, time: Time) {
+        self.hash.update(time.micros().to_le_bytes());
+    }
+
+    /// To the bit.
+    pub fn float(&mut self, value: f32) {
+        self.hash.update(value.to_bits().to_le_bytes());
+    }
+
+    pub fn floats(&mut self, values: &[f32]) {
+        self.number(values.len() as u64);
+        values.iter().for_each(|v| self.float(*v));
+    }
+
+    /// A frame's ordinal, as the distance from the newest one.
+    pub fn frame(&mut self, index: u64) {
+        self.number(self.frame.wrapping_sub(index));
+    }
+
+    /// Whether there is something, and then what.
+    pub fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Digest, T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    /// How many there are, and each.
+    pub fn all<T>(&mut self, values: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Digest, T)) {
+        self.number(values.len() as u64);
+        values.for_each(|v| write(self, v));
+    }
+
+    pub fn thumb(&mut self, thumb: &Thumb) {
+        let Thumb { time, index, y, u, v, sharpness } = thumb;
+        self.time(*time);
+        self.frame(*index);
+        [y, u, v].into_iter().for_each(|plane| self.bytes(plane));
+        self.float(*sharpness);
+    }
+
+    pub fn finish(self) -> [u8; 16] {
+        let hash = self.hash.finalize();
+        let mut out = [0; 16];
+        out.copy_from_slice(&hash[..16]);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(frame: u64, write: impl FnOnce(&mut Digest)) -> [u8; 16] {
+        let mut d = Digest::at(frame);
+        write(&mut d);
+        d.finish()
+    }
+
+    #[test]
+    fn ordinals_count_as_distances_and_nothing_runs_together() {
+        assert_eq!(of(10, |d| d.frame(7)), of(110, |d| d.frame(107)));
+        assert_ne!(of(10, |d| d.frame(7)), of(10, |d| d.frame(6)));
+        let two = |a: &'static [u8], b: &'static [u8]| {
+            move |d: &mut Digest| {
+                d.bytes(a);
+                d.bytes(b);
+            }
+        };
+        assert_ne!(of(0, two(b"ab", b"c")), of(0, two(b"a", b"bc")));
+        assert_ne!(
+            of(0, |d| d.option(None::<Time>, Digest::time)),
+            of(0, |d| d.option(Some(Time::ZERO), Digest::time))
+        );
+        assert_ne!(of(0, |d| d.float(0.0)), of(0, |d| d.float(-0.0)));
+    }
+}

@@ -1,0 +1,534 @@
+//! Parts of a film, stitched: every output must be byte for byte what one run gives, whatever the film, the container and
+//! where it is parted. The films are synthesised: moving, still and blank pictures, cuts, dissolves and fades between them,
+//! scenes that return. Encoder and captioner are no models, so that whatever is heard comes from the pictures alone.
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{Bench, TINY, root};
+use descry::caption::{Caption, Captions};
+use descry::dedup::DedupOptions;
+use descry::encode::{Encode, Encoded};
+use descry::error::Result;
+use descry::export::{Format, Track, write};
+use descry::interrupt::Interrupt;
+use descry::model::ModelFolder;
+use descry::part::{self, PartOptions, Stitched};
+use descry::pipeline::{Config, Keep, Kept, Model, run_keeping};
+use descry::preprocess::Pixels;
+use descry::progress::Silent;
+use descry::scene::{Detector, SceneOptions};
+use descry::time::Time;
+
+const SIZE: (usize, usize) = (96, 64);
+const RATE: usize = 25;
+
+/// How a scene follows the one before.
+#[derive(Clone, Copy, Debug)]
+enum Into {
+    Cut,
+    /// Frames that are mixes of both.
+    Dissolve(usize),
+    /// Frames down to black, and as many up again.
+    Fade(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    into: Into,
+    seed: u32,
+    frames: usize,
+    /// Samples that the picture moves in a frame.
+    speed: f32,
+}
+
+/// A picture of its own for each seed; seed 0 is black.
+fn luma(seed: u32, shift: f32, x: f32, y: f32) -> f32 {
+    if seed == 0 {
+        return 16.0;
+    }
+    let s = seed as f32;
+    let (x, y) = (x + shift, y + shift * 0.4 * (s % 3.0 - 1.0));
+    126.0
+        + 45.0 * (x * (0.07 + 0.05 * (s % 4.0)) + s * 1.7).sin()
+        + 40.0 * (y * (0.11 + 0.04 * (s % 5.0)) + x * 0.03 * (s % 7.0) + s).cos()
+        + 20.0 * (x * 0.41 + y * 0.33 * (s % 2.0) + s * s).sin()
+}
+
+fn frame(scene: &Scene, n: usize) -> Vec<f32> {
+    let shift = scene.speed * n as f32;
+    let (w, h) = SIZE;
+    (0..w * h).map(|i| luma(scene.seed, shift, (i % w) as f32, (i / w) as f32)).collect()
+}
+
+fn mix(a: &[f32], b: &[f32], share: f32) -> Vec<f32> {
+    a.iter().zip(b).map(|(x, y)| x * (1.0 - share) + y * share).collect()
+}
+
+/// Every frame of a film.
+fn film(scenes: &[Scene]) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<f32>> = Vec::new();
+    for (k, scene) in scenes.iter().enumerate() {
+        for n in 0..scene.frames {
+            let own = frame(scene, n);
+            out.push(match (scene.into, k.checked_sub(1).map(|k| &scenes[k])) {
+                (Into::Dissolve(length), Some(before)) if n < length => {
+                    mix(&frame(before, before.frames + n), &own, (n + 1) as f32 / (length + 1) as f32)
+                }
+                (Into::Fade(length), Some(before)) if n < length => {
+                    let black = vec![16.0; own.len()];
+                    mix(&frame(before, before.frames + n), &black, (n + 1) as f32 / length as f32)
+                }
+                (Into::Fade(length), _) if n < 2 * length => {
+                    mix(&vec![16.0; own.len()], &own, (n + 1 - length.min(n + 1)) as f32 / length as f32)
+                }
+                _ => own,
+            });
+        }
+    }
+    out.into_iter().map(|f| f.into_iter().map(|v| v.clamp(16.0, 235.0) as u8).collect()).collect()
+}
+
+/// Encodes frames with these arguments of FFmpeg's, output last.
+fn encode(b: &Bench, frames: &[Vec<u8>], args: &str) {
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray"])
+        .args(["-s", &format!("{}x{}", SIZE.0, SIZE.1), "-r", &RATE.to_string(), "-i", "-", "-pix_fmt", "yuv420p"])
+        .args(args.split_whitespace())
+        .current_dir(b.path(""))
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is installed");
+    let mut pipe = ffmpeg.stdin.take().unwrap();
+    frames.iter().try_for_each(|f| pipe.write_all(f)).expect("ffmpeg takes every frame");
+    drop(pipe);
+    assert!(ffmpeg.wait().unwrap().success(), "{args}");
+}
+
+/// Draws numbers; the same seed draws the same.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % below.max(1) as u64) as usize
+    }
+
+    /// A film of about so many seconds.
+    fn scenes(&mut self, secs: usize) -> Vec<Scene> {
+        let mut scenes: Vec<Scene> = Vec::new();
+        while scenes.iter().map(|s| s.frames).sum::<usize>() < secs * RATE {
+            let into = match self.roll(8) {
+                0 => Into::Dissolve(8 + self.roll(30)),
+                1 => Into::Fade(6 + self.roll(14)),
+                _ => Into::Cut,
+            };
+            // One in three has been seen before, one in twelve is black.
+            let seed = match self.roll(12) {
+                0 => 0,
+                1..4 if !scenes.is_empty() => scenes[self.roll(scenes.len())].seed,
+                _ => 1 + scenes.len() as u32,
+            };
+            let frames = 2 * RATE + self.roll(5 * RATE) + if self.roll(10) == 0 { 15 * RATE } else { 0 };
+            let speed = if self.roll(4) == 0 { 0.0 } else { self.roll(30) as f32 / 20.0 };
+            scenes.push(Scene { into, seed, frames, speed });
+        }
+        scenes
+    }
+}
+
+/// The embedding is the means of the picture's tiles: pictures are as like as they look.
+struct Encoder;
+
+impl Encode for Encoder {
+    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
+        let encode = |p: &Pixels| {
+            let tile = p.data.len() / 64;
+            let means: Vec<f32> = p.data.chunks(tile).map(|t| t.iter().sum::<f32>() / t.len() as f32).collect();
+            Encoded { grid: Some(means.iter().map(|v| v * 0.5).collect()), embedding: means }
+        };
+        Ok(pictures.iter().map(encode).collect())
+    }
+}
+
+/// What it says depends on every bit of the picture's figures.
+struct Captioner<'a>(&'a AtomicUsize);
+
+impl Captions for Captioner<'_> {
+    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+        self.0.fetch_add(pictures.len(), Ordering::SeqCst);
+        Ok(pictures
+            .iter()
+            .map(|e| {
+                let grid = e.grid.as_ref().expect("who is captioned has its grid");
+                let hash = e.embedding.iter().chain(grid).fold(7u64, |h, v| {
+                    (h ^ u64::from(v.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
+                });
+                let said = ["a dog", "a cat", "a man in a suit", "two women"][(hash % 4) as usize];
+                let mean_logprob = ((hash >> 8) % 1000) as f32 / -777.0;
+                Caption {
+                    text: format!("{said} with number {}", hash % 1_000_003),
+                    ids: vec![(hash % 97) as i64],
+                    mean_logprob,
+                    score: Some(mean_logprob.exp()),
+                }
+            })
+            .collect())
+    }
+}
+
+/// Captions that were made, by all captioners of this process.
+static CAPTIONED: AtomicUsize = AtomicUsize::new(0);
+
+fn model() -> Result<Model> {
+    Ok(Model {
+        name: "mock 1".into(),
+        hash: "0123".into(),
+        decoding: serde_json::Value::Null,
+        image: ModelFolder::open(root().join(TINY))?.manifest().image.clone(),
+        encoder: Box::new(|| Ok(Box::new(Encoder))),
+        captioner: Box::new(|| Ok(Box::new(Captioner(&CAPTIONED)))),
+    })
+}
+
+fn config() -> Config {
+    Config {
+        dedup: DedupOptions { same: 0.97, returning: 0.99, ..DedupOptions::default() },
+        min_score: 0.3,
+        ..Config::default()
+    }
+}
+
+/// Remembers what is kept of each keyframe.
+#[derive(Default)]
+struct Shelf(Mutex<Vec<Kept>>);
+
+impl Keep for Shelf {
+    fn scene(&self, _: usize, kept: Kept) -> Result<()> {
+        self.0.lock().unwrap().push(kept);
+        Ok(())
+    }
+}
+
+/// Everything that comes of a film: the four formats, and every keyframe with embedding and thumbnail.
+#[derive(PartialEq)]
+struct Outputs(Vec<String>, Vec<String>);
+
+fn outputs(track: &Track, shelf: Shelf) -> Outputs {
+    let text = |format| {
+        let mut bytes = Vec::new();
+        write(track, format, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let kept = shelf.0.into_inner().unwrap();
+    let bits = |v: &Option<Vec<f32>>| v.as_ref().map(|v| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+    Outputs(
+        [Format::Vtt, Format::Srt, Format::Json, Format::Csv].map(text).to_vec(),
+        kept.iter().map(|k| format!("{:?} {:?} {:?}", k.record, bits(&k.embedding), k.thumbnail)).collect(),
+    )
+}
+
+fn whole(input: &str, config: &Config) -> Outputs {
+    let (mut track, shelf) = (None, Shelf::default());
+    let interrupt = Interrupt::new();
+    run_keeping(&[input.to_string()], config, model().unwrap(), &interrupt, &Silent, Some(&shelf), |_, outcome| {
+        track = outcome.track;
+    })
+    .unwrap();
+    outputs(&track.expect("the film can be described"), shelf)
+}
+
+fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Outputs, Stitched) {
+    let interrupt = Interrupt::new();
+    let folder = tempfile::tempdir_in(b.path("")).unwrap();
+    let paths: Vec<PathBuf> = (1..=of).map(|n| folder.path().join(format!("{n}.watched"))).collect();
+    // In any order, as machines finish them.
+    for number in (1..=of).rev() {
+        let options = PartOptions { number, of, overlap: Time::from_millis(overlap) };
+        let to = &paths[number as usize - 1];
+        part::watch(input, &options, config, model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+    }
+    stitched(input, config, &paths, folder.path())
+}
+
+fn stitched(input: &str, config: &Config, paths: &[PathBuf], folder: &Path) -> (Outputs, Stitched) {
+    let (mut track, shelf) = (None, Shelf::default());
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let interrupt = Interrupt::new();
+    let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
+    let (stitched, _) =
+        part::stitch(input, &paths, config, &model, folder, &interrupt, &Silent, Some(&shelf), &mut done).unwrap();
+    (outputs(&track.expect("the film can be described"), shelf), stitched)
+}
+
+fn same(a: &Outputs, b: &Outputs, what: &str) {
+    for (name, (x, y)) in ["vtt", "srt", "json", "csv"].iter().zip(a.0.iter().zip(&b.0)) {
+        if x != y {
+            let line = x.lines().zip(y.lines()).position(|(p, q)| p != q).unwrap_or(0);
+            let context = |t: &str| t.lines().skip(line.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
+            panic!("{what}: {name} differs at line {line}\n{}\n--- stitched\n{}", context(x), context(y));
+        }
+    }
+    assert!(a.1 == b.1, "{what}: what is kept differs");
+}
+
+/// What the codecs and containers are that films come in: closed and open groups of pictures, B-frames, inexact seeks.
+const WRAPPERS: [&str; 8] = [
+    "-c:v libx264 -preset veryfast -g 48 -bf 3 film.mp4",
+    "-c:v libx264 -preset veryfast -g 60 -bf 3 -x264-params open-gop=1 film.mkv",
+    "-c:v libx264 -preset veryfast -g 50 -bf 2 -x264-params open-gop=1 -f mpegts film.ts",
+    "-c:v mpeg4 -q:v 5 -g 40 -bf 2 film.avi",
+    "-c:v mpeg2video -q:v 4 -g 15 -bf 2 -f mpegts film.ts",
+    "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 400k -g 75 film.webm",
+    "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=50:bframes=3:open-gop=1 film.mkv",
+    "-c:v libx264 -preset veryfast -g 2500 -bf 3 film.mp4",
+];
+
+#[test]
+fn stitched_is_what_one_run_gives() {
+    let mut seams = 0;
+    for (seed, wrapper) in WRAPPERS.iter().enumerate() {
+        let b = Bench::new();
+        let mut dice = Dice(seed as u64 * 977 + 5);
+        let scenes = dice.scenes(75);
+        encode(&b, &film(&scenes), wrapper);
+        let name = wrapper.split(' ').next_back().unwrap();
+        let input = b.path(name).display().to_string();
+        let one = whole(&input, &config());
+        for (of, overlap) in [(2, 24_000), (3 + dice.roll(3) as u32, 16_000 + dice.roll(10_000) as i64)] {
+            let (all, how) = parted(&b, &input, &config(), of, overlap);
+            println!("{wrapper}: {of} parts, overlap {overlap}: {how:?}");
+            same(&one, &all, &format!("{wrapper} in {of} parts with {overlap} ms of overlap: {how:?}\n{scenes:?}"));
+            seams += how.seams;
+        }
+    }
+    assert!(seams > WRAPPERS.len(), "{seams}");
+}
+
+/// A film of these scenes, through FFmpeg with these arguments.
+fn one(scenes: &[Scene], args: &str) -> (Bench, String) {
+    let b = Bench::new();
+    encode(&b, &film(scenes), args);
+    let input = b.path(args.split(' ').next_back().unwrap()).display().to_string();
+    (b, input)
+}
+
+const MP4: &str = "-c:v libx264 -preset veryfast -g 50 -bf 3 film.mp4";
+
+fn cut(seed: u32, secs: f64) -> Scene {
+    Scene { into: Into::Cut, seed, frames: (secs * RATE as f64) as usize, speed: 0.7 }
+}
+
+/// Stitches a film in parts and holds it against one run.
+fn check(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> Stitched {
+    let (all, how) = parted(b, input, config, of, overlap);
+    same(&whole(input, config), &all, &format!("{of} parts, {overlap} ms: {how:?}"));
+    how
+}
+
+#[test]
+fn one_long_shot_over_a_border_is_watched_again() {
+    // Still, and longer than any overlap; at another border nothing but dissolves.
+    let mut scenes: Vec<Scene> = (1..6).map(|n| cut(n, 4.0)).collect();
+    scenes.push(Scene { speed: 0.0, ..cut(9, 50.0) });
+    scenes.extend((11..18).map(|n| Scene { into: Into::Dissolve(20), ..cut(n, 5.0) }));
+    let (b, input) = one(&scenes, MP4);
+    let how = check(&b, &input, &config(), 3, 12_000);
+    assert!(how.gaps > 0 && how.whole.is_none(), "{how:?}");
+    // Nothing at all to be told apart by: the first part goes on to the end.
+    let (b, input) = one(&[Scene { speed: 0.0, ..cut(3, 40.0) }], MP4);
+    let how = check(&b, &input, &config(), 3, 8_000);
+    assert!(how.whole.is_some() || how.gaps > 0, "{how:?}");
+}
+
+#[test]
+fn high_and_variable_rates_keep_step() {
+    let scenes: Vec<Scene> = (1..14).map(|n| cut(n, 3.0 + f64::from(n % 4) * 0.7)).collect();
+    for (args, parts) in [
+        ("-vf fps=120 -c:v libx264 -preset ultrafast -g 240 film.mp4", 2),
+        ("-vf fps=30000/1001 -c:v libx264 -preset ultrafast -g 60 -bf 2 film.mkv", 4),
+        (
+            "-vf select='lt(mod(n*n,7),4)',settb=1/90000 -fps_mode vfr -c:v libx264 -preset ultrafast -g 40 -bf 2 film.mp4",
+            3,
+        ),
+    ] {
+        let (b, input) = one(&scenes, args);
+        let how = check(&b, &input, &config(), parts, 16_000);
+        assert!(how.whole.is_none() && how.seams > 0, "{args}: {how:?}");
+    }
+}
+
+#[test]
+fn every_way_of_watching_can_be_parted() {
+    let scenes = Dice(77).scenes(60);
+    let (b, input) = one(&scenes, MP4);
+    let with = |detector| Config { scene: SceneOptions { detector, ..SceneOptions::default() }, ..config() };
+    let mut keyframes = config();
+    keyframes.decode.keyframes_only = true;
+    let mut plain = config();
+    plain.dedup = DedupOptions::off();
+    plain.keyframe.max_gap = Time::from_millis(3_000);
+    for (name, config) in [
+        ("content", with(Detector::Content)),
+        ("fixed", with(Detector::Fixed)),
+        ("keyframes", keyframes),
+        ("all", plain),
+    ] {
+        let how = check(&b, &input, &config, 3, 20_000);
+        println!("{name}: {how:?}");
+        assert!(how.whole.is_none(), "{name}: {how:?}");
+    }
+}
+
+#[test]
+fn what_is_damaged_or_without_a_clock_is_described_whole() {
+    let scenes: Vec<Scene> = (1..12).map(|n| cut(n, 3.0)).collect();
+    let (b, input) = one(&scenes, "-c:v mpeg2video -q:v 3 -g 12 -f mpegts film.ts");
+    let mut bytes = std::fs::read(&input).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle..middle + 20_000].iter_mut().step_by(3).for_each(|v| *v ^= 0x55);
+    std::fs::write(&input, bytes).unwrap();
+    let how = check(&b, &input, &config(), 3, 12_000);
+    assert!(how.whole.as_ref().is_some_and(|w| w.contains("lost")), "{how:?}");
+    // Two recordings joined: the second one's clock begins again.
+    let (b, input) = one(&scenes, "-c:v mpeg2video -q:v 3 -g 12 -f mpegts film.ts");
+    let again = std::fs::read(&input).unwrap();
+    std::fs::write(&input, [again.clone(), again].concat()).unwrap();
+    check(&b, &input, &config(), 3, 12_000);
+}
+
+#[test]
+fn borders_are_where_they_are() {
+    // More parts than scenes, overlaps as long as the film, parts that begin behind its pictures, one part.
+    let scenes = Dice(4).scenes(40);
+    let (b, input) = one(&scenes, MP4);
+    for (of, overlap) in [(1, 10_000), (2, 200_000), (9, 12_000), (16, 9_000)] {
+        let how = check(&b, &input, &config(), of, overlap);
+        println!("{of} parts, {overlap}: {how:?}");
+    }
+    // The sound is longer than the pictures, so that the last parts are empty.
+    b.ffmpeg("-i film.mp4 -f lavfi -i anullsrc=r=8000 -map 0:v -map 1:a -t 75 -c:v copy -c:a aac long.mp4");
+    let long = b.path("long.mp4").display().to_string();
+    let how = check(&b, &long, &config(), 5, 14_000);
+    assert!(how.whole.is_none(), "{how:?}");
+}
+
+#[test]
+fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
+    let scenes: Vec<Scene> = (0..14).map(|n| Scene { speed: 0.0, ..cut(1 + n % 6, 4.0) }).collect();
+    let (b, input) = one(&scenes, MP4);
+    let folder = b.path("");
+    let paths: Vec<PathBuf> = (1..=2).map(|n| folder.join(format!("{n}.watched"))).collect();
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let model =
+        || -> Result<Model> { Ok(Model { captioner: Box::new(|| Ok(Box::new(Captioner(&MADE)))), ..model()? }) };
+    let interrupt = Interrupt::new();
+    for number in [1, 2] {
+        let options = PartOptions { number, of: 2, overlap: Time::from_millis(16_000) };
+        let to = &paths[number as usize - 1];
+        part::watch(&input, &options, &config(), model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+    }
+    let made = MADE.load(Ordering::SeqCst);
+    assert!((6..=16).contains(&made), "each part captions what is new to it: {made}");
+    let refs: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let mut track = None;
+    let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
+    let (how, _) =
+        part::stitch(&input, &refs, &config(), &model, &folder, &interrupt, &Silent, None, &mut done).unwrap();
+    assert_eq!(how, Stitched { seams: 1, ..Stitched::default() });
+    assert_eq!(MADE.load(Ordering::SeqCst), made);
+    assert!(track.is_some_and(|t| t.scenes.iter().filter(|s| s.repeats.is_some()).count() >= 8));
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_refused() {
+    let scenes: Vec<Scene> = (1..8).map(|n| cut(n, 3.0)).collect();
+    let (b, input) = one(&scenes, MP4);
+    let interrupt = Interrupt::new();
+    let watch = |name: &str, number: u32, of: u32, config: &Config| {
+        let options = PartOptions { number, of, overlap: Time::from_millis(10_000) };
+        let to = b.path(name);
+        part::watch(&input, &options, config, model().unwrap(), &interrupt, &Silent, &to, false).map(|_| to)
+    };
+    let one = watch("1", 1, 2, &config()).unwrap();
+    let two = watch("2", 2, 2, &config()).unwrap();
+    let third = watch("3", 2, 3, &config()).unwrap();
+    let other = watch("4", 2, 2, &Config { min_score: 0.5, ..config() }).unwrap();
+    assert!(watch("1", 1, 2, &config()).unwrap_err().to_string().contains("--force"));
+    let fails = |paths: &[&Path]| {
+        part::stitch(&input, paths, &config(), &model, &b.path(""), &interrupt, &Silent, None, &mut |_| {
+            panic!("nothing may come of it")
+        })
+        .unwrap_err()
+        .to_string()
+    };
+    assert!(fails(&[&one]).contains("of its 2 parts 1 are here"));
+    assert!(fails(&[&one, &one]).contains("part 1 of 2 where part 2"));
+    assert!(fails(&[&one, &third]).contains("part 2 of 3"));
+    assert!(fails(&[&one, &other]).contains("other options"));
+    let bytes = std::fs::read(&two).unwrap();
+    for (name, damaged) in [
+        ("cut", bytes[..bytes.len() / 2].to_vec()),
+        ("flipped", {
+            let mut b = bytes.clone();
+            let middle = b.len() / 2;
+            b[middle] ^= 1;
+            b
+        }),
+    ] {
+        b.write(name, &damaged);
+        let e = fails(&[&one, &b.path(name)]);
+        assert!(e.contains(name) && e.contains("descry part"), "{e}");
+    }
+    b.write("short", b"descry");
+    assert!(fails(&[&one, &b.path("short")]).contains("cut off"));
+    // The same part again is the same bytes.
+    let again = watch("5", 2, 2, &config()).unwrap();
+    assert!(std::fs::read(again).unwrap() == bytes);
+}
+
+#[test]
+fn the_commands_give_what_describe_gives() {
+    let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
+    let (b, _) = one(&scenes, MP4);
+    b.run(&common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
+    for part in ["1/2", "2/2"] {
+        let name = format!("{}.watched", &part[..1]);
+        b.run(&common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
+    }
+    let (_, said) = b.run(
+        &common::tiny(&[
+            "-v",
+            "stitch",
+            "film.mp4",
+            "2.watched",
+            "1.watched",
+            "-o",
+            "parts/",
+            "-f",
+            "vtt,srt,json,csv",
+        ]),
+        0,
+    );
+    assert!(said.contains("1 seams, 0 gaps"), "{said}");
+    for kind in ["vtt", "srt", "json", "csv"] {
+        assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
+    }
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "-o", "1.watched"]), 1);
+    assert!(e.contains("1.watched") && e.contains("--force"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "--start", "3", "-o", "x"]), 2);
+    assert!(e.contains("--start"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "3/2", "-o", "x"]), 2);
+    assert!(e.contains("from 1 to OF"), "{e}");
+    let (_, e) = b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "-o", "y.vtt"]), 2);
+    assert!(e.contains("of its 2 parts 1 are here"), "{e}");
+    let (_, e) =
+        b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "2.watched", "--no-dedup", "-o", "y.vtt"]), 1);
+    assert!(e.contains("other options"), "{e}");
+    assert!(!b.path("y.vtt").exists());
+}

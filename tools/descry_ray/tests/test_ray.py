@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""The Ray package on a local cluster of several nodes, against the real binary.
+
+    DESCRY_BINARY=target/debug/descry vendor/venv/bin/python tools/descry_ray/tests/test_ray.py          # small
+    DESCRY_BINARY=… vendor/venv/bin/python tools/descry_ray/tests/test_ray.py --kill [--seed N]   # nodes die at random
+
+Films are synthesised with FFmpeg and described by one process into one archive, by the cluster into another: both must be
+the same, byte for byte.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tools" / "descry_ray"))
+
+import ray  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from descry_ray import simulate  # noqa: E402
+from descry_ray.job import Job, Options, read_manifest  # noqa: E402
+
+BINARY = os.environ.get("DESCRY_BINARY", str(ROOT / "target" / "debug" / "descry"))
+MODEL = ["--model", str(ROOT / "tests" / "models" / "tiny")]
+# Not the same on two archives of the same videos: who is at what, and what is derived.
+OWN = {"claims", "search"}
+
+
+def ffmpeg(*args):
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *args], check=True)
+
+
+def clip(path, seconds, seed, cuts=4):
+    """A film with cuts: life, patterns and gradients."""
+    sources = [
+        f"testsrc2=size=128x72:rate=25:duration={seconds / cuts},hue=h={seed * 37 % 360}",
+        f"mandelbrot=size=128x72:rate=25:start_scale={1 + seed % 3},trim=duration={seconds / cuts}",
+        f"gradients=size=128x72:rate=25:duration={seconds / cuts}:seed={seed}:speed=0.02",
+        f"cellauto=size=128x72:rate=25:rule={30 + seed % 60}:random_seed={seed},trim=duration={seconds / cuts}",
+    ]
+    inputs, names = [], ""
+    for n in range(cuts):
+        inputs += ["-f", "lavfi", "-i", sources[(n + seed) % len(sources)]]
+        names += f"[{n}:v]"
+    ffmpeg(*inputs, "-filter_complex", f"{names}concat=n={cuts},format=yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", str(path))
+
+
+def descry(*args, code=0):
+    done = subprocess.run([BINARY, *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == code, (args, done.returncode, done.stderr)
+    return done
+
+
+def files(folder):
+    names = {str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file()}
+    return {n for n in names if n.split("/")[0] not in OWN}
+
+
+def differences(a, b):
+    """Names of what is not the same in two archives."""
+    both = files(a) & files(b)
+    wrong = sorted(files(a) ^ files(b))
+    return wrong + [n for n in sorted(both) if not filecmp.cmp(f"{a}/{n}", f"{b}/{n}", shallow=False)]
+
+
+class Nodes:
+    """A cluster on this machine. Its nodes' CPUs are what is declared, not what there is."""
+
+    def __init__(self, count, cpus=2):
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self.cpus = cpus
+        self.workers = [self.add() for _ in range(count)]
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+
+    def add(self):
+        return self.cluster.add_node(num_cpus=self.cpus, memory=4_000_000_000, object_store_memory=80_000_000)
+
+    def kill(self, node):
+        self.workers.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def close(self):
+        ray.shutdown()
+        self.cluster.shutdown()
+
+
+def options(into, **more):
+    env = {k: v for k, v in os.environ.items() if k.startswith("DESCRY_")}
+    more = {"binary": BINARY, "env": env, "cpus": 1, "memory": 200_000_000, "part_minutes": 0, "descry": MODEL, **more}
+    return Options(into=str(into), **more)
+
+
+class Small(unittest.TestCase):
+    """One cluster for all of it: beginning one takes longer than what is tried on it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.path = Path(cls.folder.name)
+        cls.videos = [cls.path / f"{n}.mp4" for n in range(4)]
+        for n, video in enumerate(cls.videos):
+            clip(video, 4, n, cuts=2)
+        cls.film = cls.path / "film.mp4"
+        clip(cls.film, 60, 5, cuts=15)
+        cls.broken = cls.path / "broken.mp4"
+        cls.broken.write_bytes(b"no film at all" * 50)
+        cls.nodes = Nodes(2)
+        cls.one = cls.path / "one"
+        descry("index", *cls.videos, cls.film, cls.broken, "--into", cls.one, *MODEL, code=1)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.nodes.close()
+        cls.folder.cleanup()
+
+    def test_cluster_gives_what_one_machine_gives(self):
+        into = self.path / "many"
+        events = []
+        job = Job(options(into, part_minutes=0.3, overlap=16, in_flight=3), events.append)
+        manifest = self.path / "list.txt"
+        manifest.write_text("# a list\n\n" + "\n".join(map(str, [self.film, self.broken, *self.videos])) + "\n")
+        self.assertFalse(job.run(read_manifest(str(manifest))), "one of them is broken")
+        failed = [e for e in events if e["event"] == "failed"]
+        self.assertEqual([e["videos"] for e in failed], [[str(self.broken)]])
+        self.assertIn("not a video", failed[0]["reason"])
+        self.assertEqual((job.counts["done"], job.counts["failed"], job.counts["parts"]), (5, 1, 3))
+        self.assertLessEqual(max(e["running"] for e in events if e["event"] == "progress"), 3)
+        self.assertEqual(differences(self.one, into), [])
+        # Again: nothing is done that is there.
+        before = {n: os.stat(into / n).st_mtime_ns for n in files(into)}
+        again = Job(options(into, videos=6))
+        again.run([str(v) for v in self.videos])
+        self.assertEqual(again.counts["done"], 4)
+        self.assertEqual(before, {n: os.stat(into / n).st_mtime_ns for n in files(into)})
+
+    def test_bounded_however_long_the_list(self):
+        taken = []
+
+        def endless():
+            for n in range(10_000):
+                taken.append(n)
+                if n == 40:
+                    job.stop()
+                yield f"/nowhere/{n}.mp4"
+
+        job = Job(options(self.path / "none", binary="/bin/false", in_flight=4, tries=1))
+        self.assertFalse(job.run(endless()))
+        self.assertLessEqual(len(taken), 41 + 4)
+
+    def test_what_dies_is_tried_again_and_not_for_ever(self):
+        script = self.path / "dies"
+        # Kills itself the first two times, then is descry.
+        script.write_text(f'#!/bin/sh\necho x >>"{self.path}/tries"\n[ $(wc -l <"{self.path}/tries") -gt 2 ] || kill -9 $$\nexec "{BINARY}" "$@"\n')
+        script.chmod(0o755)
+        events = []
+        job = Job(options(self.path / "died", binary=str(script), in_flight=1), events.append)
+        self.assertTrue(job.run([str(self.videos[0])]))
+        self.assertEqual(job.counts["retries"], 2)
+        script.write_text("#!/bin/sh\nkill -9 $$\n")
+        job = Job(options(self.path / "died", binary=str(script), tries=3), events.append)
+        self.assertFalse(job.run([str(self.videos[0])]))
+        self.assertEqual((job.counts["retries"], job.counts["failed"]), (2, 1))
+        self.assertIn("begun 3 times", events[-2]["reason"] + events[-1].get("reason", ""))
+
+    def test_a_wrong_option_ends_the_job(self):
+        events = []
+        job = Job(options(self.path / "wrong", descry=["--no-such-option"], tries=2), events.append)
+        self.assertFalse(job.run(str(v) for v in self.videos * 100))
+        self.assertTrue(job.stopped)
+        self.assertTrue(any("no-such-option" in e.get("reason", "") for e in events))
+
+
+class Simulated(unittest.TestCase):
+    def test_simulation_is_sound(self):
+        alone = simulate.World(nodes=1, slots=1, videos=50, films=0, spread=0.0, part_minutes=0, start=0, driver=0, listing=0, mtbf=0, slow=0)
+        told = simulate.simulate(alone)
+        self.assertAlmostEqual(told["hours"], 50 * 600 / 12 / 3600, places=6)
+        self.assertAlmostEqual(told["efficiency"], 1.0, places=6)
+        # Twice the time where storage gives half of what is read.
+        half = simulate.simulate(simulate.dataclasses.replace(alone, storage=12 * alone.bitrate / 2))
+        self.assertAlmostEqual(half["hours"], 2 * told["hours"], places=6)
+        dying = simulate.dataclasses.replace(alone, nodes=4, slots=4, videos=2000, mtbf=3.0)
+        told = simulate.simulate(dying)
+        self.assertGreater(told["retries"], 0)
+        self.assertLess(told["efficiency"], 1.0)
+        self.assertEqual(told, simulate.simulate(dying))
+
+
+def kill_at_random(seed, count, seconds):
+    """Describes films while nodes die and come back; the archive must be what one process makes."""
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        videos = []
+        for n in range(count):
+            videos.append(folder / f"{n}.mp4")
+            clip(videos[-1], dice.uniform(4, 12), n)
+        for n in range(2):
+            videos.append(folder / f"film{n}.mp4")
+            clip(videos[-1], 90, n, cuts=22)
+        dice.shuffle(videos)
+        descry("index", *videos, "--into", folder / "one", *MODEL)
+        nodes = Nodes(3)
+        events, over, killed = [], threading.Event(), 0
+        job = Job(options(folder / "many", part_minutes=0.4, overlap=16, tries=50), events.append)
+        ran = []
+        # The driver works beside; this thread kills, so that Ray's own clean-up runs where it was begun.
+        driver = threading.Thread(target=lambda: (ran.append(job.run(map(str, videos))), over.set()))
+        driver.start()
+        while not over.wait(dice.uniform(0.3, 1.7) * seconds):
+            # Sometimes one is left, sometimes none but the new one.
+            if len(nodes.workers) > 1 and dice.random() < 0.7:
+                nodes.kill(dice.choice(nodes.workers))
+                killed += 1
+            if len(nodes.workers) < 3:
+                nodes.workers.append(nodes.add())
+        driver.join()
+        nodes.close()
+        wrong = differences(folder / "one", folder / "many")
+        left = [str(p) for p in (folder / "many").rglob("*.part")]
+        print(json.dumps({"seed": seed, "videos": len(videos), "killed": killed, **job.counts, "differences": wrong, "left": left}))
+        assert ran == [True] and not wrong, (ran, wrong, [e for e in events if e["event"] != "progress"])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    p = argparse.ArgumentParser()
+    p.add_argument("--kill", action="store_true")
+    p.add_argument("--seed", type=int, default=int(time.time()))
+    p.add_argument("--count", type=int, default=16)
+    p.add_argument("--seconds", type=float, default=5.0, help="about how long a node lives")
+    a, rest = p.parse_known_args()
+    if a.kill:
+        print(f"seed {a.seed}", flush=True)
+        kill_at_random(a.seed, a.count, a.seconds)
+    else:
+        unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
