@@ -70,6 +70,12 @@ impl Archive {
         }
     }
 
+    /// An archive that may not be there yet: then it is empty.
+    pub fn look(location: &str) -> Result<Archive> {
+        let archive = Archive { store: Store::at(location)?, location: location.to_string() };
+        archive.head().map(|_| archive)
+    }
+
     /// Opens an archive, and makes it where there is none. A folder that holds something else is refused.
     pub fn create(location: &str) -> Result<Archive> {
         let archive = Archive { store: Store::at(location)?, location: location.to_string() };
@@ -218,8 +224,8 @@ impl Archive {
         }
     }
 
-    /// Takes away the locks that killed processes left.
-    pub fn sweep_claims(&self) -> Result<()> {
+    /// Takes away the locks that killed processes left. Locks that are held stay.
+    pub fn sweep(&self) -> Result<()> {
         for name in self.store.list(CLAIMS, "")? {
             if let Some(key) = name.strip_suffix(".lock").and_then(|k| u64::from_str_radix(k, 16).ok()) {
                 drop(self.claim(key)?);
@@ -232,8 +238,15 @@ impl Archive {
     pub fn begin(&self, work: &Work) -> Result<Writer<'_>> {
         // Without claims another machine may be writing the very same bytes there.
         if self.store.folder().is_some() {
+            let prefix = format!("{:016x}.", work.name.key);
+            for kind in [RECORDS, FAILURES] {
+                let shelf = format!("{kind}/{}", work.name.shelf());
+                for part in self.store.list(&shelf, &prefix)?.iter().filter(|n| n.ends_with(store::PART)) {
+                    self.store.remove(&format!("{shelf}/{part}"))?;
+                }
+            }
             let shelf = format!("videos/{}", work.name.shelf());
-            for name in self.store.list(&shelf, &format!("{:016x}.", work.name.key))? {
+            for name in self.store.list(&shelf, &prefix)? {
                 let committed = name.parse().is_ok_and(|n| n != work.name && self.has_record(n).unwrap_or(true));
                 if !committed {
                     self.store.remove(&file(RECORDS, work.name))?;
@@ -555,11 +568,11 @@ mod tests {
         let archive = archive(&dir);
         let claim = archive.claim(7).unwrap().expect("free");
         assert!(archive.claim(7).unwrap().is_none() && archive.claim(8).unwrap().is_some());
-        archive.sweep_claims().unwrap();
+        archive.sweep().unwrap();
         assert!(archive.claim(7).unwrap().is_none());
         drop(claim);
         fs::write(dir.path().join("archive/claims/0000000000000009.lock"), "").unwrap();
-        archive.sweep_claims().unwrap();
+        archive.sweep().unwrap();
         assert!(archive.store.list(CLAIMS, "").unwrap().is_empty());
     }
 

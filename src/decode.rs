@@ -189,6 +189,8 @@ pub struct Source {
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
+    /// The keyframes that were jumped from and to last, by the stream's clock.
+    jumped: Option<(i64, i64)>,
     /// Reading stopped for the sake of the server that it comes from.
     lost: bool,
     /// Errors in a row while draining.
@@ -519,6 +521,7 @@ impl Source {
             last_packet: None,
             cut_off: None,
             patience,
+            jumped: None,
             lost: false,
             refused: 0,
             ending: None,
@@ -641,6 +644,52 @@ impl Source {
         }
     }
 
+    /// From a keyframe to the next, where only those are wanted and the container's index knows it: of an object in a store
+    /// what lies between is not fetched. After the last one reading goes on, for the film's end.
+    fn jump(&mut self, packet: &ff::Packet) {
+        // Jumps that would save less are not worth their request.
+        const LEAST: u64 = 256 << 10;
+        let (true, Some(dts)) = (self.io.is_some() && self.options.keyframes_only && packet.is_key(), packet.dts())
+        else {
+            return;
+        };
+        if self.jumped.is_some_and(|(_, to)| dts < to) {
+            // It led elsewhere than the index says: no more of that.
+            self.jumped = Some((dts, i64::MAX));
+            return;
+        }
+        // SAFETY: look-ups in the open container's index, and a seek as `Input::seek` does it, but in one stream.
+        unsafe {
+            let stream = *(*self.input.as_ptr()).streams.add(self.stream);
+            let entries = ffi::avformat_index_get_entries_count(stream);
+            let here = ffi::av_index_search_timestamp(stream, dts, ffi::AVSEEK_FLAG_BACKWARD | ffi::AVSEEK_FLAG_ANY);
+            if here < 0 {
+                return;
+            }
+            let mut keyframes = (here + 1..entries).filter_map(|n| {
+                let entry = ffi::avformat_index_get_entry(stream, n).as_ref()?;
+                let start = u64::try_from(entry.pos).ok()?;
+                let range = start..start.saturating_add(u64::try_from(entry.size()).unwrap_or(0));
+                (entry.flags() & ffi::AVINDEX_KEYFRAME != 0).then_some((entry.timestamp, range))
+            });
+            let Some((timestamp, range)) = keyframes.next() else { return };
+            let between = range.start.saturating_sub(u64::try_from(packet.position()).unwrap_or(u64::MAX));
+            if timestamp <= dts || between < LEAST {
+                return;
+            }
+            let then = keyframes.next().map(|(_, range)| range);
+            let context = self.input.as_mut_ptr();
+            // The index goes by decoding, a seek by presentation: a keyframe is presented as much later as this one.
+            let shown = timestamp.saturating_add(packet.pts().map_or(0, |pts| pts.saturating_sub(dts)).max(0));
+            if ffi::av_seek_frame(context, self.stream as i32, shown, ffi::AVSEEK_FLAG_BACKWARD) >= 0 {
+                self.jumped = Some((dts, timestamp));
+                if let Some(io) = &mut self.io {
+                    io.expect(range, then);
+                }
+            }
+        }
+    }
+
     /// One packet of our stream into the decoder, or the end of the file.
     fn feed(&mut self) -> Result<()> {
         let mut invalid = 0;
@@ -655,6 +704,8 @@ impl Source {
             let mut packet = ff::Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() != self.stream => continue,
+                // A jump that led back: this has been decoded.
+                Ok(()) if self.jumped.is_some_and(|(from, _)| packet.dts().is_some_and(|dts| dts <= from)) => continue,
                 Ok(()) => {
                     self.patience.end();
                     self.packets_read += 1;
@@ -671,6 +722,7 @@ impl Source {
                     if packet.is_corrupt() {
                         self.damage.packets += 1;
                     }
+                    self.jump(&packet);
                     match self.decoder.send_packet(&packet) {
                         Ok(()) => {}
                         Err(ff::Error::Other { errno }) if errno == ff::util::error::ENOMEM => {

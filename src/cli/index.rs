@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Describing, Voice, tell};
+use super::{Describing, Voice, print, tell};
 use crate::archive::Archive;
 use crate::archive::record::{Recipe, Record};
 use crate::budget::Budget;
@@ -44,6 +44,9 @@ pub(super) struct Index {
     /// Take out of the archive what the sources do not name any more.
     #[arg(long, conflicts_with = "shard")]
     prune: bool,
+    /// Only say what would be done: the names of the videos, one a line on standard output.
+    #[arg(long, conflicts_with = "prune")]
+    plan: bool,
     /// Most pixels across a thumbnail; 0 makes none.
     #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
     thumbnail_width: u32,
@@ -214,7 +217,8 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     config.budget = Arc::new(budget);
     let model = || args.how.model(&folder, model_threads);
     let recipe = recipe(&folder, &config, &model()?.decoding);
-    let archive = Archive::create(&args.into)?;
+    // Who only asks makes nothing.
+    let archive = if args.plan { Archive::look(&args.into)? } else { Archive::create(&args.into)? };
     let web = Web::new(config.decode.timeout, interrupt.clone());
     let listing = list(&args.sources, archive.folder(), &web, interrupt)?;
     let complete = listing.problems.is_empty();
@@ -232,12 +236,20 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     }
     let (plan, problems) = plan(&archive, listing, &Arc::new(recipe), args.shard, args.retry_failed)?;
     problems.iter().for_each(|e| voice.error(e));
+    if args.plan {
+        for task in &plan.tasks {
+            if !print(&task.work.video)? {
+                break;
+            }
+        }
+        return Ok(if problems.is_empty() { Exit::Done } else { Exit::SomeFailed });
+    }
     for name in &plan.left_over {
         if let Some(_claim) = archive.claim(name.key)? {
             archive.retire(*name)?;
         }
     }
-    archive.sweep_claims()?;
+    archive.sweep()?;
     let bar = (!voice.quiet && !voice.json && io::stderr().is_terminal() && !plan.tasks.is_empty()).then(|| {
         let bar = ProgressBar::new(plan.tasks.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {msg}") {

@@ -1,10 +1,11 @@
 //! Reading an object store as FFmpeg reads a file: from anywhere, by ranges.
 //!
 //! What is read on and on is fetched in growing pieces, the next one while this one is used; what is jumped to in a
-//! small one. Memory: [`CACHED`] bytes of pieces that were fetched, and one under way of at most [`LARGEST`].
+//! small one, or as it is, where its length is known: then what is jumped to next is fetched meanwhile. Memory: [`CACHED`] bytes of pieces that were fetched, and one under way of at most [`LARGEST`].
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,11 +73,14 @@ struct Reader<P: Pieces> {
     ahead: Option<(u64, u64, P::Fetch)>,
     /// How much reading on fetches next.
     step: u64,
+    /// What is jumped to, and what after that.
+    expected: Option<Range<u64>>,
+    then: Option<Range<u64>>,
 }
 
 impl<P: Pieces> Reader<P> {
     fn new(from: P, size: u64) -> Reader<P> {
-        Reader { from, size, at: 0, pieces: VecDeque::new(), ahead: None, step: SMALLEST }
+        Reader { from, size, at: 0, pieces: VecDeque::new(), ahead: None, step: SMALLEST, expected: None, then: None }
     }
 
     /// Reads some bytes where it stands; 0 at the end.
@@ -117,12 +121,19 @@ impl<P: Pieces> Reader<P> {
             Some((start, end, fetch)) if (start..end).contains(&at) => (start, fetch, end - start),
             // One that is not wanted is given up.
             _ => {
-                let length = if read_on { self.step } else { SMALLEST };
+                let known = self.expected.take().filter(|e| e.contains(&at)).map(|e| (e.end - at).min(LARGEST));
+                let length = known.unwrap_or(if read_on { self.step } else { SMALLEST });
                 let end = (at + length).min(self.size);
                 (at, self.from.begin(at, end)?, end - at)
             }
         };
-        self.step = if read_on || start < at { (self.step * 2).min(LARGEST) } else { SMALLEST };
+        self.step = if read_on { (self.step * 2).min(LARGEST) } else { SMALLEST };
+        if let Some(next) = self.then.take() {
+            let end = next.end.min(next.start + LARGEST).min(self.size);
+            if next.start < end && next.start != start {
+                self.ahead = Some((next.start, end, self.from.begin(next.start, end)?));
+            }
+        }
         let bytes = self.from.join(fetch)?;
         if bytes.len() as u64 != expected {
             return Err(Trouble::Other("the store gave fewer bytes than there are".into()));
@@ -186,6 +197,13 @@ impl Io {
 
     pub(super) fn context(&self) -> *mut ffi::AVIOContext {
         self.context
+    }
+
+    /// Says which bytes are read next, and which after those. Only between two calls of FFmpeg.
+    pub(super) fn expect(&mut self, next: Range<u64>, then: Option<Range<u64>>) {
+        // SAFETY: what `open` set; FFmpeg is not reading, for it reads only while it is called.
+        let reader = unsafe { &mut (*(*self.context).opaque.cast::<Opaque>()).reader };
+        (reader.expected, reader.then) = (Some(next), then);
     }
 
     /// Why reading failed.
@@ -311,6 +329,20 @@ mod tests {
         }
         assert_eq!(mock.fetched.borrow().len(), 4);
         assert!(mock.fetched.borrow().iter().all(|(a, b)| b - a <= SMALLEST));
+    }
+
+    #[test]
+    fn what_is_known_is_fetched_as_it_is_and_the_next_meanwhile() {
+        let mock = mock(64 << 20);
+        let mut reader = Reader::new(&mock, 64 << 20);
+        let places = [(1u64 << 20, 300_000u64), (5 << 20, 10), (9 << 20, 2_000_000), (20 << 20, 90_000)];
+        for (n, (at, length)) in places.iter().enumerate() {
+            reader.expected = Some(*at..at + length);
+            reader.then = places.get(n + 1).map(|(at, length)| *at..at + length);
+            check(&mut reader, *at, *length as usize);
+        }
+        let fetched = mock.fetched.borrow();
+        assert_eq!(*fetched, places.map(|(at, length)| (at, at + length)));
     }
 
     #[test]

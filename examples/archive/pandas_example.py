@@ -1,0 +1,18 @@
+"""What is said in an archive, as a table of pandas, and likeness by one product of matrices:
+
+    pip install pandas pyarrow && descry archive export ARCHIVE -o all.parquet && python pandas_example.py all.parquet
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+keyframes = pd.read_parquet(sys.argv[1])
+said = keyframes[keyframes.said & ~keyframes.repeats]
+print(said.groupby("video").caption.count().to_string())
+# Embeddings have length 1, so that their product is the cosine.
+embeddings = np.stack(keyframes.embedding)
+likeness = embeddings @ embeddings[0]
+best = keyframes.assign(likeness=likeness.round(3)).nlargest(5, "likeness")
+print(best[["video", "keyframe_ms", "caption", "likeness"]].to_string(index=False))

@@ -1,0 +1,318 @@
+//! What befalls an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
+
+#[path = "common/archive.rs"]
+mod archive;
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use archive::{assert_same, failures, films, folder, records, start, summary, tree};
+use common::{Bench, TINY, root, tiny};
+
+fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
+    let (_, err) = b.run(&tiny(&[&["index", "--log", "json"], args].concat()), code);
+    summary(&err)
+}
+
+/// When each record was written.
+fn written(archive: &Path) -> BTreeMap<String, SystemTime> {
+    if !archive.exists() {
+        return BTreeMap::new();
+    }
+    let names = tree(archive).into_keys().filter(|n| n.starts_with("records/") && n.ends_with(".json"));
+    names.map(|n| (n.clone(), std::fs::metadata(archive.join(n)).unwrap().modified().unwrap())).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_at_any_instant_it_loses_nothing_and_does_nothing_twice() {
+    let b = Bench::new();
+    films(&b, 8);
+    b.write("films/bad.mp4", b"no video\n");
+    let undisturbed = Instant::now();
+    index(&b, &["films", "--into", "whole"], 1);
+    let undisturbed = undisturbed.elapsed();
+    // Instants spread over a run, by a fixed seed.
+    let mut seed: u64 = 42;
+    let mut random = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as f64 / f64::from(1u32 << 31)
+    };
+    let (mut kills, mut committed) = (0, BTreeMap::new());
+    loop {
+        let mut child = start(&b, &["films", "--into", "killed", "--jobs", "2"]);
+        let until = Instant::now() + undisturbed.mul_f64(0.05 + 0.6 * random());
+        // Enough kills: it may come to its end.
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if kills < 40 && Instant::now() >= until {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        if ended.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        let now = written(&b.path("killed"));
+        for (name, at) in &committed {
+            assert_eq!(now.get(name), Some(at), "{name} was committed before, and lost or done again");
+        }
+        committed = now;
+        if let Some(status) = ended {
+            assert_eq!(status.code(), Some(1), "the one bad film");
+            break;
+        }
+    }
+    assert!(kills > 3, "{kills}");
+    assert_eq!(committed.len(), 8);
+    // Locks and halves of killed runs are gone, too.
+    assert_same(&b.path("killed"), &b.path("whole"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_is_done() {
+    let b = Bench::new();
+    films(&b, 7);
+    b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=90 -c:v libx264 -preset ultrafast films/z-long.mp4");
+    let mut child = start(&b, &["films", "--into", "archive"]);
+    while written(&b.path("archive")).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
+    let done = records(&b.path("archive")).len();
+    assert!((1..8).contains(&done) && !records(&b.path("archive")).contains_key("z-long.mp4"), "{done}");
+    let all = tree(&b.path("archive"));
+    assert!(!all.keys().any(|n| n.ends_with(".part") || n.ends_with(".lock")), "{:?}", all.keys());
+    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 8 - done);
+}
+
+/// As a disk that is full: a limit on the size of files, and where namespaces may be made, a small disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_job_and_keeps_what_is_done() {
+    let b = Bench::new();
+    films(&b, 4);
+    let model = root().join(TINY).display().to_string();
+    let shell = |script: &str| {
+        Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_descry"), &model])
+            .current_dir(b.path(""))
+            .output()
+            .unwrap()
+    };
+    index(&b, &["films", "--into", "want"], 0);
+    index(&b, &["films/film-0.mp4", "--into", "archive"], 0);
+    let before = tree(&b.path("archive"));
+    for blocks in [0, 1, 4] {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" index films --into archive --model \"$1\"");
+        let out = shell(&script);
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{err}");
+        assert!(err.contains("the disk is full") && err.contains("Free some space"), "{err}");
+        assert!(!err.contains("panicked"), "{err}");
+        let now = tree(&b.path("archive"));
+        assert!(before.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
+        assert_eq!(records(&b.path("archive")).len(), 1);
+    }
+    assert!(failures(&b.path("archive")).is_empty(), "a full disk is not the films' fault");
+    index(&b, &["films", "--into", "archive"], 0);
+    assert_same(&b.path("archive"), &b.path("want"));
+
+    std::fs::create_dir(b.path("disk")).unwrap();
+    let out = shell(
+        "exec unshare --mount --map-root-user sh -c '
+            mount -t tmpfs -o size=64k tmpfs disk && mkdir disk/archive || exit 77
+            \"$0\" index films --into disk/archive --model \"$1\"; code=$?
+            ls disk/archive/records | wc -l; mount -o remount,size=8m disk || exit 77
+            \"$0\" index films --into disk/archive --model \"$1\" -q || exit 78
+            cp -r disk/archive copied; exit $code' \"$0\" \"$1\"",
+    );
+    let err = String::from_utf8_lossy(&out.stderr);
+    if b.path("copied").exists() {
+        assert_eq!(out.status.code(), Some(1), "{err}");
+        assert!(err.contains("the disk is full"), "{err}");
+        let _ = std::fs::remove_dir_all(b.path("copied/claims"));
+        assert_same(&b.path("copied"), &b.path("want"));
+    } else {
+        assert!(matches!(out.status.code(), Some(1 | 77 | 127)) && !err.contains("descry"), "{err}");
+        eprintln!("not tried: no file system can be mounted here");
+    }
+}
+
+/// Nothing is forbidden to root, so root becomes nobody.
+#[cfg(unix)]
+#[test]
+fn a_read_only_archive_is_told_and_still_read() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let b = Bench::new();
+    films(&b, 1);
+    index(&b, &["films", "--into", "archive"], 0);
+    films(&b, 2);
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let open = |folder: &Path| {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            mode(&entry.unwrap().path(), 0o644);
+        }
+    };
+    let root_user = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let mut binary = Path::new(env!("CARGO_BIN_EXE_descry")).to_path_buf();
+    mode(&b.path(""), 0o755);
+    if root_user {
+        // The build and its model may lie in a folder that is root's own.
+        std::fs::copy(&binary, b.path("descry")).unwrap();
+        binary = b.path("descry");
+        mode(&binary, 0o755);
+    }
+    let copy = |from: &Path, name: &str| {
+        std::fs::create_dir_all(b.path(name)).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, b.path(name).join(path.file_name().unwrap())).unwrap();
+        }
+        mode(&b.path(name), 0o755);
+        open(&b.path(name));
+    };
+    copy(&root().join(TINY), "model");
+    let runtime = b.path("libonnxruntime.so");
+    let library = std::fs::read_dir(root().join("vendor/onnxruntime")).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(library, &runtime).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(args).current_dir(b.path("")).env("DESCRY_ONNXRUNTIME", &runtime);
+        if root_user {
+            command.uid(65534);
+        } else {
+            for folder in ["archive", "archive/records", "archive/videos"] {
+                mode(&b.path(folder), 0o555);
+            }
+        }
+        let out = command.output().unwrap();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
+    };
+    let before = tree(&b.path("archive"));
+    let (code, _, err) = run(&["index", "films", "--into", "archive", "--model", "model"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("cannot be written") && err.contains("writable") && !err.contains("panicked"), "{err}");
+    let (code, out, err) = run(&["archive", "list", "archive"]);
+    assert!(code == Some(0) && out.contains("film-0.mp4"), "{err}");
+    assert_eq!(tree(&b.path("archive")), before);
+    for folder in ["archive", "archive/records", "archive/videos"] {
+        mode(&b.path(folder), 0o755);
+    }
+}
+
+#[test]
+fn damage_is_found_told_and_mended() {
+    let b = Bench::new();
+    films(&b, 6);
+    index(&b, &["films", "--into", "archive"], 0);
+    index(&b, &["films", "--into", "want"], 0);
+    let archive = b.path("archive");
+    b.run(&["archive", "check", "archive"], 0);
+    let half = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let in_folder = |video: &str, name: &str| folder(&archive, video).join(name);
+    half(&in_folder("film-0.mp4", "keyframes.parquet"));
+    let thumbnail = std::fs::read_dir(in_folder("film-1.mp4", "thumbnails")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&thumbnail).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&thumbnail, bytes).unwrap();
+    std::fs::remove_file(in_folder("film-2.mp4", "descriptions.vtt")).unwrap();
+    let record = archive.join(&records(&archive)["film-3.mp4"].0);
+    // What a killed run leaves.
+    let orphan = archive.join("videos/ab/ab00000000000000.0000000000000000");
+    std::fs::create_dir_all(&orphan).unwrap();
+    std::fs::write(orphan.join("keyframes.parquet.0123456789abcdef.part"), "PAR1").unwrap();
+    half(&record);
+    // A damaged table is no other table's fault, and no panic.
+    let (_, err) = b.run(&["archive", "export", "archive", "-o", "all.parquet"], 1);
+    assert!(err.contains("keyframes.parquet") && err.contains("archive check"), "{err}");
+    assert!(!b.path("all.parquet").exists());
+    let (_, err) = b.run(&["archive", "check", "archive"], 1);
+    for words in
+        ["keyframes.parquet", "was changed", "is missing", "is damaged", "2 videos sound, 4 damaged; 1 leftovers"]
+    {
+        assert!(err.contains(words), "{words}: {err}");
+    }
+    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["up_to_date"], 6, "only names are looked at");
+    b.run(&["archive", "check", "archive", "--repair"], 1);
+    b.run(&["archive", "check", "archive"], 0);
+    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 4);
+    assert_same(&archive, &b.path("want"));
+    b.run(&["archive", "export", "archive", "-o", "all.parquet"], 0);
+    let (_, err) = b.run(&["archive", "export", "archive", "-o", "all.parquet"], 1);
+    assert!(err.contains("--force"), "{err}");
+}
+
+/// Watches until a video's folder is there, so that it is in the middle of it.
+#[cfg(unix)]
+fn when_begun(archive: &Path, act: impl FnOnce()) {
+    let begun = Instant::now();
+    while !archive.join("claims").exists() || std::fs::read_dir(archive.join("claims")).unwrap().count() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    act();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_video_that_vanishes_or_changes_in_mid_job_is_told_and_the_rest_goes_on() {
+    let b = Bench::new();
+    films(&b, 3);
+    // Long enough to be caught in the middle.
+    b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=60 -c:v libx264 -preset ultrafast films/a-long.mp4");
+    std::fs::copy(b.path("films/a-long.mp4"), b.path("films/b-gone.mp4")).unwrap();
+    // The second is gone before its turn: it fails, and the failure is kept.
+    let child = start(&b, &["films", "--into", "archive"]);
+    when_begun(&b.path("archive"), || std::fs::remove_file(b.path("films/b-gone.mp4")).unwrap());
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{err}");
+    assert_eq!(summary(&err)["progress"]["described"], 4);
+    assert!(failures(&b.path("archive"))["b-gone.mp4"].1["cause"].as_str().unwrap().contains("no such file"), "{err}");
+    // One that is written to while it is read is not committed.
+    std::fs::rename(b.path("films/a-long.mp4"), b.path("films/c-grows.mp4")).unwrap();
+    let child = start(&b, &["films/c-grows.mp4", "--into", "archive"]);
+    when_begun(&b.path("archive"), || {
+        use std::io::Write;
+        let mut film = std::fs::File::options().append(true).open(b.path("films/c-grows.mp4")).unwrap();
+        film.write_all(&[0, 0, 0, 8, b'f', b'r', b'e', b'e']).unwrap();
+    });
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{err}");
+    assert!(err.contains("has changed while it was described"), "{err}");
+    assert!(!records(&b.path("archive")).contains_key("c-grows.mp4"));
+    // When it is left alone, it is done without more ado.
+    assert_eq!(index(&b, &["films/c-grows.mp4", "--into", "archive"], 0)["progress"]["described"], 1);
+    // One that is deleted while it is read has been read to its end all the same.
+    std::fs::rename(b.path("films/c-grows.mp4"), b.path("films/d-deleted.mp4")).unwrap();
+    let child = start(&b, &["films/d-deleted.mp4", "--into", "archive"]);
+    when_begun(&b.path("archive"), || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::fs::remove_file(b.path("films/d-deleted.mp4")).unwrap();
+    });
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(records(&b.path("archive")).contains_key("d-deleted.mp4"));
+}

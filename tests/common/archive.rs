@@ -1,0 +1,98 @@
+//! Archives as they lie there, and processes that are killed.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::common::{Bench, TINY, root};
+
+/// All files below a folder, by their path from it.
+pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, root: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, all);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+                all.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk(folder, folder, &mut all);
+    all
+}
+
+/// Asserts that two archives hold the same files, and the same bytes in them.
+pub fn assert_same(got: &Path, want: &Path) {
+    let (got, want) = (tree(got), tree(want));
+    let names = |t: &BTreeMap<String, Vec<u8>>| t.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&got), names(&want));
+    for (name, bytes) in &want {
+        assert!(got[name] == *bytes, "{name} differs");
+    }
+}
+
+/// Records of an archive, by the video's file name: the file, and its JSON.
+pub fn records(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
+    kept(archive, "records/")
+}
+
+/// Failures of an archive, as [`records`].
+pub fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
+    kept(archive, "failures/")
+}
+
+fn kept(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json::Value)> {
+    tree(archive)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(kind))
+        .map(|(name, bytes)| {
+            let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let video = json["video"].as_str().unwrap().rsplit('/').next().unwrap().to_string();
+            (video, (name, json))
+        })
+        .collect()
+}
+
+/// The folder of a video that is done.
+pub fn folder(archive: &Path, video: &str) -> std::path::PathBuf {
+    let (record, _) = &records(archive)[video];
+    archive.join(record.replacen("records/", "videos/", 1).trim_end_matches(".json"))
+}
+
+/// `descry index` with the small model, running.
+pub fn start(b: &Bench, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_descry"))
+        .arg("index")
+        .args(args)
+        .args(["--log", "json", "--model"])
+        .arg(root().join(TINY))
+        .current_dir(b.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// What the last line of a run with `--log json` says.
+pub fn summary(err: &str) -> serde_json::Value {
+    let line = err.lines().rev().find(|l| l.contains("\"done\"")).unwrap_or_else(|| panic!("no summary: {err}"));
+    serde_json::from_str(line).unwrap()
+}
+
+/// `n` short films in a folder `films`, each of its own.
+pub fn films(b: &Bench, n: usize) {
+    std::fs::create_dir_all(b.path("films/more")).unwrap();
+    for i in 0..n {
+        let folder = if i % 3 == 2 { "films/more" } else { "films" };
+        b.ffmpeg(&format!(
+            "-f lavfi -i testsrc2=size=192x108:rate=25:duration=1 -f lavfi -i mandelbrot=size=192x108:rate=25 \
+             -filter_complex [0:v]hue=h={}[a];[1:v]trim=duration=1[b];[a][b]concat -c:v libx264 -preset ultrafast \
+             {folder}/film-{i}.mp4",
+            i * 29
+        ));
+    }
+}
