@@ -192,8 +192,8 @@ pub struct Source {
     /// What is known from outside of FFmpeg of the file's end being missing.
     cut_off: Option<String>,
     patience: Patience,
-    /// The keyframe that was jumped to last, by the stream's clock.
-    jumped: Option<i64>,
+    /// The keyframes that were jumped from and to last, by the stream's clock.
+    jumped: Option<(i64, i64)>,
     /// Reading stopped for the sake of the server that it comes from.
     lost: bool,
     /// Errors in a row while draining.
@@ -695,9 +695,9 @@ impl Source {
         else {
             return;
         };
-        if self.jumped.is_some_and(|to| dts < to) {
+        if self.jumped.is_some_and(|(_, to)| dts < to) {
             // It led elsewhere than the index says: no more of that.
-            self.jumped = Some(i64::MAX);
+            self.jumped = Some((dts, i64::MAX));
             return;
         }
         // SAFETY: look-ups in the open container's index, and a seek as `Input::seek` does it, but in one stream.
@@ -721,8 +721,10 @@ impl Source {
             }
             let then = keyframes.next().map(|(_, range)| range);
             let context = self.input.as_mut_ptr();
-            if ffi::av_seek_frame(context, self.stream as i32, timestamp, ffi::AVSEEK_FLAG_BACKWARD) >= 0 {
-                self.jumped = Some(timestamp);
+            // The index goes by decoding, a seek by presentation: a keyframe is presented as much later as this one.
+            let shown = timestamp.saturating_add(packet.pts().map_or(0, |pts| pts.saturating_sub(dts)).max(0));
+            if ffi::av_seek_frame(context, self.stream as i32, shown, ffi::AVSEEK_FLAG_BACKWARD) >= 0 {
+                self.jumped = Some((dts, timestamp));
                 if let Some(io) = &mut self.io {
                     io.expect(range, then);
                 }
@@ -744,6 +746,8 @@ impl Source {
             let mut packet = ff::Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) if packet.stream() != self.stream => continue,
+                // A jump that led back: this has been decoded.
+                Ok(()) if self.jumped.is_some_and(|(from, _)| packet.dts().is_some_and(|dts| dts <= from)) => continue,
                 Ok(()) => {
                     self.patience.end();
                     self.packets_read += 1;

@@ -1,0 +1,126 @@
+//! Indexing beside describing the same films, by turns; a run that has nothing to do in an archive of 100,000 videos; and
+//! with `DESCRY_BENCH_LONG=1` the memory of a film of 3 hours beside that of one of 10 minutes.
+//!
+//! `make bench`, or `cargo bench --bench index [-- ROUNDS]`.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::{Runner, minute, minutes, race, run, verdict};
+use descry::archive::Archive;
+use descry::archive::record::{Recipe, Work};
+use descry::index::sources::fingerprint;
+use serde_json::Value;
+
+/// Videos of the large archive.
+const VIDEOS: usize = 100_000;
+
+fn descry(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
+    command.args(args);
+    command
+}
+
+/// A folder that is empty.
+fn fresh(name: &str) -> PathBuf {
+    let folder = minute().with_file_name(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder under target");
+    folder
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of UTF-8")
+}
+
+fn main() {
+    let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
+    // Three films, so that one ends while another begins.
+    let films = fresh("index-films");
+    for n in 0..3 {
+        std::fs::hard_link(minute(), films.join(format!("{n}.mp4"))).expect("a link under target");
+    }
+    let (out, archive) = (fresh("index-out"), films.with_file_name("index-archive"));
+    let names: Vec<PathBuf> = (0..3).map(|n| films.join(format!("{n}.mp4"))).collect();
+    let names: Vec<&str> = names.iter().map(|n| text(n)).collect();
+    for mode in ["all", "keyframes"] {
+        let describe =
+            [&["--quiet", "describe", "--force", "-f", "vtt,json", "--mode", mode, "-o", text(&out)], &names[..]]
+                .concat();
+        let index = ["--quiet", "index", text(&films), "--mode", mode, "--into", text(&archive)];
+        let seconds = {
+            let mut runners: Vec<Runner> = vec![
+                (
+                    "descry index",
+                    Box::new(|| {
+                        let _ = std::fs::remove_dir_all(&archive);
+                        run(&mut descry(&index));
+                    }),
+                ),
+                ("descry describe", Box::new(|| run(&mut descry(&describe)))),
+            ];
+            race(rounds, &mut runners)
+        };
+        verdict(&format!("--mode {mode}: speed, of describing the same films"), seconds[1] / seconds[0], 0.95);
+    }
+    nothing_to_do(&archive);
+    if std::env::var_os("DESCRY_BENCH_LONG").is_some() {
+        let peak = |minutes: &Path| -> f64 {
+            let _ = std::fs::remove_dir_all(&archive);
+            let out =
+                descry(&["index", text(minutes), "--mode", "keyframes", "--stats", "--into", text(&archive)]).output();
+            let out = out.expect("descry starts");
+            let words = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success(), "{words}");
+            let stats: Value = serde_json::from_str(words.lines().last().unwrap_or("")).expect("--stats prints JSON");
+            println!("{:52} {}", minutes.file_name().unwrap_or_default().to_string_lossy(), stats);
+            stats["peak_rss_mb"].as_f64().unwrap_or(f64::NAN)
+        };
+        let (short, long) = (peak(&minutes(10)), peak(&minutes(180)));
+        println!("peak memory: 10 minutes {short:.0} MB, 3 hours {long:.0} MB (at most 50 MB more)");
+    }
+}
+
+/// Makes an archive of many videos by what one real record says, and runs over it.
+fn nothing_to_do(real: &Path) {
+    let real = Archive::open(text(real)).expect("the archive of the race");
+    let name = real.record_names().expect("its records")[0];
+    let record = real.read_record(name).expect("its record").expect("its record");
+    let recipe = Arc::new(Recipe {
+        model: record.model.into(),
+        model_hash: record.model_hash.into(),
+        dimension: 1,
+        options: record.options,
+    });
+    let (films, archive) = (fresh("index-many"), fresh("index-many-archive"));
+    let films = films.canonicalize().expect("a folder under target");
+    let begun = Archive::create(text(&archive)).expect("an archive under target");
+    for n in 0..VIDEOS {
+        let film = films.join(format!("{:03}", n / 1000)).join(format!("{n}.mp4"));
+        if n % 1000 == 0 {
+            std::fs::create_dir_all(film.parent().expect("a folder")).expect("a folder under target");
+        }
+        std::fs::write(&film, b"film").expect("a file under target");
+        let work = Work::new(text(&film), fingerprint(&film), recipe.clone());
+        let record = format!("records/{}/{}.json", work.name.shelf(), work.name);
+        begun.store().put(&record, b"{}").expect("a record under target");
+    }
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let started = Instant::now();
+        let out =
+            descry(&["index", text(&films), "--mode", "keyframes", "--log", "json", "--into", text(&archive)]).output();
+        best = best.min(started.elapsed().as_secs_f64());
+        let words = String::from_utf8_lossy(&out.expect("descry starts").stderr).into_owned();
+        let told: Value = serde_json::from_str(words.lines().last().unwrap_or("")).expect("a summary");
+        assert_eq!(told["up_to_date"], VIDEOS, "{words}");
+    }
+    println!("{:52} {best:7.2} s   (seconds)", format!("a run over {VIDEOS} videos that are all up to date"));
+    for folder in [films, archive] {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
