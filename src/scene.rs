@@ -121,6 +121,8 @@ pub struct Boundary {
 pub const MAX_HELD: usize = 256;
 /// Frames closer than this to the last that was looked at only add to the next one's change.
 const SPACING: Time = Time::from_millis(15);
+/// Time between two frames that are looked at for their large steps although they come closer.
+const CALM: Time = Time::from_millis(500);
 /// What is known this long after a frame decides on it.
 pub const DECIDE: Time = Time::from_millis(2_400);
 /// The longest part of a transition that lies before its boundary.
@@ -139,6 +141,8 @@ pub struct SceneDetector {
     last_seen: Option<Thumb>,
     /// The largest step among the thumbs since then.
     step: Option<(f32, Time, u64)>,
+    /// The last thumb that was looked at for its large step alone.
+    stepped: Option<Time>,
     /// Start of the scene under way.
     scene: Option<Time>,
     /// Found and not yet told.
@@ -163,6 +167,7 @@ impl SceneDetector {
             last: None,
             last_seen: None,
             step: None,
+            stepped: None,
             scene: None,
             found: Vec::new(),
             fades: Fades::new(blank),
@@ -248,8 +253,13 @@ impl SceneDetector {
             let passed = thumb.time - l.time;
             passed >= Time::ZERO && passed < SPACING
         });
-        if soon {
+        // What may be a cut is looked at whenever it comes, so that which frames are does not depend on where the watching
+        // began; not more of it than now and then, for every frame may be one.
+        if soon && (step < self.options.floor || !self.is_calm(thumb.time)) {
             return false;
+        }
+        if soon {
+            self.stepped = Some(thumb.time);
         }
         let change = self.last_seen.as_ref().map_or(0.0, |last| seen::change(last, thumb));
         let step = self.step.take().map_or((thumb.time, thumb.index), |(_, time, index)| (time, index));
@@ -257,6 +267,10 @@ impl SceneDetector {
         self.last_seen = Some(thumb.clone());
         self.pushed += 1;
         true
+    }
+
+    fn is_calm(&self, now: Time) -> bool {
+        self.stepped.is_none_or(|t| now - t >= CALM)
     }
 
     fn forget(&mut self) {
@@ -384,6 +398,7 @@ impl SceneDetector {
             last,
             last_seen,
             step,
+            stepped,
             scene,
             found,
             fades,
@@ -402,6 +417,7 @@ impl SceneDetector {
             d.time(time);
             d.frame(index);
         });
+        d.option(stepped.filter(|t| last.as_ref().is_some_and(|last| last.time - *t < CALM)), Digest::time);
         d.option(*scene, Digest::time);
         d.all(found.iter(), |d, b| {
             let Boundary { at, index, transition, from, to, score } = b;
