@@ -133,8 +133,11 @@ pub struct Object {
     path: Path,
 }
 
+/// By bucket and patience.
+type Clients = HashMap<(String, Duration), Arc<dyn ObjectStore>>;
+
 /// Clients that were made: connections are shared by all who read a bucket.
-static BUCKETS: LazyLock<Mutex<HashMap<(String, Duration), Arc<dyn ObjectStore>>>> = LazyLock::new(Mutex::default);
+static BUCKETS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
 
 impl Bucket {
     /// The bucket of an address, and the path within it.
