@@ -76,7 +76,7 @@ impl Server {
         let url = format!("http://127.0.0.1:{}/{path}", self.direct);
         // The server looks whether somebody signs, not who.
         let signed =
-            "AWS4-HMAC-SHA256 Credential=x/20200101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+            "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         ureq::put(&url).header("Authorization", signed).send(bytes).unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
