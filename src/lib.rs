@@ -6,6 +6,8 @@
 //!
 //! [`live`] does the same of streams that never end: scenes are looked at as they come, and what is new is said at once.
 //!
+//! [`index`] describes many videos into an [`archive`], each once, from disks and object stores ([`remote`]).
+//!
 //! Every stage is a struct with plain methods and is tested without threads; only `pipeline` and `live`
 //! know threads and channels.
 

@@ -133,7 +133,7 @@ pub struct Object {
     path: Path,
 }
 
-/// Clients of buckets, by bucket and patience.
+/// By bucket and patience.
 type Clients = HashMap<(String, Duration), Arc<dyn ObjectStore>>;
 
 /// Clients that were made: connections are shared by all who read a bucket.

@@ -74,11 +74,10 @@ impl Server {
     /// Makes a bucket or an object, past the proxy.
     pub fn put(&self, path: &str, bytes: &[u8]) {
         let url = format!("http://127.0.0.1:{}/{path}", self.direct);
-        ureq::put(&url).send(bytes).unwrap_or_else(|e| panic!("{url}: {e}"));
-    }
-
-    pub fn delete(&self, path: &str) {
-        ureq::delete(format!("http://127.0.0.1:{}/{path}", self.direct)).call().unwrap();
+        // The server looks whether somebody signs, not who.
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        ureq::put(&url).header("Authorization", signed).send(bytes).unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
     /// Says where the server is and who asks.
