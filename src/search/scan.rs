@@ -350,7 +350,7 @@ mod tests {
             let all = vectors(width, seed, rows);
             let files = files(width, &all, each);
             let query = Query::new(&vectors(width, seed.rotate_left(9), 3)[2]);
-            let takes = |segment: &Segment, row: usize| segment.numbers()[row] as usize % share == 0;
+            let takes = |segment: &Segment, row: usize| (segment.numbers()[row] as usize).is_multiple_of(share);
             let order = |p: &Place| (0, files.segments[p.segment as usize].numbers()[p.row as usize]);
             let how = Best { most, threads, takes: &takes, takes_most: share == 1, order: &order };
             let named: Vec<(u32, &Segment)> = files.segments.iter().enumerate().map(|(n, s)| (n as u32, s)).collect();

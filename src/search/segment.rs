@@ -356,8 +356,8 @@ pub(super) mod tests {
             start_ms: number as i64 * 1_000,
             end_ms: number as i64 * 1_000 + 1_000,
             keyframe_ms: number as i64 * 1_000 + 500,
-            score: if number % 3 == 0 { f32::NAN } else { number as f32 / 100.0 },
-            thumbnail: number % 2 == 0,
+            score: if number.is_multiple_of(3) { f32::NAN } else { number as f32 / 100.0 },
+            thumbnail: number.is_multiple_of(2),
         }
     }
 
