@@ -557,7 +557,7 @@ mod tests {
             score: Some((seed % 10) as f32 / 10.0),
             mean_logprob: None,
             repeats: false,
-            thumbnail: number.is_multiple_of(2).then(|| "x.jpg".into()),
+            thumbnail: (number.is_multiple_of(2)).then(|| "x.jpg".into()),
             model: "m 1".into(),
             model_hash: if video % 4 == 3 { "other" } else { "same" }.into(),
             embedding: vector(seed % 17),
