@@ -158,6 +158,11 @@ impl Archive {
         self.store.has(&file(RECORDS, name))
     }
 
+    /// Whether it is kept why a video could not be described.
+    pub fn has_failure(&self, name: Name) -> Result<bool> {
+        self.store.has(&file(FAILURES, name))
+    }
+
     /// The record of a video that is done; none where it is not, or not any more.
     pub fn read_record(&self, name: Name) -> Result<Option<Record>> {
         self.json(&file(RECORDS, name))

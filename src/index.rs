@@ -70,6 +70,8 @@ impl std::str::FromStr for Shard {
 pub struct Task {
     pub item: Item,
     pub work: Work,
+    /// It failed before in this state, and is tried again.
+    pub again: bool,
 }
 
 /// What is to be done, and what is not.
@@ -109,10 +111,13 @@ pub fn plan(
             if done[first..].iter().take_while(|n| n.key == name.key).count() > 1 {
                 plan.left_over.push(name);
             }
-        } else if failed.contains(&name) && !retry_failed {
-            plan.failed_before += 1;
         } else {
-            plan.tasks.push(Task { item, work });
+            let again = failed.contains(&name);
+            if again && !retry_failed {
+                plan.failed_before += 1;
+            } else {
+                plan.tasks.push(Task { item, work, again });
+            }
         }
     }
     Ok((plan, listing.problems))
@@ -181,7 +186,7 @@ fn free(
                 listener.elsewhere(file);
             } else if archive.claim(name.key)?.is_none() {
                 still.push(file);
-            } else if archive.has_record(name)? || archive.read_failure(name)?.is_some() {
+            } else if is_through(archive, &tasks[file])? {
                 listener.elsewhere(file);
             } else {
                 ready.push(file);
@@ -195,6 +200,12 @@ fn free(
     // Those that are still taken are asked for again with the ready ones.
     ready.extend(busy);
     Ok(ready)
+}
+
+/// Whether another process has done a video since the job was planned, or has failed at it.
+fn is_through(archive: &Archive, task: &Task) -> Result<bool> {
+    let name = task.work.name;
+    Ok(archive.has_record(name)? || (!task.again && archive.has_failure(name)?))
 }
 
 enum Message {
@@ -217,12 +228,13 @@ struct Keeper<'a> {
 impl Keep for Keeper<'_> {
     fn begin(&self, file: usize) -> Result<bool> {
         let file = self.turn[file];
-        let name = self.tasks[file].work.name;
+        let task = &self.tasks[file];
+        let name = task.work.name;
         let Some(claim) = self.archive.claim(name.key)? else {
             self.busy.lock().unwrap_or_else(PoisonError::into_inner).push(file);
             return Ok(false);
         };
-        if self.archive.has_record(name)? {
+        if is_through(self.archive, task)? {
             self.listener.elsewhere(file);
             return Ok(false);
         }
@@ -305,7 +317,7 @@ fn store(
                 writers.insert(file, writer);
             }
             Message::End(file, outcome) => {
-                let Task { item, work } = &tasks[file];
+                let Task { item, work, .. } = &tasks[file];
                 let Outcome { track, error, cut_short } = *outcome;
                 // A film that ended early for want of a connection is not a film of that length.
                 let lost = match (&track, cut_short) {

@@ -211,7 +211,7 @@ mod tests {
         let recipe = Recipe { model: "m".into(), model_hash: "h".into(), dimension: 1, options: Default::default() };
         let source = Fingerprint { size, ..Fingerprint::default() };
         let work = Work::new("/a", source.clone(), Arc::new(recipe));
-        Task { item: Item { video: "/a".into(), input: None, source }, work }
+        Task { item: Item { video: "/a".into(), input: None, source }, work, again: false }
     }
 
     #[test]
