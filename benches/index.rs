@@ -77,6 +77,7 @@ fn main() {
         };
         verdict(&format!("--mode {mode}: speed, of describing the same films"), seconds[1] / seconds[0], 0.95);
     }
+    keyframes(rounds, &out);
     nothing_to_do(&archive);
     if std::env::var_os("DESCRY_BENCH_LONG").is_some() {
         let peak = |film: &Path| -> f64 {
@@ -94,6 +95,33 @@ fn main() {
         let (short, long) = (peak(&again(&minute, 10)), peak(&again(&minute, 180)));
         println!("peak memory: 10 minutes {short:.0} MB, 3 hours {long:.0} MB (at most 50 MB more)");
     }
+}
+
+/// Keyframes alone, beside FFmpeg that decodes the same ones and does nothing with them. Ten minutes that repeat: once as
+/// they are, so that most are known already, and once with a caption for each.
+fn keyframes(rounds: usize, out: &Path) {
+    let film = again(&minute(), 10);
+    let describe =
+        ["--quiet", "describe", text(&film), "--force", "-f", "vtt,json", "--mode", "keyframes", "-o", text(out)];
+    let all = [&describe[..], &["--no-dedup"]].concat();
+    let seconds = {
+        let mut runners: Vec<Runner> = vec![
+            ("descry describe --mode keyframes", Box::new(|| run(&mut descry(&describe)))),
+            ("descry describe --mode keyframes --no-dedup", Box::new(|| run(&mut descry(&all)))),
+            (
+                "ffmpeg -skip_frame nokey -i F -f null -",
+                Box::new(|| {
+                    let mut ffmpeg = Command::new("ffmpeg");
+                    ffmpeg.args(["-nostdin", "-v", "error", "-skip_frame", "nokey", "-i", text(&film)]);
+                    run(ffmpeg.args(["-an", "-f", "null", "-"]));
+                }),
+            ),
+        ];
+        race(rounds, &mut runners)
+    };
+    println!("{:52} {:7.0} × real time", "FFmpeg", 600.0 / seconds[2]);
+    verdict("keyframes: speed, of decoding them alone", seconds[2] / seconds[0], 0.6);
+    verdict("the same with a caption for each", seconds[2] / seconds[1], 0.6);
 }
 
 /// Makes an archive of many videos by what one real record says, and runs over it.

@@ -626,7 +626,8 @@ impl Describing {
 
     /// `threads`: of the model, where that is not the user's or the machine's to say.
     fn model(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
-        let session = self.model.session(true)?;
+        // Of keyframes alone the decoder has little work, and most of it between runs of the model.
+        let session = self.model.session(self.mode == Mode::All)?;
         model(folder, &self.decoding, &SessionOptions { threads: threads.unwrap_or(session.threads), ..session })
     }
 }
