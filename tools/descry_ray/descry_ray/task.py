@@ -65,12 +65,19 @@ def _length(binary, video, env):
         return None
 
 
+def _undone(binary, videos, into, options, env):
+    """Those of the videos that the archive does not have; all where descry cannot tell, which it will say why itself."""
+    code, out, _ = run([binary, "index", "--into", into, "--plan", *options, "--", *videos], env)
+    names = set(out.splitlines())
+    return [v for v in videos if code != 0 or v in names or os.path.realpath(v) in names]
+
+
 def describe(binary, videos, into, options, threads, part_secs, env):
     """Describes videos into the archive. Where one of them is longer than a part and a half, it is left, and its length is
     told: the driver parts it. Gives exit code, reason, and the lengths of those that were left."""
     long = {}
     if part_secs:
-        for video in videos:
+        for video in _undone(binary, videos, into, options, env):
             length = _length(binary, video, env)
             if length and length > 1.5 * part_secs:
                 long[video] = length
