@@ -809,7 +809,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(12))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn however_an_index_came_about_it_answers_the_same(
             steps in prop::collection::vec((0u64..12, 0u64..3, 0usize..12, any::<bool>()), 1..16),

@@ -702,10 +702,13 @@ impl Writer {
     fn tidy(&mut self) -> Result<(), Fault> {
         let sql = |e| sql(&self.folder, e);
         let now = snapshot(&self.folder, &self.db)?;
+        // As the snapshot has them: what becomes of one model's files must not move the names of another's.
+        let names: Vec<String> = {
+            let mut names = self.db.prepare("SELECT name FROM segments ORDER BY name").map_err(sql)?;
+            names.query_map([], |r| r.get(0)).and_then(Iterator::collect).map_err(sql)?
+        };
         for model in &now.models {
             let most = Builder::new(model.width).most();
-            let mut names = self.db.prepare("SELECT name FROM segments ORDER BY name").map_err(sql)?;
-            let names: Vec<String> = names.query_map([], |r| r.get(0)).and_then(Iterator::collect).map_err(sql)?;
             let mut wanting = Vec::new();
             let mut useless = 0;
             for (name, (_, segment)) in names.iter().zip(&now.segments).filter(|(_, (m, _))| *m == model.id) {
