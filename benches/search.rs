@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use archives::{look, put, recipe};
 use descry::archive::Archive;
-use descry::archive::record::hex;
+use descry::digest::hex;
 use descry::encode::unit;
 use descry::interrupt::Interrupt;
 use descry::search::scan::{Best, Place, Query, best};

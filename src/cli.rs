@@ -40,6 +40,7 @@ use crate::probe::probe;
 use crate::progress::{Bars, Silent};
 use crate::runtime::{Device, SessionOptions};
 use crate::scene::{Detector, SceneOptions};
+use crate::thumbnail::ThumbnailOptions;
 use crate::time::Time;
 
 /// Watches video and says what is to be seen: timestamped descriptions as WebVTT.
@@ -171,11 +172,9 @@ enum Scenes {
     Fixed,
 }
 
+/// Where descriptions go, and in which formats.
 #[derive(Args)]
-struct Describe {
-    /// Files or URLs.
-    #[arg(required = true)]
-    inputs: Vec<String>,
+struct Written {
     /// File, folder, or - for standard output [default: beside each input].
     #[arg(short, long)]
     output: Option<String>,
@@ -185,6 +184,42 @@ struct Describe {
     /// Replace outputs that exist.
     #[arg(long)]
     force: bool,
+}
+
+impl Written {
+    /// The targets of each input.
+    fn plan(&self, inputs: &[String]) -> Result<Vec<Vec<Target>>> {
+        let mut formats = self.format.clone();
+        formats.sort_by_key(|f| *f as u8);
+        formats.dedup();
+        output::plan(inputs, self.output.as_deref(), &formats)
+    }
+}
+
+/// The small pictures of keyframes.
+#[derive(Args)]
+struct Thumbnails {
+    /// Most pixels across a thumbnail; 0 makes none.
+    #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
+    thumbnail_width: u32,
+    /// JPEG quality of thumbnails, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    thumbnail_quality: u8,
+}
+
+impl Thumbnails {
+    fn options(&self) -> ThumbnailOptions {
+        ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality }
+    }
+}
+
+#[derive(Args)]
+struct Describe {
+    /// Files or URLs.
+    #[arg(required = true)]
+    inputs: Vec<String>,
+    #[command(flatten)]
+    written: Written,
     /// Print as JSON on standard error how long each stage was busy.
     #[arg(long)]
     stats: bool,
@@ -384,6 +419,13 @@ impl Voice {
             Some(bars) => bars.say(line),
             // A closed standard error must not end the work.
             None => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
+    /// Something for whoever sits before it; a program does not need it.
+    fn note(&self, text: &str) {
+        if !self.quiet && (self.verbose > 0 || io::stderr().is_terminal()) {
+            self.say("info", text);
         }
     }
 
@@ -633,16 +675,13 @@ impl Describing {
 }
 
 fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result<Exit> {
-    let mut formats = args.format.clone();
-    formats.sort_by_key(|f| *f as u8);
-    formats.dedup();
     args.how.check()?;
-    let plan = output::plan(&args.inputs, args.output.as_deref(), &formats)?;
+    let plan = args.written.plan(&args.inputs)?;
     let mut failed = false;
     let mut inputs = Vec::new();
     let mut targets: Vec<Vec<Target>> = Vec::new();
     for (input, wanted) in args.inputs.iter().zip(plan) {
-        match wanted.iter().try_for_each(|t| output::check(t, args.force)) {
+        match wanted.iter().try_for_each(|t| output::check(t, args.written.force)) {
             Ok(()) => {
                 inputs.push(input.clone());
                 targets.push(wanted);
@@ -686,7 +725,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
                     print = true;
                     continue;
                 }
-                match output::save(&track, target, args.force) {
+                match output::save(&track, target, args.written.force) {
                     Ok(()) => {
                         if let Target::File(path, _) = target {
                             voice.info(&format!("{} → {}, {} cues", track.input, path.display(), track.cues.len()));
@@ -706,7 +745,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
         while printed < ended.len() && ended[printed] {
             if let Some(track) = held[printed].take() {
                 for target in &targets[printed] {
-                    if let Err(e) = output::save(&track, target, args.force) {
+                    if let Err(e) = output::save(&track, target, args.written.force) {
                         voice.error(&e);
                         problem();
                     }
@@ -718,7 +757,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     for (track, wanted) in held.into_iter().zip(&targets) {
         if let Some(track) = track {
             let wanted = wanted.iter().filter(|t| matches!(t, Target::Stdout(_)));
-            wanted.into_iter().try_for_each(|t| output::save(&track, t, args.force))?;
+            wanted.into_iter().try_for_each(|t| output::save(&track, t, args.written.force))?;
         }
     }
     let stats = stats?;

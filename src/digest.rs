@@ -8,6 +8,11 @@ use sha2::{Digest as _, Sha256};
 use crate::frame::Thumb;
 use crate::time::Time;
 
+/// A hash in hex.
+pub fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Takes a state, value by value, in an order that is always the same.
 pub struct Digest {
     hash: Sha256,

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// The only manifest format that this version reads.
@@ -284,7 +285,7 @@ impl ModelFolder {
                 ));
             }
         }
-        let hash = Sha256::digest(&text).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = hex(&Sha256::digest(&text));
         Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash })
     }
 
@@ -323,7 +324,7 @@ impl fmt::Display for ModelFolder {
         let mut line = |key: &str, value: String| {
             if value.is_empty() { Ok(()) } else { writeln!(f, "{key:<12} {value}") }
         };
-        line("model", format!("{} {}", m.name, m.version))?;
+        line("model", m.title())?;
         line("folder", self.dir.display().to_string())?;
         line("description", m.description.clone())?;
         line("licence", m.licence.clone())?;
@@ -380,6 +381,11 @@ impl fmt::Display for ModelFolder {
 }
 
 impl Manifest {
+    /// Name and version, as tracks and archives tell them.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
     /// What no graph could satisfy, or no caption could come of. The text says the cause.
     fn check(&self) -> Result<(), String> {
         let text = self.text.iter().flat_map(|t| [&t.graph, &t.tokenizer]);
@@ -501,7 +507,7 @@ fn sha256(mut file: File) -> io::Result<String> {
         };
         hash.update(&block[..n]);
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 /// Where the model folder is: the folder named, or a model of that name beside the program; without a name the folder

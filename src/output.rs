@@ -202,6 +202,62 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// A file on its way to its name: the bytes go beside it, and get the name when all are there. Dropped before
+/// [`Beside::finish`] has succeeded, nothing is left of them.
+pub(crate) struct Beside {
+    to: io::BufWriter<fs::File>,
+    part: PathBuf,
+    path: PathBuf,
+    force: bool,
+    left: bool,
+}
+
+impl Beside {
+    /// With `force` whatever has the name by then is replaced.
+    pub(crate) fn create(path: &Path, force: bool) -> io::Result<Beside> {
+        let part = part(path);
+        let to = io::BufWriter::new(fs::File::create(&part)?);
+        Ok(Beside { to, part, path: path.to_path_buf(), force, left: true })
+    }
+
+    /// Brings the bytes onto the disk and gives them their name; without `force` fails with `AlreadyExists` where
+    /// something has it.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.to.flush()?;
+        self.to.get_ref().sync_all()?;
+        if self.force {
+            fs::rename(&self.part, &self.path)?
+        } else {
+            rename_new(&self.part, &self.path)?
+        }
+        self.left = false;
+        Ok(())
+    }
+
+    /// Leaves the bytes under the name of [`part`].
+    fn keep(mut self) {
+        self.left = false;
+    }
+}
+
+impl Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if self.left {
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
 fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let mut device = io::BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
@@ -211,18 +267,14 @@ fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> io::Res
         };
     }
     make_folder(path)?;
-    let part = part(path);
-    let result = (|| {
-        let mut file = io::BufWriter::new(fs::File::create(&part)?);
-        write(track, format, &mut file)?;
-        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        Ok(())
-    })();
-    let result = result.and_then(|()| if force { fs::rename(&part, path) } else { rename_new(&part, path) });
-    if result.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) {
-        let _ = fs::remove_file(&part);
+    let mut file = Beside::create(path, force)?;
+    write(track, format, &mut file)?;
+    let named = file.finish();
+    // The work of hours is not lost for a name.
+    if named.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists) {
+        file.keep();
     }
-    result
+    named
 }
 
 pub(crate) fn explain(output: &str, e: &io::Error) -> Error {

@@ -167,7 +167,7 @@ impl Model {
                 "max_tokens": search.max_tokens,
                 "temperature": search.temperature,
             }),
-            name: format!("{} {}", folder.manifest().name, folder.manifest().version),
+            name: folder.manifest().title(),
             hash: folder.hash().to_string(),
             image: folder.manifest().image.clone(),
             encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
@@ -396,12 +396,8 @@ pub fn run_keeping(
     keep: Option<&dyn Keep>,
     mut done: impl FnMut(usize, Outcome),
 ) -> Result<Stats> {
-    let started = Instant::now();
-    let clock = Clock::default();
+    let shared = Shared::new();
     let next = AtomicUsize::new(0);
-    // Stops the watchers: the user's wish, or a stage that failed.
-    let fatal: Mutex<Option<Error>> = Mutex::new(None);
-    let halt = Interrupt::new();
     let Model { name, decoding, image, encoder, captioner, .. } = model;
     let options = config.told(&decoding);
     thread::scope(|scope| {
@@ -410,20 +406,20 @@ pub fn run_keeping(
         let (to_collect, told) = bounded::<Told>(QUEUE);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
             let to_encode = to_encode.clone();
-            let (next, clock, halt, fatal) = (&next, &clock, &halt, &fatal);
+            let (next, shared) = (&next, &shared);
             scope.spawn(move || {
                 loop {
                     let file = next.fetch_add(1, Ordering::Relaxed);
                     let Some(input) = inputs.get(file) else { return };
-                    if interrupt.is_set() || halt.is_set() {
+                    if interrupt.is_set() || shared.halt.is_set() {
                         return;
                     }
                     match keep.map_or(Ok(true), |k| k.begin(file)) {
                         Ok(true) => {}
                         Ok(false) => continue,
-                        Err(e) => return stop(halt, fatal, e),
+                        Err(e) => return shared.stop(e),
                     }
-                    let end = watch(file, input, config, interrupt, halt, clock, observer, None, &to_encode);
+                    let end = watch(file, input, config, interrupt, shared, observer, None, &to_encode);
                     if to_encode.send(Watched::End(file, end)).is_err() {
                         return;
                     }
@@ -431,40 +427,60 @@ pub fn run_keeping(
             });
         }
         drop(to_encode);
-        let (clock, image, halt, fatal) = (&clock, &image, &halt, &fatal);
+        let (shared, clock, image) = (&shared, &shared.clock, &image);
         let pictures =
             if keep.is_some() { config.thumbnail } else { ThumbnailOptions { width: 0, ..config.thumbnail } };
         scope.spawn(move || {
-            let run = || encode(&watched, &to_describe, encoder()?.as_mut(), image, pictures, config, clock);
-            if let Err(e) = run() {
-                stop(halt, fatal, e);
-                // The watchers must not block on a stage that is gone.
-                watched.iter().for_each(drop);
-            }
+            shared.stage(&watched, |from| {
+                encode(from, &to_describe, encoder()?.as_mut(), image, pictures, config, clock)
+            });
         });
         scope.spawn(move || {
-            let run = || describe(&seen, &to_collect, captioner()?.as_mut(), keep.is_some(), config, clock);
-            if let Err(e) = run() {
-                stop(halt, fatal, e);
-                seen.iter().for_each(drop);
-            }
+            shared
+                .stage(&seen, |from| describe(from, &to_collect, captioner()?.as_mut(), keep.is_some(), config, clock));
         });
-        if let Err(e) = collect(&told, inputs, &name, &options, config, observer, keep, &mut done) {
-            stop(halt, fatal, e);
-            told.iter().for_each(drop);
-        }
+        shared.stage(&told, |from| collect(from, inputs, &name, &options, config, observer, keep, &mut done));
     });
-    match fatal.into_inner() {
-        Ok(Some(e)) => Err(e),
-        _ => Ok(clock.stats(started.elapsed())),
-    }
+    shared.end()
 }
 
-/// The first error of those that concern all files wins, and stops the watchers.
-fn stop(halt: &Interrupt, fatal: &Mutex<Option<Error>>, e: Error) {
-    halt.set();
-    if let Ok(mut first) = fatal.lock() {
-        first.get_or_insert(e);
+/// What the stages of one run share.
+struct Shared {
+    started: Instant,
+    clock: Clock,
+    /// Stops the watchers where a stage has failed.
+    halt: Interrupt,
+    fatal: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        Shared { started: Instant::now(), clock: Clock::default(), halt: Interrupt::new(), fatal: Mutex::new(None) }
+    }
+
+    /// The first error of those that concern all files wins, and stops the watchers.
+    fn stop(&self, e: Error) {
+        self.halt.set();
+        if let Ok(mut first) = self.fatal.lock() {
+            first.get_or_insert(e);
+        }
+    }
+
+    /// Runs a stage to its end. Where it fails, what still comes is taken and dropped: those before it must not block on a
+    /// stage that is gone.
+    fn stage<T>(&self, from: &Receiver<T>, run: impl FnOnce(&Receiver<T>) -> Result<()>) {
+        if let Err(e) = run(from) {
+            self.stop(e);
+            from.iter().for_each(drop);
+        }
+    }
+
+    /// When every stage has ended.
+    fn end(self) -> Result<Stats> {
+        match self.fatal.into_inner() {
+            Ok(Some(e)) => Err(e),
+            _ => Ok(self.clock.stats(self.started.elapsed())),
+        }
     }
 }
 
@@ -475,12 +491,12 @@ fn watch(
     input: &str,
     config: &Config,
     interrupt: &Interrupt,
-    halt: &Interrupt,
-    clock: &Clock,
+    shared: &Shared,
     observer: &dyn Observer,
     mut marker: Option<&mut Marker<'_>>,
     out: &Sender<Watched>,
 ) -> End {
+    let clock = &shared.clock;
     let failed = |error| End { end: Time::ZERO, damage: None, interrupted: false, lost: false, error: Some(error) };
     let stopped = |end| End { end, damage: None, interrupted: true, lost: false, error: None };
     let mut source = match Source::open(input, &config.decode, interrupt.clone()) {
@@ -501,7 +517,7 @@ fn watch(
     let mut first = None;
     let mut error = None;
     loop {
-        if halt.is_set() {
+        if shared.halt.is_set() {
             return stopped(last);
         }
         let busy = config.budget.decoding();
@@ -695,6 +711,17 @@ struct Shown {
     captions: HashMap<u32, Caption>,
 }
 
+/// Captions of one batch.
+fn speak(captioner: &mut dyn Captions, pictures: &[&Encoded], config: &Config, clock: &Clock) -> Result<Vec<Caption>> {
+    let _busy = config.budget.running();
+    let t = Instant::now();
+    let captions = captioner.caption(pictures)?;
+    Clock::add(&clock.caption, t);
+    Clock::count(&clock.captions, captions.len());
+    Clock::count(&clock.caption_batches, 1);
+    Ok(captions)
+}
+
 /// Embeddings into captions: only what is new is captioned.
 fn describe(
     from: &Receiver<Seen>,
@@ -757,14 +784,8 @@ fn describe(
         }
         if run || fresh.len() >= config.caption_batch.max(1) || waiting.len() >= 8 * QUEUE {
             if !fresh.is_empty() {
-                let busy = config.budget.running();
-                let t = Instant::now();
                 let pictures: Vec<&Encoded> = fresh.iter().map(|(_, _, e)| e).collect();
-                let captions = captioner.caption(&pictures)?;
-                drop(busy);
-                Clock::add(&clock.caption, t);
-                Clock::count(&clock.captions, captions.len());
-                Clock::count(&clock.caption_batches, 1);
+                let captions = speak(captioner, &pictures, config, clock)?;
                 for ((file, id, _), caption) in fresh.drain(..).zip(captions) {
                     if let Some(shown) = files.get_mut(&file) {
                         shown.captions.insert(id, caption);

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use super::record::{Name, Record, hex};
+use super::record::{Name, Record};
 use super::table::TableReader;
 use super::{Archive, RECORDS, TABLE, file, folder};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 

@@ -60,11 +60,6 @@ fn first(hash: &[u8]) -> u64 {
     hash.iter().take(8).fold(0, |v, b| v << 8 | u64::from(*b))
 }
 
-/// A hash in hex.
-pub fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The key of a video's name.
 pub fn key(video: &str) -> u64 {
     first(&Sha256::digest(video.as_bytes()))

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::record::{FileRecord, hex};
+use super::record::FileRecord;
 use crate::decode::is_url;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::secret::hide;

@@ -1,8 +1,6 @@
 //! `descry archive`: what an archive holds, whether it is sound, all of it as one table.
 
-use std::fs;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -12,7 +10,7 @@ use crate::archive::record::key;
 use crate::archive::{Archive, check};
 use crate::error::{Error, Exit, Result};
 use crate::interrupt::Interrupt;
-use crate::output;
+use crate::output::Beside;
 
 #[derive(Subcommand)]
 pub(super) enum ArchiveCommand {
@@ -149,25 +147,9 @@ fn export(archive: &Archive, to: &str, force: bool, interrupt: &Interrupt) -> Re
     if !force && path.exists() {
         return Err(Error::output(to, "exists already", "Give --force to replace it, or -o for another place."));
     }
-    let part = Part(output::part(path));
-    let fail = |e: &std::io::Error| crate::archive::store::unwritten(to, e);
-    let file = fs::File::create(&part.0).map_err(|e| fail(&e))?;
-    let (buffer, rows) = crate::archive::export::export(archive, BufWriter::new(file), to, interrupt)?;
-    let written = buffer.into_inner().map_err(|e| e.into_error()).and_then(|mut f| {
-        f.flush()?;
-        f.sync_all()
-    });
-    let named =
-        written.and_then(|()| if force { fs::rename(&part.0, path) } else { output::rename_new(&part.0, path) });
-    named.map_err(|e| fail(&e))?;
+    let fail = |e: std::io::Error| crate::archive::store::unwritten(to, &e);
+    let file = Beside::create(path, force).map_err(fail)?;
+    let (mut file, rows) = crate::archive::export::export(archive, file, to, interrupt)?;
+    file.finish().map_err(fail)?;
     Ok(rows)
-}
-
-/// A file that is taken away where it did not get its name.
-struct Part(PathBuf);
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Describing, Voice, print, tell};
+use super::{Describing, Thumbnails, Voice, print, tell};
 use crate::archive::Archive;
 use crate::archive::record::{Recipe, Record};
 use crate::budget::Budget;
@@ -23,7 +23,6 @@ use crate::interrupt::Interrupt;
 use crate::model::ModelFolder;
 use crate::pipeline::{Config, Observer, Stats};
 use crate::remote::Web;
-use crate::thumbnail::ThumbnailOptions;
 use crate::time::Time;
 
 #[derive(Args)]
@@ -47,12 +46,8 @@ pub(super) struct Index {
     /// Only say what would be done: the names of the videos, one a line on standard output.
     #[arg(long, conflicts_with = "prune")]
     plan: bool,
-    /// Most pixels across a thumbnail; 0 makes none.
-    #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
-    thumbnail_width: u32,
-    /// JPEG quality of thumbnails, 1 to 100.
-    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
-    thumbnail_quality: u8,
+    #[command(flatten)]
+    thumbnails: Thumbnails,
     /// Threads that compute at the same time, at most [default: as many as are useful].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -212,7 +207,7 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     args.how.check()?;
     let folder = ModelFolder::load(args.how.model.model.as_deref())?;
     let mut config = args.how.config(&folder)?;
-    config.thumbnail = ThumbnailOptions { width: args.thumbnail_width, quality: args.thumbnail_quality };
+    config.thumbnail = args.thumbnails.options();
     let (budget, model_threads) = args.budget(&mut config, &folder)?;
     config.budget = Arc::new(budget);
     let model = || args.how.model(&folder, model_threads);
@@ -300,7 +295,7 @@ pub(super) fn recipe(folder: &ModelFolder, config: &Config, decoding: &Value) ->
     let mut options = config.told(decoding);
     options["thumbnails"] = json!({ "width": config.thumbnail.width, "quality": config.thumbnail.quality });
     Recipe {
-        model: format!("{} {}", manifest.name, manifest.version).into(),
+        model: manifest.title().into(),
         model_hash: folder.hash().into(),
         dimension: manifest.image.embedding_dim,
         options,

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use clap::Args;
 
 use super::index::recipe;
-use super::{Describing, Voice, moment, tell};
+use super::{Describing, Thumbnails, Voice, Written, moment, tell};
 use crate::archive::Archive;
 use crate::archive::record::Record;
 use crate::error::{Error, Exit, Result};
-use crate::export::Format;
 use crate::index::sources::list;
 use crate::index::{self, Listener};
 use crate::interrupt::Interrupt;
@@ -21,18 +20,13 @@ use crate::part::{self, PartOptions};
 use crate::pipeline::{Config, Keep, Kept, Model, Observer, Outcome, Stats};
 use crate::progress::Silent;
 use crate::remote::Web;
-use crate::thumbnail::ThumbnailOptions;
 use crate::time::Time;
 
 /// What both must be told alike.
 #[derive(Args)]
 struct Alike {
-    /// Most pixels across a thumbnail; 0 makes none.
-    #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
-    thumbnail_width: u32,
-    /// JPEG quality of thumbnails, 1 to 100.
-    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
-    thumbnail_quality: u8,
+    #[command(flatten)]
+    thumbnails: Thumbnails,
     /// Print as JSON on standard error how long each stage was busy.
     #[arg(long)]
     stats: bool,
@@ -67,15 +61,8 @@ pub(super) struct Stitch {
     /// All its parts, in any order.
     #[arg(required = true)]
     parts: Vec<PathBuf>,
-    /// File, folder, or - for standard output [default: beside the film].
-    #[arg(short, long)]
-    output: Option<String>,
-    /// Output formats, separated by commas.
-    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "vtt")]
-    format: Vec<Format>,
-    /// Replace outputs that exist.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    written: Written,
     /// Into this archive instead, as index does: nothing is done for a film that is there.
     #[arg(long, value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "force"])]
     into: Option<String>,
@@ -86,7 +73,7 @@ pub(super) struct Stitch {
 impl Alike {
     fn config(&self, folder: &ModelFolder) -> Result<Config> {
         let mut config = self.how.config(folder)?;
-        config.thumbnail = ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality };
+        config.thumbnail = self.thumbnails.options();
         Ok(config)
     }
 
@@ -112,18 +99,18 @@ pub(super) fn part(args: &Part, voice: &Voice, interrupt: &Interrupt) -> Result<
 
 pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
     args.alike.how.check()?;
-    let mut formats = args.format.clone();
-    formats.sort_by_key(|f| *f as u8);
-    formats.dedup();
-    let inputs = [args.input.clone()];
     let mut targets = Vec::new();
     if args.into.is_none() {
-        targets = output::plan(&inputs, args.output.as_deref(), &formats)?.into_iter().flatten().collect();
-        targets.iter().try_for_each(|t| output::check(t, args.force))?;
+        targets = args.written.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();
+        targets.iter().try_for_each(|t| output::check(t, args.written.force))?;
     }
     let folder = ModelFolder::load(args.alike.how.model.model.as_deref())?;
     let config = args.alike.config(&folder)?;
-    let scratch = Scratch::new()?;
+    // For what is watched again; it goes with this process.
+    let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
+        let folder = std::env::temp_dir().display().to_string();
+        Error::output(folder, e.to_string(), "Name another folder in TMPDIR.")
+    })?;
     let paths: Vec<&Path> = args.parts.iter().map(PathBuf::as_path).collect();
     if let Some(archive) = &args.into {
         return into_archive(args, archive, &folder, &config, &paths, scratch.path(), voice, interrupt);
@@ -141,7 +128,7 @@ pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Res
             exit = Exit::SomeFailed;
         }
         for target in &targets {
-            if let Err(e) = output::save(&track, target, args.force) {
+            if let Err(e) = output::save(&track, target, args.written.force) {
                 voice.error(&e);
                 exit = Exit::SomeFailed;
             }
@@ -240,27 +227,5 @@ fn say(input: &str, stitched: &part::Stitched, voice: &Voice) {
     match &stitched.whole {
         Some(reason) => voice.warn(&format!("{input}: described whole, not of its parts: {reason}")),
         None => voice.info(&format!("{input}: {} seams, {} gaps watched again", stitched.seams, stitched.gaps)),
-    }
-}
-
-/// A folder of this process for what it watches again, gone with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("descry-stitch-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|e| Error::output(path.display().to_string(), e.to_string(), "Name another folder in TMPDIR."))?;
-        Ok(Scratch(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,6 +1,6 @@
 //! `descry search`: a query in, moments out.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::export::plain;
 use crate::interrupt::Interrupt;
 use crate::model::ModelFolder;
-use crate::output;
+use crate::output::Beside;
 use crate::picture::{self, PictureOptions};
 use crate::preprocess::preprocess;
 use crate::runtime::SessionOptions;
@@ -110,7 +110,7 @@ impl Eye {
         let folder = ModelFolder::load(args.model.model.as_deref())?;
         let session = args.model.session(false)?;
         match &args.image {
-            Some(image) => Ok(Eye::Seen { like: seen(&folder, image, &session)?, name: name(&folder) }),
+            Some(image) => Ok(Eye::Seen { like: seen(&folder, image, &session)?, name: folder.manifest().title() }),
             None if folder.manifest().text.is_none() => Err(folder.error(
                 "it has no text tower, and cannot tell what a query means",
                 "give --by words, or another --model",
@@ -141,13 +141,9 @@ impl Eye {
         match self {
             Eye::Blind => None,
             Eye::Seen { name, like } => Some((name.clone(), &like.model_hash)),
-            Eye::Texts(eye) => Some((name(&eye.0), eye.0.hash())),
+            Eye::Texts(eye) => Some((eye.0.manifest().title(), eye.0.hash())),
         }
     }
-}
-
-fn name(folder: &ModelFolder) -> String {
-    format!("{} {}", folder.manifest().name, folder.manifest().version)
 }
 
 fn seen(folder: &ModelFolder, image: &Path, session: &SessionOptions) -> Result<Like> {
@@ -418,14 +414,11 @@ fn write_page(
         })
         .collect();
     let html = page(&asked, &about, &shown);
-    let part = output::part(to);
-    let written = std::fs::write(&part, html);
-    let named =
-        written.and_then(|()| if args.force { std::fs::rename(&part, to) } else { output::rename_new(&part, to) });
-    named.map_err(|e| {
-        let _ = std::fs::remove_file(&part);
-        unwritten(to, &e)
-    })?;
+    let written = Beside::create(to, args.force).and_then(|mut file| {
+        file.write_all(html.as_bytes())?;
+        file.finish()
+    });
+    written.map_err(|e| unwritten(to, &e))?;
     voice.info(&format!("→ {}, {count}", to.display()));
     Ok(())
 }
@@ -504,15 +497,6 @@ fn answer_all(
             if !print(&json!({ "query": text, "moments": moments }).to_string())? {
                 return Ok(exit);
             }
-        }
-    }
-}
-
-impl Voice {
-    /// Something for whoever sits before it; a program does not need it.
-    fn note(&self, text: &str) {
-        if !self.quiet && (self.verbose > 0 || io::stderr().is_terminal()) {
-            self.say("info", text);
         }
     }
 }

@@ -31,6 +31,7 @@ use super::hub::Sink;
 use super::line::line;
 use super::metrics::Metrics;
 use crate::cue::sentence;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// Where and for whom the server is.
@@ -149,7 +150,7 @@ impl Http {
         let address = listener.local_addr().map_err(fail)?;
         let token = options.token.as_ref().map(|token| Token {
             bearer: Sha256::digest(token).into(),
-            cookie: Sha256::digest(format!("descry cookie {token}")).iter().map(|b| format!("{b:02x}")).collect(),
+            cookie: hex(&Sha256::digest(format!("descry cookie {token}"))),
             cookie_name: format!("descry_{}", address.port()),
         });
         let hosts = (ip.is_loopback() && token.is_none()).then(|| {

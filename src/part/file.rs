@@ -12,8 +12,8 @@
 //! the time or the machine, so the same part is the same bytes wherever it was watched.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::caption::Caption;
 use crate::encode::Encoded;
 use crate::error::{Error, Result};
-use crate::output;
+use crate::output::{self, Beside};
 use crate::pipeline::{Glimpse, Moment, Watching};
 use crate::scene::Transition;
 use crate::time::Time;
@@ -75,12 +75,10 @@ struct Said {
     score: Option<u32>,
 }
 
-/// Writes a part's file as its keyframes come.
+/// Writes a part's file as its keyframes come. What was not finished is not left behind.
 pub struct PartWriter {
-    path: PathBuf,
-    part: PathBuf,
-    force: bool,
-    to: Option<BufWriter<File>>,
+    to: Beside,
+    name: String,
     hash: Sha256,
     written: u64,
     rows: Vec<Row>,
@@ -96,20 +94,16 @@ impl PartWriter {
                 "Give another name with -o, or replace it with --force.",
             ));
         }
-        let part = output::part(path);
-        let fail = |e: &io::Error| output::explain(&path.display().to_string(), e);
-        output::make_folder(path).map_err(|e| fail(&e))?;
-        let file = File::create(&part).map_err(|e| fail(&e))?;
-        let to = Some(BufWriter::new(file));
-        let mut writer =
-            PartWriter { path: path.to_path_buf(), part, force, to, hash: Sha256::new(), written: 0, rows: Vec::new() };
+        let name = path.display().to_string();
+        let to = output::make_folder(path).and_then(|()| Beside::create(path, force));
+        let to = to.map_err(|e| output::explain(&name, &e))?;
+        let mut writer = PartWriter { to, name, hash: Sha256::new(), written: 0, rows: Vec::new() };
         writer.write(MAGIC)?;
         Ok(writer)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(to) = &mut self.to else { return Ok(()) };
-        to.write_all(bytes).map_err(|e| output::explain(&self.path.display().to_string(), &e))?;
+        self.to.write_all(bytes).map_err(|e| output::explain(&self.name, &e))?;
         self.hash.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -162,24 +156,12 @@ impl PartWriter {
     /// Ends the file and gives it its name.
     pub fn finish(mut self, film: Value, part: (u32, u32), watching: Watching) -> Result<()> {
         let footer = Footer { part, film, watching, keyframes: std::mem::take(&mut self.rows) };
-        let fail = |e: &io::Error| output::explain(&self.path.display().to_string(), e);
-        let footer = serde_json::to_vec(&footer).map_err(|e| fail(&e.into()))?;
+        let footer = serde_json::to_vec(&footer).map_err(|e| output::explain(&self.name, &e.into()))?;
         self.write(&footer)?;
         self.write(&(footer.len() as u64).to_le_bytes())?;
         let hash = std::mem::take(&mut self.hash).finalize();
         self.write(&hash)?;
-        let saved = self.to.take().map_or(Ok(()), |to| {
-            to.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-            if self.force { fs::rename(&self.part, &self.path) } else { output::rename_new(&self.part, &self.path) }
-        });
-        saved.map_err(|e| output::explain(&self.path.display().to_string(), &e))
-    }
-}
-
-impl Drop for PartWriter {
-    /// What was not finished is not left behind.
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.part);
+        self.to.finish().map_err(|e| output::explain(&self.name, &e))
     }
 }
 

@@ -7,18 +7,21 @@
 //! Order: keyframes come out in order of time. Memory: as the pipeline's; marks, one for each second, grow with the stretch.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Config, End, Keep, Look, Model, Moment, Observer, Outcome, QUEUE, Seen, Stats, Told, Watched};
-use super::{collect, describe, encode, receive, stop, watch};
+use super::{
+    Clock, Config, End, Keep, Look, Model, Moment, Observer, Outcome, QUEUE, Seen, Shared, Stats, Told, Watched,
+};
+use super::{collect, describe, encode, receive, speak, watch};
 use crate::caption::{Caption, Captions};
 use crate::decode::{Frame, Source, StreamInfo};
 use crate::dedup::Dedup;
+use crate::digest::hex;
 use crate::encode::Encoded;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -115,7 +118,7 @@ impl<'a> Marker<'a> {
             frame: frame.index,
             scene: selector.scene(),
             told: self.told,
-            digest: digest.finish().iter().map(|b| format!("{b:02x}")).collect(),
+            digest: hex(&digest.finish()),
             losses: source.losses(),
         };
         let stop = (self.stop)(&mark);
@@ -146,37 +149,26 @@ pub fn watch_stretch(
     enough: &mut (dyn FnMut(&Mark) -> bool + Send),
     sink: &mut dyn FnMut(Glimpse) -> Result<()>,
 ) -> Result<(Watching, Stats)> {
-    let started = Instant::now();
-    let clock = Clock::default();
-    let fatal: Mutex<Option<Error>> = Mutex::new(None);
-    let halt = Interrupt::new();
+    let shared = Shared::new();
     let Model { image, encoder, captioner, .. } = model;
     let mut marker = Marker::new(enough);
     let mut ended = None;
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<Watched>(QUEUE);
         let (to_tell, seen) = bounded::<Seen>(QUEUE);
-        let (marker, ended, clock, halt, fatal, image) = (&mut marker, &mut ended, &clock, &halt, &fatal, &image);
+        let (marker, ended, image) = (&mut marker, &mut ended, &image);
+        let (shared, clock) = (&shared, &shared.clock);
         scope.spawn(move || {
-            *ended = Some(watch(0, input, config, interrupt, halt, clock, observer, Some(marker), &to_encode));
+            *ended = Some(watch(0, input, config, interrupt, shared, observer, Some(marker), &to_encode));
         });
         scope.spawn(move || {
-            let run = || encode(&watched, &to_tell, encoder()?.as_mut(), image, config.thumbnail, config, clock);
-            if let Err(e) = run() {
-                stop(halt, fatal, e);
-                // The watcher must not block on a stage that is gone.
-                watched.iter().for_each(drop);
-            }
+            shared.stage(&watched, |from| {
+                encode(from, &to_tell, encoder()?.as_mut(), image, config.thumbnail, config, clock)
+            });
         });
-        let run = || tell(&seen, captioner()?.as_mut(), config, clock, sink);
-        if let Err(e) = run() {
-            stop(halt, fatal, e);
-            seen.iter().for_each(drop);
-        }
+        shared.stage(&seen, |from| tell(from, captioner()?.as_mut(), config, clock, sink));
     });
-    if let Ok(Some(e)) = fatal.into_inner() {
-        return Err(e);
-    }
+    let stats = shared.end()?;
     let mut watching = marker.watching;
     match ended {
         Some(End { interrupted: true, .. }) | None => return Err(Error::Interrupted),
@@ -190,7 +182,7 @@ pub fn watch_stretch(
         Some(End { damage: Some(_), .. }) => watching.losses = watching.losses.max(1),
         Some(_) => {}
     }
-    Ok((watching, clock.stats(started.elapsed())))
+    Ok((watching, stats))
 }
 
 /// The last stage of a stretch: what is new in it is captioned, and all of it is handed on in order.
@@ -226,13 +218,9 @@ fn tell(
         }
         if run || fresh.len() >= config.caption_batch.max(1) || waiting.len() >= 8 * QUEUE {
             if !fresh.is_empty() {
-                let t = Instant::now();
                 let pictures: Vec<&Encoded> =
                     fresh.iter().filter_map(|&n| waiting.get(n).and_then(|g| g.encoded.as_ref())).collect();
-                let captions = captioner.caption(&pictures)?;
-                Clock::add(&clock.caption, t);
-                Clock::count(&clock.captions, captions.len());
-                Clock::count(&clock.caption_batches, 1);
+                let captions = speak(captioner, &pictures, config, clock)?;
                 for (n, caption) in fresh.drain(..).zip(captions) {
                     if let Some(glimpse) = waiting.get_mut(n) {
                         glimpse.caption = Some(caption);
@@ -263,16 +251,13 @@ pub fn retell(
     keep: Option<&dyn Keep>,
     mut done: impl FnMut(usize, Outcome),
 ) -> Result<Stats> {
-    let started = Instant::now();
-    let clock = Clock::default();
-    let fatal: Mutex<Option<Error>> = Mutex::new(None);
-    let halt = Interrupt::new();
+    let shared = Shared::new();
     let Model { name, decoding, captioner, .. } = model;
     let options = config.told(&decoding);
     thread::scope(|scope| {
         let (to_describe, seen) = bounded::<Seen>(QUEUE);
         let (to_collect, told) = bounded::<Told>(QUEUE);
-        let (clock, halt, fatal) = (&clock, &halt, &fatal);
+        let (shared, clock) = (&shared, &shared.clock);
         scope.spawn(move || {
             let send = |message| to_describe.send(message).is_ok();
             if !send(Seen::Opened(0, Box::new(info))) {
@@ -280,13 +265,13 @@ pub fn retell(
             }
             for glimpse in glimpses {
                 if interrupt.is_set() {
-                    return stop(halt, fatal, Error::Interrupted);
+                    return shared.stop(Error::Interrupted);
                 }
                 let message = match glimpse {
                     Ok(Glimpse { moment, encoded, caption, fault, thumbnail }) => {
                         Seen::Picture(0, Box::new(Look { moment, encoded, caption, fault, thumbnail }))
                     }
-                    Err(e) => return stop(halt, fatal, e),
+                    Err(e) => return shared.stop(e),
                 };
                 if !send(message) {
                     return;
@@ -296,20 +281,12 @@ pub fn retell(
         });
         scope.spawn(move || {
             let mut captioner = Late { load: Some(captioner), loaded: None };
-            if let Err(e) = describe(&seen, &to_collect, &mut captioner, keep.is_some(), config, clock) {
-                stop(halt, fatal, e);
-                seen.iter().for_each(drop);
-            }
+            shared.stage(&seen, |from| describe(from, &to_collect, &mut captioner, keep.is_some(), config, clock));
         });
-        if let Err(e) = collect(&told, &[input.to_string()], &name, &options, config, observer, keep, &mut done) {
-            stop(halt, fatal, e);
-            told.iter().for_each(drop);
-        }
+        let inputs = [input.to_string()];
+        shared.stage(&told, |from| collect(from, &inputs, &name, &options, config, observer, keep, &mut done));
     });
-    match fatal.into_inner() {
-        Ok(Some(e)) => Err(e),
-        _ => Ok(clock.stats(started.elapsed())),
-    }
+    shared.end()
 }
 
 /// A captioner that is loaded when the first picture comes: mostly none does.

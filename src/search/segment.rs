@@ -12,6 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use crate::digest::hex;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
@@ -205,7 +206,7 @@ impl Builder {
             let flags: Vec<u8> = self.facts.iter().map(|f| u8::from(f.thumbnail)).collect();
             next(&mut to, &flags)?;
             next(&mut to, bytemuck::cast_slice(&self.exact))?;
-            let hash: String = to.hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
+            let hash = hex(&to.hash.finalize()[..16]);
             to.to.into_inner().map_err(|e| e.into_error())?.sync_all()?;
             let name = format!("{hash}.{EXTENSION}");
             fs::rename(&part, folder.join(&name))?;
