@@ -719,6 +719,12 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
                 voice.warn(&format!("{}: described in part: {damage}", track.input));
                 problem();
             }
+            if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
+                voice.note(&format!(
+                    "{}: nothing is said, for the model was too unsure; --min-score 0 says it all the same",
+                    track.input
+                ));
+            }
             let mut print = false;
             for target in &targets[file] {
                 if matches!(target, Target::Stdout(_)) {
