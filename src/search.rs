@@ -15,7 +15,7 @@ pub mod scan;
 pub mod segment;
 pub mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::OptionalExtension;
@@ -251,39 +251,78 @@ fn filter<'a>(index: &Index, ask: &'a Ask) -> Result<Filter<'a>, Fault> {
     Ok(Filter { ask, videos, all })
 }
 
-/// Captions with the words: the place of each among those that can be found, from 1, and its BM25. Captions of the same
-/// BM25 share a place.
-fn captions(index: &Index, words: &str, filter: &Filter) -> Result<HashMap<u32, (usize, f64)>, Fault> {
+/// Captions that have words of a query.
+#[derive(Default)]
+struct Captions {
+    /// By number of caption: which of `bm25` it has, from 1; 0 has none of the words. Four bytes for each caption up to the
+    /// last one that has: every keyframe looks in here, and a hash of each takes longer than all else.
+    found: Vec<u32>,
+    /// Place among those that can be found, from 1, and BM25. Captions of the same BM25 share a place.
+    bm25: Vec<(usize, f64)>,
+}
+
+impl Captions {
+    fn get(&self, text: u32) -> Option<(usize, f64)> {
+        match self.found.get(text as usize) {
+            None | Some(0) => None,
+            Some(at) => Some(self.bm25[*at as usize - 1]),
+        }
+    }
+}
+
+fn captions(index: &Index, words: &str, filter: &Filter) -> Result<Captions, Fault> {
     let sql = |e| index.sql(e);
-    let Some(expression) = words::expression(words) else { return Ok(HashMap::new()) };
+    let mut captions = Captions::default();
+    let Some(expression) = words::expression(words) else { return Ok(captions) };
+    let last: Option<u32> = index.db.query_row("SELECT max(id) FROM texts", [], |r| r.get(0)).map_err(sql)?;
+    let last = last.unwrap_or(0) as usize;
     // A caption that only other videos have, or other times, must not take a place.
-    let there: Option<HashSet<u32>> = (!filter.all).then(|| {
-        let of =
-            |s: &Segment| (0..s.rows()).filter(|r| filter.takes(s, *r)).map(|r| s.texts()[r]).collect::<Vec<u32>>();
-        index.now.segments.iter().flat_map(|(_, s)| of(s)).collect()
+    let there: Option<Vec<bool>> = (!filter.all).then(|| {
+        let mut there = vec![false; last + 1];
+        for (_, segment) in &index.now.segments {
+            for row in (0..segment.rows()).filter(|r| filter.takes(segment, *r)) {
+                if let Some(there) = there.get_mut(segment.texts()[row] as usize) {
+                    *there = true;
+                }
+            }
+        }
+        there
     });
-    let query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1 ORDER BY 2 DESC, rowid";
+    let query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1";
     let mut query = index.db.prepare_cached(query).map_err(sql)?;
     let mut rows = query.query([expression]).map_err(sql)?;
-    let (mut found, mut place, mut last) = (HashMap::new(), 0, f64::NAN);
+    // Thousands of captions have the same BM25, which depends on how long they are and how many of the words they have.
+    let mut same: HashMap<u64, u32> = HashMap::new();
     while let Some(row) = rows.next().map_err(sql)? {
         let (id, bm25): (u32, f64) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
-        if there.as_ref().is_some_and(|t| !t.contains(&id)) {
+        let at = id as usize;
+        if at > last {
+            return Err(Fault::Damaged(format!("caption {id} is found and not there")));
+        }
+        if there.as_ref().is_some_and(|t| !t[at]) {
             continue;
         }
-        if bm25 != last {
-            (place, last) = (place + 1, bm25);
+        if captions.found.len() <= at {
+            captions.found.resize(at + 1, 0);
         }
-        found.insert(id, (place, bm25));
+        captions.found[at] = *same.entry(bm25.to_bits()).or_insert_with(|| {
+            captions.bm25.push((0, bm25));
+            captions.bm25.len() as u32
+        });
     }
-    Ok(found)
+    let mut order: Vec<usize> = (0..captions.bm25.len()).collect();
+    order.sort_unstable_by(|a, b| captions.bm25[*b].1.total_cmp(&captions.bm25[*a].1));
+    for (n, at) in order.into_iter().enumerate() {
+        captions.bm25[at].0 = n + 1;
+    }
+    Ok(captions)
 }
 
 fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
     let filter = filter(index, ask)?;
     let places = match &ask.words {
         Some(words) => captions(index, words, &filter)?,
-        None => HashMap::new(),
+        None => Captions::default(),
     };
     let model = match &ask.like {
         Some(like) => index.now.models.iter().find(|m| m.hash == like.model_hash && m.width == like.embedding.len()),
@@ -329,25 +368,22 @@ fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
 /// Keyframes whose captions have the words, best captions first.
 fn worded(
     index: &Index,
-    places: &HashMap<u32, (usize, f64)>,
+    places: &Captions,
     filter: &Filter,
     most: usize,
     key: &dyn Fn(&Place) -> (u64, u32),
 ) -> Vec<Place> {
     let mut found: Vec<(usize, (u64, u32), Place)> = Vec::new();
-    if places.is_empty() || most == 0 {
+    if places.bm25.is_empty() || most == 0 {
         return Vec::new();
     }
     for (number, (_, segment)) in (0..).zip(&index.now.segments) {
         for (row, text) in segment.texts().iter().enumerate() {
-            if *text == 0 {
-                continue;
-            }
-            if let Some((rank, _)) = places.get(text)
+            if let Some((rank, _)) = places.get(*text)
                 && filter.takes(segment, row)
             {
                 let place = Place { segment: number, row: row as u32 };
-                found.push((*rank, key(&place), place));
+                found.push((rank, key(&place), place));
                 if found.len() >= most.saturating_mul(4) {
                     found.select_nth_unstable(most - 1);
                     found.truncate(most);
@@ -367,7 +403,7 @@ struct Lists<'a> {
     seen: &'a [(u32, &'a Segment)],
     found: &'a [Scored],
     worded: &'a [Place],
-    places: &'a HashMap<u32, (usize, f64)>,
+    places: &'a Captions,
 }
 
 impl Lists<'_> {
@@ -385,13 +421,13 @@ impl Lists<'_> {
                 let same = self.seen.iter().any(|(n, _)| *n == place.segment);
                 self.query.filter(|_| same).map(|q| q.score(segment.vector(row)))
             });
-            let worded = self.places.get(&segment.texts()[row]);
+            let worded = self.places.get(segment.texts()[row]);
             let score = match (ask.like.is_some(), ask.words.is_some()) {
-                (true, true) => fuse::fused(&[meaning.map(|(n, _)| *n), worded.map(|(n, _)| *n)]),
+                (true, true) => fuse::fused(&[meaning.map(|(n, _)| *n), worded.map(|(n, _)| n)]),
                 (true, false) => similarity.map_or(0.0, f64::from),
-                _ => worded.map_or(0.0, |(_, bm25)| *bm25),
+                _ => worded.map_or(0.0, |(_, bm25)| bm25),
             };
-            Hit { place, similarity, words: worded.map(|(_, bm25)| *bm25), score }
+            Hit { place, similarity, words: worded.map(|(_, bm25)| bm25), score }
         };
         let like = |h: &Hit| ask.min_similarity.is_none_or(|least| h.similarity.is_some_and(|s| s >= least));
         let mut hits: Vec<Hit> = all.into_iter().map(hit).filter(like).collect();
