@@ -83,7 +83,7 @@ impl Default for Ask {
 pub struct Moment {
     /// From 1.
     pub rank: usize,
-    /// By meaning: the cosine; by words: BM25; by both: of reciprocal rank fusion.
+    /// By meaning: the cosine; by words: BM25; by both: what [`fuse`] makes of them.
     pub score: f64,
     /// Cosine of the query and the keyframe; none where words alone were asked for, or another model saw the keyframe.
     pub similarity: Option<f32>,
@@ -409,25 +409,39 @@ struct Lists<'a> {
 impl Lists<'_> {
     /// One list of both, best first.
     fn fuse(&self, index: &Index, ask: &Ask, key: &dyn Fn(&Place) -> (u64, u32)) -> Vec<Hit> {
-        let by_meaning: HashMap<Place, (usize, f32)> =
-            self.found.iter().enumerate().map(|(n, s)| (s.place, (n + 1, s.score))).collect();
+        let by_meaning: HashMap<Place, f32> = self.found.iter().map(|s| (s.place, s.score)).collect();
         let mut all: Vec<Place> = self.found.iter().map(|s| s.place).collect();
         all.extend(self.worded.iter().filter(|p| !by_meaning.contains_key(p)));
+        let similarity = |place: &Place| {
+            by_meaning.get(place).copied().or_else(|| {
+                let same = self.seen.iter().any(|(n, _)| *n == place.segment);
+                let segment = &index.now.segments[place.segment as usize].1;
+                self.query.filter(|_| same).map(|q| q.score(segment.vector(place.row as usize)))
+            })
+        };
+        let scale = self.found.first().map(|best| fuse::Scale {
+            cosine: best.score.into(),
+            bm25: self.places.bm25.iter().map(|(_, bm25)| *bm25).fold(0.0, f64::max),
+        });
+        // What another model saw counts as what captions with the words are like in the mean.
+        let worded = || self.worded.iter().take(DEPTH).filter_map(similarity).map(f64::from);
+        let (sum, count) = match self.seen.len() == index.now.segments.len() {
+            true => (0.0, 0),
+            false => worded().fold((0.0, 0), |(sum, count), s| (sum + s, count + 1)),
+        };
+        let least = self.found.last().map_or(0.0, |s| f64::from(s.score));
+        let unseen = if count > 0 { sum / f64::from(count) } else { least };
         let hit = |place: Place| {
             let segment = &index.now.segments[place.segment as usize].1;
-            let row = place.row as usize;
-            let meaning = by_meaning.get(&place);
-            let similarity = meaning.map(|(_, score)| *score).or_else(|| {
-                let same = self.seen.iter().any(|(n, _)| *n == place.segment);
-                self.query.filter(|_| same).map(|q| q.score(segment.vector(row)))
-            });
-            let worded = self.places.get(segment.texts()[row]);
-            let score = match (ask.like.is_some(), ask.words.is_some()) {
-                (true, true) => fuse::fused(&[meaning.map(|(n, _)| *n), worded.map(|(n, _)| n)]),
-                (true, false) => similarity.map_or(0.0, f64::from),
-                _ => worded.map_or(0.0, |(_, bm25)| bm25),
+            let similarity = similarity(&place);
+            let bm25 = self.places.get(segment.texts()[place.row as usize]).map(|(_, bm25)| bm25);
+            let cosine = similarity.map(f64::from);
+            let score = match (&scale, ask.like.is_some(), ask.words.is_some()) {
+                (Some(scale), true, true) => scale.fused(cosine.unwrap_or(unseen), bm25),
+                (_, true, false) => cosine.unwrap_or_default(),
+                _ => bm25.unwrap_or_default(),
             };
-            Hit { place, similarity, words: worded.map(|(_, bm25)| bm25), score }
+            Hit { place, similarity, words: bm25, score }
         };
         let like = |h: &Hit| ask.min_similarity.is_none_or(|least| h.similarity.is_some_and(|s| s >= least));
         let mut hits: Vec<Hit> = all.into_iter().map(hit).filter(like).collect();
@@ -518,7 +532,7 @@ fn tell(index: &Index, rank: usize, moment: &Found) -> Result<Moment, Fault> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashSet};
     use std::fs;
 
     use proptest::prelude::*;

@@ -31,7 +31,7 @@ enum By {
     Meaning,
     /// The words of the captions.
     Words,
-    /// Both lists, fused by their ranks.
+    /// Both, made one score.
     Both,
 }
 
