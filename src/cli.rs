@@ -152,9 +152,10 @@ struct DecodingArgs {
     /// Leave captions of a lower score unsaid, 0 to 1 [default: the model's].
     #[arg(long, value_name = "SCORE")]
     min_score: Option<f32>,
-    /// Most pictures in one model run; larger ones suit larger models and devices.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    batch: u16,
+    /// Most pictures in one model run; larger ones suit larger models and devices [default: 4; 16 with --mode keyframes,
+    /// where pictures come dozens a second].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: Option<u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -280,7 +281,7 @@ struct Describing {
     /// Longest cue [default: as long as its scene].
     #[arg(long, value_parser = moment)]
     max_duration: Option<Time>,
-    /// Decoder threads [default: FFmpeg's choice].
+    /// Decoder threads [default: FFmpeg's choice; half of the cores with --mode keyframes].
     #[arg(long, default_value_t = 0)]
     decode_threads: usize,
     /// Decode on a hardware device of FFmpeg's (vaapi, cuda, …); an error where it is absent.
@@ -575,13 +576,19 @@ impl ModelArgs {
 }
 
 impl DecodingArgs {
-    fn options(&self, session: &SessionOptions) -> CaptionOptions {
+    /// Most pictures in one model run, by how fast they come.
+    fn batch(&self, mode: Mode) -> usize {
+        let usual = if mode == Mode::Keyframes { 16 } else { 4 };
+        self.batch.map_or(usual, usize::from)
+    }
+
+    fn options(&self, mode: Mode, session: &SessionOptions) -> CaptionOptions {
         CaptionOptions {
             beam: self.beam,
             greedy: self.greedy,
             sample: self.sample,
             max_tokens: self.max_tokens,
-            batch: usize::from(self.batch),
+            batch: self.batch(mode),
             session: session.clone(),
             ..CaptionOptions::default()
         }
@@ -631,7 +638,7 @@ impl Describing {
                 start: self.start,
                 end: self.end,
                 keyframes_only: self.mode == Mode::Keyframes,
-                threads: self.decode_threads,
+                threads: self.decode_threads(),
                 hwaccel: self.hwaccel.clone(),
                 max_pixels: self.max_pixels,
                 timeout: Duration::from_micros(self.timeout.micros().max(1_000) as u64),
@@ -660,17 +667,32 @@ impl Describing {
             },
             min_score: self.decoding.min_score(folder)?,
             jobs: usize::from(self.jobs),
-            encode_batch: usize::from(self.decoding.batch),
-            caption_batch: usize::from(self.decoding.batch),
+            // Whoever keeps them says how large.
+            thumbnail: ThumbnailOptions { width: 0, ..ThumbnailOptions::default() },
+            encode_batch: self.decoding.batch(self.mode),
+            caption_batch: self.decoding.batch(self.mode),
             ..Config::default()
         })
+    }
+
+    /// Decoding keyframes alone is small work: more threads gain little there, and take turns with the model's.
+    fn decode_threads(&self) -> usize {
+        match (self.decode_threads, self.mode) {
+            (0, Mode::Keyframes) => (cores() / 2).max(1),
+            (threads, _) => threads,
+        }
     }
 
     /// `threads`: of the model, where that is not the user's or the machine's to say.
     fn model(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
         // Of keyframes alone the decoder has little work, and most of it between runs of the model.
         let session = self.model.session(self.mode == Mode::All)?;
-        model(folder, &self.decoding, &SessionOptions { threads: threads.unwrap_or(session.threads), ..session })
+        model(
+            folder,
+            &self.decoding,
+            self.mode,
+            &SessionOptions { threads: threads.unwrap_or(session.threads), ..session },
+        )
     }
 }
 
@@ -809,11 +831,11 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
             ..measured
         },
         min_score: args.decoding.min_score(&folder)?,
-        batch: usize::from(args.decoding.batch),
+        batch: args.decoding.batch(Mode::All),
         max_pixels: args.max_pixels,
         hang: asked.hang(file.as_ref())?,
     };
-    let model = model(&folder, &args.decoding, &session)?;
+    let model = model(&folder, &args.decoding, Mode::All, &session)?;
     let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();
     let metrics = Metrics::new(&names);
     let sinks = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default()).open(&names, &metrics)?;
@@ -836,14 +858,14 @@ fn status(args: &Live) -> Result<Exit> {
 }
 
 /// Both halves of a model, which load when their stages begin.
-fn model(folder: &ModelFolder, decoding: &DecodingArgs, session: &SessionOptions) -> Result<Model> {
-    Model::of(folder, encode(decoding, session), decoding.options(session))
+fn model(folder: &ModelFolder, decoding: &DecodingArgs, mode: Mode, session: &SessionOptions) -> Result<Model> {
+    Model::of(folder, encode(decoding, mode, session), decoding.options(mode, session))
 }
 
-fn encode(decoding: &DecodingArgs, session: &SessionOptions) -> EncodeOptions {
+fn encode(decoding: &DecodingArgs, mode: Mode, session: &SessionOptions) -> EncodeOptions {
     // Captions of many pictures share one reading of the weights; a tower does no better with more than what caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
-    EncodeOptions { batch: encode.batch.min(usize::from(decoding.batch)), ..encode }
+    EncodeOptions { batch: encode.batch.min(decoding.batch(mode)), ..encode }
 }
 
 fn cores() -> usize {
@@ -926,10 +948,10 @@ fn pictures(inputs: &[PathBuf], voice: &Voice) -> (Vec<PathBuf>, bool) {
 fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
     let folder = ModelFolder::load(args.model.model.as_deref())?;
     let session = args.model.session(false)?;
-    let batch = usize::from(args.decoding.batch);
+    let batch = args.decoding.batch(Mode::All);
     let min_score = args.decoding.min_score(&folder)?;
-    let encode = encode(&args.decoding, &session).side_by_side(&folder);
-    let model = Model::of(&folder, encode, args.decoding.options(&session))?;
+    let encode = encode(&args.decoding, Mode::All, &session).side_by_side(&folder);
+    let model = Model::of(&folder, encode, args.decoding.options(Mode::All, &session))?;
     let (paths, clean) = pictures(&args.inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
     let options = StillOptions { batch, readers: cores().min(batch) };
