@@ -139,6 +139,17 @@ fn an_archive_in_a_store_is_the_one_of_a_folder() {
     cloud.run(&["archive", "export", "s3://films/my/archive", "-o", "remote.parquet"], 0);
     cloud.run(&["archive", "export", "local", "-o", "local.parquet"], 0);
     assert!(std::fs::read(b.path("remote.parquet")).unwrap() == std::fs::read(b.path("local.parquet")).unwrap());
+    // Searched there and here, it gives the same; the page takes its pictures out of the store.
+    let ask = ["a dog on a beach", "--json", "-n", "20"];
+    let there = cloud.run(&[&["search", "s3://films/my/archive", "--index", "found"], &ask[..]].concat(), 0).0;
+    let here = cloud.run(&[&["search", "local"], &ask[..]].concat(), 0).0;
+    assert!(here.lines().count() >= 5 && there == here, "{there}\n{here}");
+    let page = ["search", "s3://films/my/archive", "a dog", "--index", "found", "--html", "found.html"];
+    assert_eq!(cloud.run(&page, 0).1, "");
+    let html = std::fs::read_to_string(b.path("found.html")).unwrap();
+    assert!(html.matches("data:image/jpeg;base64,").count() >= 5, "{html:.2000}");
+    let (_, err) = cloud.run(&["search", "s3://films/my/archive", "a dog"], 2);
+    assert!(err.contains("--index DIR"), "{err}");
     // Other options replace what is there.
     cloud.index(&["films", "--into", "s3://films/my/archive", "--thumbnail-width", "0"], 1);
     std::fs::remove_dir_all(b.path("mirror")).unwrap();
