@@ -576,19 +576,18 @@ impl ModelArgs {
 }
 
 impl DecodingArgs {
-    /// Most pictures in one model run, by how fast they come.
-    fn batch(&self, mode: Mode) -> usize {
-        let usual = if mode == Mode::Keyframes { 16 } else { 4 };
-        self.batch.map_or(usual, usize::from)
+    /// Most pictures in one model run.
+    fn batch(&self) -> usize {
+        usize::from(self.batch.unwrap_or(4))
     }
 
-    fn options(&self, mode: Mode, session: &SessionOptions) -> CaptionOptions {
+    fn options(&self, batch: usize, session: &SessionOptions) -> CaptionOptions {
         CaptionOptions {
             beam: self.beam,
             greedy: self.greedy,
             sample: self.sample,
             max_tokens: self.max_tokens,
-            batch: self.batch(mode),
+            batch,
             session: session.clone(),
             ..CaptionOptions::default()
         }
@@ -667,12 +666,18 @@ impl Describing {
             },
             min_score: self.decoding.min_score(folder)?,
             jobs: usize::from(self.jobs),
-            // Whoever keeps them says how large.
-            thumbnail: ThumbnailOptions { width: 0, ..ThumbnailOptions::default() },
-            encode_batch: self.decoding.batch(self.mode),
-            caption_batch: self.decoding.batch(self.mode),
+            encode_batch: self.batch(),
+            caption_batch: self.batch(),
             ..Config::default()
         })
+    }
+
+    /// Most pictures in one model run, by how fast they come.
+    fn batch(&self) -> usize {
+        match (self.decoding.batch, self.mode) {
+            (None, Mode::Keyframes) => 16,
+            _ => self.decoding.batch(),
+        }
     }
 
     /// Decoding keyframes alone is small work: more threads gain little there, and take turns with the model's.
@@ -687,12 +692,8 @@ impl Describing {
     fn model(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
         // Of keyframes alone the decoder has little work, and most of it between runs of the model.
         let session = self.model.session(self.mode == Mode::All)?;
-        model(
-            folder,
-            &self.decoding,
-            self.mode,
-            &SessionOptions { threads: threads.unwrap_or(session.threads), ..session },
-        )
+        let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
+        model(folder, &self.decoding, self.batch(), &session)
     }
 }
 
@@ -831,11 +832,11 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
             ..measured
         },
         min_score: args.decoding.min_score(&folder)?,
-        batch: args.decoding.batch(Mode::All),
+        batch: args.decoding.batch(),
         max_pixels: args.max_pixels,
         hang: asked.hang(file.as_ref())?,
     };
-    let model = model(&folder, &args.decoding, Mode::All, &session)?;
+    let model = model(&folder, &args.decoding, args.decoding.batch(), &session)?;
     let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();
     let metrics = Metrics::new(&names);
     let sinks = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default()).open(&names, &metrics)?;
@@ -858,14 +859,14 @@ fn status(args: &Live) -> Result<Exit> {
 }
 
 /// Both halves of a model, which load when their stages begin.
-fn model(folder: &ModelFolder, decoding: &DecodingArgs, mode: Mode, session: &SessionOptions) -> Result<Model> {
-    Model::of(folder, encode(decoding, mode, session), decoding.options(mode, session))
+fn model(folder: &ModelFolder, decoding: &DecodingArgs, batch: usize, session: &SessionOptions) -> Result<Model> {
+    Model::of(folder, encode(batch, session), decoding.options(batch, session))
 }
 
-fn encode(decoding: &DecodingArgs, mode: Mode, session: &SessionOptions) -> EncodeOptions {
+fn encode(batch: usize, session: &SessionOptions) -> EncodeOptions {
     // Captions of many pictures share one reading of the weights; a tower does no better with more than what caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
-    EncodeOptions { batch: encode.batch.min(decoding.batch(mode)), ..encode }
+    EncodeOptions { batch: encode.batch.min(batch), ..encode }
 }
 
 fn cores() -> usize {
@@ -948,10 +949,10 @@ fn pictures(inputs: &[PathBuf], voice: &Voice) -> (Vec<PathBuf>, bool) {
 fn caption(args: &Caption, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
     let folder = ModelFolder::load(args.model.model.as_deref())?;
     let session = args.model.session(false)?;
-    let batch = args.decoding.batch(Mode::All);
+    let batch = args.decoding.batch();
     let min_score = args.decoding.min_score(&folder)?;
-    let encode = encode(&args.decoding, Mode::All, &session).side_by_side(&folder);
-    let model = Model::of(&folder, encode, args.decoding.options(Mode::All, &session))?;
+    let encode = encode(batch, &session).side_by_side(&folder);
+    let model = Model::of(&folder, encode, args.decoding.options(batch, &session))?;
     let (paths, clean) = pictures(&args.inputs, voice);
     let mut exit = if clean { Exit::Done } else { Exit::SomeFailed };
     let options = StillOptions { batch, readers: cores().min(batch) };

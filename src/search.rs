@@ -15,6 +15,7 @@ pub mod scan;
 pub mod segment;
 pub mod words;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -251,77 +252,41 @@ fn filter<'a>(index: &Index, ask: &'a Ask) -> Result<Filter<'a>, Fault> {
     Ok(Filter { ask, videos, all })
 }
 
-/// Captions that have words of a query.
-#[derive(Default)]
-struct Captions {
-    /// By number of caption: which of `bm25` it has, from 1; 0 has none of the words. Four bytes for each caption up to the
-    /// last one that has: every keyframe looks in here, and a hash of each takes longer than all else.
-    found: Vec<u32>,
-    /// Place among those that can be found, from 1, and BM25. Captions of the same BM25 share a place.
-    bm25: Vec<(usize, f64)>,
+/// BM25 of each caption, by its number and up to the last one that has words of the query; 0 has none, for FTS5's is above
+/// that. Eight bytes each: every keyframe looks in here, and a hash of each takes longer than all else.
+type Captions = Vec<f64>;
+
+fn bm25(captions: &Captions, text: u32) -> Option<f64> {
+    captions.get(text as usize).copied().filter(|bm25| *bm25 > 0.0)
 }
 
-impl Captions {
-    fn get(&self, text: u32) -> Option<(usize, f64)> {
-        match self.found.get(text as usize) {
-            None | Some(0) => None,
-            Some(at) => Some(self.bm25[*at as usize - 1]),
-        }
-    }
-}
-
-fn captions(index: &Index, words: &str, filter: &Filter) -> Result<Captions, Fault> {
+fn captions(index: &Index, words: &str) -> Result<Captions, Fault> {
     let sql = |e| index.sql(e);
     let mut captions = Captions::default();
     let Some(expression) = words::expression(words) else { return Ok(captions) };
     let last: Option<u32> = index.db.query_row("SELECT max(id) FROM texts", [], |r| r.get(0)).map_err(sql)?;
     let last = last.unwrap_or(0) as usize;
-    // A caption that only other videos have, or other times, must not take a place.
-    let there: Option<Vec<bool>> = (!filter.all).then(|| {
-        let mut there = vec![false; last + 1];
-        for (_, segment) in &index.now.segments {
-            for row in (0..segment.rows()).filter(|r| filter.takes(segment, *r)) {
-                if let Some(there) = there.get_mut(segment.texts()[row] as usize) {
-                    *there = true;
-                }
-            }
-        }
-        there
-    });
     let query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1";
     let mut query = index.db.prepare_cached(query).map_err(sql)?;
     let mut rows = query.query([expression]).map_err(sql)?;
-    // Thousands of captions have the same BM25, which depends on how long they are and how many of the words they have.
-    let mut same: HashMap<u64, u32> = HashMap::new();
     while let Some(row) = rows.next().map_err(sql)? {
         let (id, bm25): (u32, f64) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
         let at = id as usize;
         if at > last {
             return Err(Fault::Damaged(format!("caption {id} is found and not there")));
         }
-        if there.as_ref().is_some_and(|t| !t[at]) {
-            continue;
+        if captions.len() <= at {
+            captions.resize(at + 1, 0.0);
         }
-        if captions.found.len() <= at {
-            captions.found.resize(at + 1, 0);
-        }
-        captions.found[at] = *same.entry(bm25.to_bits()).or_insert_with(|| {
-            captions.bm25.push((0, bm25));
-            captions.bm25.len() as u32
-        });
-    }
-    let mut order: Vec<usize> = (0..captions.bm25.len()).collect();
-    order.sort_unstable_by(|a, b| captions.bm25[*b].1.total_cmp(&captions.bm25[*a].1));
-    for (n, at) in order.into_iter().enumerate() {
-        captions.bm25[at].0 = n + 1;
+        captions[at] = bm25;
     }
     Ok(captions)
 }
 
 fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
     let filter = filter(index, ask)?;
-    let places = match &ask.words {
-        Some(words) => captions(index, words, &filter)?,
+    let captions = match &ask.words {
+        Some(words) => captions(index, words)?,
         None => Captions::default(),
     };
     let model = match &ask.like {
@@ -350,11 +315,11 @@ fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
                 Fault::Damaged(format!("a vector (row {} of file {}) is not what its codes say", d.0.row, d.0.segment))
             })?;
         }
-        let worded = worded(index, &places, &filter, depth, &key);
+        let worded = worded(index, &captions, &filter, depth, &key);
         // What is like enough is in the first list: the second one adds nothing to it.
         let unlike = found.last().is_some_and(|last| ask.min_similarity.is_some_and(|least| last.score < least));
         let whole = (found.len() < depth || unlike) && (worded.len() < depth || ask.min_similarity.is_some());
-        let lists = Lists { query: query.as_ref(), seen: &seen, found: &found, worded: &worded, places: &places };
+        let lists = Lists { query: query.as_ref(), seen: &seen, found: &found, worded: &worded, captions: &captions };
         let hits = lists.fuse(index, ask, &key);
         let moments = collapse(index, &hits, ask.limit);
         if moments.len() >= ask.limit || whole {
@@ -368,22 +333,23 @@ fn answer(index: &Index, ask: &Ask) -> Result<Vec<Moment>, Fault> {
 /// Keyframes whose captions have the words, best captions first.
 fn worded(
     index: &Index,
-    places: &Captions,
+    captions: &Captions,
     filter: &Filter,
     most: usize,
     key: &dyn Fn(&Place) -> (u64, u32),
 ) -> Vec<Place> {
-    let mut found: Vec<(usize, (u64, u32), Place)> = Vec::new();
-    if places.bm25.is_empty() || most == 0 {
+    let mut found: Vec<(Reverse<u64>, (u64, u32), Place)> = Vec::new();
+    if captions.is_empty() || most == 0 {
         return Vec::new();
     }
     for (number, (_, segment)) in (0..).zip(&index.now.segments) {
         for (row, text) in segment.texts().iter().enumerate() {
-            if let Some((rank, _)) = places.get(*text)
+            if let Some(bm25) = bm25(captions, *text)
                 && filter.takes(segment, row)
             {
                 let place = Place { segment: number, row: row as u32 };
-                found.push((rank, key(&place), place));
+                // Bits of numbers above 0 are in the order of the numbers.
+                found.push((Reverse(bm25.to_bits()), key(&place), place));
                 if found.len() >= most.saturating_mul(4) {
                     found.select_nth_unstable(most - 1);
                     found.truncate(most);
@@ -403,7 +369,7 @@ struct Lists<'a> {
     seen: &'a [(u32, &'a Segment)],
     found: &'a [Scored],
     worded: &'a [Place],
-    places: &'a Captions,
+    captions: &'a Captions,
 }
 
 impl Lists<'_> {
@@ -419,9 +385,13 @@ impl Lists<'_> {
                 self.query.filter(|_| same).map(|q| q.score(segment.vector(place.row as usize)))
             })
         };
+        let words = |place: &Place| {
+            let segment = &index.now.segments[place.segment as usize].1;
+            bm25(self.captions, segment.texts()[place.row as usize])
+        };
         let scale = self.found.first().map(|best| fuse::Scale {
             cosine: best.score.into(),
-            bm25: self.places.bm25.iter().map(|(_, bm25)| *bm25).fold(0.0, f64::max),
+            bm25: self.worded.first().and_then(words).unwrap_or_default(),
         });
         // What another model saw counts as what captions with the words are like in the mean.
         let worded = || self.worded.iter().take(DEPTH).filter_map(similarity).map(f64::from);
@@ -432,9 +402,7 @@ impl Lists<'_> {
         let least = self.found.last().map_or(0.0, |s| f64::from(s.score));
         let unseen = if count > 0 { sum / f64::from(count) } else { least };
         let hit = |place: Place| {
-            let segment = &index.now.segments[place.segment as usize].1;
-            let similarity = similarity(&place);
-            let bm25 = self.places.get(segment.texts()[place.row as usize]).map(|(_, bm25)| bm25);
+            let (similarity, bm25) = (similarity(&place), words(&place));
             let cosine = similarity.map(f64::from);
             let score = match (&scale, ask.like.is_some(), ask.words.is_some()) {
                 (Some(scale), true, true) => scale.fused(cosine.unwrap_or(unseen), bm25),

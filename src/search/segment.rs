@@ -12,9 +12,10 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
-use crate::digest::hex;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
+
+use crate::digest::hex;
 
 /// What a file begins with.
 const MAGIC: &[u8; 16] = b"descry-vectors/1";
