@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use common::{Runner, again, minute, race, run, verdict};
 use descry::archive::Archive;
+use descry::archive::index::sources::fingerprint;
 use descry::archive::record::{Recipe, Work};
-use descry::index::sources::fingerprint;
 use serde_json::Value;
 
 /// Videos of the large archive.

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{ffmpeg, minute, race, run, verdict};
-use descry::decode::{DecodeOptions, Source};
 use descry::interrupt::Interrupt;
+use descry::media::decode::{DecodeOptions, Source};
 use descry::scene::{SceneDetector, SceneOptions};
 
 const PYSCENEDETECT: &str = "import sys, scenedetect as s

@@ -15,12 +15,12 @@ use std::time::Instant;
 
 use archives::{look, put, recipe};
 use descry::archive::Archive;
+use descry::archive::search::scan::{Best, Place, Query, best};
+use descry::archive::search::segment::Segment;
+use descry::archive::search::{Ask, Home, Like, Search};
 use descry::digest::hex;
-use descry::encode::unit;
 use descry::interrupt::Interrupt;
-use descry::search::scan::{Best, Place, Query, best};
-use descry::search::segment::Segment;
-use descry::search::{Ask, Home, Like, Search};
+use descry::model::image::unit;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -6,10 +6,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use descry::decode::{DecodeOptions, Source};
 use descry::interrupt::Interrupt;
-use descry::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
-use descry::live::glance::{Glance, GlanceOptions};
+use descry::media::decode::{DecodeOptions, Source};
+use descry::scene::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
+use descry::scene::watcher::{Glance, GlanceOptions};
 use descry::scene::{Boundary, Detector, SceneDetector, SceneOptions};
 use descry::time::Time;
 

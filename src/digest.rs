@@ -5,7 +5,6 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::frame::Thumb;
 use crate::time::Time;
 
 /// A hash in hex.
@@ -70,14 +69,6 @@ impl Digest {
     pub fn all<T>(&mut self, values: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Digest, T)) {
         self.number(values.len() as u64);
         values.for_each(|v| write(self, v));
-    }
-
-    pub fn thumb(&mut self, thumb: &Thumb) {
-        let Thumb { time, index, y, u, v, sharpness } = thumb;
-        self.time(*time);
-        self.frame(*index);
-        [y, u, v].into_iter().for_each(|plane| self.bytes(plane));
-        self.float(*sharpness);
     }
 
     pub fn finish(self) -> [u8; 16] {

@@ -3,9 +3,9 @@
 mod common;
 
 use common::Bench;
-use descry::decode::{DecodeOptions, Frame, Source};
-use descry::frame::Rgb;
 use descry::interrupt::Interrupt;
+use descry::media::decode::{DecodeOptions, Frame, Source};
+use descry::media::frame::Rgb;
 use descry::time::Time;
 
 fn frames(bench: &Bench, name: &str, options: &DecodeOptions) -> (Vec<Frame>, Source) {

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Bench, root, sample};
-use descry::cue::{Cue, CueBuilder, CueOptions, Described};
-use descry::export::{Format, SceneRecord, Track};
-use descry::output::{self, Target};
 use descry::time::Time;
+use descry::track::cue::{Cue, CueBuilder, CueOptions, Described};
+use descry::track::formats::{Format, SceneRecord, Track};
+use descry::track::output::{self, Target};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

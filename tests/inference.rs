@@ -4,15 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use descry::beam::Strategy;
-use descry::caption::{Caption, CaptionOptions, Captioner, Captions};
-use descry::embed::TextEncoder;
-use descry::encode::{Encode, EncodeOptions, Encoded, ImageEncoder};
 use descry::error::Error;
-use descry::frame::Rgb;
-use descry::model::ModelFolder;
-use descry::preprocess::{Pixels, preprocess};
-use descry::runtime::{Device, Runtime, SessionOptions};
+use descry::media::frame::Rgb;
+use descry::model::caption::beam::Strategy;
+use descry::model::caption::{Caption, CaptionOptions, Captioner, Captions};
+use descry::model::folder::ModelFolder;
+use descry::model::image::{Encode, EncodeOptions, Encoded, ImageEncoder};
+use descry::model::preprocess::{Pixels, preprocess};
+use descry::model::runtime::{Device, Runtime, SessionOptions};
+use descry::model::text::TextEncoder;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -272,7 +272,7 @@ fn graphs_must_be_those_of_the_manifest() {
 
 #[test]
 fn pictures_and_resizing_are_those_of_pillow() {
-    use descry::model::{Resample, Resize};
+    use descry::model::folder::{Resample, Resize};
     use sha2::{Digest, Sha256};
     let hash = |picture: &Rgb| Sha256::digest(&picture.data).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let folder = root().join("tests/goldens/resize");
@@ -282,7 +282,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
     let mut wrong = Vec::new();
     for case in cases.as_array().unwrap() {
         let name = case["file"].as_str().unwrap();
-        let picture = ok(descry::picture::open(&folder.join(name), &Default::default()));
+        let picture = ok(descry::media::picture::open(&folder.join(name), &Default::default()));
         if hash(&picture) != case["rgb"].as_str().unwrap() {
             wrong.push(format!("{name}: decoded otherwise than Pillow"));
             continue;
@@ -292,7 +292,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
             spec.size = words[0].parse().unwrap();
             spec.resize = if words[1] == "squash" { Resize::Squash } else { Resize::Crop };
             spec.resample = if words[2] == "bicubic" { Resample::Bicubic } else { Resample::Bilinear };
-            if hash(&descry::preprocess::square(&picture, &spec)) != want.as_str().unwrap() {
+            if hash(&descry::model::preprocess::square(&picture, &spec)) != want.as_str().unwrap() {
                 wrong.push(format!("{name}: {setting}"));
             }
         }
@@ -302,7 +302,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
 
 #[test]
 fn bad_pictures_are_refused() {
-    use descry::picture::{PictureOptions, open};
+    use descry::media::picture::{PictureOptions, open};
     let dir = tempfile::tempdir().unwrap();
     let refused = |name: &str, bytes: Option<&[u8]>, options: &PictureOptions, cause: &str| {
         let path = dir.path().join(name);

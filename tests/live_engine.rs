@@ -6,9 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::Bench;
-use descry::caption::{Caption, Captions};
-use descry::dedup::DedupOptions;
-use descry::encode::{Encode, Encoded};
 use descry::error::{Error, Exit, Result};
 use descry::interrupt::Interrupt;
 use descry::live::config::{Defaults, StreamConfig};
@@ -16,9 +13,12 @@ use descry::live::event::{Event, What};
 use descry::live::hub::Sink;
 use descry::live::metrics::Metrics;
 use descry::live::{LiveOptions, Outcome, run};
-use descry::model::ModelFolder;
+use descry::model::caption::{Caption, Captions};
+use descry::model::folder::ModelFolder;
+use descry::model::image::{Encode, Encoded};
+use descry::model::preprocess::Pixels;
 use descry::pipeline::Model;
-use descry::preprocess::Pixels;
+use descry::track::dedup::DedupOptions;
 
 /// Every picture is new, and its description a number.
 struct Mock {

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Bench, root};
-use descry::cue::CueOptions;
 use descry::live::event::{Event, Mapping, Reason, Spoken, State, What};
 use descry::live::http::{Http, HttpOptions, fetch_status};
 use descry::live::hub::{Hub, Sink};
@@ -23,6 +22,7 @@ use descry::live::sinks::jsonl::JsonLines;
 use descry::live::sinks::vtt::{Existing, Full, Rotation, Vtt};
 use descry::live::sinks::webhook::{Webhook, WebhookOptions};
 use descry::time::Time;
+use descry::track::cue::CueOptions;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

@@ -11,19 +11,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Bench, TINY, root};
-use descry::caption::{Caption, Captions};
-use descry::dedup::DedupOptions;
-use descry::encode::{Encode, Encoded};
+use descry::cli::progress::Silent;
 use descry::error::Result;
-use descry::export::{Format, Track, write};
 use descry::interrupt::Interrupt;
-use descry::model::ModelFolder;
-use descry::part::{self, PartOptions, Stitched};
+use descry::model::caption::{Caption, Captions};
+use descry::model::folder::ModelFolder;
+use descry::model::image::{Encode, Encoded};
+use descry::model::preprocess::Pixels;
+use descry::pipeline::parts::{self, PartOptions, Stitched};
 use descry::pipeline::{Config, Keep, Kept, Model, run_keeping};
-use descry::preprocess::Pixels;
-use descry::progress::Silent;
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
+use descry::track::dedup::DedupOptions;
+use descry::track::formats::{Format, Track, write};
 
 const SIZE: (usize, usize) = (96, 64);
 const RATE: usize = 25;
@@ -251,7 +251,7 @@ fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Ou
     for number in (1..=of).rev() {
         let options = PartOptions { number, of, overlap: Time::from_millis(overlap) };
         let to = &paths[number as usize - 1];
-        part::watch(input, &options, config, model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+        parts::watch(input, &options, config, model().unwrap(), &interrupt, &Silent, to, false).unwrap();
     }
     stitched(input, config, &paths, folder.path())
 }
@@ -262,7 +262,7 @@ fn stitched(input: &str, config: &Config, paths: &[PathBuf], folder: &Path) -> (
     let interrupt = Interrupt::new();
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
     let (stitched, _) =
-        part::stitch(input, &paths, config, &model, folder, &interrupt, &Silent, Some(&shelf), &mut done).unwrap();
+        parts::stitch(input, &paths, config, &model, folder, &interrupt, &Silent, Some(&shelf), &mut done).unwrap();
     (outputs(&track.expect("the film can be described"), shelf), stitched)
 }
 
@@ -437,7 +437,7 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
     for number in [1, 2] {
         let options = PartOptions { number, of: 2, overlap: Time::from_millis(16_000) };
         let to = &paths[number as usize - 1];
-        part::watch(&input, &options, &config(), model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+        parts::watch(&input, &options, &config(), model().unwrap(), &interrupt, &Silent, to, false).unwrap();
     }
     let made = MADE.load(Ordering::SeqCst);
     assert!((6..=16).contains(&made), "each part captions what is new to it: {made}");
@@ -445,7 +445,7 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
     let mut track = None;
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
     let (how, _) =
-        part::stitch(&input, &refs, &config(), &model, &folder, &interrupt, &Silent, None, &mut done).unwrap();
+        parts::stitch(&input, &refs, &config(), &model, &folder, &interrupt, &Silent, None, &mut done).unwrap();
     assert_eq!(how, Stitched { seams: 1, ..Stitched::default() });
     assert_eq!(MADE.load(Ordering::SeqCst), made);
     assert!(track.is_some_and(|t| t.scenes.iter().filter(|s| s.repeats.is_some()).count() >= 8));
@@ -459,7 +459,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let watch = |name: &str, number: u32, of: u32, config: &Config| {
         let options = PartOptions { number, of, overlap: Time::from_millis(10_000) };
         let to = b.path(name);
-        part::watch(&input, &options, config, model().unwrap(), &interrupt, &Silent, &to, false).map(|_| to)
+        parts::watch(&input, &options, config, model().unwrap(), &interrupt, &Silent, &to, false).map(|_| to)
     };
     let one = watch("1", 1, 2, &config()).unwrap();
     let two = watch("2", 2, 2, &config()).unwrap();
@@ -467,7 +467,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let other = watch("4", 2, 2, &Config { min_score: 0.5, ..config() }).unwrap();
     assert!(watch("1", 1, 2, &config()).unwrap_err().to_string().contains("--force"));
     let fails = |paths: &[&Path]| {
-        part::stitch(&input, paths, &config(), &model, &b.path(""), &interrupt, &Silent, None, &mut |_| {
+        parts::stitch(&input, paths, &config(), &model, &b.path(""), &interrupt, &Silent, None, &mut |_| {
             panic!("nothing may come of it")
         })
         .unwrap_err()

@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Bench, TINY, root};
-use descry::caption::{Caption, Captions};
-use descry::dedup::DedupOptions;
-use descry::encode::{Encode, Encoded};
 use descry::error::{Error, Result};
-use descry::export::{Format, Track, write};
 use descry::interrupt::Interrupt;
-use descry::model::ModelFolder;
+use descry::model::caption::{Caption, Captions};
+use descry::model::folder::ModelFolder;
+use descry::model::image::{Encode, Encoded};
+use descry::model::preprocess::Pixels;
 use descry::pipeline::{Config, Model, Observer, Stats, StillOptions, run, stills};
-use descry::preprocess::Pixels;
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
+use descry::track::dedup::DedupOptions;
+use descry::track::formats::{Format, Track, write};
 
 /// What the mocks saw, shared with the test.
 #[derive(Default)]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::fingerprint::Fingerprint;
+
 /// The archive's format.
 pub const FORMAT: &str = "descry-archive/1";
 
@@ -63,23 +65,6 @@ fn first(hash: &[u8]) -> u64 {
 /// The key of a video's name.
 pub fn key(video: &str) -> u64 {
     first(&Sha256::digest(video.as_bytes()))
-}
-
-/// What tells a source from a changed one, without reading it. Nothing at all where it could not be asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// Bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// Of a file: when it was last written, in nanoseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtime_ns: Option<i64>,
-    /// Of an object, where its store gives one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub etag: Option<String>,
-    /// Of an object without an e-tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub modified: Option<String>,
 }
 
 /// What decides the descriptions of a whole job, beside the videos.

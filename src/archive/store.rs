@@ -15,12 +15,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::record::FileRecord;
-use crate::decode::is_url;
+use crate::address::hide;
+use crate::address::is_object;
+use crate::address::is_url;
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::live::secret::hide;
-use crate::remote::{Bucket, Parts, Put, Trouble, is_object};
+use crate::media::object_store::{Bucket, Parts, Put, Trouble};
 
 /// What ends the name of a file that is not whole yet.
 pub const PART: &str = ".part";

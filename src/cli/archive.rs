@@ -10,7 +10,7 @@ use crate::archive::record::key;
 use crate::archive::{Archive, check};
 use crate::error::{Error, Exit, Result};
 use crate::interrupt::Interrupt;
-use crate::output::Beside;
+use crate::track::output::Beside;
 
 #[derive(Subcommand)]
 pub(super) enum ArchiveCommand {

@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 
 use super::{Describing, Thumbnails, Voice, print, tell};
 use crate::archive::Archive;
+use crate::archive::index::progress::{Progress, Snapshot};
+use crate::archive::index::remote::Web;
+use crate::archive::index::sources::list;
+use crate::archive::index::{self, Listener, Shard, plan, prune};
 use crate::archive::record::{Recipe, Record};
-use crate::budget::Budget;
-use crate::decode::StreamInfo;
 use crate::error::{Error, Exit, Result};
-use crate::index::progress::{Progress, Snapshot};
-use crate::index::sources::list;
-use crate::index::{self, Listener, Shard, plan, prune};
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
+use crate::media::decode::StreamInfo;
+use crate::model::folder::ModelFolder;
+use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Observer, Stats};
-use crate::remote::Web;
 use crate::time::Time;
 
 #[derive(Args)]

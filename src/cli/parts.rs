@@ -9,18 +9,18 @@ use clap::Args;
 use super::index::recipe;
 use super::{Describing, Thumbnails, Voice, Written, moment, tell};
 use crate::archive::Archive;
+use crate::archive::index::remote::Web;
+use crate::archive::index::sources::list;
+use crate::archive::index::{self, Listener};
 use crate::archive::record::Record;
+use crate::cli::progress::Silent;
 use crate::error::{Error, Exit, Result};
-use crate::index::sources::list;
-use crate::index::{self, Listener};
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
-use crate::output;
-use crate::part::{self, PartOptions};
+use crate::model::folder::ModelFolder;
+use crate::pipeline::parts::{self, PartOptions};
 use crate::pipeline::{Config, Keep, Kept, Model, Observer, Outcome, Stats};
-use crate::progress::Silent;
-use crate::remote::Web;
 use crate::time::Time;
+use crate::track::output;
 
 /// What both must be told alike.
 #[derive(Args)]
@@ -91,7 +91,7 @@ pub(super) fn part(args: &Part, voice: &Voice, interrupt: &Interrupt) -> Result<
     let model = args.alike.how.model(&folder, None)?;
     let (number, of) = args.part;
     let options = PartOptions { number, of, overlap: args.overlap };
-    let stats = part::watch(&args.input, &options, &config, model, interrupt, &Silent, &args.output, args.force)?;
+    let stats = parts::watch(&args.input, &options, &config, model, interrupt, &Silent, &args.output, args.force)?;
     voice.info(&format!("part {number} of {of} of {} → {}", args.input, args.output.display()));
     args.alike.end(&stats, voice);
     Ok(Exit::Done)
@@ -135,7 +135,7 @@ pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Res
         }
     };
     let (stitched, stats) =
-        part::stitch(&args.input, &paths, &config, &models, scratch.path(), interrupt, &Silent, None, &mut save)?;
+        parts::stitch(&args.input, &paths, &config, &models, scratch.path(), interrupt, &Silent, None, &mut save)?;
     say(&args.input, &stitched, voice);
     args.alike.end(&stats, voice);
     Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
@@ -177,7 +177,7 @@ fn into_archive(
         let keep = Some(&Begun(keep) as &dyn Keep);
         let mut done = |outcome| done(0, outcome);
         let (stitched, stats) =
-            part::stitch(input, paths, config, &models, scratch, interrupt, observer, keep, &mut done)?;
+            parts::stitch(input, paths, config, &models, scratch, interrupt, observer, keep, &mut done)?;
         say(&args.input, &stitched, voice);
         Ok(stats)
     };
@@ -223,7 +223,7 @@ impl Listener for Failures<'_> {
 }
 
 /// How it went: a film that was described whole cost what parts are to save.
-fn say(input: &str, stitched: &part::Stitched, voice: &Voice) {
+fn say(input: &str, stitched: &parts::Stitched, voice: &Voice) {
     match &stitched.whole {
         Some(reason) => voice.warn(&format!("{input}: described whole, not of its parts: {reason}")),
         None => voice.info(&format!("{input}: {} seams, {} gaps watched again", stitched.seams, stitched.gaps)),

@@ -9,21 +9,21 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{ModelArgs, Voice, moment, print};
+use crate::archive::search::index::Step;
+use crate::archive::search::page::{Shown, link, page};
+use crate::archive::search::{Ask, Damaged, Home, Like, Moment, Search as Searching};
 use crate::archive::{Archive, THUMBNAILS};
-use crate::embed::TextEncoder;
-use crate::encode::{Encode, EncodeOptions, ImageEncoder};
 use crate::error::{Error, Exit, Result};
-use crate::export::plain;
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
-use crate::output::Beside;
-use crate::picture::{self, PictureOptions};
-use crate::preprocess::preprocess;
-use crate::runtime::SessionOptions;
-use crate::search::index::Step;
-use crate::search::page::{Shown, link, page};
-use crate::search::{Ask, Damaged, Home, Like, Moment, Search as Searching};
+use crate::media::picture::{self, PictureOptions};
+use crate::model::folder::ModelFolder;
+use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
+use crate::model::preprocess::preprocess;
+use crate::model::runtime::SessionOptions;
+use crate::model::text::TextEncoder;
 use crate::time::Time;
+use crate::track::formats::plain;
+use crate::track::output::Beside;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {

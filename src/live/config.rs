@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::glance::GlanceOptions;
 use super::outputs::Outputs;
-use super::secret::{Address, hide};
-use crate::decode::{Access, container_version, is_url};
+use crate::address::is_url;
+use crate::address::{Address, hide};
 use crate::error::{Error, Result};
+use crate::media::decode::{Access, container_version};
+use crate::scene::watcher::GlanceOptions;
 use crate::time::Time;
 
 /// Most streams in one process: a thread and a decoder each.

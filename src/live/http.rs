@@ -30,9 +30,9 @@ use super::event::{Event, Reason, State, What};
 use super::hub::Sink;
 use super::line::line;
 use super::metrics::Metrics;
-use crate::cue::sentence;
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::track::cue::sentence;
 
 /// Where and for whom the server is.
 #[derive(Debug, Clone)]

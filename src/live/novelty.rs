@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use crate::cue::sentence;
-use crate::dedup::{Dedup, DedupOptions, Verdict};
 use crate::time::Time;
+use crate::track::cue::sentence;
+use crate::track::dedup::{Dedup, DedupOptions, Verdict};
 
 /// What a scene that returns is said with.
 const AGAIN: &str = "Again: ";

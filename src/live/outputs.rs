@@ -34,9 +34,9 @@ use super::sinks::hls::{Hls, HlsOptions};
 use super::sinks::jsonl::JsonLines;
 use super::sinks::vtt::{Existing, Rotation, Vtt};
 use super::sinks::webhook::{Webhook, WebhookOptions};
-use crate::cue::CueOptions;
 use crate::error::{Error, Result};
 use crate::time::Time;
+use crate::track::cue::CueOptions;
 
 /// Something that is never shown.
 #[derive(Clone, Deserialize)]

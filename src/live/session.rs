@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::{Reason, State};
-use crate::decode::Fault;
+use crate::media::decode::Fault;
 
 /// The first wait after a failure. Each next one is twice as long …
 pub const FIRST: Duration = Duration::from_millis(500);

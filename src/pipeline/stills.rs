@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Clock, Load, Model, Stats};
-use crate::caption::{Caption, Pictures};
-use crate::encode::{Encode, Encoded};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::ImageSpec;
-use crate::picture::{self, PictureOptions};
-use crate::preprocess::{Pixels, preprocess};
+use crate::media::picture::{self, PictureOptions};
+use crate::model::caption::{Caption, Pictures};
+use crate::model::folder::ImageSpec;
+use crate::model::image::{Encode, Encoded};
+use crate::model::preprocess::{Pixels, preprocess};
 
 /// Pictures that are described or under way at most, in batches.
 const AHEAD: usize = 8;

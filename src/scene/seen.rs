@@ -1,7 +1,7 @@
 //! What is remembered of a thumb, and how two of them compare.
 
 use crate::digest::Digest;
-use crate::frame::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
+use crate::scene::thumb::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 use crate::time::Time;
 
 const LUMA: usize = THUMB_WIDTH / 2 * (THUMB_HEIGHT / 2);

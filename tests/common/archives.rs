@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use descry::archive::Archive;
-use descry::archive::record::{Fingerprint, Name, Recipe, Work};
-use descry::export::{SceneRecord, Track};
+use descry::archive::record::{Name, Recipe, Work};
+use descry::fingerprint::Fingerprint;
 use descry::pipeline::Kept;
 use descry::time::Time;
+use descry::track::formats::{SceneRecord, Track};
 use serde_json::json;
 
 /// A model whose embeddings an archive holds.

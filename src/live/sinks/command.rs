@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::super::event::{Event, What};
 use super::super::hub::{Sink, Stop};
 use super::super::wall::rfc3339;
-use crate::cue::sentence;
 use crate::error::{Error, Result};
+use crate::track::cue::sentence;
 
 /// How a program is run.
 #[derive(Debug, Clone)]

@@ -25,9 +25,9 @@ use super::super::hub::{Sink, explain};
 use super::super::wall::rfc3339;
 use super::pace::Pace;
 use super::vtt::cue_block;
-use crate::cue::{Cue, CueOptions};
 use crate::error::{Error, Result};
 use crate::time::Time;
+use crate::track::cue::{Cue, CueOptions};
 
 /// How the playlist is made.
 #[derive(Debug, Clone)]

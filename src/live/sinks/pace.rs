@@ -6,8 +6,8 @@
 //! loses no words. One that would have to wait for more than 5 s stands beside the other instead, with its first page.
 //! Cues are ordered by start. Nothing grows.
 
-use crate::cue::{Cue, CueBuilder, CueOptions, Described};
 use crate::time::Time;
+use crate::track::cue::{Cue, CueBuilder, CueOptions, Described};
 
 /// What captions are held to, for a page.
 const LONGEST: Time = Time::from_millis(7_000);

@@ -28,11 +28,11 @@ use super::super::event::{Event, Mapping, What};
 use super::super::hub::{Sink, explain};
 use super::super::wall::rfc3339;
 use super::pace::Pace;
-use crate::cue::{Cue, CueOptions};
 use crate::error::{Error, Result};
-use crate::export::{plain, vtt_escape};
-use crate::output;
 use crate::time::Time;
+use crate::track::cue::{Cue, CueOptions};
+use crate::track::formats::{plain, vtt_escape};
+use crate::track::output;
 
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,209 @@
+//! Addresses with credentials in them, and texts without.
+//!
+//! An [`Address`] shows only what may be seen of it. For texts that come from elsewhere (FFmpeg, a TOML reader) there is
+//! [`hide`]: it takes out user names, passwords and queries of anything that looks like a URL, for a playlist names addresses
+//! that nobody gave us, and every secret of every address that this process has read.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// What stands in place of something hidden.
+const HIDDEN: &str = "***";
+/// Secrets that are hidden wherever they stand. Shorter ones are hidden in URLs alone: as plain text they would be
+/// everywhere.
+const LEAST: usize = 4;
+
+static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The address of a source, of which `Debug` and `Display` show no credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    pub fn new(address: impl Into<String>) -> Address {
+        let address = address.into();
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets(&address) {
+            if secret.len() >= LEAST && !known.contains(&secret) {
+                known.push(secret);
+            }
+        }
+        // What holds another is hidden before it.
+        known.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        drop(known);
+        Address(address)
+    }
+
+    /// All of it: for FFmpeg, and never to be shown.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Scheme, host and path.
+    pub fn shown(&self) -> String {
+        let Some((scheme, rest)) = self.0.split_once("://") else { return self.0.clone() };
+        let (authority, path) = parts(rest);
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let end = path.find(['?', '#']).unwrap_or(path.len());
+        let (path, query) = path.split_at(end);
+        format!("{scheme}://{host}{path}{}", if query.len() > 1 { "?…" } else { "" })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.shown())
+    }
+}
+
+/// Authority and the rest. A password may hold a slash that nobody escaped: an at sign before any question mark then still
+/// ends it.
+fn parts(rest: &str) -> (&str, &str) {
+    let query = rest.find(['?', '#']).unwrap_or(rest.len());
+    let user = rest[..query].rfind('@').map_or(0, |at| at + 1);
+    let end = rest[user..].find(['/', '?', '#']).map_or(rest.len(), |n| user + n);
+    rest.split_at(end)
+}
+
+/// User name, password and the query's values: as they are written, and as they are meant.
+fn secrets(address: &str) -> Vec<String> {
+    let Some((_, rest)) = address.split_once("://") else { return Vec::new() };
+    let (authority, path) = parts(rest);
+    let mut found: Vec<&str> = Vec::new();
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        found.push(user);
+        found.extend(user.split_once(':').map(|(_, password)| password));
+    }
+    if let Some((_, query)) = path.split_once('?') {
+        found.extend(query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value));
+    }
+    let decoded: Vec<String> = found.iter().map(|s| decode(s)).collect();
+    found.into_iter().map(String::from).chain(decoded).collect()
+}
+
+/// `%41` is `A`; what is no such thing stays.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let code = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok());
+        match code.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) if bytes[i] == b'%' => {
+                out.push(byte);
+                i += 3;
+            }
+            _ => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Hides a secret from now on, wherever it stands.
+pub fn keep_secret(secret: &str) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if secret.len() >= LEAST && !known.iter().any(|k| k == secret) {
+        known.push(secret.to_string());
+        known.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    }
+}
+
+/// A text without credentials: those of known addresses, and whatever stands before the `@` or after the `?` of a URL.
+pub fn hide(text: &str) -> String {
+    let mut text = text.to_string();
+    for secret in KNOWN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if text.contains(secret.as_str()) {
+            text = text.replace(secret.as_str(), HIDDEN);
+        }
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "\"'<>`".contains(c)).unwrap_or(after.len());
+        let (url, next) = after.split_at(end);
+        let (authority, path) = parts(url);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => out.push_str(&format!("{HIDDEN}@{host}")),
+            None => out.push_str(authority),
+        }
+        match path.split_once('?') {
+            Some((path, query)) if !query.is_empty() => out.push_str(&format!("{path}?{HIDDEN}")),
+            _ => out.push_str(path),
+        }
+        rest = next;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Whether an input is a URL rather than a path.
+pub fn is_url(input: &str) -> bool {
+    input.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
+}
+
+/// Whether an address is one of an object store.
+pub fn is_object(address: &str) -> bool {
+    address.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("s3"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_show_no_credentials() {
+        for (address, shown) in [
+            ("rtsp://admin:hunter22@cam/one", "rtsp://cam/one"),
+            ("rtsp://admin@cam:554/one", "rtsp://cam:554/one"),
+            ("rtsp://a:p@ss@cam/one", "rtsp://cam/one"),
+            ("rtsp://a:p/ss@cam/one", "rtsp://cam/one"),
+            ("https://cam/live.m3u8?token=abcdef", "https://cam/live.m3u8?…"),
+            ("srt://cam:9000?passphrase=open-sesame&mode=caller", "srt://cam:9000?…"),
+            ("rtsp://[::1]:554/x", "rtsp://[::1]:554/x"),
+            ("/dev/video0", "/dev/video0"),
+        ] {
+            let address = Address::new(address);
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(format!("{address:?}"), format!("Address({shown})"));
+        }
+    }
+
+    #[test]
+    fn texts_are_cleaned_of_known_secrets_and_of_any_url() {
+        let _ = Address::new("rtsp://guard:s3cr%65t-w0rd@cam/one?key=topsecretkey");
+        for text in [
+            "Authorization of guard:s3cr%65t-w0rd failed",
+            "user said s3cret-w0rd",
+            "opening http://x/?key=topsecretkey now",
+            "from \"rtsp://someone:else-here@host/p\" to tcp://other:pass-word@h",
+            "Opening 'https://cdn/seg-1.ts?sig=unheard-of' for reading",
+        ] {
+            let hidden = hide(text);
+            for secret in ["s3cr", "topsecretkey", "else-here", "pass-word", "unheard-of"] {
+                assert!(!hidden.contains(secret), "{hidden}");
+            }
+            assert!(hidden.contains(HIDDEN), "{hidden}");
+        }
+        assert_eq!(hide("nothing here: a@b, http://host/x"), "nothing here: a@b, http://host/x");
+    }
+
+    #[test]
+    fn urls_objects_and_paths_are_distinguished() {
+        assert!(is_url("https://host/a.mp4") && is_url("rtsp://h/s"));
+        assert!(!is_url("a:b.mp4") && !is_url("/x/y://z") && !is_url("://"));
+        assert!(is_object("S3://a/b") && !is_object("https://a/b") && !is_object("s3:/a"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Probe: what an input holds and what descry would do with it, without decoding more than its first frame.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::media::decode::{DecodeOptions, Source, StreamInfo};
+use crate::time::Time;
+
+/// What [`probe`] found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Probe {
+    pub input: String,
+    pub streams: Vec<String>,
+    /// The stream that would be described.
+    pub video: StreamInfo,
+    /// Time of the first frame, in seconds from the container's start.
+    pub first_frame: f64,
+    /// Size of the picture as it is shown: upright, square pixels.
+    pub shown: (u32, u32),
+}
+
+/// Opens an input and decodes its first frame.
+pub fn probe(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Probe> {
+    let mut source = Source::open(input, options, interrupt)?;
+    let streams = source.streams();
+    let first = source.next()?;
+    let (first_frame, shown) = match first {
+        Some(frame) => {
+            let picture = frame.to_rgb()?;
+            (frame.time.secs(), (picture.width, picture.height))
+        }
+        None => (Time::ZERO.secs(), (0, 0)),
+    };
+    Ok(Probe { input: input.to_string(), streams, video: source.info().clone(), first_frame, shown })
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let v = &self.video;
+        writeln!(f, "{}", self.input)?;
+        writeln!(f, "  container  {}", v.container)?;
+        for stream in &self.streams {
+            writeln!(f, "  stream     {stream}")?;
+        }
+        let duration = v.duration.map_or("unknown".into(), |d| Time::from_secs(d).to_string());
+        writeln!(f, "  duration   {duration}, clock starts at {:.3} s", v.start_time)?;
+        let rate = v.frame_rate.map_or("unknown rate".into(), |r| format!("{r:.3} frames/s on average"));
+        writeln!(f, "  video      {} {}×{} {}, {rate}", v.codec, v.width, v.height, v.pixel_format)?;
+        let (num, den) = v.sample_aspect;
+        writeln!(f, "  shape      pixels {num}:{den}, turned {}°", v.rotation)?;
+        write!(
+            f,
+            "  descry     describes {} from {}, pictures of {}×{}",
+            v.codec,
+            Time::from_secs(self.first_frame),
+            self.shown.0,
+            self.shown.1
+        )
+    }
+}

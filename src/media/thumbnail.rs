@@ -1,0 +1,64 @@
+//! Small pictures of keyframes, as JPEG, for people who look through an archive.
+//!
+//! The same picture and options give the same bytes.
+
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+
+use crate::media::frame::Rgb;
+use crate::media::resize::{Window, resize};
+use crate::model::folder::Resample;
+
+/// How large they are and how fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThumbnailOptions {
+    /// Most pixels across; smaller pictures are not enlarged. 0 makes none. Default: 320.
+    pub width: u32,
+    /// JPEG quality, 1 to 100. Default: 80.
+    pub quality: u8,
+}
+
+impl Default for ThumbnailOptions {
+    fn default() -> ThumbnailOptions {
+        ThumbnailOptions { width: 320, quality: 80 }
+    }
+}
+
+/// A picture as a small JPEG; none where it is empty, too long for JPEG, or where none are wanted.
+pub fn thumbnail(picture: &Rgb, options: ThumbnailOptions) -> Option<Vec<u8>> {
+    let (w, h) = (picture.width as usize, picture.height as usize);
+    if options.width == 0 || w == 0 || h == 0 || picture.data.len() != w * h * 3 {
+        return None;
+    }
+    let width = w.min(options.width as usize);
+    let height = ((h * width + w / 2) / w).max(1);
+    let window = Window { left: 0, top: 0, width, height };
+    let small = resize(picture, width, height, Resample::Bilinear, window);
+    let mut jpeg = Vec::new();
+    let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    let encoder = &mut JpegEncoder::new_with_quality(&mut jpeg, options.quality.clamp(1, 100));
+    encoder.encode(&small.data, width, height, ExtendedColorType::Rgb8).ok()?;
+    Some(jpeg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(w: u32, h: u32, width: u32) -> Option<(u32, u32)> {
+        let picture = Rgb { width: w, height: h, data: vec![90; (w * h * 3) as usize] };
+        let jpeg = thumbnail(&picture, ThumbnailOptions { width, ..ThumbnailOptions::default() })?;
+        let read = image::load_from_memory(&jpeg).unwrap();
+        Some((read.width(), read.height()))
+    }
+
+    #[test]
+    fn they_keep_their_shape_and_are_not_enlarged() {
+        assert_eq!(size(640, 360, 320), Some((320, 180)));
+        assert_eq!(size(360, 640, 320), Some((320, 569)));
+        assert_eq!(size(100, 50, 320), Some((100, 50)));
+        assert_eq!(size(3_000, 1, 320), Some((320, 1)));
+        assert_eq!(size(640, 360, 0), None);
+        assert_eq!(thumbnail(&Rgb { width: 2, height: 2, data: vec![0; 3] }, ThumbnailOptions::default()), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! Models: folders, the runtime that runs them, the image and text towers, and captioning.
+
+pub mod caption;
+pub mod folder;
+pub mod image;
+pub mod preprocess;
+pub mod runtime;
+pub mod text;

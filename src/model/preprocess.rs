@@ -1,0 +1,102 @@
+//! From a picture to what an image tower reads: resized as Pillow does, cropped or squashed, scaled, by colour plane.
+//!
+//! One picture in, one out, no state. Memory: the result plus what [`crate::resize`] needs.
+
+use crate::media::frame::Rgb;
+use crate::media::resize::{Window, resize};
+use crate::model::folder::{ImageSpec, Resize};
+
+/// A picture as an image tower reads it: three planes of `size × size`, red first, `(v / 255 - mean) / std`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pixels {
+    pub size: usize,
+    pub data: Vec<f32>,
+}
+
+/// Makes a picture ready for the image tower that `spec` describes. An empty picture counts as black.
+pub fn preprocess(picture: &Rgb, spec: &ImageSpec) -> Pixels {
+    let square = square(picture, spec);
+    let size = spec.size as usize;
+    let area = size * size;
+    let mut data = vec![0.0; 3 * area];
+    for (c, plane) in data.chunks_exact_mut(area).enumerate() {
+        // 256 values and no more: the division is the one that NumPy and PyTorch do, in f32.
+        let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - spec.mean[c]) / spec.std[c]);
+        for (out, pixel) in plane.iter_mut().zip(square.data.chunks_exact(3)) {
+            *out = table[usize::from(pixel[c])];
+        }
+    }
+    Pixels { size, data }
+}
+
+/// The `size × size` picture in 8 bits, before scaling.
+pub fn square(picture: &Rgb, spec: &ImageSpec) -> Rgb {
+    let size = spec.size as usize;
+    let (w, h) = (picture.width as usize, picture.height as usize);
+    let whole = w.checked_mul(h).and_then(|n| n.checked_mul(3));
+    if w == 0 || h == 0 || whole != Some(picture.data.len()) {
+        return Rgb { width: spec.size, height: spec.size, data: vec![0; size * size * 3] };
+    }
+    let (to_w, to_h) = match spec.resize {
+        Resize::Squash => (size, size),
+        // Python's int(size * h / w): an exact product, a division in f64, cut off.
+        Resize::Crop if w <= h => (size, ((size * h) as f64 / w as f64) as usize),
+        Resize::Crop => (((size * w) as f64 / h as f64) as usize, size),
+    };
+    let window = Window { left: middle(to_w, size), top: middle(to_h, size), width: size, height: size };
+    resize(picture, to_w, to_h, spec.resample, window)
+}
+
+/// Python's `int(round((length - size) / 2))`: halves go to the even neighbour.
+fn middle(length: usize, size: usize) -> usize {
+    let spare = length.saturating_sub(size);
+    let half = spare / 2;
+    if spare % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::folder::Resample;
+
+    fn spec(size: u32, resize: Resize) -> ImageSpec {
+        ImageSpec {
+            graph: String::new(),
+            size,
+            resize,
+            resample: Resample::Bicubic,
+            mean: [0.5, 0.25, 0.0],
+            std: [0.5, 0.25, 1.0],
+            embedding_dim: 1,
+            grid: None,
+        }
+    }
+
+    #[test]
+    fn halves_round_to_even() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|spare| middle(10 + spare, 10)), [0, 0, 1, 2, 2, 2, 3, 4]);
+    }
+
+    #[test]
+    fn planes_are_scaled() {
+        let picture = Rgb { width: 2, height: 2, data: [255, 0, 51].repeat(4) };
+        let pixels = preprocess(&picture, &spec(2, Resize::Squash));
+        assert_eq!(pixels.data, [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0, 0.2, 0.2, 0.2, 0.2]);
+    }
+
+    #[test]
+    fn the_middle_is_kept_of_any_shape() {
+        for (w, h) in [(1, 1), (1, 5000), (5000, 1), (3, 2), (64, 64)] {
+            let picture = Rgb { width: w, height: h, data: vec![9; (w * h * 3) as usize] };
+            let square = square(&picture, &spec(32, Resize::Crop));
+            assert_eq!((square.width, square.height), (32, 32));
+            assert!(square.data.iter().all(|&v| v == 9));
+        }
+    }
+
+    #[test]
+    fn an_empty_picture_is_black() {
+        let picture = Rgb { width: 0, height: 7, data: vec![] };
+        assert_eq!(preprocess(&picture, &spec(2, Resize::Crop)).data[8..], [0.0; 4]);
+    }
+}
