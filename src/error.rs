@@ -1,91 +1,258 @@
-//! What can go wrong, by cause, and the exit code that each cause has.
+//! What can go wrong, by cause.
 //!
-//! A message names the thing (file, folder, option), the cause, and on a second line what to do about it.
+//! A message names the thing (file, folder, option), the cause, and on a second line what to do about it. I/O errors are
+//! explained here and nowhere else: [`Error::read`] and [`Error::write`].
 
-use std::process::ExitCode;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
+use crate::message;
+use crate::message::{Message, Setting};
+
+/// A result whose error is [`Error`] unless it says otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error by cause. `Display` gives the whole message for a person.
+/// The error underneath, where there is one. Shared, because an [`Error`] can be cloned.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+/// An error by cause. `Display` gives the whole message for a person, and names settings as the library does.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// One input cannot be read or described. Other inputs go on.
+    /// One input cannot be read or described. The other inputs are still described.
     #[error("{input}: {cause}\n  {remedy}")]
-    Input { input: String, cause: String, remedy: String },
-    /// An output cannot be written. Other inputs go on.
+    Input {
+        /// Name of the input, without credentials.
+        input: String,
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
+    /// An output cannot be written. The other inputs are still described.
     #[error("{output}: {cause}\n  {remedy}")]
-    Output { output: String, cause: String, remedy: String },
-    /// A model folder is missing, wrong, truncated or tampered with.
+    Output {
+        /// Name of the output, without credentials.
+        output: String,
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
+    /// A model folder is missing, wrong, truncated or changed.
     #[error("model {folder}: {cause}\n  {remedy}")]
-    Model { folder: String, cause: String, remedy: String },
+    Model {
+        /// The model's folder.
+        folder: String,
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
     /// The ONNX Runtime library or an execution provider is missing, wrong or failed.
     #[error("ONNX Runtime: {cause}\n  {remedy}")]
-    Runtime { cause: String, remedy: String },
-    /// The command line asks for something that cannot be.
+    Runtime {
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
+    /// Options that contradict each other, or a value out of range.
     #[error("{cause}\n  {remedy}")]
-    Usage { cause: String, remedy: String },
-    /// What has worked works no more: the model failed or hangs while streams are watched. A new start may help.
+    Usage {
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
+    /// The model failed or hung in the middle of live work. A restart may help.
     #[error("{cause}\n  {remedy}")]
-    Broken { cause: String, remedy: String },
-    /// Stopped by the user.
+    Broken {
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// The error underneath.
+        source: Option<Source>,
+    },
+    /// The user stopped the work.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    pub fn input(input: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Input { input: input.into(), cause: cause.into(), remedy: remedy.into() }
+    /// An input that cannot be read or described.
+    pub fn input(input: impl Into<String>, cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Input { input: input.into(), cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn output(output: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Output { output: output.into(), cause: cause.into(), remedy: remedy.into() }
+    /// An output that cannot be written.
+    pub fn output(output: impl Into<String>, cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Output { output: output.into(), cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn model(folder: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Model { folder: folder.into(), cause: cause.into(), remedy: remedy.into() }
+    /// A model folder that cannot be used.
+    pub fn model(folder: impl Into<String>, cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Model { folder: folder.into(), cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn runtime(cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Runtime { cause: cause.into(), remedy: remedy.into() }
+    /// ONNX Runtime or a device that cannot be used.
+    pub fn runtime(cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Runtime { cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn usage(cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Usage { cause: cause.into(), remedy: remedy.into() }
+    /// Options that cannot be.
+    pub fn usage(cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Usage { cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn broken(cause: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::Broken { cause: cause.into(), remedy: remedy.into() }
+    /// Live work that cannot continue.
+    pub fn broken(cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Broken { cause: cause.into(), remedy: remedy.into(), source: None }
     }
 
-    pub fn exit(&self) -> Exit {
+    /// Explains why a file or folder cannot be read.
+    pub fn read(name: impl Into<String>, e: &io::Error) -> Error {
+        let (cause, remedy): (Message, &str) = match e.kind() {
+            ErrorKind::NotFound => ("no such file".into(), "Check the path."),
+            ErrorKind::PermissionDenied => {
+                ("permission denied".into(), "Make the file and its folders readable for this user.")
+            }
+            _ => (format!("cannot be read: {e}").into(), "Check the path and the disk."),
+        };
+        Error::input(name, cause, remedy).with_io(e)
+    }
+
+    /// Explains why something cannot be written. `place` is the setting that names another place for it.
+    pub fn write(name: impl Into<String>, e: &io::Error, place: Setting) -> Error {
+        let (cause, remedy): (Message, Message) = match e.kind() {
+            _ if is_disk_full(e) => ("the disk is full".into(), "Free some space and run again.".into()),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (
+                format!("cannot be written: {e}").into(),
+                message!["Choose a place that this user may write, with ", place, "."],
+            ),
+            ErrorKind::InvalidFilename => {
+                ("its name is too long".into(), message!["Give a shorter name with ", place, "."])
+            }
+            ErrorKind::NotFound => ("its folder does not exist".into(), "Create the folder first.".into()),
+            _ => (format!("cannot be written: {e}").into(), message!["Choose another place with ", place, "."]),
+        };
+        Error::output(name, cause, remedy).with_io(e)
+    }
+
+    /// The same error with the one underneath it.
+    #[must_use]
+    pub fn with_source(mut self, e: impl std::error::Error + Send + Sync + 'static) -> Error {
+        if let Some(source) = self.source_mut() {
+            *source = Some(Arc::new(e));
+        }
+        self
+    }
+
+    /// An I/O error cannot be cloned: its kind and its text are kept.
+    fn with_io(self, e: &io::Error) -> Error {
+        self.with_source(io::Error::new(e.kind(), e.to_string()))
+    }
+
+    /// The same error with another remedy.
+    #[must_use]
+    pub fn with_remedy(mut self, words: impl Into<Message>) -> Error {
+        match &mut self {
+            Error::Input { remedy, .. }
+            | Error::Output { remedy, .. }
+            | Error::Model { remedy, .. }
+            | Error::Runtime { remedy, .. }
+            | Error::Usage { remedy, .. }
+            | Error::Broken { remedy, .. } => *remedy = words.into(),
+            Error::Interrupted => {}
+        }
+        self
+    }
+
+    /// The whole message for a person, with the words of `name` for each setting.
+    pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
+        let text = |message: &Message| message.render(&name);
         match self {
-            Error::Input { .. } | Error::Output { .. } => Exit::SomeFailed,
-            Error::Model { .. } | Error::Runtime { .. } | Error::Usage { .. } => Exit::Usage,
-            Error::Broken { .. } => Exit::Broken,
-            Error::Interrupted => Exit::Interrupted,
+            Error::Input { input: about, cause, remedy, .. } | Error::Output { output: about, cause, remedy, .. } => {
+                format!("{about}: {}\n  {}", text(cause), text(remedy))
+            }
+            Error::Model { folder, cause, remedy, .. } => {
+                format!("model {folder}: {}\n  {}", text(cause), text(remedy))
+            }
+            Error::Runtime { cause, remedy, .. } => format!("ONNX Runtime: {}\n  {}", text(cause), text(remedy)),
+            Error::Usage { cause, remedy, .. } | Error::Broken { cause, remedy, .. } => {
+                format!("{}\n  {}", text(cause), text(remedy))
+            }
+            Error::Interrupted => "interrupted".into(),
+        }
+    }
+
+    fn source_mut(&mut self) -> Option<&mut Option<Source>> {
+        match self {
+            Error::Input { source, .. }
+            | Error::Output { source, .. }
+            | Error::Model { source, .. }
+            | Error::Runtime { source, .. }
+            | Error::Usage { source, .. }
+            | Error::Broken { source, .. } => Some(source),
+            Error::Interrupted => None,
         }
     }
 }
 
-/// descry's exit codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// All done.
-    Done = 0,
-    /// Some inputs failed, or were described only in part.
-    SomeFailed = 1,
-    /// Wrong usage, model or runtime; nothing was described.
-    Usage = 2,
-    /// The model failed or hung while streams were watched.
-    Broken = 3,
-    /// Stopped by SIGINT or SIGTERM (128 + 2).
-    Interrupted = 130,
+/// Whether an error means that there is no space left, by any of the names that systems have for it.
+pub(crate) fn is_disk_full(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::WriteZero
+    )
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn io_errors_are_explained_with_cause_remedy_and_source() {
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        let e = Error::write("a.vtt", &denied, Setting::Output);
+        assert!(e.to_string().starts_with("a.vtt: cannot be written"), "{e}");
+        assert!(e.to_string().contains("`output`"), "{e}");
+        assert!(e.render(|_| "-o".into()).ends_with("with -o."), "{e}");
+        let source = e.source().and_then(|s| s.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(source, Some(ErrorKind::PermissionDenied));
+        let full = io::Error::from(ErrorKind::StorageFull);
+        assert!(Error::write("a.vtt", &full, Setting::Output).to_string().contains("disk is full"));
+        let absent = io::Error::from(ErrorKind::NotFound);
+        assert_eq!(Error::read("a.mp4", &absent).to_string(), "a.mp4: no such file\n  Check the path.");
+    }
+
+    #[test]
+    fn display_is_the_rendering_with_the_librarys_names() {
+        let remedy = message!["Raise ", Setting::Timeout, "."];
+        let all = [
+            Error::input("a", "b", remedy.clone()),
+            Error::output("a", "b", remedy.clone()),
+            Error::model("a", "b", remedy.clone()),
+            Error::runtime("b", remedy.clone()),
+            Error::usage("b", remedy.clone()),
+            Error::broken("b", remedy),
+            Error::Interrupted,
+        ];
+        for e in all {
+            assert_eq!(e.to_string(), e.render(|s| s.to_string()));
+        }
     }
 }

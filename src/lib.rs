@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod archive;
+mod atomic_file;
 pub mod cli;
 pub mod digest;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod fingerprint;
 pub mod interrupt;
 pub mod live;
 pub mod media;
+pub mod message;
 pub mod model;
 pub mod pipeline;
 pub mod scene;

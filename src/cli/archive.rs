@@ -5,12 +5,13 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::exit::Exit;
 use super::{Voice, print};
 use crate::archive::record::key;
 use crate::archive::{Archive, check};
-use crate::error::{Error, Exit, Result};
+use crate::atomic_file::AtomicFile;
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::track::output::Beside;
 
 #[derive(Subcommand)]
 pub(super) enum ArchiveCommand {
@@ -148,8 +149,8 @@ fn export(archive: &Archive, to: &str, force: bool, interrupt: &Interrupt) -> Re
         return Err(Error::output(to, "exists already", "Give --force to replace it, or -o for another place."));
     }
     let fail = |e: std::io::Error| crate::archive::store::unwritten(to, &e);
-    let file = Beside::create(path, force).map_err(fail)?;
-    let (mut file, rows) = crate::archive::export::export(archive, file, to, interrupt)?;
-    file.finish().map_err(fail)?;
+    let file = AtomicFile::create(path, force).map_err(fail)?;
+    let (file, rows) = crate::archive::export::export(archive, file, to, interrupt)?;
+    file.commit().map_err(|e| fail(e.into()))?;
     Ok(rows)
 }

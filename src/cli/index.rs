@@ -10,6 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::exit::Exit;
 use super::{Describing, Thumbnails, Voice, print, tell};
 use crate::archive::Archive;
 use crate::archive::index::progress::{Progress, Snapshot};
@@ -17,7 +18,7 @@ use crate::archive::index::remote::Web;
 use crate::archive::index::sources::list;
 use crate::archive::index::{self, Listener, Shard, plan, prune};
 use crate::archive::record::{Recipe, Record};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::decode::StreamInfo;
 use crate::model::folder::ModelFolder;
@@ -195,7 +196,7 @@ impl Listener for Teller<'_> {
 
     fn failed(&self, file: usize, error: &Error, kept: bool) {
         self.progress.failed(file, error, kept);
-        self.say("error", &error.to_string());
+        self.say("error", &super::flags::explain(error));
     }
 
     fn elsewhere(&self, file: usize) {

@@ -3,6 +3,8 @@
 //! Results go to standard output or to files, everything else to standard error.
 
 mod archive;
+pub mod exit;
+mod flags;
 mod index;
 mod parts;
 pub mod progress;
@@ -19,7 +21,7 @@ use serde_json::json;
 
 use crate::address::hide;
 use crate::cli::progress::{Bars, Silent};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::config::Transport;
 use crate::live::http::{HttpOptions, fetch_status};
@@ -43,6 +45,7 @@ use crate::track::cue::CueOptions;
 use crate::track::dedup::DedupOptions;
 use crate::track::formats::Format;
 use crate::track::output::{self, Target};
+use exit::Exit;
 
 /// Watches video and says what is to be seen: timestamped descriptions as WebVTT.
 #[derive(Parser)]
@@ -444,7 +447,7 @@ impl Voice {
     }
 
     fn error(&self, e: &Error) {
-        self.say("error", &e.to_string());
+        self.say("error", &flags::explain(e));
     }
 
     fn warn(&self, text: &str) {
@@ -560,7 +563,7 @@ pub fn main() -> Exit {
         Ok(exit) => exit,
         Err(e) => {
             voice.error(&e);
-            e.exit()
+            Exit::of(&e)
         }
     };
     // A thread may be left that nothing can interrupt: the libraries it is in must not wait for it.

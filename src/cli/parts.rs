@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::Args;
 
+use super::exit::Exit;
 use super::index::recipe;
 use super::{Describing, Thumbnails, Voice, Written, moment, tell};
 use crate::archive::Archive;
@@ -14,7 +15,7 @@ use crate::archive::index::sources::list;
 use crate::archive::index::{self, Listener};
 use crate::archive::record::Record;
 use crate::cli::progress::Silent;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
 use crate::pipeline::parts::{self, PartOptions};

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::exit::Exit;
 use super::{ModelArgs, Voice, moment, print};
 use crate::archive::search::index::Step;
 use crate::archive::search::page::{Shown, link, page};
 use crate::archive::search::{Ask, Damaged, Home, Like, Moment, Search as Searching};
 use crate::archive::{Archive, THUMBNAILS};
-use crate::error::{Error, Exit, Result};
+use crate::atomic_file::AtomicFile;
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::picture::{self, PictureOptions};
 use crate::model::folder::ModelFolder;
@@ -23,7 +25,6 @@ use crate::model::runtime::SessionOptions;
 use crate::model::text::TextEncoder;
 use crate::time::Time;
 use crate::track::formats::plain;
-use crate::track::output::Beside;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
@@ -414,9 +415,9 @@ fn write_page(
         })
         .collect();
     let html = page(&asked, &about, &shown);
-    let written = Beside::create(to, args.force).and_then(|mut file| {
+    let written = AtomicFile::create(to, args.force).and_then(|mut file| {
         file.write_all(html.as_bytes())?;
-        file.finish()
+        file.commit().map(drop).map_err(std::io::Error::from)
     });
     written.map_err(|e| unwritten(to, &e))?;
     voice.info(&format!("→ {}, {count}", to.display()));

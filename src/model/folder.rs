@@ -308,7 +308,11 @@ impl ModelFolder {
     }
 
     /// An [`Error::Model`] about this folder.
-    pub fn error(&self, cause: impl Into<String>, remedy: impl Into<String>) -> Error {
+    pub fn error(
+        &self,
+        cause: impl Into<crate::message::Message>,
+        remedy: impl Into<crate::message::Message>,
+    ) -> Error {
         Error::model(self.dir.display().to_string(), cause, remedy)
     }
 

@@ -1,8 +1,8 @@
 //! Output files: planned before any work starts, written beside and renamed into place.
 //!
 //! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
-//! and take their name in one step, which without `--force` fails where a file of that name has appeared meanwhile.
-//! What is no file (a device, a named pipe) is written to as it is.
+//! and take their name in one step. Unless overwriting is allowed, that fails where a file of that name has appeared
+//! meanwhile. Devices and named pipes are written to directly.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::address::is_url;
+use crate::atomic_file::{AtomicFile, CommitError, create_folder_of};
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 use crate::track::formats::{Format, Track, write};
 
 /// Where one input's track goes.
@@ -28,16 +31,22 @@ pub enum Target {
 /// exists, or a name that ends in `/`, or any name where there are several inputs) into it, else the file itself.
 pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
     if output == Some("") {
-        return Err(Error::usage("-o names nothing", "Give a file, a folder, or - for standard output."));
+        return Err(Error::usage(
+            message![Setting::Output, " is empty"],
+            "Give a file, a folder, or - for standard output.",
+        ));
     }
     let folder = output.filter(|o| *o != "-").filter(|o| o.ends_with('/') || Path::new(o).is_dir() || inputs.len() > 1);
     if output == Some("-") && formats.len() > 1 {
-        return Err(Error::usage("-o - can write only one format", "Name one with -f, or give -o a folder."));
+        return Err(Error::usage(
+            "standard output can hold only one format",
+            message!["Name one with ", Setting::Format, ", or name a folder with ", Setting::Output, "."],
+        ));
     }
     if let (Some(file), None) = (output.filter(|o| *o != "-"), folder) {
         if formats.len() > 1 {
             return Err(Error::usage(
-                format!("-o {file}: one file cannot hold {} formats", formats.len()),
+                format!("{file}: one file cannot hold {} formats", formats.len()),
                 "End the name with / for a folder.",
             ));
         }
@@ -49,7 +58,7 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
     if let Some(folder) = folder.filter(|f| !Path::new(f).is_dir()) {
         if Path::new(folder).exists() {
             return Err(Error::usage(
-                format!("-o {folder}: is a file, not a folder"),
+                format!("{folder}: is a file, not a folder"),
                 "Name a folder for several inputs.",
             ));
         }
@@ -79,13 +88,17 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
             if let Some(source) = sources.get(&place) {
                 return Err(Error::usage(
                     format!("{input}: its output would replace the input {source}"),
-                    "Name another output with -o.",
+                    message!["Name another output with ", Setting::Output, "."],
                 ));
             }
             if let Some(other) = taken.insert(place, input) {
                 return Err(Error::usage(
                     format!("{other} and {input} would both be written to {}", path.display()),
-                    "Describe them in two runs with different -o folders, or rename one.",
+                    message![
+                        "Describe them in two runs with different folders for ",
+                        Setting::Output,
+                        ", or rename one."
+                    ],
                 ));
             }
             targets.push(Target::File(path, format));
@@ -129,19 +142,32 @@ pub fn check(target: &Target, force: bool) -> Result<()> {
     let name = path.display().to_string();
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => {
-            return Err(Error::output(name, "is a folder", "Name another file with -o, or remove the folder."));
+            return Err(Error::output(
+                name,
+                "is a folder",
+                message!["Name another file with ", Setting::Output, ", or remove the folder."],
+            ));
         }
         Ok(there) if !there.is_file() => return Ok(()),
         Ok(_) if !force => {
-            return Err(Error::output(name, "exists already", "Give --force to replace it, or -o for another place."));
+            return Err(Error::output(
+                name,
+                "exists already",
+                message![
+                    "Give ",
+                    Setting::Overwrite,
+                    " to replace it, or name another place with ",
+                    Setting::Output,
+                    "."
+                ],
+            ));
         }
         _ => {}
     }
-    let part = part(path);
-    make_folder(path)
-        .and_then(|()| fs::File::create(&part))
-        .and_then(|_| fs::remove_file(&part))
-        .map_err(|e| explain(&name, &e))
+    create_folder_of(path)
+        .and_then(|()| AtomicFile::create(path, force))
+        .map(drop)
+        .map_err(|e| Error::write(name, &e, Setting::Output))
 }
 
 /// Writes a track whole, or nothing. A reader of standard output that has gone away is no error.
@@ -154,26 +180,24 @@ pub fn save(track: &Track, target: &Target, force: bool) -> Result<()> {
             let mut bytes = Vec::new();
             let mut out = io::stdout().lock();
             match write(track, *format, &mut bytes).and_then(|()| out.write_all(&bytes)).and_then(|()| out.flush()) {
-                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(explain("standard output", &e)),
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Error::write("standard output", &e, Setting::Output))
+                }
                 _ => Ok(()),
             }
         }
-        Target::File(path, format) => save_file(track, path, *format, force).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => Error::output(
+        Target::File(path, format) => save_file(track, path, *format, force).map_err(|e| match e {
+            CommitError::Exists(kept) => Error::output(
                 path.display().to_string(),
                 "has appeared while descry was at work, and is not replaced",
-                format!("The description is in {}: rename it, or run again with --force.", part(path).display()),
+                message![
+                    format!("The description is in {}: rename it, or run again with ", kept.display()),
+                    Setting::Overwrite,
+                    "."
+                ],
             ),
-            _ => explain(&path.display().to_string(), &e),
+            CommitError::Io(e) => Error::write(path.display().to_string(), &e, Setting::Output),
         }),
-    }
-}
-
-/// The folder of a file, one level deep.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        Some(folder) => fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) }),
-        None => Ok(()),
     }
 }
 
@@ -202,94 +226,22 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// A file on its way to its name: the bytes go beside it, and get the name when all are there. Dropped before
-/// [`Beside::finish`] has succeeded, nothing is left of them.
-pub(crate) struct Beside {
-    to: io::BufWriter<fs::File>,
-    part: PathBuf,
-    path: PathBuf,
-    force: bool,
-    left: bool,
-}
-
-impl Beside {
-    /// With `force` whatever has the name by then is replaced.
-    pub(crate) fn create(path: &Path, force: bool) -> io::Result<Beside> {
-        let part = part(path);
-        let to = io::BufWriter::new(fs::File::create(&part)?);
-        Ok(Beside { to, part, path: path.to_path_buf(), force, left: true })
-    }
-
-    /// Brings the bytes onto the disk and gives them their name; without `force` fails with `AlreadyExists` where
-    /// something has it.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        self.to.flush()?;
-        self.to.get_ref().sync_all()?;
-        if self.force {
-            fs::rename(&self.part, &self.path)?
-        } else {
-            rename_new(&self.part, &self.path)?
-        }
-        self.left = false;
-        Ok(())
-    }
-
-    /// Leaves the bytes under the name of [`part`].
-    fn keep(mut self) {
-        self.left = false;
-    }
-}
-
-impl Write for Beside {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.to.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if self.left {
-            let _ = fs::remove_file(&self.part);
-        }
-    }
-}
-
-fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> io::Result<()> {
+fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> Result<(), CommitError> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        let mut device = io::BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
-        return match write(track, format, &mut device).and_then(|()| device.flush()) {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
+        let open = || fs::OpenOptions::new().write(true).open(path);
+        let written = open().map(io::BufWriter::new).and_then(|mut device| {
+            write(track, format, &mut device)?;
+            device.flush()
+        });
+        return match written {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(CommitError::Io(e)),
             _ => Ok(()),
         };
     }
-    make_folder(path)?;
-    let mut file = Beside::create(path, force)?;
-    write(track, format, &mut file)?;
-    let named = file.finish();
-    // The work of hours is not lost for a name.
-    if named.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists) {
-        file.keep();
-    }
-    named
-}
-
-pub(crate) fn explain(output: &str, e: &io::Error) -> Error {
-    let (cause, remedy) = match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            ("the disk is full".to_string(), "Free some space and run again.")
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (format!("cannot be written: {e}"), "Choose a folder that this user may write, with -o.")
-        }
-        io::ErrorKind::InvalidFilename => ("its name is too long".to_string(), "Name a shorter file with -o."),
-        io::ErrorKind::NotFound => ("its folder does not exist".to_string(), "Make the folder first."),
-        _ => (format!("cannot be written: {e}"), "Choose another place with -o."),
-    };
-    Error::output(output, cause, remedy)
+    create_folder_of(path).map_err(CommitError::Io)?;
+    let mut file = AtomicFile::create(path, force).map_err(CommitError::Io)?;
+    write(track, format, &mut file).map_err(CommitError::Io)?;
+    file.commit().map(drop)
 }
 
 #[cfg(test)]
@@ -363,7 +315,7 @@ mod tests {
         assert!(left(&dir.path().join("new")).is_empty());
         save(&track(), &file, false).unwrap();
         assert_eq!(left(&dir.path().join("new")), ["film.vtt"]);
-        assert!(check(&file, false).unwrap_err().to_string().contains("--force"));
+        assert!(check(&file, false).unwrap_err().to_string().contains("`overwrite`"));
         check(&file, true).unwrap();
         let folder = Target::File(dir.path().join("new"), Format::Vtt);
         assert!(check(&folder, true).unwrap_err().to_string().contains("is a folder"));
@@ -380,8 +332,12 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         let e = save(&track(), &file, false).unwrap_err().to_string();
         assert_eq!(fs::read(&path).unwrap(), b"mine");
-        let kept = part(&path);
-        assert!(e.contains("film.vtt") && e.contains("--force") && e.contains(&kept.display().to_string()), "{e}");
+        let kept = left(dir.path())
+            .into_iter()
+            .find(|name| name.ends_with(".part"))
+            .map(|name| dir.path().join(name))
+            .unwrap();
+        assert!(e.contains("film.vtt") && e.contains("`overwrite`") && e.contains(&kept.display().to_string()), "{e}");
         assert!(fs::read_to_string(&kept).unwrap().starts_with("WEBVTT"));
         // A link that leads nowhere is a name that is taken, too.
         #[cfg(unix)]

@@ -405,7 +405,7 @@ fn begun<'a>(
 /// Keeps the reason of a failure, where it is the video's own.
 fn keep_failure(archive: &Archive, work: &Work, e: &Error) -> Result<bool> {
     match e {
-        Error::Input { cause, remedy, .. } => archive.fail(work, cause, remedy).map(|_| true),
+        Error::Input { cause, remedy, .. } => archive.fail(work, &cause.to_string(), &remedy.to_string()).map(|_| true),
         _ => Ok(false),
     }
 }
@@ -420,7 +420,9 @@ fn public(e: Error, item: &Item) -> Error {
         hide(&text)
     };
     match e {
-        Error::Input { cause, remedy, .. } => Error::input(&*item.video, clean(&cause), clean(&remedy)),
+        Error::Input { cause, remedy, .. } => {
+            Error::input(&*item.video, clean(&cause.to_string()), clean(&remedy.to_string()))
+        }
         other => other,
     }
 }

@@ -235,7 +235,7 @@ impl Source {
 /// What went wrong, without the name and the remedy.
 fn cause(e: Error) -> String {
     match e {
-        Error::Input { cause, .. } => cause,
+        Error::Input { cause, .. } => cause.to_string(),
         e => e.to_string(),
     }
 }

@@ -19,13 +19,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::atomic_file::{AtomicFile, create_folder_of};
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 use crate::model::caption::Caption;
 use crate::model::image::Encoded;
 use crate::pipeline::{Glimpse, Moment, Watching};
 use crate::scene::Transition;
 use crate::time::Time;
-use crate::track::output::{self, Beside};
 
 const MAGIC: &[u8] = b"descry-part/1\n";
 const TAIL: u64 = 8 + 32;
@@ -77,7 +79,7 @@ struct Said {
 
 /// Writes a part's file as its keyframes come. What was not finished is not left behind.
 pub struct PartWriter {
-    to: Beside,
+    to: AtomicFile,
     name: String,
     hash: Sha256,
     written: u64,
@@ -91,19 +93,19 @@ impl PartWriter {
             return Err(Error::output(
                 path.display().to_string(),
                 "exists already",
-                "Give another name with -o, or replace it with --force.",
+                message!["Give another name with ", Setting::Output, ", or replace it with ", Setting::Overwrite, "."],
             ));
         }
         let name = path.display().to_string();
-        let to = output::make_folder(path).and_then(|()| Beside::create(path, force));
-        let to = to.map_err(|e| output::explain(&name, &e))?;
+        let to = create_folder_of(path).and_then(|()| AtomicFile::create(path, force));
+        let to = to.map_err(|e| Error::write(&name, &e, Setting::Output))?;
         let mut writer = PartWriter { to, name, hash: Sha256::new(), written: 0, rows: Vec::new() };
         writer.write(MAGIC)?;
         Ok(writer)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.to.write_all(bytes).map_err(|e| output::explain(&self.name, &e))?;
+        self.to.write_all(bytes).map_err(|e| Error::write(&self.name, &e, Setting::Output))?;
         self.hash.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -156,12 +158,13 @@ impl PartWriter {
     /// Ends the file and gives it its name.
     pub fn finish(mut self, film: Value, part: (u32, u32), watching: Watching) -> Result<()> {
         let footer = Footer { part, film, watching, keyframes: std::mem::take(&mut self.rows) };
-        let footer = serde_json::to_vec(&footer).map_err(|e| output::explain(&self.name, &e.into()))?;
+        let footer = serde_json::to_vec(&footer).map_err(|e| Error::write(&self.name, &e.into(), Setting::Output))?;
         self.write(&footer)?;
         self.write(&(footer.len() as u64).to_le_bytes())?;
         let hash = std::mem::take(&mut self.hash).finalize();
         self.write(&hash)?;
-        self.to.finish().map_err(|e| output::explain(&self.name, &e))
+        let name = self.name;
+        self.to.commit().map(drop).map_err(|e| Error::write(name, &e.into(), Setting::Output))
     }
 }
 

@@ -1,0 +1,39 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+use crate::error::Error;
+
+/// descry's exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All done.
+    Done = 0,
+    /// Some inputs failed, or were described only in part.
+    SomeFailed = 1,
+    /// Wrong usage, model or runtime; nothing was described.
+    Usage = 2,
+    /// The model failed or hung in live mode.
+    Broken = 3,
+    /// Stopped by SIGINT or SIGTERM (128 + 2).
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The code for a run that ended with this error.
+    pub fn of(error: &Error) -> Exit {
+        match error {
+            Error::Input { .. } | Error::Output { .. } => Exit::SomeFailed,
+            Error::Model { .. } | Error::Runtime { .. } | Error::Usage { .. } => Exit::Usage,
+            Error::Broken { .. } => Exit::Broken,
+            Error::Interrupted => Exit::Interrupted,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}

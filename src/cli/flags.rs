@@ -1,0 +1,85 @@
+//! How the command line spells the settings that the library's messages name.
+
+use crate::error::Error;
+use crate::message::Setting;
+
+/// The flag, or the command, for a setting.
+fn flag(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Append => "--append",
+        Setting::Archive => "--into",
+        Setting::ArchiveRepair => "descry archive check --repair",
+        Setting::Batch => "--batch",
+        Setting::Beam => "--beam",
+        Setting::Config => "--config",
+        Setting::Describe => "descry describe",
+        Setting::Device => "--device",
+        Setting::End => "--end",
+        Setting::Format => "-f",
+        Setting::Greedy => "--greedy",
+        Setting::Hang => "--hang",
+        Setting::Hls => "--hls",
+        Setting::Http => "--http",
+        Setting::Hwaccel => "--hwaccel",
+        Setting::Index => "descry index",
+        Setting::Jobs => "--jobs",
+        Setting::MaxPixels => "--max-pixels",
+        Setting::MaxTokens => "--max-tokens",
+        Setting::Memory => "--memory",
+        Setting::Model => "--model",
+        Setting::Output => "-o",
+        Setting::Overwrite => "--force",
+        Setting::Realtime => "--realtime",
+        Setting::Rebuild => "--rebuild",
+        Setting::RetryFailed => "--retry-failed",
+        Setting::Sample => "--sample",
+        Setting::SearchIndex => "--index",
+        Setting::Start => "--start",
+        Setting::Temperature => "--temperature",
+        Setting::Timeout => "--timeout",
+        Setting::Vtt => "--vtt",
+        Setting::VttRotate => "--vtt-rotate",
+        Setting::Webhook => "--webhook",
+    }
+}
+
+/// The whole message of an error, in the words of the command line.
+pub(super) fn explain(error: &Error) -> String {
+    error.render(|setting| flag(setting).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// A flag that no command has would send people looking for it in vain.
+    #[test]
+    fn every_flag_exists() {
+        fn collect(command: &clap::Command, known: &mut Vec<String>, path: &str) {
+            known.push(path.to_string());
+            for arg in command.get_arguments() {
+                known.extend(arg.get_long().map(|long| format!("--{long}")));
+                known.extend(arg.get_short().map(|short| format!("-{short}")));
+            }
+            for sub in command.get_subcommands() {
+                collect(sub, known, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        let mut known = Vec::new();
+        collect(&Cli::command(), &mut known, "descry");
+        for setting in Setting::ALL {
+            let flag = flag(*setting);
+            let (command, option) = match flag.split_once(" --") {
+                Some((command, option)) => (Some(command), Some(format!("--{option}"))),
+                None if flag.starts_with('-') => (None, Some(flag.to_string())),
+                None => (Some(flag), None),
+            };
+            for part in command.map(str::to_string).into_iter().chain(option) {
+                assert!(known.contains(&part), "{setting:?} is {flag}, and there is no {part}");
+            }
+        }
+    }
+}

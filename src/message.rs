@@ -1,0 +1,221 @@
+//! Texts for people that may name a setting.
+//!
+//! The library does not know how its user sets an option: in code it is a field, on the command line a flag. So a
+//! [`Message`] names the [`Setting`], and whoever displays it chooses the words. `Display` uses the name of the field;
+//! [`Message::render`] takes a function that chooses.
+
+use std::fmt;
+
+/// Declares [`Setting`] with the name that the library displays for each variant.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $variant:ident => $field:literal,)*) => {
+        /// An option, or a step of work, that a message refers to.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Setting {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Setting {
+            /// Every setting that a message can name.
+            pub const ALL: &[Setting] = &[$(Setting::$variant),*];
+
+            /// Name of the field or function in the library.
+            pub const fn field(self) -> &'static str {
+                match self {
+                    $(Setting::$variant => $field,)*
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Append to an output that exists.
+    Append => "append",
+    /// Where the archive is.
+    Archive => "archive",
+    /// Repairing an archive.
+    ArchiveRepair => "archive repair",
+    /// Pictures in one run of the model.
+    Batch => "batch",
+    /// Hypotheses that beam search keeps.
+    Beam => "beam",
+    /// File that configures the streams of live mode.
+    Config => "config",
+    /// Describing a file.
+    Describe => "describe",
+    /// Device that the model runs on.
+    Device => "device",
+    /// First moment that is not described.
+    End => "end",
+    /// Format of an output.
+    Format => "format",
+    /// Greedy search.
+    Greedy => "greedy",
+    /// How long one run of the model may take.
+    Hang => "hang",
+    /// Folder for HLS outputs.
+    Hls => "hls",
+    /// Address of the HTTP server.
+    Http => "http",
+    /// FFmpeg's device for decoding.
+    Hwaccel => "hwaccel",
+    /// Describing videos into an archive.
+    Index => "index",
+    /// Files that are decoded at once.
+    Jobs => "jobs",
+    /// Largest picture that is decoded.
+    MaxPixels => "max_pixels",
+    /// Longest caption in tokens.
+    MaxTokens => "max_tokens",
+    /// Memory for decoding.
+    Memory => "memory",
+    /// Folder of the model.
+    Model => "model",
+    /// Where an output is written.
+    Output => "output",
+    /// Replace an output that exists.
+    Overwrite => "overwrite",
+    /// Play a file at its own pace.
+    Realtime => "realtime",
+    /// Make the search index anew.
+    Rebuild => "rebuild",
+    /// Try failed videos again.
+    RetryFailed => "retry_failed",
+    /// Sampling of captions.
+    Sample => "sample",
+    /// Folder of the search index.
+    SearchIndex => "search_index",
+    /// First moment that is described.
+    Start => "start",
+    /// Temperature of the caption search.
+    Temperature => "temperature",
+    /// How long a server may be silent.
+    Timeout => "timeout",
+    /// WebVTT file of live mode.
+    Vtt => "vtt",
+    /// When live mode begins a new WebVTT file.
+    VttRotate => "vtt_rotate",
+    /// Address of a webhook.
+    Webhook => "webhook",
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.field())
+    }
+}
+
+/// A piece of a [`Message`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fragment {
+    /// Text as it is.
+    Text(String),
+    /// The name of a setting.
+    Setting(Setting),
+}
+
+impl From<&str> for Fragment {
+    fn from(text: &str) -> Fragment {
+        Fragment::Text(text.into())
+    }
+}
+
+impl From<String> for Fragment {
+    fn from(text: String) -> Fragment {
+        Fragment::Text(text.into())
+    }
+}
+
+impl From<Setting> for Fragment {
+    fn from(setting: Setting) -> Fragment {
+        Fragment::Setting(setting)
+    }
+}
+
+/// A text for people. Made from a string, or with [`message!`](crate::message!) where it names a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Message(Vec<Fragment>);
+
+impl Message {
+    /// A message of these pieces, in order.
+    pub fn new(fragments: impl IntoIterator<Item = Fragment>) -> Message {
+        Message(fragments.into_iter().collect())
+    }
+
+    /// The text, with the words of `name` for each setting.
+    pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
+        self.0
+            .iter()
+            .map(|fragment| match fragment {
+                Fragment::Text(text) => text.clone(),
+                Fragment::Setting(setting) => name(*setting),
+            })
+            .collect()
+    }
+
+    /// This message and more text behind it.
+    #[must_use]
+    pub fn and(mut self, more: impl Into<Message>) -> Message {
+        self.0.extend(more.into().0);
+        self
+    }
+}
+
+/// Names settings by their fields.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(|setting| setting.to_string()))
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message(vec![text.into()])
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message(vec![text.into()])
+    }
+}
+
+/// Makes a [`Message`](crate::message::Message) of texts and [`Setting`](crate::message::Setting)s.
+///
+/// ```
+/// use descry::message;
+/// use descry::message::Setting;
+///
+/// let advice = message!["Raise ", Setting::Timeout, " or check the address."];
+/// assert_eq!(advice.to_string(), "Raise `timeout` or check the address.");
+/// assert_eq!(advice.render(|s| format!("--{}", s.field())), "Raise --timeout or check the address.");
+/// ```
+#[macro_export]
+macro_rules! message {
+    ($($piece:expr),+ $(,)?) => {
+        $crate::message::Message::new([$($crate::message::Fragment::from($piece)),+])
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_named_by_whoever_displays_the_message() {
+        let advice = message!["Give ", Setting::Overwrite, " to replace ", String::from("a.vtt"), "."];
+        assert_eq!(advice.to_string(), "Give `overwrite` to replace a.vtt.");
+        assert_eq!(advice.render(|_| "--force".into()), "Give --force to replace a.vtt.");
+        assert_eq!(Message::from("plain").and(" text"), message!["plain", " text"]);
+    }
+
+    #[test]
+    fn fields_are_unique() {
+        let mut fields: Vec<_> = Setting::ALL.iter().map(|s| s.field()).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        assert_eq!(fields.len(), Setting::ALL.len());
+    }
+}
