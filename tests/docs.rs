@@ -97,15 +97,12 @@ fn slug(heading: &str) -> String {
     while let Some(open) = rest.find('[') {
         let (before, after) = rest.split_at(open);
         text.push_str(before);
-        match after.find("](").and_then(|mid| Some((mid, mid + after[mid..].find(')')?))) {
-            Some((mid, end)) => {
-                text.push_str(&after[1..mid]);
-                rest = &after[end + 1..];
-            }
-            None => {
-                text.push('[');
-                rest = &after[1..];
-            }
+        if let Some((mid, end)) = after.find("](").and_then(|mid| Some((mid, mid + after[mid..].find(')')?))) {
+            text.push_str(&after[1..mid]);
+            rest = &after[end + 1..];
+        } else {
+            text.push('[');
+            rest = &after[1..];
         }
     }
     text.push_str(rest);
