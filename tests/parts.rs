@@ -11,15 +11,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Bench, TINY, root};
-use descry::cli::progress::Silent;
 use descry::error::Result;
 use descry::interrupt::Interrupt;
 use descry::model::caption::{Caption, Captions};
 use descry::model::folder::ModelFolder;
 use descry::model::image::{Encode, Encoded};
 use descry::model::preprocess::Pixels;
-use descry::pipeline::parts::{self, PartOptions, Stitched};
-use descry::pipeline::{Config, Keep, Kept, Model, run_keeping};
+use descry::pipeline::parts::{self, PartJob, PartOptions, StitchJob, Stitched};
+use descry::pipeline::{Config, Job, KeyframeRecord, KeyframeSink, Model, Silent, run};
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
 use descry::track::dedup::DedupOptions;
@@ -206,10 +205,10 @@ fn config() -> Config {
 
 /// Remembers what is kept of each keyframe.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<Kept>>);
+struct Shelf(Mutex<Vec<KeyframeRecord>>);
 
-impl Keep for Shelf {
-    fn scene(&self, _: usize, kept: Kept) -> Result<()> {
+impl KeyframeSink for Shelf {
+    fn scene(&self, _: usize, kept: KeyframeRecord) -> Result<()> {
         self.0.lock().unwrap().push(kept);
         Ok(())
     }
@@ -236,11 +235,28 @@ fn outputs(track: &Track, shelf: Shelf) -> Outputs {
 fn whole(input: &str, config: &Config) -> Outputs {
     let (mut track, shelf) = (None, Shelf::default());
     let interrupt = Interrupt::new();
-    run_keeping(&[input.to_string()], config, model().unwrap(), &interrupt, &Silent, Some(&shelf), |_, outcome| {
-        track = outcome.track;
-    })
-    .unwrap();
+    let inputs = [input.to_string()];
+    let job = Job {
+        inputs: &inputs,
+        config,
+        model: model().unwrap(),
+        interrupt: &interrupt,
+        observer: &Silent,
+        sink: Some(&shelf),
+    };
+    run(job, |_, outcome| track = outcome.track).unwrap();
     outputs(&track.expect("the film can be described"), shelf)
+}
+
+fn make_part(
+    input: &str,
+    part: PartOptions,
+    config: &Config,
+    interrupt: &Interrupt,
+    output: &Path,
+) -> Result<descry::pipeline::Stats> {
+    let model = model()?;
+    parts::describe_part(PartJob { input, part, config, model, interrupt, observer: &Silent, output, overwrite: false })
 }
 
 fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Outputs, Stitched) {
@@ -251,7 +267,7 @@ fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Ou
     for number in (1..=of).rev() {
         let options = PartOptions { number, of, overlap: Time::from_millis(overlap) };
         let to = &paths[number as usize - 1];
-        parts::watch(input, &options, config, model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+        make_part(input, options, config, &interrupt, to).unwrap();
     }
     stitched(input, config, &paths, folder.path())
 }
@@ -261,8 +277,17 @@ fn stitched(input: &str, config: &Config, paths: &[PathBuf], folder: &Path) -> (
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let interrupt = Interrupt::new();
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
-    let (stitched, _) =
-        parts::stitch(input, &paths, config, &model, folder, &interrupt, &Silent, Some(&shelf), &mut done).unwrap();
+    let job = StitchJob {
+        input,
+        parts: &paths,
+        config,
+        models: &model,
+        scratch: folder,
+        interrupt: &interrupt,
+        observer: &Silent,
+        sink: Some(&shelf),
+    };
+    let (stitched, _) = parts::stitch(&job, &mut done).unwrap();
     (outputs(&track.expect("the film can be described"), shelf), stitched)
 }
 
@@ -437,15 +462,24 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
     for number in [1, 2] {
         let options = PartOptions { number, of: 2, overlap: Time::from_millis(16_000) };
         let to = &paths[number as usize - 1];
-        parts::watch(&input, &options, &config(), model().unwrap(), &interrupt, &Silent, to, false).unwrap();
+        make_part(&input, options, &config(), &interrupt, to).unwrap();
     }
     let made = MADE.load(Ordering::SeqCst);
     assert!((6..=16).contains(&made), "each part captions what is new to it: {made}");
     let refs: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut track = None;
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
-    let (how, _) =
-        parts::stitch(&input, &refs, &config(), &model, &folder, &interrupt, &Silent, None, &mut done).unwrap();
+    let job = StitchJob {
+        input: &input,
+        parts: &refs,
+        config: &config(),
+        models: &model,
+        scratch: &folder,
+        interrupt: &interrupt,
+        observer: &Silent,
+        sink: None,
+    };
+    let (how, _) = parts::stitch(&job, &mut done).unwrap();
     assert_eq!(how, Stitched { seams: 1, ..Stitched::default() });
     assert_eq!(MADE.load(Ordering::SeqCst), made);
     assert!(track.is_some_and(|t| t.scenes.iter().filter(|s| s.repeats.is_some()).count() >= 8));
@@ -459,22 +493,28 @@ fn parts_that_do_not_belong_together_are_refused() {
     let watch = |name: &str, number: u32, of: u32, config: &Config| {
         let options = PartOptions { number, of, overlap: Time::from_millis(10_000) };
         let to = b.path(name);
-        parts::watch(&input, &options, config, model().unwrap(), &interrupt, &Silent, &to, false).map(|_| to)
+        make_part(&input, options, config, &interrupt, &to).map(|_| to)
     };
     let one = watch("1", 1, 2, &config()).unwrap();
     let two = watch("2", 2, 2, &config()).unwrap();
     let third = watch("3", 2, 3, &config()).unwrap();
     let other = watch("4", 2, 2, &Config { min_score: 0.5, ..config() }).unwrap();
-    assert!(watch("1", 1, 2, &config()).unwrap_err().to_string().contains("--force"));
+    assert!(watch("1", 1, 2, &config()).unwrap_err().to_string().contains("`overwrite`"));
     let fails = |paths: &[&Path]| {
-        parts::stitch(&input, paths, &config(), &model, &b.path(""), &interrupt, &Silent, None, &mut |_| {
-            panic!("nothing may come of it")
-        })
-        .unwrap_err()
-        .to_string()
+        let job = StitchJob {
+            input: &input,
+            parts: paths,
+            config: &config(),
+            models: &model,
+            scratch: &b.path(""),
+            interrupt: &interrupt,
+            observer: &Silent,
+            sink: None,
+        };
+        parts::stitch(&job, &mut |_| panic!("nothing may come of it")).unwrap_err().to_string()
     };
-    assert!(fails(&[&one]).contains("of its 2 parts 1 are here"));
-    assert!(fails(&[&one, &one]).contains("part 1 of 2 where part 2"));
+    assert!(fails(&[&one]).contains("1 of the film's 2 parts are given"));
+    assert!(fails(&[&one, &one]).contains("part 1 of 2, where part 2"));
     assert!(fails(&[&one, &third]).contains("part 2 of 3"));
     assert!(fails(&[&one, &other]).contains("other options"));
     let bytes = std::fs::read(&two).unwrap();
@@ -532,7 +572,7 @@ fn the_commands_give_what_describe_gives() {
     let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "3/2", "-o", "x"]), 2);
     assert!(e.contains("from 1 to OF"), "{e}");
     let (_, e) = b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "-o", "y.vtt"]), 2);
-    assert!(e.contains("of its 2 parts 1 are here"), "{e}");
+    assert!(e.contains("1 of the film's 2 parts are given"), "{e}");
     let (_, e) =
         b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "2.watched", "--no-dedup", "-o", "y.vtt"]), 1);
     assert!(e.contains("other options"), "{e}");

@@ -15,7 +15,7 @@ use descry::model::caption::{Caption, Captions};
 use descry::model::folder::ModelFolder;
 use descry::model::image::{Encode, Encoded};
 use descry::model::preprocess::Pixels;
-use descry::pipeline::{Config, Model, Observer, Stats, StillOptions, run, stills};
+use descry::pipeline::{Config, Job, Model, Observer, Stats, StillOptions, run, stills};
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
 use descry::track::dedup::DedupOptions;
@@ -144,7 +144,8 @@ impl Case {
     fn run(mut self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
         let model = self.model();
         let mut tracks: Vec<Option<Track>> = inputs.iter().map(|_| None).collect();
-        let stats = run(inputs, config, model, &self.interrupt, &*self.watch, |file, outcome| {
+        let job = Job { inputs, config, model, interrupt: &self.interrupt, observer: &*self.watch, sink: None };
+        let stats = run(job, |file, outcome| {
             assert!(tracks[file].is_none(), "each input ends once");
             tracks[file] = outcome.track;
         });
@@ -216,7 +217,7 @@ fn batches_and_threads_change_nothing() {
         (8, 16, 3, 1, 0),
         (5, 2, 2, 2, 700),
     ] {
-        let mut config = Config { encode_batch, caption_batch, jobs, flush: Duration::from_micros(flush), ..often() };
+        let mut config = Config { encode_batch, caption_batch, jobs, linger: Duration::from_micros(flush), ..often() };
         config.decode.threads = threads;
         let (stats, got) = Case::new().run(&films, &config);
         assert!(stats.is_ok());
@@ -232,7 +233,7 @@ fn batches_fill_and_the_end_waits_for_nothing() {
     let case = Case::new();
     let log = case.log.clone();
     // Would wait for ever, if a batch were not run when it is full or the film ends.
-    let config = Config { encode_batch: 4, caption_batch: 8, flush: Duration::from_secs(3_600), ..often() };
+    let config = Config { encode_batch: 4, caption_batch: 8, linger: Duration::from_secs(3_600), ..often() };
     let (stats, tracks) = case.run(&films, &config);
     assert_tiles(tracks[0].as_ref().unwrap(), Some(8.0));
     let widths = log.widths.lock().unwrap();

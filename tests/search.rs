@@ -19,7 +19,7 @@ use common::{Bench, TINY, root, sample, tiny};
 use descry::archive::Archive;
 use descry::archive::record::Recipe;
 use descry::digest::hex;
-use descry::pipeline::Kept;
+use descry::pipeline::KeyframeRecord;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -69,11 +69,11 @@ impl Films {
     }
 
     /// A keyframe that shows one thing, and whose caption says something.
-    fn look(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> Kept {
+    fn look(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
         look(scene, second, says, self.meanings[shows].clone())
     }
 
-    fn put(&self, video: &str, size: u64, looks: Vec<Kept>) {
+    fn put(&self, video: &str, size: u64, looks: Vec<KeyframeRecord>) {
         put(&self.archive, video, size, &self.recipe, looks);
     }
 

@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::pipeline::Kept;
+use crate::pipeline::KeyframeRecord;
 use crate::track::formats::{Format, Track, write};
 use record::{FORMAT, Failure, FileRecord, Name, Record, Work};
 use store::{Pending, Store, Upload, unwritten};
@@ -395,8 +395,8 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     /// Stores a keyframe; they come in order of time.
-    pub fn scene(&mut self, kept: Kept) -> Result<()> {
-        let Kept { record, embedding, thumbnail } = kept;
+    pub fn scene(&mut self, kept: KeyframeRecord) -> Result<()> {
+        let KeyframeRecord { record, embedding, thumbnail } = kept;
         self.keyframes += 1;
         let ms = record.keyframe.millis();
         let mut place = None;
@@ -523,7 +523,9 @@ mod tests {
     fn store(archive: &Archive, work: &Work) -> Record {
         let mut writer = archive.begin(work).unwrap();
         for record in track().scenes {
-            writer.scene(Kept { record, embedding: Some(vec![0.6, 0.8]), thumbnail: Some(vec![1, 2]) }).unwrap();
+            writer
+                .scene(KeyframeRecord { record, embedding: Some(vec![0.6, 0.8]), thumbnail: Some(vec![1, 2]) })
+                .unwrap();
         }
         writer.finish(track()).unwrap()
     }

@@ -293,7 +293,7 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
 /// What decides the descriptions of a job.
 pub(super) fn recipe(folder: &ModelFolder, config: &Config, decoding: &Value) -> Recipe {
     let manifest = folder.manifest();
-    let mut options = config.told(decoding);
+    let mut options = config.content_options(decoding);
     options["thumbnails"] = json!({ "width": config.thumbnail.width, "quality": config.thumbnail.quality });
     Recipe {
         model: manifest.title().into(),

@@ -37,7 +37,7 @@ use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;
 use crate::model::runtime::{Device, SessionOptions};
 use crate::model::text::TextEncoder;
-use crate::pipeline::{self, Config, Model, Observer, StillOptions};
+use crate::pipeline::{self, Config, Job, Model, Observer, StillOptions};
 use crate::scene::keyframe::KeyframeOptions;
 use crate::scene::{Detector, SceneOptions};
 use crate::time::Time;
@@ -736,7 +736,8 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     let mut held: Vec<Option<crate::track::formats::Track>> = inputs.iter().map(|_| None).collect();
     let mut ended: Vec<bool> = vec![false; inputs.len()];
     let mut printed = 0;
-    let stats = pipeline::run(&inputs, &config, model, interrupt, observer, |file, outcome| {
+    let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };
+    let stats = pipeline::run(job, |file, outcome| {
         if let Some(e) = &outcome.error {
             voice.error(e);
             problem();

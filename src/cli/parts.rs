@@ -18,8 +18,8 @@ use crate::cli::progress::Silent;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
-use crate::pipeline::parts::{self, PartOptions};
-use crate::pipeline::{Config, Keep, Kept, Model, Observer, Outcome, Stats};
+use crate::pipeline::parts::{self, PartJob, PartOptions, StitchJob};
+use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Stats};
 use crate::time::Time;
 use crate::track::output;
 
@@ -92,7 +92,16 @@ pub(super) fn part(args: &Part, voice: &Voice, interrupt: &Interrupt) -> Result<
     let model = args.alike.how.model(&folder, None)?;
     let (number, of) = args.part;
     let options = PartOptions { number, of, overlap: args.overlap };
-    let stats = parts::watch(&args.input, &options, &config, model, interrupt, &Silent, &args.output, args.force)?;
+    let stats = parts::describe_part(PartJob {
+        input: &args.input,
+        part: options,
+        config: &config,
+        model,
+        interrupt,
+        observer: &Silent,
+        output: &args.output,
+        overwrite: args.force,
+    })?;
     voice.info(&format!("part {number} of {of} of {} → {}", args.input, args.output.display()));
     args.alike.end(&stats, voice);
     Ok(Exit::Done)
@@ -135,8 +144,19 @@ pub(super) fn stitch(args: &Stitch, voice: &Voice, interrupt: &Interrupt) -> Res
             }
         }
     };
-    let (stitched, stats) =
-        parts::stitch(&args.input, &paths, &config, &models, scratch.path(), interrupt, &Silent, None, &mut save)?;
+    let (stitched, stats) = parts::stitch(
+        &StitchJob {
+            input: &args.input,
+            parts: &paths,
+            config: &config,
+            models: &models,
+            scratch: scratch.path(),
+            interrupt,
+            observer: &Silent,
+            sink: None,
+        },
+        &mut save,
+    )?;
     say(&args.input, &stitched, voice);
     args.alike.end(&stats, voice);
     Ok(if interrupt.is_set() { Exit::Interrupted } else { exit })
@@ -169,16 +189,18 @@ fn into_archive(
     let by = |inputs: &[String],
               _: Model,
               observer: &dyn Observer,
-              keep: &dyn Keep,
+              keep: &dyn KeyframeSink,
               done: &mut dyn FnMut(usize, Outcome)| {
         if !keep.begin(0)? {
             return Ok(Stats::default());
         }
         let input = inputs.first().map_or("", String::as_str);
-        let keep = Some(&Begun(keep) as &dyn Keep);
+        let keep = Some(&Begun(keep) as &dyn KeyframeSink);
         let mut done = |outcome| done(0, outcome);
-        let (stitched, stats) =
-            parts::stitch(input, paths, config, &models, scratch, interrupt, observer, keep, &mut done)?;
+        let (stitched, stats) = parts::stitch(
+            &StitchJob { input, parts: paths, config, models: &models, scratch, interrupt, observer, sink: keep },
+            &mut done,
+        )?;
         say(&args.input, &stitched, voice);
         Ok(stats)
     };
@@ -193,10 +215,10 @@ fn into_archive(
 }
 
 /// A keeper whose turn has come already.
-struct Begun<'a>(&'a dyn Keep);
+struct Begun<'a>(&'a dyn KeyframeSink);
 
-impl Keep for Begun<'_> {
-    fn scene(&self, file: usize, kept: Kept) -> Result<()> {
+impl KeyframeSink for Begun<'_> {
+    fn scene(&self, file: usize, kept: KeyframeRecord) -> Result<()> {
         self.0.scene(file, kept)
     }
 }

@@ -3,6 +3,7 @@
 pub mod caption;
 pub mod folder;
 pub mod image;
+pub mod loader;
 pub mod preprocess;
 pub mod runtime;
 pub mod text;

@@ -1,32 +1,36 @@
-//! How much of the machine a run may take: threads that compute at the same time, and memory.
+//! How much of the machine a run may use: threads that compute at the same time, and memory.
 //!
-//! Both are shares that are taken and given back in the order of asking, so that nobody who asks for much waits for ever.
-//! Threads: every decoder step and every model run takes as many as it keeps busy; a decoder with frame threads of its
-//! own may finish the frames that it is at after its step. Memory: a film takes what it can need at most, before
-//! the first frame is decoded, and gives it back when it ends; one that needs more than there is altogether is refused.
+//! Both are shares that are handed out in the order of the requests, so that a large request is never starved by small
+//! ones. Threads: every step of a decoder and every run of the model takes as many as it keeps busy; a decoder with frame
+//! threads may still finish its current frames after its step. Memory: a film takes the most that it can need before its
+//! first frame is decoded, and returns it when it ends; a film that needs more than the whole budget is refused.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use super::message::QUEUE;
 use crate::error::{Error, Result};
 use crate::media::decode::StreamInfo;
+use crate::message;
+use crate::message::Setting;
 use crate::scene::keyframe::MAX_PICTURES;
 
-/// Shares that are taken in the order of asking.
+/// Shares that are handed out in the order of the requests.
 #[derive(Debug)]
 pub struct Shares {
     all: usize,
-    state: Mutex<State>,
+    state: Mutex<ShareState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct ShareState {
     free: usize,
+    /// Numbers of the next request and of the one whose turn it is.
     next: u64,
     serving: u64,
 }
 
-/// Shares that are held; given back when dropped.
+/// Shares that are in use; returned when dropped.
 #[derive(Debug)]
 pub struct Held<'a> {
     of: &'a Shares,
@@ -34,9 +38,10 @@ pub struct Held<'a> {
 }
 
 impl Shares {
+    /// `all` shares, at least one.
     pub fn new(all: usize) -> Shares {
         let all = all.max(1);
-        Shares { all, state: Mutex::new(State { free: all, next: 0, serving: 0 }), changed: Condvar::new() }
+        Shares { all, state: Mutex::new(ShareState { free: all, next: 0, serving: 0 }), changed: Condvar::new() }
     }
 
     /// How many there are.
@@ -44,7 +49,7 @@ impl Shares {
         self.all
     }
 
-    /// Waits for `n` of them; who asks for more than there are gets all.
+    /// Waits for `n` of them; a request for more than there are gets all.
     pub fn take(&self, n: usize) -> Held<'_> {
         let n = n.min(self.all);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,81 +75,93 @@ impl Drop for Held<'_> {
 
 /// Threads that compute at the same time.
 #[derive(Debug)]
-pub struct Threads {
+struct ThreadShares {
     shares: Shares,
     /// What one decoder takes.
     decoder: usize,
-    /// What a run of one half of the model takes.
+    /// What a run of the image tower or of the captioner takes.
     model: usize,
 }
 
-/// What a run may take.
+/// How much of the machine a run may use. Default: all of it.
 #[derive(Debug, Default)]
 pub struct Budget {
-    threads: Option<Threads>,
+    threads: Option<ThreadShares>,
     /// Megabytes that films may take.
     memory: Option<Shares>,
 }
 
 impl Budget {
-    /// `threads` at once, of which a decoder has `decoder` and a half of the model `model`.
+    /// Limits the run to `threads` at once, of which a decoder takes `decoder` and a run of the image tower or captioner
+    /// `model`.
+    #[must_use]
     pub fn threads(mut self, threads: usize, decoder: usize, model: usize) -> Budget {
-        self.threads = Some(Threads { shares: Shares::new(threads), decoder: decoder.max(1), model: model.max(1) });
+        self.threads =
+            Some(ThreadShares { shares: Shares::new(threads), decoder: decoder.max(1), model: model.max(1) });
         self
     }
 
-    /// `mb` megabytes for films, beside what the program and the model take.
+    /// Limits films to `mb` megabytes together, without what the program and the model take.
+    #[must_use]
     pub fn memory(mut self, mb: usize) -> Budget {
         self.memory = Some(Shares::new(mb));
         self
     }
 
-    /// A decoder's step.
+    /// For a step of a decoder.
     pub fn decoding(&self) -> Option<Held<'_>> {
         self.threads.as_ref().map(|t| t.shares.take(t.decoder))
     }
 
-    /// A run of a half of the model.
+    /// For a run of the image tower or the captioner.
     pub fn running(&self) -> Option<Held<'_>> {
         self.threads.as_ref().map(|t| t.shares.take(t.model))
     }
 
-    /// What one thread does.
+    /// For work of one thread.
     pub fn working(&self) -> Option<Held<'_>> {
         self.threads.as_ref().map(|t| t.shares.take(1))
     }
 
-    /// A film's memory, for as long as it is watched.
+    /// The memory of a film, for as long as it is decoded.
+    ///
+    /// # Errors
+    /// When the film can need more than the whole budget.
     pub fn film(&self, input: &str, info: &StreamInfo, decode_threads: usize) -> Result<Option<Held<'_>>> {
         let Some(memory) = &self.memory else { return Ok(None) };
         let needed = film_mb(info, decode_threads);
         if needed > memory.all() {
             return Err(Error::input(
                 input,
-                format!(
-                    "frames of {}×{} can take {needed} MB, and --memory leaves {} MB for films",
-                    info.width,
-                    info.height,
-                    memory.all()
-                ),
-                "Give more with --memory and --retry-failed, or index a smaller copy.",
+                message![
+                    format!("frames of {}×{} can take {needed} MB, and ", info.width, info.height),
+                    Setting::Memory,
+                    format!(" leaves {} MB for films", memory.all())
+                ],
+                message![
+                    "Allow more with ",
+                    Setting::Memory,
+                    " and ",
+                    Setting::RetryFailed,
+                    ", or index a smaller copy."
+                ],
             ));
         }
         Ok(Some(memory.take(needed)))
     }
 }
 
-/// Frames that a decoder may hold for reference and for reordering: what H.264 and HEVC allow, and the one under way.
+/// Frames that a decoder may hold for reference and reordering: the 16 that H.264 and HEVC allow, and the current one.
 const REFERENCES: usize = 17;
-/// Megabytes of a film whatever its size: the container's index, packets, the list of scenes.
+/// Megabytes of a film whatever its picture size: the container's index, packets, the list of scenes.
 const FILM_MB: usize = 24;
 
-/// What a film can take at most, in megabytes.
+/// The most that a film can take, in megabytes.
 pub fn film_mb(info: &StreamInfo, decode_threads: usize) -> usize {
-    // 0 lets FFmpeg choose, which is a thread a core and one more, and 16 at most.
+    // With 0 FFmpeg chooses: one thread for each core and one more, at most 16.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if decode_threads == 0 { (cores + 1).min(16) } else { decode_threads };
-    let frames = REFERENCES + 2 * threads + MAX_PICTURES + crate::pipeline::QUEUE + 2;
+    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2;
     let bytes = u64::from(info.width) * u64::from(info.height) * u64::from(info.bits_per_pixel().max(8)) / 8;
     FILM_MB + usize::try_from(bytes.saturating_mul(frames as u64) >> 20).unwrap_or(usize::MAX >> 1)
 }

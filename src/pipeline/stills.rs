@@ -1,15 +1,15 @@
-//! Still pictures through the model: reading, encoding and, where asked for, captioning side by side.
+//! Still pictures through the model: reading, encoding and captioning side by side.
 //!
 //! ```text
-//! read (one thread a core)   open, decode, preprocess; reader n has pictures n, n + readers, …
-//!   │ bounded, one channel a reader
-//! encode (one thread)        batches, in the order of the pictures
+//! read (one thread for each core)   open, decode, preprocess; reader n has pictures n, n + readers, …
+//!   │ bounded, one channel for each reader
+//! encode (one thread)               batches, in the order of the pictures
 //!   │ bounded
-//! caption (the caller's)     takes them as it has room; results in the order of the pictures
+//! caption (the caller's thread)     takes pictures as it has room; results in the order of the pictures
 //! ```
 //!
-//! Memory: one picture a reader, a batch on its way between the model stages and one in each, and [`AHEAD`] times a batch of
-//! what was described before a picture that came earlier.
+//! Memory: one picture for each reader, a batch in each of the two model stages and one between them, and [`AHEAD`] batches
+//! of results that wait for an earlier picture.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,25 +19,27 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Clock, Load, Model, Stats};
+use super::batch::{BatchLimits, BatchRule, Batcher};
+use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::picture::{self, PictureOptions};
 use crate::model::caption::{Caption, Pictures};
 use crate::model::folder::ImageSpec;
 use crate::model::image::{Encode, Encoded};
+use crate::model::loader::{Load, Model};
 use crate::model::preprocess::{Pixels, preprocess};
 
-/// Pictures that are described or under way at most, in batches.
+/// Most batches of pictures that are described or in progress at once.
 const AHEAD: usize = 8;
 
-/// What became of a picture.
+/// The result for a picture.
 pub type Still = Result<(Encoded, Caption)>;
 
-/// How many pictures stand in line at once.
+/// How many pictures are in progress at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StillOptions {
-    /// Most pictures of a model run. Default: 8.
+    /// Most pictures in one run of the model. Default: 8.
     pub batch: usize,
     /// Threads that read pictures. Default: 2.
     pub readers: usize,
@@ -49,8 +51,11 @@ impl Default for StillOptions {
     }
 }
 
-/// Captions pictures. `done` is called on this thread for each in order, and ends the work by giving false; after an
-/// interrupt the rest is not told. Fails only on what concerns all pictures.
+/// Captions pictures. `done` is called on this thread for each in order; it ends the work by returning `false`. After an
+/// interrupt the remaining pictures have no result.
+///
+/// # Errors
+/// Only for what concerns all pictures (the model, `done` itself). What concerns one picture is in its result.
 pub fn stills(
     paths: &[PathBuf],
     options: StillOptions,
@@ -59,30 +64,33 @@ pub fn stills(
     done: impl FnMut(usize, Still) -> Result<bool>,
 ) -> Result<Stats> {
     let Model { image, encoder, captioner, .. } = model;
-    encoded(paths, options, (&image, encoder), interrupt, |encoded, clock| {
+    encoded(paths, options, (&image, encoder), interrupt, |encoded, timers| {
         let mut captioner = captioner()?;
-        let line = RefCell::new(Line {
+        let results = RefCell::new(Results {
             encoded,
-            came: VecDeque::new(),
-            taken: VecDeque::new(),
+            ready: VecDeque::new(),
+            pending: VecDeque::new(),
             captioned: 0,
-            told: 0,
+            delivered: 0,
             most: AHEAD * options.batch.max(1),
             end: None,
             waited: Duration::ZERO,
             interrupt,
-            clock,
+            timers,
             done,
         });
-        let t = Instant::now();
-        let run = captioner.stream(&mut &line, &mut |number, caption| line.borrow_mut().described(number, caption));
-        let Line { end, waited, .. } = line.into_inner();
-        Clock::spend(&clock.caption, t.elapsed().saturating_sub(waited));
+        let start = Instant::now();
+        let run = captioner.stream(&mut &results, &mut |number, caption| results.borrow_mut().add(number, caption));
+        let Results { end, waited, .. } = results.into_inner();
+        StageTimers::add(&timers.caption, start.elapsed().saturating_sub(waited));
         end.unwrap_or(run)
     })
 }
 
-/// Encodes pictures, and does not caption them; `done` as of [`stills`].
+/// Encodes pictures without captioning them; `done` as for [`stills`].
+///
+/// # Errors
+/// As for [`stills`].
 pub fn embeddings(
     paths: &[PathBuf],
     options: StillOptions,
@@ -100,28 +108,28 @@ pub fn embeddings(
     })
 }
 
-/// Reads and encodes pictures; `take` gets them, in their order, on this thread.
+/// Reads and encodes pictures; `take` receives them in order, on this thread.
 fn encoded(
     paths: &[PathBuf],
     options: StillOptions,
     (image, encoder): (&ImageSpec, Load<dyn Encode>),
     interrupt: &Interrupt,
-    take: impl FnOnce(Receiver<Vec<Result<Encoded>>>, &Clock) -> Result<()>,
+    take: impl FnOnce(Receiver<Vec<Result<Encoded>>>, &StageTimers) -> Result<()>,
 ) -> Result<Stats> {
     let started = Instant::now();
-    let clock = Clock::default();
+    let timers = StageTimers::default();
     let (batch, readers) = (options.batch.max(1), options.readers.clamp(1, paths.len().max(1)));
     thread::scope(|scope| -> Result<()> {
-        let clock = &clock;
-        let mut lines = Vec::new();
+        let timers = &timers;
+        let mut read = Vec::new();
         for first in 0..readers {
-            let (to, line) = bounded::<Result<Pixels>>(1);
-            lines.push(line);
+            let (to, from) = bounded::<Result<Pixels>>(1);
+            read.push(from);
             scope.spawn(move || {
                 for path in paths.iter().skip(first).step_by(readers) {
-                    let t = Instant::now();
+                    let start = Instant::now();
                     let pixels = picture::open(path, &PictureOptions::default()).map(|rgb| preprocess(&rgb, image));
-                    Clock::add(&clock.prepare, t);
+                    StageTimers::add_since(&timers.prepare, start);
                     if interrupt.is_set() || to.send(pixels).is_err() {
                         return;
                     }
@@ -129,63 +137,115 @@ fn encoded(
             });
         }
         let (to, encoded) = bounded::<Vec<Result<Encoded>>>(1);
-        let encoding = scope.spawn(move || encode(&lines, paths.len(), batch, encoder()?.as_mut(), &to, clock));
-        // With what was taken goes the encoder's way out: it must not wait for anybody here.
-        take(encoded, clock)?;
+        let encoding = scope.spawn(move || {
+            let mut stage = StillEncoder { encoder: encoder()?, out: to, timers };
+            stage.run(&read, paths.len(), batch)
+        });
+        // When `take` returns, the receiver is gone: the encoder must not wait for anybody here.
+        take(encoded, timers)?;
         encoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    Ok(clock.stats(started.elapsed()))
+    Ok(timers.stats(started.elapsed()))
 }
 
-/// Pictures between the encoder and whoever hears of them, in their order.
-struct Line<'a, D> {
+/// Encodes pictures in batches.
+struct StillEncoder<'a> {
+    encoder: Box<dyn Encode>,
+    out: Sender<Vec<Result<Encoded>>>,
+    timers: &'a StageTimers,
+}
+
+impl StillEncoder<'_> {
+    fn run(&mut self, read: &[Receiver<Result<Pixels>>], pictures: usize, batch: usize) -> Result<()> {
+        // Pictures are there as soon as they are read, so a batch waits until it is full.
+        let rule = BatchRule { size: batch, linger: Duration::MAX };
+        let mut batcher: Batcher<Result<()>, Pixels> = Batcher::new(BatchLimits { rule, messages: batch });
+        for next in 0..pictures {
+            // A channel that is closed: its reader has seen the interrupt.
+            let Ok(picture) = read[next % read.len()].recv() else { return Ok(()) };
+            let (message, pixels) = match picture {
+                Ok(pixels) => (Ok(()), Some(pixels)),
+                Err(e) => (Err(e), None),
+            };
+            batcher.push(message, pixels, Instant::now());
+            if next + 1 == pictures {
+                batcher.flush();
+            }
+            if batcher.is_due(Instant::now()) {
+                let (pixels, messages) = batcher.take();
+                let encoded = self.encode(&pixels, messages)?;
+                if self.out.send(encoded).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, pixels: &[Pixels], pictures: VecDeque<Result<()>>) -> Result<Vec<Result<Encoded>>> {
+        let mut encoded = Vec::new().into_iter();
+        if !pixels.is_empty() {
+            let start = Instant::now();
+            encoded = self.encoder.encode(pixels)?.into_iter();
+            StageTimers::count(&self.timers.encoded, pixels.len());
+            StageTimers::count(&self.timers.encode_batches, 1);
+            StageTimers::add_since(&self.timers.encode, start);
+        }
+        let missing = || Error::runtime("a picture got no embedding", "Report this.");
+        Ok(pictures.into_iter().map(|p| p.and_then(|()| encoded.next().ok_or_else(missing))).collect())
+    }
+}
+
+/// Pictures between the encoder and the caller, in their order.
+struct Results<'a, D> {
     encoded: Receiver<Vec<Result<Encoded>>>,
-    /// Encoded, and not taken yet.
-    came: VecDeque<Result<Encoded>>,
-    /// Taken, and not told of yet.
-    taken: VecDeque<Taken>,
+    /// Encoded, and not yet passed to the captioner.
+    ready: VecDeque<Result<Encoded>>,
+    /// Passed to the captioner or failed, and not yet delivered.
+    pending: VecDeque<PendingStill>,
     /// Pictures that the captioner was given.
     captioned: usize,
-    /// Pictures that were told of.
-    told: usize,
-    /// Most pictures that are taken and not told of.
+    /// Pictures that were delivered.
+    delivered: usize,
+    /// Most pictures in `pending`.
     most: usize,
-    /// Nothing more is wanted, or the reason why nothing more can be told.
+    /// Set when no more results are wanted, or can be delivered.
     end: Option<Result<()>>,
     waited: Duration,
     interrupt: &'a Interrupt,
-    clock: &'a Clock,
+    timers: &'a StageTimers,
     done: D,
 }
 
-struct Taken {
+struct PendingStill {
     encoded: Result<Encoded>,
-    /// Among those that the captioner was given.
+    /// Its number among those that the captioner was given.
     number: Option<usize>,
     caption: Option<Caption>,
 }
 
-impl<D: FnMut(usize, Still) -> Result<bool>> Line<'_, D> {
-    fn described(&mut self, number: usize, caption: Caption) -> Result<()> {
-        Clock::count(&self.clock.captions, 1);
-        if let Some(taken) = self.taken.iter_mut().find(|t| t.number == Some(number)) {
-            taken.caption = Some(caption);
+impl<D: FnMut(usize, Still) -> Result<bool>> Results<'_, D> {
+    /// Adds the caption of the picture that the captioner was given as `number`.
+    fn add(&mut self, number: usize, caption: Caption) -> Result<()> {
+        StageTimers::count(&self.timers.captions, 1);
+        if let Some(pending) = self.pending.iter_mut().find(|p| p.number == Some(number)) {
+            pending.caption = Some(caption);
         }
-        self.tell();
+        self.deliver();
         if self.is_over() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// Tells of the pictures of which everything is known, as far as they stand first.
-    fn tell(&mut self) {
+    /// Delivers the pictures at the front whose results are complete.
+    fn deliver(&mut self) {
         while !self.is_over()
-            && let Some(first) = self.taken.front()
+            && let Some(first) = self.pending.front()
             && (first.encoded.is_err() || first.caption.is_some())
-            && let Some(Taken { encoded, caption, .. }) = self.taken.pop_front()
+            && let Some(PendingStill { encoded, caption, .. }) = self.pending.pop_front()
         {
-            let missing = || Error::runtime("a picture got no caption", "report this");
+            let missing = || Error::runtime("a picture got no caption", "Report this.");
             let still = encoded.and_then(|encoded| Ok((encoded, caption.ok_or_else(missing)?)));
-            match (self.done)(self.told, still) {
-                Ok(true) => self.told += 1,
+            match (self.done)(self.delivered, still) {
+                Ok(true) => self.delivered += 1,
                 Ok(false) => self.end = Some(Ok(())),
                 Err(e) => self.end = Some(Err(e)),
             }
@@ -199,68 +259,39 @@ impl<D: FnMut(usize, Still) -> Result<bool>> Line<'_, D> {
         self.end.is_some()
     }
 
-    /// What has come, and where `wait` what comes next; false where nothing is there.
-    fn come(&mut self, wait: bool) -> bool {
-        if self.came.is_empty() {
-            let t = Instant::now();
+    /// Receives what is encoded, and with `wait` what comes next; `false` where there is nothing.
+    fn receive(&mut self, wait: bool) -> bool {
+        if self.ready.is_empty() {
+            let start = Instant::now();
             let some = if wait { self.encoded.recv().ok() } else { self.encoded.try_recv().ok() };
-            self.waited += t.elapsed();
-            self.came.extend(some.into_iter().flatten());
+            self.waited += start.elapsed();
+            self.ready.extend(some.into_iter().flatten());
         }
-        !self.came.is_empty()
+        !self.ready.is_empty()
     }
 }
 
-impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Line<'_, D>> {
+impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Results<'_, D>> {
     fn more(&mut self, most: usize, wait: bool) -> Vec<Encoded> {
-        let mut line = self.borrow_mut();
+        let mut results = self.borrow_mut();
         let mut some = Vec::new();
-        while !line.is_over() && some.len() < most && line.taken.len() < line.most && line.come(wait && some.is_empty())
+        while !results.is_over()
+            && some.len() < most
+            && results.pending.len() < results.most
+            && results.receive(wait && some.is_empty())
         {
-            let Some(encoded) = line.came.pop_front() else { break };
-            let number = encoded.is_ok().then_some(line.captioned);
+            let Some(encoded) = results.ready.pop_front() else { break };
+            let number = encoded.is_ok().then_some(results.captioned);
             if let Ok(encoded) = &encoded {
-                line.captioned += 1;
+                results.captioned += 1;
                 some.push(encoded.clone());
             }
-            line.taken.push_back(Taken { encoded, number, caption: None });
-            line.tell();
+            results.pending.push_back(PendingStill { encoded, number, caption: None });
+            results.deliver();
         }
         if !some.is_empty() {
-            Clock::count(&line.clock.caption_batches, 1);
+            StageTimers::count(&results.timers.caption_batches, 1);
         }
         some
     }
-}
-
-fn encode(
-    lines: &[Receiver<Result<Pixels>>],
-    pictures: usize,
-    batch: usize,
-    encoder: &mut dyn Encode,
-    to: &Sender<Vec<Result<Encoded>>>,
-    clock: &Clock,
-) -> Result<()> {
-    let mut next = 0;
-    while next < pictures {
-        let mut pixels = Vec::with_capacity(batch);
-        let mut some: Vec<Result<()>> = Vec::with_capacity(batch);
-        while some.len() < batch && next < pictures {
-            // A line that is closed: its reader heard the interrupt.
-            let Ok(picture) = lines[next % lines.len()].recv() else { return Ok(()) };
-            some.push(picture.map(|p| pixels.push(p)));
-            next += 1;
-        }
-        let t = Instant::now();
-        let mut encoded = encoder.encode(&pixels)?.into_iter();
-        Clock::count(&clock.encoded, pixels.len());
-        Clock::count(&clock.encode_batches, 1);
-        Clock::add(&clock.encode, t);
-        let missing = || Error::runtime("a picture got no embedding", "report this");
-        let some = some.into_iter().map(|s| s.and_then(|()| encoded.next().ok_or_else(missing))).collect();
-        if to.send(some).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }

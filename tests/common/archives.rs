@@ -6,7 +6,7 @@ use std::sync::Arc;
 use descry::archive::Archive;
 use descry::archive::record::{Name, Recipe, Work};
 use descry::fingerprint::Fingerprint;
-use descry::pipeline::Kept;
+use descry::pipeline::KeyframeRecord;
 use descry::time::Time;
 use descry::track::formats::{SceneRecord, Track};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
 }
 
 /// A look of a second at a scene.
-pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> Kept {
+pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
     let at = |ms: i64| Time::from_millis(second as i64 * 1_000 + ms);
     let record = SceneRecord {
         scene,
@@ -35,7 +35,7 @@ pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) 
         repeats: None,
         blank: false,
     };
-    Kept { record, embedding: Some(embedding), thumbnail: None }
+    KeyframeRecord { record, embedding: Some(embedding), thumbnail: None }
 }
 
 /// Puts a video into an archive, in place of what is there of it; `size` tells one state of the file from another.
@@ -44,7 +44,7 @@ pub fn put(
     video: &str,
     size: u64,
     recipe: &Arc<Recipe>,
-    looks: impl IntoIterator<Item = Kept>,
+    looks: impl IntoIterator<Item = KeyframeRecord>,
 ) -> Name {
     let source = Fingerprint { size: Some(size), ..Fingerprint::default() };
     let work = Work::new(video, source, recipe.clone());

@@ -32,7 +32,7 @@ use crate::archive::record::{Name, Recipe, Record, Work};
 use crate::archive::{Archive, Claim, Writer};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::pipeline::{Config, CutShort, Keep, Kept, Model, Observer, Outcome, Stats, run_keeping};
+use crate::pipeline::{self, Config, CutShort, Job, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Stats};
 use remote::ask_object;
 use sources::{Item, Listing, fingerprint};
 
@@ -151,9 +151,10 @@ pub trait Listener: Observer {
     fn elsewhere(&self, _file: usize) {}
 }
 
-/// How a turn's videos are described: what [`run_keeping`] does, or what makes the same of them.
-pub type Describer<'a> =
-    dyn Fn(&[String], Model, &dyn Observer, &dyn Keep, &mut dyn FnMut(usize, Outcome)) -> Result<Stats> + Sync + 'a;
+/// How a turn's videos are described: what [`pipeline::run`] does, or what makes the same of them.
+pub type Describer<'a> = dyn Fn(&[String], Model, &dyn Observer, &dyn KeyframeSink, &mut dyn FnMut(usize, Outcome)) -> Result<Stats>
+    + Sync
+    + 'a;
 
 /// Describes what is planned. `model` is made once, and once more where videos are come back to. Fails where the
 /// archive cannot be written or the model cannot be run; what was committed until then stays.
@@ -168,9 +169,10 @@ pub fn run(
     let by = |inputs: &[String],
               model: Model,
               observer: &dyn Observer,
-              keep: &dyn Keep,
+              keep: &dyn KeyframeSink,
               done: &mut dyn FnMut(usize, Outcome)| {
-        run_keeping(inputs, config, model, interrupt, observer, Some(keep), done)
+        let job = Job { inputs, config, model, interrupt, observer, sink: Some(keep) };
+        pipeline::run(job, done)
     };
     run_by(archive, tasks, config, model, &by, interrupt, listener)
 }
@@ -235,7 +237,7 @@ fn is_through(archive: &Archive, task: &Task) -> Result<bool> {
 }
 
 enum Message {
-    Scene(usize, Box<Kept>),
+    Scene(usize, Box<KeyframeRecord>),
     End(usize, Box<Outcome>),
 }
 
@@ -251,7 +253,7 @@ struct Keeper<'a> {
     listener: &'a dyn Listener,
 }
 
-impl Keep for Keeper<'_> {
+impl KeyframeSink for Keeper<'_> {
     fn begin(&self, file: usize) -> Result<bool> {
         let file = self.turn[file];
         let task = &self.tasks[file];
@@ -268,7 +270,7 @@ impl Keep for Keeper<'_> {
         Ok(true)
     }
 
-    fn scene(&self, file: usize, kept: Kept) -> Result<()> {
+    fn scene(&self, file: usize, kept: KeyframeRecord) -> Result<()> {
         // The store's own reason is told in place of this.
         self.to.send(Message::Scene(self.turn[file], Box::new(kept))).map_err(|_| Error::Interrupted)
     }

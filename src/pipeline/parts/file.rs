@@ -1,15 +1,15 @@
-//! A part's file, `descry-part/1`: what was seen, and where the watching stood.
+//! A part's file, `descry-part/1`: the keyframes of a stretch, and the marks of its decoding.
 //!
 //! ```text
 //! descry-part/1\n
-//! blobs               embeddings and grids as little-endian float32, thumbnails as JPEG, as they came
-//! footer              JSON: the film, the marks, the keyframes with the places of their blobs
+//! blobs               embeddings and grids as little-endian float32, thumbnails as JPEG, in the order of keyframes
+//! footer              JSON: the film, the marks, the keyframes with the ranges of their blobs
 //! 8 bytes             length of the footer, little-endian
 //! 32 bytes            SHA-256 of all before
 //! ```
 //!
-//! Written beside and renamed into place. One that is cut off or changed is refused when it is opened. Nothing in it tells
-//! the time or the machine, so the same part is the same bytes wherever it was watched.
+//! It is written to a temporary file and renamed into place. A file that is truncated or changed is refused when it is
+//! opened. Nothing in it depends on the time or the machine, so the same part is the same bytes wherever it was made.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -19,23 +19,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::mark::StretchReport;
 use crate::atomic_file::{AtomicFile, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
 use crate::model::caption::Caption;
 use crate::model::image::Encoded;
-use crate::pipeline::{Glimpse, Moment, Watching};
+use crate::pipeline::message::{EncodedKeyframe, KeyframeInfo};
 use crate::scene::Transition;
 use crate::time::Time;
 
 const MAGIC: &[u8] = b"descry-part/1\n";
+/// Bytes after the footer: its length and the hash.
 const TAIL: u64 = 8 + 32;
+/// What to do about a file that cannot be used.
+const REMEDY: &str = "Make this part again.";
 /// A day's marks and keyframes are a few megabytes.
 const FOOTER_LIMIT: u64 = 1 << 30;
 
-/// In the blobs: first byte, and how many floats, or bytes of a picture.
-type Place = (u64, u64);
+/// Where a blob is: its first byte, and how many floats or, for a picture, bytes it has.
+type BlobRange = (u64, u64);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,14 +47,15 @@ struct Footer {
     /// Number of the part, and of how many.
     part: (u32, u32),
     film: Value,
-    watching: Watching,
-    keyframes: Vec<Row>,
+    #[serde(rename = "watching")]
+    report: StretchReport,
+    keyframes: Vec<KeyframeRow>,
 }
 
 /// A keyframe; times in microseconds, floats as their bits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct KeyframeRow {
     scene: u32,
     start: i64,
     end: i64,
@@ -61,35 +66,38 @@ struct Row {
     transition: String,
     blank: bool,
     quality: u32,
-    embedding: Option<Place>,
-    grid: Option<Place>,
-    thumbnail: Option<Place>,
-    caption: Option<Said>,
+    embedding: Option<BlobRange>,
+    grid: Option<BlobRange>,
+    thumbnail: Option<BlobRange>,
+    caption: Option<StoredCaption>,
     fault: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct StoredCaption {
     text: String,
     ids: Vec<i64>,
     mean_logprob: u32,
     score: Option<u32>,
 }
 
-/// Writes a part's file as its keyframes come. What was not finished is not left behind.
+/// Writes a part's file as its keyframes come. A file that is not finished leaves nothing behind.
 pub struct PartWriter {
     to: AtomicFile,
     name: String,
     hash: Sha256,
     written: u64,
-    rows: Vec<Row>,
+    rows: Vec<KeyframeRow>,
 }
 
 impl PartWriter {
-    /// Begins a file that takes the name `path` when it is whole.
-    pub fn create(path: &Path, force: bool) -> Result<PartWriter> {
-        if !force && fs::symlink_metadata(path).is_ok() {
+    /// Begins a file that gets the name `path` when it is whole.
+    ///
+    /// # Errors
+    /// When the file exists and must not be replaced, or cannot be created.
+    pub fn create(path: &Path, overwrite: bool) -> Result<PartWriter> {
+        if !overwrite && fs::symlink_metadata(path).is_ok() {
             return Err(Error::output(
                 path.display().to_string(),
                 "exists already",
@@ -97,7 +105,7 @@ impl PartWriter {
             ));
         }
         let name = path.display().to_string();
-        let to = create_folder_of(path).and_then(|()| AtomicFile::create(path, force));
+        let to = create_folder_of(path).and_then(|()| AtomicFile::create(path, overwrite));
         let to = to.map_err(|e| Error::write(&name, &e, Setting::Output))?;
         let mut writer = PartWriter { to, name, hash: Sha256::new(), written: 0, rows: Vec::new() };
         writer.write(MAGIC)?;
@@ -111,40 +119,43 @@ impl PartWriter {
         Ok(())
     }
 
-    fn floats(&mut self, values: &[f32]) -> Result<Place> {
-        let place = (self.written, values.len() as u64);
+    fn floats(&mut self, values: &[f32]) -> Result<BlobRange> {
+        let range = (self.written, values.len() as u64);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.write(&bytes)?;
-        Ok(place)
+        Ok(range)
     }
 
     /// Adds the next keyframe.
-    pub fn push(&mut self, glimpse: &Glimpse) -> Result<()> {
-        let Glimpse { moment, encoded, caption, fault, thumbnail } = glimpse;
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn push(&mut self, keyframe: &EncodedKeyframe) -> Result<()> {
+        let EncodedKeyframe { info, encoded, caption, fault, thumbnail } = keyframe;
         let embedding = encoded.as_ref().map(|e| self.floats(&e.embedding)).transpose()?;
-        // Only who captions needs the grid.
+        // The grid is only needed for captioning.
         let grid = encoded.as_ref().and_then(|e| e.grid.as_ref()).filter(|_| caption.is_none());
         let grid = grid.map(|grid| self.floats(grid)).transpose()?;
         let thumbnail = thumbnail.as_ref().map(|jpeg| {
-            let place = (self.written, jpeg.len() as u64);
-            self.write(jpeg).map(|()| place)
+            let range = (self.written, jpeg.len() as u64);
+            self.write(jpeg).map(|()| range)
         });
         let thumbnail = thumbnail.transpose()?;
-        self.rows.push(Row {
-            scene: moment.scene,
-            start: moment.start.micros(),
-            end: moment.end.micros(),
-            time: moment.time.micros(),
-            index: moment.index,
-            start_frame: moment.start_frame,
-            end_frame: moment.end_frame,
-            transition: moment.transition.name().into(),
-            blank: moment.blank,
-            quality: moment.quality.to_bits(),
+        self.rows.push(KeyframeRow {
+            scene: info.scene,
+            start: info.start.micros(),
+            end: info.end.micros(),
+            time: info.time.micros(),
+            index: info.index,
+            start_frame: info.start_frame,
+            end_frame: info.end_frame,
+            transition: info.transition.name().into(),
+            blank: info.blank,
+            quality: info.quality.to_bits(),
             embedding,
             grid,
             thumbnail,
-            caption: caption.as_ref().map(|c| Said {
+            caption: caption.as_ref().map(|c| StoredCaption {
                 text: c.text.clone(),
                 ids: c.ids.clone(),
                 mean_logprob: c.mean_logprob.to_bits(),
@@ -156,8 +167,11 @@ impl PartWriter {
     }
 
     /// Ends the file and gives it its name.
-    pub fn finish(mut self, film: Value, part: (u32, u32), watching: Watching) -> Result<()> {
-        let footer = Footer { part, film, watching, keyframes: std::mem::take(&mut self.rows) };
+    ///
+    /// # Errors
+    /// When the file cannot be written, or another has its name by now and must not be replaced.
+    pub fn finish(mut self, film: Value, part: (u32, u32), report: StretchReport) -> Result<()> {
+        let footer = Footer { part, film, report, keyframes: std::mem::take(&mut self.rows) };
         let footer = serde_json::to_vec(&footer).map_err(|e| Error::write(&self.name, &e.into(), Setting::Output))?;
         self.write(&footer)?;
         self.write(&(footer.len() as u64).to_le_bytes())?;
@@ -168,7 +182,7 @@ impl PartWriter {
     }
 }
 
-/// A part's file that was found to be whole.
+/// A part's file whose hash was checked.
 #[derive(Debug)]
 pub struct PartFile {
     name: String,
@@ -180,13 +194,16 @@ pub struct PartFile {
 
 impl PartFile {
     /// Opens a file, reads all of it once to check its hash, and keeps its footer.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is truncated, or is not a part's file.
     pub fn open(path: &Path) -> Result<PartFile> {
         let name = path.display().to_string();
-        let wrong = |cause: String| Error::input(&name, cause, "Watch this part again with descry part.");
+        let wrong = |cause: String| Error::input(&name, cause, REMEDY);
         let mut file = File::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
         let read = |e: io::Error| wrong(format!("cannot be read: {e}"));
         let length = file.metadata().map_err(read)?.len();
-        let cut = || wrong("is no whole part of a film: it is cut off, or something else".into());
+        let cut = || wrong("is not a complete part of a film: it is truncated, or another kind of file".into());
         let body = length.checked_sub(TAIL).filter(|n| *n >= MAGIC.len() as u64).ok_or_else(cut)?;
         let mut hash = Sha256::new();
         let mut block = vec![0; 1 << 16];
@@ -201,9 +218,9 @@ impl PartFile {
             hash.update(&block[..some]);
             left -= some as u64;
         }
-        let mut told = [0; 32];
-        file.read_exact(&mut told).map_err(read)?;
-        if hash.finalize()[..] != told {
+        let mut stated = [0; 32];
+        file.read_exact(&mut stated).map_err(read)?;
+        if hash.finalize()[..] != stated {
             return Err(cut());
         }
         let mut size = [0; 8];
@@ -217,22 +234,24 @@ impl PartFile {
         Ok(PartFile { name, from: BufReader::new(file), footer, blobs })
     }
 
+    /// The file's path.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Number of the part, and of how many.
+    /// Number of the part, and how many there are.
     pub fn part(&self) -> (u32, u32) {
         self.footer.part
     }
 
-    /// What the film is and how it was watched.
+    /// The film, the model and the options, as they must agree between parts.
     pub fn film(&self) -> &Value {
         &self.footer.film
     }
 
-    pub fn watching(&self) -> &Watching {
-        &self.footer.watching
+    /// The marks, and how the decoding ended.
+    pub fn report(&self) -> &StretchReport {
+        &self.footer.report
     }
 
     /// Keyframes in it.
@@ -240,11 +259,12 @@ impl PartFile {
         self.footer.keyframes.len()
     }
 
+    /// Whether it holds no keyframe.
     pub fn is_empty(&self) -> bool {
         self.footer.keyframes.is_empty()
     }
 
-    /// Start of the latest scene whose beginning was told before keyframe `before`, `back` scenes earlier.
+    /// Start of the latest scene that began before keyframe `before`, `back` scenes earlier.
     pub(super) fn scene_start(&self, before: usize, back: usize) -> Option<Time> {
         let gap = Transition::Gap.name();
         let rows = self.footer.keyframes.get(..before)?;
@@ -252,30 +272,33 @@ impl PartFile {
     }
 
     fn blob(&mut self, at: u64, bytes: Option<u64>) -> Result<Vec<u8>> {
-        let wrong = |cause: String| Error::input(&self.name, cause, "Watch this part again with descry part.");
+        let wrong = |cause: String| Error::input(&self.name, cause, REMEDY);
         let bytes = bytes.filter(|n| at.checked_add(*n).is_some_and(|end| end <= self.blobs));
-        let Some(bytes) = bytes else { return Err(wrong("names figures that it does not hold".into())) };
+        let Some(bytes) = bytes else { return Err(wrong("refers to data that it does not hold".into())) };
         let mut data = vec![0; bytes as usize];
         let read = self.from.seek(SeekFrom::Start(at)).and_then(|_| self.from.read_exact(&mut data));
         read.map_err(|e| wrong(format!("cannot be read: {e}")))?;
         Ok(data)
     }
 
-    fn floats(&mut self, (at, count): Place) -> Result<Vec<f32>> {
+    fn read_floats(&mut self, (at, count): BlobRange) -> Result<Vec<f32>> {
         let data = self.blob(at, count.checked_mul(4))?;
         Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
-    /// Keyframe `n`, which must be one.
-    pub fn glimpse(&mut self, n: usize) -> Result<Glimpse> {
-        let missing = || Error::input(&self.name, "lacks a keyframe", "Watch this part again with descry part.");
+    /// Reads keyframe `n`.
+    ///
+    /// # Errors
+    /// When there is no such keyframe, or the file cannot be read.
+    pub fn keyframe(&mut self, n: usize) -> Result<EncodedKeyframe> {
+        let missing = || Error::input(&self.name, "lacks a keyframe", REMEDY);
         let row = self.footer.keyframes.get(n).cloned().ok_or_else(missing)?;
         let transition = Transition::ALL.into_iter().find(|t| t.name() == row.transition).ok_or_else(missing)?;
-        let embedding = row.embedding.map(|place| self.floats(place)).transpose()?;
-        let grid = row.grid.map(|place| self.floats(place)).transpose()?;
+        let embedding = row.embedding.map(|range| self.read_floats(range)).transpose()?;
+        let grid = row.grid.map(|range| self.read_floats(range)).transpose()?;
         let thumbnail = row.thumbnail.map(|(at, bytes)| self.blob(at, Some(bytes))).transpose()?;
-        Ok(Glimpse {
-            moment: Moment {
+        Ok(EncodedKeyframe {
+            info: KeyframeInfo {
                 scene: row.scene,
                 start: Time::from_micros(row.start),
                 end: Time::from_micros(row.end),

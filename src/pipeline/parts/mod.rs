@@ -1,28 +1,32 @@
-//! Parts of a long film: watched by processes of their own, on any machines, and stitched without a seam.
+//! Parts of a long film: described by processes of their own, on any machines, and stitched without a seam.
 //!
-//! **A part** ([`watch`]) is a stretch of the film and [`PartOptions::overlap`] more on either side. It is watched as a film
-//! is, from a keyframe of the container on, and leaves one file ([`PartFile`]) with its keyframes, their embeddings and
-//! captions, and a mark for every second: a digest of everything that the keyframes to come depend on.
+//! **A part** ([`describe_part`]) is a stretch of the film and half of [`PartOptions::overlap`] more on either side. It is
+//! decoded from a keyframe of the container on, like a whole film, and leaves one file ([`PartFile`]) with its keyframes,
+//! their embeddings and captions, and a [`Mark`] for every second: a digest of everything that the following keyframes
+//! depend on.
 //!
 //! **A seam** ([`stitch`]) is a mark at which two neighbours have the same digest. Scene detector, keyframe selector and the
-//! pictures that they hold are then the same in both, the last picture was read from the same byte of the file, and all
-//! that follows comes of the same packets: from there on the earlier part would have told what the later one tells. Where
-//! a part began is forgotten at the first change of scene that both have seen, so an overlap of some scenes has a seam.
+//! pictures that they hold are then the same in both, the last picture was read from the same byte of the file, and
+//! everything that follows comes from the same packets: from here on both parts emit identical keyframes. The state from
+//! which a part began is forgotten at the first scene change that both have seen, so an overlap of a few scenes has a seam.
 //! Every later mark that both have must be the same, too.
 //!
-//! Where neighbours have no seam (one shot longer than the overlap), the earlier part goes on: the gap is watched, from a
-//! scene before it, until it meets a later part or the end. Where that does not meet either, where anything was lost in
-//! decoding, or where a container has no clock of its own, the film is described whole: never a track that is only likely.
+//! Where neighbours have no seam (one shot is longer than the overlap), the earlier part is extended: the gap is decoded,
+//! from a scene before it, until it meets a later part or the end. Where that does not meet either, where anything was lost
+//! in decoding, or where a container has no clock of its own, the film is described as a whole: a track is never only
+//! likely to be right.
 //!
-//! What depends on the whole film (which scene returns, captions of what a part thought known, cues) is done in the
-//! stitch, over all keyframes in order, by the same stages that one run has ([`crate::pipeline::retell`]).
+//! What depends on the whole film (which scene returns, captions of what a part did not know to be new, cues) is done by
+//! the stitch, over all keyframes in order, by the same stages that a single run has.
 //!
-//! Memory: a part holds what the pipeline holds, and its marks; pictures' figures go to its file as they come. The stitch
-//! reads them one keyframe at a time.
+//! Memory: a part holds what the pipeline holds, and its marks; embeddings and pictures go to its file as they come. The
+//! stitch reads them one keyframe at a time.
 
+mod assemble;
 mod file;
-pub mod mark;
+pub(crate) mod mark;
 mod stitch;
+mod stretch;
 
 use std::path::Path;
 
@@ -31,42 +35,50 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source};
-use crate::pipeline::{Config, Mark, Model, Observer, Stats, watch_stretch};
+use crate::message;
+use crate::message::Setting;
+use crate::model::loader::Model;
+use crate::pipeline::{Config, Observer, Stats};
 use crate::scene::Detector;
 use crate::time::Time;
 pub use file::{PartFile, PartWriter};
-pub use stitch::{Stitched, stitch};
+pub use mark::{Mark, StretchReport};
+pub use stitch::{StitchJob, Stitched, stitch};
+use stretch::{StretchJob, watch_stretch};
 
 /// Which stretch of a film a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartOptions {
     /// From 1 to `of`.
     pub number: u32,
-    /// Parts in all: equal shares of the length that the container tells.
+    /// Parts in all: equal shares of the length that the container states.
     pub of: u32,
-    /// How much of each neighbour is watched, too: half of it before, half after. Default: 40 s.
+    /// What neighbours share: half of it before their border, half after. Default: [`OVERLAP`].
     pub overlap: Time,
 }
 
-/// The overlap where none is asked for: several scenes of most films.
+/// The overlap where none is given, 40 s: several scenes of most films.
 pub const OVERLAP: Time = Time::from_millis(40_000);
 
 /// Most parts of one film.
-pub const MOST: u32 = 10_000;
+pub const MOST_PARTS: u32 = 10_000;
 
 impl PartOptions {
-    /// Reads `2/8`.
+    /// Reads `2/8` as number and count.
+    ///
+    /// # Errors
+    /// A text for people where it is something else.
     pub fn parse(text: &str) -> std::result::Result<(u32, u32), String> {
         let (number, of) = text.split_once('/').ok_or("use NUMBER/OF, for example 2/8")?;
         let count = |s: &str| s.trim().parse::<u32>().map_err(|_| "use NUMBER/OF, for example 2/8".to_string());
         let (number, of) = (count(number)?, count(of)?);
-        if !(1..=MOST).contains(&of) || !(1..=of).contains(&number) {
-            return Err(format!("the number must be from 1 to OF, and OF at most {MOST}"));
+        if !(1..=MOST_PARTS).contains(&of) || !(1..=of).contains(&number) {
+            return Err(format!("the number must be from 1 to OF, and OF at most {MOST_PARTS}"));
         }
         Ok((number, of))
     }
 
-    /// What is watched of a film of this length; no start for the first, no end for the last.
+    /// The stretch of a film of this length; no start for the first part, no end for the last.
     fn stretch(&self, length: Time) -> (Option<Time>, Option<Time>) {
         let half = Time::from_micros(self.overlap.micros().max(0) / 2);
         let border = |n: u32| {
@@ -78,11 +90,76 @@ impl PartOptions {
     }
 }
 
-/// What a part file says of the film and of how it was watched: parts that are stitched must agree in it.
+/// One part of a film to describe.
+pub struct PartJob<'a> {
+    /// The film: a path or URL.
+    pub input: &'a str,
+    /// Which part.
+    pub part: PartOptions,
+    /// Options of all stages. Parts that are stitched must agree in what decides the content.
+    pub config: &'a Config,
+    /// The model.
+    pub model: Model,
+    /// Stops the work.
+    pub interrupt: &'a Interrupt,
+    /// Follows the progress.
+    pub observer: &'a dyn Observer,
+    /// The part's file.
+    pub output: &'a Path,
+    /// Whether to replace a file that exists.
+    pub overwrite: bool,
+}
+
+/// Describes one part of a film into its file.
+///
+/// # Errors
+/// When the film cannot be read, states no length, the model fails, or the file cannot be written.
+pub fn describe_part(job: PartJob<'_>) -> Result<Stats> {
+    let PartJob { input, part, config, model, interrupt, observer, output, overwrite } = job;
+    let film = identity(input, config, &model)?;
+    let (start, end) = {
+        let source = Source::open(input, &config.decode, interrupt.clone())?;
+        part.stretch(length(&source, input)?)
+    };
+    let stretch = Stretch {
+        start,
+        end,
+        number: (part.number, part.of),
+        film,
+        job: StretchJob { input, config, model, interrupt, observer },
+    };
+    stretch.write(output, overwrite, &mut |_| false)
+}
+
+/// A stretch of a film on its way into a part's file.
+struct Stretch<'a> {
+    start: Option<Time>,
+    end: Option<Time>,
+    /// Number of the part, and how many there are.
+    number: (u32, u32),
+    /// The film's [`identity`].
+    film: Value,
+    job: StretchJob<'a>,
+}
+
+impl Stretch<'_> {
+    /// Decodes and describes the stretch into a file. `enough` ends it at a mark.
+    fn write(self, to: &Path, overwrite: bool, enough: &mut (dyn FnMut(&Mark) -> bool + Send)) -> Result<Stats> {
+        let Stretch { start, end, number, film, job } = self;
+        let config = stretch_config(job.input, job.config, start, end, job.interrupt)?;
+        let mut writer = PartWriter::create(to, overwrite)?;
+        let job = StretchJob { config: &config, ..job };
+        let (report, stats) = watch_stretch(job, enough, &mut |keyframe| writer.push(&keyframe))?;
+        writer.finish(film, number, report)?;
+        Ok(stats)
+    }
+}
+
+/// The film and the options as a part's file states them: parts that are stitched must agree in it.
 fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
     if config.decode.start.is_some() || config.decode.end.is_some() {
         return Err(Error::usage(
-            "a part of a film cannot have a --start or an --end",
+            message!["a part of a film cannot have a ", Setting::Start, " or an ", Setting::End],
             "Describe that stretch by itself, without parts.",
         ));
     }
@@ -92,93 +169,39 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
         "bytes": bytes,
         "model": model.name,
         "model_hash": model.hash,
-        "options": config.told(&model.decoding),
+        "options": config.content_options(&model.decoding),
         "thumbnails": [config.thumbnail.width, u32::from(config.thumbnail.quality)],
     }))
 }
 
-/// Opens the film and says how long it is.
+/// How long the film is, as its container states it.
 fn length(source: &Source, input: &str) -> Result<Time> {
     source.info().duration.map(Time::from_secs).ok_or_else(|| {
         Error::input(
             input,
-            "its container does not tell how long it is, so that it cannot be parted",
-            "Describe it whole, or put it into another container: ffmpeg -i INPUT -c copy OUTPUT.mkv",
+            "its container does not state how long it is, so it cannot be divided",
+            "Describe it as a whole, or put it into another container: ffmpeg -i INPUT -c copy OUTPUT.mkv",
         )
     })
 }
 
-/// What of `config` is another for a stretch that does not begin at the film's beginning.
+/// The options for a stretch of the film.
 fn stretch_config(
     input: &str,
     config: &Config,
-    from: Option<Time>,
-    until: Option<Time>,
+    start: Option<Time>,
+    end: Option<Time>,
     interrupt: &Interrupt,
 ) -> Result<Config> {
     let mut config = config.clone();
-    config.decode.start = from;
-    config.decode.end = until;
-    if config.scene.detector == Detector::Fixed && from.is_some() {
+    config.decode.start = start;
+    config.decode.end = end;
+    if config.scene.detector == Detector::Fixed && start.is_some() {
         // Intervals count from the film's first frame.
         let whole = DecodeOptions { start: None, end: None, ..config.decode.clone() };
         config.scene.origin = Source::open(input, &whole, interrupt.clone())?.next()?.map(|frame| frame.time);
     }
     Ok(config)
-}
-
-/// Watches one part of a film and writes its file to `to`, which must not exist unless `force`.
-#[allow(clippy::too_many_arguments)]
-pub fn watch(
-    input: &str,
-    part: &PartOptions,
-    config: &Config,
-    model: Model,
-    interrupt: &Interrupt,
-    observer: &dyn Observer,
-    to: &Path,
-    force: bool,
-) -> Result<Stats> {
-    let identity = identity(input, config, &model)?;
-    let (from, until) = {
-        let source = Source::open(input, &config.decode, interrupt.clone())?;
-        part.stretch(length(&source, input)?)
-    };
-    watch_into(
-        input,
-        (from, until),
-        (part.number, part.of),
-        identity,
-        config,
-        model,
-        interrupt,
-        observer,
-        &mut |_| false,
-        to,
-        force,
-    )
-}
-
-#[allow(clippy::too_many_arguments)]
-fn watch_into(
-    input: &str,
-    (from, until): (Option<Time>, Option<Time>),
-    number: (u32, u32),
-    identity: Value,
-    config: &Config,
-    model: Model,
-    interrupt: &Interrupt,
-    observer: &dyn Observer,
-    stop: &mut (dyn FnMut(&Mark) -> bool + Send),
-    to: &Path,
-    force: bool,
-) -> Result<Stats> {
-    let config = stretch_config(input, config, from, until, interrupt)?;
-    let mut writer = PartWriter::create(to, force)?;
-    let (watching, stats) =
-        watch_stretch(input, &config, model, interrupt, observer, stop, &mut |glimpse| writer.push(&glimpse))?;
-    writer.finish(identity, number, watching)?;
-    Ok(stats)
 }
 
 #[cfg(test)]

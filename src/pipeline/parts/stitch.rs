@@ -5,12 +5,17 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::assemble::{AssembleJob, assemble_track};
 use super::file::PartFile;
-use super::{identity, length, watch_into};
+use super::mark::{Mark, StretchReport};
+use super::stretch::StretchJob;
+use super::{Stretch, identity, length};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::decode::Source;
-use crate::pipeline::{Config, Glimpse, Keep, Mark, Model, Observer, Outcome, Stats, Watching, retell, run_keeping};
+use crate::model::loader::Model;
+use crate::pipeline::message::EncodedKeyframe;
+use crate::pipeline::{Config, Job, KeyframeSink, Observer, Outcome, Stats, run};
 use crate::time::Time;
 
 /// How a film was put together.
@@ -18,21 +23,21 @@ use crate::time::Time;
 pub struct Stitched {
     /// Seams between parts that met in their overlap.
     pub seams: usize,
-    /// Gaps that had to be watched, for neighbours did not meet.
+    /// Gaps that had to be decoded again because neighbours did not meet.
     pub gaps: usize,
     /// Why the film was described whole instead.
     pub whole: Option<String>,
 }
 
-/// How long before a scene a gap's watching begins, so that what it was begun with is forgotten in the scene; tried in turn,
-/// with how many scenes earlier.
+/// How long before a scene the decoding of a gap begins, so that its initial state is forgotten within the scene; tried in
+/// turn, with how many scenes earlier.
 const RUN_UPS: [(usize, Time); 2] = [(0, Time::from_millis(15_000)), (8, Time::from_millis(60_000))];
 
-/// How much longer a gap is watched once it has met a part, to see that they agree in more than one mark; microseconds.
+/// How much longer a gap is decoded once it has met a part, so that they agree in more than one mark; microseconds.
 const LASTING: i64 = 3_000_000;
 
-/// Keyframes of one watching: those from `first` on, up to `end`.
-struct Segment {
+/// Keyframes of one stretch: those from `first` on, up to `end`.
+struct KeyframeSpan {
     file: usize,
     first: usize,
     end: usize,
@@ -41,8 +46,8 @@ struct Segment {
     scenes: u32,
 }
 
-/// Where the walk along the film stands: in a watching, from its mark `mark` on (none: from its first frame on).
-struct Place {
+/// Where the walk along the film is: in a stretch, from its mark `mark` on (none: from its first frame on).
+struct Position {
     file: usize,
     mark: Option<usize>,
     frames: u64,
@@ -50,7 +55,7 @@ struct Place {
 }
 
 /// The first mark that both have with one digest, if every later one that both have is the same, too.
-fn seam(early: &Watching, from: Option<usize>, late: &Watching) -> Option<(usize, usize)> {
+fn seam(early: &StretchReport, from: Option<usize>, late: &StretchReport) -> Option<(usize, usize)> {
     let by_time: HashMap<i64, usize> = late.marks.iter().enumerate().map(|(n, m)| (m.time, n)).collect();
     let mut found = None;
     for (n, mark) in early.marks.iter().enumerate().skip(from.unwrap_or(0)) {
@@ -64,29 +69,29 @@ fn seam(early: &Watching, from: Option<usize>, late: &Watching) -> Option<(usize
     found
 }
 
-/// What keeps a watching from being part of a film, from one of its marks on. The losses before it are the seek's, or are
-/// those of the part before.
-fn flaw(watching: &Watching, from: Option<usize>) -> Option<String> {
-    if let Some(reason) = &watching.timeless {
+/// What keeps a stretch from being part of a film, from one of its marks on. Losses before that mark come from the seek, or
+/// belong to the part before.
+fn flaw(report: &StretchReport, from: Option<usize>) -> Option<String> {
+    if let Some(reason) = &report.timeless {
         return Some(reason.clone());
     }
-    let before = from.and_then(|n| watching.marks.get(n)).map_or(0, |m| m.losses);
-    (watching.losses > before).then(|| "something was lost in decoding".to_string())
+    let before = from.and_then(|n| report.marks.get(n)).map_or(0, |m| m.losses);
+    (report.losses > before).then(|| "something was lost in decoding".to_string())
 }
 
-/// Parts in order, all of one film and one way of watching, none missing.
+/// Opens the parts and puts them in order; they must be of one film, made with one set of options, and complete.
 fn checked(paths: &[&Path], film: &Value) -> Result<Vec<PartFile>> {
     let mut parts = paths.iter().map(|p| PartFile::open(p)).collect::<Result<Vec<_>>>()?;
     parts.sort_by_key(|p| p.part().0);
-    let again = "Watch all parts with the same options, model and descry.";
+    let again = "Make all parts with the same options, model and version of descry.";
     for part in &parts {
         for key in ["bytes", "descry", "model", "model_hash", "options", "thumbnails"] {
             if part.film()[key] != film[key] {
                 let what = match key {
-                    "bytes" => "is of a film of another size",
-                    "descry" => "was made by another descry",
-                    "options" | "thumbnails" => "was watched with other options",
-                    _ => "was watched with another model",
+                    "bytes" => "belongs to a film of another size",
+                    "descry" => "was made by another version of descry",
+                    "options" | "thumbnails" => "was made with other options",
+                    _ => "was made with another model",
                 };
                 return Err(Error::input(part.name(), what, again));
             }
@@ -96,54 +101,63 @@ fn checked(paths: &[&Path], film: &Value) -> Result<Vec<PartFile>> {
     for (n, part) in parts.iter().enumerate() {
         let (number, all) = part.part();
         if all != of || number as usize != n + 1 {
-            let cause = format!("is part {number} of {all} where part {} of {of} is wanted", n + 1);
+            let cause = format!("is part {number} of {all}, where part {} of {of} is expected", n + 1);
             return Err(Error::input(part.name(), cause, "Name every part once, and no others."));
         }
     }
     if parts.len() != of as usize {
-        let cause = format!("of its {of} parts {} are here", parts.len());
+        let cause = format!("{} of the film's {of} parts are given", parts.len());
         return Err(Error::usage(cause, "Name every part once."));
     }
     Ok(parts)
 }
 
-/// Puts the parts of a film together; `done` gets what one run over the whole film would give, byte for byte, and `keep`
-/// its keyframes. `models` makes the model anew for each who needs it; `scratch` is a folder for gaps that must be watched.
-#[allow(clippy::too_many_arguments)]
-pub fn stitch(
-    input: &str,
-    paths: &[&Path],
-    config: &Config,
-    models: &dyn Fn() -> Result<Model>,
-    scratch: &Path,
-    interrupt: &Interrupt,
-    observer: &dyn Observer,
-    keep: Option<&dyn Keep>,
-    done: &mut dyn FnMut(Outcome),
-) -> Result<(Stitched, Stats)> {
-    let film = identity(input, config, &models()?)?;
-    let mut files = checked(paths, &film)?;
+/// A film to put together from its parts.
+pub struct StitchJob<'a> {
+    /// The film: a path or URL.
+    pub input: &'a str,
+    /// The files of all parts, in any order.
+    pub parts: &'a [&'a Path],
+    /// The options that the parts were made with.
+    pub config: &'a Config,
+    /// Makes the model, each time that one is needed.
+    pub models: &'a dyn Fn() -> Result<Model>,
+    /// A folder for gaps that must be decoded again.
+    pub scratch: &'a Path,
+    /// Stops the work.
+    pub interrupt: &'a Interrupt,
+    /// Follows the progress.
+    pub observer: &'a dyn Observer,
+    /// Stores keyframes as they come.
+    pub sink: Option<&'a dyn KeyframeSink>,
+}
+
+/// Puts the parts of a film together. `done` receives what a single run over the whole film would give, byte for byte.
+///
+/// # Errors
+/// When the parts do not belong together, the film cannot be read, or the model fails.
+pub fn stitch(job: &StitchJob<'_>, done: &mut dyn FnMut(Outcome)) -> Result<(Stitched, Stats)> {
+    let StitchJob { input, config, interrupt, observer, sink, .. } = *job;
+    let film = identity(input, config, &(job.models)()?)?;
+    let mut files = checked(job.parts, &film)?;
     let source = Source::open(input, &config.decode, interrupt.clone())?;
     length(&source, input)?;
     let info = source.info().clone();
     drop(source);
     let mut stitched = Stitched::default();
-    let walked =
-        Walk { input, config, models, scratch, interrupt, observer, film: &film }.along(&mut files, &mut stitched);
-    let (segments, end) = match walked? {
-        Ok(walked) => walked,
-        Err(reason) => {
+    let route = Walk { job, film: &film, stitched: &mut stitched }.along(&mut files)?;
+    let (spans, end) = match route {
+        Route::Complete { spans, end } => (spans, end),
+        Route::Broken(reason) => {
             let whole = Stitched { whole: Some(reason), ..Stitched::default() };
             let inputs = [input.to_string()];
-            let stats = run_keeping(&inputs, config, models()?, interrupt, observer, keep, |_, outcome| done(outcome))?;
-            return Ok((whole, stats));
+            let job = Job { inputs: &inputs, config, model: (job.models)()?, interrupt, observer, sink };
+            return Ok((whole, run(job, |_, outcome| done(outcome))?));
         }
     };
     let mut outcome = None;
-    let mut glimpses = glimpses(&mut files, &segments);
-    let stats = retell(input, info, end, &mut glimpses, config, models()?, interrupt, observer, keep, |_, o| {
-        outcome = Some(o)
-    })?;
+    let assemble = AssembleJob { input, info, end, config, model: (job.models)()?, interrupt, observer, sink };
+    let stats = assemble_track(assemble, &mut keyframes(&mut files, &spans), &mut |_, o| outcome = Some(o))?;
     if let Some(outcome) = outcome {
         done(outcome);
     }
@@ -151,99 +165,99 @@ pub fn stitch(
 }
 
 /// All keyframes of the film, counted as one run counts.
-fn glimpses<'a>(
+fn keyframes<'a>(
     files: &'a mut [PartFile],
-    segments: &'a [Segment],
-) -> impl Iterator<Item = Result<Glimpse>> + Send + use<'a> {
-    let places = segments.iter().flat_map(|s| (s.first..s.end).map(move |n| (s, n)));
-    places.map(move |(s, n)| {
-        let mut glimpse = files[s.file].glimpse(n)?;
-        let m = &mut glimpse.moment;
+    spans: &'a [KeyframeSpan],
+) -> impl Iterator<Item = Result<EncodedKeyframe>> + Send + use<'a> {
+    let numbers = spans.iter().flat_map(|s| (s.first..s.end).map(move |n| (s, n)));
+    numbers.map(move |(s, n)| {
+        let mut keyframe = files[s.file].keyframe(n)?;
+        let m = &mut keyframe.info;
         m.scene = m.scene.wrapping_add(s.scenes);
         for index in [&mut m.index, &mut m.start_frame, &mut m.end_frame] {
             *index = index.wrapping_add(s.frames);
         }
-        Ok(glimpse)
+        Ok(keyframe)
     })
 }
 
+/// How to get through the whole film.
+enum Route {
+    /// Which keyframes of which stretches, and the film's end.
+    Complete { spans: Vec<KeyframeSpan>, end: Time },
+    /// Why the parts do not make the film.
+    Broken(String),
+}
+
+/// The walk along the film, from part to part.
 struct Walk<'a> {
-    input: &'a str,
-    config: &'a Config,
-    models: &'a dyn Fn() -> Result<Model>,
-    scratch: &'a Path,
-    interrupt: &'a Interrupt,
-    observer: &'a dyn Observer,
+    job: &'a StitchJob<'a>,
     film: &'a Value,
+    stitched: &'a mut Stitched,
 }
 
 impl Walk<'_> {
-    /// From the first frame to the last: which keyframes of which watching, and the film's end; or why that cannot be.
-    #[allow(clippy::type_complexity)]
-    fn along(
-        &self,
-        files: &mut Vec<PartFile>,
-        stitched: &mut Stitched,
-    ) -> Result<std::result::Result<(Vec<Segment>, Time), String>> {
+    /// From the first frame to the last.
+    fn along(&mut self, files: &mut Vec<PartFile>) -> Result<Route> {
         let parts = files.len();
-        let mut segments = Vec::new();
-        let mut at = Place { file: 0, mark: None, frames: 0, scenes: 0 };
+        let mut spans = Vec::new();
+        let mut at = Position { file: 0, mark: None, frames: 0, scenes: 0 };
         // The next part that may be met.
         let mut next = 1;
         loop {
-            if let Some(flaw) = flaw(files[at.file].watching(), at.mark) {
-                return Ok(Err(flaw));
+            if let Some(flaw) = flaw(files[at.file].report(), at.mark) {
+                return Ok(Route::Broken(flaw));
             }
-            if let Some(cause) = &files[at.file].watching().empty {
-                return Ok(Err(cause.clone()));
+            if let Some(cause) = &files[at.file].report().empty {
+                return Ok(Route::Broken(cause.clone()));
             }
-            let first = at.mark.map_or(0, |n| files[at.file].watching().marks[n].told);
-            // Nearest first: the further the parts, the less of the walk's own watching is needed.
+            let first = at.mark.map_or(0, |n| files[at.file].report().marks[n].emitted);
+            // The nearest part first.
             let met = (next..parts).find_map(|other| {
-                seam(files[at.file].watching(), at.mark, files[other].watching()).map(|seam| (other, seam))
+                seam(files[at.file].report(), at.mark, files[other].report()).map(|seam| (other, seam))
             });
             if let Some((other, (here, there))) = met {
-                segments.push(self.segment(files, &at, first, Some(here)));
+                spans.push(self.span(files, &at, first, Some(here)));
                 at = cross(files, &at, here, other, there);
                 next = other + 1;
-                stitched.seams += 1;
+                self.stitched.seams += 1;
                 continue;
             }
-            if let Some(end) = files[at.file].watching().finished {
-                segments.push(self.segment(files, &at, first, None));
-                return Ok(Ok((segments, Time::from_micros(end))));
+            if let Some(end) = files[at.file].report().finished {
+                spans.push(self.span(files, &at, first, None));
+                return Ok(Route::Complete { spans, end: Time::from_micros(end) });
             }
-            let Some((gap, here, there)) = self.watch_gap(files, &at, next..parts)? else {
-                let border = files[at.file].watching().marks.last().map_or(Time::ZERO, |m| Time::from_micros(m.time));
-                return Ok(Err(format!("its parts do not meet at {border}")));
+            let Some((gap, here, there)) = self.fill_gap(files, &at, next..parts)? else {
+                let border = files[at.file].report().marks.last().map_or(Time::ZERO, |m| Time::from_micros(m.time));
+                return Ok(Route::Broken(format!("its parts do not meet at {border}")));
             };
-            segments.push(self.segment(files, &at, first, Some(here)));
+            spans.push(self.span(files, &at, first, Some(here)));
             files.push(gap);
             at = cross(files, &at, here, files.len() - 1, there);
-            stitched.gaps += 1;
+            self.stitched.gaps += 1;
         }
     }
 
-    fn segment(&self, files: &[PartFile], at: &Place, first: usize, until: Option<usize>) -> Segment {
-        let end = until.map_or(files[at.file].len(), |n| files[at.file].watching().marks[n].told);
-        Segment { file: at.file, first, end, frames: at.frames, scenes: at.scenes }
+    fn span(&self, files: &[PartFile], at: &Position, first: usize, until: Option<usize>) -> KeyframeSpan {
+        let end = until.map_or(files[at.file].len(), |n| files[at.file].report().marks[n].emitted);
+        KeyframeSpan { file: at.file, first, end, frames: at.frames, scenes: at.scenes }
     }
 
-    /// Watches on where the watching at `at` ends, until one of the parts `ahead` is met or the film ends. Gives the gap, and
-    /// the seam with what is before it.
-    fn watch_gap(
+    /// Decodes from where the stretch at `at` ends, until one of the parts `ahead` is met or the film ends. Returns the gap,
+    /// and its seam with the stretch before it.
+    fn fill_gap(
         &self,
         files: &[PartFile],
-        at: &Place,
+        at: &Position,
         ahead: std::ops::Range<usize>,
     ) -> Result<Option<(PartFile, usize, usize)>> {
-        let before = files[at.file].watching();
+        let before = files[at.file].report();
         let Some(last) = before.marks.last() else { return Ok(None) };
-        let digests = |w: &Watching| w.marks.iter().map(|m| (m.time, m.digest.clone())).collect::<HashSet<_>>();
+        let digests = |w: &StretchReport| w.marks.iter().map(|m| (m.time, m.digest.clone())).collect::<HashSet<_>>();
         let known = digests(before);
-        let wanted: HashSet<_> = ahead.flat_map(|n| digests(files[n].watching())).collect();
+        let wanted: HashSet<_> = ahead.flat_map(|n| digests(files[n].report())).collect();
         for (back, run_up) in RUN_UPS {
-            let Some(scene) = files[at.file].scene_start(last.told, back) else { continue };
+            let Some(scene) = files[at.file].scene_start(last.emitted, back) else { continue };
             let from = (scene - run_up).max(Time::ZERO);
             let (mut joined, mut met) = (false, None);
             let mut stop = |mark: &Mark| {
@@ -253,32 +267,26 @@ impl Walk<'_> {
                     met.get_or_insert(mark.time);
                 }
                 match met {
-                    // Not joined by now, it never will be.
+                    // If it has not joined by now, it never will.
                     _ if !joined => mark.time >= last.time,
                     Some(at) => mark.time - at >= LASTING,
                     None => false,
                 }
             };
-            let path = self.scratch.join(format!("gap-{}.part", files.len()));
-            let from = (from > Time::ZERO).then_some(from);
-            let film = self.film.clone();
-            watch_into(
-                self.input,
-                (from, None),
-                (0, 0),
-                film,
-                self.config,
-                (self.models)()?,
-                self.interrupt,
-                self.observer,
-                &mut stop,
-                &path,
-                true,
-            )?;
+            let path = self.job.scratch.join(format!("gap-{}.part", files.len()));
+            let StitchJob { input, config, interrupt, observer, .. } = *self.job;
+            let stretch = Stretch {
+                start: (from > Time::ZERO).then_some(from),
+                end: None,
+                number: (0, 0),
+                film: self.film.clone(),
+                job: StretchJob { input, config, model: (self.job.models)()?, interrupt, observer },
+            };
+            stretch.write(&path, true, &mut stop)?;
             let gap = PartFile::open(&path)?;
-            // Open files outlive their names.
+            // The open file outlives its name.
             let _ = std::fs::remove_file(&path);
-            if let Some((here, there)) = seam(before, at.mark, gap.watching()) {
+            if let Some((here, there)) = seam(before, at.mark, gap.report()) {
                 return Ok(Some((gap, here, there)));
             }
         }
@@ -286,10 +294,10 @@ impl Walk<'_> {
     }
 }
 
-/// From one watching into another, at their seam.
-fn cross(files: &[PartFile], at: &Place, here: usize, other: usize, there: usize) -> Place {
-    let (from, to) = (&files[at.file].watching().marks[here], &files[other].watching().marks[there]);
-    Place {
+/// From one stretch into another, at their seam.
+fn cross(files: &[PartFile], at: &Position, here: usize, other: usize, there: usize) -> Position {
+    let (from, to) = (&files[at.file].report().marks[here], &files[other].report().marks[there]);
+    Position {
         file: other,
         mark: Some(there),
         frames: at.frames.wrapping_add(from.frame).wrapping_sub(to.frame),
@@ -301,31 +309,31 @@ fn cross(files: &[PartFile], at: &Place, here: usize, other: usize, there: usize
 mod tests {
     use super::*;
 
-    fn watching(marks: &[(i64, &str)]) -> Watching {
+    fn report(marks: &[(i64, &str)]) -> StretchReport {
         let mark = |&(time, digest): &(i64, &str)| Mark {
             time,
             frame: time as u64,
             scene: 0,
-            told: 0,
+            emitted: 0,
             digest: digest.into(),
             losses: 0,
         };
-        Watching { marks: marks.iter().map(mark).collect(), ..Watching::default() }
+        StretchReport { marks: marks.iter().map(mark).collect(), ..StretchReport::default() }
     }
 
     #[test]
     fn a_seam_is_the_first_agreement_that_lasts() {
-        let early = watching(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]);
-        assert_eq!(seam(&early, None, &watching(&[(2, "x"), (3, "c"), (4, "d"), (5, "e")])), Some((2, 1)));
-        // They part again: what they agreed in was not all.
-        assert_eq!(seam(&early, None, &watching(&[(2, "b"), (3, "c"), (4, "x")])), None);
-        assert_eq!(seam(&early, None, &watching(&[(5, "a"), (6, "b")])), None);
-        assert_eq!(seam(&early, Some(3), &watching(&[(2, "b"), (4, "d")])), Some((3, 1)));
+        let early = report(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]);
+        assert_eq!(seam(&early, None, &report(&[(2, "x"), (3, "c"), (4, "d"), (5, "e")])), Some((2, 1)));
+        // They diverge again, so they did not agree in everything.
+        assert_eq!(seam(&early, None, &report(&[(2, "b"), (3, "c"), (4, "x")])), None);
+        assert_eq!(seam(&early, None, &report(&[(5, "a"), (6, "b")])), None);
+        assert_eq!(seam(&early, Some(3), &report(&[(2, "b"), (4, "d")])), Some((3, 1)));
     }
 
     #[test]
     fn losses_count_from_the_seam_on() {
-        let mut w = watching(&[(1, "a"), (2, "b")]);
+        let mut w = report(&[(1, "a"), (2, "b")]);
         w.marks[1].losses = 3;
         w.losses = 3;
         assert_eq!(flaw(&w, Some(1)), None);

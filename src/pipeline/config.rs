@@ -1,0 +1,97 @@
+//! Every option of a run, and those among them that decide the content of a track.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::budget::Budget;
+use crate::media::decode::DecodeOptions;
+use crate::media::thumbnail::ThumbnailOptions;
+use crate::scene::SceneOptions;
+use crate::scene::keyframe::KeyframeOptions;
+use crate::time::Time;
+use crate::track::cue::CueOptions;
+use crate::track::dedup::DedupOptions;
+
+/// Options of all stages.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How inputs are opened and decoded.
+    pub decode: DecodeOptions,
+    /// How scene changes are found.
+    pub scene: SceneOptions,
+    /// How keyframes are chosen.
+    pub keyframe: KeyframeOptions,
+    /// When a keyframe shows something new.
+    pub dedup: DedupOptions,
+    /// How cues are laid out.
+    pub cue: CueOptions,
+    /// The thumbnail of each keyframe that a [`KeyframeSink`](super::KeyframeSink) receives. Default: 320 pixels wide,
+    /// quality 80.
+    pub thumbnail: ThumbnailOptions,
+    /// Scenes whose caption scores lower get no cue, 0 to 1. Default: 0.
+    pub min_score: f32,
+    /// Files that are decoded at once. Default: 1.
+    pub jobs: usize,
+    /// Most pictures in one run of the image tower. Default: 8.
+    pub encode_batch: usize,
+    /// Most pictures in one run of the captioner. Default: 16.
+    pub caption_batch: usize,
+    /// A batch that is not full runs when its oldest picture has waited this long. Keyframes come several a second when a
+    /// file is decoded as fast as possible: with a much shorter wait, captions are made picture by picture, which costs more
+    /// than the wait. The end of a file waits for nothing. Default: 1 s.
+    pub linger: Duration,
+    /// How much of the machine the run may use. Default: all.
+    pub budget: Arc<Budget>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            decode: DecodeOptions::default(),
+            scene: SceneOptions::default(),
+            keyframe: KeyframeOptions::default(),
+            dedup: DedupOptions::default(),
+            cue: CueOptions::default(),
+            thumbnail: ThumbnailOptions::default(),
+            min_score: 0.0,
+            jobs: 1,
+            encode_batch: 8,
+            caption_batch: 16,
+            linger: Duration::from_secs(1),
+            budget: Arc::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The options that decide the content of a track, as JSON; times in seconds. `decoding` describes the caption search.
+    ///
+    /// Two runs with equal content options and the same model write the same track.
+    pub fn content_options(&self, decoding: &Value) -> Value {
+        // As it was written: 0.92 and not 0.9200000166893005.
+        let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
+        let cosine = |c: f32| c.is_finite().then(|| plain(c));
+        json!({
+            "start": self.decode.start.map(Time::secs),
+            "end": self.decode.end.map(Time::secs),
+            "mode": if self.decode.keyframes_only { "keyframes" } else { "all" },
+            "scenes": format!("{:?}", self.scene.detector).to_lowercase(),
+            "ratio": plain(self.scene.ratio),
+            "threshold": plain(self.scene.threshold),
+            "interval": self.scene.interval.secs(),
+            "min_scene": self.scene.min_scene.secs(),
+            "max_gap": self.keyframe.max_gap.secs(),
+            "same": cosine(self.dedup.same),
+            "returning": cosine(self.dedup.returning),
+            "max_line": self.cue.max_line,
+            "max_lines": self.cue.max_lines,
+            "reading_speed": self.cue.reading_speed,
+            "min_duration": self.cue.min_duration.secs(),
+            "max_duration": self.cue.max_duration.map(Time::secs),
+            "min_score": plain(self.min_score),
+            "decoding": decoding,
+        })
+    }
+}

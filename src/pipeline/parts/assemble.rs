@@ -1,0 +1,105 @@
+//! From the keyframes of a whole film to its track: the stages behind the image tower, so that the track is the one that a
+//! single run writes.
+
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::decode::StreamInfo;
+use crate::model::caption::{Caption, Captions};
+use crate::model::image::Encoded;
+use crate::model::loader::{Load, Model};
+use crate::pipeline::config::Config;
+use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
+use crate::pipeline::observer::{KeyframeSink, Observer, Outcome};
+use crate::pipeline::run::Run;
+use crate::pipeline::stages::collect::CollectStage;
+use crate::pipeline::stages::describe::DescribeStage;
+use crate::pipeline::stats::Stats;
+use crate::time::Time;
+
+/// A film whose keyframes are known.
+pub(super) struct AssembleJob<'a> {
+    pub(super) input: &'a str,
+    pub(super) info: StreamInfo,
+    /// End of the film.
+    pub(super) end: Time,
+    pub(super) config: &'a Config,
+    pub(super) model: Model,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) sink: Option<&'a dyn KeyframeSink>,
+}
+
+/// Makes the track of a film from all of its keyframes, given in order. Only what is new in the whole film and has no
+/// caption yet is captioned.
+pub(super) fn assemble_track(
+    job: AssembleJob<'_>,
+    keyframes: &mut (dyn Iterator<Item = Result<EncodedKeyframe>> + Send),
+    done: &mut dyn FnMut(usize, Outcome),
+) -> Result<Stats> {
+    let AssembleJob { input, info, end, config, model, interrupt, observer, sink } = job;
+    let run = Run::new(config, interrupt, observer, sink);
+    let Model { name, decoding, captioner, .. } = model;
+    let options = config.content_options(&decoding);
+    thread::scope(|scope| {
+        let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
+        let (to_collect, captioned) = bounded(QUEUE);
+        let run = &run;
+        scope.spawn(move || replay(run, info, end, keyframes, &to_describe));
+        scope.spawn(move || {
+            let captioner = Box::new(LazyCaptioner { load: Some(captioner), loaded: None });
+            run.stage(&encoded, |from| DescribeStage::new(run, captioner, to_collect).run(from));
+        });
+        let inputs = [input.to_string()];
+        run.stage(&captioned, |from| CollectStage::new(run, &inputs, name, options, done).run(from));
+    });
+    run.finish()
+}
+
+/// Sends a film's keyframes as the stages before would have sent them.
+fn replay(
+    run: &Run<'_>,
+    info: StreamInfo,
+    end: Time,
+    keyframes: &mut (dyn Iterator<Item = Result<EncodedKeyframe>> + Send),
+    out: &Sender<StageMessage<EncodedKeyframe>>,
+) {
+    let send = |message| out.send(message).is_ok();
+    if !send(StageMessage::Opened(0, Box::new(info))) {
+        return;
+    }
+    for keyframe in keyframes {
+        if run.interrupt.is_set() {
+            return run.stop(Error::Interrupted);
+        }
+        let sent = match keyframe {
+            Ok(keyframe) => send(StageMessage::Item(0, keyframe)),
+            Err(e) => return run.stop(e),
+        };
+        if !sent {
+            return;
+        }
+    }
+    send(StageMessage::End(0, FileEnd::at(end)));
+}
+
+/// A captioner that loads with its first picture, because most films need none.
+struct LazyCaptioner {
+    load: Option<Load<dyn Captions>>,
+    loaded: Option<Box<dyn Captions>>,
+}
+
+impl Captions for LazyCaptioner {
+    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+        if let Some(load) = self.load.take() {
+            self.loaded = Some(load()?);
+        }
+        match &mut self.loaded {
+            Some(captioner) => captioner.caption(pictures),
+            None => Err(Error::runtime("the captioner could not be loaded", "Run again.")),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The third stage: decides what is new and captions it, in batches that fill across files. One thread.
+//!
+//! Order: as they came, file by file. Memory: one batch of embeddings, at most [`MESSAGES`] messages, and for each file the
+//! scenes that [dedup](crate::track::dedup) remembers, with their captions.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::Result;
+use crate::model::caption::{Caption, Captions};
+use crate::model::image::Encoded;
+use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
+use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};
+use crate::pipeline::run::Run;
+use crate::pipeline::stats::StageTimers;
+use crate::track::dedup::Dedup;
+
+/// Most messages that wait for a batch.
+pub(crate) const MESSAGES: usize = 8 * QUEUE;
+
+/// What one file has shown so far.
+struct FileMemory {
+    dedup: Dedup,
+    /// Captions of distinct scenes.
+    captions: HashMap<u32, Caption>,
+}
+
+/// A keyframe to caption: its file, its distinct scene, and what the image tower returned for it.
+type NewScene = (usize, u32, Encoded);
+
+/// The stage; see the module.
+pub(crate) struct DescribeStage<'a> {
+    run: &'a Run<'a>,
+    captioner: Box<dyn Captions>,
+    files: HashMap<usize, FileMemory>,
+    out: Sender<StageMessage<CaptionedKeyframe>>,
+}
+
+/// The limits of a batch of captions.
+pub(crate) fn caption_limits(run: &Run<'_>) -> BatchLimits {
+    let rule = BatchRule { size: run.config.caption_batch.max(1), linger: run.config.linger };
+    BatchLimits { rule, messages: MESSAGES }
+}
+
+/// Captions a batch, within the run's budget.
+pub(crate) fn caption_batch(
+    run: &Run<'_>,
+    captioner: &mut dyn Captions,
+    pictures: &[&Encoded],
+) -> Result<Vec<Caption>> {
+    let _busy = run.config.budget.running();
+    let start = Instant::now();
+    let captions = captioner.caption(pictures)?;
+    StageTimers::add_since(&run.timers.caption, start);
+    StageTimers::count(&run.timers.captions, captions.len());
+    StageTimers::count(&run.timers.caption_batches, 1);
+    Ok(captions)
+}
+
+impl<'a> DescribeStage<'a> {
+    pub(crate) fn new(
+        run: &'a Run<'a>,
+        captioner: Box<dyn Captions>,
+        out: Sender<StageMessage<CaptionedKeyframe>>,
+    ) -> DescribeStage<'a> {
+        DescribeStage { run, captioner, files: HashMap::new(), out }
+    }
+
+    /// Runs until `from` is closed.
+    pub(crate) fn run(mut self, from: &Receiver<StageMessage<EncodedKeyframe>>) -> Result<()> {
+        drive(from, caption_limits(self.run), &mut self)
+    }
+
+    /// Judges a keyframe against what its file has shown; with the work that it makes.
+    fn judge(&mut self, file: usize, keyframe: EncodedKeyframe) -> (CaptionedKeyframe, Option<NewScene>) {
+        let EncodedKeyframe { info, encoded, caption, fault, thumbnail } = keyframe;
+        let mut captioned = CaptionedKeyframe {
+            info,
+            embedding: None,
+            thumbnail,
+            caption: None,
+            similarity: None,
+            repeats: false,
+            distinct: None,
+            fault,
+        };
+        let Some(encoded) = encoded else { return (captioned, None) };
+        let options = &self.run.config.dedup;
+        let memory = self
+            .files
+            .entry(file)
+            .or_insert_with(|| FileMemory { dedup: Dedup::new(options), captions: HashMap::new() });
+        let unit = encoded.unit();
+        let judgement = memory.dedup.weigh(&unit);
+        let id = judgement.verdict.id();
+        captioned.embedding = self.run.sink.is_some().then_some(unit);
+        captioned.similarity = judgement.previous;
+        captioned.distinct = Some(id);
+        captioned.repeats = !judgement.verdict.is_new();
+        let work = match caption {
+            _ if captioned.repeats => None,
+            Some(caption) => {
+                memory.captions.insert(id, caption);
+                None
+            }
+            None => Some((file, id, encoded)),
+        };
+        (captioned, work)
+    }
+
+    /// Gives a message its caption, now that the batch has run.
+    fn complete(&mut self, message: &mut StageMessage<CaptionedKeyframe>) {
+        match message {
+            StageMessage::Item(file, keyframe) => {
+                if let (Some(id), Some(memory)) = (keyframe.distinct, self.files.get(file)) {
+                    keyframe.caption = memory.captions.get(&id).cloned();
+                }
+            }
+            StageMessage::End(file, _) => drop(self.files.remove(file)),
+            StageMessage::Opened(..) => {}
+        }
+    }
+}
+
+impl BatchStage for DescribeStage<'_> {
+    type Input = StageMessage<EncodedKeyframe>;
+    type Message = StageMessage<CaptionedKeyframe>;
+    type Work = NewScene;
+
+    fn accept(&mut self, input: Self::Input, batcher: &mut Batcher<Self::Message, NewScene>) -> Result<()> {
+        let (message, work) = match input {
+            StageMessage::Opened(file, info) => (StageMessage::Opened(file, info), None),
+            StageMessage::End(file, end) => {
+                if self.run.config.jobs <= 1 {
+                    batcher.flush();
+                }
+                (StageMessage::End(file, end), None)
+            }
+            StageMessage::Item(file, keyframe) => {
+                let (keyframe, work) = self.judge(file, keyframe);
+                (StageMessage::Item(file, keyframe), work)
+            }
+        };
+        batcher.push(message, work, Instant::now());
+        Ok(())
+    }
+
+    fn run(&mut self, work: Vec<NewScene>, messages: VecDeque<Self::Message>) -> Result<ControlFlow<()>> {
+        if !work.is_empty() {
+            let pictures: Vec<&Encoded> = work.iter().map(|(_, _, encoded)| encoded).collect();
+            let captions = caption_batch(self.run, self.captioner.as_mut(), &pictures)?;
+            for ((file, id, _), caption) in work.iter().zip(captions) {
+                if let Some(memory) = self.files.get_mut(file) {
+                    memory.captions.insert(*id, caption);
+                }
+            }
+        }
+        for mut message in messages {
+            self.complete(&mut message);
+            if self.out.send(message).is_err() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        // A scene that dedup has forgotten cannot return.
+        for memory in self.files.values_mut() {
+            let dedup = &memory.dedup;
+            memory.captions.retain(|id, _| dedup.remembers(*id));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}

@@ -1,0 +1,154 @@
+//! The first stage: decodes a file, finds its scenes and chooses keyframes. One thread for each file that is decoded.
+//!
+//! Order: keyframes in order of time. Memory: the decoder's own frames and the pictures that the selector holds, which the
+//! run's [budget](crate::pipeline::budget) accounts for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use crate::error::{Error, Result};
+use crate::media::decode::{Frame, Source};
+use crate::pipeline::message::{FileEnd, StageMessage};
+use crate::pipeline::parts::mark::Marker;
+use crate::pipeline::run::Run;
+use crate::pipeline::stats::StageTimers;
+use crate::scene::keyframe::{Keyframe, KeyframeSelector};
+use crate::time::Time;
+
+/// A keyframe with its decoded frame.
+pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
+
+/// Decodes a file and sends its keyframes. A `marker` sees every frame, and may end the decoding early.
+pub(crate) fn watch(
+    run: &Run<'_>,
+    file: usize,
+    input: &str,
+    marker: Option<&mut Marker<'_>>,
+    out: &Sender<StageMessage<FrameKeyframe>>,
+) -> FileEnd {
+    let source = match Source::open(input, &run.config.decode, run.interrupt.clone()) {
+        Ok(source) => source,
+        Err(Error::Interrupted) => return FileEnd::interrupted(Time::ZERO),
+        Err(e) => return FileEnd::failed(e),
+    };
+    run.observer.opened(file, source.info());
+    if out.send(StageMessage::Opened(file, Box::new(source.info().clone()))).is_err() {
+        return FileEnd::interrupted(Time::ZERO);
+    }
+    let _memory = match run.config.budget.film(input, source.info(), run.config.decode.threads) {
+        Ok(held) => held,
+        Err(e) => return FileEnd::failed(e),
+    };
+    let mut watch = Watch {
+        run,
+        file,
+        source,
+        selector: KeyframeSelector::new(&run.config.scene, &run.config.keyframe),
+        marker,
+        out,
+        first: None,
+        last: Time::ZERO,
+    };
+    match watch.frames() {
+        Ok(error) => watch.finish(error),
+        Err(end) => end,
+    }
+}
+
+/// A file while it is decoded.
+struct Watch<'a, 'm, 's> {
+    run: &'a Run<'a>,
+    file: usize,
+    source: Source,
+    selector: KeyframeSelector<Arc<Frame>>,
+    marker: Option<&'m mut Marker<'s>>,
+    out: &'a Sender<StageMessage<FrameKeyframe>>,
+    /// Times of the first and of the latest frame.
+    first: Option<Time>,
+    last: Time,
+}
+
+impl Watch<'_, '_, '_> {
+    /// Decodes up to the end, or until the marker has seen enough. `Ok`: with the error that ended a film in the middle.
+    fn frames(&mut self) -> Result<Option<Error>, FileEnd> {
+        loop {
+            if self.run.has_failed() {
+                return Err(FileEnd::interrupted(self.last));
+            }
+            let busy = self.run.config.budget.decoding();
+            let start = Instant::now();
+            let next = self.source.next();
+            StageTimers::add_since(&self.run.timers.decode, start);
+            let frame = match next {
+                Ok(Some(frame)) => Arc::new(frame),
+                Ok(None) => return Ok(None),
+                Err(Error::Interrupted) => return Err(FileEnd::interrupted(self.last)),
+                Err(e) if self.first.is_none() => return Err(FileEnd::failed(e)),
+                Err(e) => return Ok(Some(e)),
+            };
+            let keyframes = self.examine(&frame)?;
+            drop(busy);
+            let count = keyframes.len();
+            self.run.observer.watched(self.file, self.last - self.first.unwrap_or_default());
+            self.send(keyframes)?;
+            if let Some(marker) = &mut self.marker
+                && !marker.mark(&frame, count, &self.selector, &self.source)
+            {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Shows a frame to the selector.
+    fn examine(&mut self, frame: &Arc<Frame>) -> Result<Vec<FrameKeyframe>, FileEnd> {
+        let timers = &self.run.timers;
+        let start = Instant::now();
+        let thumb = frame.thumb().map_err(FileEnd::failed)?;
+        StageTimers::add_since(&timers.analyse, start);
+        self.first.get_or_insert(frame.time);
+        self.last = frame.time;
+        StageTimers::count(&timers.frames, 1);
+        let start = Instant::now();
+        let keyframes = self.selector.push(thumb, frame.clone());
+        StageTimers::add_since(&timers.scenes, start);
+        Ok(keyframes)
+    }
+
+    fn send(&self, keyframes: Vec<FrameKeyframe>) -> Result<(), FileEnd> {
+        for keyframe in keyframes {
+            StageTimers::count(&self.run.timers.keyframes, 1);
+            if self.out.send(StageMessage::Item(self.file, keyframe)).is_err() {
+                return Err(FileEnd::interrupted(self.last));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last keyframes, and how the file ended. `error` ended it in the middle.
+    fn finish(mut self, error: Option<Error>) -> FileEnd {
+        let end = self.source.end();
+        if let Some(marker) = &mut self.marker
+            && !marker.is_finished(&self.source)
+        {
+            self.run.observer.ended(self.file);
+            let damage = error.map(|e| e.to_string());
+            return FileEnd { damage, lost: self.source.is_lost(), ..FileEnd::at(end) };
+        }
+        let keyframes = self.selector.finish(end);
+        if let Err(end) = self.send(keyframes) {
+            return end;
+        }
+        let media = (end - self.first.unwrap_or(end)).micros().max(0);
+        self.run.timers.media.fetch_add(media.unsigned_abs(), Ordering::Relaxed);
+        self.run.observer.ended(self.file);
+        let damage = self.source.damage();
+        let mut text = (!damage.is_clean()).then(|| damage.to_string());
+        if let Some(e) = error {
+            text = Some(text.map_or(e.to_string(), |text| format!("{text}; {e}")));
+        }
+        FileEnd { damage: text, lost: self.source.is_lost(), ..FileEnd::at(end) }
+    }
+}
