@@ -3,6 +3,7 @@
 //! A message names the thing (file, folder, option), the cause, and on a second line what to do about it. I/O errors are
 //! explained here and nowhere else: [`Error::read`] and [`Error::write`].
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -13,14 +14,13 @@ use crate::message::{Message, Setting};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error underneath, where there is one. Shared, because an [`Error`] can be cloned.
-pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+pub type ErrorSource = Arc<dyn std::error::Error + Send + Sync>;
 
 /// An error by cause. `Display` gives the whole message for a person, and names settings as the library does.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// One input cannot be read or described. The other inputs are still described.
-    #[error("{input}: {cause}\n  {remedy}")]
     Input {
         /// Name of the input, without credentials.
         input: String,
@@ -29,10 +29,9 @@ pub enum Error {
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// An output cannot be written. The other inputs are still described.
-    #[error("{output}: {cause}\n  {remedy}")]
     Output {
         /// Name of the output, without credentials.
         output: String,
@@ -41,10 +40,9 @@ pub enum Error {
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// A model folder is missing, wrong, truncated or changed.
-    #[error("model {folder}: {cause}\n  {remedy}")]
     Model {
         /// The model's folder.
         folder: String,
@@ -53,40 +51,36 @@ pub enum Error {
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// The ONNX Runtime library or an execution provider is missing, wrong or failed.
-    #[error("ONNX Runtime: {cause}\n  {remedy}")]
     Runtime {
         /// What is wrong.
         cause: Message,
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// Options that contradict each other, or a value out of range.
-    #[error("{cause}\n  {remedy}")]
     Usage {
         /// What is wrong.
         cause: Message,
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// The model failed or hung in the middle of live work. A restart may help.
-    #[error("{cause}\n  {remedy}")]
     Broken {
         /// What is wrong.
         cause: Message,
         /// What to do about it.
         remedy: Message,
         /// The error underneath.
-        source: Option<Source>,
+        source: Option<ErrorSource>,
     },
     /// The user stopped the work.
-    #[error("interrupted")]
     Interrupted,
 }
 
@@ -197,7 +191,7 @@ impl Error {
         }
     }
 
-    fn source_mut(&mut self) -> Option<&mut Option<Source>> {
+    fn source_mut(&mut self) -> Option<&mut Option<ErrorSource>> {
         match self {
             Error::Input { source, .. }
             | Error::Output { source, .. }
@@ -205,6 +199,27 @@ impl Error {
             | Error::Runtime { source, .. }
             | Error::Usage { source, .. }
             | Error::Broken { source, .. } => Some(source),
+            Error::Interrupted => None,
+        }
+    }
+}
+
+/// Names settings as the library does.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(|setting| setting.to_string()))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Input { source, .. }
+            | Error::Output { source, .. }
+            | Error::Model { source, .. }
+            | Error::Runtime { source, .. }
+            | Error::Usage { source, .. }
+            | Error::Broken { source, .. } => source.as_deref().map(|e| e as &(dyn std::error::Error + 'static)),
             Error::Interrupted => None,
         }
     }

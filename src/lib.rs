@@ -1,15 +1,37 @@
-//! descry watches video and says what is to be seen.
+//! descry generates timestamped descriptions of video files and live streams.
 //!
-//! Video goes through stages joined by bounded channels, one module a stage:
+//! A film goes through stages that are joined by bounded channels:
 //!
-//! [`decode`] → [`analyse`] → [`scene`] → [`keyframe`] → [`preprocess`] → [`encode`] → [`dedup`] → [`caption`] → [`cue`] → [`export`]
+//! ```text
+//! media    FFmpeg decode                 a file, URL or object in, frames out
+//! scene    scene changes, keyframes      which frame represents each shot
+//! model    image tower, captioner        pictures into embeddings, embeddings into words
+//! track    dedup, cues, formats          what is new, when it is shown, how it is written
+//! ```
 //!
-//! [`live`] does the same of streams that never end: scenes are looked at as they come, and what is new is said at once.
+//! [`Describer`] runs them over a film and returns cues. [`live`] does the same for streams that never end, and
+//! [`archive`] for thousands of films, which it then searches.
 //!
-//! [`index`] describes many videos into an [`archive`], each once, from disks and object stores ([`remote`]).
+//! # Map
 //!
-//! Every stage is a struct with plain methods and is tested without threads; only `pipeline` and `live`
-//! know threads and channels.
+//! Modules import only what is below them in this list; a test reads every `use` line and keeps it so.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `cli` | the command line: arguments, messages, exit codes, one file for each command |
+//! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
+//! | [`archive`] | many films: the archive's files, indexing into it, search in it |
+//! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
+//! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, JSON, CSV, output files |
+//! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
+//! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
+//! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, [`interrupt`], [`message`], [`time`] | the ground floor: imports nothing above it |
+//!
+//! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
+//! threads; only `pipeline` and `live` know threads and channels.
+//!
+//! descry is not for editing, transcoding or streaming video, and does not train models.
 
 pub mod address;
 pub mod archive;
@@ -27,3 +49,5 @@ pub mod pipeline;
 pub mod scene;
 pub mod time;
 pub mod track;
+
+pub use pipeline::Describer;

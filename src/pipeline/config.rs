@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::budget::Budget;
 use crate::media::decode::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
+use crate::model::folder::ModelFolder;
 use crate::scene::SceneOptions;
 use crate::scene::keyframe::KeyframeOptions;
 use crate::time::Time;
@@ -66,6 +67,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Default options, with the thresholds that were measured for a model.
+    pub fn of_model(folder: &ModelFolder) -> Config {
+        let manifest = folder.manifest();
+        Config {
+            dedup: DedupOptions::measured(manifest.dedup.as_ref()),
+            min_score: manifest.score.as_ref().map_or(0.0, |score| score.default_min_score),
+            ..Config::default()
+        }
+    }
+
     /// The options that decide the content of a track, as JSON; times in seconds. `decoding` describes the caption search.
     ///
     /// Two runs with equal content options and the same model write the same track.

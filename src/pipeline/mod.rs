@@ -26,6 +26,8 @@
 pub(crate) mod batch;
 pub mod budget;
 mod config;
+pub(crate) mod context;
+mod describer;
 pub(crate) mod message;
 mod observer;
 pub mod parts;
@@ -35,6 +37,7 @@ mod stats;
 mod stills;
 
 pub use config::Config;
+pub use describer::{Describer, DescriptionProgress, Descriptions};
 pub use message::{CutShort, EncodedKeyframe, KeyframeInfo, KeyframeRecord, QUEUE};
 pub use observer::{KeyframeSink, Observer, Outcome, Silent};
 pub use run::{Job, run};

@@ -1,21 +1,20 @@
-//! One run: the stages on their threads, joined by channels, and what they share.
+//! One run: the stages on their threads, joined by channels.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 
 use super::config::Config;
+use super::context::Run;
 use super::message::{EncodedKeyframe, QUEUE, StageMessage};
 use super::observer::{KeyframeSink, Observer, Outcome};
 use super::stages::collect::CollectStage;
 use super::stages::describe::DescribeStage;
 use super::stages::encode::EncodeStage;
 use super::stages::watch::{FrameKeyframe, watch};
-use super::stats::{StageTimers, Stats};
-use crate::error::{Error, Result};
+use super::stats::Stats;
+use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::model::loader::Model;
@@ -87,72 +86,4 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         run.stage(&captioned, |from| collect.run(from));
     });
     run.finish()
-}
-
-/// What the stages of one run share.
-pub(crate) struct Run<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) interrupt: &'a Interrupt,
-    pub(crate) observer: &'a dyn Observer,
-    pub(crate) sink: Option<&'a dyn KeyframeSink>,
-    pub(crate) timers: StageTimers,
-    started: Instant,
-    /// Stops the decoding threads when a stage has failed.
-    halt: Interrupt,
-    fatal: Mutex<Option<Error>>,
-}
-
-impl<'a> Run<'a> {
-    pub(crate) fn new(
-        config: &'a Config,
-        interrupt: &'a Interrupt,
-        observer: &'a dyn Observer,
-        sink: Option<&'a dyn KeyframeSink>,
-    ) -> Run<'a> {
-        Run {
-            config,
-            interrupt,
-            observer,
-            sink,
-            timers: StageTimers::default(),
-            started: Instant::now(),
-            halt: Interrupt::new(),
-            fatal: Mutex::new(None),
-        }
-    }
-
-    /// Whether the user or a failed stage has stopped the run.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.interrupt.is_set() || self.has_failed()
-    }
-
-    /// Whether a stage has failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.halt.is_set()
-    }
-
-    /// Ends the run with an error that concerns all files; the first one wins.
-    pub(crate) fn stop(&self, e: Error) {
-        self.halt.set();
-        if let Ok(mut first) = self.fatal.lock() {
-            first.get_or_insert(e);
-        }
-    }
-
-    /// Runs a stage to its end. Where it fails, the messages that still come are dropped: the stages before it must not
-    /// block on one that is gone.
-    pub(crate) fn stage<T>(&self, from: &Receiver<T>, run: impl FnOnce(&Receiver<T>) -> Result<()>) {
-        if let Err(e) = run(from) {
-            self.stop(e);
-            from.iter().for_each(drop);
-        }
-    }
-
-    /// The result, once every stage has ended.
-    pub(crate) fn finish(self) -> Result<Stats> {
-        match self.fatal.into_inner() {
-            Ok(Some(e)) => Err(e),
-            _ => Ok(self.timers.stats(self.started.elapsed())),
-        }
-    }
 }

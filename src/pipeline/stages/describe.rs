@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::model::caption::{Caption, Captions};
 use crate::model::image::Encoded;
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
+use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};
-use crate::pipeline::run::Run;
 use crate::pipeline::stats::StageTimers;
 use crate::track::dedup::Dedup;
 

@@ -17,8 +17,8 @@ use crate::model::folder::ImageSpec;
 use crate::model::image::{Encode, Encoded};
 use crate::model::preprocess::{Pixels, preprocess};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
+use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, QUEUE, StageMessage, split};
-use crate::pipeline::run::Run;
 use crate::pipeline::stats::StageTimers;
 
 /// Keyframes are converted to this many times the side of the image tower's input: its own filter has enough to choose

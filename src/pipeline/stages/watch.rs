@@ -11,9 +11,9 @@ use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
 use crate::media::decode::{Frame, Source};
+use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
 use crate::pipeline::parts::mark::Marker;
-use crate::pipeline::run::Run;
 use crate::pipeline::stats::StageTimers;
 use crate::scene::keyframe::{Keyframe, KeyframeSelector};
 use crate::time::Time;
