@@ -77,6 +77,8 @@ settings! {
     Output => "output",
     /// Replace an output that exists.
     Overwrite => "overwrite",
+    /// Describing a part of a film.
+    Part => "part",
     /// Play a file at its own pace.
     Realtime => "realtime",
     /// Make the search index anew.

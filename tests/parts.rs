@@ -252,22 +252,21 @@ fn make_part(
     input: &str,
     part: PartOptions,
     config: &Config,
-    interrupt: &Interrupt,
+    model: Model,
     output: &Path,
 ) -> Result<descry::pipeline::Stats> {
-    let model = model()?;
+    let interrupt = &Interrupt::new();
     parts::describe_part(PartJob { input, part, config, model, interrupt, observer: &Silent, output, overwrite: false })
 }
 
 fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Outputs, Stitched) {
-    let interrupt = Interrupt::new();
     let folder = tempfile::tempdir_in(b.path("")).unwrap();
     let paths: Vec<PathBuf> = (1..=of).map(|n| folder.path().join(format!("{n}.watched"))).collect();
     // In any order, as machines finish them.
     for number in (1..=of).rev() {
         let options = PartOptions { number, of, overlap: Time::from_millis(overlap) };
         let to = &paths[number as usize - 1];
-        make_part(input, options, config, &interrupt, to).unwrap();
+        make_part(input, options, config, model().unwrap(), to).unwrap();
     }
     stitched(input, config, &paths, folder.path())
 }
@@ -462,7 +461,7 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
     for number in [1, 2] {
         let options = PartOptions { number, of: 2, overlap: Time::from_millis(16_000) };
         let to = &paths[number as usize - 1];
-        make_part(&input, options, &config(), &interrupt, to).unwrap();
+        make_part(&input, options, &config(), model().unwrap(), to).unwrap();
     }
     let made = MADE.load(Ordering::SeqCst);
     assert!((6..=16).contains(&made), "each part captions what is new to it: {made}");
@@ -493,7 +492,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let watch = |name: &str, number: u32, of: u32, config: &Config| {
         let options = PartOptions { number, of, overlap: Time::from_millis(10_000) };
         let to = b.path(name);
-        make_part(&input, options, config, &interrupt, &to).map(|_| to)
+        make_part(&input, options, config, model().unwrap(), &to).map(|_| to)
     };
     let one = watch("1", 1, 2, &config()).unwrap();
     let two = watch("2", 2, 2, &config()).unwrap();
@@ -529,10 +528,10 @@ fn parts_that_do_not_belong_together_are_refused() {
     ] {
         b.write(name, &damaged);
         let e = fails(&[&one, &b.path(name)]);
-        assert!(e.contains(name) && e.contains("descry part"), "{e}");
+        assert!(e.contains(name) && e.contains("`part`"), "{e}");
     }
     b.write("short", b"descry");
-    assert!(fails(&[&one, &b.path("short")]).contains("cut off"));
+    assert!(fails(&[&one, &b.path("short")]).contains("truncated"));
     // The same part again is the same bytes.
     let again = watch("5", 2, 2, &config()).unwrap();
     assert!(std::fs::read(again).unwrap() == bytes);

@@ -29,6 +29,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Model => "--model",
         Setting::Output => "-o",
         Setting::Overwrite => "--force",
+        Setting::Part => "descry part",
         Setting::Realtime => "--realtime",
         Setting::Rebuild => "--rebuild",
         Setting::RetryFailed => "--retry-failed",

@@ -23,7 +23,7 @@ use super::mark::StretchReport;
 use crate::atomic_file::{AtomicFile, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
-use crate::message::Setting;
+use crate::message::{Message, Setting};
 use crate::model::caption::Caption;
 use crate::model::image::Encoded;
 use crate::pipeline::message::{EncodedKeyframe, KeyframeInfo};
@@ -33,8 +33,6 @@ use crate::time::Time;
 const MAGIC: &[u8] = b"descry-part/1\n";
 /// Bytes after the footer: its length and the hash.
 const TAIL: u64 = 8 + 32;
-/// What to do about a file that cannot be used.
-const REMEDY: &str = "Make this part again.";
 /// A day's marks and keyframes are a few megabytes.
 const FOOTER_LIMIT: u64 = 1 << 30;
 
@@ -80,6 +78,11 @@ struct StoredCaption {
     ids: Vec<i64>,
     mean_logprob: u32,
     score: Option<u32>,
+}
+
+/// What to do about a file that cannot be used.
+fn remedy() -> Message {
+    message!["Make this part again with ", Setting::Part, "."]
 }
 
 /// Writes a part's file as its keyframes come. A file that is not finished leaves nothing behind.
@@ -199,7 +202,7 @@ impl PartFile {
     /// When the file cannot be read, is truncated, or is not a part's file.
     pub fn open(path: &Path) -> Result<PartFile> {
         let name = path.display().to_string();
-        let wrong = |cause: String| Error::input(&name, cause, REMEDY);
+        let wrong = |cause: String| Error::input(&name, cause, remedy());
         let mut file = File::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
         let read = |e: io::Error| wrong(format!("cannot be read: {e}"));
         let length = file.metadata().map_err(read)?.len();
@@ -272,7 +275,7 @@ impl PartFile {
     }
 
     fn blob(&mut self, at: u64, bytes: Option<u64>) -> Result<Vec<u8>> {
-        let wrong = |cause: String| Error::input(&self.name, cause, REMEDY);
+        let wrong = |cause: String| Error::input(&self.name, cause, remedy());
         let bytes = bytes.filter(|n| at.checked_add(*n).is_some_and(|end| end <= self.blobs));
         let Some(bytes) = bytes else { return Err(wrong("refers to data that it does not hold".into())) };
         let mut data = vec![0; bytes as usize];
@@ -291,7 +294,7 @@ impl PartFile {
     /// # Errors
     /// When there is no such keyframe, or the file cannot be read.
     pub fn keyframe(&mut self, n: usize) -> Result<EncodedKeyframe> {
-        let missing = || Error::input(&self.name, "lacks a keyframe", REMEDY);
+        let missing = || Error::input(&self.name, "lacks a keyframe", remedy());
         let row = self.footer.keyframes.get(n).cloned().ok_or_else(missing)?;
         let transition = Transition::ALL.into_iter().find(|t| t.name() == row.transition).ok_or_else(missing)?;
         let embedding = row.embedding.map(|range| self.read_floats(range)).transpose()?;
