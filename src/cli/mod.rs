@@ -28,10 +28,10 @@ use crate::live::http::{HttpOptions, fetch_status};
 use crate::live::metrics::Metrics;
 use crate::live::outputs::Outputs;
 use crate::live::{self, LiveOptions, Outcome};
-use crate::media::decode::{DecodeOptions, check_device};
 use crate::media::picture;
 use crate::media::probe::probe;
 use crate::media::thumbnail::ThumbnailOptions;
+use crate::media::{DecodeOptions, check_device};
 use crate::model::caption::CaptionOptions;
 use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;
@@ -542,7 +542,7 @@ pub fn main() -> Exit {
     });
     let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
     if cli.verbose > 1 && cli.log == LogFormat::Text {
-        crate::media::decode::loud();
+        crate::media::print_warnings();
     }
     let result = match cli.command {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),

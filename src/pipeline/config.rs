@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::budget::Budget;
-use crate::media::decode::DecodeOptions;
+use crate::media::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::model::folder::ModelFolder;
 use crate::scene::SceneOptions;

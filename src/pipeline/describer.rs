@@ -12,7 +12,7 @@ use super::observer::{Observer, Outcome};
 use super::run::{Job, run};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::CaptionOptions;
 use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;

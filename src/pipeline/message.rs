@@ -1,7 +1,7 @@
 //! What stages pass to one another.
 
 use crate::error::Error;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::Caption;
 use crate::model::image::Encoded;
 use crate::scene::keyframe::Keyframe;

@@ -2,7 +2,7 @@
 
 use super::message::{CutShort, KeyframeRecord};
 use crate::error::{Error, Result};
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::time::Time;
 use crate::track::cue::Cue;
 use crate::track::formats::Track;

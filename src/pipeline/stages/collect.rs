@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::Caption;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;

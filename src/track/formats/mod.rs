@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::time::Time;
 use crate::track::cue::Cue;
 
