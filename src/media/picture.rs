@@ -14,6 +14,7 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageForm
 
 use crate::error::{Error, Result};
 use crate::media::frame::Rgb;
+use crate::message::Message;
 
 /// File name extensions of pictures, in lower case: those that a search of a folder finds.
 pub(crate) const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
@@ -89,16 +90,12 @@ pub fn open(path: &Path, options: &PictureOptions) -> Result<Rgb> {
     Ok(Rgb { width, height, data: to_rgb(picture).into_raw() })
 }
 
-fn fail(path: &Path, cause: impl Into<String>, remedy: &str) -> Error {
+fn fail(path: &Path, cause: impl Into<Message>, remedy: &'static str) -> Error {
     Error::input(path.display().to_string(), cause, remedy)
 }
 
 fn unreadable(path: &Path, e: &std::io::Error) -> Error {
-    match e.kind() {
-        ErrorKind::NotFound => fail(path, "there is no such file", "Check the path."),
-        ErrorKind::PermissionDenied => fail(path, "permission denied", "Make the file readable for this user."),
-        _ => fail(path, format!("it cannot be read: {e}"), "Check the path and the disk."),
-    }
+    Error::read(path.display().to_string(), e)
 }
 
 fn undecodable(path: &Path, e: ImageError) -> Error {

@@ -10,6 +10,8 @@ use ffmpeg_next::ffi;
 use super::container::container_version;
 use super::log::init;
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 
 /// Checks that frames can be decoded on a hardware device. `device` is FFmpeg's name of it, for example `vaapi`.
 ///
@@ -27,7 +29,7 @@ pub fn check_device(device: &str) -> Result<()> {
 pub(super) fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     let absent = |cause: String| {
         Error::usage(
-            format!("--hwaccel {device}: {cause}"),
+            message![Setting::Hwaccel, format!(" {device}: {cause}")],
             "Leave it out to decode on the processor; `ffmpeg -hwaccels` lists what this FFmpeg knows.",
         )
     };

@@ -17,6 +17,8 @@ use super::ranges::{RangeReader, RangeStore};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::object_store::{Bucket, PendingGet, RemoteError, RemoteObject};
+use crate::message;
+use crate::message::Setting;
 
 /// Bytes of FFmpeg's own buffer: the default of its protocols (`IO_BUFFER_SIZE`).
 const BUFFER: usize = 32 << 10;
@@ -87,7 +89,8 @@ impl ObjectIo {
             if context.is_null() {
                 ffi::av_free(buffer.cast());
                 drop(Box::from_raw(state));
-                return Err(Error::input(address, "not enough memory to read it", "Free memory, or lower --jobs."));
+                let remedy = message!["Free memory, or lower ", Setting::Jobs, "."];
+                return Err(Error::input(address, "not enough memory to read it", remedy));
             }
             Ok(ObjectIo { context, error })
         }

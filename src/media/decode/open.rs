@@ -15,6 +15,8 @@ use super::source::Source;
 use crate::address::{is_object, is_url};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::message;
+use crate::message::Setting;
 
 impl Source {
     /// Opens an input and its best video stream. Nothing is decoded yet.
@@ -81,9 +83,11 @@ fn explain(input: &str, failure: OpenFailure, deadline: &Deadline) -> Error {
         return remote.input(input);
     }
     match failure.error {
-        e if e == ff::Error::Exit || is_timeout(e) => {
-            Error::input(input, deadline.cause(), "Check the address, or wait longer with --timeout.")
-        }
+        e if e == ff::Error::Exit || is_timeout(e) => Error::input(
+            input,
+            deadline.cause(),
+            message!["Check the address, or wait longer with ", Setting::Timeout, "."],
+        ),
         ff::Error::Eof => Error::input(
             input,
             "ends with its header: it holds no frames",

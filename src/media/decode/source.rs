@@ -13,6 +13,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::frame::Frame;
+use crate::message;
+use crate::message::Setting;
 use crate::time::Time;
 
 /// Errors in a row at the end of a file before a decoder counts as stuck: more than it has threads.
@@ -218,7 +220,7 @@ impl Source {
         Error::input(
             &self.name,
             format!("holds nothing from {start} on{end}"),
-            "Give an earlier --start, or a later --end.",
+            message!["Give an earlier ", Setting::Start, ", or a later ", Setting::End, "."],
         )
     }
 
@@ -290,7 +292,7 @@ impl Source {
         match self.decoder.video.send_packet(packet) {
             Ok(()) => {}
             Err(ff::Error::Other { errno }) if errno == ff::util::error::ENOMEM => {
-                let remedy = "Free memory, or lower --jobs.";
+                let remedy = message!["Free memory, or lower ", Setting::Jobs, "."];
                 return Err(Error::input(&self.name, "not enough memory to decode it", remedy));
             }
             Err(_) => self.damage.packets += 1,
@@ -342,7 +344,7 @@ impl Source {
         }
         let av = download(av).map_err(|e| {
             let cause = format!("a frame cannot be read back from the device: {e}");
-            Error::input(&self.name, cause, "Leave out --hwaccel.")
+            Error::input(&self.name, cause, message!["Leave out ", Setting::Hwaccel, "."])
         })?;
         let pts = av.timestamp().map(|ts| rescale(ts, self.header.time_base));
         let time = self.clock.time_of(pts);

@@ -14,6 +14,8 @@ use super::log::count_concealed_in;
 use super::options::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::media::orientation::Orientation;
+use crate::message;
+use crate::message::Setting;
 use crate::time::Time;
 
 /// Pixels between these shapes (width / height) are plausible; others come from broken headers.
@@ -120,7 +122,7 @@ impl StreamHeader {
             return Err(Error::input(
                 name,
                 format!("frames of {width}×{height} are larger than the limit of {max_pixels} pixels"),
-                "If you trust the file, raise --max-pixels.",
+                message!["If you trust the file, raise ", Setting::MaxPixels, "."],
             ));
         }
         Ok(())
