@@ -41,9 +41,9 @@ use crate::pipeline::{self, Config, Job, Model, Observer, StillOptions};
 use crate::scene::keyframe::KeyframeOptions;
 use crate::scene::{Detector, SceneOptions};
 use crate::time::Time;
-use crate::track::cue::CueOptions;
-use crate::track::dedup::DedupOptions;
-use crate::track::formats::Format;
+use crate::track::CueOptions;
+use crate::track::DedupOptions;
+use crate::track::Format;
 use crate::track::output::{self, Target};
 use exit::Exit;
 
@@ -733,7 +733,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     let problems = AtomicU32::new(u32::from(failed));
     let problem = || problems.fetch_add(1, Ordering::Relaxed);
     // One thread owns standard output: tracks for it are written whole, in the order of the inputs.
-    let mut held: Vec<Option<crate::track::formats::Track>> = inputs.iter().map(|_| None).collect();
+    let mut held: Vec<Option<crate::track::Track>> = inputs.iter().map(|_| None).collect();
     let mut ended: Vec<bool> = vec![false; inputs.len()];
     let mut printed = 0;
     let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };

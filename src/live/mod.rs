@@ -57,7 +57,7 @@ use crate::model::preprocess::preprocess;
 use crate::pipeline::Model;
 use crate::scene::watcher::{Glance, Glimpse};
 use crate::time::Time;
-use crate::track::dedup::DedupOptions;
+use crate::track::DedupOptions;
 use config::{Kind, StreamConfig};
 use event::{Event, Reason, Spoken, What};
 use hub::{Hub, Sink};

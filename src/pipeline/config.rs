@@ -12,8 +12,8 @@ use crate::model::folder::ModelFolder;
 use crate::scene::SceneOptions;
 use crate::scene::keyframe::KeyframeOptions;
 use crate::time::Time;
-use crate::track::cue::CueOptions;
-use crate::track::dedup::DedupOptions;
+use crate::track::CueOptions;
+use crate::track::DedupOptions;
 
 /// Options of all stages.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use crate::model::caption::Caption;
 use crate::model::image::Encoded;
 use crate::scene::keyframe::Keyframe;
 use crate::time::Time;
-use crate::track::formats::SceneRecord;
+use crate::track::SceneRecord;
 
 /// Most messages in a channel between two stages.
 pub const QUEUE: usize = 8;
