@@ -48,7 +48,7 @@ pub(super) unsafe fn count_concealed_in(context: *mut ffi::AVCodecContext, count
 
 /// Counts frames that a decoder had to make up in part.
 ///
-/// A frame's flags do not tell reliably: with frame threads they are copied while the frame may still be decoded (before
+/// A frame's flags are not reliable: with frame threads they are copied while the frame may still be decoded (before
 /// FFmpeg 7), so a broken file would be broken in one run and whole in the next. But FFmpeg always logs each such frame.
 ///
 /// Generic over the argument list, whose type differs from platform to platform and which is not read.
