@@ -5,6 +5,7 @@
 //! which credentials to use (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). None of it is ever shown.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -54,21 +55,30 @@ fn runtime() -> Result<&'static Runtime, RemoteError> {
 }
 
 /// Why a request failed. The words hold no credentials, which is why the client's own error is not kept as a source.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RemoteError {
     /// The user stopped it.
-    #[error("interrupted")]
     Interrupted,
     /// There is no such object.
-    #[error("no such object")]
     Absent,
     /// The object is not what it was when it was opened.
-    #[error("it has changed since it was opened")]
     Changed,
     /// Anything else, in words.
-    #[error("{0}")]
     Other(String),
 }
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RemoteError::Interrupted => "interrupted",
+            RemoteError::Absent => "no such object",
+            RemoteError::Changed => "it has changed since it was opened",
+            RemoteError::Other(words) => words,
+        })
+    }
+}
+
+impl std::error::Error for RemoteError {}
 
 impl RemoteError {
     fn of(e: object_store::Error) -> RemoteError {

@@ -9,37 +9,18 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
-use super::ranges::{RangeReader, RangeStore};
+use super::ranges::{ObjectRanges, RangeReader};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::object_store::{Bucket, PendingGet, RemoteError, RemoteObject};
+use crate::media::object_store::{Bucket, RemoteError};
 use crate::message;
 use crate::message::Setting;
 
 /// Bytes of FFmpeg's own buffer: the default of its protocols (`IO_BUFFER_SIZE`).
 const BUFFER: usize = 32 << 10;
-
-/// The ranges of one object.
-struct ObjectRanges {
-    bucket: Bucket,
-    object: RemoteObject,
-}
-
-impl RangeStore for ObjectRanges {
-    type Request = PendingGet;
-
-    fn start(&self, range: Range<u64>) -> Result<PendingGet, RemoteError> {
-        self.bucket.start_get(&self.object, range)
-    }
-
-    fn finish(&self, request: PendingGet) -> Result<Bytes, RemoteError> {
-        self.bucket.finish_get(request)
-    }
-}
 
 /// Why reading failed.
 type LastError = Arc<Mutex<Option<RemoteError>>>;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::media::object_store::RemoteError;
+use crate::media::object_store::{Bucket, PendingGet, RemoteError, RemoteObject};
 
 /// Bytes that a jump fetches, and with which continuous reading begins: a keyframe of a small film.
 pub(super) const SMALLEST: u64 = 128 << 10;
@@ -21,9 +21,27 @@ pub(super) const CACHED: usize = 12 << 20;
 /// Where ranges come from; a trait so that reading is tested without a network.
 pub(super) trait RangeStore {
     /// A request in flight. Dropped, it is given up.
-    type Request;
-    fn start(&self, range: Range<u64>) -> Result<Self::Request, RemoteError>;
-    fn finish(&self, request: Self::Request) -> Result<Bytes, RemoteError>;
+    type PendingRange;
+    fn start(&self, range: Range<u64>) -> Result<Self::PendingRange, RemoteError>;
+    fn finish(&self, request: Self::PendingRange) -> Result<Bytes, RemoteError>;
+}
+
+/// The ranges of one object.
+pub(super) struct ObjectRanges {
+    pub(super) bucket: Bucket,
+    pub(super) object: RemoteObject,
+}
+
+impl RangeStore for ObjectRanges {
+    type PendingRange = PendingGet;
+
+    fn start(&self, range: Range<u64>) -> Result<PendingGet, RemoteError> {
+        self.bucket.start_get(&self.object, range)
+    }
+
+    fn finish(&self, request: PendingGet) -> Result<Bytes, RemoteError> {
+        self.bucket.finish_get(request)
+    }
 }
 
 /// Bytes that were fetched.
@@ -50,7 +68,7 @@ pub(super) struct RangeReader<S: RangeStore> {
     /// Oldest first.
     pieces: VecDeque<Piece>,
     /// The request in flight, and its range.
-    ahead: Option<(Range<u64>, S::Request)>,
+    ahead: Option<(Range<u64>, S::PendingRange)>,
     /// Bytes that continuous reading fetches next.
     step: u64,
     /// What the next jump needs.
@@ -162,7 +180,7 @@ mod tests {
     }
 
     impl RangeStore for &Memory {
-        type Request = Range<u64>;
+        type PendingRange = Range<u64>;
 
         fn start(&self, range: Range<u64>) -> Result<Range<u64>, RemoteError> {
             self.fetched.borrow_mut().push((range.start, range.end));
