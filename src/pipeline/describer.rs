@@ -18,8 +18,8 @@ use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;
 use crate::model::loader::Model;
 use crate::time::Time;
-use crate::track::cue::Cue;
-use crate::track::formats::Track;
+use crate::track::Cue;
+use crate::track::Track;
 
 /// Describes films, one after the other or several at once.
 ///
