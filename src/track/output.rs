@@ -60,7 +60,7 @@ pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Resu
         if let Some(other) = taken.insert(identity, input) {
             return Err(Error::usage(
                 format!("{other} and {input} would both be written to {}", path.display()),
-                message!["Describe them in two runs with different folders for ", Setting::Output, ", or rename one."],
+                message!["Describe them in two runs with different ", Setting::Output, " folders, or rename one."],
             ));
         }
         Ok(Target::File(path, format))
@@ -74,13 +74,13 @@ impl<'a> Destination<'a> {
             None => return Ok(Destination::BesideInputs),
             Some("") => {
                 return Err(Error::usage(
-                    message![Setting::Output, " is empty"],
+                    message![Setting::Output, " names nothing"],
                     "Give a file, a folder, or - for standard output.",
                 ));
             }
             Some("-") if formats > 1 => {
                 return Err(Error::usage(
-                    "standard output can hold only one format",
+                    message![Setting::Output, " - can write only one format"],
                     message!["Name one with ", Setting::Format, ", or name a folder with ", Setting::Output, "."],
                 ));
             }
