@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::{ffmpeg, minute, race, run, verdict};
 use descry::interrupt::Interrupt;
-use descry::media::decode::{DecodeOptions, Source};
+use descry::media::{DecodeOptions, Source};
 use descry::scene::{SceneDetector, SceneOptions};
 
 const PYSCENEDETECT: &str = "import sys, scenedetect as s

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use descry::interrupt::Interrupt;
-use descry::media::decode::{DecodeOptions, Source};
+use descry::media::{DecodeOptions, Source};
 use descry::scene::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 use descry::scene::watcher::{Glance, GlanceOptions};
 use descry::scene::{Boundary, Detector, SceneDetector, SceneOptions};

@@ -4,8 +4,8 @@ mod common;
 
 use common::Bench;
 use descry::interrupt::Interrupt;
-use descry::media::decode::{DecodeOptions, Frame, Source};
-use descry::media::frame::Rgb;
+use descry::media::Rgb;
+use descry::media::{DecodeOptions, Frame, Source};
 use descry::time::Time;
 
 fn frames(bench: &Bench, name: &str, options: &DecodeOptions) -> (Vec<Frame>, Source) {

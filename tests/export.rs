@@ -8,9 +8,9 @@ use std::process::Command;
 
 use common::{Bench, root, sample};
 use descry::time::Time;
-use descry::track::cue::{Cue, CueBuilder, CueOptions, Described};
-use descry::track::formats::{Format, SceneRecord, Track};
 use descry::track::output::{self, Target};
+use descry::track::{Cue, CueBuilder, CueOptions, Description};
+use descry::track::{Format, SceneRecord, Track};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -28,7 +28,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-fn stretches() -> impl Strategy<Value = Vec<Described>> {
+fn stretches() -> impl Strategy<Value = Vec<Description>> {
     prop::collection::vec((0i64..2_000_000, 1i64..9_000_000, text()), 0..25).prop_map(|parts| {
         let mut at = 0;
         parts
@@ -37,13 +37,13 @@ fn stretches() -> impl Strategy<Value = Vec<Described>> {
                 let start = at + if gap > 1_500_000 { gap } else { 0 };
                 at = start + length;
                 let text = (!text.is_empty()).then_some(text);
-                Described { start: Time::from_micros(start), end: Time::from_micros(at), text }
+                Description { start: Time::from_micros(start), end: Time::from_micros(at), text }
             })
             .collect()
     })
 }
 
-fn record(i: usize, d: &Described) -> SceneRecord {
+fn record(i: usize, d: &Description) -> SceneRecord {
     SceneRecord {
         scene: i as u32 + 1,
         start: d.start,
@@ -53,7 +53,7 @@ fn record(i: usize, d: &Described) -> SceneRecord {
         keyframe: d.start,
         transition: "cut",
         text: d.text.clone(),
-        said: i % 5 != 4,
+        shown: i % 5 != 4,
         score: (!i.is_multiple_of(3)).then_some(0.5),
         mean_logprob: Some(-0.7),
         similarity: None,
@@ -62,7 +62,7 @@ fn record(i: usize, d: &Described) -> SceneRecord {
     }
 }
 
-fn track(input: String, model: String, stretches: &[Described], options: &CueOptions) -> Track {
+fn track(input: String, model: String, stretches: &[Description], options: &CueOptions) -> Track {
     let mut builder = CueBuilder::new(options);
     let mut cues: Vec<Cue> = stretches.iter().flat_map(|d| builder.push(d.clone())).collect();
     cues.extend(builder.finish(stretches.last().map_or(Time::ZERO, |d| d.end)));
@@ -151,7 +151,7 @@ fn outside_parsers_read_every_track_without_error() {
         let rows = csv.as_array().unwrap();
         assert_eq!(rows.len(), t.scenes.len());
         for (row, scene) in rows.iter().zip(&t.scenes) {
-            let said = scene.text.as_deref().filter(|_| scene.said).unwrap_or("");
+            let said = scene.text.as_deref().filter(|_| scene.shown).unwrap_or("");
             let safe = if said.starts_with(['=', '+', '-', '@']) { format!("'{said}") } else { said.to_string() };
             assert_eq!(row["Text"], safe);
             assert_eq!(row["Start Timecode"], scene.start.to_string());
@@ -198,7 +198,7 @@ fn csv_is_that_of_pyscenedetect_and_more() {
     let at = |frame: u64| Time::from_millis(frame as i64 * 40);
     let mut t = track("film.mp4".into(), "m".into(), &[], &CueOptions::default());
     for (i, w) in cuts.windows(2).enumerate() {
-        let d = Described { start: at(w[0]), end: at(w[1]), text: Some("a dog".into()) };
+        let d = Description { start: at(w[0]), end: at(w[1]), text: Some("a dog".into()) };
         t.scenes.push(SceneRecord { start_frame: w[0], end_frame: w[1], ..record(i, &d) });
     }
     write(&t, &b.path(""), "film");
@@ -216,7 +216,7 @@ fn csv_is_that_of_pyscenedetect_and_more() {
 fn csv_rows_are_scenes() {
     let b = Bench::new();
     let ms = Time::from_millis;
-    let d = |start, end, text: &str| Described { start: ms(start), end: ms(end), text: Some(text.into()) };
+    let d = |start, end, text: &str| Description { start: ms(start), end: ms(end), text: Some(text.into()) };
     let mut t = track(
         "film.mp4".into(),
         "m".into(),
@@ -232,7 +232,7 @@ fn csv_rows_are_scenes() {
         end: ms(7_001),
         start_frame: 150,
         end_frame: 175,
-        said: false,
+        shown: false,
         ..t.scenes[0].clone()
     });
     write(&t, &b.path(""), "film");
@@ -249,7 +249,7 @@ fn csv_rows_are_scenes() {
 #[test]
 fn webvtt_says_what_made_it() {
     let b = Bench::new();
-    let d = Described { start: Time::ZERO, end: Time::from_millis(2_000), text: Some("cats & <dogs>".into()) };
+    let d = Description { start: Time::ZERO, end: Time::from_millis(2_000), text: Some("cats & <dogs>".into()) };
     let mut t = track("/home/me/film.mp4".into(), "builtin 1".into(), &[d], &CueOptions::default());
     (t.damage, t.interrupted) = (None, false);
     write(&t, &b.path(""), "film");

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use descry::error::Error;
-use descry::media::frame::Rgb;
+use descry::media::Rgb;
 use descry::model::caption::beam::Strategy;
 use descry::model::caption::{Caption, CaptionOptions, Captioner, Captions};
 use descry::model::folder::ModelFolder;
@@ -282,7 +282,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
     let mut wrong = Vec::new();
     for case in cases.as_array().unwrap() {
         let name = case["file"].as_str().unwrap();
-        let picture = ok(descry::media::picture::open(&folder.join(name), &Default::default()));
+        let picture = ok(descry::media::open_picture(&folder.join(name), &Default::default()));
         if hash(&picture) != case["rgb"].as_str().unwrap() {
             wrong.push(format!("{name}: decoded otherwise than Pillow"));
             continue;
@@ -302,14 +302,14 @@ fn pictures_and_resizing_are_those_of_pillow() {
 
 #[test]
 fn bad_pictures_are_refused() {
-    use descry::media::picture::{PictureOptions, open};
+    use descry::media::{PictureOptions, open_picture};
     let dir = tempfile::tempdir().unwrap();
     let refused = |name: &str, bytes: Option<&[u8]>, options: &PictureOptions, cause: &str| {
         let path = dir.path().join(name);
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes).unwrap();
         }
-        let error = open(&path, options).err().unwrap_or_else(|| panic!("{name} was taken"));
+        let error = open_picture(&path, options).err().unwrap_or_else(|| panic!("{name} was taken"));
         assert!(matches!(error, Error::Input { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(name) && text.contains(cause), "{text}");

@@ -19,7 +19,7 @@ use descry::model::folder::ModelFolder;
 use descry::model::image::{Encode, Encoded};
 use descry::model::preprocess::Pixels;
 use descry::pipeline::Model;
-use descry::track::dedup::DedupOptions;
+use descry::track::DedupOptions;
 
 /// Every picture is new, and its description a number.
 struct Mock {

@@ -22,7 +22,7 @@ use descry::live::sinks::jsonl::JsonLines;
 use descry::live::sinks::vtt::{Existing, Full, Rotation, Vtt};
 use descry::live::sinks::webhook::{Webhook, WebhookOptions};
 use descry::time::Time;
-use descry::track::cue::CueOptions;
+use descry::track::CueOptions;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

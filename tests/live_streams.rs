@@ -357,7 +357,7 @@ fn a_camera_that_is_none_is_told() {
         live.wait(name, 0, |l| l["stream"].as_str().unwrap().ends_with(name) && l["reason"] == reason);
     }
     let (_, errors) = live.stop();
-    assert!(errors.contains("it is not there") && errors.contains("it is no camera"), "{errors}");
+    assert!(errors.contains("it is not there") && errors.contains("it is not a camera"), "{errors}");
 }
 
 #[test]

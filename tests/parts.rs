@@ -21,8 +21,8 @@ use descry::pipeline::parts::{self, PartJob, PartOptions, StitchJob, Stitched};
 use descry::pipeline::{Config, Job, KeyframeRecord, KeyframeSink, Model, Silent, run};
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
-use descry::track::dedup::DedupOptions;
-use descry::track::formats::{Format, Track, write};
+use descry::track::DedupOptions;
+use descry::track::{Format, Track, write};
 
 const SIZE: (usize, usize) = (96, 64);
 const RATE: usize = 25;

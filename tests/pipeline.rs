@@ -18,8 +18,8 @@ use descry::model::preprocess::Pixels;
 use descry::pipeline::{Config, Job, Model, Observer, Stats, StillOptions, run, stills};
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
-use descry::track::dedup::DedupOptions;
-use descry::track::formats::{Format, Track, write};
+use descry::track::DedupOptions;
+use descry::track::{Format, Track, write};
 
 /// What the mocks saw, shared with the test.
 #[derive(Default)]

@@ -34,7 +34,7 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::pipeline::KeyframeRecord;
-use crate::track::formats::{Format, Track, write};
+use crate::track::{Format, Track, write};
 use record::{FORMAT, Failure, FileRecord, Name, Record, Work};
 use store::{Pending, Store, Upload, unwritten};
 use table::{Row, TableReader, TableWriter};
@@ -418,7 +418,7 @@ impl Writer<'_> {
             scene: i32::try_from(record.scene).unwrap_or(i32::MAX),
             transition: self.transition.clone(),
             caption: record.text,
-            said: record.said,
+            said: record.shown,
             score: record.score,
             mean_logprob: record.mean_logprob,
             repeats: record.repeats.is_some(),
@@ -480,7 +480,7 @@ mod tests {
     use super::*;
     use crate::fingerprint::Fingerprint;
     use crate::time::Time;
-    use crate::track::formats::SceneRecord;
+    use crate::track::SceneRecord;
     use record::Recipe;
 
     fn scene(n: u32) -> SceneRecord {
@@ -493,7 +493,7 @@ mod tests {
             keyframe: Time::from_secs(f64::from(n) + 0.5),
             transition: "cut",
             text: Some("A dog.".into()),
-            said: true,
+            shown: true,
             score: Some(0.5),
             mean_logprob: Some(-1.0),
             similarity: None,

@@ -21,7 +21,7 @@ use crate::address::is_url;
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::object_store::{Bucket, Parts, Put, Trouble};
+use crate::media::object_store::{Bucket, MultipartPut, PendingPut, RemoteError};
 
 /// What ends the name of a file that is not whole yet.
 pub const PART: &str = ".part";
@@ -49,7 +49,7 @@ impl Store {
     pub fn at(location: &str) -> Result<Store> {
         if is_object(location) {
             // An interrupt lets what is being written be written to its end.
-            let (bucket, path) = Bucket::of(location, PATIENCE, Interrupt::new())?;
+            let (bucket, path) = Bucket::open(location, PATIENCE, Interrupt::new())?;
             return Ok(Store(Place::Bucket(bucket, path.trim_matches('/').to_string())));
         }
         if location.is_empty() || is_url(location) {
@@ -85,7 +85,7 @@ impl Store {
             Place::Bucket(bucket, prefix) => {
                 return match bucket.get(&object(prefix, name)) {
                     Ok(bytes) => Ok(Some(bytes.into())),
-                    Err(Trouble::Absent) => Ok(None),
+                    Err(RemoteError::Absent) => Ok(None),
                     Err(t) => Err(t.input(&self.shown(name))),
                 };
             }
@@ -107,7 +107,7 @@ impl Store {
             }
             Place::Bucket(bucket, prefix) => match bucket.head(&object(prefix, name)) {
                 Ok(_) => Ok(true),
-                Err(Trouble::Absent) => Ok(false),
+                Err(RemoteError::Absent) => Ok(false),
                 Err(t) => Err(t.input(&self.shown(name))),
             },
         }
@@ -140,7 +140,7 @@ impl Store {
         }
         let told = FileRecord { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(&bytes)) };
         let path = object(prefix, name);
-        let put = bucket.put_soon(&path, bytes.into()).map_err(|t| t.output(&bucket.address(&path)))?;
+        let put = bucket.start_put(&path, bytes.into()).map_err(|t| t.output(&bucket.address(&path)))?;
         pending.puts.push_back((bucket.clone(), bucket.address(&path), put));
         Ok(told)
     }
@@ -177,7 +177,7 @@ impl Store {
         let root = match &self.0 {
             Place::Folder(root) => root,
             Place::Bucket(bucket, root) => {
-                let mut names = bucket.names(&object(root, folder)).map_err(|t| t.input(&self.shown(folder)))?;
+                let mut names = bucket.list_folder(&object(root, folder)).map_err(|t| t.input(&self.shown(folder)))?;
                 names.retain(|n| n.starts_with(prefix));
                 return Ok(names);
             }
@@ -243,7 +243,7 @@ impl Store {
                     all.push(name.to_string());
                     Ok(())
                 };
-                let fail = |t: Trouble| t.output(&self.shown(folder));
+                let fail = |t: RemoteError| t.output(&self.shown(folder));
                 bucket.list(&object(root, folder), &mut each).map_err(fail)??;
                 return all.iter().try_for_each(|name| bucket.delete(name)).map_err(fail);
             }
@@ -267,14 +267,14 @@ fn object(prefix: &str, name: &str) -> String {
 /// Objects that a bucket is still being given.
 #[derive(Debug, Default)]
 pub struct Pending {
-    puts: VecDeque<(Bucket, String, Put)>,
+    puts: VecDeque<(Bucket, String, PendingPut)>,
 }
 
 impl Pending {
     /// Waits for the oldest.
     fn settle_one(&mut self) -> Result<()> {
         match self.puts.pop_front() {
-            Some((bucket, name, mut put)) => bucket.settle(&mut put).map_err(|t| t.output(&name)),
+            Some((bucket, name, put)) => bucket.finish_put(put).map_err(|t| t.output(&name)),
             None => Ok(()),
         }
     }
@@ -303,7 +303,7 @@ enum To {
         path: String,
         waiting: Vec<u8>,
         /// Where there was more than one piece.
-        parts: Option<Parts>,
+        parts: Option<MultipartPut>,
     },
 }
 
@@ -338,8 +338,8 @@ impl Upload {
             To::Object { bucket, path, waiting, parts } => {
                 let put = match parts {
                     None => bucket.put(&path, waiting.into()),
-                    Some(parts) if waiting.is_empty() => parts.finish(),
-                    Some(mut parts) => parts.put(waiting.into()).and_then(|()| parts.finish()),
+                    Some(parts) if waiting.is_empty() => parts.complete(),
+                    Some(mut parts) => parts.put_part(waiting.into()).and_then(|()| parts.complete()),
                 };
                 put.map_err(|t| t.output(&name))?;
             }
@@ -359,12 +359,12 @@ impl Write for Upload {
                 let n = bytes.len().min(PIECE - waiting.len());
                 waiting.extend_from_slice(&bytes[..n]);
                 if waiting.len() == PIECE {
-                    let lost = |t: Trouble| io::Error::other(t.words());
+                    let lost = |t: RemoteError| io::Error::other(t.to_string());
                     let begun = match parts {
                         Some(begun) => begun,
-                        None => parts.insert(bucket.upload(path).map_err(lost)?),
+                        None => parts.insert(bucket.start_multipart(path).map_err(lost)?),
                     };
-                    begun.put(std::mem::take(waiting).into()).map_err(lost)?;
+                    begun.put_part(std::mem::take(waiting).into()).map_err(lost)?;
                 }
                 n
             }

@@ -20,7 +20,7 @@ use crate::archive::index::{self, Listener, Shard, plan, prune};
 use crate::archive::record::{Recipe, Record};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::folder::ModelFolder;
 use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Observer, Stats};

@@ -28,10 +28,10 @@ use crate::live::http::{HttpOptions, fetch_status};
 use crate::live::metrics::Metrics;
 use crate::live::outputs::Outputs;
 use crate::live::{self, LiveOptions, Outcome};
-use crate::media::decode::{DecodeOptions, check_device};
 use crate::media::picture;
 use crate::media::probe::probe;
 use crate::media::thumbnail::ThumbnailOptions;
+use crate::media::{DecodeOptions, check_device};
 use crate::model::caption::CaptionOptions;
 use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;
@@ -41,9 +41,9 @@ use crate::pipeline::{self, Config, Job, Model, Observer, StillOptions};
 use crate::scene::keyframe::KeyframeOptions;
 use crate::scene::{Detector, SceneOptions};
 use crate::time::Time;
-use crate::track::cue::CueOptions;
-use crate::track::dedup::DedupOptions;
-use crate::track::formats::Format;
+use crate::track::CueOptions;
+use crate::track::DedupOptions;
+use crate::track::Format;
 use crate::track::output::{self, Target};
 use exit::Exit;
 
@@ -542,7 +542,7 @@ pub fn main() -> Exit {
     });
     let mut voice = Voice { quiet: cli.quiet, verbose: cli.verbose, json: cli.log == LogFormat::Json, bars: None };
     if cli.verbose > 1 && cli.log == LogFormat::Text {
-        crate::media::decode::loud();
+        crate::media::print_warnings();
     }
     let result = match cli.command {
         Command::Describe(args) => describe(&args, &mut voice, &interrupt),
@@ -733,7 +733,7 @@ fn describe(args: &Describe, voice: &mut Voice, interrupt: &Interrupt) -> Result
     let problems = AtomicU32::new(u32::from(failed));
     let problem = || problems.fetch_add(1, Ordering::Relaxed);
     // One thread owns standard output: tracks for it are written whole, in the order of the inputs.
-    let mut held: Vec<Option<crate::track::formats::Track>> = inputs.iter().map(|_| None).collect();
+    let mut held: Vec<Option<crate::track::Track>> = inputs.iter().map(|_| None).collect();
     let mut ended: Vec<bool> = vec![false; inputs.len()];
     let mut printed = 0;
     let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };

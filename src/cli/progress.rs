@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::pipeline::Observer;
 use crate::time::Time;
 

@@ -24,7 +24,7 @@ use crate::model::preprocess::preprocess;
 use crate::model::runtime::SessionOptions;
 use crate::model::text::TextEncoder;
 use crate::time::Time;
-use crate::track::formats::plain;
+use crate::track::formats::one_line;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
@@ -361,8 +361,8 @@ fn table(moments: &[Moment]) -> String {
             Time::from_secs(m.end).to_string(),
             m.similarity.map_or("-".into(), |s| format!("{s:.3}")),
             m.words.map_or("-".into(), |w| format!("{w:.2}")),
-            m.caption.as_deref().map_or("-".into(), plain),
-            plain(&m.video),
+            m.caption.as_deref().map_or("-".into(), one_line),
+            one_line(&m.video),
         ]);
     }
     let widths: Vec<usize> = (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();

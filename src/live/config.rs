@@ -23,7 +23,7 @@ use super::outputs::Outputs;
 use crate::address::is_url;
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
-use crate::media::decode::{Access, container_version};
+use crate::media::{StreamAccess, container_version};
 use crate::scene::watcher::GlanceOptions;
 use crate::time::Time;
 
@@ -293,7 +293,7 @@ fn default_name(address: &Address) -> String {
 
 impl StreamConfig {
     /// What FFmpeg is told.
-    pub fn access(&self) -> Access {
+    pub fn access(&self) -> StreamAccess {
         let reveal = self.address.reveal();
         let address = match self.kind {
             Kind::File => format!("file:{reveal}"),
@@ -330,7 +330,7 @@ impl StreamConfig {
             Kind::Rtmp | Kind::Rtmps | Kind::Srt | Kind::Http => options.push(("rw_timeout", micros)),
             Kind::Camera | Kind::File => {}
         }
-        Access { address, name: self.name.to_string(), format, options }
+        StreamAccess { address, name: self.name.to_string(), format, options }
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
         Defaults::default().streams(Some(&file), &[])
     }
 
-    fn option<'a>(access: &'a Access, name: &str) -> Option<&'a str> {
+    fn option<'a>(access: &'a StreamAccess, name: &str) -> Option<&'a str> {
         access.options.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 

@@ -50,14 +50,14 @@ use image::codecs::jpeg::JpegEncoder;
 use crate::address::hide;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::{DecodeOptions, Fault, Frame, Progress, Source, cameras};
 use crate::media::frame::Rgb;
+use crate::media::{Advance, DecodeOptions, Frame, Source, StreamFault, load_camera_support};
 use crate::model::image::Encoded;
 use crate::model::preprocess::preprocess;
 use crate::pipeline::Model;
 use crate::scene::watcher::{Glance, Glimpse};
 use crate::time::Time;
-use crate::track::dedup::DedupOptions;
+use crate::track::DedupOptions;
 use config::{Kind, StreamConfig};
 use event::{Event, Reason, Spoken, What};
 use hub::{Hub, Sink};
@@ -248,7 +248,7 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     if options.streams.iter().any(|s| s.kind == Kind::Camera) {
-        cameras()?;
+        load_camera_support()?;
     }
     let log: hub::Log = Arc::new(|level, output, text| match level {
         hub::Level::Info => tracing::info!(output, "{text}"),
@@ -274,7 +274,7 @@ pub fn run(
             })
         })
         .collect();
-    let side = PICTURE.max(model.image.size.saturating_mul(2)).min(crate::media::decode::LONGEST_SIDE);
+    let side = PICTURE.max(model.image.size.saturating_mul(2)).min(crate::media::LONGEST_SIDE);
     let describer = {
         let (streams, inbox, metrics, options) = (streams.clone(), inbox.clone(), metrics.clone(), options.clone());
         thread::spawn(move || describe(model, &options, &streams, &inbox, &metrics))
@@ -459,11 +459,11 @@ impl<'a> Watcher<'a> {
                 wait = w;
                 Some(change)
             });
-            if fault == Fault::Stopped || self.halt.is_set() {
+            if fault == StreamFault::Stopped || self.halt.is_set() {
                 return;
             }
             if done || stream.config.kind.ends() {
-                if fault != Fault::Ended {
+                if fault != StreamFault::Ended {
                     stream.failed.store(true, Ordering::Relaxed);
                     stream.warn(&hide(&fault.to_string()));
                 }
@@ -491,7 +491,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// One connection, until it fails. The second value: nothing comes after it.
-    fn session(&mut self) -> (Fault, bool) {
+    fn session(&mut self) -> (StreamFault, bool) {
         let stream = self.stream;
         let mut source = match Source::connect(&stream.config.access(), &self.decode, self.halt.clone()) {
             Ok(source) => source,
@@ -512,13 +512,13 @@ impl<'a> Watcher<'a> {
             stream.metrics.turn(stream.position, true);
             let waited = source.waited();
             match source.advance() {
-                Ok(Progress::Frame(mut frame)) => {
+                Ok(Advance::Frame(mut frame)) => {
                     packets = source.packets();
                     reached = frame.time;
                     if stream.config.kind.ends() {
                         let (start, first) = *pace.get_or_insert((Instant::now(), frame.time));
                         if !self.wait_until(start + duration(frame.time - first)) {
-                            return (Fault::Stopped, true);
+                            return (StreamFault::Stopped, true);
                         }
                         frame.arrived = Some(Instant::now());
                     }
@@ -526,15 +526,19 @@ impl<'a> Watcher<'a> {
                         return (fault, false);
                     }
                 }
-                Ok(Progress::Packet) => {
+                Ok(Advance::Packet) => {
                     let busy = began.elapsed().saturating_sub(source.waited() - waited);
                     stream.metrics.stage_seconds(Stage::Decode, busy);
                 }
-                Err(Fault::Ended) => {
+                Err(StreamFault::Ended) => {
                     let done = end.is_some_and(|end| reached >= end - END);
                     // FFmpeg says the same of a peer that is gone: who never ends has not ended in order.
                     let in_order = done || matches!(stream.config.kind, Kind::File | Kind::Http);
-                    let fault = if in_order { Fault::Ended } else { Fault::Lost("the other side closed it".into()) };
+                    let fault = if in_order {
+                        StreamFault::Ended
+                    } else {
+                        StreamFault::Lost("the other side closed it".into())
+                    };
                     return (fault, done);
                 }
                 Err(fault) => return (fault, false),
@@ -543,7 +547,7 @@ impl<'a> Watcher<'a> {
             if source.packets() > packets && lock(&stream.session).is_silent(Instant::now()) {
                 let damage = source.damage();
                 let words = if damage.is_clean() { "no frame comes of it".into() } else { damage.to_string() };
-                return (Fault::Undecodable(words), false);
+                return (StreamFault::Undecodable(words), false);
             }
             if !stream.config.kind.ends() {
                 self.keep_up(&mut source, &mut hurry, &mut skipped);
@@ -574,7 +578,7 @@ impl<'a> Watcher<'a> {
             lock(&self.stream.between).skipped += more;
         }
         if let Some(on) = hurry.tick(Instant::now(), source.waited()) {
-            source.hurry(on);
+            source.set_keyframes_only(on);
             let words =
                 if on { "frames come faster than they are decoded: some are skipped" } else { "keeps up again" };
             self.stream.warn(words);
@@ -582,7 +586,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Looks at a frame.
-    fn see(&mut self, mut frame: Frame) -> std::result::Result<(), Fault> {
+    fn see(&mut self, mut frame: Frame) -> std::result::Result<(), StreamFault> {
         let stream = self.stream;
         let now = Instant::now();
         let arrived = *frame.arrived.get_or_insert(now);
@@ -608,7 +612,7 @@ impl<'a> Watcher<'a> {
         if self.doubtful(&frame) {
             stream.count_dropped(Dropped::Decode, 1);
         } else {
-            let thumb = frame.thumb().map_err(|e| Fault::Undecodable(e.to_string()))?;
+            let thumb = frame.thumb().map_err(|e| StreamFault::Undecodable(e.to_string()))?;
             let glimpse = self.glance.push(thumb, frame, not_before);
             stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
             if let Some(glimpse) = glimpse {

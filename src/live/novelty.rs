@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use crate::time::Time;
 use crate::track::cue::sentence;
-use crate::track::dedup::{Dedup, DedupOptions, Verdict};
+use crate::track::{Dedup, DedupOptions, Verdict};
 
 /// What a scene that returns is said with.
 const AGAIN: &str = "Again: ";

@@ -36,7 +36,7 @@ use super::sinks::vtt::{Existing, Rotation, Vtt};
 use super::sinks::webhook::{Webhook, WebhookOptions};
 use crate::error::{Error, Result};
 use crate::time::Time;
-use crate::track::cue::CueOptions;
+use crate::track::CueOptions;
 
 /// Something that is never shown.
 #[derive(Clone, Deserialize)]

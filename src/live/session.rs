@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::{Reason, State};
-use crate::media::decode::Fault;
+use crate::media::StreamFault;
 
 /// The first wait after a failure. Each next one is twice as long …
 pub const FIRST: Duration = Duration::from_millis(500);
@@ -21,18 +21,18 @@ pub const STEADY: Duration = Duration::from_secs(10);
 /// Without a frame for so long a stream is no longer playing.
 pub const STALLED: Duration = Duration::from_secs(2);
 
-impl From<&Fault> for Reason {
-    fn from(fault: &Fault) -> Reason {
+impl From<&StreamFault> for Reason {
+    fn from(fault: &StreamFault) -> Reason {
         match fault {
-            Fault::Stopped => Reason::Stopped,
-            Fault::Silent(_) => Reason::Timeout,
-            Fault::Absent(_) => Reason::NotFound,
-            Fault::Forbidden(_) => Reason::NotAuthorized,
-            Fault::Unreachable(_) => Reason::OpenRead,
-            Fault::Lost(_) => Reason::Read,
-            Fault::Ended => Reason::Eos,
-            Fault::Undecodable(_) => Reason::Decode,
-            Fault::NoVideo => Reason::WrongType,
+            StreamFault::Stopped => Reason::Stopped,
+            StreamFault::Silent(_) => Reason::Timeout,
+            StreamFault::Absent(_) => Reason::NotFound,
+            StreamFault::Forbidden(_) => Reason::NotAuthorized,
+            StreamFault::Unreachable(_) => Reason::OpenRead,
+            StreamFault::Lost(_) => Reason::Read,
+            StreamFault::Ended => Reason::Eos,
+            StreamFault::Undecodable(_) => Reason::Decode,
+            StreamFault::NoVideo => Reason::WrongType,
         }
     }
 }

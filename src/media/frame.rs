@@ -1,10 +1,180 @@
-//! A picture in memory.
+//! A decoded [`Frame`], and the [`Rgb`] picture made of it.
+//!
+//! A frame owns nothing but references to the decoder's buffers. A picture is made only where one is needed: upright,
+//! with square pixels, full range.
+
+use std::os::raw::c_int;
+use std::time::Instant;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+
+use crate::error::{Error, Result};
+use crate::media::orientation::Orientation;
+use crate::media::scale::{Rows, scale};
+use crate::time::Time;
 
 /// An 8-bit RGB picture, interleaved, rows top to bottom without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb {
+    /// Pixels across.
     pub width: u32,
+    /// Pixels down.
     pub height: u32,
     /// `width * height * 3` bytes.
     pub data: Vec<u8>,
+}
+
+/// A decoded frame: a reference to the decoder's own buffer, with its time.
+pub struct Frame {
+    /// Presentation time from the container's start.
+    pub time: Time,
+    /// Ordinal of the frame among those returned, from 0.
+    pub index: u64,
+    /// Presentation time by the source's own clock, if the source gives one.
+    pub pts: Option<Time>,
+    /// When its packet was read. Set for live sources only.
+    pub arrived: Option<Instant>,
+    pub(crate) av: ff::frame::Video,
+    pub(super) orientation: Orientation,
+    /// Width : height of one pixel.
+    pub(super) sample_aspect: (i32, i32),
+}
+
+// SAFETY: an AVFrame is plain data behind atomically refcounted buffers. Nothing in it is bound to a thread, and `Frame`
+// only reads the picture data.
+unsafe impl Send for Frame {}
+// SAFETY: as above; all methods through `&Frame` only read.
+unsafe impl Sync for Frame {}
+
+/// Longest side in pixels of the pictures that [`Frame::to_rgb`] makes: several times what any image tower reads, and
+/// small enough that a few of them are nothing beside a decoder's own frames.
+pub const LONGEST_SIDE: u32 = 1280;
+
+/// Interlaced frames with fewer rows are taken whole: one field would be a single line.
+const LEAST_INTERLACED_ROWS: u32 = 4;
+
+/// [`Frame::identity`] reads one row in so many.
+const IDENTITY_ROWS: usize = 4;
+
+impl Frame {
+    /// The picture as it is shown: upright, square pixels, one field of an interlaced frame, full range, at most
+    /// [`LONGEST_SIDE`] pixels on its longer side.
+    ///
+    /// # Errors
+    /// If FFmpeg cannot convert the pixel format.
+    pub fn to_rgb(&self) -> Result<Rgb> {
+        self.to_rgb_within(LONGEST_SIDE)
+    }
+
+    /// As [`Frame::to_rgb`], at most `longest` pixels on its longer side.
+    ///
+    /// # Errors
+    /// If FFmpeg cannot convert the pixel format.
+    pub fn to_rgb_within(&self, longest: u32) -> Result<Rgb> {
+        let (w, h) = (self.av.width(), self.av.height());
+        let (num, den) = self.sample_aspect;
+        let (shown_w, shown_h) = (f64::from(w) * f64::from(num) / f64::from(den), f64::from(h));
+        let shrink = (f64::from(longest.max(1)) / shown_w.max(shown_h)).min(1.0);
+        let side = |length: f64| (length * shrink).round().max(1.0) as u32;
+        let (width, height) = (side(shown_w), side(shown_h));
+        // SAFETY: a plain read of a valid frame's field.
+        let interlaced = unsafe { (*self.av.as_ptr()).interlaced_frame != 0 };
+        let rows = if interlaced && h >= LEAST_INTERLACED_ROWS { Rows::OneField } else { Rows::All };
+        let data = scale(&self.av, rows, ff::format::Pixel::RGB24, width, height).ok_or_else(|| {
+            Error::input(
+                format!("frame of {w}×{h} {:?}", self.av.format()),
+                "the picture cannot be converted",
+                "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+            )
+        })?;
+        Ok(self.orientation.apply(Rgb { width, height, data }))
+    }
+
+    /// A hash of its samples, of its own timestamp and of its position in the file. Two frames with the same hash were
+    /// decoded from the same packet to the same picture, except for the three rows in four that are not read.
+    pub fn identity(&self) -> u64 {
+        let mut hash = RowHash::new();
+        // SAFETY: plain reads of a valid frame's fields. Each row that is read lies within its plane: FFmpeg guarantees a
+        // plane's height times its line size, which may be negative, and the widths and heights are FFmpeg's own.
+        unsafe {
+            let av = &*self.av.as_ptr();
+            hash.word(av.pkt_pos as u64);
+            hash.word(self.pts.map_or(u64::MAX, |t| t.micros() as u64));
+            let format: ffi::AVPixelFormat = self.av.format().into();
+            let Some(d) = ffi::av_pix_fmt_desc_get(format).as_ref() else { return hash.finish() };
+            let palette = d.flags & ffi::AV_PIX_FMT_FLAG_PAL as u64 != 0;
+            for plane in 0..4 {
+                let base = av.data[plane];
+                let bytes = ffi::av_image_get_linesize(format, av.width, plane as c_int);
+                let lines = if plane == 1 || plane == 2 { -((-av.height) >> d.log2_chroma_h) } else { av.height };
+                let exists = !base.is_null() && bytes > 0 && bytes <= av.linesize[plane].abs();
+                if !exists || palette && plane > 0 {
+                    continue;
+                }
+                for y in (0..lines).step_by(IDENTITY_ROWS) {
+                    let start = base.offset(av.linesize[plane] as isize * y as isize);
+                    hash.row(std::slice::from_raw_parts(start, bytes as usize));
+                }
+            }
+        }
+        hash.finish()
+    }
+
+    /// Whether its time is its packet's own timestamp, or the packet had none.
+    ///
+    /// FFmpeg uses the decoding order instead once a stream's timestamps have been wrong too often, which depends on where
+    /// reading began.
+    pub fn has_own_time(&self) -> bool {
+        // SAFETY: plain reads of a valid frame's fields.
+        let (own, used) = unsafe { ((*self.av.as_ptr()).pts, (*self.av.as_ptr()).best_effort_timestamp) };
+        own == ffi::AV_NOPTS_VALUE || own == used
+    }
+
+    /// Whether the decoder concealed errors in it. With frame threads this may become known only later.
+    pub fn is_damaged(&self) -> bool {
+        self.av.is_corrupt() || self.av.has_decode_errors()
+    }
+
+    /// Whether it was coded without reference to other frames.
+    pub fn is_key(&self) -> bool {
+        self.av.is_key()
+    }
+}
+
+/// A hash of rows in four lanes side by side, so that it costs next to nothing beside decoding. Its constants are odd
+/// numbers with well-mixed bits; others would do as well.
+struct RowHash([u64; 4]);
+
+impl RowHash {
+    const PRIME: u64 = 0x9FB2_1C65_1E98_DF25;
+
+    fn new() -> RowHash {
+        RowHash([0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x2745_9B1D_4CF5_AD43])
+    }
+
+    fn mix(lane: &mut u64, word: u64) {
+        *lane = (*lane ^ word).wrapping_mul(Self::PRIME).rotate_left(29);
+    }
+
+    fn word(&mut self, word: u64) {
+        Self::mix(&mut self.0[0], word);
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        self.word(row.len() as u64);
+        let mut blocks = row.chunks_exact(32);
+        for block in &mut blocks {
+            for (lane, bytes) in self.0.iter_mut().zip(block.chunks_exact(8)) {
+                Self::mix(lane, u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+            }
+        }
+        for byte in blocks.remainder() {
+            self.word(u64::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.iter().fold(0, |sum, lane| (sum ^ lane ^ (lane >> 32)).wrapping_mul(Self::PRIME).rotate_left(31))
+    }
 }

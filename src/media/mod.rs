@@ -1,9 +1,24 @@
 //! Media in: containers, decoding, pictures, and the object stores that hold them.
+//!
+//! [`Source`] opens a file, URL or object and returns [`Frame`]s in order; a frame becomes an [`Rgb`] picture only where
+//! one is needed. Still pictures come from [`open_picture`]. Nothing here knows scenes or models.
 
-pub mod decode;
-pub mod frame;
-pub mod object_store;
-pub mod picture;
-pub mod probe;
-pub mod resize;
-pub mod thumbnail;
+pub(crate) mod decode;
+pub(crate) mod frame;
+pub(crate) mod object_store;
+mod orientation;
+pub(crate) mod picture;
+pub(crate) mod probe;
+pub(crate) mod resize;
+pub(crate) mod scale;
+pub(crate) mod thumbnail;
+
+pub use decode::{
+    Advance, Damage, DecodeOptions, Source, StreamAccess, StreamFault, StreamInfo, check_device, container_version,
+    load_camera_support, print_warnings,
+};
+pub use frame::{Frame, LONGEST_SIDE, Rgb};
+pub use picture::{PictureOptions, open as open_picture};
+pub use probe::{Probe, probe};
+pub use resize::{Resample, Window, resize};
+pub use thumbnail::{ThumbnailOptions, thumbnail};

@@ -1,10 +1,11 @@
-//! Object stores and web servers: what is there, and bytes from and to them.
+//! Object stores: what they hold, and bytes from and to them.
 //!
-//! Owns the one runtime of the process that waits for the network, and a client a bucket. Every call blocks its caller and
-//! no longer than its patience allows; an interrupt ends it. Where a store is and who may read it is said by the
-//! environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …); none of it is ever shown.
+//! Owns the process's one runtime that waits for the network, and a client for each bucket. Every call blocks its caller,
+//! at most as long as the timeout and its retries allow; an interrupt ends it. The environment says where the store is and
+//! which credentials to use (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). None of it is ever shown.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -22,21 +23,25 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::address::{hide, keep_secret};
-use crate::error::{Error, Result};
+use crate::error::{self, Error};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
 
-/// Tries of one request that the store answers with an error of its own, or not at all.
+/// Attempts at one request that the store answers with an error of its own, or not at all.
 const TRIES: usize = 4;
-/// How often a call that waits looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting call checks for an interrupt.
+const POLL: Duration = Duration::from_millis(100);
+/// Longest time to connect. A server that is there answers within a second or two.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Most characters of the client's own words in a message.
+const LONGEST_WORDS: usize = 300;
 const REMEDY: &str = "Check the address, AWS_ENDPOINT_URL, AWS_REGION and the credentials in the environment.";
 
 /// Where requests run. One thread is enough: it only waits and copies.
-fn runtime() -> std::result::Result<&'static Runtime, String> {
-    static RUNTIME: OnceLock<std::result::Result<Runtime, String>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        // Another provider that is there already will do.
+fn runtime() -> Result<&'static Runtime, RemoteError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        // Fails if a provider is installed already, which will do as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"] {
             if let Ok(secret) = std::env::var(name) {
@@ -46,97 +51,109 @@ fn runtime() -> std::result::Result<&'static Runtime, String> {
         let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(4).enable_all().build();
         built.map_err(|e| format!("no thread for the network: {e}"))
     });
-    made.as_ref().map_err(Clone::clone)
+    runtime.as_ref().map_err(|e| RemoteError::Other(e.clone()))
 }
 
-/// Why something remote cannot be had. The words show no credentials.
+/// Why a request failed. The words hold no credentials, which is why the client's own error is not kept as a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum RemoteError {
+    /// The user stopped it.
     Interrupted,
+    /// There is no such object.
     Absent,
-    /// It is not what it was when it was opened.
+    /// The object is not what it was when it was opened.
     Changed,
+    /// Anything else, in words.
     Other(String),
 }
 
-impl Trouble {
-    fn of(e: object_store::Error) -> Trouble {
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RemoteError::Interrupted => "interrupted",
+            RemoteError::Absent => "no such object",
+            RemoteError::Changed => "it has changed since it was opened",
+            RemoteError::Other(words) => words,
+        })
+    }
+}
+
+impl std::error::Error for RemoteError {}
+
+impl RemoteError {
+    fn of(e: object_store::Error) -> RemoteError {
         use object_store::Error as E;
         match e {
-            E::NotFound { .. } => Trouble::Absent,
-            E::Precondition { .. } => Trouble::Changed,
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Trouble::Other("access is refused".into()),
-            // The last cause says what happened; those around it say who asked.
+            E::NotFound { .. } => RemoteError::Absent,
+            E::Precondition { .. } => RemoteError::Changed,
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => RemoteError::Other("access is refused".into()),
+            // The last cause says what happened; those around it only say which request it was.
             e => {
                 let mut cause: &dyn std::error::Error = &e;
                 while let Some(next) = cause.source() {
                     cause = next;
                 }
                 let mut words = cause.to_string().replace('\n', " ");
-                if let Some((at, _)) = words.char_indices().nth(300) {
+                if let Some((at, _)) = words.char_indices().nth(LONGEST_WORDS) {
                     words.truncate(at);
                 }
-                Trouble::Other(hide(&words))
+                RemoteError::Other(hide(&words))
             }
         }
     }
 
-    pub fn words(&self) -> String {
+    /// The error about an object that is read.
+    pub(crate) fn input(self, address: &str) -> Error {
         match self {
-            Trouble::Interrupted => "interrupted".into(),
-            Trouble::Absent => "no such object".into(),
-            Trouble::Changed => "it has changed since it was opened".into(),
-            Trouble::Other(words) => words.clone(),
+            RemoteError::Interrupted => Error::Interrupted,
+            other => Error::input(hide(address), other.to_string(), REMEDY),
         }
     }
 
-    /// As an error about something that is read.
-    pub fn input(self, address: &str) -> Error {
+    /// The error about an object that is written.
+    pub(crate) fn output(self, address: &str) -> Error {
         match self {
-            Trouble::Interrupted => Error::Interrupted,
-            other => Error::input(hide(address), other.words(), REMEDY),
-        }
-    }
-
-    /// As an error about something that is written.
-    pub fn output(self, address: &str) -> Error {
-        match self {
-            Trouble::Interrupted => Error::Interrupted,
+            RemoteError::Interrupted => Error::Interrupted,
             other => {
-                let cause = format!("cannot be written: {}", other.words());
-                Error::output(hide(address), cause, format!("{REMEDY} What is done stays done."))
+                let cause = format!("cannot be written: {other}");
+                Error::output(hide(address), cause, format!("{REMEDY} Finished work is kept."))
             }
         }
     }
 }
 
-/// A bucket, and how long it may keep us waiting.
+/// A bucket, and how long its requests may take.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     store: Arc<dyn ObjectStore>,
     name: String,
-    patience: Duration,
+    timeout: Duration,
     interrupt: Interrupt,
 }
 
-/// An object as it was when it was asked for.
+/// An object in the version that [`Bucket::head`] found.
 #[derive(Debug, Clone)]
-pub struct Object {
-    pub size: u64,
-    pub etag: Option<String>,
+pub(crate) struct RemoteObject {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The store's tag of this version, if it gives one.
+    etag: Option<String>,
     path: Path,
 }
 
-/// By bucket and patience.
+/// Clients by bucket and timeout.
 type Clients = HashMap<(String, Duration), Arc<dyn ObjectStore>>;
 
-/// Clients that were made: connections are shared by all who read a bucket.
-static BUCKETS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
+/// The clients of this process: all readers of a bucket share its connections.
+static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
 
 impl Bucket {
-    /// The bucket of an address, and the path within it.
-    pub fn of(address: &str, patience: Duration, interrupt: Interrupt) -> Result<(Bucket, String)> {
-        let bad = |cause: &str| Error::input(hide(address), cause, "Write it as s3://BUCKET/PATH.");
+    /// The bucket of an address `s3://BUCKET/PATH`, and the path within it. Sends no request.
+    ///
+    /// # Errors
+    /// If the address names no bucket or holds credentials, or the environment does not configure a store.
+    pub(crate) fn open(address: &str, timeout: Duration, interrupt: Interrupt) -> error::Result<(Bucket, String)> {
+        let bad = |cause: &'static str| Error::input(hide(address), cause, "Write it as s3://BUCKET/PATH.");
         let rest = address.split_once("://").map_or("", |(_, rest)| rest);
         if rest.contains('@') && rest.find('@') < rest.find('/') {
             return Err(bad("credentials do not belong into an address of an object store"));
@@ -145,58 +162,65 @@ impl Bucket {
         if name.is_empty() {
             return Err(bad("names no bucket"));
         }
-        let store = connect(name, patience).map_err(|cause| Error::input(hide(address), cause, REMEDY))?;
-        Ok((Bucket { store, name: name.to_string(), patience, interrupt }, path.to_string()))
+        let store = client(name, timeout).map_err(|e| e.input(address))?;
+        Ok((Bucket { store, name: name.to_string(), timeout, interrupt }, path.to_string()))
     }
 
     /// The address of a path.
-    pub fn address(&self, path: &str) -> String {
+    pub(crate) fn address(&self, path: &str) -> String {
         format!("s3://{}/{path}", self.name)
     }
 
-    /// Blocks until a request is answered, the patience ends or an interrupt comes.
-    fn wait<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Trouble> {
-        let runtime = runtime().map_err(Trouble::Other)?;
-        // Several tries, each of which may take all of the patience.
-        let most = self.patience.saturating_mul(TRIES as u32 + 1);
+    /// Blocks until a request is answered, the time is over or an interrupt comes.
+    fn wait<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> Result<T, RemoteError> {
+        // Each attempt may take all of the timeout, and the answer as long again.
+        let limit = self.timeout.saturating_mul(TRIES as u32 + 1);
         let waited = async {
             let mut request = std::pin::pin!(request);
-            let mut looks = most.as_millis() / LOOK.as_millis() + 1;
+            let mut polls = limit.as_millis() / POLL.as_millis() + 1;
             loop {
-                match tokio::time::timeout(LOOK, request.as_mut()).await {
-                    Ok(answer) => return answer.map_err(Trouble::of),
-                    Err(_) if self.interrupt.is_set() => return Err(Trouble::Interrupted),
+                match tokio::time::timeout(POLL, request.as_mut()).await {
+                    Ok(answer) => return answer.map_err(RemoteError::of),
+                    Err(_) if self.interrupt.is_set() => return Err(RemoteError::Interrupted),
                     Err(_) => {}
                 }
-                looks -= 1;
-                if looks == 0 {
-                    return Err(Trouble::Other(format!("the store gave nothing for {} s", most.as_secs())));
+                polls -= 1;
+                if polls == 0 {
+                    return Err(RemoteError::Other(format!("the store gave nothing for {} s", limit.as_secs())));
                 }
             }
         };
-        runtime.block_on(waited)
+        runtime()?.block_on(waited)
     }
 
-    fn path(&self, path: &str) -> std::result::Result<Path, Trouble> {
-        Path::parse(path).map_err(|e| Trouble::Other(format!("its name cannot be used: {e}")))
+    /// Waits for a request that runs already.
+    fn join<T>(&self, task: &mut JoinHandle<object_store::Result<T>>) -> Result<T, RemoteError> {
+        self.wait(async { task.await.map_err(|e| object_store::Error::JoinError { source: e })? })
     }
 
-    pub fn head(&self, path: &str) -> std::result::Result<(Object, Fingerprint), Trouble> {
-        let path = self.path(path)?;
+    /// Finds an object.
+    ///
+    /// # Errors
+    /// [`RemoteError::Absent`] if there is none, or when the request fails.
+    pub(crate) fn head(&self, path: &str) -> Result<(RemoteObject, Fingerprint), RemoteError> {
+        let path = parse(path)?;
         let meta = self.wait(self.store.head(&path))?;
         let fingerprint = fingerprint(&meta);
-        Ok((Object { size: meta.size, etag: meta.e_tag, path }, fingerprint))
+        Ok((RemoteObject { size: meta.size, etag: meta.e_tag, path }, fingerprint))
     }
 
-    /// All objects below a prefix, in the store's order.
-    pub fn list(
+    /// Calls `found` with the path of every object below a prefix, in the store's order, page by page. Ends with the first
+    /// error that `found` returns.
+    ///
+    /// # Errors
+    /// When a request fails. The inner result is that of `found`.
+    pub(crate) fn list(
         &self,
         prefix: &str,
-        found: &mut dyn FnMut(&str, Fingerprint) -> Result<()>,
-    ) -> std::result::Result<Result<()>, Trouble> {
-        let prefix = self.path(prefix.trim_matches('/'))?;
+        found: &mut dyn FnMut(&str, Fingerprint) -> error::Result<()>,
+    ) -> Result<error::Result<()>, RemoteError> {
+        let prefix = parse(prefix.trim_matches('/'))?;
         let mut stream = self.store.list((!prefix.as_ref().is_empty()).then_some(&prefix));
-        // Page by page: what comes is handed on at once.
         while let Some(meta) = self.wait(async { stream.next().await.transpose() })? {
             if let Err(e) = found(meta.location.as_ref(), fingerprint(&meta)) {
                 return Ok(Err(e));
@@ -205,9 +229,12 @@ impl Bucket {
         Ok(Ok(()))
     }
 
-    /// Names directly below a folder, objects and folders, sorted.
-    pub fn names(&self, folder: &str) -> std::result::Result<Vec<String>, Trouble> {
-        let prefix = self.path(folder.trim_matches('/'))?;
+    /// Names of the objects and folders directly below a folder, sorted.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn list_folder(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        let prefix = parse(folder.trim_matches('/'))?;
         let listed = self.wait(self.store.list_with_delimiter((!prefix.as_ref().is_empty()).then_some(&prefix)))?;
         let objects = listed.objects.iter().map(|o| &o.location);
         let last = |path: &Path| path.filename().map(str::to_string);
@@ -217,60 +244,88 @@ impl Bucket {
     }
 
     /// All bytes of an object.
-    pub fn get(&self, path: &str) -> std::result::Result<Bytes, Trouble> {
-        let path = self.path(path)?;
+    ///
+    /// # Errors
+    /// [`RemoteError::Absent`] if there is none, or when the request fails.
+    pub(crate) fn get(&self, path: &str) -> Result<Bytes, RemoteError> {
+        let path = parse(path)?;
         self.wait(async { self.store.get(&path).await?.bytes().await })
     }
 
-    /// Some bytes of an object, as it was when it was asked for.
-    pub fn range(&self, object: &Object, range: Range<u64>) -> std::result::Result<Bytes, Trouble> {
-        self.wait(part(self.store.clone(), object.clone(), range))
-    }
-
-    /// Begins to fetch some bytes.
-    pub fn begin(&self, object: &Object, range: Range<u64>) -> std::result::Result<Fetch, Trouble> {
-        Ok(Fetch(runtime().map_err(Trouble::Other)?.spawn(part(self.store.clone(), object.clone(), range))))
+    /// Starts to fetch some bytes of an object.
+    ///
+    /// # Errors
+    /// If there is no thread for the network.
+    pub(crate) fn start_get(&self, object: &RemoteObject, range: Range<u64>) -> Result<PendingGet, RemoteError> {
+        Ok(PendingGet(runtime()?.spawn(get_range(self.store.clone(), object.clone(), range))))
     }
 
     /// Waits for bytes that are being fetched.
-    pub fn join(&self, fetch: &mut Fetch) -> std::result::Result<Bytes, Trouble> {
-        self.wait(async { (&mut fetch.0).await.map_err(|e| object_store::Error::JoinError { source: e })? })
+    ///
+    /// # Errors
+    /// [`RemoteError::Changed`] if it is another version by now, or when the request fails.
+    pub(crate) fn finish_get(&self, mut pending: PendingGet) -> Result<Bytes, RemoteError> {
+        self.join(&mut pending.0)
     }
 
-    pub fn put(&self, path: &str, bytes: Bytes) -> std::result::Result<(), Trouble> {
-        let path = self.path(path)?;
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn put(&self, path: &str, bytes: Bytes) -> Result<(), RemoteError> {
+        let path = parse(path)?;
         self.wait(self.store.put(&path, PutPayload::from(bytes))).map(drop)
     }
 
-    /// Begins to put an object.
-    pub fn put_soon(&self, path: &str, bytes: Bytes) -> std::result::Result<Put, Trouble> {
-        let (store, path) = (self.store.clone(), self.path(path)?);
+    /// Starts to write an object.
+    ///
+    /// # Errors
+    /// If the path cannot be used, or there is no thread for the network.
+    pub(crate) fn start_put(&self, path: &str, bytes: Bytes) -> Result<PendingPut, RemoteError> {
+        let (store, path) = (self.store.clone(), parse(path)?);
         let put = async move { store.put(&path, PutPayload::from(bytes)).await.map(drop) };
-        Ok(Put(runtime().map_err(Trouble::Other)?.spawn(put)))
+        Ok(PendingPut(runtime()?.spawn(put)))
     }
 
-    /// Waits for an object that is being put.
-    pub fn settle(&self, put: &mut Put) -> std::result::Result<(), Trouble> {
-        self.wait(async { (&mut put.0).await.map_err(|e| object_store::Error::JoinError { source: e })? })
+    /// Waits for an object that is being written.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn finish_put(&self, mut pending: PendingPut) -> Result<(), RemoteError> {
+        self.join(&mut pending.0)
     }
 
-    /// Takes an object away; that there is none is no error.
-    pub fn delete(&self, path: &str) -> std::result::Result<(), Trouble> {
-        let path = self.path(path)?;
+    /// Deletes an object. There may be none.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), RemoteError> {
+        let path = parse(path)?;
         match self.wait(self.store.delete(&path)) {
-            Err(Trouble::Absent) => Ok(()),
+            Err(RemoteError::Absent) => Ok(()),
             other => other,
         }
     }
 
-    /// Begins an object that comes in parts. It is there when all are.
-    pub fn upload(&self, path: &str) -> std::result::Result<Parts, Trouble> {
-        let path = self.path(path)?;
-        Ok(Parts { upload: self.wait(self.store.put_multipart(&path))?, bucket: self.clone(), done: false })
+    /// Starts an object that is written part by part. It appears when all parts are there.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn start_multipart(&self, path: &str) -> Result<MultipartPut, RemoteError> {
+        let path = parse(path)?;
+        Ok(MultipartPut { upload: self.wait(self.store.put_multipart(&path))?, bucket: self.clone(), complete: false })
     }
 }
 
-async fn part(store: Arc<dyn ObjectStore>, object: Object, range: Range<u64>) -> object_store::Result<Bytes> {
+fn parse(path: &str) -> Result<Path, RemoteError> {
+    Path::parse(path).map_err(|e| RemoteError::Other(format!("its name cannot be used: {e}")))
+}
+
+async fn get_range(
+    store: Arc<dyn ObjectStore>,
+    object: RemoteObject,
+    range: Range<u64>,
+) -> object_store::Result<Bytes> {
     let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match: object.etag, ..GetOptions::default() };
     store.get_opts(&object.path, options).await?.bytes().await
 }
@@ -281,73 +336,81 @@ fn fingerprint(meta: &ObjectMeta) -> Fingerprint {
     Fingerprint { size: Some(meta.size), mtime_ns: None, etag, modified }
 }
 
-fn connect(bucket: &str, patience: Duration) -> std::result::Result<Arc<dyn ObjectStore>, String> {
+/// The client of a bucket, made on first use.
+fn client(bucket: &str, timeout: Duration) -> Result<Arc<dyn ObjectStore>, RemoteError> {
     runtime()?;
-    let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(store) = buckets.get(&(bucket.to_string(), patience)) {
+    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(store) = clients.get(&(bucket.to_string(), timeout)) {
         return Ok(store.clone());
     }
     let endpoint =
         ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|n| std::env::var(n).ok());
-    let client = ClientOptions::new()
-        // Who names a server without TLS means it.
+    let options = ClientOptions::new()
+        // An endpoint without TLS is the user's own choice.
         .with_allow_http(endpoint.as_deref().is_some_and(|e| e.starts_with("http://")))
-        .with_connect_timeout(patience.min(Duration::from_secs(10)))
-        .with_read_timeout(patience)
-        .with_timeout(patience.saturating_mul(4));
-    let retry = RetryConfig { max_retries: TRIES - 1, retry_timeout: patience, ..RetryConfig::default() };
+        .with_connect_timeout(timeout.min(CONNECT))
+        .with_read_timeout(timeout)
+        .with_timeout(timeout.saturating_mul(4));
+    let retry = RetryConfig { max_retries: TRIES - 1, retry_timeout: timeout, ..RetryConfig::default() };
     let built = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
-        .with_client_options(client)
+        .with_client_options(options)
         .with_retry(retry)
-        // Some stores answer a deletion of many with errors of their own.
+        // Some stores answer a bulk deletion with errors of their own.
         .with_disable_bulk_delete(true)
         .build();
-    let store: Arc<dyn ObjectStore> = Arc::new(built.map_err(|e| Trouble::of(e).words())?);
-    buckets.insert((bucket.to_string(), patience), store.clone());
+    let store: Arc<dyn ObjectStore> = Arc::new(built.map_err(RemoteError::of)?);
+    clients.insert((bucket.to_string(), timeout), store.clone());
     Ok(store)
 }
 
-/// Bytes that are being fetched; dropped, they are not wanted any more.
+/// Bytes that are being fetched. Dropped, the request is given up.
 #[derive(Debug)]
-pub struct Fetch(JoinHandle<object_store::Result<Bytes>>);
+pub(crate) struct PendingGet(JoinHandle<object_store::Result<Bytes>>);
 
-impl Drop for Fetch {
+impl Drop for PendingGet {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// An object that is being put.
+/// An object that is being written. Dropped, the request runs on unobserved.
 #[derive(Debug)]
-pub struct Put(JoinHandle<object_store::Result<()>>);
+pub(crate) struct PendingPut(JoinHandle<object_store::Result<()>>);
 
-/// An object that comes in parts. Dropped before the last, it is given up.
-pub struct Parts {
+/// An object that is written part by part. Dropped before [`MultipartPut::complete`], it is given up.
+pub(crate) struct MultipartPut {
     upload: Box<dyn MultipartUpload>,
     bucket: Bucket,
-    done: bool,
+    complete: bool,
 }
 
-impl Parts {
-    /// Every part but the last has the same size, of 5 MB at least.
-    pub fn put(&mut self, bytes: Bytes) -> std::result::Result<(), Trouble> {
+impl MultipartPut {
+    /// Adds a part. All parts but the last have the same size, at least 5 MiB (a limit of S3).
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn put_part(&mut self, bytes: Bytes) -> Result<(), RemoteError> {
         let part = self.upload.put_part(PutPayload::from(bytes));
         self.bucket.wait(part)
     }
 
-    pub fn finish(mut self) -> std::result::Result<(), Trouble> {
-        self.done = true;
-        let Parts { upload, bucket, .. } = &mut self;
+    /// Makes the object of its parts.
+    ///
+    /// # Errors
+    /// When the request fails.
+    pub(crate) fn complete(mut self) -> Result<(), RemoteError> {
+        self.complete = true;
+        let MultipartPut { upload, bucket, .. } = &mut self;
         bucket.wait(upload.complete()).map(drop)
     }
 }
 
-impl Drop for Parts {
+impl Drop for MultipartPut {
     fn drop(&mut self) {
-        if !self.done {
-            // As good as it goes: stores forget what was never finished by rules of their own.
-            let Parts { upload, bucket, .. } = self;
+        if !self.complete {
+            // Best effort: stores delete incomplete uploads by rules of their own.
+            let MultipartPut { upload, bucket, .. } = self;
             let _ = bucket.wait(upload.abort());
         }
     }
@@ -359,11 +422,11 @@ mod tests {
 
     #[test]
     fn addresses_of_objects_are_read() {
-        let of = |a: &str| Bucket::of(a, Duration::from_secs(1), Interrupt::new()).map(|(b, path)| (b.name, path));
+        let of = |a: &str| Bucket::open(a, Duration::from_secs(1), Interrupt::new()).map(|(b, path)| (b.name, path));
         assert_eq!(of("s3://films/a/b c.mp4").unwrap(), ("films".into(), "a/b c.mp4".into()));
         assert_eq!(of("s3://films").unwrap(), ("films".into(), String::new()));
         assert!(of("s3:///a").unwrap_err().to_string().contains("no bucket"));
-        let told = of("s3://KEYID:sesame-42@films/a").unwrap_err().to_string();
-        assert!(told.contains("do not belong") && !told.contains("sesame"), "{told}");
+        let message = of("s3://KEYID:sesame-42@films/a").unwrap_err().to_string();
+        assert!(message.contains("do not belong") && !message.contains("sesame"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Probe: what an input holds and what descry would do with it, without decoding more than its first frame.
+//! Probing: what an input holds and what descry would describe. Decodes only the first frame.
 
 use std::fmt;
 
@@ -9,20 +9,25 @@ use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source, StreamInfo};
 use crate::time::Time;
 
-/// What [`probe`] found.
+/// What [`probe`] found. `Display` gives it as text for a person.
 #[derive(Debug, Clone, Serialize)]
 pub struct Probe {
+    /// The input as the caller named it.
     pub input: String,
+    /// Every stream in a few words, the described one marked.
     pub streams: Vec<String>,
     /// The stream that would be described.
     pub video: StreamInfo,
     /// Time of the first frame, in seconds from the container's start.
     pub first_frame: f64,
-    /// Size of the picture as it is shown: upright, square pixels.
+    /// Width and height in pixels of the picture as it is shown: upright, with square pixels.
     pub shown: (u32, u32),
 }
 
 /// Opens an input and decodes its first frame.
+///
+/// # Errors
+/// As [`Source::open`] and [`Source::next`].
 pub fn probe(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Probe> {
     let mut source = Source::open(input, options, interrupt)?;
     let streams = source.streams();

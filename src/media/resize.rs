@@ -1,36 +1,51 @@
-//! Pillow's resampling of 8-bit RGB, to the last step.
+//! Pillow's resampling of 8-bit RGB, exact to the last bit.
 //!
-//! Two passes, across and down, each a sum of fixed-point products (22 fractional bits) that is rounded and cut to
-//! 8 bits, so that the picture between the passes is 8-bit too. A resizer that rounds elsewhere changes captions.
-//! Only the rows and columns that the window asks for are computed. Memory: a copy of the source under the window, the
-//! picture between the passes, and a few rows of scratch.
+//! Two passes, across and down. Each sums fixed-point products (22 fractional bits), rounds and clips to 8 bits, so the
+//! picture between the passes is 8-bit too. A resizer that rounds elsewhere changes captions. Only the rows and columns of
+//! the window are computed. Memory: a copy of the source under the window, the picture between the passes, and a few rows
+//! of scratch.
+
+use serde::{Deserialize, Serialize};
 
 use crate::media::frame::Rgb;
-use crate::model::folder::Resample;
 
 /// Pillow's `PRECISION_BITS` for 8-bit samples.
 const PRECISION: u32 = 32 - 8 - 2;
-/// Rows that the horizontal pass works on side by side.
+/// Rows that the horizontal pass works on side by side: with three colours, what a few vector registers hold.
 const ROWS: usize = 8;
 /// Samples of one column in the scratch of the horizontal pass.
 const LANES: usize = ROWS * 3;
 
-/// The part of the resized picture that is wanted.
+/// Pillow's filter of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// Cubic convolution with a = −0.5, over two samples each way (more when shrinking).
+    Bicubic,
+    /// A triangle over one sample each way (more when shrinking).
+    Bilinear,
+}
+
+/// The wanted part of the resized picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    /// First column.
     pub left: usize,
+    /// First row.
     pub top: usize,
+    /// Columns.
     pub width: usize,
+    /// Rows.
     pub height: usize,
 }
 
-/// Resizes `picture` to `width × height` as Pillow does and gives the window of it.
+/// Resizes `picture` to `width` × `height` as Pillow does, and returns a window of the result.
 ///
-/// The window must lie inside, the picture must not be empty and must hold all its samples.
+/// The window must lie inside the result. The picture must not be empty, and must hold all its samples.
 pub fn resize(picture: &Rgb, width: usize, height: usize, filter: Resample, window: Window) -> Rgb {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, the only thing that the function asks for beyond its plain form.
+        // SAFETY: the processor has AVX2, which is all that the function needs beyond its plain form.
         return unsafe { resize_avx2(picture, width, height, filter, window) };
     }
     resize_plain(picture, width, height, filter, window)
@@ -48,7 +63,7 @@ fn resize_plain(picture: &Rgb, width: usize, height: usize, filter: Resample, wi
     let (from_w, from_h) = (picture.width as usize, picture.height as usize);
     let x = (width != from_w).then(|| Taps::new(from_w, width, filter, window.left, window.width));
     let y = (height != from_h).then(|| Taps::new(from_h, height, filter, window.top, window.height));
-    // Source columns and rows under the window; the rest is cut away first.
+    // Source columns and rows under the window. The rest is cut away first.
     let (left, right) = x.as_ref().map_or((window.left, window.left + window.width), Taps::span);
     let (top, bottom) = y.as_ref().map_or((window.top, window.top + window.height), Taps::span);
     let wide = right - left;
@@ -56,17 +71,17 @@ fn resize_plain(picture: &Rgb, width: usize, height: usize, filter: Resample, wi
     for row in picture.data.chunks_exact(from_w * 3).take(bottom).skip(top) {
         data.extend_from_slice(&row[left * 3..right * 3]);
     }
-    // Pillow's order: across, then down; the other way round where the height shrinks by more than twice as many
-    // samples as the width does. (From Pillow 13 on; earlier ones always went across first.)
+    // Pillow's order: across, then down; the other way round if the height shrinks by more than twice as many samples as
+    // the width does (from Pillow 13 on; earlier versions always went across first).
     let down_first = from_h.saturating_sub(height) > 2 * from_w.saturating_sub(width);
     if let (true, Some(taps)) = (down_first, &y) {
-        data = under(&data, wide * 3, top, taps);
+        data = down(&data, wide * 3, top, taps);
     }
     if let Some(taps) = &x {
         data = across(&data, wide, left, taps);
     }
     if let (false, Some(taps)) = (down_first, &y) {
-        data = under(&data, window.width * 3, top, taps);
+        data = down(&data, window.width * 3, top, taps);
     }
     Rgb { width: window.width as u32, height: window.height as u32, data }
 }
@@ -102,7 +117,7 @@ impl Taps {
             exact.clear();
             let mut sum = 0.0;
             for x in 0..size {
-                let weight = weigh(filter, ((x + low) as f64 - centre + 0.5) * inverse);
+                let weight = weight_at(filter, ((x + low) as f64 - centre + 0.5) * inverse);
                 exact.push(weight);
                 sum += weight;
             }
@@ -128,7 +143,8 @@ impl Taps {
     }
 }
 
-fn weigh(filter: Resample, x: f64) -> f64 {
+/// The filter's weight at a distance in samples.
+fn weight_at(filter: Resample, x: f64) -> f64 {
     let x = x.abs();
     match filter {
         Resample::Bilinear if x < 1.0 => 1.0 - x,
@@ -146,12 +162,14 @@ fn weigh(filter: Resample, x: f64) -> f64 {
     }
 }
 
+/// Ends a sum that began with one half.
 #[inline(always)]
-fn clip(sum: i32) -> u8 {
+fn round_and_clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Horizontal pass over rows of `from` pixels; column 0 of `source` is column `first` of the picture. `ROWS` rows at a time are laid column by column, so that one weight meets `LANES` neighbours.
+/// Horizontal pass over rows of `from` pixels; column 0 of `source` is column `first` of the picture. [`ROWS`] rows at a
+/// time are laid out column by column, so that one weight meets [`LANES`] neighbours.
 #[inline(always)]
 fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
     let to = taps.bounds.len();
@@ -159,8 +177,8 @@ fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0; rows * to * 3];
     let mut columns = vec![0u8; from * LANES];
     for top in (0..rows).step_by(ROWS) {
-        let some = ROWS.min(rows - top);
-        for r in 0..some {
+        let count = ROWS.min(rows - top);
+        for r in 0..count {
             let row = &source[(top + r) * from * 3..(top + r + 1) * from * 3];
             for (column, pixel) in columns.chunks_exact_mut(LANES).zip(row.chunks_exact(3)) {
                 column[r * 3] = pixel[0];
@@ -175,10 +193,10 @@ fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
                     *sum = sum.wrapping_add(i32::from(sample) * weight);
                 }
             }
-            for r in 0..some {
+            for r in 0..count {
                 let at = ((top + r) * to + x) * 3;
                 for c in 0..3 {
-                    out[at + c] = clip(sums[r * 3 + c]);
+                    out[at + c] = round_and_clip(sums[r * 3 + c]);
                 }
             }
         }
@@ -188,7 +206,7 @@ fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
 
 /// Vertical pass over rows of `line` samples; row 0 of `source` is row `first` of the picture.
 #[inline(always)]
-fn under(source: &[u8], line: usize, first: usize, taps: &Taps) -> Vec<u8> {
+fn down(source: &[u8], line: usize, first: usize, taps: &Taps) -> Vec<u8> {
     let mut out = vec![0; taps.bounds.len() * line];
     let mut sums = vec![0i32; line];
     for ((low, weights), row) in taps.iter().zip(out.chunks_exact_mut(line)) {
@@ -199,7 +217,7 @@ fn under(source: &[u8], line: usize, first: usize, taps: &Taps) -> Vec<u8> {
             }
         }
         for (to, &sum) in row.iter_mut().zip(&sums) {
-            *to = clip(sum);
+            *to = round_and_clip(sum);
         }
     }
     out

@@ -1,4 +1,4 @@
-//! Small pictures of keyframes, as JPEG, for people who look through an archive.
+//! Thumbnails of keyframes, as JPEG, for people who browse an archive.
 //!
 //! The same picture and options give the same bytes.
 
@@ -6,15 +6,14 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
 use crate::media::frame::Rgb;
-use crate::media::resize::{Window, resize};
-use crate::model::folder::Resample;
+use crate::media::resize::{Resample, Window, resize};
 
-/// How large they are and how fine.
+/// Size and quality of thumbnails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThumbnailOptions {
-    /// Most pixels across; smaller pictures are not enlarged. 0 makes none. Default: 320.
+    /// Width in pixels; narrower pictures are not enlarged. 0 makes no thumbnails. Default: 320.
     pub width: u32,
-    /// JPEG quality, 1 to 100. Default: 80.
+    /// JPEG quality, from 1 to 100; other values count as the nearest of these. Default: 80.
     pub quality: u8,
 }
 
@@ -24,7 +23,7 @@ impl Default for ThumbnailOptions {
     }
 }
 
-/// A picture as a small JPEG; none where it is empty, too long for JPEG, or where none are wanted.
+/// A picture as a small JPEG. `None` if the picture is empty or too long for JPEG, or if the options ask for none.
 pub fn thumbnail(picture: &Rgb, options: ThumbnailOptions) -> Option<Vec<u8>> {
     let (w, h) = (picture.width as usize, picture.height as usize);
     if options.width == 0 || w == 0 || h == 0 || picture.data.len() != w * h * 3 {
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn they_keep_their_shape_and_are_not_enlarged() {
+    fn thumbnails_keep_their_shape_and_are_not_enlarged() {
         assert_eq!(size(640, 360, 320), Some((320, 180)));
         assert_eq!(size(360, 640, 320), Some((320, 569)));
         assert_eq!(size(100, 50, 320), Some((100, 50)));

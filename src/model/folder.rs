@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 use crate::error::{Error, Result};
+pub use crate::media::resize::Resample;
 
 /// The only manifest format that this version reads.
 pub const FORMAT: &str = "descry-model/1";
@@ -82,14 +83,6 @@ pub enum Resize {
     Squash,
     /// The shorter side to `size`, then the middle square, as CLIP does.
     Crop,
-}
-
-/// Pillow's filter of that name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resample {
-    Bicubic,
-    Bilinear,
 }
 
 /// The grid of features that an image tower gives beside its embedding.

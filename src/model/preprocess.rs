@@ -57,7 +57,7 @@ fn middle(length: usize, size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::folder::Resample;
+    use crate::media::resize::Resample;
 
     fn spec(size: u32, resize: Resize) -> ImageSpec {
         ImageSpec {

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::message::QUEUE;
 use crate::error::{Error, Result};
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::message;
 use crate::message::Setting;
 use crate::scene::keyframe::MAX_PICTURES;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::budget::Budget;
-use crate::media::decode::DecodeOptions;
+use crate::media::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::model::folder::ModelFolder;
 use crate::scene::SceneOptions;
 use crate::scene::keyframe::KeyframeOptions;
 use crate::time::Time;
-use crate::track::cue::CueOptions;
-use crate::track::dedup::DedupOptions;
+use crate::track::CueOptions;
+use crate::track::DedupOptions;
 
 /// Options of all stages.
 #[derive(Debug, Clone)]

@@ -12,14 +12,14 @@ use super::observer::{Observer, Outcome};
 use super::run::{Job, run};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::CaptionOptions;
 use crate::model::folder::ModelFolder;
 use crate::model::image::EncodeOptions;
 use crate::model::loader::Model;
 use crate::time::Time;
-use crate::track::cue::Cue;
-use crate::track::formats::Track;
+use crate::track::Cue;
+use crate::track::Track;
 
 /// Describes films, one after the other or several at once.
 ///

@@ -1,12 +1,12 @@
 //! What stages pass to one another.
 
 use crate::error::Error;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::Caption;
 use crate::model::image::Encoded;
 use crate::scene::keyframe::Keyframe;
 use crate::time::Time;
-use crate::track::formats::SceneRecord;
+use crate::track::SceneRecord;
 
 /// Most messages in a channel between two stages.
 pub const QUEUE: usize = 8;

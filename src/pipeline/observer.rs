@@ -2,10 +2,10 @@
 
 use super::message::{CutShort, KeyframeRecord};
 use crate::error::{Error, Result};
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::time::Time;
-use crate::track::cue::Cue;
-use crate::track::formats::Track;
+use crate::track::Cue;
+use crate::track::Track;
 
 /// Follows the progress of a run. Called from several threads at once; every method does nothing by default.
 pub trait Observer: Sync {

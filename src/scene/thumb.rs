@@ -9,7 +9,8 @@ use ffmpeg_next::ffi;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::media::decode::{Frame, Planes, full_range, scale_to};
+use crate::media::Frame;
+use crate::media::scale::{Rows, is_full_range, scale};
 use crate::time::Time;
 
 /// Width of [`Thumb::y`] in samples.
@@ -124,9 +125,7 @@ fn layout(av: &ff::frame::Video) -> Option<Layout> {
         }
         components.push(component);
     }
-    // SAFETY: a plain read of a valid frame's field.
-    let range = unsafe { (*av.as_ptr()).color_range };
-    Some(Layout { components, full_range: full_range(av.format(), range) })
+    Some(Layout { components, full_range: is_full_range(av) })
 }
 
 /// Bytes of one row of a component, checked against the plane's stride.
@@ -250,11 +249,7 @@ fn narrow_row(bytes: &[u8], c: &Component, out: &mut Vec<u8>) {
 type Analysed = (Vec<u8>, Vec<u8>, Vec<u8>, f32);
 
 fn from_scaler(av: &ff::frame::Video) -> Option<Analysed> {
-    let source = Planes { frame: av, lines: av.height(), stride: 1 };
-    // SAFETY: plain reads of a valid frame's fields.
-    let (range, space) = unsafe { ((*av.as_ptr()).color_range, (*av.as_ptr()).colorspace) };
-    let (data, _) =
-        scale_to(&source, ff::format::Pixel::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32, range, space)?;
+    let data = scale(av, Rows::All, ff::format::Pixel::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32)?;
     let y = data[..SAMPLES].to_vec();
     let gradient: u32 = y
         .chunks(THUMB_WIDTH)

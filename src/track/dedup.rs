@@ -1,20 +1,20 @@
 //! Whether a keyframe shows something new, by the cosine between embeddings.
 //!
-//! Owns the scenes of one stream that were new, oldest dropped beyond [`DedupOptions::memory`]. Verdicts come in the
-//! order of the pictures. Blank pictures are not judged here: they say nothing and must not be remembered.
+//! Owns the distinct scenes of one stream; the oldest are dropped beyond [`DedupOptions::memory`]. Verdicts come in the order
+//! of the pictures. Callers leave blank pictures out: they show nothing and must not be remembered.
 
 use std::collections::VecDeque;
 
 use crate::model::folder::DedupSpec;
 
-/// Thresholds and memory.
+/// Thresholds and memory. A model's manifest may bring its own measured thresholds: [`DedupOptions::measured`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DedupOptions {
-    /// Cosine to the scene before from which a picture says nothing new; above 1 switches this off. Default: 0.92.
+    /// From this cosine to the picture before on, a picture shows the same scene. Above 1 turns this off. Default: 0.92.
     pub same: f32,
-    /// Cosine to an earlier scene from which a picture is that scene again; above 1 switches this off. Default: 0.95.
+    /// From this cosine to an earlier scene on, a picture shows that scene again. Above 1 turns this off. Default: 0.95.
     pub returning: f32,
-    /// Distinct scenes that are remembered. Default: 512.
+    /// Distinct scenes that are remembered. Default: 512, which is 512 KiB of the built-in model's embeddings.
     pub memory: usize,
 }
 
@@ -25,23 +25,27 @@ impl Default for DedupOptions {
 }
 
 impl DedupOptions {
-    /// A model's measured thresholds, where its manifest has them.
+    /// A model's measured thresholds if its manifest has them, otherwise the defaults.
     pub fn measured(spec: Option<&DedupSpec>) -> DedupOptions {
         let defaults = DedupOptions::default();
         spec.map_or(defaults, |s| DedupOptions { same: s.same, returning: s.returning, ..defaults })
     }
 
-    /// Every picture is new.
+    /// Makes every picture new.
     pub fn off() -> DedupOptions {
         DedupOptions { same: f32::INFINITY, returning: f32::INFINITY, ..DedupOptions::default() }
     }
 }
 
-/// What a picture is to the stream. The number is the distinct scene's, counted from 0 in order of first appearance.
+/// How a picture relates to the pictures before it. The number is that of its distinct scene, from 0 in order of first
+/// appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// A scene that was not there before, or is no longer remembered.
     New(u32),
+    /// The same scene as the picture before.
     SameAsPrevious(u32),
+    /// An earlier scene again.
     Returning(u32),
 }
 
@@ -53,18 +57,20 @@ impl Verdict {
         }
     }
 
+    /// Whether the scene is new.
     pub fn is_new(self) -> bool {
         matches!(self, Verdict::New(_))
     }
 }
 
-/// A verdict with the figures behind it.
+/// A verdict and the cosines behind it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
+    /// The verdict.
     pub verdict: Verdict,
-    /// Cosine to the picture before; `None` for the first.
+    /// Cosine to the picture before; `None` for the first picture.
     pub previous: Option<f32>,
-    /// The most similar of the remembered scenes other than the one before, and its cosine.
+    /// Number and cosine of the most similar remembered scene, that of the picture before excepted.
     pub best: Option<(u32, f32)>,
 }
 
@@ -72,26 +78,29 @@ pub struct Judgement {
 #[derive(Debug, Clone)]
 pub struct Dedup {
     options: DedupOptions,
+    /// Number and first embedding of each remembered scene, oldest first.
     scenes: VecDeque<(u32, Vec<f32>)>,
-    /// Distinct scene and embedding of the picture before.
+    /// Scene and embedding of the picture before.
     previous: Option<(u32, Vec<f32>)>,
+    /// Number of the next new scene.
     next: u32,
 }
 
 impl Dedup {
+    /// Starts a stream.
     pub fn new(options: &DedupOptions) -> Dedup {
         Dedup { options: *options, scenes: VecDeque::new(), previous: None, next: 0 }
     }
 
-    /// The verdict on an embedding of length 1.
+    /// The verdict on the next picture. `unit` is its embedding, of length 1.
     pub fn judge(&mut self, unit: &[f32]) -> Verdict {
         self.weigh(unit).verdict
     }
 
-    /// The verdict with its similarities.
+    /// As [`Dedup::judge`], with the cosines behind the verdict.
     pub fn weigh(&mut self, unit: &[f32]) -> Judgement {
         let before = self.previous.as_ref().map(|(id, _)| *id);
-        // A slow change must not creep along picture by picture: the scene's own first picture has to be like it too.
+        // A slow change must not creep on from picture to picture, so the scene's first picture has to be similar too.
         let previous = self.previous.as_ref().map(|(_, v)| cosine(v, unit));
         let origin = before.and_then(|id| self.scenes.iter().find(|(n, _)| *n == id)).map(|(_, v)| cosine(v, unit));
         let best = self
@@ -120,7 +129,7 @@ impl Dedup {
         Judgement { verdict, previous, best }
     }
 
-    /// Whether a distinct scene can still return; what is kept for one that cannot may be dropped.
+    /// Whether a scene can still return. Data of a scene that cannot may be dropped.
     pub fn remembers(&self, id: u32) -> bool {
         self.scenes.iter().any(|(n, _)| *n == id) || self.previous.as_ref().is_some_and(|(n, _)| *n == id)
     }

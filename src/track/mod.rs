@@ -1,6 +1,16 @@
-//! From captioned keyframes to a track on disk: repeats, cues, formats and files.
+//! From captioned keyframes to a track on disk.
+//!
+//! [`Dedup`] finds repeated scenes, [`CueBuilder`] turns descriptions into readable cues, [`write`] puts a [`Track`] into a
+//! format, and [`output`] names and writes the files.
 
-pub mod cue;
-pub mod dedup;
-pub mod formats;
+pub(crate) mod cue;
+pub(crate) mod dedup;
+pub(crate) mod formats;
 pub mod output;
+pub(crate) mod record;
+
+pub use cue::{Cue, CueBuilder, CueOptions, Description};
+pub use dedup::{Dedup, DedupOptions, Judgement, Verdict};
+pub use formats::{Format, write};
+pub use output::Target;
+pub use record::{SceneRecord, Track};

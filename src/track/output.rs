@@ -1,8 +1,7 @@
-//! Output files: planned before any work starts, written beside and renamed into place.
+//! Output files: planned before any work starts, written atomically.
 //!
-//! A file either holds a whole track or is not there: the bytes go to a `.part` file in the same folder, are synced,
-//! and take their name in one step. Unless overwriting is allowed, that fails where a file of that name has appeared
-//! meanwhile. Devices and named pipes are written to directly.
+//! A file either holds a whole track or does not exist: the bytes go to a `.part` file in the same folder, are synced, and
+//! get their name in one step. Unless overwriting is allowed, that fails if a file of that name has appeared meanwhile. Devices and named pipes are written to directly.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,114 +14,132 @@ use crate::atomic_file::{AtomicFile, CommitError, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use crate::track::formats::{Format, Track, write};
+use crate::track::formats::{Format, write};
+use crate::track::record::Track;
 
 /// Where one input's track goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Standard output.
     Stdout(Format),
+    /// A file.
     File(PathBuf, Format),
 }
 
-/// Names every output of every input, or says why that cannot be: two inputs for one file, a missing folder.
+/// Where the tracks of all inputs go.
+enum Destination<'a> {
+    Stdout,
+    /// Beside each input; of URLs, into the current folder.
+    BesideInputs,
+    Folder(&'a Path),
+    File(&'a Path),
+}
+
+/// Names every output of every input.
 ///
-/// `output`: none writes beside the input (URLs: into the current folder), `-` to standard output, a folder (one that
-/// exists, or a name that ends in `/`, or any name where there are several inputs) into it, else the file itself.
+/// `output` is a folder (one that exists, or ends in `/`, or any name if there are several inputs), a file, or `-` for
+/// standard output. If it is `None`, outputs are written beside their inputs, those of URLs into the current folder.
+///
+/// # Errors
+/// If two outputs have one name, an output would replace an input, a folder is missing, or one file would hold several
+/// formats.
 pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
-    if output == Some("") {
-        return Err(Error::usage(
-            message![Setting::Output, " is empty"],
-            "Give a file, a folder, or - for standard output.",
-        ));
-    }
-    let folder = output.filter(|o| *o != "-").filter(|o| o.ends_with('/') || Path::new(o).is_dir() || inputs.len() > 1);
-    if output == Some("-") && formats.len() > 1 {
-        return Err(Error::usage(
-            "standard output can hold only one format",
-            message!["Name one with ", Setting::Format, ", or name a folder with ", Setting::Output, "."],
-        ));
-    }
-    if let (Some(file), None) = (output.filter(|o| *o != "-"), folder) {
-        if formats.len() > 1 {
+    let destination = Destination::choose(output, inputs.len() > 1, formats.len())?;
+    let sources: HashMap<PathBuf, &String> =
+        inputs.iter().filter(|i| !is_url(i)).map(|i| (identity(Path::new(i)), i)).collect();
+    let mut taken: HashMap<PathBuf, &str> = HashMap::new();
+    let mut plan_one = |input, format| {
+        let Some(path) = destination.path(input, format) else { return Ok(Target::Stdout(format)) };
+        let identity = identity(&path);
+        if let Some(source) = sources.get(&identity) {
             return Err(Error::usage(
-                format!("{file}: one file cannot hold {} formats", formats.len()),
+                format!("{input}: its output would replace the input {source}"),
+                message!["Name another output with ", Setting::Output, "."],
+            ));
+        }
+        if let Some(other) = taken.insert(identity, input) {
+            return Err(Error::usage(
+                format!("{other} and {input} would both be written to {}", path.display()),
+                message!["Describe them in two runs with different ", Setting::Output, " folders, or rename one."],
+            ));
+        }
+        Ok(Target::File(path, format))
+    };
+    inputs.iter().map(|input| formats.iter().map(|format| plan_one(input, *format)).collect()).collect()
+}
+
+impl<'a> Destination<'a> {
+    fn choose(output: Option<&'a str>, many_inputs: bool, formats: usize) -> Result<Destination<'a>> {
+        let path = match output {
+            None => return Ok(Destination::BesideInputs),
+            Some("") => {
+                return Err(Error::usage(
+                    message![Setting::Output, " names nothing"],
+                    "Give a file, a folder, or - for standard output.",
+                ));
+            }
+            Some("-") if formats > 1 => {
+                return Err(Error::usage(
+                    message![Setting::Output, " - can write only one format"],
+                    message!["Name one with ", Setting::Format, ", or name a folder with ", Setting::Output, "."],
+                ));
+            }
+            Some("-") => return Ok(Destination::Stdout),
+            Some(path) => path,
+        };
+        let name = Path::new(path);
+        if path.ends_with('/') || name.is_dir() || many_inputs {
+            if name.exists() && !name.is_dir() {
+                let cause = format!("{path}: is a file, not a folder");
+                return Err(Error::usage(cause, "Name a folder for several inputs."));
+            }
+            if !name.is_dir() {
+                check_parent(name)?;
+            }
+            return Ok(Destination::Folder(name));
+        }
+        if formats > 1 {
+            return Err(Error::usage(
+                format!("{path}: one file cannot hold {formats} formats"),
                 "End the name with / for a folder.",
             ));
         }
-        let parent = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty());
-        if let Some(parent) = parent.filter(|p| !p.is_dir()) {
-            return Err(missing(parent));
+        check_parent(name)?;
+        Ok(Destination::File(name))
+    }
+
+    /// The file for one input and format; none for standard output.
+    fn path(&self, input: &str, format: Format) -> Option<PathBuf> {
+        let name = || format!("{}.{}", stem(input), format.extension());
+        match self {
+            Destination::Stdout => None,
+            Destination::Folder(folder) => Some(folder.join(name())),
+            Destination::File(file) => Some(file.to_path_buf()),
+            Destination::BesideInputs if is_url(input) => Some(PathBuf::from(name())),
+            Destination::BesideInputs => Some(Path::new(input).with_extension(format.extension())),
         }
     }
-    if let Some(folder) = folder.filter(|f| !Path::new(f).is_dir()) {
-        if Path::new(folder).exists() {
-            return Err(Error::usage(
-                format!("{folder}: is a file, not a folder"),
-                "Name a folder for several inputs.",
-            ));
-        }
-        let parent = Path::new(folder).parent().filter(|p| !p.as_os_str().is_empty());
-        if let Some(parent) = parent.filter(|p| !p.is_dir()) {
-            return Err(missing(parent));
-        }
-    }
-    let sources: HashMap<PathBuf, &String> =
-        inputs.iter().filter(|i| !is_url(i)).map(|i| (place(Path::new(i)), i)).collect();
-    let mut taken: HashMap<PathBuf, &String> = HashMap::new();
-    let mut all = Vec::new();
-    for input in inputs {
-        let mut targets = Vec::new();
-        for &format in formats {
-            if output == Some("-") {
-                targets.push(Target::Stdout(format));
-                continue;
-            }
-            let path = match (folder, output) {
-                (Some(folder), _) => Path::new(folder).join(format!("{}.{}", stem(input), format.extension())),
-                (None, Some(file)) => PathBuf::from(file),
-                (None, None) if is_url(input) => PathBuf::from(format!("{}.{}", stem(input), format.extension())),
-                (None, None) => Path::new(input).with_extension(format.extension()),
-            };
-            let place = place(&path);
-            if let Some(source) = sources.get(&place) {
-                return Err(Error::usage(
-                    format!("{input}: its output would replace the input {source}"),
-                    message!["Name another output with ", Setting::Output, "."],
-                ));
-            }
-            if let Some(other) = taken.insert(place, input) {
-                return Err(Error::usage(
-                    format!("{other} and {input} would both be written to {}", path.display()),
-                    message![
-                        "Describe them in two runs with different folders for ",
-                        Setting::Output,
-                        ", or rename one."
-                    ],
-                ));
-            }
-            targets.push(Target::File(path, format));
-        }
-        all.push(targets);
-    }
-    Ok(all)
 }
 
-/// One name for every way to write a path: `film.vtt`, `./film.vtt` and `link/film.vtt` may be the same file.
-fn place(path: &Path) -> PathBuf {
+/// Checks that the folder of a path exists.
+fn check_parent(path: &Path) -> Result<()> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        None => Ok(()),
+        Some(parent) => Err(Error::usage(
+            format!("{}: no such folder", parent.display()),
+            format!("Create it first: mkdir -p {}", parent.display()),
+        )),
+    }
+}
+
+/// One path for every way to write it: `film.vtt`, `./film.vtt` and `link/film.vtt` may be the same file.
+fn identity(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.components().collect());
     path.file_name().map_or(folder.clone(), |name| folder.join(name))
 }
 
-fn missing(folder: &Path) -> Error {
-    Error::usage(
-        format!("{}: no such folder", folder.display()),
-        format!("Make it first: mkdir -p {}", folder.display()),
-    )
-}
-
-/// File name without its extension; of a URL, the last part of its path.
+/// File name without its extension; for a URL, that of the last part of its path.
 fn stem(input: &str) -> String {
     let name = if is_url(input) {
         let path = input.split(['?', '#']).next().unwrap_or(input);
@@ -134,22 +151,25 @@ fn stem(input: &str) -> String {
     Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned())
 }
 
-/// Says before any work whether a target may be written; makes the folder that is named for it.
+/// Checks, before any work, that a target can be written. Creates its folder, one level deep.
 ///
-/// Hours of work must not end at a folder that was never writable, so a file is made there and taken away again.
-pub fn check(target: &Target, force: bool) -> Result<()> {
+/// Hours of work must not end at a folder that was never writable, so a file is created there and removed again.
+///
+/// # Errors
+/// If the target exists and `overwrite` is false, or it cannot be written.
+pub fn check(target: &Target, overwrite: bool) -> Result<()> {
     let Target::File(path, _) = target else { return Ok(()) };
     let name = path.display().to_string();
     match fs::metadata(path) {
-        Ok(there) if there.is_dir() => {
+        Ok(existing) if existing.is_dir() => {
             return Err(Error::output(
                 name,
                 "is a folder",
                 message!["Name another file with ", Setting::Output, ", or remove the folder."],
             ));
         }
-        Ok(there) if !there.is_file() => return Ok(()),
-        Ok(_) if !force => {
+        Ok(existing) if !existing.is_file() => return Ok(()),
+        Ok(_) if !overwrite => {
             return Err(Error::output(
                 name,
                 "exists already",
@@ -165,16 +185,17 @@ pub fn check(target: &Target, force: bool) -> Result<()> {
         _ => {}
     }
     create_folder_of(path)
-        .and_then(|()| AtomicFile::create(path, force))
+        .and_then(|()| AtomicFile::create(path, overwrite))
         .map(drop)
         .map_err(|e| Error::write(name, &e, Setting::Output))
 }
 
-/// Writes a track whole, or nothing. A reader of standard output that has gone away is no error.
+/// Writes a track completely or not at all. A closed standard output is no error.
 ///
-/// Without `force` a file that has appeared since [`check`] is left alone. The work is not lost then: it stays under
-/// the name that the message says.
-pub fn save(track: &Track, target: &Target, force: bool) -> Result<()> {
+/// # Errors
+/// If the target cannot be written. If a file has appeared since [`check`] and `overwrite` is false, the file stays and the
+/// message names another that holds the track.
+pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
     match target {
         Target::Stdout(format) => {
             let mut bytes = Vec::new();
@@ -186,10 +207,10 @@ pub fn save(track: &Track, target: &Target, force: bool) -> Result<()> {
                 _ => Ok(()),
             }
         }
-        Target::File(path, format) => save_file(track, path, *format, force).map_err(|e| match e {
+        Target::File(path, format) => save_file(track, path, *format, overwrite).map_err(|e| match e {
             CommitError::Exists(kept) => Error::output(
                 path.display().to_string(),
-                "has appeared while descry was at work, and is not replaced",
+                "has appeared while descry was working, and is not replaced",
                 message![
                     format!("The description is in {}: rename it, or run again with ", kept.display()),
                     Setting::Overwrite,
@@ -226,8 +247,8 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> Result<(), CommitError> {
-    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+fn save_file(track: &Track, path: &Path, format: Format, overwrite: bool) -> Result<(), CommitError> {
+    if fs::metadata(path).is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
         let open = || fs::OpenOptions::new().write(true).open(path);
         let written = open().map(io::BufWriter::new).and_then(|mut device| {
             write(track, format, &mut device)?;
@@ -239,7 +260,7 @@ fn save_file(track: &Track, path: &Path, format: Format, force: bool) -> Result<
         };
     }
     create_folder_of(path).map_err(CommitError::Io)?;
-    let mut file = AtomicFile::create(path, force).map_err(CommitError::Io)?;
+    let mut file = AtomicFile::create(path, overwrite).map_err(CommitError::Io)?;
     write(track, format, &mut file).map_err(CommitError::Io)?;
     file.commit().map(drop)
 }
@@ -324,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_appears_meanwhile_is_kept_and_so_is_the_work() {
+    fn a_file_that_appears_meanwhile_is_kept_and_so_is_the_work() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("film.vtt");
         let file = Target::File(path.clone(), Format::Vtt);
@@ -339,7 +360,7 @@ mod tests {
             .unwrap();
         assert!(e.contains("film.vtt") && e.contains("`overwrite`") && e.contains(&kept.display().to_string()), "{e}");
         assert!(fs::read_to_string(&kept).unwrap().starts_with("WEBVTT"));
-        // A link that leads nowhere is a name that is taken, too.
+        // A link that leads nowhere takes the name too.
         #[cfg(unix)]
         {
             fs::remove_file(&path).unwrap();
@@ -354,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_be_as_long_as_the_system_lets() {
+    fn names_may_be_as_long_as_the_system_allows() {
         let dir = tempfile::tempdir().unwrap();
         for (length, good) in [(100, true), (251, true), (252, false)] {
             let file = Target::File(dir.path().join(format!("{}.vtt", "x".repeat(length))), Format::Vtt);

@@ -8,7 +8,7 @@ use descry::archive::record::{Name, Recipe, Work};
 use descry::fingerprint::Fingerprint;
 use descry::pipeline::KeyframeRecord;
 use descry::time::Time;
-use descry::track::formats::{SceneRecord, Track};
+use descry::track::{SceneRecord, Track};
 use serde_json::json;
 
 /// A model whose embeddings an archive holds.
@@ -28,7 +28,7 @@ pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) 
         keyframe: at(400),
         transition: "cut",
         text: text.map(Into::into),
-        said: text.is_some(),
+        shown: text.is_some(),
         score: text.map(|_| 0.5),
         mean_logprob: text.map(|_| -1.0),
         similarity: None,

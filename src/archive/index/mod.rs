@@ -280,7 +280,7 @@ impl KeyframeSink for Keeper<'_> {
 struct Placed<'a>(&'a [usize], &'a dyn Listener);
 
 impl Observer for Placed<'_> {
-    fn opened(&self, file: usize, info: &crate::media::decode::StreamInfo) {
+    fn opened(&self, file: usize, info: &crate::media::StreamInfo) {
         self.1.opened(self.0[file], info);
     }
     fn watched(&self, file: usize, time: crate::time::Time) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Count, Listener, Task};
 use crate::archive::record::Record;
 use crate::error::Error;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::pipeline::Observer;
 use crate::time::Time;
 

@@ -7,7 +7,7 @@ use crate::address::{Address, hide};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
-use crate::media::object_store::{Bucket, Trouble};
+use crate::media::object_store::{Bucket, RemoteError};
 
 /// Asks object stores and web servers for sources.
 pub struct Web {
@@ -23,11 +23,11 @@ impl Web {
 
 impl Remote for Web {
     fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
-        let (bucket, path) = Bucket::of(address, self.patience, self.interrupt.clone())?;
+        let (bucket, path) = Bucket::open(address, self.patience, self.interrupt.clone())?;
         if !path.ends_with('/') && is_video(&path) {
             let (_, fingerprint) = match bucket.head(&path) {
                 // A failure of that video like any other: kept, and told when its turn comes.
-                Err(Trouble::Absent) => return found(bucket.address(&path), Fingerprint::default()),
+                Err(RemoteError::Absent) => return found(bucket.address(&path), Fingerprint::default()),
                 other => other.map_err(|t| t.input(address))?,
             };
             return found(bucket.address(&path), fingerprint);
@@ -59,10 +59,10 @@ impl Remote for Web {
 
 /// What tells an object from a changed one now; none where it is gone.
 pub fn ask_object(address: &str, patience: Duration, interrupt: &Interrupt) -> Result<Option<Fingerprint>> {
-    let (bucket, path) = Bucket::of(address, patience, interrupt.clone())?;
+    let (bucket, path) = Bucket::open(address, patience, interrupt.clone())?;
     match bucket.head(&path) {
         Ok((_, fingerprint)) => Ok(Some(fingerprint)),
-        Err(Trouble::Absent) => Ok(None),
+        Err(RemoteError::Absent) => Ok(None),
         Err(t) => Err(t.input(address)),
     }
 }

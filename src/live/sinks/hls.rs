@@ -27,7 +27,7 @@ use super::pace::Pace;
 use super::vtt::cue_block;
 use crate::error::{Error, Result};
 use crate::time::Time;
-use crate::track::cue::{Cue, CueOptions};
+use crate::track::{Cue, CueOptions};
 
 /// How the playlist is made.
 #[derive(Debug, Clone)]

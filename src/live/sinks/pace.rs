@@ -7,7 +7,7 @@
 //! Cues are ordered by start. Nothing grows.
 
 use crate::time::Time;
-use crate::track::cue::{Cue, CueBuilder, CueOptions, Described};
+use crate::track::{Cue, CueBuilder, CueOptions, Description};
 
 /// What captions are held to, for a page.
 const LONGEST: Time = Time::from_millis(7_000);
@@ -45,7 +45,7 @@ impl Pace {
         // Laid out where time does not matter, for nothing may be left out.
         let ample = Time::from_micros(read.micros() + o.min_duration.micros() * TEXT as i64);
         let mut builder = CueBuilder::new(o);
-        let mut cues = builder.push(Described { start: Time::ZERO, end: ample, text: Some(text) });
+        let mut cues = builder.push(Description { start: Time::ZERO, end: ample, text: Some(text) });
         cues.extend(builder.finish(ample));
         let pages = |t: Time| Time::from_micros(t.micros().saturating_mul(cues.len() as i64));
         let least = pages(o.min_duration);

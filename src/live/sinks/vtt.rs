@@ -30,9 +30,9 @@ use super::super::wall::rfc3339;
 use super::pace::Pace;
 use crate::error::{Error, Result};
 use crate::time::Time;
-use crate::track::cue::{Cue, CueOptions};
-use crate::track::formats::{plain, vtt_escape};
+use crate::track::formats::{one_line, vtt_escape};
 use crate::track::output;
+use crate::track::{Cue, CueOptions};
 
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +226,7 @@ impl Growing {
         }
         let header = format!(
             "WEBVTT\n\nNOTE\nDescriptions of the live stream {}\nmade by descry {}\nkind: descriptions\n",
-            plain(stream),
+            one_line(stream),
             env!("CARGO_PKG_VERSION"),
         );
         let mut waiting = VecDeque::new();
@@ -468,7 +468,7 @@ fn lock(file: &File, name: &str) -> Result<()> {
 pub(super) fn cue_block(cue: &Cue, offset: Time) -> String {
     let mut block = format!("{} --> {}\n", offset + cue.start, offset + cue.end);
     for line in &cue.lines {
-        block.push_str(&vtt_escape(&plain(line)));
+        block.push_str(&vtt_escape(&one_line(line)));
         block.push('\n');
     }
     block

@@ -1,4 +1,4 @@
-//! Devices: to decode on (whether it is there, and its frames brought into memory), and to read from.
+//! Devices: those to decode on, and cameras to read from.
 
 use std::ffi::CString;
 use std::ptr;
@@ -7,26 +7,34 @@ use std::sync::OnceLock;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use super::container::container_version;
+use super::log::init;
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 
-/// Says before any work whether frames can be decoded on a device.
+/// Checks that frames can be decoded on a hardware device. `device` is FFmpeg's name of it, for example `vaapi`.
+///
+/// # Errors
+/// If FFmpeg does not know the device, or cannot open it.
 pub fn check_device(device: &str) -> Result<()> {
-    super::init();
+    init();
     let mut reference = open_device(device)?;
-    // SAFETY: the one reference that was made.
+    // SAFETY: the only reference, made by `open_device`.
     unsafe { ffi::av_buffer_unref(&raw mut reference) };
     Ok(())
 }
 
+/// Opens a hardware device. The caller frees the reference.
 pub(super) fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     let absent = |cause: String| {
         Error::usage(
-            format!("--hwaccel {device}: {cause}"),
+            message![Setting::Hwaccel, format!(" {device}: {cause}")],
             "Leave it out to decode on the processor; `ffmpeg -hwaccels` lists what this FFmpeg knows.",
         )
     };
     let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
-    // SAFETY: the name is a C string; the reference is the caller's to free.
+    // SAFETY: the name is a C string, and `reference` is a place for the pointer.
     unsafe {
         let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
         if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
@@ -41,8 +49,8 @@ pub(super) fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     }
 }
 
-/// A frame that lives on a device is brought into memory; others pass.
-pub(super) fn download(av: ff::frame::Video) -> std::result::Result<ff::frame::Video, ff::Error> {
+/// Copies a frame from a device into memory. Frames already in memory are returned as they are.
+pub(super) fn download(av: ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
     // SAFETY: both frames are valid; FFmpeg allocates the target's buffers.
     unsafe {
         if (*av.as_ptr()).hw_frames_ctx.is_null() {
@@ -58,20 +66,26 @@ pub(super) fn download(av: ff::frame::Video) -> std::result::Result<ff::frame::V
     }
 }
 
-/// Lets FFmpeg read from cameras. That is in a library of its own, which draws in windows and sound and is not linked: only
-/// who watches a camera needs it.
-pub fn cameras() -> Result<()> {
-    static LOADED: OnceLock<std::result::Result<libloading::Library, String>> = OnceLock::new();
-    super::init();
-    // The two libraries have gone by the same numbers ever since they were renumbered together.
+/// Lets FFmpeg read from cameras.
+///
+/// That code is in a library of its own, libavdevice, which depends on window and sound systems. It is loaded here rather
+/// than linked, so that only those who use a camera need it.
+///
+/// # Errors
+/// If libavdevice is not installed.
+pub fn load_camera_support() -> Result<()> {
+    static LOADED: OnceLock<Result<libloading::Library, String>> = OnceLock::new();
+    init();
+    // libavdevice and libavformat have had the same major version ever since FFmpeg 2.
+    let version = container_version();
     let name = if cfg!(target_os = "macos") {
-        format!("libavdevice.{}.dylib", super::container_version())
+        format!("libavdevice.{version}.dylib")
     } else {
-        format!("libavdevice.so.{}", super::container_version())
+        format!("libavdevice.so.{version}")
     };
     let loaded = LOADED.get_or_init(|| {
-        // SAFETY: FFmpeg's own library, found as the ones that are linked; the function takes nothing, gives nothing, and
-        // adds the devices to the list of formats, for good. The library is never unloaded.
+        // SAFETY: FFmpeg's own library, of the version that is linked. The function has no arguments and no result; it
+        // adds the devices to the list of formats for good. The library is never unloaded.
         unsafe {
             let library = libloading::Library::new(&name).map_err(|e| e.to_string())?;
             let register =
@@ -84,7 +98,7 @@ pub fn cameras() -> Result<()> {
         Ok(_) => Ok(()),
         Err(cause) => Err(Error::usage(
             format!("cameras cannot be read: {cause}"),
-            format!("Install FFmpeg's {name} (Debian: libavdevice{}).", super::container_version()),
+            format!("Install FFmpeg's {name} (Debian: libavdevice{version})."),
         )),
     }
 }
@@ -94,9 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cameras_are_a_format_once_asked_for() {
-        // Where FFmpeg's programs are installed so is the library.
-        cameras().unwrap();
+    fn cameras_are_a_format_once_support_is_loaded() {
+        // Wherever FFmpeg's programs are installed, so is the library.
+        load_camera_support().unwrap();
         // SAFETY: the name is a C string.
         assert!(!unsafe { ffi::av_find_input_format(c"v4l2".as_ptr()) }.is_null());
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::{Caption, Captions};
 use crate::model::image::Encoded;
 use crate::model::loader::{Load, Model};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::hex;
-use crate::media::decode::{Frame, Source};
+use crate::media::{Frame, Source};
 use crate::scene::keyframe::KeyframeSelector;
 use crate::time::Time;
 
@@ -103,7 +103,7 @@ impl<'a> Marker<'a> {
     /// Whether the film is over. Otherwise the keyframes that the selector still holds belong to another stretch.
     pub(in crate::pipeline) fn is_finished(&mut self, source: &Source) -> bool {
         self.report.losses = source.losses();
-        let finished = source.is_over() && !source.goes_on();
+        let finished = source.is_over() && !source.has_more();
         self.report.finished = finished.then(|| source.end().micros());
         finished
     }

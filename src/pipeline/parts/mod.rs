@@ -34,7 +34,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::{DecodeOptions, Source};
+use crate::media::{DecodeOptions, Source};
 use crate::message;
 use crate::message::Setting;
 use crate::model::loader::Model;

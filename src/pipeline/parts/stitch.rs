@@ -12,7 +12,7 @@ use super::stretch::StretchJob;
 use super::{Stretch, identity, length};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::Source;
+use crate::media::Source;
 use crate::model::loader::Model;
 use crate::pipeline::message::EncodedKeyframe;
 use crate::pipeline::{Config, Job, KeyframeSink, Observer, Outcome, Stats, run};

@@ -25,7 +25,7 @@ use crate::pipeline::stages::describe::{caption_batch, caption_limits};
 use crate::pipeline::stages::encode::EncodeStage;
 use crate::pipeline::stages::watch::{FrameKeyframe, watch};
 use crate::pipeline::stats::Stats;
-use crate::track::dedup::Dedup;
+use crate::track::Dedup;
 
 /// A stretch of one film: the one between start and end in `config.decode`.
 pub(super) struct StretchJob<'a> {

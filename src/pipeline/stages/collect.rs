@@ -9,15 +9,15 @@ use crossbeam_channel::Receiver;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::media::decode::StreamInfo;
+use crate::media::StreamInfo;
 use crate::model::caption::Caption;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, StageMessage};
 use crate::pipeline::observer::Outcome;
 use crate::time::Time;
-use crate::track::cue::{Cue, CueBuilder, Described};
-use crate::track::formats::{SceneRecord, Track};
+use crate::track::{Cue, CueBuilder, Description};
+use crate::track::{SceneRecord, Track};
 
 /// The stage; see the module.
 pub(crate) struct CollectStage<'a> {
@@ -148,7 +148,7 @@ impl TrackBuilder {
         let (info, caption) = (&keyframe.info, keyframe.caption.as_ref());
         let shown = caption.filter(|c| c.score.is_none_or(|score| score >= min_score));
         let text = |caption: &Caption| caption.text.clone();
-        self.cues.extend(self.builder.push(Described { start: info.start, end: info.end, text: shown.map(text) }));
+        self.cues.extend(self.builder.push(Description { start: info.start, end: info.end, text: shown.map(text) }));
         let record = SceneRecord {
             scene: info.scene + 1,
             start: info.start,
@@ -158,7 +158,7 @@ impl TrackBuilder {
             keyframe: info.time,
             transition: info.transition.name(),
             text: caption.map(text),
-            said: shown.is_some(),
+            shown: shown.is_some(),
             score: caption.and_then(|c| c.score),
             mean_logprob: caption.map(|c| c.mean_logprob),
             similarity: keyframe.similarity,

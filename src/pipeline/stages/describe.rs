@@ -16,7 +16,7 @@ use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive}
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};
 use crate::pipeline::stats::StageTimers;
-use crate::track::dedup::Dedup;
+use crate::track::Dedup;
 
 /// Most messages that wait for a batch.
 pub(crate) const MESSAGES: usize = 8 * QUEUE;

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::watch::FrameKeyframe;
 use crate::error::Result;
-use crate::media::decode::{Frame, LONGEST_SIDE};
 use crate::media::thumbnail::{ThumbnailOptions, thumbnail};
+use crate::media::{Frame, LONGEST_SIDE};
 use crate::model::folder::ImageSpec;
 use crate::model::image::{Encode, Encoded};
 use crate::model::preprocess::{Pixels, preprocess};

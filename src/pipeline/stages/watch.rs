@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
-use crate::media::decode::{Frame, Source};
+use crate::media::{Frame, Source};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
 use crate::pipeline::parts::mark::Marker;

@@ -1,60 +1,88 @@
-//! CSV of scenes: PySceneDetect's columns, then what was said. Frames count from 1, as there.
+//! CSV of scenes: PySceneDetect's columns, then the description. Frames count from 1, as there.
 //!
-//! The text is what a viewer gets: a caption that was left unsaid for its score is empty here (JSON has it).
+//! The text is what a viewer gets: empty if the caption's score was too low for a cue. JSON has such captions.
 
 use std::io::{self, Write};
 
-use super::{SceneRecord, Track};
+use ::csv::{ErrorKind, Writer};
 
-const HEADER: &str = "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,End Timecode,\
-End Time (seconds),Length (frames),Length (timecode),Length (seconds),Text,Score,Transition,Blank";
+use super::Track;
+use crate::track::record::SceneRecord;
 
-pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
-    writeln!(to, "{HEADER}")?;
-    // Looks at one long shot are one scene here: the first caption that was found stands for it.
-    let mut rows: Vec<SceneRecord> = Vec::new();
-    for s in &track.scenes {
-        let mut s = s.clone();
-        if !s.said {
-            s.text = None;
-        }
-        match rows.last_mut() {
-            Some(last) if last.scene == s.scene => {
-                (last.end, last.end_frame) = (s.end, s.end_frame);
-                if last.text.is_none() && s.text.is_some() {
-                    (last.text, last.score) = (s.text, s.score);
-                }
-                last.blank &= s.blank;
-            }
-            _ => rows.push(s),
-        }
-    }
-    for (i, s) in rows.iter().enumerate() {
+const HEADER: [&str; 14] = [
+    "Scene Number",
+    "Start Frame",
+    "Start Timecode",
+    "Start Time (seconds)",
+    "End Frame",
+    "End Timecode",
+    "End Time (seconds)",
+    "Length (frames)",
+    "Length (timecode)",
+    "Length (seconds)",
+    "Text",
+    "Score",
+    "Transition",
+    "Blank",
+];
+
+pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
+    let mut out = Writer::from_writer(to);
+    out.write_record(HEADER).map_err(io_error)?;
+    for (i, s) in rows(&track.scenes).into_iter().enumerate() {
         let length = s.end - s.start;
-        writeln!(
-            to,
-            "{},{},{},{:.3},{},{},{:.3},{},{},{:.3},{},{},{},{}",
-            i + 1,
-            s.start_frame + 1,
-            s.start,
-            s.start.secs(),
-            s.end_frame,
-            s.end,
-            s.end.secs(),
-            s.end_frame.saturating_sub(s.start_frame),
-            length,
-            length.secs(),
-            quote(s.text.as_deref().unwrap_or("")),
+        let row = [
+            (i + 1).to_string(),
+            (s.start_frame + 1).to_string(),
+            s.start.to_string(),
+            format!("{:.3}", s.start.secs()),
+            s.end_frame.to_string(),
+            s.end.to_string(),
+            format!("{:.3}", s.end.secs()),
+            s.end_frame.saturating_sub(s.start_frame).to_string(),
+            length.to_string(),
+            format!("{:.3}", length.secs()),
+            disarm(s.text.unwrap_or_default()),
             s.score.map_or(String::new(), |v| format!("{v:.3}")),
-            s.transition,
-            s.blank,
-        )?;
+            s.transition.to_string(),
+            s.blank.to_string(),
+        ];
+        out.write_record(&row).map_err(io_error)?;
     }
-    Ok(())
+    out.flush()
 }
 
-/// RFC 4180, and no field that a spreadsheet would take for a formula.
-fn quote(text: &str) -> String {
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_string() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+/// The I/O error itself: the crate's own conversion hides its kind, by which a full disk is recognised.
+fn io_error(e: ::csv::Error) -> io::Error {
+    match e.into_kind() {
+        ErrorKind::Io(e) => e,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
+}
+
+/// One row a scene: keyframes of one long shot are joined, and the first caption that is shown stands for all.
+fn rows(scenes: &[SceneRecord]) -> Vec<SceneRecord> {
+    let mut rows: Vec<SceneRecord> = Vec::new();
+    for scene in scenes {
+        let mut scene = scene.clone();
+        if !scene.shown {
+            scene.text = None;
+        }
+        match rows.last_mut() {
+            Some(last) if last.scene == scene.scene => {
+                (last.end, last.end_frame) = (scene.end, scene.end_frame);
+                if last.text.is_none() && scene.text.is_some() {
+                    (last.text, last.score) = (scene.text, scene.score);
+                }
+                last.blank &= scene.blank;
+            }
+            _ => rows.push(scene),
+        }
+    }
+    rows
+}
+
+/// Makes a field that a spreadsheet would take for a formula plain text.
+fn disarm(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Track;
 
-pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     let cues: Vec<_> = track
         .cues
         .iter()

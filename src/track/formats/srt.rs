@@ -1,12 +1,12 @@
-//! SubRip: numbered cues, comma before the milliseconds, no escapes.
+//! SubRip: numbered cues, a comma before the milliseconds, no escapes.
 
 use std::io::{self, Write};
 
-use super::{Track, sayable};
+use super::{Track, valid_cues};
 use crate::time::Time;
 
-pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
-    for (i, (start, end, lines)) in sayable(track).enumerate() {
+pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
+    for (i, (start, end, lines)) in valid_cues(track).enumerate() {
         if i > 0 {
             writeln!(to)?;
         }

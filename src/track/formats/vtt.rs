@@ -1,24 +1,24 @@
-//! WebVTT (W3C), to be used as a `kind="descriptions"` track.
+//! WebVTT (W3C), for a track of `kind="descriptions"`.
 //!
-//! The kind of a track stands in the page that shows it, not in the file; the comment says which it is made for.
+//! The page that shows a track gives its kind, not the file. The comment names the kind that the file is made for.
 
 use std::io::{self, Write};
 
-use super::{Track, file_name, plain, sayable};
+use super::{Track, file_name, one_line, valid_cues};
 
-pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "WEBVTT\n")?;
     writeln!(to, "NOTE")?;
-    writeln!(to, "Descriptions of {}", plain(file_name(&track.input)))?;
-    writeln!(to, "made by descry {} with the model {}", env!("CARGO_PKG_VERSION"), plain(&track.model))?;
+    writeln!(to, "Descriptions of {}", one_line(file_name(&track.input)))?;
+    writeln!(to, "made by descry {} with the model {}", env!("CARGO_PKG_VERSION"), one_line(&track.model))?;
     writeln!(to, "kind: descriptions")?;
     if let Some(damage) = &track.damage {
-        writeln!(to, "incomplete: {}", plain(damage))?;
+        writeln!(to, "incomplete: {}", one_line(damage))?;
     }
     if track.interrupted {
         writeln!(to, "incomplete: interrupted")?;
     }
-    for (start, end, lines) in sayable(track) {
+    for (start, end, lines) in valid_cues(track) {
         writeln!(to, "\n{start} --> {end}")?;
         for line in lines {
             writeln!(to, "{}", escape(&line))?;
@@ -27,6 +27,7 @@ pub fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Escapes the characters that WebVTT reads as markup.
 pub(crate) fn escape(line: &str) -> String {
     line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

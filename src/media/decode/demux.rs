@@ -1,0 +1,133 @@
+//! Reading the packets of one stream.
+
+use ffmpeg_next as ff;
+
+use super::container::Container;
+use super::deadline::{Deadline, is_timeout};
+use super::object_io::ObjectIo;
+use super::seek::{KeyframeJumps, seek_to_start};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::object_store::RemoteError;
+use crate::time::Time;
+
+/// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
+const MOST_INVALID: u32 = 1_000;
+
+/// Reads the packets of one stream of a container.
+pub(super) struct Demuxer {
+    /// Dropped before `io`, which it reads through.
+    input: ff::format::context::Input,
+    io: Option<ObjectIo>,
+    stream: usize,
+    deadline: Deadline,
+    interrupt: Interrupt,
+    jumps: KeyframeJumps,
+}
+
+/// What reading came to.
+pub(super) enum Demuxed {
+    Packet(ff::Packet),
+    End(Ending),
+}
+
+/// Why reading ended.
+pub(super) struct Ending {
+    pub(super) error: ff::Error,
+    /// In words, unless it is the end of the file.
+    pub(super) reason: Option<String>,
+}
+
+impl Demuxer {
+    /// Reads `stream` alone: the others are not even demuxed.
+    pub(super) fn new(container: Container, stream: usize, interrupt: Interrupt) -> Demuxer {
+        let Container { mut input, io, deadline, .. } = container;
+        for i in (0..input.nb_streams() as usize).filter(|i| *i != stream) {
+            if let Some(mut other) = input.stream_mut(i) {
+                // SAFETY: a plain write to a field of a valid stream.
+                unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
+            }
+        }
+        Demuxer { input, io, stream, deadline, interrupt, jumps: KeyframeJumps::default() }
+    }
+
+    /// Seeks to a time on the container's own clock.
+    pub(super) fn seek(&mut self, start: Time) {
+        seek_to_start(&mut self.input, start);
+    }
+
+    /// Every stream of the container in a few words, this one marked.
+    pub(super) fn streams(&self) -> Vec<String> {
+        self.input
+            .streams()
+            .map(|s| {
+                let p = s.parameters();
+                let chosen = if s.index() == self.stream { " (described)" } else { "" };
+                format!("{}: {:?} {}{chosen}", s.index(), p.medium(), p.id().name()).replace("Video", "video")
+            })
+            .collect()
+    }
+
+    /// Whether the input comes from a server.
+    pub(super) fn is_remote(&self) -> bool {
+        self.deadline.has_limit()
+    }
+
+    /// The words for a server that sends nothing.
+    pub(super) fn silence(&self) -> String {
+        self.deadline.cause()
+    }
+
+    /// Jumps from the keyframe `packet` to the next one. Does nothing unless an object is read.
+    pub(super) fn jump(&mut self, packet: &ff::Packet) {
+        if let Some(io) = &mut self.io {
+            self.jumps.jump(packet, &mut self.input, self.stream, io);
+        }
+    }
+
+    /// The next packet. Adds packets that cannot be read to `broken`.
+    ///
+    /// # Errors
+    /// When interrupted.
+    pub(super) fn read(&mut self, broken: &mut u64) -> Result<Demuxed> {
+        self.deadline.start();
+        let demuxed = self.read_until_stopped(broken);
+        self.deadline.stop();
+        demuxed
+    }
+
+    fn read_until_stopped(&mut self, broken: &mut u64) -> Result<Demuxed> {
+        let mut invalid = 0;
+        loop {
+            if self.interrupt.is_set() {
+                return Err(Error::Interrupted);
+            }
+            let mut packet = ff::Packet::empty();
+            match packet.read(&mut self.input) {
+                Ok(()) if packet.stream() != self.stream || self.jumps.has_passed(&packet) => {}
+                Ok(()) => return Ok(Demuxed::Packet(packet)),
+                Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
+                    *broken += 1;
+                    invalid += 1;
+                }
+                Err(ff::Error::Exit) if self.interrupt.is_set() => return Err(Error::Interrupted),
+                Err(error) => return Ok(Demuxed::End(Ending { error, reason: self.reason(error) })),
+            }
+        }
+    }
+
+    /// Why reading stopped; none at the end of the file.
+    fn reason(&self, error: ff::Error) -> Option<String> {
+        let remote = self.io.as_ref().and_then(ObjectIo::error);
+        // A container may take a failed read for its end.
+        if error == ff::Error::Eof && remote.is_none() {
+            return None;
+        }
+        Some(match remote.filter(|e| *e != RemoteError::Interrupted) {
+            Some(remote) => remote.to_string(),
+            // The interrupt is not set, so only the deadline makes FFmpeg exit.
+            None if error == ff::Error::Exit || is_timeout(error) => self.deadline.cause(),
+            None => error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What a caller chooses, and what a source reports: the chosen stream and what was lost.
+
+use std::ffi::CString;
+use std::fmt;
+use std::time::Duration;
+
+use ffmpeg_next::ffi;
+use serde::Serialize;
+
+use crate::time::Time;
+
+/// How to open and decode an input.
+#[derive(Debug, Clone)]
+pub struct DecodeOptions {
+    /// Time of the first frame to return, from the container's start. Default: the beginning.
+    pub start: Option<Time>,
+    /// Frames from this time on are not returned. Default: the end.
+    pub end: Option<Time>,
+    /// Decode only the container's own keyframes. Default: false.
+    pub keyframes_only: bool,
+    /// Decoder threads; 0 lets FFmpeg choose. Default: 0.
+    pub threads: usize,
+    /// FFmpeg's name of a hardware device to decode on (`vaapi`, `cuda`, …). Opening fails if it is missing. Default: none.
+    pub hwaccel: Option<String>,
+    /// Frames with more pixels are refused before memory is taken for them. Default: 67,108,864 (8192 × 8192), room for
+    /// 8K video of any shape.
+    pub max_pixels: u64,
+    /// A server fails if it takes longer than this to open the stream or to send the next packet. Files have no limit.
+    /// Default: 30 s.
+    pub timeout: Duration,
+    /// Avoid decoder threads that hold frames back. Default: false.
+    pub low_delay: bool,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        DecodeOptions {
+            start: None,
+            end: None,
+            keyframes_only: false,
+            threads: 0,
+            hwaccel: None,
+            max_pixels: 8192 * 8192,
+            timeout: Duration::from_secs(30),
+            low_delay: false,
+        }
+    }
+}
+
+/// What is known about the chosen video stream before decoding.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamInfo {
+    /// FFmpeg's short name of the container format.
+    pub container: String,
+    /// FFmpeg's name of the codec.
+    pub codec: String,
+    /// Stored width in pixels, before rotation.
+    pub width: u32,
+    /// Stored height in pixels, before rotation.
+    pub height: u32,
+    /// Width : height of one pixel.
+    pub sample_aspect: (i32, i32),
+    /// Clockwise turn in degrees that shows the picture upright: 0, 90, 180 or 270.
+    pub rotation: u32,
+    /// Duration of the whole container in seconds.
+    pub duration: Option<f64>,
+    /// Average frames a second.
+    pub frame_rate: Option<f64>,
+    /// FFmpeg's name of the pixel format; `unknown` if the header does not give it.
+    pub pixel_format: String,
+    /// Start of the container's own clock in seconds; subtracted from every time.
+    pub start_time: f64,
+}
+
+/// Bits a pixel of an unknown format: those of 8-bit RGB.
+const DEFAULT_BITS_PER_PIXEL: u32 = 24;
+
+impl StreamInfo {
+    /// Bits that a pixel takes in memory; 24 if the header does not give the format.
+    pub fn bits_per_pixel(&self) -> u32 {
+        let Ok(name) = CString::new(self.pixel_format.as_str()) else { return DEFAULT_BITS_PER_PIXEL };
+        // SAFETY: both calls look up FFmpeg's static tables; the first accepts any C string.
+        let bits = unsafe {
+            let description = ffi::av_pix_fmt_desc_get(ffi::av_get_pix_fmt(name.as_ptr()));
+            if description.is_null() {
+                return DEFAULT_BITS_PER_PIXEL;
+            }
+            ffi::av_get_padded_bits_per_pixel(description)
+        };
+        u32::try_from(bits).unwrap_or(DEFAULT_BITS_PER_PIXEL)
+    }
+}
+
+/// What was lost on the way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Damage {
+    /// Packets that could not be read or that the decoder refused.
+    pub packets: u64,
+    /// Frames that were decoded with errors.
+    pub frames: u64,
+    /// Why reading stopped early.
+    pub stopped: Option<String>,
+    /// Seconds that the container promises beyond what was there.
+    pub missing: Option<f64>,
+}
+
+impl Damage {
+    /// Whether nothing was lost.
+    pub fn is_clean(&self) -> bool {
+        *self == Damage::default()
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.packets > 0 {
+            parts.push(format!("{} broken packet{}", self.packets, if self.packets == 1 { "" } else { "s" }));
+        }
+        if self.frames > 0 {
+            parts.push(format!("{} frame{} decoded with errors", self.frames, if self.frames == 1 { "" } else { "s" }));
+        }
+        if let Some(reason) = &self.stopped {
+            parts.push(format!("reading stopped: {reason}"));
+        }
+        if let Some(missing) = self.missing {
+            parts.push(format!("the last {missing:.1} s are missing"));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}

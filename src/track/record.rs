@@ -1,0 +1,70 @@
+//! A finished track, as the writers in [`crate::track::formats`] get it.
+
+use serde::{Serialize, Serializer};
+
+use crate::media::StreamInfo;
+use crate::time::Time;
+use crate::track::cue::Cue;
+
+/// Everything about one described input.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// The input as the user named it.
+    pub input: String,
+    /// The video stream; none if it never opened.
+    pub info: Option<StreamInfo>,
+    /// Name and version of the model.
+    pub model: String,
+    /// What decoding lost, in words; none if nothing was lost.
+    pub damage: Option<String>,
+    /// Whether the user stopped it: everything after the last scene is missing.
+    pub interrupted: bool,
+    /// The options that determine the track, so that it can be made again. Threads and batch sizes are not among them: they
+    /// change nothing.
+    pub options: serde_json::Value,
+    /// Subtitles, in order.
+    pub cues: Vec<Cue>,
+    /// Described keyframes, in order.
+    pub scenes: Vec<SceneRecord>,
+}
+
+/// One described keyframe: a scene, or a part of a long one. Serialised as JSON has it, times in seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct SceneRecord {
+    /// Ordinal of the scene, from 1. Keyframes of one long shot share it.
+    pub scene: u32,
+    /// Start of the described stretch.
+    #[serde(serialize_with = "seconds")]
+    pub start: Time,
+    /// End of the described stretch.
+    #[serde(serialize_with = "seconds")]
+    pub end: Time,
+    /// Ordinal of its first frame, from 0.
+    pub start_frame: u64,
+    /// Ordinal of the frame after its last.
+    pub end_frame: u64,
+    /// Time of the keyframe.
+    #[serde(serialize_with = "seconds")]
+    pub keyframe: Time,
+    /// How the scene begins: `start`, `cut`, `fade`, `dissolve` or `gap`.
+    pub transition: &'static str,
+    /// The caption as the model gave it; none for blank scenes.
+    pub text: Option<String>,
+    /// Whether the caption makes a cue: its score is high enough.
+    #[serde(rename = "said")]
+    pub shown: bool,
+    /// How often captions of this kind share content with a human's, 0 to 1. None if the model is not calibrated.
+    pub score: Option<f32>,
+    /// Mean log probability of the caption's tokens.
+    pub mean_logprob: Option<f32>,
+    /// Cosine between this keyframe's embedding and the one before.
+    pub similarity: Option<f32>,
+    /// Position (from 0) in the track's scenes of the earlier entry whose caption this one repeats.
+    pub repeats: Option<usize>,
+    /// Whether there is nothing to see: black, white, or one colour.
+    pub blank: bool,
+}
+
+fn seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.secs())
+}
