@@ -5,8 +5,9 @@
 //! Only the rows and columns that the window asks for are computed. Memory: a copy of the source under the window, the
 //! picture between the passes, and a few rows of scratch.
 
+use serde::{Deserialize, Serialize};
+
 use crate::media::frame::Rgb;
-use crate::model::folder::Resample;
 
 /// Pillow's `PRECISION_BITS` for 8-bit samples.
 const PRECISION: u32 = 32 - 8 - 2;
@@ -14,6 +15,16 @@ const PRECISION: u32 = 32 - 8 - 2;
 const ROWS: usize = 8;
 /// Samples of one column in the scratch of the horizontal pass.
 const LANES: usize = ROWS * 3;
+
+/// The filter that Pillow has under the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// Cubic, four source pixels wide.
+    Bicubic,
+    /// Triangular, two source pixels wide.
+    Bilinear,
+}
 
 /// The part of the resized picture that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
 use crate::media::frame::Rgb;
-use crate::media::resize::{Window, resize};
-use crate::model::folder::Resample;
+use crate::media::resize::{Resample, Window, resize};
 
 /// How large they are and how fine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::folder::DedupSpec;
+use crate::model::DedupSpec;
 
 /// Thresholds and memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
