@@ -9,7 +9,10 @@ use std::process::ExitCode;
 
 use descry::interrupt::Interrupt;
 use descry::media::decode::{DecodeOptions, Source};
-use descry::scene::{Boundary, Detector, Keyframe, KeyframeOptions, KeyframeSelector, SceneDetector, SceneOptions, Watcher, WatcherOptions};
+use descry::scene::{
+    Boundary, Detector, Keyframe, KeyframeOptions, KeyframeSelector, SceneDetector, SceneOptions, Watcher,
+    WatcherOptions,
+};
 use descry::time::Time;
 
 fn main() -> ExitCode {

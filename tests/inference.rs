@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use descry::error::Error;
 use descry::media::frame::Rgb;
-use descry::model::{Caption, CaptionOptions, Captioner, Captions, Device, Encode, EncodeOptions, Encoded, ImageEncoder, ModelFolder, Pixels, Runtime, SessionOptions, Strategy, TextEncoder, preprocess};
+use descry::model::{
+    Caption, CaptionOptions, Captioner, Captions, Device, Encode, EncodeOptions, Encoded, ImageEncoder, ModelFolder,
+    Pixels, Runtime, SessionOptions, Strategy, TextEncoder, preprocess,
+};
 use serde_json::Value;
 
 fn root() -> PathBuf {

@@ -114,7 +114,8 @@ impl DeviceMemory {
         };
         let info = |place: AllocationDevice<'static>, number| {
             MemoryInfo::new(place, number, AllocatorType::Device, MemoryType::Default).map_err(|e| {
-                Error::runtime(format!("the memory of {device}: {e}"), message!["Set ", Setting::Device, " to cpu."])
+                let remedy = message!["Set ", Setting::Device, " to cpu."];
+                Error::runtime(format!("the memory of {device}: {e}"), remedy).with_source(e)
             })
         };
         let host = info(AllocationDevice::CPU, 0)?;

@@ -58,8 +58,13 @@ impl ModelFolder {
     pub fn open(dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
         let text = read_manifest(dir)?;
-        let manifest =
-            Manifest::parse(&text).map_err(|f| Error::model(dir.display().to_string(), f.cause, f.remedy))?;
+        let manifest = Manifest::parse(&text).map_err(|fault| {
+            let error = Error::model(dir.display().to_string(), fault.cause, fault.remedy);
+            match fault.source {
+                Some(e) => error.with_source(e),
+                None => error,
+            }
+        })?;
         for (name, spec) in &manifest.files {
             check_file(dir, name, spec)?;
         }
@@ -108,12 +113,12 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>> {
     }
     let file = File::open(dir.join(MANIFEST)).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => fail(format!("{MANIFEST} is missing")),
-        _ => fail(format!("{MANIFEST} cannot be read: {e}")),
+        _ => fail(format!("{MANIFEST} cannot be read: {e}")).with_source(e),
     })?;
     let mut text = Vec::new();
     file.take(MANIFEST_LIMIT + 1)
         .read_to_end(&mut text)
-        .map_err(|e| fail(format!("{MANIFEST} cannot be read: {e}")))?;
+        .map_err(|e| fail(format!("{MANIFEST} cannot be read: {e}")).with_source(e))?;
     if text.len() as u64 > MANIFEST_LIMIT {
         return Err(fail(format!("{MANIFEST} is larger than a manifest can be")));
     }
@@ -127,7 +132,9 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
     let (meta, file) = match opened {
         Ok(opened) => opened,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(fail(format!("{name} is missing"), MAKE_AGAIN)),
-        Err(e) => return Err(fail(format!("{name} cannot be read: {e}"), "Check the file's permissions.")),
+        Err(e) => {
+            return Err(fail(format!("{name} cannot be read: {e}"), "Check the file's permissions.").with_source(e));
+        }
     };
     if !meta.is_file() {
         return Err(fail(format!("{name} is not a file"), MAKE_AGAIN));
@@ -139,8 +146,9 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
             MAKE_AGAIN,
         ));
     }
-    let hash = sha256(file)
-        .map_err(|e| fail(format!("{name} cannot be read: {e}"), "Check the disk and the file's permissions."))?;
+    let hash = sha256(file).map_err(|e| {
+        fail(format!("{name} cannot be read: {e}"), "Check the disk and the file's permissions.").with_source(e)
+    })?;
     if hash != spec.sha256.to_ascii_lowercase() {
         return Err(fail(
             format!("{name} was changed: its SHA-256 is {hash}, and the manifest says {}", spec.sha256),

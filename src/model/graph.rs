@@ -83,6 +83,7 @@ pub(crate) fn run_error(graph: &str) -> impl Fn(ort::Error) -> Error + '_ {
             format!("{graph} failed: {e}"),
             message!["If memory ran out, lower ", Setting::Batch, ". Otherwise make the model folder again."],
         )
+        .with_source(e)
     }
 }
 

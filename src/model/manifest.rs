@@ -253,6 +253,7 @@ pub struct FileSpec {
 pub(crate) struct ManifestFault {
     pub(crate) cause: String,
     pub(crate) remedy: &'static str,
+    pub(crate) source: Option<serde_json::Error>,
 }
 
 impl Manifest {
@@ -265,6 +266,7 @@ impl Manifest {
         let malformed = |e: serde_json::Error| ManifestFault {
             cause: format!("{MANIFEST} cannot be read: {e}"),
             remedy: "Compare it with the manifest format in docs/models.md, which the README links to.",
+            source: Some(e),
         };
         // The format first: a manifest of another format may have any fields.
         let head: FormatOnly = serde_json::from_slice(text).map_err(malformed)?;
@@ -274,12 +276,14 @@ impl Manifest {
                 return Err(ManifestFault {
                     cause: format!("{MANIFEST} has format {other:?}; this version of descry reads {FORMAT:?}"),
                     remedy: "Convert the model folder to that format, or use a version of descry that reads this one.",
+                    source: None,
                 });
             }
             None => {
                 return Err(ManifestFault {
                     cause: format!("{MANIFEST} has no \"format\""),
                     remedy: "Name a folder whose model.json has \"format\": \"descry-model/1\".",
+                    source: None,
                 });
             }
         }
@@ -287,6 +291,7 @@ impl Manifest {
         manifest.validate().map_err(|cause| ManifestFault {
             cause: format!("{MANIFEST}: {cause}"),
             remedy: "Correct the manifest, or make the folder again.",
+            source: None,
         })?;
         Ok(manifest)
     }

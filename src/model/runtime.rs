@@ -62,7 +62,7 @@ impl Runtime {
         let environment = builder
             .with_name("descry")
             .build()
-            .map_err(|e| Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY))?;
+            .map_err(|e| Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY).with_source(e))?;
         // A failure comes back as an error with its text; the library's own log would only repeat it.
         environment.set_log_level(ort::logging::LogLevel::Fatal);
         Ok(RUNTIME.get_or_init(|| Runtime { environment, library }))
@@ -84,15 +84,10 @@ impl Runtime {
         let mut builder = self.builder(options)?;
         builder.commit_from_file(&path).map_err(|e| {
             if options.device == Device::Cpu {
-                folder.error(
-                    format!("{graph} is not a graph that ONNX Runtime can run: {e}"),
-                    "Make the model folder again.",
-                )
+                let cause = format!("{graph} is not a graph that ONNX Runtime can run: {e}");
+                folder.error(cause, "Make the model folder again.").with_source(e)
             } else {
-                Error::runtime(
-                    format!("{graph} cannot run on {}: {e}", options.device),
-                    message!["Set ", Setting::Device, " to cpu."],
-                )
+                cannot_run(graph, options.device, e)
             }
         })
     }
@@ -104,18 +99,14 @@ impl Runtime {
         name: &str,
         options: &SessionOptions,
     ) -> Result<Session> {
-        model.into_session(&self.builder(options)?).map_err(|e| {
-            Error::runtime(
-                format!("{name} cannot run on {}: {e}", options.device),
-                message!["Set ", Setting::Device, " to cpu."],
-            )
-        })
+        model.into_session(&self.builder(options)?).map_err(|e| cannot_run(name, options.device, e))
     }
 
     fn builder(&self, options: &SessionOptions) -> Result<SessionBuilder> {
-        let failed = |e: ort::Error<SessionBuilder>| Error::runtime(format!("session options: {e}"), REMEDY);
+        let refused = |e: ort::Error| Error::runtime(format!("session options: {e}"), REMEDY).with_source(e);
+        let failed = |e: ort::Error<SessionBuilder>| refused(e.into());
         let mut builder = Session::builder(&self.environment)
-            .map_err(|e| Error::runtime(format!("session options: {e}"), REMEDY))?
+            .map_err(refused)?
             .with_optimization_level(GraphOptimizationLevel::All)
             .map_err(failed)?
             .with_intra_op_spinning(false)
@@ -140,10 +131,16 @@ impl Runtime {
                          has it."
                     ],
                 )
+                .with_source(ort::Error::from(e))
             })?;
         }
         builder
             .with_execution_providers([ep::CPU::default().with_arena_allocator(options.arena).build()])
             .map_err(failed)
     }
+}
+
+fn cannot_run(graph: &str, device: Device, e: ort::Error) -> Error {
+    let remedy = message!["Set ", Setting::Device, " to cpu."];
+    Error::runtime(format!("{graph} cannot run on {device}: {e}"), remedy).with_source(e)
 }

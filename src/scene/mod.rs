@@ -17,8 +17,6 @@ mod detector;
 mod features;
 pub(crate) mod keyframe;
 mod options;
-#[cfg(test)]
-mod test_pictures;
 mod thumb;
 mod watcher;
 
@@ -28,3 +26,6 @@ pub use keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 pub use options::{Detector, SceneOptions};
 pub use thumb::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 pub use watcher::{LiveKeyframe, Watcher, WatcherOptions};
+
+#[cfg(test)]
+mod test_pictures;

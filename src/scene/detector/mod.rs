@@ -20,8 +20,6 @@
 mod cuts;
 mod dissolves;
 mod fades;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 
@@ -392,3 +390,6 @@ impl SceneDetector {
         d.option(*next_fixed, Digest::time);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,10 @@ mod candidate;
 mod options;
 mod selector;
 mod stretch;
-#[cfg(test)]
-mod tests;
 
 pub use options::{Keyframe, KeyframeOptions};
 pub use selector::KeyframeSelector;
 pub(crate) use selector::MAX_PICTURES;
+
+#[cfg(test)]
+mod tests;
