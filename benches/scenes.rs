@@ -1,7 +1,7 @@
-//! Decoding and scene detection of a 1080p30 H.264 film, beside FFmpeg's own `select` filter and PySceneDetect.
+//! Decoding and scene detection of a 1080p30 H.264 film, compared with FFmpeg's `select` filter and PySceneDetect.
 //!
-//! `make bench`, or `cargo bench --bench scenes [-- ROUNDS]`. Every contestant reads the same file, in turn, and uses as
-//! many decoder threads as it likes.
+//! `make bench`, or `cargo bench --bench scenes [-- ROUNDS]`. Every contestant reads the same file, in turn, with as many
+//! decoder threads as it chooses.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn main() {
         let detect = || run(Command::new(&python).args(["-c", PYSCENEDETECT]).arg(&clip));
         runners.push(("PySceneDetect, AdaptiveDetector", Box::new(detect)));
     } else {
-        println!("PySceneDetect is not there: `make bench` fetches it");
+        println!("PySceneDetect is not installed: `make bench` installs it");
     }
     let seconds = race(rounds, &mut runners);
     verdict("speed, of decoding alone", seconds[1] / seconds[0], 0.0);

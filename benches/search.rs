@@ -20,7 +20,7 @@ use descry::archive::search::segment::Segment;
 use descry::archive::search::{Ask, Home, Like, Search};
 use descry::digest::hex;
 use descry::interrupt::Interrupt;
-use descry::model::image::unit;
+use descry::model::unit_vector;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -119,7 +119,7 @@ impl Random {
     }
 
     fn vector(&mut self) -> Vec<f32> {
-        unit(&(0..WIDTH).map(|_| self.normal()).collect::<Vec<_>>())
+        unit_vector(&(0..WIDTH).map(|_| self.normal()).collect::<Vec<_>>())
     }
 }
 
@@ -152,7 +152,7 @@ fn archive(keyframes: usize) -> Archive {
             let vector: Vec<f32> = (0..WIDTH).map(|i| 0.4 * all[i] + 0.6 * heap[i] + 0.7 * noise[i]).collect();
             let caption =
                 format!("{} {} {} {}.", random.of(&WHO), random.of(&DOES), random.of(&WHERE), random.of(&LIKE));
-            look(n as u32, n, Some(&caption), unit(&vector))
+            look(n as u32, n, Some(&caption), unit_vector(&vector))
         });
         put(&archive, &format!("/films/{film:04}.mp4"), 1, &model, looks);
     }

@@ -1,16 +1,18 @@
-//! Prints what scene detection finds in a file, one JSON object a line: `scenes [--content | --keyframes | --live] FILE`.
+//! Prints the scene changes of a file, one JSON object per line: `scenes [--content | --keyframes | --live] FILE`.
 //!
-//! `--keyframes` prints the chosen keyframes in place of the boundaries, `--live` the pictures that live mode would look at:
-//! when they were chosen, of when they are, and since when what they show is there. `benches/scene_quality.py` reads this.
+//! `--content` uses the detector with a fixed threshold. `--keyframes` prints the keyframes instead, `--live` those that live
+//! mode would choose: when each scene began, the time of the picture, and when it was chosen.
+//! `benches/scene_quality.py` reads this.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use descry::interrupt::Interrupt;
 use descry::media::{DecodeOptions, Source};
-use descry::scene::keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
-use descry::scene::watcher::{Glance, GlanceOptions};
-use descry::scene::{Boundary, Detector, SceneDetector, SceneOptions};
+use descry::scene::{
+    Boundary, Detector, Keyframe, KeyframeOptions, KeyframeSelector, SceneDetector, SceneOptions, Watcher,
+    WatcherOptions,
+};
 use descry::time::Time;
 
 fn main() -> ExitCode {
@@ -27,7 +29,8 @@ fn main() -> ExitCode {
         eprintln!("usage: scenes [--content | --keyframes | --live] FILE");
         return ExitCode::from(2);
     };
-    match if live { glimpses(&file) } else { run(&file, &options, keyframes) } {
+    let printed = if live { print_live(&file) } else { print_scenes(&file, &options, keyframes) };
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{e}");
@@ -36,21 +39,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn glimpses(file: &str) -> anyhow::Result<()> {
+fn print_live(file: &str) -> anyhow::Result<()> {
     let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
-    let mut glance = Glance::new(&GlanceOptions::default());
+    let mut watcher = Watcher::new(&WatcherOptions::default());
     let mut out = std::io::stdout().lock();
     while let Some(frame) = source.next()? {
         let now = frame.time.secs();
-        if let Some(g) = glance.push(frame.thumb()?, (), Time::ZERO) {
-            let (at, picture) = (g.start.secs(), g.time.secs());
+        if let Some(k) = watcher.push(frame.thumb()?, (), Time::ZERO) {
+            let (at, picture) = (k.start.secs(), k.time.secs());
             writeln!(out, "{{\"at\": {at:.6}, \"picture\": {picture:.6}, \"chosen\": {now:.6}}}")?;
         }
     }
     Ok(())
 }
 
-fn run(file: &str, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
+fn print_scenes(file: &str, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
     let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
     let mut detector = SceneDetector::new(options);
     let mut selector = KeyframeSelector::new(options, &KeyframeOptions::default());

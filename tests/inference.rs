@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 
 use descry::error::Error;
 use descry::media::Rgb;
-use descry::model::caption::beam::Strategy;
-use descry::model::caption::{Caption, CaptionOptions, Captioner, Captions};
-use descry::model::folder::ModelFolder;
-use descry::model::image::{Encode, EncodeOptions, Encoded, ImageEncoder};
-use descry::model::preprocess::{Pixels, preprocess};
-use descry::model::runtime::{Device, Runtime, SessionOptions};
-use descry::model::text::TextEncoder;
+use descry::model::{
+    Caption, CaptionOptions, Captioner, Captions, Device, Encode, EncodeOptions, Encoded, ImageEncoder, ModelFolder,
+    Pixels, Runtime, SessionOptions, Strategy, TextEncoder, preprocess,
+};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -123,7 +120,7 @@ fn captions_are_those_of_pytorch() {
 }
 
 #[test]
-fn embeddings_do_not_hang_on_batch_or_threads() {
+fn embeddings_do_not_depend_on_batch_or_threads() {
     let folder = tiny();
     let pixels = pixels(&folder, 1..=8);
     let want = encode(&folder, &pixels, 8, 1);
@@ -140,7 +137,7 @@ fn embeddings_do_not_hang_on_batch_or_threads() {
 }
 
 #[test]
-fn captions_do_not_hang_on_batch_or_threads() {
+fn captions_do_not_depend_on_batch_or_threads() {
     let folder = tiny();
     let encoded = encode(&folder, &pixels(&folder, 1..=8), 8, 1);
     let styles = [
@@ -172,7 +169,7 @@ fn seeds_make_a_difference() {
 }
 
 #[test]
-fn options_that_cannot_be_are_refused() {
+fn options_out_of_range_are_refused() {
     let folder = tiny();
     let refused = |options: CaptionOptions| {
         let error = Captioner::new(&folder, &options).err().expect("refused");
@@ -207,7 +204,7 @@ fn texts_are_embedded_as_by_pytorch() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error() {
+fn an_absent_device_is_an_error() {
     let folder = tiny();
     let session = SessionOptions { device: Device::Cuda(0), ..SessionOptions::default() };
     let error =
@@ -216,7 +213,7 @@ fn a_device_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn one_runtime_a_process() {
+fn a_process_has_one_runtime() {
     let (a, b) = (ok(Runtime::load()), ok(Runtime::load()));
     assert!(std::ptr::eq(a, b));
     assert!(a.build_info().contains("ORT"));
@@ -272,7 +269,7 @@ fn graphs_must_be_those_of_the_manifest() {
 
 #[test]
 fn pictures_and_resizing_are_those_of_pillow() {
-    use descry::model::folder::{Resample, Resize};
+    use descry::model::{Resample, Resize};
     use sha2::{Digest, Sha256};
     let hash = |picture: &Rgb| Sha256::digest(&picture.data).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let folder = root().join("tests/goldens/resize");
@@ -292,7 +289,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
             spec.size = words[0].parse().unwrap();
             spec.resize = if words[1] == "squash" { Resize::Squash } else { Resize::Crop };
             spec.resample = if words[2] == "bicubic" { Resample::Bicubic } else { Resample::Bilinear };
-            if hash(&descry::model::preprocess::square(&picture, &spec)) != want.as_str().unwrap() {
+            if hash(&descry::model::to_square(&picture, &spec)) != want.as_str().unwrap() {
                 wrong.push(format!("{name}: {setting}"));
             }
         }

@@ -14,10 +14,7 @@ use descry::live::event::{Event, What};
 use descry::live::hub::Sink;
 use descry::live::metrics::Metrics;
 use descry::live::{LiveOptions, Outcome, run};
-use descry::model::caption::{Caption, Captions};
-use descry::model::folder::ModelFolder;
-use descry::model::image::{Encode, Encoded};
-use descry::model::preprocess::Pixels;
+use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
 use descry::pipeline::Model;
 use descry::track::DedupOptions;
 

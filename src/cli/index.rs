@@ -21,7 +21,7 @@ use crate::archive::record::{Recipe, Record};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
-use crate::model::folder::ModelFolder;
+use crate::model::ModelFolder;
 use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Observer, Stats};
 use crate::time::Time;

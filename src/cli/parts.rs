@@ -17,7 +17,7 @@ use crate::archive::record::Record;
 use crate::cli::progress::Silent;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::folder::ModelFolder;
+use crate::model::ModelFolder;
 use crate::pipeline::parts::{self, PartJob, PartOptions, StitchJob};
 use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Stats};
 use crate::time::Time;

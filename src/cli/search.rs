@@ -18,11 +18,7 @@ use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::picture::{self, PictureOptions};
-use crate::model::folder::ModelFolder;
-use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
-use crate::model::preprocess::preprocess;
-use crate::model::runtime::SessionOptions;
-use crate::model::text::TextEncoder;
+use crate::model::{Encode, EncodeOptions, ImageEncoder, ModelFolder, SessionOptions, TextEncoder, preprocess};
 use crate::time::Time;
 use crate::track::formats::one_line;
 

@@ -24,7 +24,7 @@ use crate::address::is_url;
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
 use crate::media::{StreamAccess, container_version};
-use crate::scene::watcher::GlanceOptions;
+use crate::scene::WatcherOptions;
 use crate::time::Time;
 
 /// Most streams in one process: a thread and a decoder each.
@@ -110,7 +110,7 @@ pub struct StreamConfig {
     pub transport: Transport,
     /// Nothing new for so long, and the connection is given up. Default: 10 s.
     pub silence: Duration,
-    pub glance: GlanceOptions,
+    pub glance: WatcherOptions,
     /// A scene that goes on is said again after this. Default: never.
     pub every: Option<Time>,
     /// Least time between two descriptions. Default: 1 s.
@@ -244,7 +244,7 @@ impl Defaults {
                 format!("Give seconds, from {least} to 1000000."),
             )),
         };
-        let defaults = GlanceOptions::default();
+        let defaults = WatcherOptions::default();
         let silence = time("silence", [one.silence, self.silence, file.silence], 0.5)?;
         let every = time("every", [one.every, self.every, file.every], 0.1)?;
         let min_interval = time("min_interval", [one.min_interval, self.min_interval, file.min_interval], 0.0)?;
@@ -255,7 +255,7 @@ impl Defaults {
             transport: one.transport.or(self.transport).or(file.transport).unwrap_or_default(),
             silence: Duration::from_micros(silence.unwrap_or(Time::from_millis(10_000)).micros().max(0) as u64),
             // A scene that is to be said again must be looked at again.
-            glance: GlanceOptions { max_gap: every.map_or(max_gap, |e| e.min(max_gap)) },
+            glance: WatcherOptions { max_gap: every.map_or(max_gap, |e| e.min(max_gap)) },
             every,
             min_interval: min_interval.unwrap_or(Time::from_millis(1_000)),
             decode_threads: one.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0).min(64),

@@ -52,10 +52,9 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::frame::Rgb;
 use crate::media::{Advance, DecodeOptions, Frame, Source, StreamFault, load_camera_support};
-use crate::model::image::Encoded;
-use crate::model::preprocess::preprocess;
+use crate::model::{Encoded, preprocess};
 use crate::pipeline::Model;
-use crate::scene::watcher::{Glance, Glimpse};
+use crate::scene::{self, LiveKeyframe};
 use crate::time::Time;
 use crate::track::DedupOptions;
 use config::{Kind, StreamConfig};
@@ -408,7 +407,7 @@ struct Watcher<'a> {
     /// Longest side of a picture.
     side: u32,
     timeline: Timeline,
-    glance: Glance<Frame>,
+    glance: scene::Watcher<Frame>,
     told: Option<Instant>,
     /// The last damage that no keyframe has mended, and the last frame that was looked at.
     hurt: Option<Time>,
@@ -432,7 +431,7 @@ impl<'a> Watcher<'a> {
             decode,
             side,
             timeline: Timeline::new(),
-            glance: Glance::new(&stream.config.glance),
+            glance: scene::Watcher::new(&stream.config.glance),
             told: None,
             hurt: None,
             sound: Time::ZERO,
@@ -448,8 +447,8 @@ impl<'a> Watcher<'a> {
             stream.session(Session::connecting);
             let (fault, done) = self.session();
             stream.metrics.turn(stream.position, false);
-            if let Some(glimpse) = self.glance.flush() {
-                self.offer(glimpse);
+            if let Some(keyframe) = self.glance.flush() {
+                self.offer(keyframe);
             }
             let reason = Reason::from(&fault);
             let draw = self.draw();
@@ -613,10 +612,10 @@ impl<'a> Watcher<'a> {
             stream.count_dropped(Dropped::Decode, 1);
         } else {
             let thumb = frame.thumb().map_err(|e| StreamFault::Undecodable(e.to_string()))?;
-            let glimpse = self.glance.push(thumb, frame, not_before);
+            let keyframe = self.glance.push(thumb, frame, not_before);
             stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
-            if let Some(glimpse) = glimpse {
-                self.offer(glimpse);
+            if let Some(keyframe) = keyframe {
+                self.offer(keyframe);
             }
         }
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= WATCHED) {
@@ -641,9 +640,9 @@ impl<'a> Watcher<'a> {
     }
 
     /// Puts a picture in line to be described.
-    fn offer(&self, glimpse: Glimpse<Frame>) {
+    fn offer(&self, keyframe: LiveKeyframe<Frame>) {
         let stream = self.stream;
-        let Glimpse { start, time, picture: frame } = glimpse;
+        let LiveKeyframe { start, time, picture: frame } = keyframe;
         let began = Instant::now();
         let picture = match frame.to_rgb_within(self.side) {
             Ok(picture) => picture,

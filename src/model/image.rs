@@ -1,8 +1,8 @@
-//! Pictures to embeddings, many at a time.
+//! The image tower: pictures to embeddings, many at a time.
 //!
-//! Owns the image tower's sessions. Results come in the order of the pictures and do not depend on how they were
-//! batched or which session ran them. Memory: for each session its weights, one batch of pixels and its own arena; longer
-//! slices are run piece by piece.
+//! Owns the tower's sessions. Results come in the order of the pictures and do not depend on batches or on the
+//! session that ran them. Memory: for each session its weights, one batch of pixels and its own arena; a longer slice
+//! of pictures runs piece by piece.
 
 use std::thread;
 
@@ -10,28 +10,31 @@ use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
 
 use crate::error::{Error, Result};
-use crate::model::folder::{ImageSpec, ModelFolder};
+use crate::model::device::Device;
+use crate::model::folder::ModelFolder;
+use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
+use crate::model::manifest::ImageSpec;
 use crate::model::preprocess::Pixels;
-use crate::model::runtime::{Device, LEAST_ROWS, Runtime, SessionOptions, expect, run_error};
+use crate::model::runtime::{Runtime, SessionOptions};
 
-/// What an image tower says of a picture.
+/// What an image tower gives for a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    /// As the tower gives it, not normalised.
+    /// The embedding as the tower gives it, not normalised.
     pub embedding: Vec<f32>,
-    /// Features of the picture's cells, where the model has them.
+    /// Features of the picture's cells, cell by cell, if the model has a grid.
     pub grid: Option<Vec<f32>>,
 }
 
 impl Encoded {
     /// The embedding at length 1, for cosines.
     pub fn unit(&self) -> Vec<f32> {
-        unit(&self.embedding)
+        unit_vector(&self.embedding)
     }
 }
 
-/// A vector at length 1; zeros stay zeros.
-pub fn unit(vector: &[f32]) -> Vec<f32> {
+/// A vector at length 1. Zeros stay zeros.
+pub fn unit_vector(vector: &[f32]) -> Vec<f32> {
     let norm = vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
     if !(norm.is_finite() && norm > 0.0) {
         return vector.to_vec();
@@ -39,32 +42,39 @@ pub fn unit(vector: &[f32]) -> Vec<f32> {
     vector.iter().map(|v| (f64::from(*v) / norm) as f32).collect()
 }
 
-/// Turns pictures into embeddings. A trait so that the pipeline is tested without a model.
+/// Turns pictures into embeddings. A trait, so that the pipeline can be tested without a model.
 pub trait Encode {
-    /// One result a picture, in order.
+    /// One result for each picture, in order.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the model fails.
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>>;
 }
 
-/// How the image tower is run.
+/// How the image tower runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeOptions {
     /// Most pictures in one run. Default: 8.
     pub batch: usize,
-    /// Sessions that run side by side, each with its share of the threads and weights of its own. Default: 1.
+    /// Sessions that run side by side, each with its share of the threads and with weights of its own. Default: 1.
     pub sessions: usize,
     /// Threads of all sessions together, device and memory. Default: ONNX Runtime's threads on the CPU.
     pub session: SessionOptions,
 }
 
-/// A graph of more bytes is not loaded twice.
-const LIGHT: u64 = 128 << 20;
+/// Graphs of more bytes get a single session, because every session holds the weights again. The built-in model's image
+/// tower (11 MB) is below this, CLIP ViT-B/32's (350 MB) above.
+const LIGHT_GRAPH: u64 = 128 << 20;
 
 impl EncodeOptions {
-    /// For many pictures at once, where a single one may take longer: an operation that runs on one core while the
-    /// others wait for it costs a fifth of a tower's time, so each core gets a session, unless the weights are heavy.
+    /// The options for many pictures at once, where a single one may take longer.
+    ///
+    /// Some operations run on one core while the others wait for it, which costs a fifth of a tower's time. So each
+    /// core gets a session of its own, unless the weights are heavy.
+    #[must_use]
     pub fn side_by_side(self, folder: &ModelFolder) -> EncodeOptions {
         let graph = folder.path(&folder.manifest().image.graph);
-        let light = std::fs::metadata(graph).is_ok_and(|m| m.len() <= LIGHT);
+        let light = std::fs::metadata(graph).is_ok_and(|m| m.len() <= LIGHT_GRAPH);
         let sessions = if light && self.session.device == Device::Cpu { self.session.threads.max(1) } else { 1 };
         EncodeOptions { sessions, ..self }
     }
@@ -84,50 +94,82 @@ pub struct ImageEncoder {
 }
 
 impl ImageEncoder {
+    /// Builds the tower's sessions.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if ONNX Runtime or the device is missing; [`Error::Model`] if the graph does not match the
+    /// manifest.
     pub fn new(folder: &ModelFolder, options: &EncodeOptions) -> Result<ImageEncoder> {
         let spec = folder.manifest().image.clone();
         let count = options.sessions.max(1);
-        // 0 would be a thread a core, for each of them.
+        // At least 1: a share of 0 threads would mean one for each core.
         let threads = if count > 1 { (options.session.threads / count).max(1) } else { options.session.threads };
-        let of_each = SessionOptions { threads, ..options.session.clone() };
+        let session_options = SessionOptions { threads, ..options.session.clone() };
         let runtime = Runtime::load()?;
         let sessions: Vec<Session> =
-            (0..count).map(|_| runtime.session(folder, &spec.graph, &of_each)).collect::<Result<_>>()?;
-        let session = &sessions[0];
+            (0..count).map(|_| runtime.session(folder, &spec.graph, &session_options)).collect::<Result<_>>()?;
+        let check = GraphCheck::new(folder, &spec.graph, &sessions[0]);
         let (size, float) = (spec.size as usize, TensorElementType::Float32);
-        let pixels = [None, Some(3), Some(size), Some(size)];
-        expect(folder, &spec.graph, "input", session.inputs(), "pixels", float, &pixels)?;
-        let embedding = [None, Some(spec.embedding_dim)];
-        expect(folder, &spec.graph, "output", session.outputs(), "embedding", float, &embedding)?;
+        check.input("pixels", float, &[None, Some(3), Some(size), Some(size)])?;
+        check.output("embedding", float, &[None, Some(spec.embedding_dim)])?;
         if let Some(grid) = spec.grid {
-            let grid = [None, Some(grid.cells), Some(grid.dim)];
-            expect(folder, &spec.graph, "output", session.outputs(), "grid", float, &grid)?;
+            check.output("grid", float, &[None, Some(grid.cells), Some(grid.dim)])?;
         }
         Ok(ImageEncoder { sessions, spec, batch: options.batch.max(1) })
     }
 
-    /// How pictures must be made ready.
+    /// How pictures must be prepared.
     pub fn spec(&self) -> &ImageSpec {
         &self.spec
     }
 }
 
-/// One run of one session.
+impl Encode for ImageEncoder {
+    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
+        let ImageEncoder { sessions, spec, batch } = self;
+        // Each session gets one run of consecutive pictures.
+        let share = pictures.len().div_ceil(sessions.len()).max(1);
+        let mut results: Vec<Result<Vec<Encoded>>> = pictures.chunks(share).map(|_| Ok(Vec::new())).collect();
+        let work = |session: &mut Session, pictures: &[Pixels]| -> Result<Vec<Encoded>> {
+            let mut out = Vec::with_capacity(pictures.len());
+            pictures.chunks(*batch).try_for_each(|chunk| run(session, spec, chunk, &mut out))?;
+            Ok(out)
+        };
+        thread::scope(|scope| {
+            let mut shares = sessions.iter_mut().zip(pictures.chunks(share)).zip(&mut results);
+            // This thread runs the first share, and a thread of its own each of the others.
+            let first = shares.next();
+            for ((session, pictures), result) in shares {
+                scope.spawn(|| *result = work(session, pictures));
+            }
+            if let Some(((session, pictures), result)) = first {
+                *result = work(session, pictures);
+            }
+        });
+        let mut out = Vec::with_capacity(pictures.len());
+        for result in results {
+            out.append(&mut result?);
+        }
+        Ok(out)
+    }
+}
+
+/// One run of one session; appends a result for each picture.
 fn run(session: &mut Session, spec: &ImageSpec, pictures: &[Pixels], out: &mut Vec<Encoded>) -> Result<()> {
     let size = spec.size as usize;
-    let one = 3 * size * size;
+    let values = 3 * size * size;
     let rows = pictures.len().max(LEAST_ROWS);
-    let mut pixels = Vec::with_capacity(rows * one);
+    let mut pixels = Vec::with_capacity(rows * values);
     for picture in pictures {
-        if picture.data.len() != one {
+        if picture.data.len() != values {
             return Err(Error::runtime(
-                format!("a picture of {} values came to a tower that reads {one}", picture.data.len()),
-                "prepare pictures with this model's own image specification",
+                format!("the image tower got a picture of {} values and reads {values}", picture.data.len()),
+                "Prepare pictures with this model's own image specification.",
             ));
         }
         pixels.extend_from_slice(&picture.data);
     }
-    pixels.resize(rows * one, 0.0);
+    pixels.resize(rows * values, 0.0);
     let failed = run_error(&spec.graph);
     let input = Tensor::from_array(([rows, 3, size, size], pixels)).map_err(&failed)?;
     let outputs = session.run(ort::inputs!["pixels" => input]).map_err(&failed)?;
@@ -140,10 +182,14 @@ fn run(session: &mut Session, spec: &ImageSpec, pictures: &[Pixels], out: &mut V
         None => None,
     };
     let width = spec.embedding_dim;
-    let whole = embedding.len() == rows * width && grid.is_none_or(|(values, n)| values.len() == rows * n);
-    if !whole || !embedding.iter().all(|v| v.is_finite()) {
-        let cause = if whole { "gave an embedding that is no number" } else { "gave a result of the wrong shape" };
-        return Err(Error::runtime(format!("{} {cause}", spec.graph), "make the model folder again"));
+    if embedding.len() != rows * width || grid.is_some_and(|(values, n)| values.len() != rows * n) {
+        return Err(wrong_shape(&spec.graph));
+    }
+    if !embedding.iter().all(|v| v.is_finite()) {
+        return Err(Error::runtime(
+            format!("{} gave an embedding that is not a number", spec.graph),
+            "Make the model folder again.",
+        ));
     }
     for n in 0..pictures.len() {
         out.push(Encoded {
@@ -154,43 +200,13 @@ fn run(session: &mut Session, spec: &ImageSpec, pictures: &[Pixels], out: &mut V
     Ok(())
 }
 
-impl Encode for ImageEncoder {
-    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
-        let ImageEncoder { sessions, spec, batch } = self;
-        // Each session a piece of the pictures that follow each other.
-        let share = pictures.len().div_ceil(sessions.len()).max(1);
-        let mut all: Vec<Result<Vec<Encoded>>> = pictures.chunks(share).map(|_| Ok(Vec::new())).collect();
-        let work = |session: &mut Session, pictures: &[Pixels]| -> Result<Vec<Encoded>> {
-            let mut out = Vec::with_capacity(pictures.len());
-            pictures.chunks(*batch).try_for_each(|some| run(session, spec, some, &mut out))?;
-            Ok(out)
-        };
-        thread::scope(|scope| {
-            let mut pieces = sessions.iter_mut().zip(pictures.chunks(share)).zip(&mut all);
-            // The first on this thread.
-            let here = pieces.next();
-            for ((session, piece), result) in pieces {
-                scope.spawn(|| *result = work(session, piece));
-            }
-            if let Some(((session, piece), result)) = here {
-                *result = work(session, piece);
-            }
-        });
-        let mut out = Vec::with_capacity(pictures.len());
-        for piece in all {
-            out.append(&mut piece?);
-        }
-        Ok(out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn unit_has_length_one() {
-        assert_eq!(unit(&[3.0, 4.0]), [0.6, 0.8]);
-        assert_eq!(unit(&[0.0, 0.0]), [0.0, 0.0]);
+    fn unit_vectors_have_length_one() {
+        assert_eq!(unit_vector(&[3.0, 4.0]), [0.6, 0.8]);
+        assert_eq!(unit_vector(&[0.0, 0.0]), [0.0, 0.0]);
     }
 }

@@ -1,40 +1,43 @@
-//! A model that is ready to load: each stage loads its graphs on its own thread.
+//! The parts of a model, each loaded by the thread that runs it.
+//!
+//! Building a session takes long, and stages start side by side. So a [`Model`] holds functions that make its parts,
+//! and each stage calls its own: graphs load while the first frames are decoded. Tests put mocks in their place.
 
 use serde_json::{Value, json};
 
-use super::caption::beam::Strategy;
-use super::caption::{CaptionOptions, Captioner, Captions};
-use super::folder::{ImageSpec, ModelFolder};
-use super::image::{Encode, EncodeOptions, ImageEncoder};
 use crate::error::Result;
+use crate::model::caption::{CaptionOptions, Captioner, Captions, Strategy};
+use crate::model::folder::ModelFolder;
+use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
+use crate::model::manifest::ImageSpec;
 
-/// Loads a stage's part of the model on the stage's own thread, while the first frames are decoded.
+/// Makes a part of a model, on the thread that will use it.
 pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
 
-/// A model for one run of the pipeline.
+/// A model, as the stages need it.
 pub struct Model {
-    /// Name and version, for people.
+    /// Name and version.
     pub name: String,
-    /// SHA-256 of the manifest, which holds the hashes of all files; empty for a model that is not a folder.
+    /// SHA-256 of the manifest, which holds the hashes of all its files. Empty for a model without a folder.
     pub hash: String,
-    /// How captions are searched for, as JSON; part of a track's options.
+    /// How captions are decoded, as a track's options record it.
     pub decoding: Value,
-    /// What the image tower takes.
+    /// How pictures are prepared for the encoder.
     pub image: ImageSpec,
     /// Loads the image tower.
     pub encoder: Load<dyn Encode>,
-    /// Loads the captioner.
+    /// Loads the mapper and the decoder.
     pub captioner: Load<dyn Captions>,
 }
 
 impl Model {
-    /// The model in a folder. Its graphs load when their stages begin.
+    /// The model of a folder. Its graphs load when their stages start.
     ///
     /// # Errors
-    /// When the options do not suit the model.
+    /// [`Error::Usage`](crate::error::Error::Usage) if the caption options do not fit the model.
     pub fn of(folder: &ModelFolder, encode: EncodeOptions, caption: CaptionOptions) -> Result<Model> {
-        let search = caption.search(folder.manifest())?;
-        let (of_encoder, of_captioner) = (folder.clone(), folder.clone());
+        let search = caption.search_options(folder.manifest())?;
+        let (encoder_folder, captioner_folder) = (folder.clone(), folder.clone());
         Ok(Model {
             decoding: json!({
                 "strategy": match search.strategy {
@@ -50,8 +53,8 @@ impl Model {
             name: folder.manifest().title(),
             hash: folder.hash().to_string(),
             image: folder.manifest().image.clone(),
-            encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&of_encoder, &encode)?))),
-            captioner: Box::new(move || Ok(Box::new(Captioner::new(&of_captioner, &caption)?))),
+            encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&encoder_folder, &encode)?))),
+            captioner: Box::new(move || Ok(Box::new(Captioner::new(&captioner_folder, &caption)?))),
         })
     }
 }

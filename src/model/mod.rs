@@ -1,9 +1,40 @@
-//! Models: folders, the runtime that runs them, the image and text towers, and captioning.
+//! Models: everything that ONNX Runtime runs.
+//!
+//! ```text
+//! manifest   what model.json holds             device    where graphs run
+//! folder     finding and checking a folder     library   finding ONNX Runtime
+//! summary    a folder in words                 runtime   sessions from graphs
+//!                                              graph     what all graphs have in common
+//! preprocess ─► image ─► caption               text      texts into the space of pictures
+//!
+//! loader     a folder's parts, each loaded on the thread that uses it
+//! ```
+//!
+//! Results do not depend on how pictures are batched, nor on the number of threads.
 
-pub mod caption;
-pub mod folder;
-pub mod image;
-pub mod loader;
-pub mod preprocess;
-pub mod runtime;
-pub mod text;
+pub(crate) mod caption;
+mod device;
+pub(crate) mod folder;
+mod graph;
+pub(crate) mod image;
+mod library;
+mod loader;
+pub(crate) mod manifest;
+pub(crate) mod preprocess;
+mod runtime;
+mod summary;
+mod text;
+
+pub use crate::media::resize::Resample;
+pub use caption::{Caption, CaptionOptions, Captioner, Captions, Pictures, SearchOptions, Strategy};
+pub use device::Device;
+pub use folder::ModelFolder;
+pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
+pub use loader::{Load, Model};
+pub use manifest::{
+    DecoderSpec, DecodingSpec, DedupSpec, FileSpec, GridSpec, ImageSpec, Manifest, MapperInput, MapperSpec, Resize,
+    ScoreSpec, TextSpec,
+};
+pub use preprocess::{Pixels, preprocess, to_square};
+pub use runtime::{Runtime, SessionOptions};
+pub use text::TextEncoder;

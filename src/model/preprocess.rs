@@ -1,26 +1,28 @@
-//! From a picture to what an image tower reads: resized as Pillow does, cropped or squashed, scaled, by colour plane.
+//! From a picture to the image tower's input: resized as Pillow does, cropped or squashed, scaled, split by colour.
 //!
-//! One picture in, one out, no state. Memory: the result plus what [`crate::resize`] needs.
+//! One picture in, one out, no state. Memory: the result and what [`resize`] needs.
 
 use crate::media::frame::Rgb;
 use crate::media::resize::{Window, resize};
-use crate::model::folder::{ImageSpec, Resize};
+use crate::model::manifest::{ImageSpec, Resize};
 
-/// A picture as an image tower reads it: three planes of `size × size`, red first, `(v / 255 - mean) / std`.
+/// A picture as an image tower reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pixels {
+    /// Width and height in pixels.
     pub size: usize,
+    /// Three planes of `size × size` values, red first: `(v / 255 - mean) / std` for each sample `v`.
     pub data: Vec<f32>,
 }
 
-/// Makes a picture ready for the image tower that `spec` describes. An empty picture counts as black.
+/// Prepares a picture for the image tower that `spec` describes. An empty picture counts as black.
 pub fn preprocess(picture: &Rgb, spec: &ImageSpec) -> Pixels {
-    let square = square(picture, spec);
+    let square = to_square(picture, spec);
     let size = spec.size as usize;
     let area = size * size;
     let mut data = vec![0.0; 3 * area];
     for (c, plane) in data.chunks_exact_mut(area).enumerate() {
-        // 256 values and no more: the division is the one that NumPy and PyTorch do, in f32.
+        // A sample has one of 256 values. The divisions are those of NumPy and PyTorch, in f32.
         let table: [f32; 256] = std::array::from_fn(|v| (v as f32 / 255.0 - spec.mean[c]) / spec.std[c]);
         for (out, pixel) in plane.iter_mut().zip(square.data.chunks_exact(3)) {
             *out = table[usize::from(pixel[c])];
@@ -29,17 +31,17 @@ pub fn preprocess(picture: &Rgb, spec: &ImageSpec) -> Pixels {
     Pixels { size, data }
 }
 
-/// The `size × size` picture in 8 bits, before scaling.
-pub fn square(picture: &Rgb, spec: &ImageSpec) -> Rgb {
+/// Resizes a picture to `spec.size × spec.size` pixels, still in 8 bits. An empty picture becomes black.
+pub fn to_square(picture: &Rgb, spec: &ImageSpec) -> Rgb {
     let size = spec.size as usize;
     let (w, h) = (picture.width as usize, picture.height as usize);
-    let whole = w.checked_mul(h).and_then(|n| n.checked_mul(3));
-    if w == 0 || h == 0 || whole != Some(picture.data.len()) {
+    let bytes = w.checked_mul(h).and_then(|n| n.checked_mul(3));
+    if w == 0 || h == 0 || bytes != Some(picture.data.len()) {
         return Rgb { width: spec.size, height: spec.size, data: vec![0; size * size * 3] };
     }
     let (to_w, to_h) = match spec.resize {
         Resize::Squash => (size, size),
-        // Python's int(size * h / w): an exact product, a division in f64, cut off.
+        // Python's int(size * h / w): an exact product, a division in f64, cut to an integer.
         Resize::Crop if w <= h => (size, ((size * h) as f64 / w as f64) as usize),
         Resize::Crop => (((size * w) as f64 / h as f64) as usize, size),
     };
@@ -47,7 +49,8 @@ pub fn square(picture: &Rgb, spec: &ImageSpec) -> Rgb {
     resize(picture, to_w, to_h, spec.resample, window)
 }
 
-/// Python's `int(round((length - size) / 2))`: halves go to the even neighbour.
+/// Where the middle part of `size` begins in `length`: Python's `int(round((length - size) / 2))`, which rounds
+/// halves to the even neighbour.
 fn middle(length: usize, size: usize) -> usize {
     let spare = length.saturating_sub(size);
     let half = spare / 2;
@@ -85,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_kept_of_any_shape() {
+    fn a_crop_keeps_the_middle_of_any_shape() {
         for (w, h) in [(1, 1), (1, 5000), (5000, 1), (3, 2), (64, 64)] {
             let picture = Rgb { width: w, height: h, data: vec![9; (w * h * 3) as usize] };
-            let square = square(&picture, &spec(32, Resize::Crop));
+            let square = to_square(&picture, &spec(32, Resize::Crop));
             assert_eq!((square.width, square.height), (32, 32));
             assert!(square.data.iter().all(|&v| v == 9));
         }

@@ -2,9 +2,8 @@
 
 use crate::error::Error;
 use crate::media::StreamInfo;
-use crate::model::caption::Caption;
-use crate::model::image::Encoded;
-use crate::scene::keyframe::Keyframe;
+use crate::model::{Caption, Encoded};
+use crate::scene::Keyframe;
 use crate::time::Time;
 use crate::track::SceneRecord;
 

@@ -44,4 +44,4 @@ pub use run::{Job, run};
 pub use stats::Stats;
 pub use stills::{Still, StillOptions, embeddings, stills};
 
-pub use crate::model::loader::{Load, Model};
+pub use crate::model::{Load, Model};

@@ -17,7 +17,7 @@ use super::stats::Stats;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::model::loader::Model;
+use crate::model::Model;
 
 /// What to describe, and how.
 pub struct Job<'a> {

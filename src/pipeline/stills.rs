@@ -24,11 +24,7 @@ use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::picture::{self, PictureOptions};
-use crate::model::caption::{Caption, Pictures};
-use crate::model::folder::ImageSpec;
-use crate::model::image::{Encode, Encoded};
-use crate::model::loader::{Load, Model};
-use crate::model::preprocess::{Pixels, preprocess};
+use crate::model::{Caption, Encode, Encoded, ImageSpec, Load, Model, Pictures, Pixels, preprocess};
 
 /// Most batches of pictures that are described or in progress at once.
 const AHEAD: usize = 8;

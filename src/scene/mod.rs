@@ -1,12 +1,31 @@
-//! Where shots begin and end, and which frame stands for each of them.
+//! Which frames matter: where scenes begin and end, and which frame represents each of them.
+//!
+//! ```text
+//! thumb      a decoded frame as 64×36 block means
+//! features   what is kept of a thumb, and how two of them compare
+//! options    how scene changes are found
+//! boundary   a scene change, as the detector reports it
+//! detector   thumbs in, boundaries out, 2.4 s later: exact, for files
+//! keyframe   frames in, one keyframe for each scene out; uses the detector
+//! watcher    frames in, keyframes out within a quarter of a second of a cut: for live streams
+//! ```
+//!
+//! All of them are state machines without threads. What they hold is bounded whatever the frame rate.
 
-mod cuts;
+mod boundary;
 mod detector;
-mod dissolves;
-mod fades;
-pub mod keyframe;
-mod seen;
-pub mod thumb;
-pub mod watcher;
+mod features;
+pub(crate) mod keyframe;
+mod options;
+mod thumb;
+mod watcher;
 
-pub use detector::*;
+pub use boundary::{Boundary, Transition};
+pub use detector::SceneDetector;
+pub use keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
+pub use options::{Detector, SceneOptions};
+pub use thumb::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
+pub use watcher::{LiveKeyframe, Watcher, WatcherOptions};
+
+#[cfg(test)]
+mod test_pictures;

@@ -1,8 +1,8 @@
-//! Analysis: a decoded frame's planes in, a [`Thumb`] out.
+//! A decoded frame in small: its planes in, a [`Thumb`] of block means out.
 //!
-//! Runs on every frame, so it reads only some rows of each block, straight from the decoder's planes: no scaled or
+//! This runs on every frame, so it reads only some rows of each block, straight from the decoder's planes: no scaled or
 //! converted copy of the frame is made. Formats that are not planes or words of YUV (RGB, palettes) take the slower
-//! way through swscale. Owns nothing.
+//! path through swscale. No state. Memory: a few rows.
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -13,33 +13,36 @@ use crate::media::Frame;
 use crate::media::scale::{Rows, is_full_range, scale};
 use crate::time::Time;
 
-/// Width of [`Thumb::y`] in samples.
+/// Width of a thumb in samples. Enough to tell scenes apart; with [`THUMB_HEIGHT`] in the aspect ratio of most video,
+/// 16:9.
 pub const THUMB_WIDTH: usize = 64;
-/// Height of [`Thumb::y`] in samples.
+/// Height of a thumb in samples.
 pub const THUMB_HEIGHT: usize = 36;
 
-/// A decoded frame reduced for analysis: block means on a fixed grid, whatever the frame's size and aspect, so that
-/// frames stay comparable when a stream changes its size. Samples are full range (0 black … 255 white; chroma
-/// neutral at 128), from 10-bit and limited-range sources too. Not rotated: detection does not care.
+/// A decoded frame as block means.
+///
+/// The grid is the same for every frame size and aspect ratio, so that frames stay comparable when a stream changes its
+/// size. Samples are full range (0 black to 255 white, chroma neutral at 128) in 8 bits, also those of 10-bit and
+/// limited-range sources. Thumbs are not rotated, because detection does not depend on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thumb {
     /// Presentation time from the container's start.
     pub time: Time,
     /// Ordinal of the decoded frame, from 0.
     pub index: u64,
-    /// `THUMB_HEIGHT` rows of `THUMB_WIDTH` luma block means.
+    /// Luma: [`THUMB_HEIGHT`] rows of [`THUMB_WIDTH`] block means.
     pub y: Vec<u8>,
-    /// Blue-difference chroma, same grid as `y` (128 everywhere where the source is grey).
+    /// Blue-difference chroma on the same grid; 128 everywhere if the source is grey.
     pub u: Vec<u8>,
-    /// Red-difference chroma, same grid as `y`.
+    /// Red-difference chroma on the same grid.
     pub v: Vec<u8>,
-    /// Mean absolute horizontal luma gradient at the source's own resolution, in 8-bit levels; higher is sharper.
-    /// Compared only between frames of one scene.
+    /// Mean absolute horizontal luma gradient at the source's own resolution, in 8-bit levels. Higher is sharper.
+    /// Comparable only within one scene.
     pub sharpness: f32,
 }
 
 impl Thumb {
-    /// Adds everything of the thumb to a digest.
+    /// Adds the thumb to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
         let Thumb { time, index, y, u, v, sharpness } = self;
         digest.time(*time);
@@ -50,14 +53,18 @@ impl Thumb {
 }
 
 /// Rows that are read of each block's luma: as many of either field, and enough that noise does not matter. Reading
-/// them is what analysis costs.
+/// rows is what this module's time goes to, so there are no more.
 const ROWS: usize = 4;
-/// Blocks of so many columns, those of high definition, do with half the rows.
+/// Blocks with at least this many columns need half the rows only: those of frames 1,920 pixels wide and more.
 const WIDE: usize = 30;
+/// Samples of a plane.
 const SAMPLES: usize = THUMB_WIDTH * THUMB_HEIGHT;
 
 impl Frame {
-    /// Block means of the whole frame; see [`Thumb`].
+    /// The frame as block means.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the pixel format cannot be read.
     pub fn thumb(&self) -> Result<Thumb> {
         let (y, u, v, sharpness) = match layout(&self.av) {
             Some(layout) => from_planes(&self.av, &layout),
@@ -73,26 +80,32 @@ impl Frame {
     }
 }
 
-/// How one component lies in memory.
+/// Where one component's samples are in memory.
 #[derive(Debug, Clone, Copy)]
 struct Component {
     plane: usize,
+    /// Bytes from one sample to the next.
     step: usize,
+    /// Bytes before the first sample.
     offset: usize,
+    /// Unused low bits of a sample.
     shift: u32,
+    /// Bits of a sample.
     depth: u32,
     /// Size in samples.
     width: usize,
     height: usize,
 }
 
-struct Layout {
+/// Where a frame's samples are in memory.
+struct SampleLayout {
+    /// Luma, then both chroma components unless the frame is grey.
     components: Vec<Component>,
     full_range: bool,
 }
 
-/// The layout of little-endian YUV and grey formats of 8 to 16 bits; `None` for all others.
-fn layout(av: &ff::frame::Video) -> Option<Layout> {
+/// The layout of little-endian YUV and grey formats with 8 to 16 bits; `None` for all others.
+fn layout(av: &ff::frame::Video) -> Option<SampleLayout> {
     let format: ffi::AVPixelFormat = av.format().into();
     // SAFETY: the descriptor is static data of FFmpeg, null for unknown formats.
     let d = unsafe { ffi::av_pix_fmt_desc_get(format).as_ref() }?;
@@ -125,10 +138,10 @@ fn layout(av: &ff::frame::Video) -> Option<Layout> {
         }
         components.push(component);
     }
-    Some(Layout { components, full_range: is_full_range(av) })
+    Some(SampleLayout { components, full_range: is_full_range(av) })
 }
 
-/// Bytes of one row of a component, checked against the plane's stride.
+/// The bytes of a component's row, checked against the plane's stride.
 fn row<'a>(av: &'a ff::frame::Video, c: &Component, y: usize) -> &'a [u8] {
     let bytes = if c.depth > 8 { 2 } else { 1 };
     let length = c.offset + (c.width - 1) * c.step + bytes;
@@ -145,7 +158,7 @@ fn row<'a>(av: &'a ff::frame::Video, c: &Component, y: usize) -> &'a [u8] {
     }
 }
 
-fn from_planes(av: &ff::frame::Video, layout: &Layout) -> Analysed {
+fn from_planes(av: &ff::frame::Video, layout: &SampleLayout) -> BlockMeans {
     let mut planes = [vec![0u8; SAMPLES], vec![128u8; SAMPLES], vec![128u8; SAMPLES]];
     let mut sharpness = 0.0;
     for (i, c) in layout.components.iter().enumerate() {
@@ -157,6 +170,7 @@ fn from_planes(av: &ff::frame::Video, layout: &Layout) -> Analysed {
             sharpness = gradient;
         }
     }
+    // Limited range: 16 to 235 for luma, 16 to 240 for chroma.
     if !layout.full_range {
         for s in &mut planes[0] {
             *s = (((i32::from(*s) - 16) * 255 + 109) / 219).clamp(0, 255) as u8;
@@ -171,10 +185,11 @@ fn from_planes(av: &ff::frame::Video, layout: &Layout) -> Analysed {
     (y, u, v, sharpness)
 }
 
-/// Fills `out` with the block means of one component; returns the mean absolute gradient along one row of each block.
+/// Fills `out` with the block means of one component. Returns the mean absolute gradient along one row of each block if
+/// `gradient` is set, otherwise 0.
 ///
-/// Rows of a block are added up column by column first, and the columns then once a block: additions side by side are
-/// what vector instructions are good at, and the sums are the same.
+/// Rows of a block are added up column by column first, and then the columns, once for each block. Vector
+/// instructions add side by side, and the sums are the same.
 fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8], gradient: bool) -> f32 {
     let edges: Vec<(usize, usize)> = (0..THUMB_WIDTH)
         .map(|i| {
@@ -193,7 +208,7 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
         let take = rows.min(bottom - top);
         columns.fill(0);
         for r in 0..take {
-            // Spread evenly, from the middle of each share; every other one of the other field, should there be two.
+            // Spread evenly, each from the middle of its share; every other one from the other field, if there are two.
             let y = top + (2 * r + 1) * (bottom - top) / (2 * take);
             let y = if y % 2 == r % 2 || take == 1 { y } else { (y ^ 1).clamp(top, bottom - 1) };
             let bytes = row(av, c, y);
@@ -223,14 +238,14 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
     if pairs == 0 { 0.0 } else { steps as f32 / pairs as f32 }
 }
 
-/// Samples of a row as 8 bits into `out`, for interleaved and for deeper formats.
+/// Writes the samples of a row into `out` as 8 bits, for interleaved and for deeper formats.
 fn narrow_row(bytes: &[u8], c: &Component, out: &mut Vec<u8>) {
     out.clear();
     let bytes = bytes.get(c.offset..).unwrap_or_default();
     let down = c.shift + c.depth.saturating_sub(8);
     let word = |s: &[u8]| (u16::from_le_bytes([s[0], s.get(1).copied().unwrap_or(0)]) >> down).min(255) as u8;
     match (c.step, c.depth > 8) {
-        // The common layouts by themselves: a step known beforehand takes vector instructions.
+        // The common layouts separately: with a step that the compiler knows, it uses vector instructions.
         (2, true) => {
             let (words, _) = bytes.as_chunks::<2>();
             out.extend(words.iter().map(|s| (u16::from_le_bytes(*s) >> down).min(255) as u8));
@@ -246,9 +261,9 @@ fn narrow_row(bytes: &[u8], c: &Component, out: &mut Vec<u8>) {
 }
 
 /// Luma, both chroma planes, and sharpness.
-type Analysed = (Vec<u8>, Vec<u8>, Vec<u8>, f32);
+type BlockMeans = (Vec<u8>, Vec<u8>, Vec<u8>, f32);
 
-fn from_scaler(av: &ff::frame::Video) -> Option<Analysed> {
+fn from_scaler(av: &ff::frame::Video) -> Option<BlockMeans> {
     let data = scale(av, Rows::All, ff::format::Pixel::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32)?;
     let y = data[..SAMPLES].to_vec();
     let gradient: u32 = y
@@ -289,42 +304,36 @@ mod tests {
         av
     }
 
-    fn analysed(av: &ff::frame::Video) -> Analysed {
+    fn block_means_of(av: &ff::frame::Video) -> BlockMeans {
         let mut layout = layout(av).unwrap();
         layout.full_range = true;
         from_planes(av, &layout)
     }
 
     #[test]
-    fn deep_and_interleaved_planes_give_what_plain_ones_do() {
+    fn deep_and_interleaved_planes_give_the_same_as_plain_ones() {
         use ff::format::Pixel;
         let value = |plane: usize, x: usize, y: usize| ((x * 7 + y * 3 + plane * 50) % 256) as u16;
         // Odd sizes, blocks narrower than a word, and smaller than the thumb itself.
         for (w, h) in [(640, 360), (333, 187), (64, 36), (20, 10), (2, 2)] {
-            let plain = analysed(&frame(Pixel::YUV420P, w, h, value));
-            assert_eq!(plain, analysed(&frame(Pixel::NV12, w, h, value)), "nv12 {w}x{h}");
+            let plain = block_means_of(&frame(Pixel::YUV420P, w, h, value));
+            assert_eq!(plain, block_means_of(&frame(Pixel::NV12, w, h, value)), "nv12 {w}x{h}");
             let ten = |p, x, y| value(p, x, y) << 2 | 3;
-            assert_eq!(plain, analysed(&frame(Pixel::YUV420P10LE, w, h, ten)), "10 bits {w}x{h}");
-            assert_eq!(plain, analysed(&frame(Pixel::P010LE, w, h, ten)), "p010 {w}x{h}");
+            assert_eq!(plain, block_means_of(&frame(Pixel::YUV420P10LE, w, h, ten)), "10 bits {w}x{h}");
+            assert_eq!(plain, block_means_of(&frame(Pixel::P010LE, w, h, ten)), "p010 {w}x{h}");
             let twelve = |p, x, y| value(p, x, y) << 4 | 9;
-            assert_eq!(plain, analysed(&frame(Pixel::YUV420P12LE, w, h, twelve)), "12 bits {w}x{h}");
-            assert_eq!(plain.0, analysed(&frame(Pixel::GRAY8, w, h, value)).0, "grey {w}x{h}");
+            assert_eq!(plain, block_means_of(&frame(Pixel::YUV420P12LE, w, h, twelve)), "12 bits {w}x{h}");
+            assert_eq!(plain.0, block_means_of(&frame(Pixel::GRAY8, w, h, value)).0, "grey {w}x{h}");
         }
     }
 
     #[test]
-    fn both_fields_count_alike() {
+    fn both_fields_count_equally() {
         // Interlaced: one field black, the other white. Every block is grey, whatever its height in rows.
         for (w, h) in [(1920, 1080), (1280, 720), (720, 1080), (720, 576), (720, 480), (352, 288)] {
-            let (y, ..) =
-                analysed(&frame(
-                    ff::format::Pixel::YUV420P,
-                    w,
-                    h,
-                    |p, _, y| {
-                        if p == 0 { (y % 2 * 255) as u16 } else { 128 }
-                    },
-                ));
+            let (y, ..) = block_means_of(&frame(ff::format::Pixel::YUV420P, w, h, |p, _, y| {
+                if p == 0 { (y % 2 * 255) as u16 } else { 128 }
+            }));
             let mean = y.iter().map(|&v| f32::from(v)).sum::<f32>() / y.len() as f32;
             assert!((mean - 127.5).abs() < 16.0, "{w}x{h}: {mean}");
         }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::folder::DedupSpec;
+use crate::model::DedupSpec;
 
 /// Thresholds and memory. A model's manifest may bring its own measured thresholds: [`DedupOptions::measured`].
 #[derive(Debug, Clone, Copy, PartialEq)]

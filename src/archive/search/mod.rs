@@ -507,7 +507,7 @@ mod tests {
 
     use super::*;
     use crate::archive::table::Row;
-    use crate::model::image::unit;
+    use crate::model::unit_vector;
 
     /// An archive in memory.
     #[derive(Default)]
@@ -558,7 +558,7 @@ mod tests {
                 (state >> 40) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect();
-        unit(&values)
+        unit_vector(&values)
     }
 
     fn row(video: u64, number: usize) -> Row {

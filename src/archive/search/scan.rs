@@ -318,7 +318,7 @@ mod tests {
             .map(|n| {
                 let spread = [0.0, 0.01, 0.3, 1.0][n % 4];
                 let vector: Vec<f32> = heaps[n * 7 % 5].iter().map(|v| v + spread * random()).collect();
-                crate::model::image::unit(&vector)
+                crate::model::unit_vector(&vector)
             })
             .collect()
     }

@@ -1,209 +1,117 @@
-//! The decoder's key/value cache, of all pictures in a batch.
+//! The decoder's key/value cache, for all pictures in a batch.
 //!
-//! All hypotheses of a picture share its keys. A key stands there once, whichever hypotheses grew out of it, and a mask tells
-//! each new token which of them it sees: its prefix, its ancestors and itself. So choosing beams copies nothing, and
-//! one product asks a picture's keys for all of its beams.
+//! All hypotheses of a picture share its keys, and a mask selects which of them each new token sees (see
+//! [`visibility`](super::visibility)). So choosing beams copies nothing, and one matrix product compares a picture's
+//! keys with all of its beams.
 //!
-//! Keys stand in two parts. What a step adds is joined to the `recent` ones inside the graph, which copies those; so that it
-//! copies few, they are moved to the `settled` ones, which no step copies, every few steps. What no
-//! living hypothesis has read is left behind then (most have the same ancestors but for their last few tokens), and so are
-//! the slots of pictures that have ended; the prefixes of pictures that join are put in.
+//! Keys have two parts. The graph itself appends what a step adds to the recent keys, and copies those. To keep that
+//! copy short, every few steps the recent keys move to the settled ones, which no step copies. Keys that no living
+//! hypothesis has read are dropped then: most hypotheses share their ancestors except for the last few tokens. The
+//! slots of pictures that have ended go as well, and the prefixes of pictures that join are put in.
 //!
-//! Order: keys of a picture stand in order of arrival, in each part; a step adds one for each place of a slot, whether a
-//! hypothesis stands there or not. Pictures have settled keys of different number; the
-//! places up to the largest are unseen. They come last, behind the recent keys, and the mask's width is a multiple of
-//! [`WIDTH`], so that sums are made in the same order whichever pictures share a batch.
+//! Order: the keys of a picture are in order of arrival, in each part. A step adds a key for each place of a slot,
+//! whether or not there is a hypothesis. Slots have different numbers of settled keys and are padded to the largest;
+//! no hypothesis sees the padding.
 //!
-//! Where the host reads them, keys are floats that are moved by hand; on a device with memory of its own and in half precision
-//! they are moved where they are, by a [`Mover`].
+//! Keys that the host can read as 32-bit floats are moved by hand. In the memory of a device, and in half precision, a
+//! [`KeyMover`] moves them where they are.
 //!
-//! Memory: two tensors a layer of slots × heads × keys × head size floats, where keys are at most those of the prefix and, for
-//! each token of the longest caption, one a place; and one such tensor more while keys settle.
+//! Memory: two tensors for each layer, of slots × heads × keys × head size values. A slot has the keys of the prefix
+//! and at most one for each place and token of the longest caption. While keys settle there is one such tensor more.
 
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{DynTensor, DynValue, TensorElementType, TensorRef};
 
-use super::mover::Mover;
-use super::wrong;
-use crate::error::Result;
-use crate::model::folder::DecoderSpec;
-use crate::model::runtime::{Memory, run_error};
+use super::mover::KeyMover;
+use super::visibility::{CacheRow, Visibility};
+use crate::error::{Error, Result};
+use crate::model::device::DeviceMemory;
+use crate::model::graph::{run_error, wrong_shape};
+use crate::model::manifest::DecoderSpec;
 
-/// ONNX Runtime sums a row's exponentials in blocks of 64, and what is over in another way.
-const WIDTH: usize = 64;
-
-/// What is added to the score of a key that a token does not see: its weight is then 0. Half precision goes not much further.
-const UNSEEN: f32 = -3e4;
-
-/// Keys and values of the pictures in a batch, a slot each.
-pub struct Cache<'m> {
-    memory: &'m Memory,
+/// Keys and values of the pictures in a batch. Each picture has a slot.
+pub(crate) struct KeyValueCache<'m> {
+    memory: &'m DeviceMemory,
     spec: &'m DecoderSpec,
     slots: usize,
-    /// Who sees what.
-    sight: Sight,
+    visibility: Visibility,
     element: TensorElementType,
-    settled: Settled,
+    settled: SettledKeys,
     /// As the graph left them.
     recent: Vec<DynValue>,
 }
 
-/// Settled keys and values, slots × heads × settled keys × head size a tensor.
-enum Settled {
+/// Settled keys and values: for each layer two tensors of slots × heads × settled keys × head size.
+enum SettledKeys {
+    /// In the host's memory, moved by hand.
     Host(Vec<Vec<f32>>),
-    Away(Vec<DynValue>),
+    /// As ONNX Runtime's own values, moved by a [`KeyMover`].
+    Runtime(Vec<DynValue>),
 }
 
-/// A hypothesis's place in the batch, and the place in the same slot of the one that it continues.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    pub slot: usize,
-    pub place: usize,
-    pub source: usize,
+/// Pictures that join the batch.
+pub(crate) struct JoiningKeys {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// The keys of their prefixes: the first `count` slots of each tensor. Empty if `count` is 0.
+    pub(crate) keys: Vec<DynValue>,
+    /// Keys of a prefix.
+    pub(crate) prefix: usize,
 }
 
-/// Which keys there are, and which of them each hypothesis has read.
-#[derive(Debug, Default)]
-struct Sight {
-    /// Places of a slot: keys that a step adds to it.
-    width: usize,
-    /// Settled keys that everybody sees, the first ones.
-    prefix: usize,
-    /// Places for settled keys in each slot.
-    settled: usize,
-    /// Recent keys of each slot.
-    recent: usize,
-    /// For each slot and place, what the hypothesis of the last run there has read besides the prefix, itself included.
-    lines: Vec<Vec<Option<Line>>>,
-}
-
-/// The keys that a hypothesis has read, by their places in each part.
-#[derive(Debug, Default, Clone, PartialEq)]
-struct Line {
-    settled: Vec<u32>,
-    recent: Vec<u32>,
-}
-
-impl Sight {
-    /// Columns of a mask in the next run.
-    fn columns(&self) -> usize {
-        (self.settled + self.recent + self.width).next_multiple_of(WIDTH)
-    }
-
-    /// The mask of a prefix, for one slot: each of its vectors sees itself and those before it.
-    fn causal(&self) -> Vec<f32> {
-        let columns = self.columns();
-        (0..self.width).flat_map(|row| (0..columns).map(move |key| if key <= row { 0.0 } else { UNSEEN })).collect()
-    }
-
-    /// The hypotheses of the next run; gives their mask.
-    fn branch(&mut self, rows: &[Place]) -> Vec<f32> {
-        let (own, columns) = (self.recent, self.columns());
-        let first = own + self.width;
-        let mut next = vec![vec![None; self.width]; self.lines.len()];
-        let mut mask = vec![UNSEEN; self.lines.len() * self.width * columns];
-        for &Place { slot, place, source } in rows {
-            let mut line = self.lines[slot][source].clone().unwrap_or_default();
-            line.recent.push((own + place) as u32);
-            let row = &mut mask[(slot * self.width + place) * columns..][..columns];
-            row[first..first + self.prefix].fill(0.0);
-            line.recent.iter().for_each(|&key| row[key as usize] = 0.0);
-            line.settled.iter().for_each(|&key| row[first + key as usize] = 0.0);
-            next[slot][place] = Some(line);
-        }
-        self.lines = next;
-        mask
-    }
-
-    /// Settles the recent keys that a living hypothesis has read. The slots `stay` become the first ones, in their order, and
-    /// `new` ones with nothing but a prefix come behind them. Gives the keys that each slot keeps, in order: settled ones by
-    /// their old places, recent ones counted on from those; of new slots, the places in their prefix.
-    fn settle(&mut self, stay: &[usize], new: usize) -> Vec<Vec<usize>> {
-        let (old, all) = (self.settled, self.settled + self.recent);
-        let mut lines = Vec::with_capacity(stay.len() + new);
-        let mut kept: Vec<Vec<usize>> = Vec::with_capacity(stay.len() + new);
-        for &slot in stay {
-            let mut slot = std::mem::take(&mut self.lines[slot]);
-            let mut living = vec![false; all];
-            living[..self.prefix].fill(true);
-            for line in slot.iter().flatten() {
-                line.settled.iter().for_each(|&key| living[key as usize] = true);
-                line.recent.iter().for_each(|&key| living[old + key as usize] = true);
-            }
-            let keys: Vec<usize> = (0..all).filter(|&key| living[key]).collect();
-            let mut place = vec![0; all];
-            keys.iter().enumerate().for_each(|(n, &key)| place[key] = n as u32);
-            for line in slot.iter_mut().flatten() {
-                line.settled.iter_mut().for_each(|key| *key = place[*key as usize]);
-                line.settled.extend(line.recent.drain(..).map(|key| place[old + key as usize]));
-            }
-            kept.push(keys);
-            lines.push(slot);
-        }
-        kept.resize(stay.len() + new, (0..self.prefix).collect());
-        let mut fresh = vec![None; self.width];
-        fresh[0] = Some(Line::default());
-        lines.resize(stay.len() + new, fresh);
-        self.lines = lines;
-        self.settled = kept.iter().map(Vec::len).max().unwrap_or(0);
-        self.recent = 0;
-        kept
-    }
-}
-
-impl<'m> Cache<'m> {
-    /// No keys yet; each of the `slots` gets `width` keys in a run. `element`: the type of keys in the graph.
-    pub fn new(
-        memory: &'m Memory,
+impl<'m> KeyValueCache<'m> {
+    /// No keys yet. A run adds `width` keys to each of the `slots`; `element` is the type of keys in the graph.
+    pub(crate) fn new(
+        memory: &'m DeviceMemory,
         spec: &'m DecoderSpec,
         element: TensorElementType,
         (slots, width): (usize, usize),
-    ) -> Result<Cache<'m>> {
-        let width = width.max(1);
-        let sight = Sight { width, lines: vec![vec![None; width]; slots], ..Sight::default() };
-        let settled = if Cache::by_hand(memory, element) {
-            Settled::Host(vec![Vec::new(); 2 * spec.layers])
+    ) -> Result<KeyValueCache<'m>> {
+        let visibility = Visibility::new(slots, width.max(1));
+        let settled = if KeyValueCache::moves_by_hand(memory, element) {
+            SettledKeys::Host(vec![Vec::new(); 2 * spec.layers])
         } else {
-            Settled::Away(nothing(spec, element, slots)?)
+            SettledKeys::Runtime(no_keys(spec, element, slots)?)
         };
-        let recent = nothing(spec, element, slots)?;
-        Ok(Cache { memory, spec, slots, sight, element, settled, recent })
+        let recent = no_keys(spec, element, slots)?;
+        Ok(KeyValueCache { memory, spec, slots, visibility, element, settled, recent })
     }
 
-    /// Whether keys are moved by hand; else a [`Mover`] is wanted.
-    pub fn by_hand(memory: &Memory, element: TensorElementType) -> bool {
-        !memory.is_away() && element == TensorElementType::Float32
+    /// Whether keys are moved by hand. Otherwise [`settle`](KeyValueCache::settle) needs a [`KeyMover`].
+    pub(crate) fn moves_by_hand(memory: &DeviceMemory, element: TensorElementType) -> bool {
+        !memory.is_separate() && element == TensorElementType::Float32
     }
 
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
-    pub fn recent(&self) -> &[DynValue] {
+    /// The recent keys and values.
+    pub(crate) fn recent(&self) -> &[DynValue] {
         &self.recent
     }
 
-    /// The settled keys and values as inputs of a graph that reads the host's memory.
-    pub fn settled(&self) -> Result<Vec<SessionInputValue<'_>>> {
-        let shape = self.shape(self.sight.settled);
+    /// The settled keys and values, as inputs of a graph that reads the host's memory.
+    pub(crate) fn settled_inputs(&self) -> Result<Vec<SessionInputValue<'_>>> {
+        let shape = self.shape(self.visibility.settled);
         let size = shape.iter().product::<usize>();
         match &self.settled {
-            Settled::Host(buffers) => {
+            SettledKeys::Host(buffers) => {
                 let views = buffers.iter().map(|buffer| {
                     TensorRef::from_array_view((shape, &buffer[..size])).map(|view| view.into_dyn().into())
                 });
                 views.collect::<ort::Result<_>>().map_err(run_error(&self.spec.graph))
             }
-            Settled::Away(values) => Ok(values.iter().map(SessionInputValue::from).collect()),
+            SettledKeys::Runtime(values) => Ok(values.iter().map(SessionInputValue::from).collect()),
         }
     }
 
-    /// The same as values of their own; nothing where they are the host's.
-    pub fn away(&self) -> &[DynValue] {
+    /// The settled keys and values, as ONNX Runtime's own. None if they are in the host's memory.
+    pub(crate) fn settled_values(&self) -> &[DynValue] {
         match &self.settled {
-            Settled::Host(_) => &[],
-            Settled::Away(values) => values,
+            SettledKeys::Host(_) => &[],
+            SettledKeys::Runtime(values) => values,
         }
     }
 
@@ -211,118 +119,139 @@ impl<'m> Cache<'m> {
         [self.slots, self.spec.heads, keys, self.spec.head_dim]
     }
 
-    /// The mask of prefixes as long as a slot is wide: slots × vectors × columns.
-    pub fn causal(&self) -> Vec<f32> {
-        self.sight.causal().repeat(self.slots)
+    /// The mask of prefixes that are as long as a slot is wide: slots × vectors × columns.
+    pub(crate) fn causal_mask(&self) -> Vec<f32> {
+        self.visibility.causal_mask().repeat(self.slots)
     }
 
-    /// The hypotheses of the next run. Gives their mask: slots × width × columns.
-    pub fn branch(&mut self, rows: &[Place]) -> Vec<f32> {
-        self.sight.branch(rows)
+    /// Takes the hypotheses of the next run and returns their mask: slots × places × columns.
+    pub(crate) fn extend(&mut self, rows: &[CacheRow]) -> Vec<f32> {
+        self.visibility.extend(rows)
     }
 
-    /// Takes what a run gave: the recent keys with the new ones behind, if the graph has kept to its shapes.
-    pub fn grow(&mut self, recent: Vec<DynValue>) -> Result<()> {
-        self.sight.recent += self.sight.width;
-        let shape = self.shape(self.sight.recent).map(|n| n as i64);
+    /// Takes the result of a run: the recent keys, with the new ones at the end.
+    pub(crate) fn append(&mut self, recent: Vec<DynValue>) -> Result<()> {
+        self.visibility.recent += self.visibility.width;
+        let shape = self.shape(self.visibility.recent).map(|n| n as i64);
         if recent.iter().any(|value| value.dtype().tensor_shape().is_none_or(|s| s[..] != shape)) {
-            return Err(wrong(&self.spec.graph));
+            return Err(wrong_shape(&self.spec.graph));
         }
         self.recent = recent;
         Ok(())
     }
 
-    /// Moves recent keys to the settled ones. The slots `stay` become the first ones; `new` ones come behind, whose keys are the
-    /// first slots of `fresh`, each of `prefix` keys. `mover`: for keys that are not moved by hand.
-    pub fn settle(
-        &mut self,
-        stay: &[usize],
-        (new, fresh, prefix): (usize, Vec<DynValue>, usize),
-        mover: Option<&mut Mover>,
-    ) -> Result<()> {
+    /// Moves the recent keys to the settled ones. The slots `stay` become the first ones, and the joining pictures'
+    /// slots come after them. `mover` moves keys that are not moved by hand.
+    pub(crate) fn settle(&mut self, stay: &[usize], joining: JoiningKeys, mover: Option<&mut KeyMover>) -> Result<()> {
         let spec = self.spec;
-        let failed = run_error(&spec.graph);
-        let shape = [spec.heads, prefix, spec.head_dim].map(|n| n as i64);
-        let fits = |value: &DynValue| {
-            value.dtype().tensor_shape().is_some_and(|s| s.len() == 4 && s[0] >= new as i64 && s[1..] == shape)
-        };
-        let fresh = if new == 0 { nothing(spec, self.element, 0)? } else { fresh };
-        if fresh.len() != self.recent.len() || new > 0 && !fresh.iter().all(fits) {
-            return Err(wrong(&spec.graph));
-        }
-        self.sight.prefix = prefix;
-        let before = (self.slots, self.sight.settled, self.sight.recent);
-        let kept = self.sight.settle(stay, new);
+        let JoiningKeys { count, keys, prefix } = joining;
+        let fresh = if count == 0 { no_keys(spec, self.element, 0)? } else { keys };
+        self.check_prefixes(&fresh, count, prefix)?;
+        self.visibility.prefix = prefix;
+        let before = PartSizes { slots: self.slots, settled: self.visibility.settled, recent: self.visibility.recent };
+        let kept = self.visibility.settle(stay, count);
         self.slots = kept.len();
-        let rows = rows(stay, &kept, before, (self.sight.settled, prefix), spec.heads);
-        let shape = self.shape(self.sight.settled).map(|n| n as i64);
-        let keys = |value| -> Result<&[f32]> { Ok(DynValue::try_extract_tensor::<f32>(value).map_err(&failed)?.1) };
+        let rows = KeptRows { stay, kept: &kept, before, prefix, heads: spec.heads }.rows(self.visibility.settled);
+        let shape = self.shape(self.visibility.settled).map(|n| n as i64);
+        let failed = run_error(&spec.graph);
+        let floats = |value| -> Result<&[f32]> { Ok(DynValue::try_extract_tensor::<f32>(value).map_err(&failed)?.1) };
         match (&mut self.settled, mover) {
-            (Settled::Host(buffers), _) => {
+            (SettledKeys::Host(buffers), _) => {
                 let mut spare = Vec::new();
                 for ((buffer, recent), fresh) in buffers.iter_mut().zip(&self.recent).zip(&fresh) {
-                    gather(&mut spare, [buffer, keys(recent)?, keys(fresh)?], &rows, spec.head_dim);
+                    gather(&mut spare, [buffer, floats(recent)?, floats(fresh)?], &rows, spec.head_dim);
                     std::mem::swap(&mut spare, buffer);
                 }
             }
-            (Settled::Away(values), Some(mover)) if !rows.is_empty() => {
+            (SettledKeys::Runtime(values), Some(mover)) if !rows.is_empty() => {
                 for ((value, recent), fresh) in values.iter_mut().zip(&self.recent).zip(&fresh) {
                     *value = mover.run([value, recent, fresh], &rows, shape, self.memory)?;
                 }
             }
-            (Settled::Away(values), Some(_)) => *values = nothing(spec, self.element, self.slots)?,
-            (Settled::Away(_), None) => {
-                return Err(crate::error::Error::runtime("nothing moves the keys", "report this"));
+            (SettledKeys::Runtime(values), Some(_)) => *values = no_keys(spec, self.element, self.slots)?,
+            (SettledKeys::Runtime(_), None) => {
+                return Err(Error::runtime("there is nothing to move the keys with", "Report this as a bug."));
             }
         }
-        self.recent = nothing(spec, self.element, self.slots)?;
+        self.recent = no_keys(spec, self.element, self.slots)?;
+        Ok(())
+    }
+
+    /// Refuses keys of prefixes that have not the shape that the manifest promises.
+    fn check_prefixes(&self, fresh: &[DynValue], count: usize, prefix: usize) -> Result<()> {
+        let shape = [self.spec.heads, prefix, self.spec.head_dim].map(|n| n as i64);
+        let fits = |value: &DynValue| {
+            value.dtype().tensor_shape().is_some_and(|s| s.len() == 4 && s[0] >= count as i64 && s[1..] == shape)
+        };
+        if fresh.len() != self.recent.len() || count > 0 && !fresh.iter().all(fits) {
+            return Err(wrong_shape(&self.spec.graph));
+        }
         Ok(())
     }
 }
 
-/// Keys and values of each layer, of which there are none.
-fn nothing(spec: &DecoderSpec, element: TensorElementType, slots: usize) -> Result<Vec<DynValue>> {
+/// Keys and values of each layer, with no keys in them.
+fn no_keys(spec: &DecoderSpec, element: TensorElementType, slots: usize) -> Result<Vec<DynValue>> {
     let shape = [slots, spec.heads, 0, spec.head_dim];
     let none = || DynTensor::new(&Allocator::default(), element, shape).map(DynTensor::into_dyn);
     (0..2 * spec.layers).map(|_| none()).collect::<ort::Result<_>>().map_err(run_error(&spec.graph))
 }
 
-/// Which keys a settled tensor is made of: of each slot and head those `kept`, and up to `places` any. They are counted through
-/// the settled, the recent and the fresh ones. The slots that `stay` had theirs in the first two of these, each of so many slots and keys
-/// as `before` says; the slots behind have theirs in the third, each of `prefix` keys.
-fn rows(
-    stay: &[usize],
-    kept: &[Vec<usize>],
-    (slots, old, more): (usize, usize, usize),
-    (places, prefix): (usize, usize),
-    heads: usize,
-) -> Vec<i64> {
-    let (recent, fresh) = (slots * heads * old, slots * heads * (old + more));
-    let mut rows = Vec::with_capacity(kept.len() * heads * places);
-    for (slot, keys) in kept.iter().enumerate() {
-        for head in 0..heads {
-            let mut last = 0;
-            for &key in keys {
-                last = match (stay.get(slot), key.checked_sub(old)) {
-                    (Some(slot), None) => (slot * heads + head) * old + key,
-                    (Some(slot), Some(key)) => recent + (slot * heads + head) * more + key,
-                    (None, _) => fresh + ((slot - stay.len()) * heads + head) * prefix + key,
-                };
-                rows.push(last as i64);
-            }
-            rows.resize((slot * heads + head + 1) * places, last as i64);
-        }
-    }
-    rows
+/// Sizes of the settled and the recent part before keys settle.
+struct PartSizes {
+    slots: usize,
+    /// Settled keys of a slot.
+    settled: usize,
+    /// Recent keys of a slot.
+    recent: usize,
 }
 
-/// Some rows of `width` of three parts, counted through all of them.
-fn gather(to: &mut Vec<f32>, [settled, recent, fresh]: [&[f32]; 3], rows: &[i64], width: usize) {
+/// The keys that a settled tensor will hold.
+struct KeptRows<'a> {
+    /// The old slots that stay, in order; their keys come from the settled and the recent part.
+    stay: &'a [usize],
+    /// The keys that each slot keeps; see [`Visibility::settle`]. Slots after those that stay are new, and their keys
+    /// come from the prefixes.
+    kept: &'a [Vec<usize>],
+    before: PartSizes,
+    /// Keys of a prefix.
+    prefix: usize,
+    heads: usize,
+}
+
+impl KeptRows<'_> {
+    /// The rows of the new tensor, by slot and head: `keys` rows for each head, the last one repeated where there are
+    /// fewer. Rows are counted through the settled part, the recent part and the prefixes.
+    fn rows(&self, keys: usize) -> Vec<i64> {
+        let KeptRows { stay, kept, prefix, heads, .. } = *self;
+        let PartSizes { slots, settled, recent } = self.before;
+        let (first_recent, first_prefix) = (slots * heads * settled, slots * heads * (settled + recent));
+        let mut rows = Vec::with_capacity(kept.len() * heads * keys);
+        for (slot, kept) in kept.iter().enumerate() {
+            for head in 0..heads {
+                let mut last = 0;
+                for &key in kept {
+                    last = match (stay.get(slot), key.checked_sub(settled)) {
+                        (Some(slot), None) => (slot * heads + head) * settled + key,
+                        (Some(slot), Some(key)) => first_recent + (slot * heads + head) * recent + key,
+                        (None, _) => first_prefix + ((slot - stay.len()) * heads + head) * prefix + key,
+                    };
+                    rows.push(last as i64);
+                }
+                rows.resize((slot * heads + head + 1) * keys, last as i64);
+            }
+        }
+        rows
+    }
+}
+
+/// Copies rows of `width` values out of three parts; rows are counted through all of them.
+fn gather(to: &mut Vec<f32>, parts: [&[f32]; 3], rows: &[i64], width: usize) {
     to.clear();
     to.reserve(rows.len() * width);
     for &row in rows {
         let mut at = row as usize * width;
-        let part = [settled, recent, fresh].into_iter().find(|part| {
+        let part = parts.into_iter().find(|part| {
             let inside = at < part.len();
             at -= if inside { 0 } else { part.len() };
             inside
@@ -335,80 +264,7 @@ fn gather(to: &mut Vec<f32>, [settled, recent, fresh]: [&[f32]; 3], rows: &[i64]
 mod tests {
     use super::*;
 
-    /// Seen columns of each row.
-    fn seen(mask: &[f32], columns: usize) -> Vec<Vec<usize>> {
-        let row = |row: &[f32]| (0..columns).filter(|&c| row[c] == 0.0).collect();
-        mask.chunks(columns).map(row).collect()
-    }
-
-    fn places(rows: &[[usize; 3]]) -> Vec<Place> {
-        rows.iter().map(|&[slot, place, source]| Place { slot, place, source }).collect()
-    }
-
-    fn sight(width: usize) -> Sight {
-        Sight { width, ..Sight::default() }
-    }
-
-    #[test]
-    fn a_prefix_is_causal() {
-        assert_eq!(seen(&sight(3).causal(), 64), [vec![0], vec![0, 1], vec![0, 1, 2]]);
-    }
-
-    #[test]
-    fn a_row_sees_its_ancestors_and_what_nobody_has_read_is_left_behind() {
-        // Two slots with a prefix of three keys, and places for two hypotheses.
-        let mut sight = Sight { prefix: 3, ..sight(2) };
-        assert_eq!(sight.settle(&[], 2), [[0, 1, 2]; 2]);
-        assert_eq!((sight.settled, sight.recent), (3, 0));
-        // Two beams out of each prefix: the prefix's keys stand behind the two new ones.
-        let mask = sight.branch(&places(&[[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]));
-        assert_eq!(seen(&mask, 64)[..3], [vec![0, 2, 3, 4], vec![1, 2, 3, 4], vec![0, 2, 3, 4]]);
-        sight.recent += 2;
-        // Both of the first slot go on from its second; the second one's change places.
-        let mask = sight.branch(&places(&[[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]));
-        assert_eq!(
-            seen(&mask, 64),
-            [vec![1, 2, 4, 5, 6], vec![1, 3, 4, 5, 6], vec![1, 2, 4, 5, 6], vec![0, 3, 4, 5, 6]]
-        );
-        sight.recent += 2;
-        // The first slot's key 3, its first beam's first, has no child.
-        assert_eq!(sight.settle(&[0, 1], 0), [vec![0, 1, 2, 4, 5, 6], vec![0, 1, 2, 3, 4, 5, 6]]);
-        let mask = sight.branch(&places(&[[0, 0, 0], [0, 1, 1], [1, 0, 0], [1, 1, 1]]));
-        assert_eq!(
-            seen(&mask, 64),
-            [vec![0, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 7], vec![0, 2, 3, 4, 6, 7], vec![1, 2, 3, 4, 5, 8]]
-        );
-    }
-
-    #[test]
-    fn a_place_that_nobody_has_sees_and_keeps_nothing() {
-        let mut sight = Sight { prefix: 1, ..sight(2) };
-        sight.settle(&[], 2);
-        // One hypothesis of the first slot has stopped, all of the second one have.
-        let mask = sight.branch(&places(&[[0, 1, 0]]));
-        assert_eq!(seen(&mask, 64), [vec![], vec![1, 2], vec![], vec![]]);
-        sight.recent += 2;
-        assert_eq!(sight.settle(&[0], 0), [[0, 2]]);
-    }
-
-    #[test]
-    fn who_stays_moves_up_and_who_joins_has_a_prefix() {
-        let mut sight = Sight { prefix: 2, ..sight(1) };
-        sight.settle(&[], 3);
-        sight.branch(&places(&[[0, 0, 0], [1, 0, 0], [2, 0, 0]]));
-        sight.recent += 1;
-        assert_eq!(sight.settle(&[2], 1), [vec![0, 1, 2], vec![0, 1]]);
-        let mask = sight.branch(&places(&[[0, 0, 0], [1, 0, 0]]));
-        assert_eq!(seen(&mask, 64), [vec![0, 1, 2, 3], vec![0, 1, 2]]);
-    }
-
-    #[test]
-    fn columns_are_a_multiple_of_the_blocks_that_are_summed() {
-        let columns = |width| Sight { prefix: 10, settled: 50, recent: 20, ..sight(width) }.columns();
-        assert_eq!([0, 5, 58, 59].map(columns), [128, 128, 128, 192]);
-    }
-
-    /// Each number tells slot, head and key; a key is a pair.
+    /// Keys of two values; the number in them gives slot, head and key.
     fn keys(base: usize, slots: usize, keys: std::ops::Range<usize>) -> Vec<f32> {
         let names = (0..2 * slots).flat_map(|at| keys.clone().map(move |key| (base + at * 100 + key) as f32));
         names.flat_map(|n| [n, -n]).collect()
@@ -417,11 +273,13 @@ mod tests {
     #[test]
     fn kept_keys_are_gathered_by_slot_and_head() {
         let (settled, recent, fresh) = (keys(0, 2, 0..3), keys(0, 2, 3..5), keys(1000, 1, 0..1));
-        let rows = rows(&[1, 0], &[vec![1], vec![0, 2, 4], vec![0]], (2, 3, 2), (4, 1), 2);
+        let before = PartSizes { slots: 2, settled: 3, recent: 2 };
+        let kept = [vec![1], vec![0, 2, 4], vec![0]];
+        let rows = KeptRows { stay: &[1, 0], kept: &kept, before, prefix: 1, heads: 2 }.rows(4);
         let mut to = vec![7.0; 3];
         gather(&mut to, [&settled, &recent, &fresh], &rows, 2);
         let firsts: Vec<f32> = to.iter().step_by(2).copied().collect();
-        // Behind those that are kept stands the last of them, which nobody sees there.
+        // Slots with fewer keys repeat their last one, which no hypothesis sees there.
         assert_eq!(firsts[..8], [201.0, 201.0, 201.0, 201.0, 301.0, 301.0, 301.0, 301.0]);
         assert_eq!(firsts[8..16], [0.0, 2.0, 4.0, 4.0, 100.0, 102.0, 104.0, 104.0]);
         assert_eq!(firsts[16..], [1000.0, 1000.0, 1000.0, 1000.0, 1100.0, 1100.0, 1100.0, 1100.0]);

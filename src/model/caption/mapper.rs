@@ -1,84 +1,86 @@
-//! The mapping network: from what the image tower says of a picture to the decoder's prefix.
+//! The mapping network: from a picture's features to the decoder's prefix.
 //!
-//! Owns the mapper's session. Prefixes come in the order of the pictures. Memory: one batch of prefixes.
+//! Owns the mapper's session. Prefixes come in the order of the pictures. Memory: the weights and one batch of
+//! prefixes.
 
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
 
-use super::wrong;
 use crate::error::{Error, Result};
-use crate::model::folder::{ImageSpec, Manifest, MapperInput, MapperSpec, ModelFolder};
-use crate::model::image::{Encoded, unit};
-use crate::model::runtime::{LEAST_ROWS, Runtime, SessionOptions, expect, run_error};
+use crate::model::folder::ModelFolder;
+use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
+use crate::model::image::{Encoded, unit_vector};
+use crate::model::manifest::{ImageSpec, Manifest, MapperInput, MapperSpec};
+use crate::model::runtime::{Runtime, SessionOptions};
 
 /// The mapper of a model folder.
-pub struct Mapper {
+pub(crate) struct Mapper {
     session: Session,
     spec: MapperSpec,
-    /// One picture's input.
-    shape: Vec<usize>,
-    /// Of the decoder.
+    /// Shape of one picture's input.
+    input_shape: Vec<usize>,
+    /// Values in a vector of the prefix.
     width: usize,
 }
 
 /// Prefixes of some pictures.
-pub struct Prefixes {
-    /// At least [`LEAST_ROWS`]; those beyond the pictures are padding.
-    pub rows: usize,
-    /// rows × prefix length × width of the decoder.
-    pub data: Vec<f32>,
+pub(crate) struct Prefixes {
+    /// At least [`LEAST_ROWS`]; rows beyond the pictures are padding.
+    pub(crate) rows: usize,
+    /// Rows × prefix length × width of the decoder.
+    pub(crate) data: Vec<f32>,
 }
 
 impl Mapper {
-    pub fn new(folder: &ModelFolder, options: &SessionOptions) -> Result<Mapper> {
+    pub(crate) fn new(folder: &ModelFolder, options: &SessionOptions) -> Result<Mapper> {
         let Manifest { mapper, image, decoder, .. } = folder.manifest();
         let session = Runtime::load()?.session(folder, &mapper.graph, options)?;
-        let shape = input(mapper, image);
-        let dims: Vec<_> = std::iter::once(None).chain(shape.iter().copied().map(Some)).collect();
+        let input_shape = input_shape(mapper, image);
+        let dims: Vec<_> = std::iter::once(None).chain(input_shape.iter().copied().map(Some)).collect();
         let float = TensorElementType::Float32;
-        expect(folder, &mapper.graph, "input", session.inputs(), "input", float, &dims)?;
-        let dims = [None, Some(mapper.prefix_length), Some(decoder.width)];
-        expect(folder, &mapper.graph, "output", session.outputs(), "prefix", float, &dims)?;
-        Ok(Mapper { session, spec: mapper.clone(), shape, width: decoder.width })
+        let check = GraphCheck::new(folder, &mapper.graph, &session);
+        check.input("input", float, &dims)?;
+        check.output("prefix", float, &[None, Some(mapper.prefix_length), Some(decoder.width)])?;
+        Ok(Mapper { session, spec: mapper.clone(), input_shape, width: decoder.width })
     }
 
-    pub fn prefixes(&mut self, pictures: &[Encoded]) -> Result<Prefixes> {
-        let width: usize = self.shape.iter().product();
+    /// Maps pictures to prefixes.
+    pub(crate) fn prefixes(&mut self, pictures: &[Encoded]) -> Result<Prefixes> {
+        let values_each: usize = self.input_shape.iter().product();
         let rows = pictures.len().max(LEAST_ROWS);
-        let mut input = Vec::with_capacity(rows * width);
+        let mut input = Vec::with_capacity(rows * values_each);
         for picture in pictures {
             let values = match self.spec.input {
                 MapperInput::Grid => picture.grid.as_deref().unwrap_or_default(),
                 MapperInput::Embedding => &picture.embedding,
             };
-            if values.len() != width {
+            if values.len() != values_each {
                 return Err(Error::runtime(
-                    format!("{} values of a picture came to a mapper that reads {width}", values.len()),
-                    "encode pictures with the same model that captions them",
+                    format!("the mapper got {} values of a picture and reads {values_each}", values.len()),
+                    "Encode pictures with the same model that captions them.",
                 ));
             }
             if self.spec.normalize_prefix {
-                input.extend(unit(values));
+                input.extend(unit_vector(values));
             } else {
                 input.extend_from_slice(values);
             }
         }
-        input.resize(rows * width, 0.0);
+        input.resize(rows * values_each, 0.0);
         let failed = run_error(&self.spec.graph);
-        let shape: Vec<usize> = std::iter::once(rows).chain(self.shape.iter().copied()).collect();
+        let shape: Vec<usize> = std::iter::once(rows).chain(self.input_shape.iter().copied()).collect();
         let input = Tensor::from_array((shape, input)).map_err(&failed)?;
         let outputs = self.session.run(ort::inputs!["input" => input]).map_err(&failed)?;
-        let prefix = outputs.get("prefix").ok_or_else(|| wrong(&self.spec.graph))?;
+        let prefix = outputs.get("prefix").ok_or_else(|| wrong_shape(&self.spec.graph))?;
         let (_, data) = prefix.try_extract_tensor::<f32>().map_err(&failed)?;
         if data.len() != rows * self.spec.prefix_length * self.width {
-            return Err(wrong(&self.spec.graph));
+            return Err(wrong_shape(&self.spec.graph));
         }
         Ok(Prefixes { rows, data: data.to_vec() })
     }
 }
 
-/// The shape of one picture's input.
-fn input(mapper: &MapperSpec, image: &ImageSpec) -> Vec<usize> {
+fn input_shape(mapper: &MapperSpec, image: &ImageSpec) -> Vec<usize> {
     match (mapper.input, image.grid) {
         (MapperInput::Grid, Some(grid)) => vec![grid.cells, grid.dim],
         _ => vec![image.embedding_dim],

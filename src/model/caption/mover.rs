@@ -1,7 +1,7 @@
-//! Moves the keys of a [`cache`](super::cache) that the host does not read: on a device with memory of its own, or in
-//! half precision. A graph of six nodes does it where the keys are, so that they never leave the device.
+//! Moves keys of the [`cache`](super::cache) that the host does not read: those on a device with memory of its own, and
+//! those in half precision. A graph of six nodes does it where the keys are, so that they never leave the device.
 //!
-//! Memory: one tensor of keys more while it is made.
+//! Memory: one more tensor of keys while it is made.
 
 use ort::editor::{Graph, Model, Node, ONNX_DOMAIN, Opset};
 use ort::operator::Attribute;
@@ -9,28 +9,45 @@ use ort::session::Session;
 use ort::value::{DynValue, Outlet, Shape, SymbolicDimensions, Tensor, TensorElementType, ValueType};
 
 use crate::error::{Error, Result};
-use crate::model::runtime::{Memory, Runtime, SessionOptions, run_error};
+use crate::message;
+use crate::message::Setting;
+use crate::model::device::DeviceMemory;
+use crate::model::graph::{run_error, wrong_shape};
+use crate::model::runtime::{Runtime, SessionOptions};
 
+/// How messages name the graph.
 const NAME: &str = "the graph that moves keys";
+/// The parts that keys come from, as the graph names its inputs.
 const PARTS: [&str; 3] = ["settled", "recent", "fresh"];
 
-pub struct Mover(Session);
+/// ONNX's version of the operators; the same that `tools/models.py` exports decoders with.
+const OPSET: u32 = 17;
 
-impl Mover {
-    /// For keys of this type.
-    pub fn new(element: TensorElementType, options: &SessionOptions) -> Result<Mover> {
+/// Copies rows of keys into a new tensor.
+pub(crate) struct KeyMover(Session);
+
+impl KeyMover {
+    /// A mover for keys of this type.
+    pub(crate) fn new(element: TensorElementType, options: &SessionOptions) -> Result<KeyMover> {
         let runtime = Runtime::load()?;
         let model = model(element).map_err(|e| {
             Error::runtime(
                 format!("{NAME} cannot be made: {e}"),
-                "use an ONNX Runtime with the model editor, or --device cpu",
+                message!["Use an ONNX Runtime with the model editor, or set ", Setting::Device, " to cpu."],
             )
         })?;
-        runtime.made(model, NAME, options).map(Mover)
+        runtime.session_of(model, NAME, options).map(KeyMover)
     }
 
-    /// The rows of the parts, each slots × heads × keys × `width`, counted through all three; as a tensor of `shape`.
-    pub fn run(&mut self, parts: [&DynValue; 3], rows: &[i64], shape: [i64; 4], memory: &Memory) -> Result<DynValue> {
+    /// Gathers rows of the parts into a tensor of `shape`. Each part is slots × heads × keys × head size, a row is a
+    /// head's key, and rows are counted through all three parts.
+    pub(crate) fn run(
+        &mut self,
+        parts: [&DynValue; 3],
+        rows: &[i64],
+        shape: [i64; 4],
+        memory: &DeviceMemory,
+    ) -> Result<DynValue> {
         let failed = run_error(NAME);
         let ints = |values: Vec<i64>| Tensor::from_array(([values.len()], values)).map(Tensor::into_dyn);
         let rows = ints(rows.to_vec()).map_err(&failed)?;
@@ -43,10 +60,11 @@ impl Mover {
         }
         binding.bind_output_to_device("moved", &memory.device).map_err(&failed)?;
         let mut outputs = self.0.run_binding(&binding).map_err(&failed)?;
-        outputs.remove("moved").ok_or_else(|| super::wrong(NAME))
+        outputs.remove("moved").ok_or_else(|| wrong_shape(NAME))
     }
 }
 
+/// The graph: flattens the parts into rows, joins them, gathers rows and gives them their shape.
 fn model(element: TensorElementType) -> ort::Result<Model> {
     let open = |name: &str, ty, rank: usize| {
         let (shape, dimension_symbols) = (Shape::new(vec![-1; rank]), SymbolicDimensions::empty(rank));
@@ -66,7 +84,7 @@ fn model(element: TensorElementType) -> ort::Result<Model> {
     add("Concat", &flat, "all", vec![Attribute::new("axis", 0i64)?])?;
     add("Gather", &["all", "rows"], "kept", vec![Attribute::new("axis", 0i64)?])?;
     add("Reshape", &["kept", "shape"], "moved", vec![])?;
-    let mut model = Model::new([Opset::new(ONNX_DOMAIN, 17)?])?;
+    let mut model = Model::new([Opset::new(ONNX_DOMAIN, OPSET)?])?;
     model.set_graph(graph)?;
     Ok(model)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::hex;
 use crate::media::{Frame, Source};
-use crate::scene::keyframe::KeyframeSelector;
+use crate::scene::KeyframeSelector;
 use crate::time::Time;
 
 /// How often a stretch is marked, in microseconds of the film's clock.

@@ -37,7 +37,7 @@ use crate::interrupt::Interrupt;
 use crate::media::{DecodeOptions, Source};
 use crate::message;
 use crate::message::Setting;
-use crate::model::loader::Model;
+use crate::model::Model;
 use crate::pipeline::{Config, Observer, Stats};
 use crate::scene::Detector;
 use crate::time::Time;

@@ -13,7 +13,7 @@ use super::{Stretch, identity, length};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::Source;
-use crate::model::loader::Model;
+use crate::model::Model;
 use crate::pipeline::message::EncodedKeyframe;
 use crate::pipeline::{Config, Job, KeyframeSink, Observer, Outcome, Stats, run};
 use crate::time::Time;

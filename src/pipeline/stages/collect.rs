@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::media::StreamInfo;
-use crate::model::caption::Caption;
+use crate::model::Caption;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, StageMessage};

@@ -10,8 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::error::Result;
-use crate::model::caption::{Caption, Captions};
-use crate::model::image::Encoded;
+use crate::model::{Caption, Captions, Encoded};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};

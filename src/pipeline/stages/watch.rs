@@ -15,7 +15,7 @@ use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
 use crate::pipeline::parts::mark::Marker;
 use crate::pipeline::stats::StageTimers;
-use crate::scene::keyframe::{Keyframe, KeyframeSelector};
+use crate::scene::{Keyframe, KeyframeSelector};
 use crate::time::Time;
 
 /// A keyframe with its decoded frame.

@@ -1,0 +1,139 @@
+//! Pictures in, captions out: joins the mapper, the decoder and the search, and turns tokens into text.
+//!
+//! Captions are handed on as soon as they are found; each comes with the number of its picture.
+
+use tokenizers::Tokenizer;
+
+use super::batch::DecodingBatch;
+use super::beam::{TokenSequence, search};
+use super::decoder::Decoder;
+use super::mapper::Mapper;
+use super::options::{CaptionOptions, SearchOptions};
+use super::pictures::{PictureSlice, Pictures};
+use crate::error::{Error, Result};
+use crate::model::folder::ModelFolder;
+use crate::model::image::Encoded;
+use crate::model::manifest::Manifest;
+use crate::model::text::load_tokenizer;
+
+/// The description of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caption {
+    /// The text, without the stop token and trimmed.
+    pub text: String,
+    /// Token ids, including the stop token.
+    pub ids: Vec<i64>,
+    /// Mean natural log-probability of a token; at most 0.
+    pub mean_logprob: f32,
+    /// From 0 to 1, if the model has a calibration.
+    pub score: Option<f32>,
+}
+
+/// Describes pictures. A trait, so that the pipeline can be tested without a model.
+pub trait Captions {
+    /// One caption for each picture, in order.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the model fails.
+    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>>;
+
+    /// Describes pictures while they arrive. `done` receives each caption as soon as it is found, with the number of
+    /// its picture in order of arrival.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the model fails, and every error of `done`, which ends the work.
+    fn stream(
+        &mut self,
+        pictures: &mut dyn Pictures,
+        done: &mut dyn FnMut(usize, Caption) -> Result<()>,
+    ) -> Result<()> {
+        let mut number = 0;
+        loop {
+            let some = pictures.more(usize::MAX, true);
+            if some.is_empty() {
+                return Ok(());
+            }
+            for caption in self.caption(&some.iter().collect::<Vec<_>>())? {
+                done(number, caption)?;
+                number += 1;
+            }
+        }
+    }
+}
+
+/// The mapper and the decoder of a model folder.
+pub struct Captioner {
+    mapper: Mapper,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    manifest: Manifest,
+    search: SearchOptions,
+    seed: u64,
+    batch: usize,
+}
+
+impl Captioner {
+    /// Builds the sessions of both graphs and reads the tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the options do not fit the model; [`Error::Runtime`] if ONNX Runtime or the device is
+    /// missing; [`Error::Model`] if a graph or the tokenizer does not match the manifest.
+    pub fn new(folder: &ModelFolder, options: &CaptionOptions) -> Result<Captioner> {
+        let manifest = folder.manifest().clone();
+        Ok(Captioner {
+            search: options.search_options(&manifest)?,
+            mapper: Mapper::new(folder, &options.session)?,
+            decoder: Decoder::new(folder, &options.session)?,
+            tokenizer: load_tokenizer(folder, &manifest.tokenizer)?,
+            manifest,
+            seed: options.sample.unwrap_or(0),
+            batch: options.batch.max(1),
+        })
+    }
+
+    /// The search that captions come from.
+    pub fn search(&self) -> &SearchOptions {
+        &self.search
+    }
+}
+
+impl Captions for Captioner {
+    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+        let mut captions: Vec<Option<Caption>> = vec![None; pictures.len()];
+        self.stream(&mut PictureSlice(pictures.iter()), &mut |number, caption| {
+            if let Some(place) = captions.get_mut(number) {
+                *place = Some(caption);
+            }
+            Ok(())
+        })?;
+        let missing = || Error::runtime("a picture got no caption", "Report this as a bug.");
+        captions.into_iter().map(|c| c.ok_or_else(missing)).collect()
+    }
+
+    fn stream(
+        &mut self,
+        pictures: &mut dyn Pictures,
+        done: &mut dyn FnMut(usize, Caption) -> Result<()>,
+    ) -> Result<()> {
+        let Captioner { mapper, decoder, tokenizer, manifest, search: options, seed, batch: most } = self;
+        let mut batch = DecodingBatch::new(mapper, decoder, pictures, (*most, options.width(), *seed))?;
+        search(&mut batch, options, |number, found| done(number, to_caption(found, options, tokenizer, manifest)?))
+    }
+}
+
+/// Turns tokens into text and computes their score.
+fn to_caption(
+    found: TokenSequence,
+    options: &SearchOptions,
+    tokenizer: &Tokenizer,
+    manifest: &Manifest,
+) -> Result<Caption> {
+    let stopped = found.ids.last().is_some_and(|&id| options.stops(id));
+    let shown = &found.ids[..found.ids.len() - usize::from(stopped)];
+    let shown: Vec<u32> = shown.iter().map(|&id| u32::try_from(id).unwrap_or(0)).collect();
+    let text = tokenizer.decode(&shown, true).map_err(|e| {
+        Error::runtime(format!("{} cannot decode: {e}", manifest.tokenizer), "Make the model folder again.")
+    })?;
+    let score = manifest.score.as_ref().and_then(|s| s.score(found.mean_logprob));
+    Ok(Caption { text: text.trim().to_string(), ids: found.ids, mean_logprob: found.mean_logprob, score })
+}

@@ -1,0 +1,19 @@
+//! Where the pictures of a batch come from.
+
+use crate::model::image::Encoded;
+
+/// A source of pictures that arrive one after the other.
+pub trait Pictures {
+    /// Returns the pictures that are there, at most `most`. If there are none and `wait` is set, waits for one; an
+    /// empty answer then means that no more will come.
+    fn more(&mut self, most: usize, wait: bool) -> Vec<Encoded>;
+}
+
+/// Pictures that are all there.
+pub(crate) struct PictureSlice<'p>(pub(crate) std::slice::Iter<'p, &'p Encoded>);
+
+impl Pictures for PictureSlice<'_> {
+    fn more(&mut self, most: usize, _wait: bool) -> Vec<Encoded> {
+        self.0.by_ref().take(most).map(|&picture| picture.clone()).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! Finds and opens ONNX Runtime's shared library.
+//!
+//! The library is the one that `DESCRY_ONNXRUNTIME` or `ORT_DYLIB_PATH` names. Without them it is the newest in
+//! `vendor/onnxruntime` beside or above the program, or else the system's. A library that was named must work: there is
+//! no fallback to another one.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::EnvironmentBuilder;
+
+use crate::error::{Error, Result};
+
+/// The environment variable that names the shared library.
+pub(crate) const ENV_LIBRARY: &str = "DESCRY_ONNXRUNTIME";
+/// The variable that other programs built on `ort` read.
+const ENV_ORT: &str = "ORT_DYLIB_PATH";
+/// What to do about a library that is missing or does not work.
+pub(crate) const REMEDY: &str =
+    "Run `make setup`, or name the library with DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so.";
+/// Most libraries that are tried. More only turn up if the folders are not what they should be; the limit keeps the
+/// search and its message short.
+const MAX_CANDIDATES: usize = 32;
+
+/// A place where the library may be.
+struct LibraryCandidate {
+    path: PathBuf,
+    /// Somebody named it, so nothing else will do.
+    named: bool,
+}
+
+/// Opens the library. Returns it with its path, or with the name that the system's loader found it by.
+pub(crate) fn open() -> Result<(EnvironmentBuilder, PathBuf)> {
+    open_first(&candidates())
+}
+
+/// Where the library may be, best first.
+fn candidates() -> Vec<LibraryCandidate> {
+    let mut found = Vec::new();
+    for variable in [ENV_LIBRARY, ENV_ORT] {
+        if let Some(path) = std::env::var_os(variable).filter(|v| !v.is_empty()) {
+            found.push(LibraryCandidate { path: PathBuf::from(path), named: true });
+        }
+    }
+    if found.is_empty() {
+        let unnamed = |path| LibraryCandidate { path, named: false };
+        let exe = std::env::current_exe().ok();
+        for above in exe.iter().flat_map(|e| e.ancestors().skip(1)) {
+            found.extend(libraries_in(&above.join("vendor/onnxruntime")).map(unnamed));
+        }
+        let system = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        found.push(unnamed(PathBuf::from(format!("{system}.1"))));
+        found.push(unnamed(PathBuf::from(system)));
+    }
+    found.truncate(MAX_CANDIDATES);
+    found
+}
+
+/// The libraries in a folder, newest version first.
+fn libraries_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            name.starts_with("libonnxruntime.") || name == "onnxruntime.dll"
+        })
+        .collect();
+    names.sort();
+    names.into_iter().rev()
+}
+
+fn open_first(candidates: &[LibraryCandidate]) -> Result<(EnvironmentBuilder, PathBuf)> {
+    let mut tried = Vec::new();
+    for LibraryCandidate { path, named } in candidates {
+        if *named && path.components().count() > 1 && !path.is_file() {
+            return Err(Error::runtime(format!("the library {} does not exist", path.display()), REMEDY));
+        }
+        match ort::init_from(path) {
+            Ok(builder) => return Ok((builder, path.clone())),
+            Err(e @ ort::LoadDynamicError::BadVersion { .. }) => {
+                return Err(Error::runtime(format!("the library has the wrong version: {e}"), REMEDY));
+            }
+            Err(e) if *named => {
+                return Err(Error::runtime(format!("the library {} cannot be used: {e}", path.display()), REMEDY));
+            }
+            Err(_) => tried.push(path.display().to_string()),
+        }
+    }
+    Err(Error::runtime(
+        format!(
+            "its shared library was not found; {ENV_LIBRARY} and {ENV_ORT} name none, and there is none in \
+             vendor/onnxruntime beside or above the program or among the system's libraries (tried {})",
+            tried.join(", ")
+        ),
+        REMEDY,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(path: impl Into<PathBuf>, named: bool) -> LibraryCandidate {
+        LibraryCandidate { path: path.into(), named }
+    }
+
+    #[test]
+    fn the_error_for_a_missing_library_lists_the_places_tried() {
+        let missing = vec![candidate("libdescry-no-such-library.so", false)];
+        let error = open_first(&missing).err().unwrap().to_string();
+        assert!(error.contains(ENV_LIBRARY) && error.contains("make setup"), "{error}");
+        let named = vec![candidate("/nowhere/libonnxruntime.so", true)];
+        let error = open_first(&named).err().unwrap().to_string();
+        assert!(error.contains("/nowhere/libonnxruntime.so"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_library_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("libonnxruntime.so.1");
+        std::fs::write(&path, "not a library").unwrap();
+        let error = open_first(&[candidate(path, true)]).err().unwrap();
+        assert!(matches!(error, Error::Runtime { .. }), "{error}");
+    }
+
+    #[test]
+    fn newest_library_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["libonnxruntime.so.1.31.0", "libonnxruntime.so.1.32.0", "libonnxruntime_providers_shared.so", "x"]
+        {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found: Vec<_> = libraries_in(dir.path()).collect();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].ends_with("libonnxruntime.so.1.32.0"));
+    }
+}
