@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Runner, again, minute, race, run, verdict};
-use descry::archive::Archive;
-use descry::archive::index::sources::fingerprint;
-use descry::archive::record::{Recipe, Work};
+use descry::archive::index::file_fingerprint;
+use descry::archive::{Archive, Recipe, Work};
 use serde_json::Value;
 
 /// Videos of the large archive.
@@ -137,16 +136,17 @@ fn nothing_to_do(real: &Path) {
     });
     let (films, archive) = (fresh("index-many"), fresh("index-many-archive"));
     let films = films.canonicalize().expect("a folder under target");
-    let begun = Archive::create(text(&archive)).expect("an archive under target");
+    Archive::create(text(&archive)).expect("an archive under target");
     for n in 0..VIDEOS {
         let film = films.join(format!("{:03}", n / 1000)).join(format!("{n}.mp4"));
         if n % 1000 == 0 {
             std::fs::create_dir_all(film.parent().expect("a folder")).expect("a folder under target");
         }
         std::fs::write(&film, b"film").expect("a file under target");
-        let work = Work::new(text(&film), fingerprint(&film), recipe.clone());
-        let record = format!("records/{}/{}.json", work.name.shelf(), work.name);
-        begun.store().put(&record, b"{}").expect("a record under target");
+        let work = Work::new(text(&film), file_fingerprint(&film), recipe.clone());
+        let shelf = archive.join("records").join(work.name.shelf());
+        std::fs::create_dir_all(&shelf).expect("a folder under target");
+        std::fs::write(shelf.join(format!("{}.json", work.name)), b"{}").expect("a record under target");
     }
     let mut best = f64::INFINITY;
     for _ in 0..3 {

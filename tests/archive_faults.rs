@@ -1,7 +1,7 @@
 //! What befalls an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use archive::{assert_same, failures, films, folder, records, start, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
 use common::{Bench, TINY, root, tiny};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {

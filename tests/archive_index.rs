@@ -1,13 +1,13 @@
 //! `descry index` with the real binary: what an archive holds, who reads it, and what is done again and what is not.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 
 use std::process::Command;
 use std::time::Duration;
 
-use archive::{assert_same, failures, films, folder, records, start, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
 use common::{Bench, root, sample, tiny};
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! Object stores, with the real binary and an S3 server of another make: sources that are read by ranges, archives that are
 //! written there, servers that fail, and credentials that are shown nowhere.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 #[path = "common/s3.rs"]
 mod s3;
@@ -10,7 +10,7 @@ mod s3;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use archive::{assert_same, failures, films, folder, records, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, summary, tree};
 use common::{Bench, TINY, root};
 use s3::{KEY, PASS, REFUSE, SECRET, STALL, Server};
 

@@ -1,8 +1,8 @@
-//! `descry search` through the real binary: archives whose keyframes are made up, and one of real films.
+//! `descry search` with the real binary: archives with made-up keyframes, and one of real films.
 
-#[path = "common/archives.rs"]
-mod archives;
 mod common;
+#[path = "common/made_archive.rs"]
+mod made_archive;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,16 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use archives::{look, put, recipe};
 use common::{Bench, TINY, root, sample, tiny};
-use descry::archive::Archive;
-use descry::archive::record::Recipe;
+use descry::archive::{Archive, Recipe, video_key};
 use descry::digest::hex;
 use descry::pipeline::KeyframeRecord;
+use made_archive::{keyframe, put, recipe};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What is to be seen in the made-up films; the model's own text tower says where that lies.
+/// What the made-up films show; the model's own text tower gives the embeddings.
 const SEEN: [&str; 6] = [
     "a dog runs on the beach",
     "two people ride bicycles",
@@ -68,22 +67,22 @@ impl Films {
         Films { bench, archive, recipe, meanings }
     }
 
-    /// A keyframe that shows one thing, and whose caption says something.
-    fn look(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
-        look(scene, second, says, self.meanings[shows].clone())
+    /// A keyframe that shows one thing and whose caption says another.
+    fn keyframe(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
+        keyframe(scene, second, says, self.meanings[shows].clone())
     }
 
-    fn put(&self, video: &str, size: u64, looks: Vec<KeyframeRecord>) {
-        put(&self.archive, video, size, &self.recipe, looks);
+    fn put(&self, video: &str, size: u64, keyframes: Vec<KeyframeRecord>) {
+        put(&self.archive, video, size, &self.recipe, keyframes);
     }
 
-    /// Three films: what is seen and what is said agree in the first alone.
+    /// Three films: picture and caption agree in the first alone.
     fn fill(&self) {
         let jpeg = fs::read(sample("bikes-00-04.jpg")).unwrap();
         let mut first = vec![
-            self.look(1, 0, SEEN[0], Some("A dog runs on a beach.")),
-            self.look(1, 1, SEEN[0], Some("A dog runs on a beach.")),
-            self.look(2, 2, SEEN[1], Some("Two people on bicycles.")),
+            self.keyframe(1, 0, SEEN[0], Some("A dog runs on a beach.")),
+            self.keyframe(1, 1, SEEN[0], Some("A dog runs on a beach.")),
+            self.keyframe(2, 2, SEEN[1], Some("Two people on bicycles.")),
         ];
         first[0].thumbnail = Some(jpeg);
         first[2].thumbnail = Some(b"no picture".to_vec());
@@ -91,16 +90,16 @@ impl Films {
         self.put(
             "/films/said.mp4",
             1,
-            vec![self.look(1, 5, SEEN[5], Some("A dog sleeps.")), self.look(2, 6, SEEN[5], None)],
+            vec![self.keyframe(1, 5, SEEN[5], Some("A dog sleeps.")), self.keyframe(2, 6, SEEN[5], None)],
         );
-        self.put("https://host/seen.mp4", 1, vec![self.look(7, 61, SEEN[0], Some("A brown animal."))]);
+        self.put("https://host/seen.mp4", 1, vec![self.keyframe(7, 61, SEEN[0], Some("A brown animal."))]);
     }
 
     fn search(&self, args: &[&str]) -> Vec<Value> {
         lines(&self.bench.run(&tiny(&[&["search", "films", "--json"], args].concat()), 0).0)
     }
 
-    /// What was found, shortly: video and second of the keyframe.
+    /// Video and second of each keyframe that was found.
     fn found(&self, args: &[&str]) -> Vec<(String, f64)> {
         let moments = self.search(args);
         moments.iter().map(|m| (m["video"].as_str().unwrap().to_string(), m["keyframe"].as_f64().unwrap())).collect()
@@ -117,7 +116,7 @@ fn by_meaning_by_words_and_by_both() {
     films.fill();
     let dog = SEEN[0];
     let meaning = films.search(&[dog, "--by", "meaning"]);
-    // Two neighbouring looks at one scene are one moment, and both are the very thing.
+    // Two neighbouring keyframes of one scene are one moment, and both are exactly what the query asks for.
     assert_eq!(meaning[0]["keyframes"], 2);
     assert_eq!((meaning[0]["start"].as_f64(), meaning[0]["end"].as_f64()), (Some(0.0), Some(2.0)));
     let similar: Vec<f64> = meaning.iter().map(|m| m["similarity"].as_f64().unwrap()).collect();
@@ -129,25 +128,25 @@ fn by_meaning_by_words_and_by_both() {
     assert_eq!(meaning.len(), 5, "everything has a meaning: {meaning:?}");
     let words = films.search(&[dog, "--by", "words"]);
     assert_eq!(words.len(), 2, "{words:?}");
-    // Three of its words are there; of the other one.
+    // One caption has three of the words, the other has one.
     assert_eq!((words[0]["video"].as_str(), words[1]["video"].as_str()), (Some(AGREE), Some(SAID)));
     assert!(words[0]["similarity"].is_null() && words[0]["words"].as_f64() > words[1]["words"].as_f64());
     let both = films.search(&[dog]);
     assert_eq!(both[0]["video"], AGREE);
-    // The very thing has the best cosine and all the words: a twentieth more.
+    // It has the best cosine and all the words: a twentieth more.
     let score = |m: &Value| m["score"].as_f64().unwrap();
     assert!((score(&both[0]) - 1.05 * similar[0]).abs() < 1e-6, "{both:?}");
     let there = both.iter().find(|m| m["video"] == THERE).unwrap();
     assert!(there["words"].is_null() && (score(there) - similar[0]).abs() < 1e-6, "{both:?}");
     assert!(both.windows(2).all(|w| score(&w[0]) >= score(&w[1])), "{both:?}");
     assert_eq!(both[0]["rank"], 1);
-    // Words of a query need no quotes.
+    // A query needs no quotes.
     assert_eq!(films.search(&dog.split(' ').collect::<Vec<_>>()), both);
     assert_eq!(films.search(&[dog, "-n", "2"]), both[..2]);
 }
 
 #[test]
-fn filters_leave_out() {
+fn filters_exclude() {
     let films = Films::new();
     films.fill();
     let dog = SEEN[0];
@@ -161,7 +160,7 @@ fn filters_leave_out() {
         only(&["--start", "2", "--end", "6", "--by", "meaning"]).iter().map(|f| f.1).collect::<Vec<_>>().len(),
         2
     );
-    // The neighbour before is not drawn in.
+    // The neighbour before it does not join the moment.
     let late = films.search(&[dog, "--start", "1", "--end", "2"]);
     assert_eq!((late[0]["start"].as_f64(), late[0]["keyframes"].as_u64()), (Some(1.0), Some(1)));
     assert_eq!(only(&["--min-similarity", "0.999"]).len(), 2);
@@ -221,9 +220,9 @@ fn any_text_is_a_query() {
     child.stdin.take().unwrap().write_all(all.join("\n").as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let told = lines(&String::from_utf8(out.stdout).unwrap());
-    assert_eq!(told.len(), all.len());
-    for (line, text) in told.iter().zip(&all) {
+    let answers = lines(&String::from_utf8(out.stdout).unwrap());
+    assert_eq!(answers.len(), all.len());
+    for (line, text) in answers.iter().zip(&all) {
         assert_eq!(line["query"], *text);
         let moments = line["moments"].as_array().unwrap();
         assert_eq!(moments.len(), 5, "everything has a meaning: {text}");
@@ -231,10 +230,10 @@ fn any_text_is_a_query() {
         let dog = text.split(|c: char| !c.is_alphanumeric()).any(|w| w == "dog");
         assert_eq!(worded > 0, dog, "{text:?}: {line}");
     }
-    // The same as arguments, as far as a command line can hold them; those with a hyphen in front behind two of them.
+    // The same as arguments, as far as a command line can hold them; `--` protects those that begin with a hyphen.
     for text in odd.iter().filter(|t| !t.contains('\0')) {
         let (out, _) = films.bench.run(&[&tiny(&["search", "films", "--json"])[..], &["--", text]].concat(), 0);
-        let one = told.iter().find(|l| l["query"] == *text).unwrap();
+        let one = answers.iter().find(|l| l["query"] == *text).unwrap();
         assert_eq!(&lines(&out), one["moments"].as_array().unwrap(), "{text:?}");
     }
     films.bench.write("queries.txt", b"dog\nboat");
@@ -249,7 +248,7 @@ fn any_text_is_a_query() {
 fn a_table_for_people() {
     let films = Films::new();
     films.fill();
-    films.put("/films/evil\u{1b}[2J\nname.mp4", 1, vec![films.look(1, 0, SEEN[4], Some("A boat\u{7}."))]);
+    films.put("/films/evil\u{1b}[2J\nname.mp4", 1, vec![films.keyframe(1, 0, SEEN[4], Some("A boat\u{7}."))]);
     let (out, err) = films.bench.run(&tiny(&["search", "films", SEEN[0]]), 0);
     assert_eq!(err, "");
     let rows: Vec<&str> = out.lines().collect();
@@ -276,25 +275,25 @@ fn read_page(path: &Path) -> Value {
 }
 
 #[test]
-fn a_page_that_a_parser_reads() {
+fn pages_are_read_by_a_parser() {
     let films = Films::new();
     films.fill();
     let evil = "<script>alert(1)</script>\"' onload=x & a \u{0}dog";
     films.put(
         "/films/\"><img src=x onerror=y>#?%.mp4",
         1,
-        vec![films.look(1, 3, SEEN[4], Some("</p><script>dog</script>&amp;"))],
+        vec![films.keyframe(1, 3, SEEN[4], Some("</p><script>dog</script>&amp;"))],
     );
-    films.put("javascript:alert(1)//dog.mp4", 1, vec![films.look(1, 3, SEEN[4], Some("A dog."))]);
-    films.put("s3://bucket/dog.mp4", 1, vec![films.look(1, 3, SEEN[4], Some("A dog."))]);
+    films.put("javascript:alert(1)//dog.mp4", 1, vec![films.keyframe(1, 3, SEEN[4], Some("A dog."))]);
+    films.put("s3://bucket/dog.mp4", 1, vec![films.keyframe(1, 3, SEEN[4], Some("A dog."))]);
     fs::create_dir(films.bench.path("pages")).unwrap();
     let query = evil.replace('\0', "");
     let (out, err) = films.bench.run(&tiny(&["search", "films", &query, "--html", "pages/found.html", "-n", "20"]), 0);
     assert_eq!(out, "");
-    // A thumbnail that is none is told and left out; the rest of the page is there.
+    // A thumbnail that is not a picture is reported and left out; the rest of the page is there.
     assert!(err.contains("000002400.jpg") && err.contains("damaged"), "{err}");
     let page = read_page(&films.bench.path("pages/found.html"));
-    assert_eq!(page["strange"], serde_json::json!([]), "nothing of what was told became an element");
+    assert_eq!(page["strange"], serde_json::json!([]), "no text became an element");
     assert!(!page["attributes"].as_array().unwrap().iter().any(|a| a.as_str().unwrap().starts_with("on")), "{page}");
     assert_eq!(page["heading"], query);
     let policy = page["policy"].as_str().unwrap();
@@ -330,13 +329,13 @@ fn a_page_that_a_parser_reads() {
         (pictures[0]["sha256"].as_str(), pictures[0]["kind"].as_str()),
         (Some(&*jpeg), Some("data:image/jpeg;base64"))
     );
-    // What exists is kept.
+    // A file that exists is kept.
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog", "--html", "pages/found.html"]), 1);
     assert!(err.contains("exists already") && err.contains("--force"), "{err}");
     films.bench.run(&tiny(&["search", "films", "zzz", "--by", "words", "--html", "pages/found.html", "--force"]), 0);
     assert_eq!(read_page(&films.bench.path("pages/found.html"))["results"], serde_json::json!([]));
     let names: Vec<_> = fs::read_dir(films.bench.path("pages")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, ["found.html"], "nothing is left beside it");
+    assert_eq!(names, ["found.html"], "no partial file is left");
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog", "--html", "none/found.html"]), 2);
     assert!(err.contains("none") && err.contains("mkdir"), "{err}");
 }
@@ -345,23 +344,23 @@ fn a_page_that_a_parser_reads() {
 fn embeddings_of_another_model_are_not_compared() {
     let films = Films::new();
     let other = recipe("other 2", &"ab".repeat(32), films.recipe.dimension);
-    put(&films.archive, "/films/other.mp4", 1, &other, [films.look(1, 0, SEEN[0], Some("A dog."))]);
+    put(&films.archive, "/films/other.mp4", 1, &other, [films.keyframe(1, 0, SEEN[0], Some("A dog."))]);
     let ask = ["search", "films", "dog", "--json"];
     let (_, err) = films.bench.run(&tiny(&ask), 2);
     assert!(err.contains("other 2 (abababab…)") && err.contains("--model") && err.contains("--by words"), "{err}");
     assert_eq!(lines(&films.bench.run(&["search", "films", "dog", "--json", "--by", "words"], 0).0).len(), 1);
-    // Beside some of this model: those alone have a meaning, and that is said.
-    films.put(SAID, 1, vec![films.look(1, 5, SEEN[0], Some("A cat."))]);
+    // Beside keyframes of this model: only those are compared, and a warning says so.
+    films.put(SAID, 1, vec![films.keyframe(1, 5, SEEN[0], Some("A cat."))]);
     let (out, err) = films.bench.run(&tiny(&ask), 0);
     assert!(err.contains("1 keyframes") && err.contains("other 2") && err.contains("words alone"), "{err}");
-    let told = lines(&out);
-    let of = |video: &str| told.iter().find(|m| m["video"] == video).unwrap();
+    let found = lines(&out);
+    let of = |video: &str| found.iter().find(|m| m["video"] == video).unwrap();
     assert!(of("/films/other.mp4")["similarity"].is_null() && of("/films/other.mp4")["words"].is_number());
     assert!(of(SAID)["similarity"].is_number() && of(SAID)["words"].is_null());
     let (out, err) = films.bench.run(&tiny(&[&ask[..], &["--by", "meaning"]].concat()), 0);
     assert!(err.contains("left out"), "{err}");
     assert_eq!(lines(&out).len(), 1);
-    // A model that cannot read.
+    // A model without a text tower.
     let (_, err) = films
         .bench
         .run(&["search", "films", "dog", "--model", &root().join("tests/models/clipcap/mlp").display().to_string()], 2);
@@ -373,14 +372,14 @@ fn clear(films: &Films) {
 }
 
 #[test]
-fn an_index_may_go_at_any_time() {
+fn an_index_may_be_deleted_at_any_time() {
     let films = Films::new();
     films.fill();
-    let asked = || films.bench.run(&tiny(&["search", "films", SEEN[0], "--json"]), 0);
-    let want = asked();
-    assert_eq!(asked(), want, "the same each time");
+    let search = || films.bench.run(&tiny(&["search", "films", SEEN[0], "--json"]), 0);
+    let want = search();
+    assert_eq!(search(), want, "the same each time");
     clear(&films);
-    assert_eq!(asked(), want);
+    assert_eq!(search(), want);
     let (out, _) = films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--rebuild"]), 0);
     assert_eq!(out, want.0);
     assert_eq!(
@@ -393,10 +392,10 @@ fn an_index_may_go_at_any_time() {
     assert!(films.bench.path("elsewhere/index/index.sqlite").is_file());
     // Damaged in a way that shows at once.
     fs::write(films.bench.path("films/search/index.sqlite"), b"garbage").unwrap();
-    let (out, err) = asked();
+    let (out, err) = search();
     assert_eq!(out, want.0);
     assert!(err.contains("damaged") && err.contains("made anew"), "{err}");
-    // Damaged in a way that shows only when it is asked.
+    // Damaged in a way that shows only during a search.
     for entry in fs::read_dir(films.bench.path("films/search")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "vectors") {
@@ -407,11 +406,11 @@ fn an_index_may_go_at_any_time() {
             fs::write(&path, bytes).unwrap();
         }
     }
-    let (out, err) = asked();
+    let (out, err) = search();
     assert_eq!(out, want.0);
     assert!(err.contains("damaged") && err.contains("made anew"), "{err}");
-    assert_eq!(asked().1, "");
-    // Of a descry that does not exist yet.
+    assert_eq!(search().1, "");
+    // Made by a descry of the future.
     let db = rusqlite::Connection::open(films.bench.path("films/search/index.sqlite")).unwrap();
     db.execute("UPDATE meta SET value = 'descry-search/2' WHERE key = 'format'", []).unwrap();
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog"]), 2);
@@ -420,32 +419,21 @@ fn an_index_may_go_at_any_time() {
 }
 
 #[test]
-fn what_changes_in_the_archive_is_found_anew() {
+fn changes_in_the_archive_are_found() {
     let films = Films::new();
     films.fill();
     assert_eq!(films.found(&["boat", "--by", "words"]), []);
-    films.put("/films/new.mp4", 1, vec![films.look(1, 0, SEEN[4], Some("A boat."))]);
+    films.put("/films/new.mp4", 1, vec![films.keyframe(1, 0, SEEN[4], Some("A boat."))]);
     assert_eq!(films.found(&["boat", "--by", "words"]), [("/films/new.mp4".into(), 0.4)]);
-    films.put("/films/new.mp4", 2, vec![films.look(1, 9, SEEN[4], Some("A boat."))]);
+    films.put("/films/new.mp4", 2, vec![films.keyframe(1, 9, SEEN[4], Some("A boat."))]);
     assert_eq!(films.found(&["boat", "--by", "words"]), [("/films/new.mp4".into(), 9.4)]);
-    let name = films
-        .archive
-        .record_names()
-        .unwrap()
-        .into_iter()
-        .find(|n| n.key == descry::archive::record::key("/films/new.mp4"));
+    let name = films.archive.record_names().unwrap().into_iter().find(|n| n.key == video_key("/films/new.mp4"));
     assert!(films.archive.forget(name.unwrap().key).unwrap());
     assert_eq!(films.found(&["boat", "--by", "words"]), []);
-    // A table that is damaged stops nothing else.
-    let said = films
-        .archive
-        .record_names()
-        .unwrap()
-        .into_iter()
-        .find(|n| n.key == descry::archive::record::key(SAID))
-        .unwrap();
+    // A damaged table affects no other video.
+    let said = films.archive.record_names().unwrap().into_iter().find(|n| n.key == video_key(SAID)).unwrap();
     clear(&films);
-    let table = films.bench.path("films").join(films.archive.place(said, "keyframes.parquet"));
+    let table = films.bench.path("films").join(films.archive.video_path(said, "keyframes.parquet"));
     let whole = fs::read(&table).unwrap();
     for damage in [&whole[..whole.len() / 2], b"", b"PAR1 and no more"] {
         fs::write(&table, damage).unwrap();
@@ -460,19 +448,19 @@ fn what_changes_in_the_archive_is_found_anew() {
     assert_eq!(films.found(&["dog", "--by", "words"]).len(), 2);
 }
 
-/// Words whose captions tell films apart: the n-th film says the n-th.
+/// A word that only the captions of the n-th film have.
 fn word(n: usize) -> String {
     format!("w{n}x")
 }
 
 fn film(films: &Films, n: usize) {
     let says = format!("Film {}.", word(n));
-    let looks = (0..20).map(|s| films.look(1 + s as u32, s, SEEN[s % 6], Some(&says))).collect();
-    films.put(&format!("/films/{n}.mp4"), 1, looks);
+    let keyframes = (0..20).map(|s| films.keyframe(1 + s as u32, s, SEEN[s % 6], Some(&says))).collect();
+    films.put(&format!("/films/{n}.mp4"), 1, keyframes);
 }
 
 #[test]
-fn searches_go_on_while_films_are_indexed() {
+fn searches_work_while_films_are_indexed() {
     let films = Films::new();
     film(&films, 0);
     let ended = AtomicBool::new(false);
@@ -486,7 +474,7 @@ fn searches_go_on_while_films_are_indexed() {
                     "/films/0.mp4",
                     n as u64 + 1,
                     &films.recipe,
-                    [films.look(1, 0, SEEN[0], Some("Film w0x."))],
+                    [films.keyframe(1, 0, SEEN[0], Some("Film w0x."))],
                 );
             }
             ended.store(true, Ordering::Relaxed);
@@ -502,14 +490,14 @@ fn searches_go_on_while_films_are_indexed() {
             });
         }
     });
-    let told = films.search(&["film", "-n", "2000", "--by", "words"]);
-    assert_eq!(told.len(), 1 + 59 * 20);
+    let found = films.search(&["film", "-n", "2000", "--by", "words"]);
+    assert_eq!(found.len(), 1 + 59 * 20);
     clear(&films);
-    assert_eq!(films.search(&["film", "-n", "2000", "--by", "words"]), told);
+    assert_eq!(films.search(&["film", "-n", "2000", "--by", "words"]), found);
 }
 
 #[test]
-fn killed_at_any_instant_it_goes_on() {
+fn a_killed_search_is_continued() {
     let films = Films::new();
     (0..40).for_each(|n| film(&films, n));
     let ask = ["search", "films", "film", "-n", "1000", "--by", "words", "--json"];
@@ -542,7 +530,7 @@ fn killed_at_any_instant_it_goes_on() {
     assert!(!left.iter().any(|n| n.ends_with(".part")), "{left:?}");
 }
 
-/// As a user who may not write there: the tests may be run as root, whom nothing stops.
+/// Runs descry as a user who may not write there. Tests may run as root, who may write everywhere.
 fn as_nobody(films: &Films, args: &[&str]) -> (String, String) {
     let root_here = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = if root_here {
@@ -560,7 +548,7 @@ fn as_nobody(films: &Films, args: &[&str]) -> (String, String) {
 
 #[cfg(unix)]
 #[test]
-fn an_archive_that_may_not_be_written_is_searched_all_the_same() {
+fn a_read_only_archive_can_be_searched() {
     use std::os::unix::fs::PermissionsExt;
     let films = Films::new();
     films.fill();
@@ -578,14 +566,14 @@ fn an_archive_that_may_not_be_written_is_searched_all_the_same() {
     assert_eq!(out, want);
     mode("films", 0o555);
     mode("films/search", 0o555);
-    // One that is up to date is read where it is.
+    // An index that is up to date is used where it is.
     assert_eq!(as_nobody(&films, &ask), (want.clone(), String::new()));
     mode("films", 0o755);
     mode("films/search", 0o755);
     film(&films, 1);
     mode("films/search", 0o555);
     let (out, err) = as_nobody(&films, &ask);
-    // How telling a word is depends on the captions that there are by now.
+    // The score of a word depends on all captions, so only the videos are compared.
     let videos = |text: &str| lines(text).iter().map(|m| m["video"].to_string()).collect::<Vec<_>>();
     assert_eq!(videos(&out), videos(&want));
     assert!(err.contains("may not be written"), "{err}");
@@ -595,7 +583,7 @@ fn an_archive_that_may_not_be_written_is_searched_all_the_same() {
 }
 
 #[test]
-fn the_right_moments_of_real_films() {
+fn real_films_are_searched() {
     let b = Bench::new();
     b.run(&["index", &sample("bikes.mp4"), &sample("bigbuckbunny.mp4"), "--into", "films"], 0);
     let find = |args: &[&str]| lines(&b.run(&[&["search", "films", "--json"], args].concat(), 0).0);
@@ -606,12 +594,12 @@ fn the_right_moments_of_real_films() {
     assert!((3.0..5.5).contains(&at), "{at}");
     let meaning = find(&["a cartoon animal on green grass", "--by", "meaning"]);
     assert!(meaning[0]["video"].as_str().unwrap().ends_with("bigbuckbunny.mp4"), "{meaning:?}");
-    // A picture out of the film leads to its shot.
+    // A picture from the film leads to its shot.
     let still = find(&["--image", &sample("bikes-00-04.jpg")]);
     let (start, end) = (still[0]["start"].as_f64().unwrap(), still[0]["end"].as_f64().unwrap());
     assert!(still[0]["video"].as_str().unwrap().ends_with("bikes.mp4") && (start..end).contains(&4.2), "{still:?}");
     assert!(still[0]["similarity"].as_f64().unwrap() > 0.8, "{still:?}");
-    // Its own thumbnail leads to a keyframe best of all.
+    // A keyframe's own thumbnail finds it first.
     let thumbnail = b.path("films").join(still[0]["thumbnail"].as_str().unwrap());
     let again = find(&["--image", &thumbnail.display().to_string()]);
     assert_eq!(again[0]["keyframe"], still[0]["keyframe"]);
