@@ -131,22 +131,11 @@ impl Lister<'_> {
     }
 
     fn add_list(&mut self, list: &str) -> Result<()> {
-        let fail = |e: &io::Error| {
-            Error::input(list, format!("cannot be read: {e}"), "Give a text file with one path or address per line.")
-        };
-        let mut from: Box<dyn BufRead> = if list == "-" {
-            Box::new(io::stdin().lock())
-        } else {
-            match fs::File::open(list) {
-                Ok(file) => Box::new(io::BufReader::new(file)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.problem(Error::input(list, "no such list", "Check the path."));
-                    return Ok(());
-                }
-                Err(e) => {
-                    self.problem(fail(&e));
-                    return Ok(());
-                }
+        let mut from = match open_list(list) {
+            Ok(from) => from,
+            Err(e) => {
+                self.problem(Error::read(list, &e));
+                return Ok(());
             }
         };
         loop {
@@ -160,7 +149,7 @@ impl Lister<'_> {
                 }
                 Ok(_) => {}
                 Err(e) => {
-                    self.problem(fail(&e));
+                    self.problem(Error::read(list, &e));
                     return Ok(());
                 }
             }
@@ -274,9 +263,8 @@ impl Lister<'_> {
             } else if path.file_name().is_some_and(|n| is_video(&n.to_string_lossy())) {
                 if kind.is_symlink() {
                     // Links to folders are not followed: they may lead back.
-                    match path.canonicalize() {
-                        Ok(whole) if whole.is_file() => self.add_file(&whole),
-                        _ => {}
+                    if let Some(whole) = path.canonicalize().ok().filter(|whole| whole.is_file()) {
+                        self.add_file(&whole);
                     }
                 } else if kind.is_file()
                     && (!has_extension(&path.to_string_lossy(), &["ts"]) || is_transport_stream(&path))
@@ -297,6 +285,13 @@ impl Lister<'_> {
 
     fn add_named(&mut self, name: &str, fingerprint: Fingerprint) {
         self.add(SourceVideo { video: name.into(), address: None, fingerprint });
+    }
+}
+
+fn open_list(list: &str) -> io::Result<Box<dyn BufRead>> {
+    match list {
+        "-" => Ok(Box::new(io::stdin().lock())),
+        _ => Ok(Box::new(io::BufReader::new(fs::File::open(list)?))),
     }
 }
 

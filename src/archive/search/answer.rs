@@ -2,7 +2,7 @@
 
 use super::index::{IndexFault, SearchIndex, VectorFile};
 use super::moments::{Moment, collapse, read_moment};
-use super::query::SearchQuery;
+use super::query::{QueryEmbedding, SearchQuery};
 use super::ranking::{CaptionScores, ResultLists, find_by_words};
 use super::scan::{RowId, ScanOptions, ScanQuery, ScoredRow, nearest};
 
@@ -67,9 +67,8 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
         Some(words) => CaptionScores::read(index, words)?,
         None => CaptionScores::default(),
     };
-    let same_model = |e: &super::query::QueryEmbedding| {
-        now.models.iter().find(|m| m.hash == e.model_hash && m.dimension == e.embedding.len())
-    };
+    let same_model =
+        |e: &QueryEmbedding| now.models.iter().find(|m| m.hash == e.model_hash && m.dimension == e.embedding.len());
     let model = query.embedding.as_ref().and_then(same_model);
     let embedding = query.embedding.as_ref().filter(|_| model.is_some()).map(|e| ScanQuery::new(&e.embedding));
     let files: Vec<(u32, &VectorFile)> = (0..)
@@ -86,22 +85,14 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
     let accepts = |file: &VectorFile, row: usize| filter.accepts(file, row);
     let mut depth = query.limit.saturating_mul(4).max(MIN_DEPTH);
     loop {
-        let by_meaning: Vec<ScoredRow> = match &embedding {
-            Some(embedding) => {
-                let options = ScanOptions {
-                    limit: depth,
-                    threads: query.threads,
-                    accepts: &accepts,
-                    accepts_most: filter.accepts_most,
-                    order: &order,
-                };
-                nearest(&files, embedding, &options).map_err(|e| {
-                    let RowId { file, row } = e.0;
-                    IndexFault::Damaged(format!("the codes and the embedding of row {row} in file {file} differ"))
-                })?
-            }
-            None => Vec::new(),
+        let options = ScanOptions {
+            limit: depth,
+            threads: query.threads,
+            accepts: &accepts,
+            accepts_most: filter.accepts_most,
+            order: &order,
         };
+        let by_meaning = find_by_meaning(&files, embedding.as_ref(), &options)?;
         let by_words = find_by_words(index, &captions, &accepts, depth, &order);
         // With a minimum similarity, the list by words adds nothing to a list by meaning that reaches below it.
         let below = by_meaning.last().is_some_and(|last| query.min_similarity.is_some_and(|least| last.score < least));
@@ -123,4 +114,17 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
         // One long scene may have filled the lists.
         depth = depth.saturating_mul(4);
     }
+}
+
+/// The keyframes most similar to an embedding, best first; none without an embedding.
+fn find_by_meaning(
+    files: &[(u32, &VectorFile)],
+    embedding: Option<&ScanQuery>,
+    options: &ScanOptions,
+) -> Result<Vec<ScoredRow>, IndexFault> {
+    let Some(embedding) = embedding else { return Ok(Vec::new()) };
+    nearest(files, embedding, options).map_err(|e| {
+        let RowId { file, row } = e.0;
+        IndexFault::Damaged(format!("the codes and the embedding of row {row} in file {file} differ"))
+    })
 }
