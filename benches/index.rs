@@ -1,5 +1,5 @@
-//! Indexing beside describing the same films, by turns; a run that has nothing to do in an archive of 100,000 videos; and
-//! with `DESCRY_BENCH_LONG=1` the memory of a film of 3 hours beside that of one of 10 minutes.
+//! Compares indexing with describing the same films, in turns; measures a run over 100,000 videos that are all up to date;
+//! and with `DESCRY_BENCH_LONG=1` compares the memory for a film of 3 hours with that for one of 10 minutes.
 //!
 //! `make bench`, or `cargo bench --bench index [-- ROUNDS]`.
 
@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Runner, again, minute, race, run, verdict};
-use descry::archive::Archive;
-use descry::archive::index::sources::fingerprint;
-use descry::archive::record::{Recipe, Work};
+use descry::archive::index::file_fingerprint;
+use descry::archive::{Archive, Recipe, Work};
 use serde_json::Value;
 
 /// Videos of the large archive.
@@ -25,7 +24,7 @@ fn descry(args: &[&str]) -> Command {
     command
 }
 
-/// A folder that is empty.
+/// An empty folder under target.
 fn fresh(name: &str) -> PathBuf {
     let folder = minute().with_file_name(name);
     let _ = std::fs::remove_dir_all(&folder);
@@ -33,7 +32,7 @@ fn fresh(name: &str) -> PathBuf {
     folder
 }
 
-/// The minute at a size that three hours of it fit on a disk.
+/// The test minute in a small size, so that three hours of it fit on the disk.
 fn cheap() -> PathBuf {
     let clip = minute().with_file_name("cheap-360p.mp4");
     if !clip.exists() {
@@ -49,7 +48,7 @@ fn text(path: &Path) -> &str {
 
 fn main() {
     let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
-    // Three films, so that one ends while another begins.
+    // Three films, so that one begins while another ends.
     let films = fresh("index-films");
     for n in 0..3 {
         std::fs::hard_link(minute(), films.join(format!("{n}.mp4"))).expect("a link under target");
@@ -97,8 +96,8 @@ fn main() {
     }
 }
 
-/// Keyframes alone, beside FFmpeg that decodes the same ones and does nothing with them. Ten minutes that repeat: once as
-/// they are, so that most are known already, and once with a caption for each.
+/// Compares `--mode keyframes` with FFmpeg, which decodes the same keyframes and discards them. Ten minutes that repeat: once
+/// as they are, so that most keyframes are known already, and once with a caption for each.
 fn keyframes(rounds: usize, out: &Path) {
     let film = again(&minute(), 10);
     let describe =
@@ -124,7 +123,7 @@ fn keyframes(rounds: usize, out: &Path) {
     verdict("the same with a caption for each", seconds[2] / seconds[1], 0.6);
 }
 
-/// Makes an archive of many videos by what one real record says, and runs over it.
+/// Makes an archive of many videos that are all up to date, and runs over it.
 fn nothing_to_do(real: &Path) {
     let real = Archive::open(text(real)).expect("the archive of the race");
     let name = real.record_names().expect("its records")[0];
@@ -137,16 +136,17 @@ fn nothing_to_do(real: &Path) {
     });
     let (films, archive) = (fresh("index-many"), fresh("index-many-archive"));
     let films = films.canonicalize().expect("a folder under target");
-    let begun = Archive::create(text(&archive)).expect("an archive under target");
+    Archive::create(text(&archive)).expect("an archive under target");
     for n in 0..VIDEOS {
         let film = films.join(format!("{:03}", n / 1000)).join(format!("{n}.mp4"));
         if n % 1000 == 0 {
             std::fs::create_dir_all(film.parent().expect("a folder")).expect("a folder under target");
         }
         std::fs::write(&film, b"film").expect("a file under target");
-        let work = Work::new(text(&film), fingerprint(&film), recipe.clone());
-        let record = format!("records/{}/{}.json", work.name.shelf(), work.name);
-        begun.store().put(&record, b"{}").expect("a record under target");
+        let work = Work::new(text(&film), file_fingerprint(&film), recipe.clone());
+        let shelf = archive.join("records").join(work.name.shelf());
+        std::fs::create_dir_all(&shelf).expect("a folder under target");
+        std::fs::write(shelf.join(format!("{}.json", work.name)), b"{}").expect("a record under target");
     }
     let mut best = f64::INFINITY;
     for _ in 0..3 {

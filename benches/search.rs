@@ -1,33 +1,33 @@
-//! How long a search takes in an archive of a million keyframes, made up once under target/bench: embeddings in heaps as
-//! pictures of one kind are, captions of everyday words, 1,000 films. `cargo bench --bench search`; another number of
+//! Measures searches in an archive of a million keyframes, which is made up once under target/bench: 1,000 films, embeddings
+//! in clusters as pictures of one kind are, captions of everyday words. `cargo bench --bench search`; another number of
 //! keyframes with `DESCRY_BENCH_KEYFRAMES`.
 //!
-//! A query's own time is that of the library, with all of the index in memory; the whole process is measured beside it, which
-//! loads the model first. Ten times as many keyframes are looked through by going through all files ten times.
+//! The time of a query is that of the library, with the whole index in memory. The time of the whole process, which loads
+//! the model first, is measured as well. A scan of ten million keyframes scans all files ten times.
 
-#[path = "../tests/common/archives.rs"]
-mod archives;
 mod common;
+#[path = "../tests/common/made_archive.rs"]
+mod made_archive;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use archives::{look, put, recipe};
 use descry::archive::Archive;
-use descry::archive::search::scan::{Best, Place, Query, best};
-use descry::archive::search::segment::Segment;
-use descry::archive::search::{Ask, Home, Like, Search};
+use descry::archive::search::{
+    IndexLocation, QueryEmbedding, RowId, ScanOptions, ScanQuery, SearchQuery, Searcher, VectorFile, nearest,
+};
 use descry::digest::hex;
 use descry::interrupt::Interrupt;
-use descry::model::unit_vector;
+use descry::model::unit_vector as unit;
+use made_archive::{keyframe, put, recipe};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 const WIDTH: usize = 256;
 const FILMS: usize = 1_000;
 /// Kinds of pictures.
-const HEAPS: usize = 4_000;
+const CLUSTERS: usize = 4_000;
 const QUERIES: usize = 200;
 
 const WHO: [&str; 16] = [
@@ -107,19 +107,19 @@ impl Random {
         self.0 >> 33
     }
 
-    /// Nearly normal.
+    /// Approximately normal.
     fn normal(&mut self) -> f32 {
         (0..4).map(|_| self.next() as f32 / (1u64 << 31) as f32 - 0.5).sum::<f32>() * 1.73
     }
 
-    /// Low numbers come more often.
+    /// A word; the first ones come more often.
     fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
         let share = self.next() as f64 / (1u64 << 31) as f64;
         words[((share * share) * words.len() as f64) as usize]
     }
 
     fn vector(&mut self) -> Vec<f32> {
-        unit_vector(&(0..WIDTH).map(|_| self.normal()).collect::<Vec<_>>())
+        unit(&(0..WIDTH).map(|_| self.normal()).collect::<Vec<_>>())
     }
 }
 
@@ -127,7 +127,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The archive, made once.
+/// The archive; made at the first run.
 fn archive(keyframes: usize) -> Archive {
     let folder = root().join(format!("target/bench/search-{keyframes}"));
     let ready = folder.with_extension("ready");
@@ -140,28 +140,28 @@ fn archive(keyframes: usize) -> Archive {
     let manifest = std::fs::read(root().join("models/builtin/model.json")).expect("the built-in model");
     let model = recipe("descry-builtin", &hex(&Sha256::digest(manifest)), WIDTH);
     let mut random = Random(11);
-    // All pictures have something in common, as a tower sees them.
+    // Image towers give all pictures something in common.
     let all = random.vector();
-    let heaps: Vec<Vec<f32>> = (0..HEAPS).map(|_| random.vector()).collect();
+    let clusters: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| random.vector()).collect();
     let started = Instant::now();
     for film in 0..FILMS {
         let mut random = Random(film as u64 + 1_000);
-        let looks = (0..keyframes.div_ceil(FILMS)).map(|n| {
-            let heap = &heaps[random.next() as usize % HEAPS];
+        let keyframes_of_film = (0..keyframes.div_ceil(FILMS)).map(|n| {
+            let cluster = &clusters[random.next() as usize % CLUSTERS];
             let noise = random.vector();
-            let vector: Vec<f32> = (0..WIDTH).map(|i| 0.4 * all[i] + 0.6 * heap[i] + 0.7 * noise[i]).collect();
+            let vector: Vec<f32> = (0..WIDTH).map(|i| 0.4 * all[i] + 0.6 * cluster[i] + 0.7 * noise[i]).collect();
             let caption =
                 format!("{} {} {} {}.", random.of(&WHO), random.of(&DOES), random.of(&WHERE), random.of(&LIKE));
-            look(n as u32, n, Some(&caption), unit_vector(&vector))
+            keyframe(n as u32, n, Some(&caption), unit(&vector))
         });
-        put(&archive, &format!("/films/{film:04}.mp4"), 1, &model, looks);
+        put(&archive, &format!("/films/{film:04}.mp4"), 1, &model, keyframes_of_film);
     }
     println!("made an archive of {keyframes} keyframes in {:.0} s", started.elapsed().as_secs_f64());
     std::fs::write(ready, "").expect("a mark under target");
     archive
 }
 
-/// What is asked for, and where that lies for the built-in model.
+/// Queries, and their embeddings by the built-in model.
 fn queries() -> Vec<(String, Vec<f32>)> {
     let mut random = Random(5);
     let texts: Vec<String> = (0..QUERIES)
@@ -187,7 +187,7 @@ fn queries() -> Vec<(String, Vec<f32>)> {
     texts.into_iter().zip(embeddings).collect()
 }
 
-fn told(what: &str, ms: &mut [f64]) -> f64 {
+fn report(what: &str, ms: &mut [f64]) -> f64 {
     ms.sort_by(f64::total_cmp);
     let at = |share: f64| ms[((ms.len() - 1) as f64 * share).round() as usize];
     println!("{what:58} p50 {:8.1} ms   p95 {:8.1} ms   most {:8.1} ms", at(0.5), at(0.95), at(1.0));
@@ -206,8 +206,8 @@ fn times(queries: &[(String, Vec<f32>)], mut ask: impl FnMut(&str, &[f32])) -> V
     queries.iter().map(|q| once(q, &mut ask)).collect()
 }
 
-/// The best similarities by reading every table of the archive: what a search has to give.
-fn brute(archive: &Archive, queries: &[Query], most: usize) -> Vec<Vec<f32>> {
+/// The best similarities, found by reading every table of the archive: what a search must return.
+fn brute(archive: &Archive, queries: &[ScanQuery], most: usize) -> Vec<Vec<f32>> {
     let mut found = vec![Vec::new(); queries.len()];
     for name in archive.record_names().expect("records") {
         for rows in archive.table(name).expect("a table").expect("a table") {
@@ -225,7 +225,7 @@ fn brute(archive: &Archive, queries: &[Query], most: usize) -> Vec<Vec<f32>> {
     found
 }
 
-fn segments(folder: &Path) -> Vec<Segment> {
+fn vector_files(folder: &Path) -> Vec<VectorFile> {
     let db = rusqlite::Connection::open(folder.join("index.sqlite")).expect("the index");
     let mut query = db.prepare("SELECT name, keyframes FROM segments").expect("its files");
     let files: Vec<(String, usize)> = query
@@ -234,7 +234,7 @@ fn segments(folder: &Path) -> Vec<Segment> {
         .expect("its files");
     files
         .iter()
-        .map(|(name, rows)| Segment::open(&folder.join(name), WIDTH, *rows).expect("a file of vectors"))
+        .map(|(name, rows)| VectorFile::open(&folder.join(name), WIDTH, *rows).expect("a file of vectors"))
         .collect()
 }
 
@@ -243,66 +243,80 @@ fn main() {
     let archive = archive(keyframes);
     let folder: PathBuf = archive.folder().expect("a local archive").join("search");
     let started = Instant::now();
-    let home = Home::Archive(folder.clone());
-    let (mut search, report) = Search::open(&home, &archive, false, &Interrupt::new(), &mut |_| {}).expect("an index");
-    if report.added > 0 {
+    let location = IndexLocation::InArchive(folder.clone());
+    let mut search = Searcher::open_at(&location, &archive, false, &Interrupt::new(), &mut |_| {}).expect("an index");
+    if search.report().added > 0 {
         println!("made the index in {:.0} s", started.elapsed().as_secs_f64());
     } else {
-        println!(
-            "{:58} {:12.1} ms",
-            "opening the index, finding that it is up to date",
-            started.elapsed().as_secs_f64() * 1e3
-        );
+        println!("{:58} {:12.1} ms", "opening an index that is up to date", started.elapsed().as_secs_f64() * 1e3);
     }
-    let model = search.index().models()[0].clone();
+    let model = search.models()[0].clone();
     let size: u64 =
         std::fs::read_dir(&folder).expect("the index").flatten().map(|e| e.metadata().map_or(0, |m| m.len())).sum();
-    println!("{} keyframes, {} wide; index {} MB", model.keyframes, model.width, size >> 20);
+    println!("{} keyframes, {} wide; index {} MB", model.keyframes, model.dimension, size >> 20);
     let queries = queries();
-    let like = |v: &[f32]| Some(Like { model_hash: model.hash.clone(), embedding: v.to_vec() });
-    let asked: Vec<Query> = queries.iter().take(5).map(|(_, v)| Query::new(v)).collect();
-    for (n, want) in brute(&archive, &asked, 10).iter().enumerate() {
-        let found = search.ask(&Ask { like: like(&queries[n].1), ..Ask::default() }).expect("an answer");
+    let embedding = |v: &[f32]| Some(QueryEmbedding { model_hash: model.hash.clone(), embedding: v.to_vec() });
+    let checked: Vec<ScanQuery> = queries.iter().take(5).map(|(_, v)| ScanQuery::new(v)).collect();
+    for (n, want) in brute(&archive, &checked, 10).iter().enumerate() {
+        let found = search
+            .find(&SearchQuery { embedding: embedding(&queries[n].1), ..SearchQuery::default() })
+            .expect("an answer");
         let got: Vec<f32> = found.iter().filter_map(|m| m.similarity).collect();
         assert_eq!(&got, want, "{}", queries[n].0);
     }
-    println!("the best 10 of {} queries are those of reading all tables", asked.len());
+    println!("the best 10 of {} queries are those found by reading all tables", checked.len());
 
-    let mut ms = times(&queries, |_, v| drop(search.ask(&Ask { like: like(v), ..Ask::default() }).expect("an answer")));
-    let median = told("by meaning", &mut ms);
+    let mut ms = times(&queries, |_, v| {
+        drop(search.find(&SearchQuery { embedding: embedding(v), ..SearchQuery::default() }).expect("an answer"))
+    });
+    let median = report("by meaning", &mut ms);
     println!("{:58} {:12} (at most 50 ms)", "", if median <= 50.0 { "ok" } else { "TOO SLOW" });
     let mut ms = times(&queries, |_, v| {
-        drop(search.ask(&Ask { like: like(v), threads: 1, ..Ask::default() }).expect("an answer"))
+        drop(
+            search
+                .find(&SearchQuery { embedding: embedding(v), threads: 1, ..SearchQuery::default() })
+                .expect("an answer"),
+        )
     });
-    told("by meaning, one thread", &mut ms);
+    report("by meaning, one thread", &mut ms);
     let words = |t: &str| Some(t.to_string());
-    let mut ms =
-        times(&queries, |t, _| drop(search.ask(&Ask { words: words(t), ..Ask::default() }).expect("an answer")));
-    told("by words", &mut ms);
-    let mut ms = times(&queries, |t, v| {
-        drop(search.ask(&Ask { words: words(t), like: like(v), ..Ask::default() }).expect("an answer"))
+    let mut ms = times(&queries, |t, _| {
+        drop(search.find(&SearchQuery { words: words(t), ..SearchQuery::default() }).expect("an answer"))
     });
-    told("by both", &mut ms);
+    report("by words", &mut ms);
     let mut ms = times(&queries, |t, v| {
-        let ask = Ask { words: words(t), like: like(v), files: vec!["*/04*.mp4".into()], ..Ask::default() };
-        drop(search.ask(&ask).expect("an answer"));
+        drop(
+            search
+                .find(&SearchQuery { words: words(t), embedding: embedding(v), ..SearchQuery::default() })
+                .expect("an answer"),
+        )
     });
-    told("by both, in 100 of the films", &mut ms);
+    report("by both", &mut ms);
+    let mut ms = times(&queries, |t, v| {
+        let ask = SearchQuery {
+            words: words(t),
+            embedding: embedding(v),
+            files: vec!["*/04*.mp4".into()],
+            ..SearchQuery::default()
+        };
+        drop(search.find(&ask).expect("an answer"));
+    });
+    report("by both, in 100 of the films", &mut ms);
 
-    let segments = segments(&folder);
-    let ten: Vec<(u32, &Segment)> = (0..).zip(std::iter::repeat_n(&segments, 10).flatten()).collect();
+    let files = vector_files(&folder);
+    let ten: Vec<(u32, &VectorFile)> = (0..).zip(std::iter::repeat_n(&files, 10).flatten()).collect();
     let rows: usize = ten.iter().map(|(_, s)| s.rows()).sum();
     let mut ms = times(&queries[..40], |_, v| {
-        let how = Best {
-            most: 1_000,
-            threads: Ask::default().threads,
-            takes: &|_, _| true,
-            takes_most: true,
-            order: &|p: &Place| (u64::from(p.segment), p.row),
+        let options = ScanOptions {
+            limit: 1_000,
+            threads: SearchQuery::default().threads,
+            accepts: &|_, _| true,
+            accepts_most: true,
+            order: &|id: &RowId| (u64::from(id.file), id.row),
         };
-        drop(best(&ten, &Query::new(v), &how).expect("sound files"));
+        drop(nearest(&ten, &ScanQuery::new(v), &options).expect("sound files"));
     });
-    told(&format!("by meaning, all files ten times: {rows} keyframes"), &mut ms);
+    report(&format!("by meaning, all files ten times: {rows} keyframes"), &mut ms);
 
     for (name, by) in [
         ("descry search --by words, the whole process", "words"),
@@ -318,7 +332,7 @@ fn main() {
             assert!(out.status.success() && !out.stdout.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
             stats = out.stderr;
         });
-        told(name, &mut ms);
+        report(name, &mut ms);
         print!("{}", String::from_utf8_lossy(&stats));
     }
 }

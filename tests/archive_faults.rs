@@ -1,7 +1,7 @@
-//! What befalls an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
+//! What can happen to an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use archive::{assert_same, failures, films, folder, records, start, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
 use common::{Bench, TINY, root, tiny};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
@@ -28,14 +28,14 @@ fn written(archive: &Path) -> BTreeMap<String, SystemTime> {
 
 #[cfg(unix)]
 #[test]
-fn killed_at_any_instant_it_loses_nothing_and_does_nothing_twice() {
+fn a_killed_job_loses_nothing_and_repeats_nothing() {
     let b = Bench::new();
     films(&b, 8);
     b.write("films/bad.mp4", b"no video\n");
     let undisturbed = Instant::now();
     index(&b, &["films", "--into", "whole"], 1);
     let undisturbed = undisturbed.elapsed();
-    // Instants spread over a run, by a fixed seed.
+    // Random instants of a run, from a fixed seed.
     let mut seed: u64 = 42;
     let mut random = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -45,7 +45,7 @@ fn killed_at_any_instant_it_loses_nothing_and_does_nothing_twice() {
     loop {
         let mut child = start(&b, &["films", "--into", "killed", "--jobs", "2"]);
         let until = Instant::now() + undisturbed.mul_f64(0.05 + 0.6 * random());
-        // Enough kills: it may come to its end.
+        // After enough kills, let it finish.
         let ended = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break Some(status);
@@ -62,7 +62,7 @@ fn killed_at_any_instant_it_loses_nothing_and_does_nothing_twice() {
         }
         let now = written(&b.path("killed"));
         for (name, at) in &committed {
-            assert_eq!(now.get(name), Some(at), "{name} was committed before, and lost or done again");
+            assert_eq!(now.get(name), Some(at), "{name} was committed before, and was lost or described again");
         }
         committed = now;
         if let Some(status) = ended {
@@ -72,13 +72,13 @@ fn killed_at_any_instant_it_loses_nothing_and_does_nothing_twice() {
     }
     assert!(kills > 3, "{kills}");
     assert_eq!(committed.len(), 8);
-    // Locks and halves of killed runs are gone, too.
+    // Locks and partial files of killed runs are gone too.
     assert_same(&b.path("killed"), &b.path("whole"));
 }
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_keeps_what_is_done() {
+fn ctrl_c_keeps_finished_videos() {
     let b = Bench::new();
     films(&b, 7);
     b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=90 -c:v libx264 -preset ultrafast films/z-long.mp4");
@@ -97,10 +97,10 @@ fn ctrl_c_keeps_what_is_done() {
     assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 8 - done);
 }
 
-/// As a disk that is full: a limit on the size of files, and where namespaces may be made, a small disk.
+/// Simulates a full disk by a limit on the size of files and, where namespaces are allowed, by a small disk.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_ends_the_job_and_keeps_what_is_done() {
+fn a_full_disk_ends_the_job_and_keeps_finished_videos() {
     let b = Bench::new();
     films(&b, 4);
     let model = root().join(TINY).display().to_string();
@@ -125,7 +125,7 @@ fn a_full_disk_ends_the_job_and_keeps_what_is_done() {
         assert!(before.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
         assert_eq!(records(&b.path("archive")).len(), 1);
     }
-    assert!(failures(&b.path("archive")).is_empty(), "a full disk is not the films' fault");
+    assert!(failures(&b.path("archive")).is_empty(), "a full disk is not the fault of the films");
     index(&b, &["films", "--into", "archive"], 0);
     assert_same(&b.path("archive"), &b.path("want"));
 
@@ -150,10 +150,10 @@ fn a_full_disk_ends_the_job_and_keeps_what_is_done() {
     }
 }
 
-/// Nothing is forbidden to root, so root becomes nobody.
+/// Root may write everywhere, so root becomes nobody.
 #[cfg(unix)]
 #[test]
-fn a_read_only_archive_is_told_and_still_read() {
+fn a_read_only_archive_is_reported_and_can_be_read() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let b = Bench::new();
@@ -170,7 +170,7 @@ fn a_read_only_archive_is_told_and_still_read() {
     let mut binary = Path::new(env!("CARGO_BIN_EXE_descry")).to_path_buf();
     mode(&b.path(""), 0o755);
     if root_user {
-        // The build and its model may lie in a folder that is root's own.
+        // Only root may read the folder of the build and the model, perhaps.
         std::fs::copy(&binary, b.path("descry")).unwrap();
         binary = b.path("descry");
         mode(&binary, 0o755);
@@ -208,7 +208,7 @@ fn a_read_only_archive_is_told_and_still_read() {
     let before = tree(&b.path("archive"));
     let (code, _, err) = run(&["index", "films", "--into", "archive", "--model", "model"]);
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("cannot be written") && err.contains("writable") && !err.contains("panicked"), "{err}");
+    assert!(err.contains("cannot be written") && err.contains("may write") && !err.contains("panicked"), "{err}");
     let (code, out, err) = run(&["archive", "list", "archive"]);
     assert!(code == Some(0) && out.contains("film-0.mp4"), "{err}");
     assert_eq!(tree(&b.path("archive")), before);
@@ -218,7 +218,7 @@ fn a_read_only_archive_is_told_and_still_read() {
 }
 
 #[test]
-fn damage_is_found_told_and_mended() {
+fn damage_is_found_reported_and_repaired() {
     let b = Bench::new();
     films(&b, 6);
     index(&b, &["films", "--into", "archive"], 0);
@@ -238,12 +238,12 @@ fn damage_is_found_told_and_mended() {
     std::fs::write(&thumbnail, bytes).unwrap();
     std::fs::remove_file(in_folder("film-2.mp4", "descriptions.vtt")).unwrap();
     let record = archive.join(&records(&archive)["film-3.mp4"].0);
-    // What a killed run leaves.
+    // What a killed run leaves behind.
     let orphan = archive.join("videos/ab/ab00000000000000.0000000000000000");
     std::fs::create_dir_all(&orphan).unwrap();
     std::fs::write(orphan.join("keyframes.parquet.0123456789abcdef.part"), "PAR1").unwrap();
     half(&record);
-    // A damaged table is no other table's fault, and no panic.
+    // A damaged table is an error, not a panic.
     let (_, err) = b.run(&["archive", "export", "archive", "-o", "all.parquet"], 1);
     assert!(err.contains("keyframes.parquet") && err.contains("archive check"), "{err}");
     assert!(!b.path("all.parquet").exists());
@@ -253,7 +253,7 @@ fn damage_is_found_told_and_mended() {
     {
         assert!(err.contains(words), "{words}: {err}");
     }
-    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["up_to_date"], 6, "only names are looked at");
+    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["up_to_date"], 6, "only names are compared");
     b.run(&["archive", "check", "archive", "--repair"], 1);
     b.run(&["archive", "check", "archive"], 0);
     assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 4);
@@ -263,7 +263,7 @@ fn damage_is_found_told_and_mended() {
     assert!(err.contains("--force"), "{err}");
 }
 
-/// Watches until a video's folder is there, so that it is in the middle of it.
+/// Acts once a job has claimed a video, in the middle of describing it.
 #[cfg(unix)]
 fn when_begun(archive: &Path, act: impl FnOnce()) {
     let begun = Instant::now();
@@ -276,13 +276,13 @@ fn when_begun(archive: &Path, act: impl FnOnce()) {
 
 #[cfg(unix)]
 #[test]
-fn a_video_that_vanishes_or_changes_in_mid_job_is_told_and_the_rest_goes_on() {
+fn videos_that_vanish_or_change_are_reported_and_the_others_described() {
     let b = Bench::new();
     films(&b, 3);
     // Long enough to be caught in the middle.
     b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=60 -c:v libx264 -preset ultrafast films/a-long.mp4");
     std::fs::copy(b.path("films/a-long.mp4"), b.path("films/b-gone.mp4")).unwrap();
-    // The second is gone before its turn: it fails, and the failure is kept.
+    // The second one is removed before its turn: it fails, and the failure is recorded.
     let child = start(&b, &["films", "--into", "archive"]);
     when_begun(&b.path("archive"), || std::fs::remove_file(b.path("films/b-gone.mp4")).unwrap());
     let out = child.wait_with_output().unwrap();
@@ -290,7 +290,7 @@ fn a_video_that_vanishes_or_changes_in_mid_job_is_told_and_the_rest_goes_on() {
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert_eq!(summary(&err)["progress"]["described"], 4);
     assert!(failures(&b.path("archive"))["b-gone.mp4"].1["cause"].as_str().unwrap().contains("no such file"), "{err}");
-    // One that is written to while it is read is not committed.
+    // A file that changes while it is read is not committed.
     std::fs::rename(b.path("films/a-long.mp4"), b.path("films/c-grows.mp4")).unwrap();
     let child = start(&b, &["films/c-grows.mp4", "--into", "archive"]);
     when_begun(&b.path("archive"), || {
@@ -303,9 +303,9 @@ fn a_video_that_vanishes_or_changes_in_mid_job_is_told_and_the_rest_goes_on() {
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert!(err.contains("has changed while it was described"), "{err}");
     assert!(!records(&b.path("archive")).contains_key("c-grows.mp4"));
-    // When it is left alone, it is done without more ado.
+    // Once nothing writes to it, the next job describes it.
     assert_eq!(index(&b, &["films/c-grows.mp4", "--into", "archive"], 0)["progress"]["described"], 1);
-    // One that is deleted while it is read has been read to its end all the same.
+    // A file that is deleted while it is read is read to its end all the same.
     std::fs::rename(b.path("films/c-grows.mp4"), b.path("films/d-deleted.mp4")).unwrap();
     let child = start(&b, &["films/d-deleted.mp4", "--into", "archive"]);
     when_begun(&b.path("archive"), || {

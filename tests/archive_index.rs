@@ -1,13 +1,13 @@
-//! `descry index` with the real binary: what an archive holds, who reads it, and what is done again and what is not.
+//! `descry index` with the real binary: what an archive holds, which programs read it, and what is described again.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 
 use std::process::Command;
 use std::time::Duration;
 
-use archive::{assert_same, failures, films, folder, records, start, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
 use common::{Bench, root, sample, tiny};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn index(b: &Bench, args: &[&str], code: i32) -> Value {
 }
 
 #[test]
-fn descriptions_are_those_of_describe_and_every_reader_reads_the_tables() {
+fn descriptions_are_those_of_describe_and_all_readers_agree() {
     let b = Bench::new();
     std::fs::create_dir(b.path("films")).unwrap();
     for name in ["bikes.mp4", "bigbuckbunny.mp4"] {
@@ -73,16 +73,19 @@ fn descriptions_are_those_of_describe_and_every_reader_reads_the_tables() {
         .output()
         .expect("Python, see make setup-test");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let told: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!(told["format"], "descry-keyframes/1");
-    assert_eq!([&told["pyarrow"], &told["pandas"], &told["duckdb"]], [&json!(pictures); 3]);
-    assert!(told["longest"].as_f64().unwrap() < 1e-6 && told["longest_duckdb"].as_f64().unwrap() < 1e-5, "{told}");
-    // Row by row what the JSON says.
+    let tables: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(tables["format"], "descry-keyframes/1");
+    assert_eq!([&tables["pyarrow"], &tables["pandas"], &tables["duckdb"]], [&json!(pictures); 3]);
+    assert!(
+        tables["longest"].as_f64().unwrap() < 1e-6 && tables["longest_duckdb"].as_f64().unwrap() < 1e-5,
+        "{tables}"
+    );
+    // Each row agrees with the JSON.
     for name in ["bikes", "black", "bigbuckbunny"] {
         let plain: Value = serde_json::from_str(&b.read(&format!("out/{name}.json"))).unwrap();
         let scenes: Vec<&Value> = plain["scenes"].as_array().unwrap().iter().filter(|s| s["blank"] == false).collect();
         let file = format!("/{name}.mp4");
-        let rows = told["rows"].as_array().unwrap().iter().filter(|r| r["video"].as_str().unwrap().ends_with(&file));
+        let rows = tables["rows"].as_array().unwrap().iter().filter(|r| r["video"].as_str().unwrap().ends_with(&file));
         let rows: Vec<&Value> = rows.collect();
         assert_eq!(rows.len(), scenes.len());
         for (row, scene) in rows.iter().zip(scenes) {
@@ -104,7 +107,7 @@ fn descriptions_are_those_of_describe_and_every_reader_reads_the_tables() {
             );
         }
     }
-    // The examples of the README.
+    // The documented examples.
     let example = |args: &[&std::ffi::OsStr]| {
         let out = Command::new(&python).args(args).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -112,13 +115,13 @@ fn descriptions_are_those_of_describe_and_every_reader_reads_the_tables() {
     };
     let script = |name: &str| root().join("examples/archive").join(name);
     let film = b.path("films/bikes.mp4").canonicalize().unwrap();
-    let first = told["rows"].as_array().unwrap().iter().find(|r| r["video"] == film.to_str().unwrap()).unwrap();
+    let first = tables["rows"].as_array().unwrap().iter().find(|r| r["video"] == film.to_str().unwrap()).unwrap();
     let ms = first["keyframe_ms"].to_string();
     let found = example(&[script("duckdb_example.py").as_ref(), archive.as_ref(), film.as_ref(), ms.as_ref()]);
     let best: Vec<&str> = found.lines().next().unwrap().split('\t').collect();
     assert_eq!((best[0], best[1], best[3]), (film.to_str().unwrap(), ms.as_str(), "1.0"), "{found}");
     let counted = example(&[script("pandas_example.py").as_ref(), b.path("all.parquet").as_ref()]);
-    assert!(counted.contains("bikes.mp4") && counted.contains("likeness"), "{counted}");
+    assert!(counted.contains("bikes.mp4") && counted.contains("similarity"), "{counted}");
 }
 
 /// Width and height of the frame header.
@@ -130,7 +133,7 @@ fn jpeg_size(bytes: &[u8]) -> (u16, u16) {
 }
 
 #[test]
-fn only_what_changed_is_done_again() {
+fn only_changed_videos_are_described_again() {
     let b = Bench::new();
     films(&b, 4);
     let described = |args: &[&str]| {
@@ -144,21 +147,21 @@ fn only_what_changed_is_done_again() {
     assert_eq!(described(&[]), (0, 4));
     assert_eq!(described(&["--threads", "1", "--jobs", "3", "--batch", "2", "--memory", "2G"]), (0, 4));
     assert_eq!(tree(&b.path("archive")), first);
-    // Its age, with the same bytes.
+    // Another modification time, with the same bytes.
     let film = std::fs::File::options().write(true).open(b.path("films/film-1.mp4")).unwrap();
     film.set_modified(std::time::SystemTime::now() + Duration::from_secs(5)).unwrap();
     assert_eq!(described(&[]), (1, 3));
-    // Its size.
+    // Another size.
     let mut bytes = std::fs::read(b.path("films/film-0.mp4")).unwrap();
     bytes.extend([0, 0, 0, 8]);
     bytes.extend(b"free");
     b.write("films/film-0.mp4", &bytes);
     assert_eq!(described(&[]), (1, 3));
-    // One more, in a folder of its own.
+    // Another film, in another folder.
     std::fs::create_dir(b.path("films/new")).unwrap();
     std::fs::copy(b.path("films/film-3.mp4"), b.path("films/new/film-9.mp4")).unwrap();
     assert_eq!(described(&[]), (1, 4));
-    // What decides the content, decides; each replaces what was there.
+    // Every option that decides the content makes another state, which replaces the one before.
     assert_eq!(described(&["--max-gap", "1"]), (5, 0));
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (5, 0));
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (0, 5));
@@ -178,7 +181,7 @@ fn only_what_changed_is_done_again() {
 }
 
 #[test]
-fn failures_are_kept_and_stop_nothing() {
+fn failures_are_recorded_and_stop_nothing() {
     let b = Bench::new();
     films(&b, 2);
     b.write("films/text.mp4", b"no video\n");
@@ -194,13 +197,13 @@ fn failures_are_kept_and_stop_nothing() {
         assert_eq!(failure["attempts"], 1);
         assert!(!failure["remedy"].as_str().unwrap().is_empty());
     }
-    // Not tried again, and told.
+    // Not tried again, and reported.
     let done = index(&b, &["list.txt", "--into", "archive"], 1);
     assert_eq!((&done["progress"]["failed"], &done["failed_before"]), (&json!(0), &json!(3)));
     let done = index(&b, &["list.txt", "--into", "archive", "--retry-failed"], 1);
     assert_eq!(done["progress"]["failed"], 3);
     assert_eq!(failures(&b.path("archive"))["text.mp4"].1["attempts"], 2);
-    // Mended, each is done by itself, and its failure is gone.
+    // A repaired video is described, and its failure is removed.
     std::fs::copy(b.path("films/film-0.mp4"), b.path("films/text.mp4")).unwrap();
     std::fs::copy(b.path("films/film-0.mp4"), b.path("missing.mp4")).unwrap();
     std::fs::remove_file(b.path("films/empty.mkv")).unwrap();
@@ -209,7 +212,7 @@ fn failures_are_kept_and_stop_nothing() {
     assert_eq!(failures(&b.path("archive")).keys().collect::<Vec<_>>(), ["empty.mkv"]);
     let (out, _) = b.run(&["archive", "list", "--failures", "archive"], 0);
     assert!(out.contains("empty.mkv\t2\tthe file is empty"), "{out}");
-    // Gone from the sources: only where that is asked for.
+    // Videos that the sources do not name any more are removed only on request.
     std::fs::remove_file(b.path("films/film-1.mp4")).unwrap();
     index(&b, &["list.txt", "--into", "archive"], 0);
     assert_eq!(records(&b.path("archive")).len(), 4);
@@ -260,13 +263,13 @@ fn two_processes_share_an_archive() {
         elsewhere += done["progress"]["elsewhere"].as_u64().unwrap();
         current += done["up_to_date"].as_u64().unwrap();
     }
-    // Each once, by the one or by the other.
+    // Each film once, by one process or the other.
     assert_eq!((described, elsewhere + current), (9, 9));
     assert_same(&b.path("two"), &b.path("one"));
 }
 
 #[test]
-fn wrong_usage_is_told_before_any_work() {
+fn wrong_usage_is_reported_before_any_work() {
     let b = Bench::new();
     films(&b, 1);
     std::fs::create_dir(b.path("full")).unwrap();
@@ -290,7 +293,7 @@ fn wrong_usage_is_told_before_any_work() {
     }
 }
 
-/// Threads: what runs at once is bounded, whatever the number of films. Memory: films wait for one another.
+/// A budget bounds the threads that run at once, whatever the number of films, and the memory: films wait for each other.
 #[cfg(target_os = "linux")]
 #[test]
 fn budgets_bound_threads_and_memory() {
@@ -307,7 +310,7 @@ fn budgets_bound_threads_and_memory() {
     };
     let started = std::time::Instant::now();
     let one = stats("one", &["--threads", "1"]);
-    // All stages' busy times, one thread at a time: they cannot come to more than the time that went by.
+    // With one thread at a time, the stages' busy times cannot add up to more than the elapsed time.
     let busy: f64 =
         ["decode", "analyse", "scenes", "prepare", "encode", "caption"].iter().map(|n| one[n].as_f64().unwrap()).sum();
     assert!(busy <= started.elapsed().as_secs_f64() * 1.02, "{one}");
@@ -318,7 +321,7 @@ fn budgets_bound_threads_and_memory() {
     assert!(peak(&free) > peak(&bound), "without a budget six films at once take more: {free}");
     assert_same(&b.path("bound"), &b.path("free"));
     assert_same(&b.path("one"), &b.path("free"));
-    // One that can never fit is told, and kept as a failure.
+    // A film that can never fit is reported, and recorded as a failure.
     let (_, err) = b.run(&tiny(&["index", "films/0.mp4", "--into", "small", "--memory", "180M"]), 1);
     assert!(err.contains("--memory leaves"), "{err}");
     assert!(failures(&b.path("small"))["0.mp4"].1["cause"].as_str().unwrap().contains("1920×1080"));

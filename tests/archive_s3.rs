@@ -1,8 +1,8 @@
-//! Object stores, with the real binary and an S3 server of another make: sources that are read by ranges, archives that are
-//! written there, servers that fail, and credentials that are shown nowhere.
+//! Object stores, with the real binary and an independent S3 server: sources that are read in ranges, archives in a bucket,
+//! servers that fail, and credentials that appear nowhere.
 
-#[path = "common/archive.rs"]
-mod archive;
+#[path = "common/archive_files.rs"]
+mod archive_files;
 mod common;
 #[path = "common/s3.rs"]
 mod s3;
@@ -10,7 +10,7 @@ mod s3;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use archive::{assert_same, failures, films, folder, records, summary, tree};
+use archive_files::{assert_same, failures, films, folder, records, summary, tree};
 use common::{Bench, TINY, root};
 use s3::{KEY, PASS, REFUSE, SECRET, STALL, Server};
 
@@ -33,7 +33,7 @@ impl Cloud {
         command
     }
 
-    /// Runs and checks the exit code, and that no credentials are told.
+    /// Runs, and checks that the exit code is right and the output holds no credentials.
     fn run(&self, args: &[&str], code: i32) -> (String, String) {
         let out = self.command(args).output().unwrap();
         let (stdout, stderr) =
@@ -51,10 +51,10 @@ impl Cloud {
 }
 
 #[test]
-fn sources_are_read_by_ranges_and_described_as_files_are() {
+fn objects_are_read_in_ranges_and_described_like_files() {
     let cloud = Cloud::new();
     let b = &cloud.b;
-    // Some 20 MB, a keyframe every 2 s, its index at the end.
+    // Some 20 MB, with a keyframe every 2 s and the index at the end.
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=640x360:rate=25:duration=40 -vf noise=alls=60:allf=t,hue=H=2*PI*floor(t/4)/10 \
          -c:v libx264 -preset ultrafast -b:v 4M -maxrate 4M -bufsize 4M -g 50 -bf 2 film.mp4",
@@ -87,7 +87,7 @@ fn sources_are_read_by_ranges_and_described_as_files_are() {
     let (out, _) = cloud.run(&["describe", "s3://films/2024/film.mp4", "-o", "-", "--mode", "keyframes"], 0);
     assert!(out.contains("Descriptions of film.mp4"), "{out}");
     cloud.run(&["probe", "s3://films/2024/film.mp4"], 0);
-    // Up to date by its e-tag, until it is another.
+    // Up to date until its e-tag changes.
     assert_eq!(records(&b.path("archive-1"))["film.mp4"].1["video"], "s3://films/2024/film.mp4");
     let again = ["s3://films/2024", "--into", "archive-1", "--mode", "keyframes"];
     cloud.server.fetched();
@@ -95,7 +95,7 @@ fn sources_are_read_by_ranges_and_described_as_files_are() {
     assert!(cloud.server.fetched() < 10_000);
     cloud.server.put("films/2024/film.mp4", &std::fs::read(common::sample("bikes.mp4")).unwrap());
     assert_eq!(cloud.index(&again, 0)["progress"]["described"], 1);
-    // What is not there, or no video.
+    // Objects that are missing or not videos.
     for (address, cause) in
         [("s3://films/2024/none.mp4", "no such object"), ("s3://nowhere/x/film.mp4", "no such object")]
     {
@@ -114,7 +114,7 @@ fn sources_are_read_by_ranges_and_described_as_files_are() {
 }
 
 #[test]
-fn an_archive_in_a_store_is_the_one_of_a_folder() {
+fn an_archive_in_a_bucket_equals_one_in_a_folder() {
     let cloud = Cloud::new();
     let b = &cloud.b;
     films(b, 5);
@@ -139,7 +139,7 @@ fn an_archive_in_a_store_is_the_one_of_a_folder() {
     cloud.run(&["archive", "export", "s3://films/my/archive", "-o", "remote.parquet"], 0);
     cloud.run(&["archive", "export", "local", "-o", "local.parquet"], 0);
     assert!(std::fs::read(b.path("remote.parquet")).unwrap() == std::fs::read(b.path("local.parquet")).unwrap());
-    // Searched there and here, it gives the same; the page takes its pictures out of the store.
+    // Searches of both give the same; the page gets its pictures from the bucket.
     let ask = ["a dog on a beach", "--json", "-n", "20"];
     let there = cloud.run(&[&["search", "s3://films/my/archive", "--index", "found"], &ask[..]].concat(), 0).0;
     let here = cloud.run(&[&["search", "local"], &ask[..]].concat(), 0).0;
@@ -150,7 +150,7 @@ fn an_archive_in_a_store_is_the_one_of_a_folder() {
     assert!(html.matches("data:image/jpeg;base64,").count() >= 5, "{html:.2000}");
     let (_, err) = cloud.run(&["search", "s3://films/my/archive", "a dog"], 2);
     assert!(err.contains("--index DIR"), "{err}");
-    // Other options replace what is there.
+    // Other options replace the descriptions.
     cloud.index(&["films", "--into", "s3://films/my/archive", "--thumbnail-width", "0"], 1);
     std::fs::remove_dir_all(b.path("mirror")).unwrap();
     cloud.server.mirror("films", "my/archive", &b.path("mirror"));
@@ -160,7 +160,7 @@ fn an_archive_in_a_store_is_the_one_of_a_folder() {
 }
 
 #[test]
-fn a_store_that_fails_costs_only_what_was_under_way() {
+fn a_failing_store_costs_only_the_running_video() {
     let cloud = Cloud::new();
     let b = &cloud.b;
     b.ffmpeg(
@@ -189,7 +189,7 @@ fn a_store_that_fails_costs_only_what_was_under_way() {
         assert_eq!(out.status.code(), Some(1), "{err}");
         assert!(failed.elapsed() < Duration::from_secs(40), "{:?}", failed.elapsed());
         assert!(err.contains("s3://films/film.mp4") && err.contains(words) && !err.contains(SECRET), "{err}");
-        // A quarter of a film is not passed off as the film.
+        // A quarter of a film is not committed as the film.
         assert!(records(&b.path("archive")).is_empty());
         assert_eq!(summary(&err)["progress"]["failed"], 1, "{err}");
         std::fs::remove_dir_all(b.path("archive")).unwrap();

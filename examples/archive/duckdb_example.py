@@ -1,4 +1,4 @@
-"""Keyframes that look like one of them, out of an archive as it lies there, with DuckDB:
+"""Finds keyframes that look like a given one, in an archive's own files, with DuckDB:
 
     pip install duckdb && python duckdb_example.py ARCHIVE VIDEO MILLISECONDS
 """
@@ -10,14 +10,14 @@ import duckdb
 archive, video, ms = sys.argv[1:]
 db = duckdb.connect()
 db.execute(f"CREATE VIEW keyframes AS SELECT * FROM read_parquet('{archive}/videos/*/*/keyframes.parquet')")
-# DuckDB reads a list of fixed size as a list; as an array of that size it has distances.
+# DuckDB reads a list of fixed size as a plain list; its distances need an array of that size.
 (width,) = db.execute("SELECT len(embedding) FROM keyframes LIMIT 1").fetchone()
 rows = db.execute(
     f"""
-    WITH asked AS (SELECT embedding FROM keyframes WHERE video = ? AND keyframe_ms = ?)
+    WITH query AS (SELECT embedding FROM keyframes WHERE video = ? AND keyframe_ms = ?)
     SELECT k.video, k.keyframe_ms, k.caption,
-           round(array_cosine_similarity(k.embedding::FLOAT[{width}], a.embedding::FLOAT[{width}]), 3) AS likeness
-    FROM keyframes k, asked a ORDER BY likeness DESC, k.video, k.keyframe_ms LIMIT 5
+           round(array_cosine_similarity(k.embedding::FLOAT[{width}], q.embedding::FLOAT[{width}]), 3) AS similarity
+    FROM keyframes k, query q ORDER BY similarity DESC, k.video, k.keyframe_ms LIMIT 5
     """,
     [video, int(ms)],
 ).fetchall()

@@ -1,4 +1,4 @@
-"""An archive's keyframes as a table of LanceDB, and what looks like one of them:
+"""Loads an archive's keyframes into LanceDB and finds those that look like the first one:
 
     pip install lancedb pandas && descry archive export ARCHIVE -o all.parquet && python lancedb_example.py all.parquet lance/
 """

@@ -1,4 +1,4 @@
-"""What is said in an archive, as a table of pandas, and likeness by one product of matrices:
+"""Counts the captions of each video with pandas, and finds look-alikes with one matrix product:
 
     pip install pandas pyarrow && descry archive export ARCHIVE -o all.parquet && python pandas_example.py all.parquet
 """
@@ -11,8 +11,8 @@ import pandas as pd
 keyframes = pd.read_parquet(sys.argv[1])
 said = keyframes[keyframes.said & ~keyframes.repeats]
 print(said.groupby("video").caption.count().to_string())
-# Embeddings have length 1, so that their product is the cosine.
+# Embeddings have length 1, so their dot product is the cosine.
 embeddings = np.stack(keyframes.embedding)
-likeness = embeddings @ embeddings[0]
-best = keyframes.assign(likeness=likeness.round(3)).nlargest(5, "likeness")
-print(best[["video", "keyframe_ms", "caption", "likeness"]].to_string(index=False))
+similarity = embeddings @ embeddings[0]
+best = keyframes.assign(similarity=similarity.round(3)).nlargest(5, "similarity")
+print(best[["video", "keyframe_ms", "caption", "similarity"]].to_string(index=False))

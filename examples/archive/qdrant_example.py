@@ -1,4 +1,5 @@
-"""An archive's keyframes as points of Qdrant, and what looks like one of them. In memory here; QdrantClient(url=…) for a server:
+"""Loads an archive's keyframes into Qdrant and finds those that look like the first one. Runs in memory; for a server use
+QdrantClient(url=…):
 
     pip install qdrant-client pyarrow && descry archive export ARCHIVE -o all.parquet && python qdrant_example.py all.parquet
 """

@@ -1,37 +1,43 @@
-//! All keyframes of an archive as one table, in the order of its names. Memory: one row group.
+//! All keyframes of an archive as one table, in the order of the record names. Memory: one row group.
 
 use std::io::Write;
 
-use super::Archive;
+use super::catalog::Archive;
+use super::layout::TABLE;
 use super::table::TableWriter;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::message;
+use crate::message::Setting;
 
-/// Rows of a row group of the one table: large enough for readers to skip by, some 32 MB at 512 values.
-const ROWS: usize = 16_384;
+/// Rows per row group. Large enough that readers can skip groups usefully: some 32 MB at 512 values per embedding.
+const EXPORT_GROUP_ROWS: usize = 16_384;
 
-/// Writes the table; gives back what was written to, and the rows. `name` is for messages.
+/// Writes all keyframes as one Parquet table; returns the writer and the number of rows. `name` is for messages.
+///
+/// # Errors
+/// The archive is empty, holds embeddings of several dimensions, or cannot be read; the table cannot be written; or the
+/// interrupt was set.
 pub fn export<W: Write + Send>(archive: &Archive, to: W, name: &str, interrupt: &Interrupt) -> Result<(W, usize)> {
-    let names = archive.record_names()?;
     let mut to = Some(to);
     let mut writer: Option<(TableWriter<W>, usize)> = None;
     let mut rows = 0;
-    for video in names {
+    for video in archive.record_names()? {
         if interrupt.is_set() {
             return Err(Error::Interrupted);
         }
-        // One that was taken away since it was listed is not there any more.
+        // The video may have been removed since the names were listed.
         let Some(table) = archive.table(video)? else { continue };
         let dimension = table.dimension();
         if let Some(to) = to.take() {
-            writer = Some((TableWriter::new(to, name, dimension, ROWS)?, dimension));
+            writer = Some((TableWriter::new(to, name, dimension, EXPORT_GROUP_ROWS)?, dimension));
         }
-        let Some((writer, width)) = &mut writer else { continue };
-        if dimension != *width {
+        let Some((writer, expected)) = &mut writer else { continue };
+        if dimension != *expected {
             return Err(Error::input(
-                archive.place(video, super::TABLE),
-                format!("has embeddings of {dimension} values, and others in this archive of {width}"),
-                "Index all videos with one model first: a table has one width.",
+                archive.video_path(video, TABLE),
+                format!("has embeddings of {dimension} values; other videos of this archive have {expected}"),
+                "Index all videos with one model first: all rows of a table have the same dimension.",
             ));
         }
         for batch in table {
@@ -43,6 +49,10 @@ pub fn export<W: Write + Send>(archive: &Archive, to: W, name: &str, interrupt: 
     }
     match writer {
         Some((writer, _)) => Ok((writer.finish()?, rows)),
-        None => Err(Error::input(archive.location(), "holds no videos yet", "Index some first.")),
+        None => Err(Error::input(
+            archive.location(),
+            "holds no videos yet",
+            message!["Add some with ", Setting::Index, "."],
+        )),
     }
 }

@@ -1,7 +1,7 @@
-//! What is known of one video: the record of one that is done, the failure of one that is not.
+//! What an archive records about one video: a record once it is described, a failure when it cannot be.
 //!
-//! Both are JSON whose bytes depend on nothing but the video, the model and the options: no time of day, host or duration
-//! of the work.
+//! Both are JSON. Their bytes depend on the video, the model and the options alone: they hold no time of day, no host name
+//! and no duration of the work.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,69 +14,72 @@ use sha2::{Digest, Sha256};
 
 use crate::fingerprint::Fingerprint;
 
-/// The archive's format.
+/// The archive's format. Part of every state: another format describes every video anew.
 pub const FORMAT: &str = "descry-archive/1";
 
-/// Names a video in one state: what it is called, and what decides its description. Written `<key>.<state>`, 16 hex
-/// digits each.
+/// Identifies a video in one state. Written `<key>.<state>`, 16 lower-case hex digits each.
+///
+/// An archive is up to date where it has a record of the name that a video has now, so no record needs to be read to
+/// find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name {
-    /// Of the video's name alone.
+pub struct RecordName {
+    /// Hash of the video's name alone; see [`video_key`].
     pub key: u64,
-    /// Of the source's fingerprint, the model and the options.
+    /// Hash of what decides the descriptions: the source's fingerprint, the model and the options.
     pub state: u64,
 }
 
-impl Name {
-    /// The folder's two digits that keep any one folder small.
+impl RecordName {
+    /// The folder that holds this record: the first two digits of the key. It keeps every folder small.
     pub fn shelf(self) -> String {
         format!("{:02x}", self.key >> 56)
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for RecordName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}.{:016x}", self.key, self.state)
     }
 }
 
-/// Says only that it is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoName;
+/// A text is not a [`RecordName`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a record's name")]
+pub struct InvalidRecordName;
 
-impl FromStr for Name {
-    type Err = NoName;
+impl FromStr for RecordName {
+    type Err = InvalidRecordName;
 
-    fn from_str(text: &str) -> Result<Name, NoName> {
-        let (key, state) = text.split_once('.').ok_or(NoName)?;
+    fn from_str(text: &str) -> Result<RecordName, InvalidRecordName> {
+        let (key, state) = text.split_once('.').ok_or(InvalidRecordName)?;
         let number = |digits: &str| {
             let hex = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-            if hex { u64::from_str_radix(digits, 16).map_err(|_| NoName) } else { Err(NoName) }
+            if hex { u64::from_str_radix(digits, 16).map_err(|_| InvalidRecordName) } else { Err(InvalidRecordName) }
         };
-        Ok(Name { key: number(key)?, state: number(state)? })
+        Ok(RecordName { key: number(key)?, state: number(state)? })
     }
 }
 
-/// First 8 bytes of a SHA-256, as a number.
-fn first(hash: &[u8]) -> u64 {
+/// The first 8 bytes of a SHA-256 as a number.
+fn first_bytes(hash: &[u8]) -> u64 {
     hash.iter().take(8).fold(0, |v, b| v << 8 | u64::from(*b))
 }
 
-/// The key of a video's name.
-pub fn key(video: &str) -> u64 {
-    first(&Sha256::digest(video.as_bytes()))
+/// The key of a video: a hash of its name in the archive.
+pub fn video_key(video: &str) -> u64 {
+    first_bytes(&Sha256::digest(video.as_bytes()))
 }
 
-/// What decides the descriptions of a whole job, beside the videos.
+/// What decides the descriptions of a whole job, apart from the videos.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Name and version of the model.
     pub model: Arc<str>,
-    /// SHA-256 of the model's manifest, which holds the hashes of all its files.
+    /// SHA-256 of the model's manifest in hex. The manifest holds the hashes of all other files of the model.
     pub model_hash: Arc<str>,
-    /// Values of an embedding.
+    /// Values per embedding.
     pub dimension: usize,
-    /// The options that decide the content.
+    /// The options that decide the content, as JSON.
     pub options: Value,
 }
 
@@ -88,28 +91,32 @@ impl Recipe {
         for part in
             [serde_json::to_string(source).unwrap_or_default(), self.model_hash.to_string(), self.options.to_string()]
         {
-            // Parts of which the lengths are told cannot be read as other parts.
+            // The length comes first, so that no two lists of parts give the same bytes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        first(&hash.finalize())
+        first_bytes(&hash.finalize())
     }
 }
 
-/// A video that is to be described.
+/// A video to describe, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Work {
-    pub name: Name,
-    /// The video's name: a canonical path, or an address without credentials.
+    /// Follows from the other fields.
+    pub name: RecordName,
+    /// The video's name in the archive: a canonical path, or an address without credentials.
     pub video: Arc<str>,
+    /// What distinguishes the source from a changed one.
     pub source: Fingerprint,
+    /// The model and the options.
     pub recipe: Arc<Recipe>,
 }
 
 impl Work {
+    /// Describes `video`, whose source has this fingerprint, by a recipe.
     pub fn new(video: impl Into<Arc<str>>, source: Fingerprint, recipe: Arc<Recipe>) -> Work {
         let video = video.into();
-        let name = Name { key: key(&video), state: recipe.state(&source) };
+        let name = RecordName { key: video_key(&video), state: recipe.state(&source) };
         Work { name, video, source, recipe }
     }
 }
@@ -117,51 +124,67 @@ impl Work {
 /// One file of a video's folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
+    /// Its size.
     pub bytes: u64,
+    /// Its SHA-256 in hex.
     pub sha256: String,
 }
 
-/// A video that is done. That it is there is what makes its files part of the archive.
+/// A finished video. Its presence makes the video's files part of the archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct VideoRecord {
+    /// [`FORMAT`].
     pub format: String,
+    /// The video's name in the archive.
     pub video: String,
+    /// The source as it was described.
     pub source: Fingerprint,
-    #[serde(serialize_with = "digits", deserialize_with = "number")]
+    /// The state in the record's name.
+    #[serde(serialize_with = "write_hex", deserialize_with = "read_hex")]
     pub state: u64,
+    /// Name and version of the model.
     pub model: String,
+    /// SHA-256 of the model's manifest in hex.
     pub model_hash: String,
+    /// The options that decide the content.
     pub options: Value,
-    /// Of the container, in whole milliseconds, where it says so.
+    /// Duration that the container states, in milliseconds; none where it states none.
     pub duration_ms: Option<i64>,
-    /// Keyframes, blank ones among them.
+    /// Number of keyframes, including blank ones.
     pub keyframes: u64,
+    /// Number of cues.
     pub cues: u64,
-    /// What was lost in decoding, in words.
+    /// What decoding lost, in words; none where it lost nothing.
     pub damage: Option<String>,
-    /// By name within the video's folder.
+    /// The video's files, by name within its folder.
     pub files: BTreeMap<String, FileRecord>,
 }
 
 /// A video that cannot be described.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct FailureRecord {
+    /// [`FORMAT`].
     pub format: String,
+    /// The video's name in the archive.
     pub video: String,
+    /// The source when it failed.
     pub source: Fingerprint,
-    #[serde(serialize_with = "digits", deserialize_with = "number")]
+    /// The state in the record's name.
+    #[serde(serialize_with = "write_hex", deserialize_with = "read_hex")]
     pub state: u64,
-    /// How often it was tried.
+    /// Number of attempts so far.
     pub attempts: u32,
+    /// Why the last attempt failed.
     pub cause: String,
+    /// What to do about it.
     pub remedy: String,
 }
 
-fn digits<S: Serializer>(state: &u64, s: S) -> Result<S::Ok, S::Error> {
+fn write_hex<S: Serializer>(state: &u64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&format!("{state:016x}"))
 }
 
-fn number<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+fn read_hex<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
     let text = String::deserialize(d)?;
     u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
 }
@@ -176,20 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_they_are_written() {
-        let name = Name { key: 0x0a00_0000_0000_0001, state: u64::MAX };
+    fn names_parse_as_they_are_written() {
+        let name = RecordName { key: 0x0a00_0000_0000_0001, state: u64::MAX };
         assert_eq!(name.to_string(), "0a00000000000001.ffffffffffffffff");
         assert_eq!(name.to_string().parse(), Ok(name));
         assert_eq!(name.shelf(), "0a");
         for bad in
             ["", ".", "0a00000000000001", "0A00000000000001.ffffffffffffffff", "+a00000000000001.ffffffffffffffff"]
         {
-            assert_eq!(bad.parse::<Name>(), Err(NoName), "{bad}");
+            assert_eq!(bad.parse::<RecordName>(), Err(InvalidRecordName), "{bad}");
         }
     }
 
     #[test]
-    fn a_state_follows_everything_that_decides() {
+    fn a_state_depends_on_everything_that_decides_the_content() {
         let file =
             |size, mtime_ns| Fingerprint { size: Some(size), mtime_ns: Some(mtime_ns), ..Fingerprint::default() };
         let base = recipe(json!({"a": 1}));

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{Voice, print};
-use crate::archive::record::key;
-use crate::archive::{Archive, check};
+use crate::archive::{Archive, check, video_key};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::message::Setting;
 
 #[derive(Subcommand)]
 pub(super) enum ArchiveCommand {
@@ -56,7 +56,7 @@ pub(super) fn run(command: &ArchiveCommand, voice: &Voice, interrupt: &Interrupt
         ArchiveCommand::List { archive, failures, json } => list(archive, *failures, *json, voice, interrupt),
         ArchiveCommand::Check { archive, repair } => {
             let archive = Archive::open(archive)?;
-            let found = check::check(&archive, *repair, interrupt, &mut |e| voice.error(e))?;
+            let found = check(&archive, *repair, interrupt, &mut |e| voice.error(e))?;
             let mended = if *repair { ", taken away: index again" } else { "" };
             voice.summary(
                 &format!(
@@ -87,9 +87,9 @@ pub(super) fn run(command: &ArchiveCommand, voice: &Voice, interrupt: &Interrupt
             let mut exit = Exit::Done;
             for video in videos {
                 let fail = |cause, remedy| voice.error(&Error::input(video, cause, remedy));
-                let forgotten = match archive.claim(key(video))? {
+                let forgotten = match archive.claim(video_key(video))? {
                     None => Err(("is being described by another process", "Wait for that, or stop it.")),
-                    Some(_claim) if archive.forget(key(video))? => Ok(()),
+                    Some(_claim) if archive.forget(video_key(video))? => Ok(()),
                     Some(_) => Err(("is not in the archive", "descry archive list shows the names.")),
                 };
                 if let Err((cause, remedy)) = forgotten {
@@ -121,7 +121,7 @@ fn list(archive: &str, failures: bool, json: bool, voice: &Voice, interrupt: &In
             archive.read_record(name).map(|r| {
                 r.map(|r| match json {
                     true => serde_json::to_string(&r).unwrap_or_default(),
-                    false => format!("{}\t{}\t{}", r.video, r.keyframes, archive.place(name, "")),
+                    false => format!("{}\t{}\t{}", r.video, r.keyframes, archive.video_path(name, "")),
                 })
             })
         };
@@ -142,15 +142,15 @@ fn list(archive: &str, failures: bool, json: bool, voice: &Voice, interrupt: &In
 fn export(archive: &Archive, to: &str, force: bool, interrupt: &Interrupt) -> Result<usize> {
     if to == "-" {
         let out = std::io::stdout();
-        return crate::archive::export::export(archive, out, "standard output", interrupt).map(|(_, rows)| rows);
+        return crate::archive::export(archive, out, "standard output", interrupt).map(|(_, rows)| rows);
     }
     let path = Path::new(to);
     if !force && path.exists() {
         return Err(Error::output(to, "exists already", "Give --force to replace it, or -o for another place."));
     }
-    let fail = |e: std::io::Error| crate::archive::store::unwritten(to, &e);
+    let fail = |e: std::io::Error| Error::write(to, &e, Setting::Output);
     let file = AtomicFile::create(path, force).map_err(fail)?;
-    let (file, rows) = crate::archive::export::export(archive, file, to, interrupt)?;
+    let (file, rows) = crate::archive::export(archive, file, to, interrupt)?;
     file.commit().map_err(|e| fail(e.into()))?;
     Ok(rows)
 }

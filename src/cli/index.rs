@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{Describing, Thumbnails, Voice, print, tell};
-use crate::archive::Archive;
-use crate::archive::index::progress::{Progress, Snapshot};
-use crate::archive::index::remote::Web;
-use crate::archive::index::sources::list;
-use crate::archive::index::{self, Listener, Shard, plan, prune};
-use crate::archive::record::{Recipe, Record};
+use crate::archive::index::{
+    IndexJob, IndexObserver, IndexProgress, NetworkSources, PlanOptions, ProgressReport, Shard, list_sources, plan,
+    prune, recipe,
+};
+use crate::archive::{Archive, VideoRecord};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
@@ -123,7 +122,7 @@ fn own_mb(folder: &ModelFolder, config: &Config) -> usize {
 
 /// Progress to standard error: a bar, or a line now and then.
 struct Teller<'a> {
-    progress: Progress,
+    progress: IndexProgress,
     voice: &'a Voice,
     bar: Option<ProgressBar>,
 }
@@ -144,7 +143,7 @@ impl Teller<'_> {
         self.line(&self.voice.worded(level, text));
     }
 
-    fn json(&self, message: &str, snapshot: &Snapshot, more: Value) {
+    fn json(&self, message: &str, snapshot: &ProgressReport, more: Value) {
         let mut line = json!({ "level": "info", "message": message, "progress": snapshot });
         if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
             line.extend(more);
@@ -159,12 +158,12 @@ impl Teller<'_> {
         while !stop.load(Ordering::Relaxed) {
             thread::park_timeout(Duration::from_millis(250));
             if let Some(bar) = &self.bar {
-                let now = self.progress.snapshot();
-                bar.set_position(now.through());
+                let now = self.progress.report();
+                bar.set_position(now.finished());
                 bar.set_message(now.line());
             } else if last.elapsed() >= every && !self.voice.quiet && !stop.load(Ordering::Relaxed) {
                 last = Instant::now();
-                let now = self.progress.snapshot();
+                let now = self.progress.report();
                 if self.voice.json { self.json("progress", &now, Value::Null) } else { self.line(&now.line()) }
             }
         }
@@ -183,8 +182,8 @@ impl Observer for Teller<'_> {
     }
 }
 
-impl Listener for Teller<'_> {
-    fn stored(&self, file: usize, record: &Record) {
+impl IndexObserver for Teller<'_> {
+    fn stored(&self, file: usize, record: &VideoRecord) {
         self.progress.stored(file, record);
         if let Some(damage) = record.damage.as_ref().filter(|_| !self.voice.quiet) {
             self.say("warning", &format!("{}: described in part: {damage}", record.video));
@@ -199,8 +198,8 @@ impl Listener for Teller<'_> {
         self.say("error", &super::flags::explain(error));
     }
 
-    fn elsewhere(&self, file: usize) {
-        self.progress.elsewhere(file);
+    fn described_elsewhere(&self, file: usize) {
+        self.progress.described_elsewhere(file);
     }
 }
 
@@ -214,11 +213,11 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     let model = || args.how.model(&folder, model_threads);
     let recipe = recipe(&folder, &config, &model()?.decoding);
     // Who only asks makes nothing.
-    let archive = if args.plan { Archive::look(&args.into)? } else { Archive::create(&args.into)? };
-    let web = Web::new(config.decode.timeout, interrupt.clone());
-    let listing = list(&args.sources, archive.folder(), &web, interrupt)?;
+    let archive = if args.plan { Archive::open_or_empty(&args.into)? } else { Archive::create(&args.into)? };
+    let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
+    let listing = list_sources(&args.sources, archive.folder(), &network, interrupt)?;
     let complete = listing.problems.is_empty();
-    let none = listing.items.is_empty();
+    let none = listing.videos.is_empty();
     let mut pruned = 0;
     if args.prune {
         if !complete || none {
@@ -228,39 +227,49 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
                 "Nothing was taken out. Run again when all sources are there, or without --prune.",
             ));
         }
-        pruned = prune(&archive, &listing.items)?;
+        pruned = prune(&archive, &listing.videos)?;
     }
-    let (plan, problems) = plan(&archive, listing, &Arc::new(recipe), args.shard, args.retry_failed)?;
+    let options = PlanOptions { shard: args.shard, retry_failed: args.retry_failed };
+    let plan = plan(&archive, &listing.videos, &Arc::new(recipe), &options)?;
+    let problems = listing.problems;
     problems.iter().for_each(|e| voice.error(e));
     if args.plan {
-        for task in &plan.tasks {
-            if !print(&task.work.video)? {
+        for planned in &plan.videos {
+            if !print(&planned.work.video)? {
                 break;
             }
         }
         return Ok(if problems.is_empty() { Exit::Done } else { Exit::SomeFailed });
     }
-    for name in &plan.left_over {
+    for name in &plan.outdated {
         if let Some(_claim) = archive.claim(name.key)? {
-            archive.retire(*name)?;
+            archive.remove_older_states(*name)?;
         }
     }
-    archive.sweep()?;
-    let bar = (!voice.quiet && !voice.json && io::stderr().is_terminal() && !plan.tasks.is_empty()).then(|| {
-        let bar = ProgressBar::new(plan.tasks.len() as u64);
+    archive.remove_stale_claims()?;
+    let bar = (!voice.quiet && !voice.json && io::stderr().is_terminal() && !plan.videos.is_empty()).then(|| {
+        let bar = ProgressBar::new(plan.videos.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {msg}") {
             bar.set_style(style);
         }
         bar
     });
-    let teller = Teller { progress: Progress::new(&plan.tasks), voice, bar };
+    let teller = Teller { progress: IndexProgress::new(&plan.videos), voice, bar };
     let stop = AtomicBool::new(false);
     let ran = thread::scope(|scope| {
         let follower = scope.spawn(|| teller.follow(&stop));
-        let ran = if plan.tasks.is_empty() {
+        let ran = if plan.videos.is_empty() {
             Ok(Stats::default())
         } else {
-            index::run(&archive, &plan.tasks, &config, &model, interrupt, &teller)
+            IndexJob {
+                archive: &archive,
+                videos: &plan.videos,
+                config: &config,
+                model: &model,
+                interrupt,
+                observer: &teller,
+            }
+            .run()
         };
         stop.store(true, Ordering::Relaxed);
         follower.thread().unpark();
@@ -269,7 +278,7 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     if let Some(bar) = &teller.bar {
         bar.finish_and_clear();
     }
-    let end = teller.progress.snapshot();
+    let end = teller.progress.report();
     let counts = json!({ "up_to_date": plan.up_to_date, "failed_before": plan.failed_before, "pruned": pruned });
     if voice.json {
         teller.json("done", &end, counts);
@@ -290,20 +299,7 @@ pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Resul
     })
 }
 
-/// What decides the descriptions of a job.
-pub(super) fn recipe(folder: &ModelFolder, config: &Config, decoding: &Value) -> Recipe {
-    let manifest = folder.manifest();
-    let mut options = config.content_options(decoding);
-    options["thumbnails"] = json!({ "width": config.thumbnail.width, "quality": config.thumbnail.quality });
-    Recipe {
-        model: manifest.title().into(),
-        model_hash: folder.hash().into(),
-        dimension: manifest.image.embedding_dim,
-        options,
-    }
-}
-
-fn summary(end: &Snapshot, up_to_date: usize, failed_before: usize, pruned: usize, interrupted: bool) -> String {
+fn summary(end: &ProgressReport, up_to_date: usize, failed_before: usize, pruned: usize, interrupted: bool) -> String {
     let videos = |n: u64| if n == 1 { "1 video".to_string() } else { format!("{n} videos") };
     let mut parts = vec![format!("{} described", videos(end.described))];
     if end.in_part > 0 {

@@ -7,19 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use clap::Args;
 
 use super::exit::Exit;
-use super::index::recipe;
 use super::{Describing, Thumbnails, Voice, Written, moment, tell};
-use crate::archive::Archive;
-use crate::archive::index::remote::Web;
-use crate::archive::index::sources::list;
-use crate::archive::index::{self, Listener};
-use crate::archive::record::Record;
+use crate::archive::index::{
+    DescribeRequest, IndexJob, IndexObserver, NetworkSources, PlanOptions, list_sources, plan, recipe,
+};
+use crate::archive::{Archive, VideoRecord};
 use crate::cli::progress::Silent;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::ModelFolder;
 use crate::pipeline::parts::{self, PartJob, PartOptions, StitchJob};
-use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Stats};
+use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Observer, Outcome, Stats};
 use crate::time::Time;
 use crate::track::output;
 
@@ -177,20 +175,18 @@ fn into_archive(
     let models = || args.alike.how.model(folder, None);
     let recipe = recipe(folder, config, &models()?.decoding);
     let archive = Archive::create(location)?;
-    let web = Web::new(config.decode.timeout, interrupt.clone());
-    let listing = list(std::slice::from_ref(&args.input), archive.folder(), &web, interrupt)?;
-    if listing.items.len() != 1 {
+    let web = NetworkSources::new(config.decode.timeout, interrupt.clone());
+    let listing = list_sources(std::slice::from_ref(&args.input), archive.folder(), &web, interrupt)?;
+    if listing.videos.len() != 1 {
         return Err(listing.problems.into_iter().next().unwrap_or_else(|| {
             Error::usage(format!("{}: is not one film", args.input), "Name the film whose parts these are.")
         }));
     }
     // That it failed before says nothing: its parts are here.
-    let (plan, _) = index::plan(&archive, listing, &Arc::new(recipe), None, true)?;
-    let by = |inputs: &[String],
-              _: Model,
-              observer: &dyn Observer,
-              keep: &dyn KeyframeSink,
-              done: &mut dyn FnMut(usize, Outcome)| {
+    let options = PlanOptions { retry_failed: true, ..PlanOptions::default() };
+    let plan = plan(&archive, &listing.videos, &Arc::new(recipe), &options)?;
+    let describe = |request: DescribeRequest<'_>| {
+        let DescribeRequest { inputs, observer, sink: keep, done, .. } = request;
         if !keep.begin(0)? {
             return Ok(Stats::default());
         }
@@ -205,7 +201,9 @@ fn into_archive(
         Ok(stats)
     };
     let failures = Failures { voice, count: AtomicU32::new(0) };
-    let stats = index::run_by(&archive, &plan.tasks, config, &models, &by, interrupt, &failures)?;
+    let job =
+        IndexJob { archive: &archive, videos: &plan.videos, config, model: &models, interrupt, observer: &failures };
+    let stats = job.run_with(&describe)?;
     args.alike.end(&stats, voice);
     Ok(match failures.count.into_inner() {
         _ if interrupt.is_set() => Exit::Interrupted,
@@ -231,8 +229,8 @@ struct Failures<'a> {
 
 impl Observer for Failures<'_> {}
 
-impl Listener for Failures<'_> {
-    fn stored(&self, _: usize, record: &Record) {
+impl IndexObserver for Failures<'_> {
+    fn stored(&self, _: usize, record: &VideoRecord) {
         if let Some(damage) = &record.damage {
             self.voice.warn(&format!("{}: described in part: {damage}", record.video));
             self.count.fetch_add(1, Ordering::Relaxed);

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{ModelArgs, Voice, moment, print};
-use crate::archive::search::index::Step;
-use crate::archive::search::page::{Shown, link, page};
-use crate::archive::search::{Ask, Damaged, Home, Like, Moment, Search as Searching};
-use crate::archive::{Archive, THUMBNAILS};
+use crate::archive::Archive;
+use crate::archive::search::{
+    IndexLocation, Moment, PageEntry, QueryEmbedding, QueryEncoder, SearchError, SearchQuery, Searcher, UpdateStep,
+    html_page, image_embedding, moment_link,
+};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -92,10 +93,10 @@ pub(super) struct Search {
 enum Eye {
     /// Words alone are compared.
     Blind,
-    Texts(Box<(ModelFolder, TextEncoder)>),
+    Texts(Box<(ModelFolder, QueryEncoder)>),
     Seen {
         name: String,
-        like: Like,
+        like: QueryEmbedding,
     },
 }
 
@@ -107,29 +108,26 @@ impl Eye {
         let folder = ModelFolder::load(args.model.model.as_deref())?;
         let session = args.model.session(false)?;
         match &args.image {
-            Some(image) => Ok(Eye::Seen { like: seen(&folder, image, &session)?, name: folder.manifest().title() }),
+            Some(image) => {
+                Ok(Eye::Seen { like: image_embedding(&folder, image, &session)?, name: folder.manifest().title() })
+            }
             None if folder.manifest().text.is_none() => Err(folder.error(
                 "it has no text tower, and cannot tell what a query means",
                 "give --by words, or another --model",
             )),
             None => {
-                let encoder = TextEncoder::new(&folder, &session)?;
+                let encoder = QueryEncoder::new(&folder, &session)?;
                 Ok(Eye::Texts(Box::new((folder, encoder))))
             }
         }
     }
 
     /// What queries are like.
-    fn look(&mut self, queries: &[&str]) -> Result<Vec<Option<Like>>> {
+    fn look(&mut self, queries: &[&str]) -> Result<Vec<Option<QueryEmbedding>>> {
         match self {
             Eye::Blind => Ok(vec![None; queries.len()]),
             Eye::Seen { like, .. } => Ok(vec![Some(like.clone()); queries.len()]),
-            Eye::Texts(eye) => {
-                let (folder, encoder) = &mut **eye;
-                let model_hash = folder.hash().to_string();
-                let like = |embedding| Some(Like { model_hash: model_hash.clone(), embedding });
-                Ok(encoder.embed(queries)?.into_iter().map(like).collect())
-            }
+            Eye::Texts(eye) => Ok(eye.1.encode_all(queries)?.into_iter().map(Some).collect()),
         }
     }
 
@@ -141,16 +139,6 @@ impl Eye {
             Eye::Texts(eye) => Some((eye.0.manifest().title(), eye.0.hash())),
         }
     }
-}
-
-fn seen(folder: &ModelFolder, image: &Path, session: &SessionOptions) -> Result<Like> {
-    let rgb = picture::open(image, &PictureOptions::default())?;
-    let mut encoder =
-        ImageEncoder::new(folder, &EncodeOptions { session: session.clone(), ..EncodeOptions::default() })?;
-    let pixels = preprocess(&rgb, encoder.spec());
-    let encoded = encoder.encode(&[pixels])?;
-    let embedding = encoded.first().map(|e| e.unit()).unwrap_or_default();
-    Ok(Like { model_hash: folder.hash().to_string(), embedding })
 }
 
 /// How many queries are looked at together.
@@ -169,9 +157,9 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
         check_page(to, args.force)?;
     }
     let archive = Archive::open(&args.archive)?;
-    let home = match (&args.index, archive.folder()) {
-        (Some(folder), _) => Home::Named(folder),
-        (None, Some(root)) => Home::Archive(root.join("search")),
+    let home = match (&args.index, IndexLocation::of(&archive)) {
+        (Some(folder), _) => IndexLocation::Folder(folder.clone()),
+        (None, Some(location)) => location,
         (None, None) => {
             let cause = format!("{}: an index cannot be kept in an object store", args.archive);
             return Err(Error::usage(cause, "Name a folder of this machine for it with --index DIR."));
@@ -179,15 +167,15 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
     };
     let started = Instant::now();
     let mut told = Instant::now();
-    let mut step = |step: Step| match step {
-        Step::Waiting => voice.note("another descry brings the search index up to date: waiting for it"),
-        Step::Video(n, of) if told.elapsed() >= TELL => {
+    let mut step = |step: UpdateStep| match step {
+        UpdateStep::Waiting => voice.note("another descry brings the search index up to date: waiting for it"),
+        UpdateStep::Video { number: n, of } if told.elapsed() >= TELL => {
             told = Instant::now();
             voice.note(&format!("search index: {n} of {of} videos"));
         }
-        Step::Video(..) => {}
+        UpdateStep::Video { .. } => {}
     };
-    let mut open = |anew: bool| Searching::open(&home, &archive, anew, interrupt, &mut step);
+    let mut open = |anew: bool| Searcher::open_at(&home, &archive, anew, interrupt, &mut step);
     // The model loads while the index is brought up to date.
     let (eye, opened) = thread::scope(|scope| {
         let eye =
@@ -195,57 +183,58 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
         let opened = open(args.rebuild).map(|o| (o, started.elapsed()));
         (eye.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), opened)
     });
-    let ((mut eye, model_time), ((mut search, report), index_time)) = (eye?, opened?);
+    let ((mut eye, model_time), (mut search, index_time)) = (eye?, opened?);
+    let report = search.report();
     let mut exit = Exit::Done;
-    if let Some(why) = &report.anew {
+    if let Some(why) = &report.damage {
         voice.warn(&format!("the search index was damaged ({why}) and has been made anew"));
     }
-    for fault in &report.faults {
+    for fault in &report.unreadable {
         voice.error(fault);
         exit = Exit::SomeFailed;
     }
-    if search.is_passing() {
-        let at = search_folder(&home).display().to_string();
+    if search.is_temporary() {
+        let at = home.folder().display().to_string();
         voice.warn(&format!(
             "{at} may not be written: the search index is made for this search alone; --index DIR keeps one"
         ));
     }
     voice.info(&format!("search index: {} videos added, {} removed", report.added, report.removed));
     check_model(&search, &eye, voice, by)?;
-    let base = Ask {
+    let base = SearchQuery {
         files: args.file.clone(),
         from_ms: args.start.map(Time::millis),
         until_ms: args.end.map(Time::millis),
         min_score: args.min_score,
         min_similarity: args.min_similarity,
         limit: args.limit as usize,
-        ..Ask::default()
+        ..SearchQuery::default()
     };
     let mut asking = Duration::ZERO;
-    let mut find = |search: &mut Searching, text: &str, like: Option<Like>| -> Result<Vec<Moment>> {
+    let mut find = |search: &mut Searcher, text: &str, like: Option<QueryEmbedding>| -> Result<Vec<Moment>> {
         let words = (by != By::Meaning).then(|| text.to_string());
-        let ask = Ask { words, like, ..base.clone() };
+        let ask = SearchQuery { words, embedding: like, ..base.clone() };
         let t = Instant::now();
-        let moments = match search.ask(&ask) {
-            Err(Damaged::Index(why)) => {
+        let moments = match search.find(&ask) {
+            Err(SearchError::DamagedIndex(why)) => {
                 voice.warn(&format!("the search index was damaged ({why}) and has been made anew"));
-                *search = open(true)?.0;
-                search.ask(&ask)
+                *search = open(true)?;
+                search.find(&ask)
             }
             other => other,
         };
         asking += t.elapsed();
         moments.map_err(|e| match e {
-            Damaged::Index(why) => Error::output(
-                search.index().folder().display().to_string(),
+            SearchError::DamagedIndex(why) => Error::output(
+                search.index_folder().display().to_string(),
                 format!("the search index is damaged as soon as it is made: {why}"),
                 "Check the disk, or name another place with --index DIR.",
             ),
-            Damaged::Other(e) => e,
+            SearchError::Other(e) => e,
         })
     };
     if let Some(from) = &args.queries {
-        exit = answer_all(from, &archive, &mut eye, &mut search, &mut find, interrupt, exit)?;
+        exit = answer_all(from, &mut eye, &mut search, &mut find, interrupt, exit)?;
     } else if asks {
         let like = eye.look(&[&query])?.pop().flatten();
         let moments = find(&mut search, &query, like)?;
@@ -254,7 +243,7 @@ pub(super) fn search(args: &Search, voice: &Voice, interrupt: &Interrupt) -> Res
     if args.stats {
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
         let stats = json!({ "index_ms": ms(index_time), "model_ms": ms(model_time), "ask_ms": ms(asking),
-            "wall_ms": ms(started.elapsed()), "keyframes": search.index().models().iter().map(|m| m.keyframes).sum::<usize>() });
+            "wall_ms": ms(started.elapsed()), "keyframes": search.models().iter().map(|m| m.keyframes).sum::<usize>() });
         let line = if voice.json { json!({ "level": "info", "message": "stats", "stats": stats }) } else { stats };
         voice.line(&line.to_string());
     }
@@ -283,18 +272,11 @@ fn by(args: &Search) -> Result<By> {
     Ok(by)
 }
 
-fn search_folder<'a>(home: &'a Home) -> &'a Path {
-    match home {
-        Home::Archive(folder) => folder,
-        Home::Named(folder) => folder,
-    }
-}
-
 /// An embedding says something only beside others of its own model.
-fn check_model(search: &Searching, eye: &Eye, voice: &Voice, by: By) -> Result<()> {
+fn check_model(search: &Searcher, eye: &Eye, voice: &Voice, by: By) -> Result<()> {
     let Some((name, hash)) = eye.model() else { return Ok(()) };
     let (same, others): (Vec<_>, Vec<_>) =
-        search.index().models().iter().filter(|m| m.keyframes > 0).partition(|m| m.hash == hash);
+        search.models().iter().filter(|m| m.keyframes > 0).partition(|m| m.hash == hash);
     if others.is_empty() {
         return Ok(());
     }
@@ -318,15 +300,10 @@ fn check_model(search: &Searching, eye: &Eye, voice: &Voice, by: By) -> Result<(
 }
 
 /// A moment for machines.
-fn object(archive: &Archive, moment: &Moment) -> Value {
+fn object(moment: &Moment) -> Value {
     let mut value = serde_json::to_value(moment).unwrap_or_default();
-    value["thumbnail"] = json!(moment.thumbnail.then(|| thumbnail(archive, moment)));
+    value["thumbnail"] = json!(moment.thumbnail());
     value
-}
-
-/// Place of a moment's picture from the archive's root.
-fn thumbnail(archive: &Archive, moment: &Moment) -> String {
-    archive.place(moment.record, &format!("{THUMBNAILS}/{:09}.jpg", moment.keyframe_ms.max(0)))
 }
 
 fn show(args: &Search, by: By, query: &str, archive: &Archive, moments: &[Moment], voice: &Voice) -> Result<()> {
@@ -335,7 +312,7 @@ fn show(args: &Search, by: By, query: &str, archive: &Archive, moments: &[Moment
     }
     if args.json {
         for moment in moments {
-            if !print(&object(archive, moment).to_string())? {
+            if !print(&object(moment).to_string())? {
                 break;
             }
         }
@@ -402,15 +379,15 @@ fn write_page(
         By::Both => "by meaning and by words",
     };
     let about = format!("{count} {how} in the archive {}, best first.", args.archive);
-    let shown: Vec<Shown> = moments
+    let entries: Vec<PageEntry> = moments
         .iter()
-        .map(|moment| Shown {
+        .map(|moment| PageEntry {
             moment,
             picture: picture_of(archive, moment, voice),
-            link: link(&moment.video, moment.keyframe_ms, &folder),
+            link: moment_link(&moment.video, moment.keyframe_ms, &folder),
         })
         .collect();
-    let html = page(&asked, &about, &shown);
+    let html = html_page(&asked, &about, &entries);
     let written = AtomicFile::create(to, args.force).and_then(|mut file| {
         file.write_all(html.as_bytes())?;
         file.commit().map(drop).map_err(std::io::Error::from)
@@ -422,15 +399,12 @@ fn write_page(
 
 /// A moment's thumbnail; what is missing or is no JPEG is left out, and said.
 fn picture_of(archive: &Archive, moment: &Moment, voice: &Voice) -> Option<Vec<u8>> {
-    if !moment.thumbnail {
-        return None;
-    }
-    let place = thumbnail(archive, moment);
-    let read = archive.store().read(&place);
+    let place = moment.thumbnail()?;
+    let read = archive.read_thumbnail(&place);
     match read {
         Ok(Some(jpeg)) if jpeg.starts_with(&[0xFF, 0xD8, 0xFF]) && jpeg.len() as u64 <= PICTURE => return Some(jpeg),
-        Ok(Some(_)) => voice.warn(&format!("{}: is damaged, and left out", archive.store().shown(&place))),
-        Ok(None) => voice.warn(&format!("{}: is missing, and left out", archive.store().shown(&place))),
+        Ok(Some(_)) => voice.warn(&format!("{}: is damaged, and left out", archive.shown(&place))),
+        Ok(None) => voice.warn(&format!("{}: is missing, and left out", archive.shown(&place))),
         Err(e) => voice.warn(&e.to_string()),
     }
     None
@@ -466,10 +440,9 @@ fn unwritten(to: &Path, e: &io::Error) -> Error {
 /// Many queries, one JSON object each.
 fn answer_all(
     from: &Path,
-    archive: &Archive,
     eye: &mut Eye,
-    search: &mut Searching,
-    find: &mut impl FnMut(&mut Searching, &str, Option<Like>) -> Result<Vec<Moment>>,
+    search: &mut Searcher,
+    find: &mut impl FnMut(&mut Searcher, &str, Option<QueryEmbedding>) -> Result<Vec<Moment>>,
     interrupt: &Interrupt,
     exit: Exit,
 ) -> Result<Exit> {
@@ -490,7 +463,7 @@ fn answer_all(
         }
         let texts: Vec<&str> = some.iter().map(String::as_str).collect();
         for (text, like) in texts.iter().zip(eye.look(&texts)?) {
-            let moments: Vec<Value> = find(search, text, like)?.iter().map(|m| object(archive, m)).collect();
+            let moments: Vec<Value> = find(search, text, like)?.iter().map(object).collect();
             if !print(&json!({ "query": text, "moments": moments }).to_string())? {
                 return Ok(exit);
             }

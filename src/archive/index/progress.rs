@@ -1,92 +1,137 @@
-//! How far a job is: videos, hours, speed, failures, and how long it will go on.
+//! Progress of a job: videos, hours, speed, failures, and the time that remains.
 //!
-//! Owns counters and the position of each running film. What is left is told by bytes, which are known of all videos before any
-//! is opened; a video of which they are not known counts as a mean one.
+//! Owns counters and the position in each running video. The remaining time follows from the sizes of the files, which are
+//! known before any is opened; a video of unknown size counts as an average one. Memory: a size per video of the job.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Count, Listener, Task};
-use crate::archive::record::Record;
+use super::observer::IndexObserver;
+use super::plan::PlannedVideo;
+use crate::archive::record::VideoRecord;
 use crate::error::Error;
 use crate::media::StreamInfo;
 use crate::pipeline::Observer;
 use crate::time::Time;
 
-/// A film that is being watched.
-#[derive(Debug, Default, Clone, Copy)]
-struct Running {
-    watched: Time,
-    length: Option<Time>,
+/// A counter that several threads add to.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-/// One job's progress. All methods may be called from several threads.
-pub struct Progress {
+/// A video that is being described.
+#[derive(Debug, Default, Clone, Copy)]
+struct RunningVideo {
+    position: Time,
+    duration: Option<Time>,
+}
+
+/// Progress of one job. Pass it to the job as its observer; threads may share it.
+pub struct IndexProgress {
+    /// Bytes of each video, by position in the job.
     sizes: Vec<Option<u64>>,
-    /// Bytes of all videos, and what one of unknown size counts.
+    /// Bytes of all videos.
     all: f64,
+    /// Bytes that a video of unknown size counts as.
     mean: f64,
     started: Instant,
-    running: Mutex<HashMap<usize, Running>>,
-    described: Count,
-    in_part: Count,
-    failed: Count,
-    elsewhere: Count,
-    /// Of videos that have ended.
-    bytes: Count,
-    /// Microseconds of media, of videos that have been watched to their end.
-    media: Count,
-    keyframes: Count,
-    cues: Count,
+    running: Mutex<HashMap<usize, RunningVideo>>,
+    described: Counter,
+    in_part: Counter,
+    failed: Counter,
+    elsewhere: Counter,
+    /// Bytes of the videos that have ended.
+    bytes: Counter,
+    /// Microseconds of media in the videos that have ended.
+    media: Counter,
+    keyframes: Counter,
+    cues: Counter,
 }
 
-/// Where a job stands.
+/// Progress of a job at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Snapshot {
+pub struct ProgressReport {
     /// Videos of the job.
     pub videos: usize,
+    /// Videos that were described.
     pub described: u64,
-    /// Of those, in part: damaged.
+    /// Described videos of which decoding lost something.
     pub in_part: u64,
+    /// Videos that could not be described.
     pub failed: u64,
-    /// Described by other processes meanwhile.
+    /// Videos that other processes described meanwhile.
     pub elsewhere: u64,
+    /// Videos that are being described.
     pub running: usize,
-    /// Hours of media that were watched.
+    /// Hours of media so far.
     pub hours: f64,
     /// Seconds since the job began.
     pub seconds: f64,
-    /// Times as fast as real time.
+    /// Media time per time of the job.
     pub speed: f64,
-    /// Seconds that are left at this speed, as far as can be told.
+    /// Estimated seconds until the job ends; none until there is an estimate.
     pub left: Option<f64>,
+    /// Keyframes of the described videos.
     pub keyframes: u64,
+    /// Cues of the described videos.
     pub cues: u64,
 }
 
-impl Progress {
-    pub fn new(tasks: &[Task]) -> Progress {
-        let sizes: Vec<Option<u64>> = tasks.iter().map(|t| t.item.source.size).collect();
+impl ProgressReport {
+    /// Videos that need no more work.
+    pub fn finished(&self) -> u64 {
+        self.described + self.failed + self.elsewhere
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let clock = |secs: f64| Time::from_secs(secs).clock();
+        let mut line = format!("{} of {} videos", self.finished(), self.videos);
+        if self.failed > 0 {
+            line += &format!(", {} failed", self.failed);
+        }
+        line += &format!("  {} watched  {:.1}×", clock(self.hours * 3600.0), self.speed);
+        if let Some(left) = self.left {
+            line += &format!("  {} left", clock(left));
+        }
+        line
+    }
+}
+
+impl IndexProgress {
+    /// Starts the clock of a job with these videos.
+    pub fn new(videos: &[PlannedVideo]) -> IndexProgress {
+        let sizes: Vec<Option<u64>> = videos.iter().map(|v| v.source.fingerprint.size).collect();
         let known: Vec<f64> = sizes.iter().flatten().map(|s| *s as f64).collect();
         let mean = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 }.max(1.0);
         let all = known.iter().sum::<f64>() + mean * (sizes.len() - known.len()) as f64;
-        Progress {
+        IndexProgress {
             sizes,
             all,
             mean,
             started: Instant::now(),
             running: Mutex::default(),
-            described: Count::default(),
-            in_part: Count::default(),
-            failed: Count::default(),
-            elsewhere: Count::default(),
-            bytes: Count::default(),
-            media: Count::default(),
-            keyframes: Count::default(),
-            cues: Count::default(),
+            described: Counter::default(),
+            in_part: Counter::default(),
+            failed: Counter::default(),
+            elsewhere: Counter::default(),
+            bytes: Counter::default(),
+            media: Counter::default(),
+            keyframes: Counter::default(),
+            cues: Counter::default(),
         }
     }
 
@@ -94,30 +139,32 @@ impl Progress {
         self.sizes.get(file).copied().flatten().map_or(self.mean, |s| s as f64)
     }
 
-    fn through(&self, file: usize) {
+    fn finish(&self, file: usize) {
         self.bytes.add(self.size(file) as u64);
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        self.at(self.started.elapsed())
+    /// The progress now.
+    pub fn report(&self) -> ProgressReport {
+        self.report_at(self.started.elapsed())
     }
 
-    fn at(&self, elapsed: Duration) -> Snapshot {
+    fn report_at(&self, elapsed: Duration) -> ProgressReport {
         let seconds = elapsed.as_secs_f64();
         let (mut media, mut bytes) = (self.media.get() as f64 / 1e6, self.bytes.get() as f64);
         let mut running = 0;
-        if let Ok(films) = self.running.lock() {
-            running = films.len();
-            for (&file, film) in films.iter() {
-                let watched = film.watched.secs().max(0.0);
-                media += watched;
-                if let Some(length) = film.length.filter(|l| l.secs() > 0.0) {
-                    bytes += self.size(file) * (watched / length.secs()).min(1.0);
+        if let Ok(videos) = self.running.lock() {
+            running = videos.len();
+            for (&file, video) in videos.iter() {
+                let position = video.position.secs().max(0.0);
+                media += position;
+                if let Some(duration) = video.duration.filter(|d| d.secs() > 0.0) {
+                    bytes += self.size(file) * (position / duration.secs()).min(1.0);
                 }
             }
         }
+        // The first seconds say more about loading the model than about the speed.
         let left = (bytes > 0.0 && seconds >= 2.0).then(|| (self.all - bytes).max(0.0) * seconds / bytes);
-        Snapshot {
+        ProgressReport {
             videos: self.sizes.len(),
             described: self.described.get(),
             in_part: self.in_part.get(),
@@ -134,68 +181,48 @@ impl Progress {
     }
 }
 
-impl Snapshot {
-    /// Videos of which nothing more is to come.
-    pub fn through(&self) -> u64 {
-        self.described + self.failed + self.elsewhere
-    }
-
-    /// One line for people.
-    pub fn line(&self) -> String {
-        let clock = |secs: f64| Time::from_secs(secs).clock();
-        let mut line = format!("{} of {} videos", self.through(), self.videos);
-        if self.failed > 0 {
-            line += &format!(", {} failed", self.failed);
-        }
-        line += &format!("  {} watched  {:.1}×", clock(self.hours * 3600.0), self.speed);
-        if let Some(left) = self.left {
-            line += &format!("  {} left", clock(left));
-        }
-        line
-    }
-}
-
-impl Observer for Progress {
+impl Observer for IndexProgress {
     fn opened(&self, file: usize, info: &StreamInfo) {
-        if let Ok(mut films) = self.running.lock() {
-            films.insert(file, Running { watched: Time::ZERO, length: info.duration.map(Time::from_secs) });
+        if let Ok(mut videos) = self.running.lock() {
+            let duration = info.duration.map(Time::from_secs);
+            videos.insert(file, RunningVideo { position: Time::ZERO, duration });
         }
     }
 
     fn watched(&self, file: usize, time: Time) {
-        if let Ok(mut films) = self.running.lock()
-            && let Some(film) = films.get_mut(&file)
+        if let Ok(mut videos) = self.running.lock()
+            && let Some(video) = videos.get_mut(&file)
         {
-            film.watched = time;
+            video.position = time;
         }
     }
 
     fn ended(&self, file: usize) {
-        if let Ok(mut films) = self.running.lock()
-            && let Some(film) = films.remove(&file)
+        if let Ok(mut videos) = self.running.lock()
+            && let Some(video) = videos.remove(&file)
         {
-            self.media.add(film.watched.micros().max(0) as u64);
+            self.media.add(video.position.micros().max(0) as u64);
         }
     }
 }
 
-impl Listener for Progress {
-    fn stored(&self, file: usize, record: &Record) {
-        self.through(file);
+impl IndexObserver for IndexProgress {
+    fn stored(&self, file: usize, record: &VideoRecord) {
+        self.finish(file);
         self.described.add(1);
         self.in_part.add(u64::from(record.damage.is_some()));
         self.keyframes.add(record.keyframes);
         self.cues.add(record.cues);
     }
 
-    fn failed(&self, file: usize, _error: &Error, _kept: bool) {
+    fn failed(&self, file: usize, _error: &Error, _recorded: bool) {
         self.ended(file);
-        self.through(file);
+        self.finish(file);
         self.failed.add(1);
     }
 
-    fn elsewhere(&self, file: usize) {
-        self.through(file);
+    fn described_elsewhere(&self, file: usize) {
+        self.finish(file);
         self.elsewhere.add(1);
     }
 }
@@ -203,24 +230,25 @@ impl Listener for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::index::sources::Item;
+    use crate::archive::index::sources::SourceVideo;
     use crate::archive::record::{Recipe, Work};
     use crate::fingerprint::Fingerprint;
     use std::sync::Arc;
 
-    fn task(size: Option<u64>) -> Task {
+    fn planned(size: Option<u64>) -> PlannedVideo {
         let recipe = Recipe { model: "m".into(), model_hash: "h".into(), dimension: 1, options: Default::default() };
-        let source = Fingerprint { size, ..Fingerprint::default() };
-        let work = Work::new("/a", source.clone(), Arc::new(recipe));
-        Task { item: Item { video: "/a".into(), input: None, source }, work, again: false }
+        let fingerprint = Fingerprint { size, ..Fingerprint::default() };
+        let work = Work::new("/a", fingerprint.clone(), Arc::new(recipe));
+        let source = SourceVideo { video: "/a".into(), address: None, fingerprint };
+        PlannedVideo { source, work, failed_before: false }
     }
 
     #[test]
-    fn what_is_left_goes_by_bytes() {
-        let progress = Progress::new(&[task(Some(100)), task(Some(300)), task(None), task(Some(200))]);
-        assert_eq!(progress.at(Duration::from_secs(10)).left, None);
+    fn the_remaining_time_follows_from_the_sizes() {
+        let progress = IndexProgress::new(&[planned(Some(100)), planned(Some(300)), planned(None), planned(Some(200))]);
+        assert_eq!(progress.report_at(Duration::from_secs(10)).left, None);
         progress.failed(0, &Error::Interrupted, false);
-        progress.elsewhere(1);
+        progress.described_elsewhere(1);
         let info = StreamInfo {
             container: String::new(),
             codec: String::new(),
@@ -235,13 +263,13 @@ mod tests {
         };
         progress.opened(3, &info);
         progress.watched(3, Time::from_secs(50.0));
-        // 100 + 300 + half of 200 are through, the other half and a mean of 200 are left.
-        let now = progress.at(Duration::from_secs(10));
-        assert_eq!((now.left, now.speed, now.running, now.through()), (Some(6.0), 5.0, 1, 2));
+        // 100 + 300 + half of 200 are finished; the other half and an average of 200 remain.
+        let now = progress.report_at(Duration::from_secs(10));
+        assert_eq!((now.left, now.speed, now.running, now.finished()), (Some(6.0), 5.0, 1, 2));
         assert_eq!(now.line(), "2 of 4 videos, 1 failed  0:50 watched  5.0×  0:06 left");
         progress.ended(3);
         assert_eq!(
-            (progress.at(Duration::from_secs(25)).speed, progress.at(Duration::from_secs(25)).running),
+            (progress.report_at(Duration::from_secs(25)).speed, progress.report_at(Duration::from_secs(25)).running),
             (2.0, 0)
         );
     }

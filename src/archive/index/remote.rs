@@ -1,32 +1,33 @@
-//! Asks object stores and web servers for sources.
+//! Looks up sources in object stores and on web servers.
 
 use std::time::Duration;
 
-use super::sources::{Remote, is_video};
+use super::sources::{RemoteSources, is_video};
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
 use crate::media::object_store::{Bucket, RemoteError};
 
-/// Asks object stores and web servers for sources.
-pub struct Web {
-    patience: Duration,
+/// Object stores and web servers, as sources of videos.
+pub struct NetworkSources {
+    timeout: Duration,
     interrupt: Interrupt,
 }
 
-impl Web {
-    pub fn new(patience: Duration, interrupt: Interrupt) -> Web {
-        Web { patience, interrupt }
+impl NetworkSources {
+    /// Waits at most `timeout` for each answer; the interrupt ends all waiting.
+    pub fn new(timeout: Duration, interrupt: Interrupt) -> NetworkSources {
+        NetworkSources { timeout, interrupt }
     }
 }
 
-impl Remote for Web {
+impl RemoteSources for NetworkSources {
     fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
-        let (bucket, path) = Bucket::open(address, self.patience, self.interrupt.clone())?;
+        let (bucket, path) = Bucket::open(address, self.timeout, self.interrupt.clone())?;
         if !path.ends_with('/') && is_video(&path) {
             let (_, fingerprint) = match bucket.head(&path) {
-                // A failure of that video like any other: kept, and told when its turn comes.
+                // A missing object fails like any other video when its turn comes: reported, and recorded.
                 Err(RemoteError::Absent) => return found(bucket.address(&path), Fingerprint::default()),
                 other => other.map_err(|t| t.input(address))?,
             };
@@ -39,12 +40,12 @@ impl Remote for Web {
         bucket.list(&path, &mut videos).map_err(|t| t.input(address))?
     }
 
-    fn ask(&self, address: &Address) -> Result<Fingerprint> {
+    fn fingerprint(&self, address: &Address) -> Result<Fingerprint> {
         let fail = |cause: String| Error::input(address.shown(), hide(&cause), "Check the address.");
         if self.interrupt.is_set() {
             return Err(Error::Interrupted);
         }
-        let agent = ureq::Agent::config_builder().timeout_global(Some(self.patience)).build().new_agent();
+        let agent = ureq::Agent::config_builder().timeout_global(Some(self.timeout)).build().new_agent();
         let answer = agent.head(address.reveal()).call().map_err(|e| fail(e.to_string()))?;
         let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_string);
         let etag = header("etag");
@@ -57,9 +58,13 @@ impl Remote for Web {
     }
 }
 
-/// What tells an object from a changed one now; none where it is gone.
-pub fn ask_object(address: &str, patience: Duration, interrupt: &Interrupt) -> Result<Option<Fingerprint>> {
-    let (bucket, path) = Bucket::open(address, patience, interrupt.clone())?;
+/// What an object's fingerprint is now; none where the object does not exist any more.
+pub(super) fn object_fingerprint(
+    address: &str,
+    timeout: Duration,
+    interrupt: &Interrupt,
+) -> Result<Option<Fingerprint>> {
+    let (bucket, path) = Bucket::open(address, timeout, interrupt.clone())?;
     match bucket.head(&path) {
         Ok((_, fingerprint)) => Ok(Some(fingerprint)),
         Err(RemoteError::Absent) => Ok(None),

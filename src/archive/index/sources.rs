@@ -1,7 +1,7 @@
-//! What is to be in an archive: folders, lists, files, objects and addresses, made into names and fingerprints.
+//! Turns sources (folders, lists, files, objects and web addresses) into names and fingerprints of videos.
 //!
-//! Nothing is opened; a source is only asked for its size and age. Order: sources as they are named, folders by path; what is
-//! named twice counts once. Memory: the names.
+//! Opens no video: a fingerprint is size and age, or what a server states. Order: sources as they are given, folders by
+//! path; what is named twice counts once. Memory: the names.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,54 +10,55 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use crate::address::Address;
-use crate::address::is_url;
-use crate::archive::record::key;
+use crate::address::{Address, is_url};
+use crate::archive::record::video_key;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
 
-/// File name extensions of videos, in lower case: what a folder or a bucket is searched for. Of `ts`, which has other
-/// meanings, only what begins as a transport stream does.
-pub const EXTENSIONS: [&str; 30] = [
+/// File name extensions of videos, in lower case; others are skipped in folders and buckets. Files named `.ts` must also
+/// begin like a transport stream, since that extension has other uses.
+pub const VIDEO_EXTENSIONS: [&str; 30] = [
     "3g2", "3gp", "asf", "avi", "dv", "divx", "f4v", "flv", "m1v", "m2ts", "m2v", "m4v", "mjpeg", "mkv", "mov", "mp4",
     "mpeg", "mpg", "mts", "mxf", "nut", "ogm", "ogv", "rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m",
 ];
 /// File name extensions of lists.
-const LISTS: [&str; 3] = ["txt", "lst", "list"];
-/// The longest line of a list.
-const LONGEST_LINE: usize = 64 << 10;
-/// Folders within folders.
-const DEEPEST: usize = 128;
+const LIST_EXTENSIONS: [&str; 3] = ["txt", "lst", "list"];
+/// Longest line of a list in bytes. Paths are limited to 4 kB on Linux; addresses may be longer.
+const MAX_LINE: usize = 64 << 10;
+/// Deepest nesting of folders: bounds the stack, and is far beyond what people use.
+const MAX_DEPTH: usize = 128;
 
 /// A video that a source names.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// Its name in the archive.
+pub struct SourceVideo {
+    /// Its name in the archive: a canonical path, or an address without credentials.
     pub video: Arc<str>,
-    /// What is opened, where that is not the name: an address with its credentials.
-    pub input: Option<Address>,
-    pub source: Fingerprint,
+    /// The full address; none where the name is what to open.
+    pub address: Option<Address>,
+    /// What distinguishes the source from a changed one; empty where that is unknown.
+    pub fingerprint: Fingerprint,
 }
 
-impl Item {
-    /// What is to be opened.
+impl SourceVideo {
+    /// What to open. May hold credentials.
     pub fn input(&self) -> &str {
-        self.input.as_ref().map_or(&self.video, |a| a.reveal())
+        self.address.as_ref().map_or(&self.video, |a| a.reveal())
     }
 }
 
-/// All that the sources name.
+/// All videos that the sources name.
 #[derive(Debug, Default)]
-pub struct Listing {
-    pub items: Vec<Item>,
-    /// Sources, or parts of them, that cannot be listed.
+pub struct SourceListing {
+    /// The videos, each once.
+    pub videos: Vec<SourceVideo>,
+    /// Sources, or parts of them, that could not be listed.
     pub problems: Vec<Error>,
 }
 
-/// Whether a name says that it is a video's.
-pub fn is_video(name: &str) -> bool {
-    has_extension(name, &EXTENSIONS)
+/// Whether a name ends like that of a video.
+pub(super) fn is_video(name: &str) -> bool {
+    has_extension(name, &VIDEO_EXTENSIONS)
 }
 
 fn has_extension(name: &str, known: &[&str]) -> bool {
@@ -65,45 +66,63 @@ fn has_extension(name: &str, known: &[&str]) -> bool {
     known.iter().any(|k| extension.eq_ignore_ascii_case(k))
 }
 
-/// Lists all sources. `spare` is the archive's own folder, which is not searched. What cannot be listed is among the
-/// problems; only an interrupt is an error.
-pub fn list(sources: &[String], spare: Option<&Path>, remote: &dyn Remote, interrupt: &Interrupt) -> Result<Listing> {
-    let spare = spare.and_then(|s| s.canonicalize().ok());
-    let mut all = Lister { listing: Listing::default(), seen: HashSet::new(), spare, remote, interrupt };
+/// Lists all sources: folders, video files, `s3://` prefixes or objects, web addresses, and lists of any of these (`*.txt`,
+/// `*.lst`, `*.list`, or `-` for standard input). Skips the folder `exclude`, which is the archive's own. A source that
+/// cannot be listed becomes one of the problems.
+///
+/// # Errors
+/// The interrupt was set.
+pub fn list_sources(
+    sources: &[String],
+    exclude: Option<&Path>,
+    remote: &dyn RemoteSources,
+    interrupt: &Interrupt,
+) -> Result<SourceListing> {
+    let exclude = exclude.and_then(|s| s.canonicalize().ok());
+    let mut all = Lister { listing: SourceListing::default(), seen: HashSet::new(), exclude, remote, interrupt };
     for source in sources {
-        if source == "-" || (!is_url(source) && has_extension(source, &LISTS) && !Path::new(source).is_dir()) {
-            all.lines(source)?;
+        if source == "-" || (!is_url(source) && has_extension(source, &LIST_EXTENSIONS) && !Path::new(source).is_dir())
+        {
+            all.add_list(source)?;
         } else {
-            all.source(source)?;
+            all.add_source(source)?;
         }
     }
     Ok(all.listing)
 }
 
-/// Asks what is not on this machine.
-pub trait Remote {
-    /// All videos below an address, or the one that it is: address and fingerprint.
+/// Looks up sources that are not on this machine.
+pub trait RemoteSources {
+    /// Calls `found` with the address and fingerprint of each video below an `s3://` address, or of the video that has it.
+    ///
+    /// # Errors
+    /// The store does not answer, or `found` fails.
     fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()>;
-    /// One address of the web.
-    fn ask(&self, address: &Address) -> Result<Fingerprint>;
+
+    /// The fingerprint of a web address.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    fn fingerprint(&self, address: &Address) -> Result<Fingerprint>;
 }
 
 struct Lister<'a> {
-    listing: Listing,
+    listing: SourceListing,
+    /// Keys of the listed videos.
     seen: HashSet<u64>,
-    spare: Option<PathBuf>,
-    remote: &'a dyn Remote,
+    exclude: Option<PathBuf>,
+    remote: &'a dyn RemoteSources,
     interrupt: &'a Interrupt,
 }
 
 impl Lister<'_> {
-    fn add(&mut self, item: Item) {
-        if self.seen.insert(key(&item.video)) {
-            self.listing.items.push(item);
-        } else if item.input.is_some() {
-            // Without what must not be shown they are one.
-            let cause = "is named twice, or two addresses differ in nothing but their query or credentials";
-            self.problem(Error::input(&*item.video, cause, "Name only one of them in an archive."));
+    fn add(&mut self, source: SourceVideo) {
+        if self.seen.insert(video_key(&source.video)) {
+            self.listing.videos.push(source);
+        } else if source.address.is_some() {
+            // Names hold neither query nor credentials, so these two would be one video.
+            let cause = "is named twice, or two addresses differ only in their query or credentials";
+            self.problem(Error::input(&*source.video, cause, "Use one archive for each of them."));
         }
     }
 
@@ -111,79 +130,68 @@ impl Lister<'_> {
         self.listing.problems.push(e);
     }
 
-    fn lines(&mut self, list: &str) -> Result<()> {
-        let fail = |e: &io::Error| {
-            Error::input(list, format!("cannot be read: {e}"), "Give a text file, a path or address a line.")
-        };
-        let mut from: Box<dyn BufRead> = if list == "-" {
-            Box::new(io::stdin().lock())
-        } else {
-            match fs::File::open(list) {
-                Ok(file) => Box::new(io::BufReader::new(file)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.problem(Error::input(list, "no such list", "Check the path."));
-                    return Ok(());
-                }
-                Err(e) => {
-                    self.problem(fail(&e));
-                    return Ok(());
-                }
+    fn add_list(&mut self, list: &str) -> Result<()> {
+        let mut from = match open_list(list) {
+            Ok(from) => from,
+            Err(e) => {
+                self.problem(Error::read(list, &e));
+                return Ok(());
             }
         };
         loop {
             let mut line = Vec::new();
-            match (&mut from).take(LONGEST_LINE as u64 + 1).read_until(b'\n', &mut line) {
+            match (&mut from).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line) {
                 Ok(0) => return Ok(()),
-                Ok(n) if n > LONGEST_LINE => {
-                    let cause = format!("has a line of more than {LONGEST_LINE} bytes");
-                    self.problem(Error::input(list, cause, "Give a text file, a path or address a line."));
+                Ok(n) if n > MAX_LINE => {
+                    let cause = format!("has a line of more than {MAX_LINE} bytes");
+                    self.problem(Error::input(list, cause, "Give a text file with one path or address per line."));
                     return Ok(());
                 }
                 Ok(_) => {}
                 Err(e) => {
-                    self.problem(fail(&e));
+                    self.problem(Error::read(list, &e));
                     return Ok(());
                 }
             }
             let Ok(line) = String::from_utf8(line) else {
-                let cause = "has a line that is no UTF-8";
+                let cause = "has a line that is not UTF-8";
                 self.problem(Error::input(list, cause, "Rename that file, or write the list as UTF-8."));
                 continue;
             };
             let line = line.trim_end_matches(['\n', '\r']);
             if !line.trim().is_empty() {
-                self.source(line)?;
+                self.add_source(line)?;
             }
         }
     }
 
-    fn source(&mut self, source: &str) -> Result<()> {
+    fn add_source(&mut self, source: &str) -> Result<()> {
         if self.interrupt.is_set() {
             return Err(Error::Interrupted);
         }
         if is_url(source) {
-            return self.address(source);
+            return self.add_address(source);
         }
         let path = Path::new(source);
         match path.canonicalize() {
-            Ok(whole) if whole.is_dir() => self.folder(&whole, 0),
+            Ok(whole) if whole.is_dir() => self.add_folder(&whole, 0),
             Ok(whole) => {
-                self.file(&whole);
+                self.add_file(&whole);
                 Ok(())
             }
-            // What is not there is a failure of that video like any other: kept, and told.
+            // A missing file fails like any other video when its turn comes: reported, and recorded.
             Err(_) => {
                 let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
                 match whole.to_str() {
-                    Some(name) => self.add(Item { video: name.into(), input: None, source: Fingerprint::default() }),
-                    None => self.problem(no_utf8(&whole)),
+                    Some(name) => self.add_named(name, Fingerprint::default()),
+                    None => self.problem(not_utf8(&whole)),
                 }
                 Ok(())
             }
         }
     }
 
-    fn address(&mut self, source: &str) -> Result<()> {
+    fn add_address(&mut self, source: &str) -> Result<()> {
         let address = Address::new(source);
         let scheme = source.split("://").next().unwrap_or_default().to_ascii_lowercase();
         match scheme.as_str() {
@@ -193,40 +201,39 @@ impl Lister<'_> {
                     if self.interrupt.is_set() {
                         return Err(Error::Interrupted);
                     }
-                    found.push(Item { video: video.into(), input: None, source: fingerprint });
+                    found.push(SourceVideo { video: video.into(), address: None, fingerprint });
                     Ok(())
                 });
-                found.into_iter().for_each(|item| self.add(item));
+                found.into_iter().for_each(|source| self.add(source));
                 match listed {
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(e) => self.problem(e),
                     Ok(()) => {}
                 }
             }
-            "http" | "https" => match self.remote.ask(&address) {
-                Ok(source) => self.add(Item { video: address.shown().into(), input: Some(address), source }),
-                Err(Error::Interrupted) => return Err(Error::Interrupted),
-                // Opening it will say what is wrong.
-                Err(_) => {
-                    let (video, source) = (address.shown().into(), Fingerprint::default());
-                    self.add(Item { video, input: Some(address), source });
-                }
-            },
+            "http" | "https" => {
+                let fingerprint = match self.remote.fingerprint(&address) {
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    // Opening the video will show what is wrong.
+                    other => other.unwrap_or_default(),
+                };
+                self.add(SourceVideo { video: address.shown().into(), address: Some(address), fingerprint });
+            }
             _ => self.problem(Error::input(
                 address.shown(),
-                format!("{scheme}:// is no place of videos that stay"),
-                "Give files, folders, s3:// or http(s):// addresses; descry live watches streams.",
+                format!("{scheme}:// does not name stored videos"),
+                "Give files, folders, s3:// or http(s):// addresses. For streams use descry live.",
             )),
         }
         Ok(())
     }
 
-    fn folder(&mut self, folder: &Path, depth: usize) -> Result<()> {
-        if self.spare.as_deref() == Some(folder) {
+    fn add_folder(&mut self, folder: &Path, depth: usize) -> Result<()> {
+        if self.exclude.as_deref() == Some(folder) {
             return Ok(());
         }
-        if depth > DEEPEST {
-            let cause = format!("lies {DEEPEST} folders deep");
+        if depth > MAX_DEPTH {
+            let cause = format!("is {MAX_DEPTH} folders deep");
             self.problem(Error::input(folder.display().to_string(), cause, "Name the inner folders as sources."));
             return Ok(());
         }
@@ -252,36 +259,49 @@ impl Lister<'_> {
                 return Err(Error::Interrupted);
             }
             if kind.is_dir() {
-                self.folder(&path, depth + 1)?;
+                self.add_folder(&path, depth + 1)?;
             } else if path.file_name().is_some_and(|n| is_video(&n.to_string_lossy())) {
                 if kind.is_symlink() {
-                    // Folders behind links are not followed: they may lead back.
-                    match path.canonicalize() {
-                        Ok(whole) if whole.is_file() => self.file(&whole),
-                        _ => {}
+                    // Links to folders are not followed: they may lead back.
+                    if let Some(whole) = path.canonicalize().ok().filter(|whole| whole.is_file()) {
+                        self.add_file(&whole);
                     }
-                } else if kind.is_file() && (!has_extension(&path.to_string_lossy(), &["ts"]) || is_transport(&path)) {
-                    self.file(&path);
+                } else if kind.is_file()
+                    && (!has_extension(&path.to_string_lossy(), &["ts"]) || is_transport_stream(&path))
+                {
+                    self.add_file(&path);
                 }
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, whole: &Path) {
+    fn add_file(&mut self, whole: &Path) {
         match whole.to_str() {
-            Some(name) => self.add(Item { video: name.into(), input: None, source: fingerprint(whole) }),
-            None => self.problem(no_utf8(whole)),
+            Some(name) => self.add_named(name, file_fingerprint(whole)),
+            None => self.problem(not_utf8(whole)),
         }
+    }
+
+    fn add_named(&mut self, name: &str, fingerprint: Fingerprint) {
+        self.add(SourceVideo { video: name.into(), address: None, fingerprint });
     }
 }
 
-fn no_utf8(path: &Path) -> Error {
-    Error::input(path.display().to_string(), "its name is no UTF-8", "Rename it: an archive's names are UTF-8.")
+fn open_list(list: &str) -> io::Result<Box<dyn BufRead>> {
+    match list {
+        "-" => Ok(Box::new(io::stdin().lock())),
+        _ => Ok(Box::new(io::BufReader::new(fs::File::open(list)?))),
+    }
 }
 
-/// What tells a file from a changed one; nothing where it cannot be asked.
-pub fn fingerprint(path: &Path) -> Fingerprint {
+fn not_utf8(path: &Path) -> Error {
+    Error::input(path.display().to_string(), "its name is not UTF-8", "Rename it: names in an archive are UTF-8.")
+}
+
+/// What distinguishes a file from a changed one: its size and when it was last written. Empty where the file system does
+/// not answer.
+pub fn file_fingerprint(path: &Path) -> Fingerprint {
     let Ok(metadata) = fs::metadata(path) else { return Fingerprint::default() };
     let nanoseconds = metadata.modified().ok().map(|at| match at.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
@@ -290,12 +310,12 @@ pub fn fingerprint(path: &Path) -> Fingerprint {
     Fingerprint { size: Some(metadata.len()), mtime_ns: nanoseconds, ..Fingerprint::default() }
 }
 
-/// Whether a file begins with the packets of a transport stream, of 188 bytes, or 192 with a time before each.
-fn is_transport(path: &Path) -> bool {
+/// Whether a file begins like a transport stream: packets of 188 bytes, or of 192 with a timestamp before each.
+fn is_transport_stream(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = fs::File::open(path).and_then(|f| f.take(400).read_to_end(&mut head));
     let sync = |at: usize, step: usize| head.get(at) == Some(&0x47) && head.get(at + step).is_none_or(|b| *b == 0x47);
-    // One that cannot be read is told of when its turn comes.
+    // A file that cannot be read is reported when its turn comes.
     read.is_err() || sync(0, 188) || sync(4, 192)
 }
 
@@ -305,18 +325,18 @@ mod tests {
 
     struct Nowhere;
 
-    impl Remote for Nowhere {
+    impl RemoteSources for Nowhere {
         fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
             found(format!("{address}/a.mp4"), Fingerprint::default())
         }
-        fn ask(&self, _: &Address) -> Result<Fingerprint> {
+        fn fingerprint(&self, _: &Address) -> Result<Fingerprint> {
             Ok(Fingerprint { size: Some(7), ..Fingerprint::default() })
         }
     }
 
-    fn listed(sources: &[String], spare: Option<&Path>) -> (Vec<String>, Vec<String>) {
-        let all = list(sources, spare, &Nowhere, &Interrupt::new()).unwrap();
-        let names = all.items.iter().map(|i| i.video.to_string()).collect();
+    fn listed(sources: &[String], exclude: Option<&Path>) -> (Vec<String>, Vec<String>) {
+        let all = list_sources(sources, exclude, &Nowhere, &Interrupt::new()).unwrap();
+        let names = all.videos.iter().map(|i| i.video.to_string()).collect();
         (names, all.problems.iter().map(ToString::to_string).collect())
     }
 
@@ -363,15 +383,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_a_change_of_the_fingerprint() {
+    fn a_changed_file_has_another_fingerprint() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.mp4");
-        assert_eq!(fingerprint(&path), Fingerprint::default());
+        assert_eq!(file_fingerprint(&path), Fingerprint::default());
         fs::write(&path, "x").unwrap();
-        let before = fingerprint(&path);
+        let before = file_fingerprint(&path);
         assert_eq!(before.size, Some(1));
         let later = fs::metadata(&path).unwrap().modified().unwrap() + std::time::Duration::from_nanos(1_000);
         fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
-        assert_ne!(fingerprint(&path), before);
+        assert_ne!(file_fingerprint(&path), before);
     }
 }

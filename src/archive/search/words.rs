@@ -1,39 +1,40 @@
-//! Words of a query, as SQLite's full-text search takes them.
+//! Turns a query into an expression for SQLite's full-text search.
 //!
-//! A query is a list of words and nothing else: whatever a person types is looked for, never obeyed.
+//! A query is a list of words and nothing else: no character of it acts as syntax.
 
-/// Words of a query that are looked for at most: captions have fewer.
-const MOST: usize = 64;
+/// Most words of a query that are searched for; captions have fewer.
+const MAX_WORDS: usize = 64;
 
-/// English words that are in every other caption and tell none from another.
-const COMMON: [&str; 45] = [
+/// English words that occur in so many captions that they distinguish none.
+const STOP_WORDS: [&str; 45] = [
     "a", "an", "and", "are", "as", "at", "be", "being", "by", "for", "from", "has", "have", "he", "her", "his", "in",
     "into", "is", "it", "its", "of", "off", "on", "or", "out", "over", "she", "that", "the", "their", "them", "there",
     "they", "this", "to", "up", "was", "we", "were", "while", "who", "with", "you", "your",
 ];
 
-/// An expression that matches captions with any of the words; `None` where there is no word.
+/// An expression that matches captions with any of the words; none where there is no word.
 ///
-/// Common words are left out as long as there are others.
-pub fn expression(text: &str) -> Option<String> {
+/// Stop words are left out unless the query has no others.
+pub(super) fn expression(text: &str) -> Option<String> {
     let mut words: Vec<&str> = Vec::new();
-    for word in text.split(parts).filter(|w| w.chars().any(char::is_alphanumeric)) {
+    for word in text.split(is_separator).filter(|w| w.chars().any(char::is_alphanumeric)) {
         if !words.contains(&word) {
             words.push(word);
         }
-        if words.len() >= 4 * MOST {
+        if words.len() >= 4 * MAX_WORDS {
             break;
         }
     }
-    let telling: Vec<&str> = words.iter().copied().filter(|w| !COMMON.contains(&w.to_lowercase().as_str())).collect();
-    let wanted = if telling.is_empty() { words } else { telling };
-    // A string in quotes is text to FTS5; what ends one is no part of a word.
-    let quoted: Vec<String> = wanted.iter().take(MOST).map(|w| format!("\"{w}\"")).collect();
+    let distinctive: Vec<&str> =
+        words.iter().copied().filter(|w| !STOP_WORDS.contains(&w.to_lowercase().as_str())).collect();
+    let wanted = if distinctive.is_empty() { words } else { distinctive };
+    // FTS5 takes a quoted string as text. A word cannot hold a quote: quotes separate words.
+    let quoted: Vec<String> = wanted.iter().take(MAX_WORDS).map(|w| format!("\"{w}\"")).collect();
     (!quoted.is_empty()).then(|| quoted.join(" OR "))
 }
 
-/// Whether a character stands between words. FTS5's tokenizer decides about what is beyond ASCII: it knows marks.
-fn parts(c: char) -> bool {
+/// Whether a character separates words. Beyond ASCII, FTS5's tokenizer decides: it knows marks.
+fn is_separator(c: char) -> bool {
     c.is_whitespace() || c.is_control() || (c.is_ascii() && !c.is_ascii_alphanumeric())
 }
 
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_found_and_common_ones_left_out() {
+    fn words_are_found_and_stop_words_left_out() {
         assert_eq!(expression("A dog, on a BEACH!").as_deref(), Some("\"dog\" OR \"BEACH\""));
         assert_eq!(expression("on the").as_deref(), Some("\"on\" OR \"the\""));
         let all = expression("x\" OR y NEAR(z) text:w* -v x").unwrap();
@@ -58,7 +59,7 @@ mod tests {
 
     fn captions() -> Connection {
         let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(super::super::index::WORDS).unwrap();
+        db.execute_batch(crate::archive::search::index::CAPTION_TABLES).unwrap();
         for (id, text) in [(1, "A dog runs."), (2, "Two cats and a NOT."), (3, "café résumé")] {
             db.execute("INSERT INTO texts (id, text) VALUES (?1, ?2)", (id, text)).unwrap();
             db.execute("INSERT INTO words (rowid, text) VALUES (?1, ?2)", (id, text)).unwrap();
@@ -86,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_looked_for(text in any::<String>(), more in "[\"*^:(){}+\\-'a-z \0NEARORNOT,/🐕é\u{301}]{0,60}") {
+        fn any_text_is_searched_for(text in any::<String>(), more in "[\"*^:(){}+\\-'a-z \0NEARORNOT,/🐕é\u{301}]{0,60}") {
             let db = captions();
             for text in [text.as_str(), &more, &format!("{text} dog {more}")] {
                 let found = matches(&db, text);

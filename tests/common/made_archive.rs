@@ -1,23 +1,22 @@
-//! Archives whose keyframes are made up: embeddings and captions as a test wants them.
+//! Archives with made-up keyframes: a test chooses their embeddings and captions.
 #![allow(dead_code)]
 
 use std::sync::Arc;
 
-use descry::archive::Archive;
-use descry::archive::record::{Name, Recipe, Work};
+use descry::archive::{Archive, Recipe, RecordName, Work};
 use descry::fingerprint::Fingerprint;
 use descry::pipeline::KeyframeRecord;
 use descry::time::Time;
 use descry::track::{SceneRecord, Track};
 use serde_json::json;
 
-/// A model whose embeddings an archive holds.
+/// A recipe whose model makes embeddings of this dimension.
 pub fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
     Arc::new(Recipe { model: model.into(), model_hash: hash.into(), dimension, options: json!({}) })
 }
 
-/// A look of a second at a scene.
-pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
+/// A keyframe that stands for one second of a scene.
+pub fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
     let at = |ms: i64| Time::from_millis(second as i64 * 1_000 + ms);
     let record = SceneRecord {
         scene,
@@ -38,19 +37,19 @@ pub fn look(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) 
     KeyframeRecord { record, embedding: Some(embedding), thumbnail: None }
 }
 
-/// Puts a video into an archive, in place of what is there of it; `size` tells one state of the file from another.
+/// Puts a video into an archive and removes its older states; another `size` is another state of the file.
 pub fn put(
     archive: &Archive,
     video: &str,
     size: u64,
     recipe: &Arc<Recipe>,
-    looks: impl IntoIterator<Item = KeyframeRecord>,
-) -> Name {
+    keyframes: impl IntoIterator<Item = KeyframeRecord>,
+) -> RecordName {
     let source = Fingerprint { size: Some(size), ..Fingerprint::default() };
     let work = Work::new(video, source, recipe.clone());
     let claim = archive.claim(work.name.key).expect("a claim").expect("a free video");
     let mut writer = archive.begin(&work).expect("a folder for the video");
-    looks.into_iter().for_each(|look| writer.scene(look).expect("a keyframe"));
+    keyframes.into_iter().for_each(|keyframe| writer.keyframe(keyframe).expect("a keyframe"));
     let track = Track {
         input: video.into(),
         info: None,

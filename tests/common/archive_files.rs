@@ -1,4 +1,4 @@
-//! Archives as they lie there, and processes that are killed.
+//! The files of archives, and jobs that run in the background.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::{Bench, TINY, root};
 
-/// All files below a folder, by their path from it.
+/// All files below a folder, by their paths from it.
 pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
@@ -35,17 +35,17 @@ pub fn assert_same(got: &Path, want: &Path) {
     }
 }
 
-/// Records of an archive, by the video's file name: the file, and its JSON.
+/// Records of an archive by the video's file name: path and content.
 pub fn records(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
-    kept(archive, "records/")
+    read_all(archive, "records/")
 }
 
 /// Failures of an archive, as [`records`].
 pub fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
-    kept(archive, "failures/")
+    read_all(archive, "failures/")
 }
 
-fn kept(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json::Value)> {
+fn read_all(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json::Value)> {
     tree(archive)
         .into_iter()
         .filter(|(name, _)| name.starts_with(kind))
@@ -57,13 +57,13 @@ fn kept(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json::Val
         .collect()
 }
 
-/// The folder of a video that is done.
+/// The folder of a finished video.
 pub fn folder(archive: &Path, video: &str) -> std::path::PathBuf {
     let (record, _) = &records(archive)[video];
     archive.join(record.replacen("records/", "videos/", 1).trim_end_matches(".json"))
 }
 
-/// `descry index` with the small model, running.
+/// Starts `descry index` with the small model.
 pub fn start(b: &Bench, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_descry"))
         .arg("index")
@@ -77,13 +77,13 @@ pub fn start(b: &Bench, args: &[&str]) -> Child {
         .expect("the binary starts")
 }
 
-/// What the last line of a run with `--log json` says.
+/// The summary of a run with `--log json`.
 pub fn summary(err: &str) -> serde_json::Value {
     let line = err.lines().rev().find(|l| l.contains("\"done\"")).unwrap_or_else(|| panic!("no summary: {err}"));
     serde_json::from_str(line).unwrap()
 }
 
-/// `n` short films in a folder `films`, each of its own.
+/// Makes `n` different short films in the folder `films`.
 pub fn films(b: &Bench, n: usize) {
     std::fs::create_dir_all(b.path("films/more")).unwrap();
     for i in 0..n {

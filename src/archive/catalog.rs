@@ -1,0 +1,302 @@
+//! What is in an archive: opening it, listing its videos, reading and removing them.
+//!
+//! The names of the records alone say which videos are up to date; see [`RecordName`]. Memory: 16 bytes per name.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::layout::{FAILURES, HEAD, PART, RECORDS, SEARCH, TABLE, record_file, video_file, video_folder};
+use super::record::{FORMAT, FailureRecord, FileRecord, RecordName, VideoRecord};
+use super::store::ArchiveStore;
+use super::table::TableReader;
+use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
+
+/// An archive, open for reading and writing. Threads may share it; so may processes, see [`Archive::claim`].
+#[derive(Debug, Clone)]
+pub struct Archive {
+    store: ArchiveStore,
+    location: String,
+}
+
+impl Archive {
+    /// Opens an existing archive: a folder, or `s3://BUCKET/PREFIX`.
+    ///
+    /// # Errors
+    /// There is no archive, it has another format, or it cannot be read.
+    pub fn open(location: &str) -> Result<Archive> {
+        let archive = Archive::at(location)?;
+        match archive.check_head()? {
+            true => Ok(archive),
+            false => Err(Error::usage(
+                format!("{location}: there is no archive"),
+                message!["Make one with ", Setting::Index, " and ", Setting::Archive, "."],
+            )),
+        }
+    }
+
+    /// Opens an archive that may not exist yet; it is empty then. Writes nothing.
+    ///
+    /// # Errors
+    /// The archive has another format, or it cannot be read.
+    pub fn open_or_empty(location: &str) -> Result<Archive> {
+        let archive = Archive::at(location)?;
+        archive.check_head().map(|_| archive)
+    }
+
+    /// Opens an archive, and creates it where there is none. The folder above it must exist.
+    ///
+    /// # Errors
+    /// The folder holds something else, the archive has another format, or it cannot be read or written.
+    pub fn create(location: &str) -> Result<Archive> {
+        let archive = Archive::at(location)?;
+        if archive.check_head()? {
+            return Ok(archive);
+        }
+        if let Some(folder) = archive.store.folder() {
+            let parent = folder.parent().filter(|p| !p.as_os_str().is_empty());
+            if let Some(parent) = parent.filter(|p| !p.is_dir()) {
+                return Err(Error::usage(
+                    format!("{}: no such folder", parent.display()),
+                    format!("Make it first: mkdir -p {}", parent.display()),
+                ));
+            }
+        }
+        // Another process may be creating the same archive right now.
+        if let Some(other) = archive.store.list("", "")?.iter().find(|n| *n != HEAD && !n.ends_with(PART)) {
+            return Err(Error::usage(
+                format!("{location}: holds {other} and is not an archive"),
+                "Name a folder that is empty or does not exist yet.",
+            ));
+        }
+        let head = format!("{}\n", json!({ "format": FORMAT }));
+        archive.store.put(HEAD, head.as_bytes())?;
+        Ok(archive)
+    }
+
+    fn at(location: &str) -> Result<Archive> {
+        Ok(Archive { store: ArchiveStore::at(location)?, location: location.to_string() })
+    }
+
+    /// Whether there is an archive. Fails where it has another format.
+    fn check_head(&self) -> Result<bool> {
+        let Some(bytes) = self.store.read(HEAD)? else { return Ok(false) };
+        let head: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        match head["format"].as_str() {
+            Some(FORMAT) => Ok(true),
+            Some(other) => Err(Error::usage(
+                format!("{} has the format {other}; this descry reads {FORMAT}", self.location),
+                "Use the descry that made it, or index into another folder.",
+            )),
+            None => Err(Error::usage(
+                format!("{} does not state its format", self.store.shown(HEAD)),
+                message!["Name an archive that ", Setting::Index, " made."],
+            )),
+        }
+    }
+
+    /// The location that the archive was opened with.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The archive's folder; none where it is in an object store.
+    pub fn folder(&self) -> Option<&Path> {
+        self.store.folder()
+    }
+
+    pub(crate) fn store(&self) -> &ArchiveStore {
+        &self.store
+    }
+
+    /// Names of all finished videos, sorted.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub fn record_names(&self) -> Result<Vec<RecordName>> {
+        self.names(RECORDS)
+    }
+
+    /// Names of all videos that could not be described, sorted.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub fn failure_names(&self) -> Result<Vec<RecordName>> {
+        self.names(FAILURES)
+    }
+
+    fn names(&self, kind: &str) -> Result<Vec<RecordName>> {
+        let mut names = Vec::new();
+        self.store.list_shelves(kind, &mut |name| {
+            names.extend(name.strip_suffix(".json").and_then(|n| n.parse::<RecordName>().ok()));
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether a video is finished.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub fn has_record(&self, name: RecordName) -> Result<bool> {
+        self.store.exists(&record_file(RECORDS, name))
+    }
+
+    /// Whether the archive knows why a video cannot be described.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub fn has_failure(&self, name: RecordName) -> Result<bool> {
+        self.store.exists(&record_file(FAILURES, name))
+    }
+
+    /// The record of a finished video; none where there is none (any more).
+    ///
+    /// # Errors
+    /// The record cannot be read, or is damaged.
+    pub fn read_record(&self, name: RecordName) -> Result<Option<VideoRecord>> {
+        self.read_json(&record_file(RECORDS, name))
+    }
+
+    /// Why a video cannot be described; none where the archive does not know.
+    ///
+    /// # Errors
+    /// The record cannot be read, or is damaged.
+    pub fn read_failure(&self, name: RecordName) -> Result<Option<FailureRecord>> {
+        self.read_json(&record_file(FAILURES, name))
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.store.read(path)? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|e| {
+            let remedy = message!["Run ", Setting::ArchiveRepair, ", then ", Setting::Index, " again."];
+            Error::input(self.store.shown(path), format!("is damaged: {e}"), remedy)
+        })
+    }
+
+    pub(super) fn write_json(&self, path: &str, value: &impl Serialize) -> Result<FileRecord> {
+        let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| {
+            Error::output(self.store.shown(path), format!("cannot be written as JSON: {e}"), "Report this as a bug.")
+        })?;
+        bytes.push(b'\n');
+        self.store.put(path, &bytes)
+    }
+
+    /// Path of a file in a video's folder, from the archive's root: `keyframes.parquet`, `descriptions.vtt`, or an empty
+    /// name for the folder itself.
+    pub fn video_path(&self, name: RecordName, within: &str) -> String {
+        video_file(name, within)
+    }
+
+    /// A video's keyframes; none where the video is not finished (any more).
+    ///
+    /// # Errors
+    /// The table cannot be read, or is damaged.
+    pub fn table(&self, name: RecordName) -> Result<Option<TableReader>> {
+        let path = video_file(name, TABLE);
+        match self.store.folder() {
+            Some(root) => {
+                let path = root.join(&path);
+                if path.exists() { TableReader::open(&path).map(Some) } else { Ok(None) }
+            }
+            None => {
+                let bytes = self.store.read(&path)?;
+                bytes.map(|b| TableReader::of_bytes(self.store.shown(&path), b)).transpose()
+            }
+        }
+    }
+
+    /// Reads a thumbnail, by its path from the archive's root; none where it does not exist.
+    ///
+    /// # Errors
+    /// The thumbnail cannot be read.
+    pub fn read_thumbnail(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.store.read(path)
+    }
+
+    /// A path from the archive's root as messages show it.
+    pub fn shown(&self, path: &str) -> String {
+        self.store.shown(path)
+    }
+
+    /// The archive's own folder for its search index; none where it is in an object store.
+    pub fn search_folder(&self) -> Option<PathBuf> {
+        self.folder().map(|root| root.join(SEARCH))
+    }
+
+    /// The names that a video has in one kind of records, in any state.
+    pub(super) fn states(&self, kind: &str, key: u64) -> Result<Vec<RecordName>> {
+        let shelf = RecordName { key, state: 0 }.shelf();
+        let names = self.store.list(&format!("{kind}/{shelf}"), &format!("{key:016x}."))?;
+        Ok(names.iter().filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    /// Removes one record, and with it the video's files where `kind` is [`RECORDS`].
+    pub(super) fn remove_record(&self, kind: &str, name: RecordName) -> Result<()> {
+        // The record goes first: files without a record are leftovers, a record without files is damage.
+        self.store.remove(&record_file(kind, name))?;
+        if kind == RECORDS { self.store.remove_folder(&video_folder(name)) } else { Ok(()) }
+    }
+
+    /// Removes what one kind of records holds of a video in other states.
+    pub(super) fn remove_other_states(&self, kind: &str, name: RecordName) -> Result<()> {
+        for other in self.states(kind, name.key)? {
+            if other != name {
+                self.remove_record(kind, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything about a video except in this state. Claim the video first.
+    ///
+    /// # Errors
+    /// The archive cannot be read or written.
+    pub fn remove_older_states(&self, name: RecordName) -> Result<()> {
+        self.remove_other_states(RECORDS, name)?;
+        self.remove_other_states(FAILURES, name)
+    }
+
+    /// Removes everything about a video; returns whether there was anything. Claim the video first.
+    ///
+    /// # Errors
+    /// The archive cannot be read or written.
+    pub fn forget(&self, key: u64) -> Result<bool> {
+        let mut any = false;
+        for kind in [RECORDS, FAILURES] {
+            for name in self.states(kind, key)? {
+                self.remove_record(kind, name)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn other_folders_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |n: &str| dir.path().join(n).to_str().unwrap().to_string();
+        let message = |r: Result<Archive>| r.unwrap_err().to_string();
+        assert!(message(Archive::open(&name("none"))).contains("no archive"));
+        assert!(message(Archive::create(&name("no/where"))).contains("mkdir -p"));
+        fs::create_dir(name("full")).unwrap();
+        fs::write(name("full/film.mp4"), "").unwrap();
+        assert!(message(Archive::create(&name("full"))).contains("film.mp4"));
+        fs::write(name("full/archive.json"), "{\"format\":\"descry-archive/9\"}").unwrap();
+        assert!(message(Archive::create(&name("full"))).contains("descry-archive/9"));
+        fs::write(name("full/archive.json"), "[").unwrap();
+        assert!(message(Archive::open(&name("full"))).contains("format"));
+    }
+}

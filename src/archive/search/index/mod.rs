@@ -1,0 +1,42 @@
+//! The search index: a folder made from an archive's tables. It may be deleted at any time.
+//!
+//! ```text
+//! index.sqlite     records in the index, models, files of vectors, and every caption once, with full-text search
+//! HASH.vectors     keyframes of one model (see `vector_file`)
+//! lock             held by the process that updates the index
+//! ```
+//!
+//! The names of the archive's records say what has to be added and removed. Order: files of vectors are complete before the
+//! transaction that names them, and removed after the transaction that replaces them. So a killed process leaves at worst
+//! files that no transaction names; the next writer removes them. Readers take no lock: they see the last transaction that
+//! ended.
+//!
+//! Memory of an update: one file of vectors for each of three models, the captions of one transaction, and eight bytes per
+//! video.
+
+mod compact;
+mod database;
+mod fault;
+mod quantize;
+mod report;
+mod snapshot;
+mod source;
+mod update;
+mod vector_file;
+mod vector_writer;
+mod writer;
+
+#[cfg(test)]
+pub(super) use database::CAPTION_TABLES;
+pub(super) use database::record_name;
+pub(super) use fault::IndexFault;
+pub use report::{UpdateReport, UpdateStep};
+pub use snapshot::IndexedModel;
+pub(super) use snapshot::SearchIndex;
+pub use source::RecordSource;
+pub(super) use update::open_current;
+pub use vector_file::{RowFacts, VectorFile};
+#[cfg(test)]
+pub(super) use vector_writer::VectorFileBuilder;
+#[cfg(test)]
+pub(super) use vector_writer::tests::facts;
