@@ -1,64 +1,70 @@
 //! Keyframes of all streams that wait to be described.
 //!
-//! A line a stream, [`DEPTH`] long at most: where it is full, the oldest leaves undescribed and is counted. Batches take
-//! one of each stream in turn, the oldest first, so that a busy stream cannot keep a quiet one waiting, and no batch holds
-//! two of one stream, whose second is judged by what the first was. Nobody who fills a line ever waits.
+//! Order: a batch takes one keyframe of each stream in turn, the oldest first, so that a busy stream cannot hold up a quiet
+//! one. No batch has two keyframes of one stream, because what the first one shows decides about the second.
+//!
+//! Memory: at most [`DEPTH`] keyframes a stream. Where a stream's queue is full, its oldest keyframe is dropped and counted;
+//! adding one never blocks.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most keyframes of one stream that wait. More would only be older when their turn comes.
-pub const DEPTH: usize = 3;
+use super::lock::lock;
 
-struct Lines<T> {
-    lines: Vec<VecDeque<(Instant, T)>>,
-    /// Whose turn is next.
+/// Most keyframes of one stream that wait. More would only be older when their turn comes.
+pub(super) const DEPTH: usize = 3;
+
+struct InboxState<T> {
+    /// A queue for each stream: when a keyframe came, and the keyframe.
+    queues: Vec<VecDeque<(Instant, T)>>,
+    /// The stream whose turn is next.
     next: usize,
     closed: bool,
 }
 
-/// The lines; shared by the streams and whoever describes.
-pub struct Inbox<T> {
-    lines: Mutex<Lines<T>>,
+/// The queues, shared by the streams' threads and the describer.
+pub(super) struct Inbox<T> {
+    state: Mutex<InboxState<T>>,
     filled: Condvar,
 }
 
 impl<T> Inbox<T> {
-    pub fn new(streams: usize) -> Inbox<T> {
-        let lines = (0..streams).map(|_| VecDeque::new()).collect();
-        Inbox { lines: Mutex::new(Lines { lines, next: 0, closed: false }), filled: Condvar::new() }
+    pub(super) fn new(streams: usize) -> Inbox<T> {
+        let queues = (0..streams).map(|_| VecDeque::new()).collect();
+        Inbox { state: Mutex::new(InboxState { queues, next: 0, closed: false }), filled: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lines<T>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InboxState<T>> {
+        lock(&self.state)
     }
 
-    /// Puts a keyframe into its stream's line; gives back the one that had to leave, or this one where all is closed.
-    pub fn push(&self, stream: usize, keyframe: T) -> Option<T> {
+    /// Adds a keyframe to its stream's queue. Returns the one that is dropped for it, or this one after closing.
+    pub(super) fn push(&self, stream: usize, keyframe: T) -> Option<T> {
         let mut all = self.lock();
         if all.closed {
             return Some(keyframe);
         }
-        let Some(line) = all.lines.get_mut(stream) else { return Some(keyframe) };
-        let oldest = if line.len() >= DEPTH { line.pop_front() } else { None };
-        line.push_back((Instant::now(), keyframe));
+        let Some(queue) = all.queues.get_mut(stream) else { return Some(keyframe) };
+        let oldest = if queue.len() >= DEPTH { queue.pop_front() } else { None };
+        queue.push_back((Instant::now(), keyframe));
         drop(all);
         self.filled.notify_one();
         oldest.map(|(_, keyframe)| keyframe)
     }
 
-    pub fn depth(&self, stream: usize) -> usize {
-        self.lock().lines.get(stream).map_or(0, VecDeque::len)
+    /// Keyframes of a stream that wait.
+    pub(super) fn depth(&self, stream: usize) -> usize {
+        self.lock().queues.get(stream).map_or(0, VecDeque::len)
     }
 
-    /// The next batch, at most `most`. Waits for the first, and then for others until there is one of each stream or the
-    /// oldest has waited for `linger`. `None`: closed, and nothing is left.
-    pub fn take(&self, most: usize, linger: Duration) -> Option<Vec<(usize, T)>> {
+    /// The next batch: at most `most` keyframes with their streams. Waits for the first one, and then for others until there
+    /// is one of each stream or the oldest has waited for `linger`. `None` once it is closed and empty.
+    pub(super) fn take(&self, most: usize, linger: Duration) -> Option<Vec<(usize, T)>> {
         let mut all = self.lock();
         loop {
-            let waiting = all.lines.iter().filter(|line| !line.is_empty()).count();
-            let oldest = all.lines.iter().filter_map(|line| line.front()).map(|(since, _)| *since).min();
+            let waiting = all.queues.iter().filter(|queue| !queue.is_empty()).count();
+            let oldest = all.queues.iter().filter_map(|queue| queue.front()).map(|(since, _)| *since).min();
             let Some(oldest) = oldest else {
                 if all.closed {
                     return None;
@@ -67,41 +73,41 @@ impl<T> Inbox<T> {
                 continue;
             };
             let waited = oldest.elapsed();
-            if all.closed || waiting >= most.max(1) || waiting >= all.lines.len() || waited >= linger {
+            if all.closed || waiting >= most.max(1) || waiting >= all.queues.len() || waited >= linger {
                 return Some(all.batch(most.max(1)));
             }
             all = self.filled.wait_timeout(all, linger - waited).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Nothing more is put in; what is there may still be taken.
-    pub fn close(&self) {
+    /// Accepts no further keyframe; the waiting ones can still be taken.
+    pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
 
-    /// Closes, and gives what nobody will describe.
-    pub fn abandon(&self) -> Vec<(usize, T)> {
+    /// Closes, and returns the keyframes that will not be described.
+    pub(super) fn abandon(&self) -> Vec<(usize, T)> {
         let mut all = self.lock();
         all.closed = true;
-        let left = all.lines.iter_mut().enumerate();
-        let left = left.flat_map(|(stream, line)| line.drain(..).map(move |(_, k)| (stream, k))).collect();
+        let left = all.queues.iter_mut().enumerate();
+        let left = left.flat_map(|(stream, queue)| queue.drain(..).map(move |(_, k)| (stream, k))).collect();
         drop(all);
         self.filled.notify_all();
         left
     }
 }
 
-impl<T> Lines<T> {
+impl<T> InboxState<T> {
     fn batch(&mut self, most: usize) -> Vec<(usize, T)> {
-        let streams = self.lines.len();
+        let streams = self.queues.len();
         let mut out = Vec::new();
         for k in 0..streams {
             if out.len() >= most {
                 break;
             }
             let stream = (self.next + k) % streams;
-            if let Some((_, keyframe)) = self.lines[stream].pop_front() {
+            if let Some((_, keyframe)) = self.queues[stream].pop_front() {
                 out.push((stream, keyframe));
             }
         }
@@ -118,7 +124,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn the_oldest_leaves_a_full_line() {
+    fn a_full_queue_drops_its_oldest() {
         let inbox = Inbox::new(2);
         let left: Vec<Option<u32>> = (0..5).map(|n| inbox.push(0, n)).collect();
         assert_eq!(left, [None, None, None, Some(0), Some(1)]);
