@@ -20,8 +20,9 @@ use crate::media::frame::Rgb;
 use crate::model::caption::{Caption, Captions};
 use crate::model::folder::ImageSpec;
 use crate::model::image::{Encode, Encoded};
+use crate::model::loader::Model;
 use crate::model::preprocess::{Pixels, preprocess};
-use crate::pipeline::Model;
+use crate::pipeline::batch::BatchRule;
 use crate::track::dedup::DedupOptions;
 
 /// How long a batch that is not full waits for keyframes of other streams.
@@ -84,7 +85,8 @@ impl Describer {
     }
 
     fn run(&mut self) -> Result<()> {
-        while let Some(batch) = self.job.inbox.take(self.job.batch, LINGER) {
+        let rule = BatchRule { size: self.job.batch, linger: LINGER };
+        while let Some(batch) = self.job.inbox.take(rule) {
             let (keyframes, pixels) = self.preprocess(batch);
             if keyframes.is_empty() {
                 continue;

@@ -8,9 +8,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::lock::lock;
+use crate::pipeline::batch::BatchRule;
 
 /// Most keyframes of one stream that wait. More would only be older when their turn comes.
 pub(super) const DEPTH: usize = 3;
@@ -58,25 +59,26 @@ impl<T> Inbox<T> {
         self.lock().queues.get(stream).map_or(0, VecDeque::len)
     }
 
-    /// The next batch: at most `most` keyframes with their streams. Waits for the first one, and then for others until there
-    /// is one of each stream or the oldest has waited for `linger`. `None` once it is closed and empty.
-    pub(super) fn take(&self, most: usize, linger: Duration) -> Option<Vec<(usize, T)>> {
+    /// The next batch, at most `rule.size` keyframes with their streams. It is due as `rule` says; one of each stream makes it
+    /// full too. `None` once the inbox is closed and empty.
+    pub(super) fn take(&self, rule: BatchRule) -> Option<Vec<(usize, T)>> {
         let mut all = self.lock();
+        let rule = BatchRule { size: rule.size.min(all.queues.len()), ..rule };
         loop {
-            let waiting = all.queues.iter().filter(|queue| !queue.is_empty()).count();
-            let oldest = all.queues.iter().filter_map(|queue| queue.front()).map(|(since, _)| *since).min();
-            let Some(oldest) = oldest else {
+            let fronts = || all.queues.iter().filter_map(|queue| queue.front());
+            let Some(oldest) = fronts().map(|(since, _)| *since).min() else {
                 if all.closed {
                     return None;
                 }
                 all = self.filled.wait(all).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = oldest.elapsed();
-            if all.closed || waiting >= most.max(1) || waiting >= all.queues.len() || waited >= linger {
-                return Some(all.batch(most.max(1)));
+            match rule.wait(fronts().count(), oldest, Instant::now()) {
+                Some(left) if !all.closed => {
+                    all = self.filled.wait_timeout(all, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                _ => return Some(all.batch(rule.size.max(1))),
             }
-            all = self.filled.wait_timeout(all, linger - waited).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -120,8 +122,14 @@ impl<T> InboxState<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn rule(size: usize, linger: Duration) -> BatchRule {
+        BatchRule { size, linger }
+    }
 
     #[test]
     fn a_full_queue_drops_its_oldest() {
@@ -142,7 +150,7 @@ mod tests {
         for stream in 1..4 {
             inbox.push(stream, 10 * stream as u32);
         }
-        let batch = |most| inbox.take(most, Duration::ZERO).unwrap();
+        let batch = |most| inbox.take(rule(most, Duration::ZERO)).unwrap();
         assert_eq!(batch(3), [(0, 0), (1, 10), (2, 20)]);
         // The one that was left out comes first; no stream twice in a batch.
         assert_eq!(batch(3), [(3, 30), (0, 1)]);
@@ -158,14 +166,14 @@ mod tests {
             std::thread::sleep(Duration::from_millis(30));
             other.push(1, 'b');
         });
-        assert_eq!(inbox.take(4, Duration::from_secs(20)).unwrap().len(), 2);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(20))).unwrap().len(), 2);
         later.join().unwrap();
         inbox.push(1, 'c');
-        assert_eq!(inbox.take(4, Duration::from_millis(20)).unwrap(), [(1, 'c')]);
+        assert_eq!(inbox.take(rule(4, Duration::from_millis(20))).unwrap(), [(1, 'c')]);
         // Of one stream alone there is nothing to wait for.
         let alone = Inbox::new(1);
         alone.push(0, ());
-        assert_eq!(alone.take(4, Duration::from_secs(60)).unwrap().len(), 1);
+        assert_eq!(alone.take(rule(4, Duration::from_secs(60))).unwrap().len(), 1);
     }
 
     #[test]
@@ -175,8 +183,8 @@ mod tests {
         inbox.push(0, 2);
         inbox.close();
         assert_eq!(inbox.push(0, 3), Some(3));
-        assert_eq!(inbox.take(4, Duration::from_secs(60)).unwrap(), [(0, 1)]);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(60))).unwrap(), [(0, 1)]);
         assert_eq!(inbox.abandon(), [(0, 2)]);
-        assert_eq!(inbox.take(4, Duration::from_secs(60)), None);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(60))), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, LONGEST_SIDE, cameras};
 use crate::message;
 use crate::message::Setting;
-use crate::pipeline::Model;
+use crate::model::loader::Model;
 use crate::track::dedup::DedupOptions;
 
 /// Longest side of the pictures, in pixels, unless the model reads larger ones. The page shows them at this size.
