@@ -82,7 +82,7 @@ pub struct StreamEntry {
     decode_threads: Option<usize>,
 }
 
-/// The TOML file, or what the command line says instead. Settings hold for every stream that does not override them. Times
+/// The TOML file, or the command line that overrides it. Settings hold for every stream that does not override them. Times
 /// are in seconds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,7 +154,7 @@ impl LiveConfig {
         }
     }
 
-    /// All streams: those of the file, then `urls`. `self` overrides what `file` says for all streams.
+    /// All streams: those of the file, then `urls`. `self` overrides the settings of `file` that hold for all streams.
     ///
     /// # Errors
     /// When there is no stream, when there are more than 256, or when a setting is wrong.

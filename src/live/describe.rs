@@ -49,7 +49,7 @@ pub(super) fn describe(model: Model, job: DescriberJob) -> Result<()> {
         e
     };
     // A model that cannot be loaded now cannot be loaded by the next start either: that error stays as it is.
-    let mut describer = Describer::load(model, job).map_err(failed)?;
+    let mut describer = DescribeLoop::load(model, job).map_err(failed)?;
     let result = describer.run();
     metrics.set_inferring(false);
     result.map_err(failed).map_err(|e| {
@@ -58,7 +58,7 @@ pub(super) fn describe(model: Model, job: DescriberJob) -> Result<()> {
     })
 }
 
-struct Describer {
+struct DescribeLoop {
     job: DescriberJob,
     spec: ImageSpec,
     encoder: Box<dyn Encode>,
@@ -67,8 +67,8 @@ struct Describer {
     novelties: Vec<Novelty>,
 }
 
-impl Describer {
-    fn load(model: Model, job: DescriberJob) -> Result<Describer> {
+impl DescribeLoop {
+    fn load(model: Model, job: DescriberJob) -> Result<DescribeLoop> {
         let encoder = (model.encoder)()?;
         let captioner = (model.captioner)()?;
         job.metrics.set_model(ModelState::Working);
@@ -81,7 +81,7 @@ impl Describer {
             })
         };
         let novelties = job.streams.iter().map(novelty).collect();
-        Ok(Describer { spec: model.image, encoder, captioner, novelties, job })
+        Ok(DescribeLoop { spec: model.image, encoder, captioner, novelties, job })
     }
 
     fn run(&mut self) -> Result<()> {

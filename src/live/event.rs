@@ -70,7 +70,7 @@ pub struct LiveCaption {
     pub text: String,
     /// The model's confidence from 0 to 1, where the model has a calibration.
     pub score: Option<f32>,
-    /// A scene that was described before is back. `text` then says so in short.
+    /// A scene that was described before is back. `text` is then short.
     pub returning: bool,
     /// The picture as JPEG, at most 640 pixels on its longer side unless the model reads larger ones. Empty where it could
     /// not be encoded.

@@ -59,7 +59,7 @@ impl<T> Inbox<T> {
         self.lock().queues.get(stream).map_or(0, VecDeque::len)
     }
 
-    /// The next batch, at most `rule.size` keyframes with their streams. It is due as `rule` says; one of each stream makes it
+    /// The next batch, at most `rule.size` keyframes with their streams. `rule` decides when it is due; one of each stream makes it
     /// full too. `None` once the inbox is closed and empty.
     pub(super) fn take(&self, rule: BatchRule) -> Option<Vec<(usize, T)>> {
         let mut all = self.lock();

@@ -23,6 +23,37 @@
 //! Stopping: watchers and the describer finish what they are doing. What waits is described if there is time, and counted
 //! otherwise. All threads are joined, except one that nothing can interrupt (in the system's resolver, or in a model that
 //! hangs): it is left behind, and the process must end without waiting for it.
+//!
+//! # Example
+//!
+//! A file plays at its own pace like a camera; the first description ends the run.
+//!
+//! ```
+//! use descry::interrupt::Interrupt;
+//! use descry::live::{self, CallbackSink, EventKind, LiveJob, StreamConfig};
+//! use descry::model::caption::CaptionOptions;
+//! use descry::model::folder::ModelFolder;
+//! use descry::model::image::EncodeOptions;
+//! use descry::model::loader::Model;
+//!
+//! # fn main() -> descry::error::Result<()> {
+//! let folder = ModelFolder::load(None)?;
+//! let model = Model::of(&folder, EncodeOptions::default(), CaptionOptions::default())?;
+//! let stop = Interrupt::new();
+//!
+//! let mut job = LiveJob::new(vec![StreamConfig::new("samples/bikes.mp4")?], model);
+//! let described = stop.clone();
+//! job.outputs.push(Box::new(CallbackSink::new(move |event| {
+//!     if let EventKind::Caption(caption) = &event.kind {
+//!         println!("{} {}: {}", event.stream, caption.start, caption.text);
+//!         described.set();
+//!     }
+//! })));
+//! let summary = live::run(job, &stop)?;
+//! assert_eq!(summary.failed, 0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod catch_up;
 mod config;

@@ -1,7 +1,7 @@
 //! One monotonic clock for a stream, across its connections and whatever its camera's clock does.
 //!
 //! Stream time starts at 0 with the first frame and follows the camera's clock: a burst keeps its distances. Where that
-//! clock restarts, jumps ahead, stands still or is missing, and while there is no connection, stream time follows the
+//! clock restarts, jumps ahead, freezes or is missing, and while there is no connection, stream time follows the
 //! arrival of the frames. The wall clock follows stream time, and is corrected when the two have drifted apart.
 //!
 //! Pure: the caller passes the time at which each frame arrived.
@@ -73,13 +73,13 @@ impl Timeline {
             None => (Time::ZERO, true),
             Some((last, at)) => {
                 let passed = time_of(arrived.saturating_duration_since(at));
-                // A clock that stands still is worth as much as a missing one.
-                let stands = self.moved.filter(|(then, _, since)| {
+                // A frozen clock is worth as much as a missing one.
+                let frozen = self.moved.filter(|(then, _, since)| {
                     let still = pts.is_some_and(|pts| pts <= *then && *then - pts <= JITTER);
                     still && time_of(arrived.saturating_duration_since(*since)) > JITTER
                 });
                 let expected = pts.and_then(|pts| self.anchor.map(|a| a.time + (pts - a.pts)));
-                match (stands, expected) {
+                match (frozen, expected) {
                     (Some((_, time, since)), _) => {
                         ((time + time_of(arrived.saturating_duration_since(since))).max(last + LEAST), false)
                     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stands_still_is_no_clock() {
+    fn a_frozen_clock_is_no_clock() {
         let frozen = (0..100).map(|n| (Some(4_000), 40 * n));
         let goes_on = (1..50).map(|n| (Some(4_000 + n * 40), 4_000 + 40 * n as u64));
         let frames: Vec<(Option<i64>, u64)> = frozen.chain(goes_on).collect();
@@ -310,7 +310,7 @@ mod tests {
                     let at = Duration::from_millis(n * 40);
                     let pts = Time::from_micros(start / 4) + Time::from_millis(k as i64 * 40);
                     let place = line.place(Some(pts), now + at, SystemTime::UNIX_EPOCH + at);
-                    // A new clock close to the old one cannot be told from it: it is off by what was forgiven at most.
+                    // A new clock close to the old one looks the same: it is off by what is tolerated at most.
                     let off = (place.time - time_of(at)).micros().abs();
                     prop_assert!(off <= (JITTER + BURST).micros() * 20, "{}", off);
                     n += 1;

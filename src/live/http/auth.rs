@@ -20,7 +20,7 @@ use crate::digest::hex;
 const COOKIE_AGE: u32 = 31_536_000;
 
 /// Decides who may read.
-pub(super) struct Access {
+pub(super) struct AccessPolicy {
     token: Option<AccessToken>,
     /// Names of this machine; `None` where a token guards it.
     hosts: Option<Vec<String>>,
@@ -47,9 +47,9 @@ impl From<Response> for Refusal {
     }
 }
 
-impl Access {
+impl AccessPolicy {
     /// `address`: where the server listens.
-    pub(super) fn new(address: SocketAddr, token: Option<&str>) -> Access {
+    pub(super) fn new(address: SocketAddr, token: Option<&str>) -> AccessPolicy {
         let token = token.map(|token| {
             let cookie = hex(&Sha256::digest(format!("descry cookie {token}")));
             AccessToken {
@@ -64,7 +64,7 @@ impl Access {
             let own = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
             vec!["localhost".into(), "127.0.0.1".into(), "[::1]".into(), own]
         });
-        Access { token, hosts }
+        AccessPolicy { token, hosts }
     }
 
     /// Accepts a request, or gives the response that it gets instead: a refusal, or the cookie for its token.

@@ -36,7 +36,7 @@ use super::metrics::Metrics;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use auth::Access;
+use auth::AccessPolicy;
 use board::Board;
 use routes::ServerState;
 
@@ -109,7 +109,7 @@ impl HttpServer {
         let address = listener.local_addr().map_err(fail)?;
         let state = Arc::new(ServerState {
             metrics,
-            access: Access::new(address, options.token.as_deref()),
+            access: AccessPolicy::new(address, options.token.as_deref()),
             board: Mutex::new(Board::new(streams)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(fail)?;

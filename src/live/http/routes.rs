@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::super::lock::lock;
 use super::super::metrics::Metrics;
-use super::auth::{Access, Refusal};
+use super::auth::{AccessPolicy, Refusal};
 use super::board::{Board, Message};
 use super::response::{add_headers, bad_request, json, method_not_allowed, not_found, text};
 use super::timed::WriteTimer;
@@ -37,7 +37,7 @@ const GUESS_TIME: Duration = Duration::from_millis(300);
 /// What all requests share.
 pub(super) struct ServerState {
     pub(super) metrics: Arc<Metrics>,
-    pub(super) access: Access,
+    pub(super) access: AccessPolicy,
     pub(super) board: Mutex<Board>,
 }
 
@@ -86,7 +86,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
     response
 }
 
-fn admit(access: &Access, request: &Parts) -> Result<(), Refusal> {
+fn admit(access: &AccessPolicy, request: &Parts) -> Result<(), Refusal> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(method_not_allowed().into());
     }

@@ -23,7 +23,7 @@ pub(super) struct EventQueue {
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Arc<Event>>,
-    /// Lost since the output last heard about losses.
+    /// Lost since losses were last reported to the output.
     lost: u64,
     /// The output works on an event.
     busy: bool,

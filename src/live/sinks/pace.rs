@@ -92,8 +92,8 @@ mod tests {
     fn a_cue_is_shown_as_long_as_it_takes_to_read() {
         // 38 letters.
         let text = "a man is riding a bike down the street";
-        let said = "A man is riding a bike down the street.";
-        assert_eq!(paced(&[(1_000, text)]), [(1_000, 3_235, said.into())]);
+        let shown = "A man is riding a bike down the street.";
+        assert_eq!(paced(&[(1_000, text)]), [(1_000, 3_235, shown.into())]);
         assert_eq!(paced(&[(0, "a dog")]), [(0, 1_000, "A dog.".into())]);
         assert_eq!(paced(&[(0, ""), (5, " . ")]), []);
     }
@@ -101,20 +101,20 @@ mod tests {
     #[test]
     fn the_next_cue_waits_its_turn_and_is_shorter() {
         let text = "a man is riding a bike down the street";
-        let said = "A man is riding a bike down the street.".to_string();
+        let shown = "A man is riding a bike down the street.".to_string();
         let got = paced(&[(0, text), (2_000, text), (2_500, text), (3_000, text)]);
         let times: Vec<_> = got.iter().map(|c| (c.0, c.1)).collect();
         assert_eq!(times, [(0, 2_235), (2_235, 4_000), (4_000, 5_000), (5_000, 6_000)]);
-        assert!(got.iter().all(|c| c.2 == said));
+        assert!(got.iter().all(|c| c.2 == shown));
     }
 
     #[test]
     fn rapid_captions_are_shown_whole_and_soon() {
         let text = "a man in a black jacket is standing in front of a car";
         let captions: Vec<(i64, &str)> = (0..100).map(|s| (s * 1_300, text)).collect();
-        for ((at, _), (start, end, said)) in captions.iter().zip(paced(&captions)) {
+        for ((at, _), (start, end, shown)) in captions.iter().zip(paced(&captions)) {
             assert!(start - at < 2_500 && end - start >= 1_000, "{at} {start} {end}");
-            assert_eq!(said, "A man in a black jacket is|standing in front of a car.");
+            assert_eq!(shown, "A man in a black jacket is|standing in front of a car.");
         }
     }
 

@@ -42,7 +42,7 @@ impl MediaPlaylist {
         let number = |tag: &str| -> u64 {
             before.lines().find_map(|l| l.strip_prefix(tag)).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
         };
-        // Far from the end of the number range, whatever the file says.
+        // Far from the end of the number range, whatever the file contains.
         let first = number("#EXT-X-MEDIA-SEQUENCE:").min(u64::MAX / 2);
         let gone = number("#EXT-X-DISCONTINUITY-SEQUENCE:").min(u64::MAX / 2);
         let segments = before.lines().filter(|l| l.starts_with("#EXTINF:")).count() as u64;
