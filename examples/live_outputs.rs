@@ -11,12 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use descry::live::event::{Event, Mapping, Reason, Spoken, State, What};
-use descry::live::http::{Http, HttpOptions};
-use descry::live::hub::{Hub, Sink};
-use descry::live::metrics::{Metrics, ModelState};
-use descry::live::sinks::hls::{Hls, HlsOptions};
-use descry::live::sinks::jsonl::JsonLines;
+use descry::live::{
+    ClockMapping, Event, EventKind, HlsOptions, HlsSink, HttpOptions, HttpServer, Hub, JsonLinesSink, LiveCaption,
+    Metrics, ModelState, Reason, Sink, StreamState,
+};
 use descry::time::Time;
 
 const TEXTS: [&str; 8] = [
@@ -41,21 +39,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Numbers a stream's events.
-struct Teller {
+struct Emitter {
     stream: Arc<str>,
     next: u64,
 }
 
-impl Teller {
-    fn tell(&mut self, hub: &Hub, what: What) {
-        let event = Event { stream: self.stream.clone(), number: self.next, at: SystemTime::now(), what };
+impl Emitter {
+    fn emit(&mut self, hub: &Hub, kind: EventKind) {
+        let event = Event { stream: self.stream.clone(), number: self.next, at: SystemTime::now(), kind };
         self.next += 1;
         hub.publish(Arc::new(event));
     }
 }
 
-fn caption(time: Time, wall: SystemTime, text: &str, jpeg: Arc<[u8]>) -> What {
-    What::Caption(Spoken {
+fn caption(time: Time, wall: SystemTime, text: &str, jpeg: Arc<[u8]>) -> EventKind {
+    EventKind::Caption(LiveCaption {
         start: time,
         picture_time: time,
         wall,
@@ -89,27 +87,27 @@ fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         .take(count)
         .collect();
     let metrics = Metrics::new(&names);
-    let http = Http::bind(&HttpOptions { listen, token }, &names, metrics.clone())?;
+    let http = HttpServer::bind(&HttpOptions { listen, token }, &names, metrics.clone())?;
     eprintln!("http://{}/", http.address());
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(http), Box::new(JsonLines::new(std::io::stdout()))];
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(http), Box::new(JsonLinesSink::new(std::io::stdout()))];
     let hub = Hub::new(sinks, metrics.clone());
-    metrics.model(ModelState::Working);
-    let mut tellers: Vec<Teller> = names.iter().map(|n| Teller { stream: n.clone(), next: 0 }).collect();
-    for (i, t) in tellers.iter_mut().enumerate() {
+    metrics.set_model(ModelState::Working);
+    let mut emitters: Vec<Emitter> = names.iter().map(|n| Emitter { stream: n.clone(), next: 0 }).collect();
+    for (i, t) in emitters.iter_mut().enumerate() {
         let now = SystemTime::now();
-        t.tell(&hub, What::State { state: State::Ready, reason: None });
+        t.emit(&hub, EventKind::State { state: StreamState::Ready, reason: None });
         if i == 2 {
-            t.tell(&hub, What::State { state: State::Null, reason: Some(Reason::OpenRead) });
+            t.emit(&hub, EventKind::State { state: StreamState::Null, reason: Some(Reason::OpenRead) });
             continue;
         }
-        t.tell(&hub, What::State { state: State::Playing, reason: None });
-        t.tell(&hub, What::Clock(Mapping { time: Time::ZERO, pts: 0, wall: now }));
+        t.emit(&hub, EventKind::State { state: StreamState::Playing, reason: None });
+        t.emit(&hub, EventKind::Clock(ClockMapping { time: Time::ZERO, pts: 0, wall: now }));
     }
     let began = Instant::now();
     for half in 0..seconds * 2 {
         let now = SystemTime::now();
         let time = Time::from_micros(began.elapsed().as_micros() as i64);
-        for (i, t) in tellers.iter_mut().enumerate() {
+        for (i, t) in emitters.iter_mut().enumerate() {
             let counted = metrics.stream(&t.stream).ok_or("no such stream")?;
             if i == 2 {
                 if half % 8 == 0 {
@@ -123,16 +121,16 @@ fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
                 counted.caption();
                 let place = (half / 5) as usize + i * 3;
                 let jpeg = pictures.get(place % pictures.len().max(1)).cloned().unwrap_or_else(|| Arc::new([]));
-                t.tell(&hub, caption(time, now, TEXTS[place % TEXTS.len()], jpeg));
+                t.emit(&hub, caption(time, now, TEXTS[place % TEXTS.len()], jpeg));
             }
             if half == 9 && i == 1 {
-                t.tell(&hub, What::Dropped { keyframes: 3, frames: 0 });
+                t.emit(&hub, EventKind::Dropped { keyframes: 3, frames: 0 });
             }
-            t.tell(&hub, What::Watched { time, wall: now });
+            t.emit(&hub, EventKind::Progress { time, wall: now });
         }
         std::thread::sleep(Duration::from_millis(500));
     }
-    tellers.iter_mut().for_each(|t| t.tell(&hub, What::End));
+    emitters.iter_mut().for_each(|t| t.emit(&hub, EventKind::End));
     hub.close(Duration::from_secs(2));
     Ok(())
 }
@@ -141,11 +139,11 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let stream: Arc<str> = "film".into();
     let options = HlsOptions { video: Some(args[1].clone()), window: 100, ..HlsOptions::default() };
     let metrics = Metrics::new([&stream]);
-    let hls = Hls::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
+    let hls = HlsSink::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
     let hub = Hub::new(vec![Box::new(hls)], metrics.clone());
-    let mut teller = Teller { stream, next: 0 };
-    let mut tell = |what| {
-        teller.tell(&hub, what);
+    let mut emitter = Emitter { stream, next: 0 };
+    let mut emit = |kind| {
+        emitter.emit(&hub, kind);
         // At once, and still nothing lost.
         while metrics.sinks()[0].waiting() > 100 {
             std::thread::sleep(Duration::from_millis(1));
@@ -156,22 +154,22 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     for part in args[2..].chunks_exact(2) {
         let length = Time::from_secs(part[1].parse()?);
         let wall = |t: Time| began + Duration::from_micros(t.micros().max(0) as u64);
-        tell(What::Clock(Mapping { time: from, pts: part[0].parse()?, wall: wall(from) }));
+        emit(EventKind::Clock(ClockMapping { time: from, pts: part[0].parse()?, wall: wall(from) }));
         let end = from + length;
         let mut time = from;
         while time < end {
             while next <= time {
                 let text = format!("a dog at second {}", next.micros() / 1_000_000);
-                tell(caption(next, wall(next), &text, Arc::new([])));
+                emit(caption(next, wall(next), &text, Arc::new([])));
                 next = next + Time::from_millis(2_500);
             }
-            tell(What::Watched { time, wall: wall(time) });
+            emit(EventKind::Progress { time, wall: wall(time) });
             time = time + Time::from_millis(250);
         }
-        tell(What::Watched { time: end, wall: wall(end) });
+        emit(EventKind::Progress { time: end, wall: wall(end) });
         from = end;
     }
-    tell(What::End);
+    emit(EventKind::End);
     hub.close(Duration::from_secs(5));
     Ok(())
 }
@@ -179,11 +177,11 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 fn hls_live(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let stream: Arc<str> = "camera".into();
     let options = HlsOptions { video: Some(args[1].clone()), ..HlsOptions::default() };
-    let hls = Hls::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
+    let hls = HlsSink::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
     let hub = Hub::new(vec![Box::new(hls)], Metrics::new([&stream]));
-    let mut teller = Teller { stream, next: 0 };
+    let mut emitter = Emitter { stream, next: 0 };
     let began = UNIX_EPOCH + Duration::from_secs_f64(args[3].parse()?);
-    teller.tell(&hub, What::Clock(Mapping { time: Time::ZERO, pts: args[2].parse()?, wall: began }));
+    emitter.emit(&hub, EventKind::Clock(ClockMapping { time: Time::ZERO, pts: args[2].parse()?, wall: began }));
     let (until, mut next) = (Time::from_secs(args[4].parse()?), Time::from_millis(500));
     loop {
         let seen = began.elapsed().unwrap_or_default().saturating_sub(Duration::from_millis(500));
@@ -194,10 +192,10 @@ fn hls_live(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         while next <= time {
             let wall = began + Duration::from_micros(next.micros() as u64);
             let text = format!("a dog at second {}", next.micros() / 1_000_000);
-            teller.tell(&hub, caption(next, wall, &text, Arc::new([])));
+            emitter.emit(&hub, caption(next, wall, &text, Arc::new([])));
             next = next + Time::from_millis(2_500);
         }
-        teller.tell(&hub, What::Watched { time, wall: began + seen });
+        emitter.emit(&hub, EventKind::Progress { time, wall: began + seen });
         std::thread::sleep(Duration::from_millis(200));
     }
     hub.close(Duration::from_secs(5));

@@ -61,18 +61,24 @@ impl AtomicFile {
     ///
     /// # Errors
     /// [`CommitError::Exists`] where something has the name and must not be replaced, even if it came this moment.
-    pub(crate) fn commit(mut self) -> Result<fs::File, CommitError> {
-        self.file.flush().and_then(|()| self.file.get_ref().as_file().sync_all()).map_err(CommitError::Io)?;
-        self.commit_unsynced()
+    pub(crate) fn commit(self) -> Result<fs::File, CommitError> {
+        self.finish(true)
     }
 
-    /// As [`AtomicFile::commit`], but does not bring the bytes to the disk: after a power failure the name may be there
-    /// without them. For callers that sync many files at once, later.
+    /// Gives the file its name without waiting for the disk: for files that are worthless after a crash of the machine, and
+    /// for callers that sync many files at once, later.
     ///
     /// # Errors
     /// As [`AtomicFile::commit`].
     pub(crate) fn commit_unsynced(self) -> Result<fs::File, CommitError> {
+        self.finish(false)
+    }
+
+    fn finish(self, sync: bool) -> Result<fs::File, CommitError> {
         let file = self.file.into_inner().map_err(|e| CommitError::Io(e.into_error()))?;
+        if sync {
+            file.as_file().sync_all().map_err(CommitError::Io)?;
+        }
         if self.overwrite {
             return file.persist(&self.path).map_err(|e| CommitError::Io(e.error));
         }

@@ -9,11 +9,7 @@ use common::Bench;
 use descry::cli::exit::Exit;
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
-use descry::live::config::{Defaults, StreamConfig};
-use descry::live::event::{Event, What};
-use descry::live::hub::Sink;
-use descry::live::metrics::Metrics;
-use descry::live::{LiveOptions, Outcome, run};
+use descry::live::{Event, EventKind, LiveConfig, LiveJob, LiveOptions, LiveSummary, Sink, StreamConfig, run};
 use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
 use descry::pipeline::Model;
 use descry::track::DedupOptions;
@@ -71,7 +67,7 @@ struct Run {
     /// What /healthz said, whenever that changed, and the figures at the end.
     health: Vec<serde_json::Value>,
     figures: String,
-    result: Result<Outcome>,
+    result: Result<LiveSummary>,
     events: Vec<(Instant, Event)>,
     batches: Vec<usize>,
     stopped: Option<Instant>,
@@ -86,11 +82,10 @@ fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) 
 fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool, hang: Duration) -> Run {
     let (events, batches) = (Arc::<Mutex<_>>::default(), Arc::<Mutex<Vec<usize>>>::default());
     let urls: Vec<String> = files.iter().map(|f| b.path(f).display().to_string()).collect();
-    let asked = Defaults { realtime: Some(true), min_interval: Some(0.0), ..Defaults::default() };
+    let asked = LiveConfig { realtime: Some(true), min_interval: Some(0.0), ..LiveConfig::default() };
     let streams: Vec<StreamConfig> = asked.streams(None, &urls).unwrap();
     let dedup = DedupOptions::off();
-    let options = LiveOptions { streams, dedup, min_score: 0.0, batch: 4, max_pixels: 1 << 24, hang };
-    let metrics = Metrics::new(options.streams.iter().map(|s| s.name.clone()));
+    let options = LiveOptions { dedup, min_score: 0.0, batch: 4, max_pixels: 1 << 24, hang };
     let mock = |batches: Arc<Mutex<Vec<usize>>>| Mock { count: 0.0, slow, fail_at, batches };
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
     let model = Model {
@@ -101,6 +96,9 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
         encoder: Box::new(move || Ok(Box::new(one))),
         captioner: Box::new(move || Ok(Box::new(two))),
     };
+    let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
+    job.outputs.push(Box::new(Keep(events.clone())));
+    let metrics = job.metrics.clone();
     let interrupt = Interrupt::new();
     let mut stopped = None;
     let (mut health, done) = (Vec::<serde_json::Value>::new(), Interrupt::new());
@@ -127,7 +125,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
                 interrupt.set();
             });
         }
-        let result = run(&options, model, vec![Box::new(Keep(events.clone()))], metrics.clone(), &interrupt);
+        let result = run(job, &interrupt);
         done.set();
         result
     });
@@ -149,15 +147,15 @@ fn film(b: &Bench, name: &str, seconds: u32) {
 }
 
 fn captions(run: &Run) -> Vec<f64> {
-    let lag = |(at, e): &(Instant, Event)| match &e.what {
-        What::Caption(c) => Some(at.saturating_duration_since(c.arrived).as_secs_f64()),
+    let lag = |(at, e): &(Instant, Event)| match &e.kind {
+        EventKind::Caption(c) => Some(at.saturating_duration_since(c.arrived).as_secs_f64()),
         _ => None,
     };
     run.events.iter().filter_map(lag).collect()
 }
 
 fn dropped(run: &Run) -> u64 {
-    run.events.iter().map(|(_, e)| if let What::Dropped { keyframes, .. } = e.what { keyframes } else { 0 }).sum()
+    run.events.iter().map(|(_, e)| if let EventKind::Dropped { keyframes, .. } = e.kind { keyframes } else { 0 }).sum()
 }
 
 /// Every event is there in its order, no progress is told beyond a caption that still comes, and the end is last.
@@ -171,14 +169,14 @@ fn sound(run: &Run, streams: usize) {
         for (_, e) in run.events.iter().filter(|(_, e)| e.stream == name) {
             assert_eq!(e.number, number);
             number += 1;
-            match &e.what {
-                What::Watched { time, .. } => watched = watched.max(Some(*time)),
-                What::Caption(c) => assert!(watched.is_none_or(|w| c.start >= w), "{e:?} after {watched:?}"),
-                What::End => ended += 1,
+            match &e.kind {
+                EventKind::Progress { time, .. } => watched = watched.max(Some(*time)),
+                EventKind::Caption(c) => assert!(watched.is_none_or(|w| c.start >= w), "{e:?} after {watched:?}"),
+                EventKind::End => ended += 1,
                 _ => {}
             }
         }
-        assert!(matches!(run.events.iter().rfind(|(_, e)| e.stream == name).unwrap().1.what, What::End));
+        assert!(matches!(run.events.iter().rfind(|(_, e)| e.stream == name).unwrap().1.kind, EventKind::End));
     }
     assert_eq!(ended, streams);
 }
@@ -189,7 +187,7 @@ fn a_model_that_is_too_slow_drops_the_oldest_and_its_lag_stays_bounded() {
     film(&b, "film.mp4", 9);
     let slow = Duration::from_millis(1_500);
     let run = watch(&b, &["film.mp4"], slow, usize::MAX, false);
-    assert_eq!(run.result.as_ref().unwrap(), &Outcome { failed: 0 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0 });
     sound(&run, 1);
     let (lags, dropped) = (captions(&run), dropped(&run));
     assert!(dropped >= 1, "{lags:?}");
@@ -205,11 +203,11 @@ fn streams_share_batches() {
     std::fs::copy(b.path("a.mp4"), b.path("b.mp4")).unwrap();
     std::fs::copy(b.path("a.mp4"), b.path("c.mp4")).unwrap();
     let run = watch(&b, &["a.mp4", "b.mp4", "c.mp4", "none.mp4"], Duration::from_millis(300), usize::MAX, false);
-    assert_eq!(run.result.as_ref().unwrap(), &Outcome { failed: 1 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 1 });
     sound(&run, 4);
     assert!(run.batches.contains(&3), "{:?}", run.batches);
     for name in ["a.mp4", "b.mp4", "c.mp4"] {
-        let own = run.events.iter().filter(|(_, e)| &*e.stream == name && matches!(e.what, What::Caption(_)));
+        let own = run.events.iter().filter(|(_, e)| &*e.stream == name && matches!(e.kind, EventKind::Caption(_)));
         assert!(own.count() >= 4, "{name}: {:?}", run.batches);
     }
 }
@@ -230,14 +228,14 @@ fn a_model_that_hangs_for_a_while_is_told_and_goes_on() {
     let b = Bench::new();
     film(&b, "film.mp4", 5);
     let run = watch_for(&b, &["film.mp4"], Duration::from_millis(700), usize::MAX, false, Duration::from_millis(400));
-    assert_eq!(run.result.as_ref().unwrap(), &Outcome { failed: 0 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0 });
     sound(&run, 1);
     let words: Vec<&str> = run.health.iter().filter_map(|h| h["model"].as_str()).collect();
     assert!(words.windows(2).any(|w| w == ["working", "hung"]), "{words:?}");
     assert!(words.windows(2).any(|w| w == ["hung", "working"]), "{words:?}");
     let hung = run.health.iter().find(|h| h["model"] == "hung").unwrap();
     assert_eq!(hung["healthy"], false);
-    assert!(hung["reason"].as_str().unwrap().starts_with("the model has been at one run for"), "{hung}");
+    assert!(hung["reason"].as_str().unwrap().starts_with("the model has been busy with one inference for"), "{hung}");
     assert!(captions(&run).len() >= 3);
 }
 
@@ -248,7 +246,7 @@ fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
     let started = Instant::now();
     let run = watch_for(&b, &["film.mp4"], Duration::from_secs(600), usize::MAX, false, Duration::from_secs(1));
     let error = run.result.as_ref().unwrap_err();
-    assert!(error.to_string().contains("hangs") && error.to_string().contains("--hang"), "{error}");
+    assert!(error.to_string().contains("hangs") && error.to_string().contains("`hang`"), "{error}");
     assert_eq!(Exit::of(&error), Exit::Broken);
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
     assert_eq!(run.health.last().unwrap()["model"], "hung");

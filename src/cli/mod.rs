@@ -12,7 +12,6 @@ mod search;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -23,11 +22,9 @@ use crate::address::hide;
 use crate::cli::progress::{Bars, Silent};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::live::config::Transport;
-use crate::live::http::{HttpOptions, fetch_status};
-use crate::live::metrics::Metrics;
-use crate::live::outputs::Outputs;
-use crate::live::{self, LiveOptions, Outcome};
+use crate::live::{
+    self, HttpOptions, LiveConfig, LiveJob, LiveOptions, LiveSummary, OutputConfig, RtspTransport, fetch_status,
+};
 use crate::media::picture;
 use crate::media::probe::probe;
 use crate::media::thumbnail::ThumbnailOptions;
@@ -308,7 +305,7 @@ struct Live {
     config: Option<PathBuf>,
     /// How RTSP brings its packets [default: tcp].
     #[arg(long, value_enum)]
-    transport: Option<Transport>,
+    transport: Option<RtspTransport>,
     /// Watch files, at their own pace.
     #[arg(long)]
     realtime: bool,
@@ -343,7 +340,7 @@ struct Live {
     #[arg(long)]
     status: bool,
     #[command(flatten)]
-    outputs: Outputs,
+    outputs: OutputConfig,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -808,7 +805,7 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         return status(args);
     }
     voice.log();
-    let asked = live::config::Defaults {
+    let asked = LiveConfig {
         transport: args.transport,
         realtime: args.realtime.then_some(true),
         silence: args.silence,
@@ -817,15 +814,14 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         min_interval: args.min_interval,
         decode_threads: args.decode_threads,
         hang: args.hang,
-        ..live::config::Defaults::default()
+        ..LiveConfig::default()
     };
-    let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
+    let file = args.config.as_deref().map(LiveConfig::read).transpose()?;
     let streams = asked.streams(file.as_ref(), &args.urls)?;
     let folder = ModelFolder::load(args.model.model.as_deref())?;
     let session = args.model.session(true)?;
     let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
     let options = LiveOptions {
-        streams,
         dedup: DedupOptions {
             same: args.same.unwrap_or(measured.same),
             returning: args.returning.unwrap_or(measured.returning),
@@ -837,20 +833,20 @@ fn live(args: &Live, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
         hang: asked.hang(file.as_ref())?,
     };
     let model = model(&folder, &args.decoding, args.decoding.batch(), &session)?;
-    let names: Vec<Arc<str>> = options.streams.iter().map(|s| s.name.clone()).collect();
-    let metrics = Metrics::new(&names);
-    let sinks = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default()).open(&names, &metrics)?;
-    let outcome = live::run(&options, model, sinks, metrics, interrupt)?;
-    Ok(match outcome {
+    let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
+    let outputs = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default());
+    job.outputs = outputs.open(&job.names(), &job.metrics)?;
+    let summary = live::run(job, interrupt)?;
+    Ok(match summary {
         _ if interrupt.is_set() => Exit::Interrupted,
-        Outcome { failed: 0 } => Exit::Done,
+        LiveSummary { failed: 0 } => Exit::Done,
         _ => Exit::SomeFailed,
     })
 }
 
 /// What a run that has a page says of itself.
 fn status(args: &Live) -> Result<Exit> {
-    let file = args.config.as_deref().map(live::config::Defaults::read).transpose()?;
+    let file = args.config.as_deref().map(LiveConfig::read).transpose()?;
     let outputs = args.outputs.clone().or(file.map(|f| f.outputs).unwrap_or_default());
     let address = outputs.http.unwrap_or(HttpOptions::default().listen).to_string();
     let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS)?;

@@ -1,7 +1,7 @@
-//! Which streams are watched and how: from the command line or a TOML file, all of it checked before anything starts.
+//! Which streams a run reads and how: from the command line or a TOML file, all of it checked before anything starts.
 //!
 //! ```toml
-//! max_gap = 8                 # for every stream that does not say otherwise
+//! max_gap = 8                 # for every stream that does not override it
 //!
 //! [[stream]]
 //! name = "door"               # default: host and path of the address
@@ -10,122 +10,70 @@
 //! min_interval = 5            # seconds
 //! ```
 //!
-//! `[outputs]` is told of in [`super::outputs`].
+//! [`OutputConfig`] is the `[outputs]` table.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::outputs::Outputs;
-use crate::address::is_url;
+use super::outputs::OutputConfig;
+use super::source::{RtspTransport, SourceKind};
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
-use crate::media::{StreamAccess, container_version};
+use crate::message;
+use crate::message::Setting;
 use crate::scene::WatcherOptions;
 use crate::time::Time;
 
-/// Most streams in one process: a thread and a decoder each.
-pub const MOST_STREAMS: usize = 256;
+/// Most streams in one process: each needs a thread and a decoder.
+const MOST_STREAMS: usize = 256;
+/// Longest name of a stream, in bytes of a given name and in characters of a derived one.
+const LONGEST_NAME: usize = 100;
+/// Decoder threads beyond this are of no use.
+const MOST_THREADS: usize = 64;
+/// No setting is longer than this, in seconds.
+const LONGEST: f64 = 1e6;
+/// Without a frame for this long a connection is given up.
+const SILENCE: Time = Time::from_millis(10_000);
+/// Least time between two descriptions.
+const MIN_INTERVAL: Time = Time::from_millis(1_000);
+/// How long one inference may take.
+const HANG: Duration = Duration::from_secs(30);
 
-/// How RTSP brings its packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    #[default]
-    Tcp,
-    Udp,
-}
-
-/// What an address is, by its scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Rtsp,
-    Rtsps,
-    Rtmp,
-    Rtmps,
-    Srt,
-    /// HLS, or anything else that a web server streams.
-    Http,
-    /// MPEG-TS.
-    Udp,
-    Camera,
-    File,
-}
-
-impl Kind {
-    fn of(url: &str) -> Result<Kind> {
-        if !is_url(url) {
-            let camera = url.starts_with("v4l2:") || url.starts_with("/dev/video");
-            return Ok(if camera { Kind::Camera } else { Kind::File });
-        }
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
-        Ok(match scheme.as_str() {
-            "rtsp" => Kind::Rtsp,
-            "rtsps" => Kind::Rtsps,
-            "rtmp" => Kind::Rtmp,
-            "rtmps" => Kind::Rtmps,
-            "srt" => Kind::Srt,
-            "http" | "https" => Kind::Http,
-            "udp" => Kind::Udp,
-            _ => {
-                return Err(Error::usage(
-                    format!("{}: {scheme}:// is no kind of source that descry watches", Address::new(url)),
-                    "use rtsp, rtsps, rtmp, rtmps, srt, http, https, udp, /dev/videoN, or a file with --realtime",
-                ));
-            }
-        })
-    }
-
-    /// The protocols that may be opened for it, by whomever: the address itself, a redirect, or a playlist.
-    fn protocols(self, transport: Transport) -> &'static str {
-        match (self, transport) {
-            (Kind::Rtsp, Transport::Tcp) => "rtsp,rtp,tcp",
-            (Kind::Rtsp, Transport::Udp) => "rtsp,rtp,tcp,udp",
-            (Kind::Rtsps, _) => "rtsps,rtsp,rtp,srtp,tls,tcp",
-            (Kind::Rtmp, _) => "rtmp,tcp",
-            (Kind::Rtmps, _) => "rtmps,tls,tcp",
-            (Kind::Srt, _) => "srt",
-            (Kind::Http, _) => "http,https,httpproxy,crypto,tls,tcp",
-            (Kind::Udp, _) => "udp",
-            (Kind::Camera | Kind::File, _) => "file",
-        }
-    }
-
-    /// Whether it ends with its last frame, for good.
-    pub fn ends(self) -> bool {
-        self == Kind::File
-    }
-}
-
-/// One stream, ready to be opened.
+/// One stream, checked and ready to be opened.
 #[derive(Debug, Clone)]
 pub struct StreamConfig {
-    /// Unique, and safe to show.
+    /// Unique in the run, and safe to show.
     pub name: Arc<str>,
+    /// Where the stream is.
     pub address: Address,
-    pub kind: Kind,
-    pub transport: Transport,
-    /// Nothing new for so long, and the connection is given up. Default: 10 s.
+    /// What the address is.
+    pub kind: SourceKind,
+    /// How RTSP delivers its packets. Default: TCP.
+    pub transport: RtspTransport,
+    /// A connection without a frame for this long is given up. Default: 10 s.
     pub silence: Duration,
-    pub glance: WatcherOptions,
-    /// A scene that goes on is said again after this. Default: never.
+    /// When to choose a keyframe.
+    pub watcher: WatcherOptions,
+    /// A scene that continues is described again after this. Default: never.
     pub every: Option<Time>,
     /// Least time between two descriptions. Default: 1 s.
     pub min_interval: Time,
-    /// Decoder threads; 0 for none that hold frames back. Default: 0.
+    /// Decoder threads, at most 64. 0 for as many as need not hold frames back. Default: 0.
     pub decode_threads: usize,
 }
 
-/// What may be said of a stream: on the command line for all, in the file for all and for one.
+/// Settings of one stream in the TOML file. Times are in seconds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OneStream {
+pub struct StreamEntry {
     url: String,
     name: Option<String>,
-    transport: Option<Transport>,
+    transport: Option<RtspTransport>,
     realtime: Option<bool>,
     silence: Option<f64>,
     max_gap: Option<f64>,
@@ -134,137 +82,181 @@ pub struct OneStream {
     decode_threads: Option<usize>,
 }
 
-/// What holds for every stream that does not say otherwise. Times are in seconds.
+/// The TOML file, or the command line that overrides it. Settings hold for every stream that does not override them. Times
+/// are in seconds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Defaults {
-    pub transport: Option<Transport>,
+pub struct LiveConfig {
+    /// How RTSP delivers its packets.
+    pub transport: Option<RtspTransport>,
+    /// Plays files at their own pace.
     pub realtime: Option<bool>,
+    /// A connection without a frame for this long is given up; from 0.5.
     pub silence: Option<f64>,
+    /// A keyframe is chosen at least this often; from 0.1.
     pub max_gap: Option<f64>,
+    /// A scene that continues is described again after this; from 0.1.
     pub every: Option<f64>,
+    /// Least time between two descriptions; from 0.
     pub min_interval: Option<f64>,
+    /// Decoder threads of each stream.
     pub decode_threads: Option<usize>,
-    /// Of the whole process: a run of the model that takes longer hangs.
+    /// Of the whole run: an inference that takes longer counts as hung; from 1.
     pub hang: Option<f64>,
+    /// The `[outputs]` table.
     #[serde(default)]
-    pub outputs: Outputs,
+    pub outputs: OutputConfig,
+    /// The `[[stream]]` tables.
     #[serde(default, rename = "stream")]
-    pub streams: Vec<OneStream>,
+    pub streams: Vec<StreamEntry>,
 }
 
-impl Defaults {
-    /// From a TOML file. Says where it is wrong, and never what stands there: that may be a password.
-    pub fn read(path: &Path) -> Result<Defaults> {
+impl StreamConfig {
+    /// The stream at this address, with the default settings. A file plays at its own pace.
+    ///
+    /// # Errors
+    /// When descry cannot read such an address.
+    pub fn new(address: impl Into<String>) -> Result<StreamConfig> {
+        let entry = StreamEntry { url: address.into(), realtime: Some(true), ..StreamEntry::default() };
+        LiveConfig::default().stream(&LiveConfig::default(), entry, &mut HashSet::new())
+    }
+}
+
+impl LiveConfig {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is wrong. The message names the line and never quotes it: it may hold a password.
+    pub fn read(path: &Path) -> Result<LiveConfig> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::usage(format!("{shown}: cannot be read: {e}"), "Name a TOML file that this user may read.")
+                .with_source(e)
         })?;
         toml::from_str(&text).map_err(|e| {
             let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
             let line = line.map_or(String::new(), |n| format!(":{n}"));
-            // What the reader quotes is what was written.
-            let what = hide(&unquoted(e.message()));
-            Error::usage(format!("{shown}{line}: {what}"), "The README lists what a configuration may hold.")
+            // What the parser quotes was in the file.
+            let cause = hide(&unquoted(e.message()));
+            Error::usage(format!("{shown}{line}: {cause}"), "docs/live.md lists what a configuration may hold.")
         })
     }
 
-    /// A run of the model that takes longer than this hangs.
-    pub fn hang(&self, file: Option<&Defaults>) -> Result<Duration> {
+    /// How long one inference may take. `self` overrides `file`.
+    ///
+    /// # Errors
+    /// When the value is out of range.
+    pub fn hang(&self, file: Option<&LiveConfig>) -> Result<Duration> {
         match self.hang.or(file.and_then(|f| f.hang)) {
-            None => Ok(Duration::from_secs(30)),
-            Some(s) if (1.0..=1e6).contains(&s) => Ok(Duration::from_secs_f64(s)),
+            None => Ok(HANG),
+            Some(s) if (1.0..=LONGEST).contains(&s) => Ok(Duration::from_secs_f64(s)),
             Some(s) => Err(Error::usage(format!("hang = {s} is out of range"), "Give seconds, from 1 to 1000000.")),
         }
     }
 
-    /// All streams: those of the file, then `urls`. `self` goes before `file` where both say something.
-    pub fn streams(&self, file: Option<&Defaults>, urls: &[String]) -> Result<Vec<StreamConfig>> {
+    /// All streams: those of the file, then `urls`. `self` overrides the settings of `file` that hold for all streams.
+    ///
+    /// # Errors
+    /// When there is no stream, when there are more than 256, or when a setting is wrong.
+    pub fn streams(&self, file: Option<&LiveConfig>, urls: &[String]) -> Result<Vec<StreamConfig>> {
         let named = file.map_or(&[][..], |f| &f.streams[..]).iter().cloned();
-        let plain = urls.iter().map(|url| OneStream { url: url.clone(), ..OneStream::default() });
-        let nothing = Defaults::default();
+        let plain = urls.iter().map(|url| StreamEntry { url: url.clone(), ..StreamEntry::default() });
+        let nothing = LiveConfig::default();
         let file = file.unwrap_or(&nothing);
-        let mut out: Vec<StreamConfig> = Vec::new();
         let mut names = HashSet::new();
-        for one in named.chain(plain) {
-            let stream = self.stream(file, one, &mut names)?;
-            out.push(stream);
-        }
-        if out.is_empty() {
+        let streams = named.chain(plain).map(|entry| self.stream(file, entry, &mut names));
+        let streams = streams.collect::<Result<Vec<StreamConfig>>>()?;
+        if streams.is_empty() {
             return Err(Error::usage(
-                "there is nothing to watch",
-                "Name a URL, or a --config file that has a [[stream]].",
+                "no stream is named",
+                message!["Name a URL, or a ", Setting::Config, " file that has a [[stream]]."],
             ));
         }
-        if out.len() > MOST_STREAMS {
+        if streams.len() > MOST_STREAMS {
             return Err(Error::usage(
-                format!("{} streams are more than the {MOST_STREAMS} that one process watches", out.len()),
-                "Divide them among several.",
+                format!("{} streams are more than the {MOST_STREAMS} that one process can read", streams.len()),
+                "Divide them among several processes.",
             ));
         }
-        Ok(out)
+        Ok(streams)
     }
 
-    fn stream(&self, file: &Defaults, one: OneStream, names: &mut HashSet<String>) -> Result<StreamConfig> {
-        let address = Address::new(one.url);
-        let kind = Kind::of(address.reveal())?;
+    fn stream(&self, file: &LiveConfig, entry: StreamEntry, names: &mut HashSet<String>) -> Result<StreamConfig> {
+        let address = Address::new(entry.url);
+        let kind = SourceKind::of(address.reveal())?;
         if address.reveal().contains('\0') {
-            return Err(Error::usage(format!("{address}: the address holds a NUL byte"), "Write it without."));
+            return Err(Error::usage(format!("{address}: the address contains a NUL byte"), "Remove the NUL byte."));
         }
-        let realtime = one.realtime.or(self.realtime).or(file.realtime).unwrap_or(false);
-        if kind == Kind::File && !realtime {
+        let realtime = entry.realtime.or(self.realtime).or(file.realtime).unwrap_or(false);
+        if kind == SourceKind::File && !realtime {
             return Err(Error::usage(
                 format!("{address} is a file"),
-                "Use `descry describe`, or --realtime to watch it at its own pace.",
+                message!["Use ", Setting::Describe, ", or ", Setting::Realtime, " to play it at its own pace."],
             ));
         }
-        let given = one.name.is_some();
-        let name = one.name.unwrap_or_else(|| default_name(&address));
-        if given && (name.trim().is_empty() || name.len() > 100 || name.chars().any(char::is_control)) {
-            return Err(Error::usage(
-                format!("{address}: its name must be of 1 to 100 characters"),
-                "Give it another `name`.",
-            ));
-        }
-        if given && names.contains(&name) {
-            return Err(Error::usage(format!("two streams are called {name:?}"), "Give one of them another `name`."));
-        }
-        let mut unique = name.clone();
-        for n in 2.. {
-            if names.insert(unique.clone()) {
-                break;
-            }
-            unique = format!("{name} ({n})");
-        }
-        let time = |what: &str, values: [Option<f64>; 3], least: f64| match values.into_iter().flatten().next() {
-            None => Ok(None),
-            Some(s) if (least..=1e6).contains(&s) => Ok(Some(Time::from_secs(s))),
-            Some(s) => Err(Error::usage(
-                format!("{unique}: {what} = {s} is out of range"),
-                format!("Give seconds, from {least} to 1000000."),
-            )),
+        let name = unique_name(&address, entry.name, names)?;
+        let seconds = |setting, values: [Option<f64>; 3], least| {
+            let given = values.into_iter().flatten().next();
+            given.map(|s| time(&name, setting, s, least..=LONGEST)).transpose()
         };
-        let defaults = WatcherOptions::default();
-        let silence = time("silence", [one.silence, self.silence, file.silence], 0.5)?;
-        let every = time("every", [one.every, self.every, file.every], 0.1)?;
-        let min_interval = time("min_interval", [one.min_interval, self.min_interval, file.min_interval], 0.0)?;
-        let max_gap = time("max_gap", [one.max_gap, self.max_gap, file.max_gap], 0.1)?.unwrap_or(defaults.max_gap);
+        let silence = seconds("silence", [entry.silence, self.silence, file.silence], 0.5)?;
+        let every = seconds("every", [entry.every, self.every, file.every], 0.1)?;
+        let min_interval = seconds("min_interval", [entry.min_interval, self.min_interval, file.min_interval], 0.0)?;
+        let max_gap = seconds("max_gap", [entry.max_gap, self.max_gap, file.max_gap], 0.1)?;
+        let max_gap = max_gap.unwrap_or(WatcherOptions::default().max_gap);
+        let decode_threads = entry.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0);
         Ok(StreamConfig {
-            name: unique.into(),
             kind,
-            transport: one.transport.or(self.transport).or(file.transport).unwrap_or_default(),
-            silence: Duration::from_micros(silence.unwrap_or(Time::from_millis(10_000)).micros().max(0) as u64),
-            // A scene that is to be said again must be looked at again.
-            glance: WatcherOptions { max_gap: every.map_or(max_gap, |e| e.min(max_gap)) },
+            transport: entry.transport.or(self.transport).or(file.transport).unwrap_or_default(),
+            silence: Duration::from_micros(silence.unwrap_or(SILENCE).micros().max(0) as u64),
+            // A scene that is to be described again needs a keyframe by then.
+            watcher: WatcherOptions { max_gap: every.map_or(max_gap, |e| e.min(max_gap)) },
             every,
-            min_interval: min_interval.unwrap_or(Time::from_millis(1_000)),
-            decode_threads: one.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0).min(64),
+            min_interval: min_interval.unwrap_or(MIN_INTERVAL),
+            decode_threads: decode_threads.min(MOST_THREADS),
+            name: name.into(),
             address,
         })
     }
 }
 
-/// What stands between quotes or backticks is left out.
+/// A setting in seconds, within its range.
+fn time(stream: &str, setting: &str, seconds: f64, range: RangeInclusive<f64>) -> Result<Time> {
+    if range.contains(&seconds) {
+        return Ok(Time::from_secs(seconds));
+    }
+    Err(Error::usage(
+        format!("{stream}: {setting} = {seconds} is out of range"),
+        format!("Give seconds, from {} to {}.", range.start(), range.end()),
+    ))
+}
+
+/// The name of a stream, and its entry in `names`: the given one, or one derived from the address.
+fn unique_name(address: &Address, given: Option<String>, names: &mut HashSet<String>) -> Result<String> {
+    let Some(name) = given else {
+        let plain = default_name(address);
+        let mut unique = plain.clone();
+        for n in 2.. {
+            if names.insert(unique.clone()) {
+                break;
+            }
+            unique = format!("{plain} ({n})");
+        }
+        return Ok(unique);
+    };
+    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return Err(Error::usage(
+            format!("{address}: its name must have 1 to {LONGEST_NAME} characters, and no control characters"),
+            "Give it another `name`.",
+        ));
+    }
+    if !names.insert(name.clone()) {
+        return Err(Error::usage(format!("two streams have the name {name:?}"), "Give one of them another `name`."));
+    }
+    Ok(name)
+}
+
+/// Leaves out what is between double quotes.
 fn unquoted(message: &str) -> String {
     let mut out = String::new();
     let mut inside = None;
@@ -286,64 +278,22 @@ fn unquoted(message: &str) -> String {
 fn default_name(address: &Address) -> String {
     let shown = address.shown();
     match shown.split_once("://") {
-        Some((_, rest)) => rest.trim_end_matches(['?', '…', '/']).chars().take(100).collect(),
+        Some((_, rest)) => rest.trim_end_matches(['?', '…', '/']).chars().take(LONGEST_NAME).collect(),
         None => Path::new(&shown).file_name().map_or(shown.clone(), |n| n.to_string_lossy().into_owned()),
-    }
-}
-
-impl StreamConfig {
-    /// What FFmpeg is told.
-    pub fn access(&self) -> StreamAccess {
-        let reveal = self.address.reveal();
-        let address = match self.kind {
-            Kind::File => format!("file:{reveal}"),
-            Kind::Camera => reveal.strip_prefix("v4l2:").unwrap_or(reveal).to_string(),
-            _ => reveal.to_string(),
-        };
-        let format = match self.kind {
-            // What comes as datagrams is nothing else; a guess could be led astray.
-            Kind::Udp | Kind::Srt => Some("mpegts"),
-            Kind::Camera => Some("v4l2"),
-            _ => None,
-        };
-        let micros = self.silence.as_micros().to_string();
-        let mut options = vec![("protocol_whitelist", self.kind.protocols(self.transport).to_string())];
-        if self.kind != Kind::File {
-            // Missing times are made up, damaged packets left out; and what is looked at before the first frame is kept
-            // short, for everything that comes meanwhile is old when it is decoded.
-            options.push(("fflags", "+genpts+discardcorrupt".into()));
-            options.push(("analyzeduration", "2000000".into()));
-            options.push(("fpsprobesize", "0".into()));
-        }
-        match self.kind {
-            Kind::Rtsp | Kind::Rtsps => {
-                let udp = self.kind == Kind::Rtsp && self.transport == Transport::Udp;
-                options.push(("rtsp_transport", if udp { "udp" } else { "tcp" }.into()));
-                // In libavformat before 59 this name meant to wait for a connection.
-                options.push((if container_version() >= 59 { "timeout" } else { "stimeout" }, micros));
-            }
-            Kind::Udp => {
-                options.push(("overrun_nonfatal", "1".into()));
-                options.push(("timeout", micros));
-            }
-            // RTMP takes `timeout` for how long to listen.
-            Kind::Rtmp | Kind::Rtmps | Kind::Srt | Kind::Http => options.push(("rw_timeout", micros)),
-            Kind::Camera | Kind::File => {}
-        }
-        StreamAccess { address, name: self.name.to_string(), format, options }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::StreamAccess;
 
     fn read(toml: &str) -> Result<Vec<StreamConfig>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("streams.toml");
         std::fs::write(&path, toml).unwrap();
-        let file = Defaults::read(&path)?;
-        Defaults::default().streams(Some(&file), &[])
+        let file = LiveConfig::read(&path)?;
+        LiveConfig::default().streams(Some(&file), &[])
     }
 
     fn option<'a>(access: &'a StreamAccess, name: &str) -> Option<&'a str> {
@@ -351,15 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_names_streams_and_what_holds_for_all() {
+    fn a_file_has_streams_and_settings_for_all() {
         let streams = read(
             "max_gap = 4\nmin_interval = 0\n[[stream]]\nurl = 'rtsp://u:passw0rd@cam:554/door'\n[[stream]]\nname = 'yard'\n\
              url = 'rtsp://cam/yard'\ntransport = 'udp'\nevery = 2.5\n",
         )
         .unwrap();
         assert_eq!(streams.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["cam:554/door", "yard"]);
-        assert_eq!(streams[0].glance.max_gap, Time::from_millis(4_000));
-        assert_eq!(streams[1].glance.max_gap, Time::from_millis(2_500));
+        assert_eq!(streams[0].watcher.max_gap, Time::from_millis(4_000));
+        assert_eq!(streams[1].watcher.max_gap, Time::from_millis(2_500));
         assert_eq!(streams[1].min_interval, Time::ZERO);
         let access = streams[1].access();
         assert_eq!(option(&access, "rtsp_transport"), Some("udp"));
@@ -368,17 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_sound() {
+    fn the_example_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/service/streams.toml");
-        let file = Defaults::read(&path).unwrap();
-        assert_eq!(Defaults::default().streams(Some(&file), &[]).unwrap().len(), 2);
+        let file = LiveConfig::read(&path).unwrap();
+        assert_eq!(LiveConfig::default().streams(Some(&file), &[]).unwrap().len(), 2);
         assert!(file.outputs.http.unwrap().ip().is_loopback());
     }
 
     #[test]
-    fn wrong_files_are_refused_without_showing_what_they_hold() {
+    fn wrong_files_are_refused_without_quoting_them() {
         for (toml, wanted) in [
-            ("", "nothing to watch"),
+            ("", "no stream is named"),
             ("[[stream]]\nurl = 'gopher://host/x'", "gopher"),
             ("[[stream]]\nurl = 'film.mp4'", "is a file"),
             ("[[stream]]\nurl = 'rtsp://h/x'\nname = 'a'\n[[stream]]\nurl = 'rtsp://h/y'\nname = 'a'", "two streams"),
@@ -397,10 +347,10 @@ mod tests {
     }
 
     #[test]
-    fn plain_addresses_get_names_of_their_own() {
+    fn plain_addresses_get_unique_names() {
         let urls: Vec<String> =
             ["rtsp://u:p@cam/a", "rtsp://cam/a", "/dev/video0", "http://h/x.m3u8?k=v"].map(String::from).into();
-        let streams = Defaults::default().streams(None, &urls).unwrap();
+        let streams = LiveConfig::default().streams(None, &urls).unwrap();
         let names: Vec<_> = streams.iter().map(|s| &*s.name).collect();
         assert_eq!(names, ["cam/a", "cam/a (2)", "video0", "h/x.m3u8"]);
         assert_eq!(streams[2].access().format, Some("v4l2"));

@@ -1,6 +1,6 @@
-//! What a live stream has to tell: the one thing that goes from the streams to the outputs.
+//! What live mode reports about a stream: the one type that travels from the streams to the outputs.
 //!
-//! Events of one stream are in order and numbered without a gap; an output that sees one knows that it missed some.
+//! Events of one stream are in order and numbered without a gap. An output that finds a gap knows that it missed some.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,112 +8,140 @@ use std::time::{Instant, SystemTime};
 
 use crate::time::Time;
 
-/// One thing that one stream tells.
+/// One report about one stream.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// The stream's name as configured: safe to show, unique in the process.
     pub stream: Arc<str>,
-    /// Counts this stream's events from 0.
+    /// Position among this stream's events, from 0.
     pub number: u64,
-    /// When it was made.
+    /// When the event was created.
     pub at: SystemTime,
-    pub what: What,
+    /// What happened.
+    pub kind: EventKind,
 }
 
+/// What an [`Event`] reports.
 #[derive(Debug, Clone)]
-pub enum What {
-    /// Something new is to be seen.
-    Caption(Spoken),
+pub enum EventKind {
+    /// The stream shows something new.
+    Caption(LiveCaption),
     /// The stream's state changed.
-    State { state: State, reason: Option<Reason> },
-    /// How stream time relates to the source's own clock, from here on: at the start and after each reconnection.
-    Clock(Mapping),
-    /// The stream has been watched up to here, and what there is to say of the time before has been told. At least once a
-    /// second while frames come, also when there is nothing to say: outputs that are cut by time go on by it.
-    Watched { time: Time, wall: SystemTime },
-    /// What was left out since the last such event, because the machine could not keep up: pictures that were chosen and
-    /// never described, and frames that were never decoded.
-    Dropped { keyframes: u64, frames: u64 },
-    /// Nothing more comes.
+    State {
+        /// The new state.
+        state: StreamState,
+        /// Why the stream is not playing, where there is a reason.
+        reason: Option<Reason>,
+    },
+    /// How stream time relates to the source's own clock from here on: sent at the start and after each reconnection.
+    Clock(ClockMapping),
+    /// The stream is processed up to here, and all captions of the time before have been sent. Sent at least once a second
+    /// while frames arrive, even when there is nothing to describe: outputs that are cut by time advance with it.
+    Progress {
+        /// Stream time.
+        time: Time,
+        /// Wall clock at `time`.
+        wall: SystemTime,
+    },
+    /// What was left out since the last such event because the machine could not keep up.
+    Dropped {
+        /// Keyframes that were chosen and never described.
+        keyframes: u64,
+        /// Frames that were never decoded.
+        frames: u64,
+    },
+    /// The stream has ended; this is its last event.
     End,
 }
 
-/// A description and the picture that it was made from.
+/// A description and the picture that it describes.
 #[derive(Debug, Clone)]
-pub struct Spoken {
-    /// Stream time from which on it is to be seen: monotonic across reconnections, from 0 at the first frame.
+pub struct LiveCaption {
+    /// Stream time at which the described scene begins. Stream time starts at 0 with the first frame and is monotonic
+    /// across reconnections.
     pub start: Time,
     /// Stream time of the picture.
     pub picture_time: Time,
     /// Wall clock at `start`.
     pub wall: SystemTime,
-    /// When the picture's packet arrived; lag is counted from here.
+    /// When the picture's packet arrived. Lag is measured from here.
     pub arrived: Instant,
+    /// The description.
     pub text: String,
-    /// From 0 to 1, where the model has a calibration.
+    /// The model's confidence from 0 to 1, where the model has a calibration.
     pub score: Option<f32>,
-    /// A scene that was described before is back, and `text` says so shortly.
+    /// A scene that was described before is back. `text` is then short.
     pub returning: bool,
-    /// The picture, as JPEG, at most 640 pixels wide.
+    /// The picture as JPEG, at most 640 pixels on its longer side unless the model reads larger ones. Empty where it could
+    /// not be encoded.
     pub jpeg: Arc<[u8]>,
 }
 
-/// Stream time `time` is the source's `pts` (90 kHz, as in MPEG transport streams) and `wall` of the wall clock.
+/// Stream time `time` equals `pts` on the source's clock and `wall` on the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mapping {
+pub struct ClockMapping {
+    /// Stream time.
     pub time: Time,
+    /// The source's clock in units of 1/90000 s, as in MPEG transport streams.
     pub pts: i64,
+    /// The wall clock.
     pub wall: SystemTime,
 }
 
-/// GStreamer's words for what a stream is doing.
+/// What a stream is doing, in GStreamer's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not connected; waits for its next try.
+pub enum StreamState {
+    /// Not connected; waits for its next attempt.
     Null,
     /// Connecting.
     Ready,
-    /// Connected; no frame has come yet, or none for a while.
+    /// Connected; no frame has arrived yet, or none for a while.
     Paused,
-    /// Frames come.
+    /// Frames arrive.
     Playing,
 }
 
-/// Why a stream is not playing.
+/// Why a stream is not playing, in GStreamer's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The address, the path or the stream is not there.
+    /// The host, the path or the stream does not exist.
     NotFound,
     /// User name or password is wrong.
     NotAuthorized,
-    /// Nobody answers at the address.
+    /// Nothing answers at the address.
     OpenRead,
-    /// The connection ended in the middle.
+    /// The connection broke.
     Read,
-    /// Nothing came for too long.
+    /// Nothing arrived for too long.
     Timeout,
     /// The source ended in order.
     Eos,
-    /// What comes cannot be decoded.
+    /// What arrives cannot be decoded.
     Decode,
-    /// There is no video in it.
+    /// The source has no video.
     WrongType,
-    /// Told to stop.
+    /// descry was asked to stop.
     Stopped,
 }
 
-impl State {
+impl StreamState {
+    /// Every state, from not connected to playing.
+    pub(crate) const ALL: [StreamState; 4] =
+        [StreamState::Null, StreamState::Ready, StreamState::Paused, StreamState::Playing];
+
+    /// The name that events, metrics and the status use.
     pub fn name(self) -> &'static str {
         match self {
-            State::Null => "null",
-            State::Ready => "ready",
-            State::Paused => "paused",
-            State::Playing => "playing",
+            StreamState::Null => "null",
+            StreamState::Ready => "ready",
+            StreamState::Paused => "paused",
+            StreamState::Playing => "playing",
         }
     }
 }
 
 impl Reason {
+    /// Every reason.
     pub const ALL: [Reason; 9] = [
         Reason::NotFound,
         Reason::NotAuthorized,
@@ -126,6 +154,7 @@ impl Reason {
         Reason::Stopped,
     ];
 
+    /// The name that events, metrics and the status use.
     pub fn name(self) -> &'static str {
         match self {
             Reason::NotFound => "not-found",
@@ -141,7 +170,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for StreamState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

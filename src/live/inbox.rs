@@ -1,107 +1,115 @@
 //! Keyframes of all streams that wait to be described.
 //!
-//! A line a stream, [`DEPTH`] long at most: where it is full, the oldest leaves undescribed and is counted. Batches take
-//! one of each stream in turn, the oldest first, so that a busy stream cannot keep a quiet one waiting, and no batch holds
-//! two of one stream, whose second is judged by what the first was. Nobody who fills a line ever waits.
+//! Order: a batch takes one keyframe of each stream in turn, the oldest first, so that a busy stream cannot hold up a quiet
+//! one. No batch has two keyframes of one stream, because what the first one shows decides about the second.
+//!
+//! Memory: at most [`DEPTH`] keyframes a stream. Where a stream's queue is full, its oldest keyframe is dropped and counted;
+//! adding one never blocks.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use super::lock::lock;
+use crate::pipeline::batch::BatchRule;
 
 /// Most keyframes of one stream that wait. More would only be older when their turn comes.
-pub const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 
-struct Lines<T> {
-    lines: Vec<VecDeque<(Instant, T)>>,
-    /// Whose turn is next.
+struct InboxState<T> {
+    /// A queue for each stream: when a keyframe came, and the keyframe.
+    queues: Vec<VecDeque<(Instant, T)>>,
+    /// The stream whose turn is next.
     next: usize,
     closed: bool,
 }
 
-/// The lines; shared by the streams and whoever describes.
-pub struct Inbox<T> {
-    lines: Mutex<Lines<T>>,
+/// The queues, shared by the streams' threads and the describer.
+pub(super) struct Inbox<T> {
+    state: Mutex<InboxState<T>>,
     filled: Condvar,
 }
 
 impl<T> Inbox<T> {
-    pub fn new(streams: usize) -> Inbox<T> {
-        let lines = (0..streams).map(|_| VecDeque::new()).collect();
-        Inbox { lines: Mutex::new(Lines { lines, next: 0, closed: false }), filled: Condvar::new() }
+    pub(super) fn new(streams: usize) -> Inbox<T> {
+        let queues = (0..streams).map(|_| VecDeque::new()).collect();
+        Inbox { state: Mutex::new(InboxState { queues, next: 0, closed: false }), filled: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lines<T>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InboxState<T>> {
+        lock(&self.state)
     }
 
-    /// Puts a keyframe into its stream's line; gives back the one that had to leave, or this one where all is closed.
-    pub fn push(&self, stream: usize, keyframe: T) -> Option<T> {
+    /// Adds a keyframe to its stream's queue. Returns the one that is dropped for it, or this one after closing.
+    pub(super) fn push(&self, stream: usize, keyframe: T) -> Option<T> {
         let mut all = self.lock();
         if all.closed {
             return Some(keyframe);
         }
-        let Some(line) = all.lines.get_mut(stream) else { return Some(keyframe) };
-        let oldest = if line.len() >= DEPTH { line.pop_front() } else { None };
-        line.push_back((Instant::now(), keyframe));
+        let Some(queue) = all.queues.get_mut(stream) else { return Some(keyframe) };
+        let oldest = if queue.len() >= DEPTH { queue.pop_front() } else { None };
+        queue.push_back((Instant::now(), keyframe));
         drop(all);
         self.filled.notify_one();
         oldest.map(|(_, keyframe)| keyframe)
     }
 
-    pub fn depth(&self, stream: usize) -> usize {
-        self.lock().lines.get(stream).map_or(0, VecDeque::len)
+    /// Keyframes of a stream that wait.
+    pub(super) fn depth(&self, stream: usize) -> usize {
+        self.lock().queues.get(stream).map_or(0, VecDeque::len)
     }
 
-    /// The next batch, at most `most`. Waits for the first, and then for others until there is one of each stream or the
-    /// oldest has waited for `linger`. `None`: closed, and nothing is left.
-    pub fn take(&self, most: usize, linger: Duration) -> Option<Vec<(usize, T)>> {
+    /// The next batch, at most `rule.size` keyframes with their streams. `rule` decides when it is due; one of each stream makes it
+    /// full too. `None` once the inbox is closed and empty.
+    pub(super) fn take(&self, rule: BatchRule) -> Option<Vec<(usize, T)>> {
         let mut all = self.lock();
+        let rule = BatchRule { size: rule.size.min(all.queues.len()), ..rule };
         loop {
-            let waiting = all.lines.iter().filter(|line| !line.is_empty()).count();
-            let oldest = all.lines.iter().filter_map(|line| line.front()).map(|(since, _)| *since).min();
-            let Some(oldest) = oldest else {
+            let fronts = || all.queues.iter().filter_map(|queue| queue.front());
+            let Some(oldest) = fronts().map(|(since, _)| *since).min() else {
                 if all.closed {
                     return None;
                 }
                 all = self.filled.wait(all).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = oldest.elapsed();
-            if all.closed || waiting >= most.max(1) || waiting >= all.lines.len() || waited >= linger {
-                return Some(all.batch(most.max(1)));
+            match rule.wait(fronts().count(), oldest, Instant::now()) {
+                Some(left) if !all.closed => {
+                    all = self.filled.wait_timeout(all, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                _ => return Some(all.batch(rule.size.max(1))),
             }
-            all = self.filled.wait_timeout(all, linger - waited).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Nothing more is put in; what is there may still be taken.
-    pub fn close(&self) {
+    /// Accepts no further keyframe; the waiting ones can still be taken.
+    pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
 
-    /// Closes, and gives what nobody will describe.
-    pub fn abandon(&self) -> Vec<(usize, T)> {
+    /// Closes, and returns the keyframes that will not be described.
+    pub(super) fn abandon(&self) -> Vec<(usize, T)> {
         let mut all = self.lock();
         all.closed = true;
-        let left = all.lines.iter_mut().enumerate();
-        let left = left.flat_map(|(stream, line)| line.drain(..).map(move |(_, k)| (stream, k))).collect();
+        let left = all.queues.iter_mut().enumerate();
+        let left = left.flat_map(|(stream, queue)| queue.drain(..).map(move |(_, k)| (stream, k))).collect();
         drop(all);
         self.filled.notify_all();
         left
     }
 }
 
-impl<T> Lines<T> {
+impl<T> InboxState<T> {
     fn batch(&mut self, most: usize) -> Vec<(usize, T)> {
-        let streams = self.lines.len();
+        let streams = self.queues.len();
         let mut out = Vec::new();
         for k in 0..streams {
             if out.len() >= most {
                 break;
             }
             let stream = (self.next + k) % streams;
-            if let Some((_, keyframe)) = self.lines[stream].pop_front() {
+            if let Some((_, keyframe)) = self.queues[stream].pop_front() {
                 out.push((stream, keyframe));
             }
         }
@@ -114,11 +122,17 @@ impl<T> Lines<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn rule(size: usize, linger: Duration) -> BatchRule {
+        BatchRule { size, linger }
+    }
 
     #[test]
-    fn the_oldest_leaves_a_full_line() {
+    fn a_full_queue_drops_its_oldest() {
         let inbox = Inbox::new(2);
         let left: Vec<Option<u32>> = (0..5).map(|n| inbox.push(0, n)).collect();
         assert_eq!(left, [None, None, None, Some(0), Some(1)]);
@@ -136,7 +150,7 @@ mod tests {
         for stream in 1..4 {
             inbox.push(stream, 10 * stream as u32);
         }
-        let batch = |most| inbox.take(most, Duration::ZERO).unwrap();
+        let batch = |most| inbox.take(rule(most, Duration::ZERO)).unwrap();
         assert_eq!(batch(3), [(0, 0), (1, 10), (2, 20)]);
         // The one that was left out comes first; no stream twice in a batch.
         assert_eq!(batch(3), [(3, 30), (0, 1)]);
@@ -152,14 +166,14 @@ mod tests {
             std::thread::sleep(Duration::from_millis(30));
             other.push(1, 'b');
         });
-        assert_eq!(inbox.take(4, Duration::from_secs(20)).unwrap().len(), 2);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(20))).unwrap().len(), 2);
         later.join().unwrap();
         inbox.push(1, 'c');
-        assert_eq!(inbox.take(4, Duration::from_millis(20)).unwrap(), [(1, 'c')]);
+        assert_eq!(inbox.take(rule(4, Duration::from_millis(20))).unwrap(), [(1, 'c')]);
         // Of one stream alone there is nothing to wait for.
         let alone = Inbox::new(1);
         alone.push(0, ());
-        assert_eq!(alone.take(4, Duration::from_secs(60)).unwrap().len(), 1);
+        assert_eq!(alone.take(rule(4, Duration::from_secs(60))).unwrap().len(), 1);
     }
 
     #[test]
@@ -169,8 +183,8 @@ mod tests {
         inbox.push(0, 2);
         inbox.close();
         assert_eq!(inbox.push(0, 3), Some(3));
-        assert_eq!(inbox.take(4, Duration::from_secs(60)).unwrap(), [(0, 1)]);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(60))).unwrap(), [(0, 1)]);
         assert_eq!(inbox.abandon(), [(0, 2)]);
-        assert_eq!(inbox.take(4, Duration::from_secs(60)), None);
+        assert_eq!(inbox.take(rule(4, Duration::from_secs(60))), None);
     }
 }

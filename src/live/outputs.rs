@@ -1,16 +1,16 @@
-//! Which outputs a live run has: from the command line, or the `[outputs]` of the TOML file.
+//! Which outputs a live run has: from the command line, or the `[outputs]` table of the TOML file.
 //!
 //! ```toml
 //! [outputs]
-//! jsonl = true                # default: where there is no other
-//! vtt = "live.vtt"            # several streams: a folder
+//! jsonl = true                # default: where there is no other output
+//! vtt = "live.vtt"            # a folder for several streams
 //! append = true
 //! vtt_rotate = "day"          # or a size, such as "10M"
 //! vtt_keep = 30               # old files
 //! hls = "hls/"
 //! hls_video = "video.m3u8"
 //! http = "0.0.0.0:8080"
-//! http_token = "…"            # or the environment's DESCRY_HTTP_TOKEN
+//! http_token = "…"            # or the environment variable DESCRY_HTTP_TOKEN
 //! webhook = ["https://host/path"]
 //! webhook_token = "…"         # or DESCRY_WEBHOOK_TOKEN
 //! webhook_ca = "ca.pem"
@@ -20,25 +20,30 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::http::{Http, HttpOptions};
+use super::http::{HttpOptions, HttpServer};
 use super::hub::Sink;
 use super::metrics::Metrics;
-use super::sinks::command::{Command, CommandOptions};
-use super::sinks::hls::{Hls, HlsOptions};
-use super::sinks::jsonl::JsonLines;
-use super::sinks::vtt::{Existing, Rotation, Vtt};
-use super::sinks::webhook::{Webhook, WebhookOptions};
+use super::sinks::command::{CommandOptions, CommandSink};
+use super::sinks::hls::{HlsOptions, HlsSink};
+use super::sinks::jsonl::JsonLinesSink;
+use super::sinks::vtt::{Existing, Rotation, VttSink};
+use super::sinks::webhook::{WebhookOptions, WebhookSink};
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 use crate::time::Time;
 use crate::track::CueOptions;
 
-/// Something that is never shown.
+/// Old WebVTT files that are kept, unless another number is given.
+const KEEP: usize = 30;
+
+/// A text that is never shown.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -56,76 +61,78 @@ impl FromStr for Secret {
     }
 }
 
-/// A program and its arguments: on the command line parted by blanks, in the file as they are.
+/// A program and its arguments: separated by spaces on the command line, a list in the file. There is no quoting: an argument
+/// with a space needs the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
-pub struct Words(Vec<String>);
+pub struct CommandLine(Vec<String>);
 
-impl FromStr for Words {
+impl FromStr for CommandLine {
     type Err = Infallible;
-    fn from_str(s: &str) -> Result<Words, Infallible> {
-        Ok(Words(s.split_whitespace().map(String::from).collect()))
+    fn from_str(s: &str) -> Result<CommandLine, Infallible> {
+        Ok(CommandLine(s.split_whitespace().map(String::from).collect()))
     }
 }
 
-/// The outputs, as they are asked for.
+/// The outputs of a run, as configured.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
-pub struct Outputs {
-    /// JSON lines on standard output; the default where no other output is named.
+pub struct OutputConfig {
+    /// Write JSON lines to standard output; the default without another output.
     #[arg(long)]
     pub jsonl: bool,
-    /// A WebVTT file that grows; for several streams a folder.
+    /// Write a growing WebVTT file; a folder for several streams.
     #[arg(long, value_name = "FILE")]
     pub vtt: Option<PathBuf>,
-    /// Begin another WebVTT file each day (UTC), or when one has reached a size such as 10M.
+    /// Begin a new WebVTT file each day (UTC), or at a size such as 10M.
     #[arg(long, value_name = "day|SIZE")]
     pub vtt_rotate: Option<String>,
-    /// Old WebVTT files that stay, for each stream [default: 30].
+    /// Keep this many old WebVTT files of each stream [default: 30].
     #[arg(long, value_name = "N")]
     pub vtt_keep: Option<usize>,
-    /// Go on with a WebVTT file that exists.
+    /// Append to a WebVTT file that exists.
     #[arg(long)]
     pub append: bool,
-    /// Replace files that exist and are not descry's.
+    /// Replace files that exist, even if descry did not write them.
     #[arg(long, conflicts_with = "append")]
     pub force: bool,
-    /// A rolling HLS playlist of descriptions in this folder.
+    /// Write a rolling HLS playlist of descriptions into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub hls: Option<PathBuf>,
-    /// The video's media playlist, for a master playlist that joins both.
+    /// The video's media playlist, for a master playlist that has both.
     #[arg(long, value_name = "URL")]
     pub hls_video: Option<String>,
-    /// Seconds of an HLS segment, as the video has them [default: 2].
+    /// Length of an HLS segment; use the video's [default: 2].
     #[arg(long, value_name = "SECONDS")]
     pub hls_segment: Option<f64>,
     /// Segments in the HLS playlist [default: 10].
     #[arg(long, value_name = "N")]
     pub hls_window: Option<usize>,
-    /// Web page, events, metrics, health and status at this address, such as 127.0.0.1:8080.
+    /// Serve a web page, events, metrics, health and status at this address, such as 127.0.0.1:8080.
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
-    /// Whoever asks needs it. Not on the command line, where others would see it.
+    /// Token that the HTTP server asks for. Not on the command line, where other users of the machine would see it.
     #[arg(skip)]
     pub http_token: Option<Secret>,
-    /// POST each event as JSON there.
+    /// POST each event as JSON to this address.
     #[arg(long, value_name = "URL")]
     pub webhook: Vec<Secret>,
+    /// Token that webhooks get as `Authorization: Bearer`.
     #[arg(skip)]
     pub webhook_token: Option<Secret>,
-    /// PEM file of the certificates that may vouch for webhooks, and no others.
+    /// PEM file of the only certificate authorities to trust for webhooks.
     #[arg(long, value_name = "FILE")]
     pub webhook_ca: Option<PathBuf>,
-    /// Run this for each description, with the text on its standard input.
+    /// Run this program for each description, with the text on its standard input.
     #[arg(long, value_name = "PROGRAM ARGUMENTS")]
-    pub command: Vec<Words>,
+    pub command: Vec<CommandLine>,
 }
 
-impl Outputs {
-    /// What the command line says goes before what the file says.
-    pub fn or(self, file: Outputs) -> Outputs {
-        let first = |a: Vec<_>, b| if a.is_empty() { b } else { a };
-        Outputs {
+impl OutputConfig {
+    /// Fills what `self` leaves open from `file`.
+    #[must_use]
+    pub fn or(self, file: OutputConfig) -> OutputConfig {
+        OutputConfig {
             jsonl: self.jsonl || file.jsonl,
             vtt: self.vtt.or(file.vtt),
             vtt_rotate: self.vtt_rotate.or(file.vtt_rotate),
@@ -138,91 +145,112 @@ impl Outputs {
             hls_window: self.hls_window.or(file.hls_window),
             http: self.http.or(file.http),
             http_token: self.http_token.or(file.http_token),
-            webhook: first(self.webhook, file.webhook),
+            webhook: if self.webhook.is_empty() { file.webhook } else { self.webhook },
             webhook_token: self.webhook_token.or(file.webhook_token),
             webhook_ca: self.webhook_ca.or(file.webhook_ca),
             command: if self.command.is_empty() { file.command } else { self.command },
         }
     }
 
-    /// How WebVTT files give way to new ones.
-    fn rotation(&self) -> Result<Option<Rotation>> {
-        let Some(text) = &self.vtt_rotate else {
-            return match self.vtt_keep {
-                Some(_) => {
-                    Err(Error::usage("there are old WebVTT files to keep, and none are made", "Say --vtt-rotate."))
-                }
-                None => Ok(None),
-            };
-        };
-        let fail = |remedy: String| Error::usage(format!("WebVTT files cannot be rotated by {text:?}"), remedy);
-        let full = text.parse().map_err(fail)?;
-        if self.vtt.is_none() {
-            return Err(Error::usage("there is no WebVTT file to rotate", "Name one with --vtt."));
-        }
-        Ok(Some(Rotation { full, keep: self.vtt_keep.unwrap_or(30) }))
-    }
-
-    /// What the page wants to be asked with.
+    /// The token of the HTTP server: from the file, or the environment.
     pub fn http_token(&self) -> Option<String> {
         secret(&self.http_token, "DESCRY_HTTP_TOKEN")
     }
 
-    /// Opens all of them, or says what is wrong with one: before any stream is connected to.
+    /// Opens all outputs, before any stream is connected to.
+    ///
+    /// # Errors
+    /// When one cannot be opened, or its settings are wrong.
     pub fn open(&self, streams: &[Arc<str>], metrics: &Arc<Metrics>) -> Result<Vec<Box<dyn Sink>>> {
-        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if self.append && self.force {
-            return Err(Error::usage("append and force exclude each other", "Say one of them."));
+            let remedy = message!["Use either ", Setting::Append, " or ", Setting::Overwrite, "."];
+            return Err(Error::usage("an existing file cannot be both appended to and replaced", remedy));
         }
-        let token = secret(&self.webhook_token, "DESCRY_WEBHOOK_TOKEN");
-        if self.webhook.is_empty() && self.webhook_ca.is_some() {
-            return Err(Error::usage("there are authorities for webhooks, and no webhook", "Name one with --webhook."));
-        }
-        for url in &self.webhook {
-            let authorities = self.webhook_ca.clone();
-            let options = WebhookOptions { token: token.clone(), authorities, ..WebhookOptions::default() };
-            sinks.push(Box::new(Webhook::new(&url.0, &options)?));
-        }
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        self.open_webhooks(&mut sinks)?;
         for line in &self.command {
-            sinks.push(Box::new(Command::new(&line.0, &CommandOptions::default())?));
+            sinks.push(Box::new(CommandSink::new(&line.0, &CommandOptions::default())?));
         }
         if let Some(listen) = self.http {
             let options = HttpOptions { listen, token: self.http_token() };
-            sinks.push(Box::new(Http::bind(&options, streams, metrics.clone())?));
+            sinks.push(Box::new(HttpServer::bind(&options, streams, metrics.clone())?));
         }
         let rotation = self.rotation()?;
-        // Files last: what is wrong elsewhere leaves none behind.
-        let of_hls = self.hls_video.is_some() || self.hls_segment.is_some() || self.hls_window.is_some();
-        if self.hls.is_none() && of_hls {
-            return Err(Error::usage("there is something about HLS, and no folder for it", "Name one with --hls."));
-        }
-        if let Some(folder) = &self.hls {
-            let usual = HlsOptions::default();
-            let options = HlsOptions {
-                segment: self.hls_segment.map_or(usual.segment, Time::from_secs),
-                window: self.hls_window.unwrap_or(usual.window),
-                video: self.hls_video.clone(),
-                force: self.force,
-                ..usual
-            };
-            sinks.push(Box::new(Hls::open(folder, streams, &options)?));
+        // Files last: an error elsewhere leaves none behind.
+        if let Some(hls) = self.open_hls(streams)? {
+            sinks.push(Box::new(hls));
         }
         if let Some(path) = &self.vtt {
-            let existing = match (self.append, self.force) {
-                (true, _) => Existing::Append,
-                (_, true) => Existing::Replace,
-                _ => Existing::Refuse,
-            };
-            let vtt = Vtt::open(path, streams, existing, &CueOptions::default())?;
-            sinks.push(Box::new(match rotation {
-                Some(rotation) => vtt.rotating(rotation),
-                None => vtt,
-            }));
+            sinks.push(Box::new(self.open_vtt(path, streams, rotation)?));
         }
         if self.jsonl || sinks.is_empty() {
-            sinks.push(Box::new(JsonLines::new(std::io::stdout())));
+            sinks.push(Box::new(JsonLinesSink::new(std::io::stdout())));
         }
         Ok(sinks)
+    }
+
+    fn open_webhooks(&self, sinks: &mut Vec<Box<dyn Sink>>) -> Result<()> {
+        if self.webhook.is_empty() && self.webhook_ca.is_some() {
+            let remedy = message!["Name a webhook with ", Setting::Webhook, "."];
+            return Err(Error::usage("certificate authorities are given for webhooks, and no webhook", remedy));
+        }
+        let token = secret(&self.webhook_token, "DESCRY_WEBHOOK_TOKEN");
+        for url in &self.webhook {
+            let authorities = self.webhook_ca.clone();
+            let options = WebhookOptions { token: token.clone(), authorities, ..WebhookOptions::default() };
+            sinks.push(Box::new(WebhookSink::new(&url.0, &options)?));
+        }
+        Ok(())
+    }
+
+    fn open_hls(&self, streams: &[Arc<str>]) -> Result<Option<HlsSink>> {
+        let Some(folder) = &self.hls else {
+            if self.hls_video.is_some() || self.hls_segment.is_some() || self.hls_window.is_some() {
+                let remedy = message!["Name a folder with ", Setting::Hls, "."];
+                return Err(Error::usage("HLS settings are given, and no folder for the playlist", remedy));
+            }
+            return Ok(None);
+        };
+        let usual = HlsOptions::default();
+        let options = HlsOptions {
+            segment: self.hls_segment.map_or(usual.segment, Time::from_secs),
+            window: self.hls_window.unwrap_or(usual.window),
+            video: self.hls_video.clone(),
+            force: self.force,
+            ..usual
+        };
+        HlsSink::open(folder, streams, &options).map(Some)
+    }
+
+    fn open_vtt(&self, path: &Path, streams: &[Arc<str>], rotation: Option<Rotation>) -> Result<VttSink> {
+        let existing = match (self.append, self.force) {
+            (true, _) => Existing::Append,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        };
+        let vtt = VttSink::open(path, streams, existing, &CueOptions::default())?;
+        Ok(match rotation {
+            Some(rotation) => vtt.rotating(rotation),
+            None => vtt,
+        })
+    }
+
+    /// When WebVTT files are rotated.
+    fn rotation(&self) -> Result<Option<Rotation>> {
+        let Some(text) = &self.vtt_rotate else {
+            if self.vtt_keep.is_some() {
+                let remedy = message!["Rotate the files with ", Setting::VttRotate, "."];
+                return Err(Error::usage("old WebVTT files are to be kept, and files are not rotated", remedy));
+            }
+            return Ok(None);
+        };
+        let fail = |remedy: String| Error::usage(format!("{text:?} is no way to rotate WebVTT files"), remedy);
+        let when = text.parse().map_err(fail)?;
+        if self.vtt.is_none() {
+            let remedy = message!["Name one with ", Setting::Vtt, "."];
+            return Err(Error::usage("there is no WebVTT file to rotate", remedy));
+        }
+        Ok(Some(Rotation { when, keep: self.vtt_keep.unwrap_or(KEEP) }))
     }
 }
 
@@ -237,22 +265,22 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
-    struct Line {
+    struct TestCli {
         #[command(flatten)]
-        outputs: Outputs,
+        outputs: OutputConfig,
     }
 
-    fn line(args: &str) -> Outputs {
-        Line::try_parse_from(std::iter::once("x").chain(args.split(' ').filter(|a| !a.is_empty()))).unwrap().outputs
+    fn line(args: &str) -> OutputConfig {
+        TestCli::try_parse_from(std::iter::once("x").chain(args.split(' ').filter(|a| !a.is_empty()))).unwrap().outputs
     }
 
-    fn names(o: &Outputs) -> Result<Vec<String>> {
+    fn names(o: &OutputConfig) -> Result<Vec<String>> {
         let streams: Vec<Arc<str>> = vec!["a".into(), "b".into()];
         Ok(o.open(&streams, &Metrics::new(&streams))?.iter().map(|s| s.name().to_string()).collect())
     }
 
     #[test]
-    fn outputs_are_those_asked_for() {
+    fn outputs_are_those_of_the_configuration() {
         assert_eq!(names(&line("")).unwrap(), ["jsonl"]);
         let dir = tempfile::tempdir().unwrap();
         let d = dir.path().display();
@@ -262,7 +290,7 @@ mod tests {
         let all = line(&args);
         assert_eq!(names(&all).unwrap(), ["webhook h", "command cat", "page", "hls", "vtt"]);
         assert!(!format!("{all:?}").contains("secret"));
-        assert!(names(&all).unwrap_err().to_string().contains("--append"));
+        assert!(names(&all).unwrap_err().to_string().contains("`append`"));
         let again = line(&format!("{args} --append --jsonl"));
         assert_eq!(names(&again).unwrap().last().unwrap(), "jsonl");
         assert!(names(&line("--http 0.0.0.0:0")).unwrap_err().to_string().contains("token"));
@@ -274,14 +302,14 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_goes_before_the_file() {
+    fn the_command_line_overrides_the_file() {
         let file =
             r#"{ "vtt": "f.vtt", "append": true, "command": [["a b", "c"]], "http_token": "hidden-hidden-hid" }"#;
-        let file: Outputs = serde_json::from_str(file).unwrap();
+        let file: OutputConfig = serde_json::from_str(file).unwrap();
         assert!(!format!("{file:?}").contains("hidden"));
         let both = line("--force --vtt l.vtt").or(file);
         assert_eq!((both.vtt.unwrap().display().to_string(), both.append, both.force), ("l.vtt".into(), false, true));
         assert_eq!(both.command[0].0, ["a b", "c"]);
-        assert!(serde_json::from_str::<Outputs>(r#"{ "vvt": "x" }"#).is_err());
+        assert!(serde_json::from_str::<OutputConfig>(r#"{ "vvt": "x" }"#).is_err());
     }
 }

@@ -1,85 +1,85 @@
-//! One monotonic clock for a stream, across its sessions and whatever its camera's clock does.
+//! One monotonic clock for a stream, across its connections and whatever its camera's clock does.
 //!
-//! Stream time begins with 0 at the first frame and goes on as the camera's clock does: what comes in a burst keeps its
-//! distances. Where that clock starts again, jumps ahead, stands still or is missing, and while nobody was connected, stream
-//! time goes on as the frames arrived. The same of the wall clock: it follows stream time, and is set anew where both have parted.
+//! Stream time starts at 0 with the first frame and follows the camera's clock: a burst keeps its distances. Where that
+//! clock restarts, jumps ahead, freezes or is missing, and while there is no connection, stream time follows the
+//! arrival of the frames. The wall clock follows stream time, and is corrected when the two have drifted apart.
 //!
-//! Owns no time of its own: it is told when each frame arrived.
+//! Pure: the caller passes the time at which each frame arrived.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::event::Mapping;
+use super::event::ClockMapping;
 use crate::time::Time;
 
-/// A camera's clock may fall back by this much without having started again: frames of one moment, out of order.
+/// A camera's clock may step back by this much without having restarted: frames of one moment, out of order.
 const JITTER: Time = Time::from_millis(1_000);
 /// It may run ahead of the arrivals by this much: what a server sends at once when a client connects, or a segment of HLS.
 const BURST: Time = Time::from_millis(10_000);
-/// From frame to frame where nothing is known: 25 a second.
+/// The distance of two frames where nothing is known: 25 frames a second.
 const STEP: Time = Time::from_millis(40);
-/// Stream time grows by this at least from frame to frame.
+/// Stream time grows by at least this from frame to frame.
 const LEAST: Time = Time::from_micros(1);
-/// How often the wall clock is held against stream time, and from which difference on it is set anew: cameras' clocks run
-/// fast and slow, by seconds a day.
+/// How often the wall clock is compared with stream time, and the difference from which on it is corrected: cameras' clocks
+/// run fast or slow by seconds a day.
 const COMPARED: Duration = Duration::from_secs(60);
 const DRIFT: Duration = Duration::from_millis(500);
 
-/// Where a frame has its place.
+/// A frame's place in stream time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Place {
-    pub time: Time,
-    /// How both clocks relate from here on, where that has changed.
-    pub mapping: Option<Mapping>,
+pub(super) struct Placement {
+    pub(super) time: Time,
+    /// How the clocks relate from here on, where that has changed.
+    pub(super) mapping: Option<ClockMapping>,
 }
 
-/// Where stream time and the camera's clock are one.
+/// A moment at which stream time and the camera's clock are known to agree.
 #[derive(Debug, Clone, Copy)]
-struct Anchor {
+struct ClockAnchor {
     time: Time,
     pts: Time,
 }
 
-/// Follows one stream; see the module.
+/// The clock of one stream.
 #[derive(Debug, Default)]
-pub struct Timeline {
-    anchor: Option<Anchor>,
+pub(super) struct Timeline {
+    anchor: Option<ClockAnchor>,
     /// Stream time and arrival of the last frame.
     last: Option<(Time, Instant)>,
-    /// The last frame with a later time by the camera's clock than those before it: that, stream time, and arrival.
+    /// The last frame on which the camera's clock moved on: the camera's time, stream time, and arrival.
     moved: Option<(Time, Time, Instant)>,
-    /// Wall clock of a stream time.
+    /// A stream time and its wall clock.
     wall: Option<(Time, SystemTime)>,
-    /// Whether the next frame is the first of its session.
+    /// Whether the next frame is the first of its connection.
     fresh: bool,
-    /// Since when the wall clock is compared, and the least that it was ahead: frames are late, never early.
+    /// Since when the wall clock is compared, and the least that it was ahead in microseconds: frames are late, never early.
     compared: Option<(Instant, i128)>,
 }
 
 impl Timeline {
-    pub fn new() -> Timeline {
+    pub(super) fn new() -> Timeline {
         Timeline { fresh: true, ..Timeline::default() }
     }
 
-    /// A new session begins: the camera's clock may be any.
-    pub fn reconnected(&mut self) {
+    /// A new connection begins: the camera's clock may be anything.
+    pub(super) fn reconnected(&mut self) {
         self.anchor = None;
         self.moved = None;
         self.fresh = true;
     }
 
-    /// Places the next frame, in presentation order. `pts`: by the camera's clock.
-    pub fn place(&mut self, pts: Option<Time>, arrived: Instant, wall: SystemTime) -> Place {
+    /// Places the next frame, in presentation order. `pts`: its time on the camera's clock.
+    pub(super) fn place(&mut self, pts: Option<Time>, arrived: Instant, wall: SystemTime) -> Placement {
         let (time, again) = match self.last {
             None => (Time::ZERO, true),
             Some((last, at)) => {
                 let passed = time_of(arrived.saturating_duration_since(at));
-                // A clock that stands still says no more than one that is missing.
-                let stands = self.moved.filter(|(then, _, since)| {
+                // A frozen clock is worth as much as a missing one.
+                let frozen = self.moved.filter(|(then, _, since)| {
                     let still = pts.is_some_and(|pts| pts <= *then && *then - pts <= JITTER);
                     still && time_of(arrived.saturating_duration_since(*since)) > JITTER
                 });
                 let expected = pts.and_then(|pts| self.anchor.map(|a| a.time + (pts - a.pts)));
-                match (stands, expected) {
+                match (frozen, expected) {
                     (Some((_, time, since)), _) => {
                         ((time + time_of(arrived.saturating_duration_since(since))).max(last + LEAST), false)
                     }
@@ -88,14 +88,14 @@ impl Timeline {
                     }
                     // Another clock than before.
                     (None, Some(_)) => (last + passed.max(STEP), true),
-                    // The first with a time in this session, or one that has none.
+                    // The first frame of this connection, with or without a time.
                     (None, None) if self.fresh => (last + passed.max(STEP), true),
                     (None, None) => (last + passed.max(LEAST), pts.is_some()),
                 }
             }
         };
         if let (Some(pts), true) = (pts, again) {
-            self.anchor = Some(Anchor { time, pts });
+            self.anchor = Some(ClockAnchor { time, pts });
         }
         if let Some(pts) = pts
             && (again || self.moved.is_none_or(|(then, ..)| pts > then))
@@ -111,20 +111,20 @@ impl Timeline {
                 self.compared = None;
             }
             let pts = pts.or(self.anchor.map(|a| a.pts + (time - a.time))).unwrap_or(time);
-            Mapping { time, pts: ticks(pts), wall: self.wall(time) }
+            ClockMapping { time, pts: ticks(pts), wall: self.wall(time) }
         });
-        Place { time, mapping }
+        Placement { time, mapping }
     }
 
-    /// The wall clock at a stream time. Before the first frame there is none, and it says 1970.
-    pub fn wall(&self, time: Time) -> SystemTime {
+    /// The wall clock at a stream time; 1970 before the first frame.
+    pub(super) fn wall(&self, time: Time) -> SystemTime {
         let Some((from, wall)) = self.wall else { return SystemTime::UNIX_EPOCH };
         let apart = Duration::from_micros((time - from).micros().unsigned_abs());
         let moved = if time >= from { wall.checked_add(apart) } else { wall.checked_sub(apart) };
         moved.unwrap_or(wall)
     }
 
-    /// Whether wall clock and stream time have parted; then the wall clock is set anew.
+    /// Whether the wall clock and stream time have drifted apart; if so, corrects the wall clock.
     fn drifted(&mut self, time: Time, arrived: Instant, wall: SystemTime) -> bool {
         if self.wall.is_none() {
             return false;
@@ -159,7 +159,7 @@ fn micros(at: SystemTime) -> i128 {
     }
 }
 
-/// In units of MPEG's clock, 90 kHz.
+/// In units of MPEG's clock: 1/90000 s.
 fn ticks(time: Time) -> i64 {
     (i128::from(time.micros()) * 9 / 100) as i64
 }
@@ -170,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Frames as (pts, arrival) in milliseconds; `None` as pts is a missing one.
-    fn run(frames: &[(Option<i64>, u64)]) -> (Vec<i64>, Vec<Mapping>) {
+    fn run(frames: &[(Option<i64>, u64)]) -> (Vec<i64>, Vec<ClockMapping>) {
         let mut line = Timeline::new();
         let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
         let mut mappings = Vec::new();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stands_still_is_no_clock() {
+    fn a_frozen_clock_is_no_clock() {
         let frozen = (0..100).map(|n| (Some(4_000), 40 * n));
         let goes_on = (1..50).map(|n| (Some(4_000 + n * 40), 4_000 + 40 * n as u64));
         let frames: Vec<(Option<i64>, u64)> = frozen.chain(goes_on).collect();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_starts_again_goes_on_by_arrival() {
+    fn after_a_restart_of_the_clock_time_follows_arrival() {
         let (times, mappings) = run(&[(Some(60_000), 0), (Some(60_040), 40), (Some(0), 240), (Some(40), 280)]);
         assert_eq!(times, [0, 40, 240, 280]);
         assert_eq!(mappings.len(), 2);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_goes_on_by_arrival() {
+    fn after_a_jump_ahead_time_follows_arrival() {
         let (times, _) = run(&[(Some(0), 0), (Some(40), 40), (Some(3_600_000), 80), (Some(3_600_040), 120)]);
         assert_eq!(times, [0, 40, 80, 120]);
         // A gap in which really nothing came is one.
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_times_go_by_arrival() {
+    fn missing_times_follow_arrival() {
         let (times, mappings) = run(&[(None, 0), (None, 50), (None, 90), (Some(7_000), 130), (Some(7_040), 500)]);
         assert_eq!(times, [0, 50, 90, 130, 170]);
         assert_eq!(mappings.len(), 2);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_go_on_after_the_time_between_them() {
+    fn connections_continue_after_the_time_between_them() {
         let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
         let mut line = Timeline::new();
         let at = |line: &mut Timeline, pts: i64, ms: u64| {
@@ -310,7 +310,7 @@ mod tests {
                     let at = Duration::from_millis(n * 40);
                     let pts = Time::from_micros(start / 4) + Time::from_millis(k as i64 * 40);
                     let place = line.place(Some(pts), now + at, SystemTime::UNIX_EPOCH + at);
-                    // A new clock close to the old one cannot be told from it: it is off by what was forgiven at most.
+                    // A new clock close to the old one looks the same: it is off by what is tolerated at most.
                     let off = (place.time - time_of(at)).micros().abs();
                     prop_assert!(off <= (JITTER + BURST).micros() * 20, "{}", off);
                     n += 1;

@@ -1,27 +1,17 @@
-//! Wall-clock times for people and programs: RFC 3339 in UTC, with milliseconds.
+//! Wall-clock times in outputs: RFC 3339 in UTC, with milliseconds.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// `2026-11-24T08:15:30.250Z`. Times before 1970 are given as 1970, times beyond the year 9999 as its end.
-pub fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).min(Duration::from_millis(253_402_300_799_999));
-    let (secs, millis) = (since.as_secs(), since.subsec_millis());
-    let (year, month, day) = civil((secs / 86_400) as i64);
-    let (hour, minute, second) = (secs / 3_600 % 24, secs / 60 % 60, secs % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
+use humantime::format_rfc3339_millis;
 
-/// Year, month and day of the Gregorian calendar, from days since 1970. Years begin in March here, so that the leap day
-/// is the last, and 400 of them always have the same number of days.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let first = (153 * month + 2) / 5;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day - first + 1)
+/// The last millisecond of the year 9999, the last moment that RFC 3339 can write, as Unix time.
+const LAST: Duration = Duration::from_millis(253_402_300_799_999);
+
+/// `2026-11-24T08:15:30.250Z`. Times before 1970 are written as 1970, times beyond the year 9999 as its end: `humantime`
+/// accepts neither, and a machine whose clock is wrong must not stop an output.
+pub(super) fn rfc3339(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).min(LAST);
+    format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -219,31 +218,6 @@ pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
             ),
             CommitError::Io(e) => Error::write(path.display().to_string(), &e, Setting::Output),
         }),
-    }
-}
-
-/// Where the bytes go first. The process number keeps two runs apart that write the same file.
-pub(crate) fn part(path: &Path) -> PathBuf {
-    let mut name = path.file_name().map(|n| n.to_os_string()).unwrap_or_default();
-    let tail = format!(".{}.part", std::process::id());
-    // File systems end at 255 bytes, which a name that is allowed may nearly fill.
-    if name.len() + tail.len() > 255 {
-        let whole = name.to_string_lossy().into_owned();
-        let mut hasher = DefaultHasher::new();
-        whole.hash(&mut hasher);
-        name = whole.chars().take(40).chain(format!("-{:016x}", hasher.finish()).chars()).collect::<String>().into();
-    }
-    name.push(tail);
-    path.with_file_name(name)
-}
-
-/// Gives a file its last name; fails with `AlreadyExists` where something has that name, even if it came this moment.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
-        // No hard links here (FAT, some network shares): the name is claimed with an empty file, then taken over.
-        Err(_) => fs::File::create_new(to).and_then(|_| fs::rename(from, to)),
     }
 }
 

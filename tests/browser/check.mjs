@@ -190,7 +190,7 @@ async function livePage(browser) {
   assert.equal(state.injected, 0);
   assert.equal(state.unlabelled, 0);
   assert.ok(state.announced.every((t) => /^(Front door|Car park <north>): /.test(t)), JSON.stringify(state.announced));
-  assert.deepEqual(state.states, ["Live", "Live", "Not connected: nobody answers"]);
+  assert.deepEqual(state.states, ["Live", "Live", "Not connected: nothing answers"]);
   assert.match(state.lag, /^0\.\d s$/);
   for (const [width, height, scheme] of [[1280, 900, "light"], [360, 800, "dark"]]) {
     await page.setViewportSize({ width, height });

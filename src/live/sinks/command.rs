@@ -1,25 +1,27 @@
-//! A program that is run for each caption, with the text on its standard input: to speak it, say.
+//! Runs a program for each caption, with the text on its standard input: to speak it, for example.
 //!
-//! One at a time, and never through a shell. It is killed, with what it started, when it takes too long or descry ends.
-//! Few captions wait for it, because one that is spoken minutes later helps nobody; the oldest are lost and counted.
+//! Order: one program at a time, never through a shell. It is killed, with what it started, when it takes too long or the
+//! run ends.
+//!
+//! Memory: few captions wait, because one that is spoken minutes later helps nobody; the oldest are lost and counted.
 
 use std::io::Write;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::event::{Event, What};
-use super::super::hub::{Sink, Stop};
+use super::super::event::{Event, EventKind};
+use super::super::hub::{Sink, StopSignal};
 use super::super::wall::rfc3339;
 use crate::error::{Error, Result};
 use crate::track::cue::sentence;
 
-/// How a program is run.
+/// How the program runs.
 #[derive(Debug, Clone)]
 pub struct CommandOptions {
-    /// It is killed after this. Default: 30 s.
+    /// The program is killed after this. Default: 30 s.
     pub timeout: Duration,
-    /// Captions that may wait for it. Default: 4.
+    /// Captions that may wait for the program. Default: 4.
     pub waiting: usize,
 }
 
@@ -29,30 +31,35 @@ impl Default for CommandOptions {
     }
 }
 
-/// More of a text is not given to it: what a pipe takes without waiting for its reader.
+/// Bytes of a text that the program gets: what a pipe holds without a reader.
 const TEXT: usize = 4_096;
 
-pub struct Command {
+/// Runs a program for each caption.
+pub struct CommandSink {
     name: String,
     line: Vec<String>,
     options: CommandOptions,
-    stop: Stop,
-    settled: Vec<(Arc<str>, Duration)>,
+    stop: StopSignal,
+    delivered: Vec<(Arc<str>, Duration)>,
 }
 
-impl Command {
-    /// The program and its arguments. Its environment has `DESCRY_STREAM`, `DESCRY_TIME` (seconds) and `DESCRY_WALL`.
-    pub fn new(line: &[String], options: &CommandOptions) -> Result<Command> {
+impl CommandSink {
+    /// `line`: the program and its arguments. Its environment has `DESCRY_STREAM`, `DESCRY_TIME` (stream time in seconds)
+    /// and `DESCRY_WALL` (RFC 3339).
+    ///
+    /// # Errors
+    /// When `line` is empty.
+    pub fn new(line: &[String], options: &CommandOptions) -> Result<CommandSink> {
         let Some(program) = line.first().filter(|p| !p.is_empty()) else {
             return Err(Error::usage("the command to run is empty", "Name a program, such as espeak-ng."));
         };
         let file = program.rsplit('/').next().unwrap_or(program);
-        Ok(Command {
+        Ok(CommandSink {
             name: format!("command {file}"),
             line: line.to_vec(),
             options: options.clone(),
-            stop: Stop::default(),
-            settled: Vec::new(),
+            stop: StopSignal::default(),
+            delivered: Vec::new(),
         })
     }
 
@@ -60,26 +67,26 @@ impl Command {
         let mut process = Process::new(&self.line[0]);
         process
             .args(&self.line[1..])
-            // What is descry's to know is not the program's.
+            // Secrets of descry are not for the program.
             .env_remove("DESCRY_HTTP_TOKEN")
             .env_remove("DESCRY_WEBHOOK_TOKEN")
             .env("DESCRY_STREAM", &*event.stream)
             .env("DESCRY_TIME", format!("{time:.3}"))
             .env("DESCRY_WALL", wall)
             .stdin(Stdio::piped())
-            // Standard output may carry descry's own lines.
+            // Standard output may carry JSON lines.
             .stdout(Stdio::null());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut process, 0);
         let mut child = process.spawn()?;
         if let Some(mut input) = child.stdin.take() {
-            // A program that does not want the text is within its rights.
+            // A program need not read the text.
             let _ = input.write_all(text.as_bytes());
         }
         Ok(child)
     }
 
-    /// Waits; kills when it is time. None for one that had to be killed.
+    /// Waits for the program's end, and kills it when its time is over. `None` where it was killed.
     fn wait(&self, child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
         let until = Instant::now() + self.options.timeout;
         let mut nap = Duration::from_millis(2);
@@ -87,7 +94,7 @@ impl Command {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
             }
-            // Leaves the hub a moment to see that it is done.
+            // Leaves the hub a moment to notice that this output is done.
             let left = self.stop.at_most(until.saturating_duration_since(Instant::now()));
             if left <= Duration::from_millis(100) && (self.stop.deadline().is_some() || left.is_zero()) {
                 kill(child);
@@ -100,7 +107,7 @@ impl Command {
     }
 }
 
-/// With all that it started, where the system has groups of processes.
+/// Kills the program with everything that it started, where the system has process groups.
 fn kill(child: &mut Child) {
     #[cfg(unix)]
     if let Ok(group) = i32::try_from(child.id()) {
@@ -109,25 +116,25 @@ fn kill(child: &mut Child) {
     let _ = child.kill();
 }
 
-impl Sink for Command {
+impl Sink for CommandSink {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn wants(&self) -> fn(&What) -> bool {
-        |what| matches!(what, What::Caption(_))
+    fn wants(&self) -> fn(&EventKind) -> bool {
+        |kind| matches!(kind, EventKind::Caption(_))
     }
 
     fn capacity(&self) -> usize {
         self.options.waiting
     }
 
-    fn begin(&mut self, stop: Stop) {
+    fn begin(&mut self, stop: StopSignal) {
         self.stop = stop;
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {
-        let What::Caption(c) = &event.what else { return Ok(()) };
+        let EventKind::Caption(c) = &event.kind else { return Ok(()) };
         let mut text = sentence(&c.text);
         if text.is_empty() {
             return Ok(());
@@ -137,13 +144,13 @@ impl Sink for Command {
         let fail = |cause: String| Err(Error::output(&self.name, cause, "Run it by hand to see why."));
         let child = self.start(event, &text, c.start.secs(), &rfc3339(c.wall));
         if child.is_ok() {
-            // It has the text; how long it speaks is its own affair.
-            self.settled.push((event.stream.clone(), c.arrived.elapsed()));
+            // The program has the text; how long it speaks does not count as lag.
+            self.delivered.push((event.stream.clone(), c.arrived.elapsed()));
         }
         match child.and_then(|mut child| self.wait(&mut child)) {
             Ok(Some(status)) if status.success() => Ok(()),
-            Ok(Some(status)) => fail(format!("ends with {status}")),
-            Ok(None) if self.stop.deadline().is_some() => fail("was killed, for descry ends".into()),
+            Ok(Some(status)) => fail(format!("ended with {status}")),
+            Ok(None) if self.stop.deadline().is_some() => fail("was killed because descry ends".into()),
             Ok(None) => fail("took too long and was killed".into()),
             Err(e) => fail(format!("cannot be run: {e}")),
         }
@@ -153,7 +160,7 @@ impl Sink for Command {
         Ok(())
     }
 
-    fn settled(&mut self) -> Option<Vec<(Arc<str>, Duration)>> {
-        Some(std::mem::take(&mut self.settled))
+    fn delivered(&mut self) -> Option<Vec<(Arc<str>, Duration)>> {
+        Some(std::mem::take(&mut self.delivered))
     }
 }

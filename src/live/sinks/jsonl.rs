@@ -6,20 +6,22 @@ use std::io::{ErrorKind, Write};
 
 use serde_json::Value;
 
-use super::super::event::{Event, What};
-use super::super::hub::{Sink, explain};
-use super::super::line::{line, lost};
+use super::super::event::{Event, EventKind};
+use super::super::hub::{Sink, write_error};
+use super::super::json::{event_json, has_json, lost_json};
 use crate::error::Result;
+use crate::message::Setting;
 
-/// Writes to standard output, or whatever else takes bytes.
-pub struct JsonLines<W> {
+/// Writes JSON lines to standard output, or to anything else that takes bytes.
+pub struct JsonLinesSink<W> {
     to: W,
     ended: bool,
 }
 
-impl<W: Write + Send> JsonLines<W> {
-    pub fn new(to: W) -> JsonLines<W> {
-        JsonLines { to, ended: false }
+impl<W: Write + Send> JsonLinesSink<W> {
+    /// Writes to `to`.
+    pub fn new(to: W) -> JsonLinesSink<W> {
+        JsonLinesSink { to, ended: false }
     }
 
     fn write(&mut self, object: &Value) -> Result<()> {
@@ -29,26 +31,26 @@ impl<W: Write + Send> JsonLines<W> {
                 self.ended = true;
                 Ok(())
             }
-            result => result.map_err(|e| explain("standard output", &e)),
+            result => result.map_err(|e| write_error("standard output", &e, Setting::Output)),
         }
     }
 }
 
-impl<W: Write + Send> Sink for JsonLines<W> {
+impl<W: Write + Send> Sink for JsonLinesSink<W> {
     fn name(&self) -> &str {
         "jsonl"
     }
 
-    fn wants(&self) -> fn(&What) -> bool {
-        |what| !matches!(what, What::Clock(_) | What::Watched { .. })
+    fn wants(&self) -> fn(&EventKind) -> bool {
+        has_json
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {
-        line(event).map_or(Ok(()), |object| self.write(&object))
+        event_json(event).map_or(Ok(()), |object| self.write(&object))
     }
 
     fn lost(&mut self, events: u64) -> Result<()> {
-        self.write(&lost(events))
+        self.write(&lost_json(events))
     }
 
     fn close(&mut self) -> Result<()> {

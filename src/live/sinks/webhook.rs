@@ -1,8 +1,10 @@
-//! A webhook: each caption, change of state, loss and end is posted as JSON, one at a time, in order.
+//! A webhook: posts each caption, change of state, loss and end as JSON, one at a time, in order.
 //!
-//! A try that fails for want of a connection, with 429 or with 5xx is repeated, three tries in all; what the server
-//! refuses otherwise, or redirects, is lost and counted. Answers are not read. The address may hold secrets: only its host
-//! is ever told. With [authorities](WebhookOptions::authorities) of one's own no others are trusted.
+//! Faults: an attempt that fails without an answer, with 429 or with 5xx is repeated, three attempts in all. What the server
+//! refuses otherwise, or redirects, is lost and counted. Answers are not read.
+//!
+//! Security: the address may contain secrets, so messages show its host only. With
+//! [authorities](WebhookOptions::authorities) of your own no others are trusted.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,25 +14,25 @@ use ureq::Agent;
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::super::event::{Event, What};
-use super::super::hub::{Sink, Stop};
-use super::super::line::{line, lost};
+use super::super::event::{Event, EventKind};
+use super::super::hub::{Sink, StopSignal};
+use super::super::json::{event_json, has_json, lost_json};
 use crate::error::{Error, Result};
 
-/// How a webhook is called.
+/// How the webhook is called.
 #[derive(Debug, Clone)]
 pub struct WebhookOptions {
-    /// Of one try, from the connection to the head of the answer. Default: 5 s.
+    /// Longest time of one attempt, from the connection to the head of the answer. Default: 5 s.
     pub timeout: Duration,
-    /// Tries for one event. Default: 3.
+    /// Attempts for one event. Default: 3.
     pub tries: u32,
-    /// Pause before the second try, doubled for each further one. Default: 500 ms.
+    /// Pause before the second attempt; doubled for each further one. Default: 500 ms.
     pub pause: Duration,
     /// Sent as `Authorization: Bearer`. Default: none.
     pub token: Option<String>,
-    /// PEM file of the certificates that may vouch for the server, and no others. Default: those of Mozilla.
+    /// PEM file of the only certificate authorities to trust. Default: Mozilla's.
     pub authorities: Option<PathBuf>,
-    /// Nothing but captions. Default: false.
+    /// Posts captions only. Default: false.
     pub captions_only: bool,
 }
 
@@ -47,19 +49,23 @@ impl Default for WebhookOptions {
     }
 }
 
-pub struct Webhook {
+/// Posts events to a web server.
+pub struct WebhookSink {
     name: String,
     url: Uri,
     options: WebhookOptions,
     agent: Agent,
-    stop: Stop,
+    stop: StopSignal,
 }
 
-impl Webhook {
-    /// Checks the address; connects to nothing yet.
-    pub fn new(url: &str, options: &WebhookOptions) -> Result<Webhook> {
+impl WebhookSink {
+    /// Checks the address; does not connect yet.
+    ///
+    /// # Errors
+    /// When the address is not an HTTP URL, or the authorities cannot be read.
+    pub fn new(url: &str, options: &WebhookOptions) -> Result<WebhookSink> {
         let wrong = |what| Error::usage(format!("the webhook's address {what}"), "Give http://… or https://….");
-        let url: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
+        let url: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(wrong("is neither HTTP nor HTTPS"));
         }
@@ -76,12 +82,12 @@ impl Webhook {
             .user_agent(concat!("descry/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Ok(Webhook { name, url, options: options.clone(), agent, stop: Stop::default() })
+        Ok(WebhookSink { name, url, options: options.clone(), agent, stop: StopSignal::default() })
     }
 
     fn post(&self, body: &str) -> Result<()> {
         let mut pause = self.options.pause;
-        let mut cause = "was not called: there was no more time".to_string();
+        let mut cause = "was not called: no time was left".to_string();
         for attempt in 0..self.options.tries.max(1) {
             if attempt > 0 {
                 self.stop.sleep(pause);
@@ -118,8 +124,8 @@ impl Webhook {
     }
 }
 
-/// A bundle of every authority that there is has a quarter of this.
-const MOST: u64 = 1 << 20;
+/// Largest PEM file. A bundle of all public authorities has a quarter of this.
+const MOST_PEM: u64 = 1 << 20;
 
 /// The certificates of a PEM file.
 fn authorities(path: &Path) -> Result<RootCerts> {
@@ -128,29 +134,29 @@ fn authorities(path: &Path) -> Result<RootCerts> {
     };
     let mut pem = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    file.take(MOST + 1).read_to_end(&mut pem).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    if pem.len() as u64 > MOST {
+    file.take(MOST_PEM + 1).read_to_end(&mut pem).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    if pem.len() as u64 > MOST_PEM {
         return Err(wrong("is too large".into()));
     }
     let mut all = Vec::new();
     for item in parse_pem(&pem) {
         match item {
             Ok(PemItem::Certificate(certificate)) => all.push(certificate),
-            // A key has no business there, and is left alone.
+            // A key does not belong there, and is ignored.
             Ok(_) => {}
-            Err(_) => return Err(wrong("is no PEM file, or is cut off".into())),
+            Err(_) => return Err(wrong("is not a PEM file, or is truncated".into())),
         }
     }
-    if all.is_empty() { Err(wrong("holds no certificate".into())) } else { Ok(all.into()) }
+    if all.is_empty() { Err(wrong("contains no certificate".into())) } else { Ok(all.into()) }
 }
 
-/// Without what an error may tell of the address.
+/// Explains an error without what it may reveal of the address.
 fn explain(e: &ureq::Error) -> String {
     match e {
         ureq::Error::Timeout(_) => "does not answer in time".into(),
-        ureq::Error::HostNotFound => "its host is not known".into(),
-        ureq::Error::ConnectionFailed => "nobody answers".into(),
-        // A certificate that is not trusted comes as one of these.
+        ureq::Error::HostNotFound => "its host is unknown".into(),
+        ureq::Error::ConnectionFailed => "nothing answers".into(),
+        // An untrusted certificate is reported like this.
         ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => "no secure connection can be made".into(),
         ureq::Error::Io(e) => format!("cannot be reached: {}", e.kind()),
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => "no secure connection can be made".into(),
@@ -158,29 +164,25 @@ fn explain(e: &ureq::Error) -> String {
     }
 }
 
-impl Sink for Webhook {
+impl Sink for WebhookSink {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn wants(&self) -> fn(&What) -> bool {
-        if self.options.captions_only {
-            |what| matches!(what, What::Caption(_))
-        } else {
-            |what| !matches!(what, What::Clock(_) | What::Watched { .. })
-        }
+    fn wants(&self) -> fn(&EventKind) -> bool {
+        if self.options.captions_only { |kind| matches!(kind, EventKind::Caption(_)) } else { has_json }
     }
 
-    fn begin(&mut self, stop: Stop) {
+    fn begin(&mut self, stop: StopSignal) {
         self.stop = stop;
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {
-        line(event).map_or(Ok(()), |object| self.post(&object.to_string()))
+        event_json(event).map_or(Ok(()), |object| self.post(&object.to_string()))
     }
 
     fn lost(&mut self, events: u64) -> Result<()> {
-        if self.options.captions_only { Ok(()) } else { self.post(&lost(events).to_string()) }
+        if self.options.captions_only { Ok(()) } else { self.post(&lost_json(events).to_string()) }
     }
 
     fn close(&mut self) -> Result<()> {
@@ -193,8 +195,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_host_is_told() {
-        let hook = |url| Webhook::new(url, &WebhookOptions::default()).map(|w| w.name);
+    fn messages_show_only_the_host() {
+        let hook = |url| WebhookSink::new(url, &WebhookOptions::default()).map(|w| w.name);
         assert_eq!(hook("https://me:secret@example.org:8443/hook?key=secret").unwrap(), "webhook example.org:8443");
         for wrong in ["file:///etc/passwd", "ftp://h/x", "nonsense", "http://", "", "/secret"] {
             let e = hook(wrong).unwrap_err().to_string();

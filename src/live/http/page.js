@@ -1,5 +1,5 @@
 "use strict";
-// Shows what /events tells. Text only ever goes in as text.
+// Shows what /events reports. Text is only ever inserted as text.
 
 const EARLIER = 20;
 const ANNOUNCED = 5;
@@ -7,9 +7,9 @@ const STATES = { null: "Not connected", ready: "Connecting", paused: "Waiting fo
 const REASONS = {
   "not-found": "not found",
   "not-authorized": "wrong user name or password",
-  "open-read": "nobody answers",
+  "open-read": "nothing answers",
   "read": "connection lost",
-  "timeout": "nothing came for too long",
+  "timeout": "nothing arrived for too long",
   "eos": "the source ended",
   "decode": "cannot be decoded",
   "wrong-type": "no video in it",
@@ -29,7 +29,7 @@ function card(name) {
   c = {
     root, name, last: -1, shown: null,
     word: find(".word"), img: find("img"), now: find(".now"), when: find(".when"), list: find("ol"),
-    announce: find("input"), figure: (key) => find("." + key),
+    announced: find("input"), value: (key) => find("." + key),
   };
   const heading = find("h2");
   heading.textContent = name;
@@ -53,32 +53,32 @@ function row(c, iso, text, kind) {
   span.textContent = text;
   if (kind) li.className = kind;
   li.append(time, span);
-  // The newest first; a loss is told while the caption before it still stands above the list.
+  // The newest first. A loss is reported while the caption before it is still shown above the list.
   const older = [...c.list.children].find((other) => other.firstChild.dateTime <= iso);
   c.list.insertBefore(li, older ?? null);
   while (c.list.children.length > EARLIER) c.list.lastChild.remove();
 }
 
-function say(c, text) {
+function announce(c, text) {
   const p = document.createElement("p");
   p.textContent = cards.size > 1 ? c.name + ": " + text : text;
   announcer.append(p);
   while (announcer.children.length > ANNOUNCED) announcer.firstChild.remove();
 }
 
-function caption(c, e, announce) {
-  // After a reconnection the server tells what is known already.
+function caption(c, e, isNew) {
+  // After a reconnection the server repeats what is known already.
   if (e.number <= c.last || !e.say) return;
   c.last = e.number;
   if (c.shown) row(c, c.shown.wall, c.shown.say);
   c.shown = e;
   c.now.textContent = e.say;
   c.when.textContent = clock(e.wall) + (e.returning ? " · seen before" : "");
-  if (announce) {
+  if (isNew) {
     c.now.classList.remove("fresh");
     void c.now.offsetWidth;
     c.now.classList.add("fresh");
-    if (c.announce.checked) say(c, e.say);
+    if (c.announced.checked) announce(c, e.say);
   }
   if (e.picture) picture(c, e);
 }
@@ -96,12 +96,12 @@ function state(c, name, reason, ended) {
   if (c.word.textContent !== text) c.word.textContent = text;
 }
 
-function figures(status) {
+function numbers(status) {
   for (const s of status.streams) {
     const c = card(s.name);
     state(c, s.state, s.reason, s.ended);
     const lag = s.lag.page;
-    const set = (key, text) => { c.figure(key).textContent = text; };
+    const set = (key, text) => { c.value(key).textContent = text; };
     set("lag", lag ? lag.p50.toFixed(1) + " s" : "–");
     set("most", lag ? lag.p95.toFixed(1) + " s" : "–");
     set("frames", s.frames.toLocaleString());
@@ -122,7 +122,7 @@ const on = (kind, take) => events.addEventListener(kind, (e) => take(JSON.parse(
 
 let run = null;
 on("snapshot", (e) => {
-  // A descry that began anew counts anew.
+  // A restarted descry counts from 0 again.
   if (run !== null && run !== e.run) {
     for (const c of cards.values()) c.last = -1;
   }
@@ -130,22 +130,22 @@ on("snapshot", (e) => {
   for (const s of e.streams) {
     const c = card(s.name);
     state(c, s.state, s.reason, s.ended);
-    for (const told of s.captions) caption(c, told, false);
+    for (const earlier of s.captions) caption(c, earlier, false);
   }
-  figures(e.status);
+  numbers(e.status);
   connected(e.status);
 });
 on("caption", (e) => caption(card(e.stream), e, true));
 on("state", (e) => state(card(e.stream), e.state, e.reason, false));
 const count = (n, one, many) => n + " " + (n === 1 ? one : many);
 on("dropped", (e) => {
-  const what = [];
-  if (e.keyframes > 0) what.push(count(e.keyframes, "picture was", "pictures were") + " not described");
-  if (e.frames > 0) what.push(count(e.frames, "frame was", "frames were") + " not decoded");
-  row(card(e.stream), e.at, what.join(", ") + ": too busy", "loss");
+  const losses = [];
+  if (e.keyframes > 0) losses.push(count(e.keyframes, "picture was", "pictures were") + " not described");
+  if (e.frames > 0) losses.push(count(e.frames, "frame was", "frames were") + " not decoded");
+  row(card(e.stream), e.at, losses.join(", ") + ": the machine is too busy", "loss");
 });
 on("end", (e) => state(card(e.stream), "null", null, true));
-on("status", (e) => { figures(e); connected(e); });
+on("status", (e) => { numbers(e); connected(e); });
 events.onerror = () => {
   connection.textContent = events.readyState === EventSource.CLOSED
     ? "Not connected. Load the page again."

@@ -1,0 +1,192 @@
+//! The describer's thread: takes batches across all streams from the inbox, runs the model, and publishes what is new.
+//!
+//! Order: of one stream, keyframes are described in the order in which they were queued.
+//!
+//! Memory: one batch, and what each stream's [`Novelty`] remembers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+
+use super::event::{EventKind, LiveCaption};
+use super::inbox::Inbox;
+use super::metrics::{Metrics, ModelState, Stage};
+use super::novelty::{Decision, Novelty, NoveltyOptions};
+use super::stream::{LiveStream, PendingKeyframe};
+use crate::error::{Error, Result};
+use crate::media::frame::Rgb;
+use crate::model::ImageSpec;
+use crate::model::Model;
+use crate::model::caption::{Caption, Captions};
+use crate::model::image::{Encode, Encoded};
+use crate::model::preprocess::{Pixels, preprocess};
+use crate::pipeline::batch::BatchRule;
+use crate::track::dedup::DedupOptions;
+
+/// How long a batch that is not full waits for keyframes of other streams.
+const LINGER: Duration = Duration::from_millis(60);
+/// Quality of the JPEG pictures, of 100.
+const JPEG_QUALITY: u8 = 80;
+
+/// What the describer needs besides the model.
+pub(super) struct DescriberJob {
+    pub(super) streams: Vec<Arc<LiveStream>>,
+    pub(super) inbox: Arc<Inbox<PendingKeyframe>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) dedup: DedupOptions,
+    pub(super) min_score: f32,
+    /// Most pictures of a batch.
+    pub(super) batch: usize,
+}
+
+/// Loads the model and describes until the inbox is closed and empty.
+pub(super) fn describe(model: Model, job: DescriberJob) -> Result<()> {
+    let metrics = job.metrics.clone();
+    let failed = |e: Error| {
+        metrics.set_model(ModelState::Failed);
+        e
+    };
+    // A model that cannot be loaded now cannot be loaded by the next start either: that error stays as it is.
+    let mut describer = DescribeLoop::load(model, job).map_err(failed)?;
+    let result = describer.run();
+    metrics.set_inferring(false);
+    result.map_err(failed).map_err(|e| {
+        let remedy = "Start descry again. If that does not help, describe a single picture with this model to see why.";
+        Error::broken(e.to_string(), remedy).with_source(e)
+    })
+}
+
+struct DescribeLoop {
+    job: DescriberJob,
+    spec: ImageSpec,
+    encoder: Box<dyn Encode>,
+    captioner: Box<dyn Captions>,
+    /// In the order of the streams.
+    novelties: Vec<Novelty>,
+}
+
+impl DescribeLoop {
+    fn load(model: Model, job: DescriberJob) -> Result<DescribeLoop> {
+        let encoder = (model.encoder)()?;
+        let captioner = (model.captioner)()?;
+        job.metrics.set_model(ModelState::Working);
+        let novelty = |s: &Arc<LiveStream>| {
+            Novelty::new(NoveltyOptions {
+                dedup: job.dedup,
+                every: s.config.every,
+                min_interval: s.config.min_interval,
+                min_score: job.min_score,
+            })
+        };
+        let novelties = job.streams.iter().map(novelty).collect();
+        Ok(DescribeLoop { spec: model.image, encoder, captioner, novelties, job })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let rule = BatchRule { size: self.job.batch, linger: LINGER };
+        while let Some(batch) = self.job.inbox.take(rule) {
+            let (keyframes, pixels) = self.preprocess(batch);
+            if keyframes.is_empty() {
+                continue;
+            }
+            let encoded = self.encode(&pixels)?;
+            let decisions: Vec<Decision> = keyframes
+                .iter()
+                .zip(&encoded)
+                .map(|((stream, keyframe), e)| self.novelties[*stream].judge(&e.unit(), keyframe.time))
+                .collect();
+            let mut captions = self.caption(&encoded, &decisions)?.into_iter();
+            self.job.metrics.set_inferring(false);
+            for ((stream, keyframe), decision) in keyframes.into_iter().zip(decisions) {
+                let caption = if matches!(decision, Decision::Describe(_)) { captions.next() } else { None };
+                self.publish(stream, keyframe, decision, caption);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out keyframes that were chosen before the last description of their stream was published.
+    fn preprocess(&self, batch: Vec<(usize, PendingKeyframe)>) -> (Vec<(usize, PendingKeyframe)>, Vec<Pixels>) {
+        let began = Instant::now();
+        let (mut keyframes, mut pixels) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for (position, keyframe) in batch {
+            let stream = &self.job.streams[position];
+            if let Some(counters) = stream.counters() {
+                counters.set_queue(self.job.inbox.depth(position));
+            }
+            if keyframe.time < self.novelties[position].not_before() {
+                stream.reject(keyframe.start);
+                continue;
+            }
+            pixels.push(preprocess(&keyframe.picture, &self.spec));
+            keyframes.push((position, keyframe));
+        }
+        if !keyframes.is_empty() {
+            self.job.metrics.stage_seconds(Stage::Preprocess, began.elapsed());
+        }
+        (keyframes, pixels)
+    }
+
+    fn encode(&mut self, pixels: &[Pixels]) -> Result<Vec<Encoded>> {
+        let metrics = &self.job.metrics;
+        let began = Instant::now();
+        metrics.set_inferring(true);
+        let encoded = self.encoder.encode(pixels)?;
+        metrics.stage_seconds(Stage::Encode, began.elapsed());
+        metrics.encode_batch(pixels.len());
+        Ok(encoded)
+    }
+
+    /// A caption for each picture that is to be described, in order.
+    fn caption(&mut self, encoded: &[Encoded], decisions: &[Decision]) -> Result<Vec<Caption>> {
+        let wanted = decisions.iter().zip(encoded).filter(|(d, _)| matches!(d, Decision::Describe(_)));
+        let fresh: Vec<&Encoded> = wanted.map(|(_, e)| e).collect();
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let metrics = &self.job.metrics;
+        let began = Instant::now();
+        metrics.set_inferring(true);
+        let captions = self.captioner.caption(&fresh)?;
+        metrics.stage_seconds(Stage::Caption, began.elapsed());
+        metrics.caption_batch(fresh.len());
+        Ok(captions)
+    }
+
+    fn publish(&mut self, position: usize, keyframe: PendingKeyframe, decision: Decision, caption: Option<Caption>) {
+        let (novelty, stream) = (&mut self.novelties[position], &self.job.streams[position]);
+        let words = match decision {
+            Decision::Skip => None,
+            Decision::Repeat { text, score } => Some((text, score, true)),
+            Decision::Describe(id) => caption.and_then(|c| {
+                let text = novelty.described(id, &c.text, c.score, keyframe.time)?;
+                Some((text, c.score, false))
+            }),
+        };
+        let PendingKeyframe { start, time: picture_time, wall, arrived, picture } = keyframe;
+        if let Some((text, score, returning)) = words {
+            let began = Instant::now();
+            let jpeg = jpeg(&picture);
+            self.job.metrics.stage_seconds(Stage::Picture, began.elapsed());
+            if let Some(counters) = stream.counters() {
+                counters.caption();
+            }
+            let caption = LiveCaption { start, picture_time, wall, arrived, text, score, returning, jpeg };
+            stream.publish(EventKind::Caption(caption));
+        }
+        stream.close(start, novelty.not_before());
+    }
+}
+
+/// The picture as JPEG; empty where it is larger than JPEG allows.
+fn jpeg(picture: &Rgb) -> Arc<[u8]> {
+    let mut out = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
+    let done = encoder.encode(&picture.data, picture.width, picture.height, ExtendedColorType::Rgb8);
+    if done.is_err() {
+        out.clear();
+    }
+    out.into()
+}

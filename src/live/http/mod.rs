@@ -1,0 +1,179 @@
+//! The page, its events, `/metrics`, `/healthz` and `/status`: a small HTTP server that answers GET only.
+//!
+//! It is an output like the others: the hub hands it events; it remembers what the page shows, and passes events on to the
+//! clients of `/events` (server-sent events). axum routes and hyper parses, in one thread with a tokio runtime of its own.
+//!
+//! Memory and time are bounded. A connection carries one request, whose head has at most 8 KiB and 5 s to arrive in, however
+//! slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections: a new one takes the place of
+//! the oldest whose head has not arrived, so that clients which never finish their requests do not keep others out. At most
+//! 16 clients read events, each with a queue of 64; one that does not read is dropped and counted. Bodies are not read.
+//! Nothing is kept alive. hyper keeps the limits of the head; [`server`] and [`timed`] keep the others, which it does not
+//! have.
+//!
+//! [`auth`] decides who may read. There is no TLS: put a proxy before the server.
+
+mod auth;
+mod board;
+mod client;
+mod response;
+mod routes;
+mod server;
+mod timed;
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::event::{Event, EventKind};
+use super::hub::Sink;
+use super::json::has_json;
+use super::lock::lock;
+use super::metrics::Metrics;
+use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
+use auth::AccessPolicy;
+use board::Board;
+use routes::ServerState;
+
+pub use client::fetch_status;
+
+/// How often clients get the numbers.
+const STATUS: Duration = Duration::from_secs(2);
+/// Shortest token.
+const TOKEN: usize = 16;
+
+/// Where the server listens, and who may read.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Default: 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// At least 16 letters, digits or `-._~`; required where `listen` is not a loopback address. Default: none.
+    pub token: Option<String>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        HttpOptions { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), token: None }
+    }
+}
+
+impl HttpOptions {
+    fn check(&self) -> Result<()> {
+        if !self.listen.ip().is_loopback() && self.token.is_none() {
+            let cause =
+                message![Setting::Http, format!(" {}: other machines could read it without a token", self.listen)];
+            return Err(Error::usage(cause, "Give a token, or listen on 127.0.0.1."));
+        }
+        let fit = |t: &str| t.len() >= TOKEN && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+        if !self.token.as_deref().is_none_or(fit) {
+            let cause = "the HTTP token is too short, or has characters other than letters, digits and -._~";
+            return Err(Error::usage(cause, "Give at least 16 of them, such as: openssl rand -hex 16"));
+        }
+        Ok(())
+    }
+}
+
+/// The server, as an output.
+pub struct HttpServer {
+    state: Arc<ServerState>,
+    address: SocketAddr,
+    /// Ends the server's thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// When clients got the numbers last.
+    sent: Instant,
+}
+
+impl HttpServer {
+    /// Listens at once, so that a port in use is reported before anything else starts.
+    ///
+    /// # Errors
+    /// When the address is in use, or others could read it without a token.
+    pub fn bind(options: &HttpOptions, streams: &[Arc<str>], metrics: Arc<Metrics>) -> Result<HttpServer> {
+        options.check()?;
+        let fail = |e: io::Error| {
+            let cause = match e.kind() {
+                ErrorKind::AddrInUse => "another program listens there".to_string(),
+                _ => e.to_string(),
+            };
+            let cause = message![Setting::Http, format!(" {}: {cause}", options.listen)];
+            Error::usage(cause, "Give another address or port.").with_source(e)
+        };
+        let listener = TcpListener::bind(options.listen).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let state = Arc::new(ServerState {
+            metrics,
+            access: AccessPolicy::new(address, options.token.as_deref()),
+            board: Mutex::new(Board::new(streams)),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(fail)?;
+        let (stop, stopped) = oneshot::channel();
+        let shared = state.clone();
+        let serve = move || {
+            runtime.block_on(async {
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => server::serve(listener, shared, stopped).await,
+                    Err(e) => tracing::error!("the HTTP server cannot start: {e}"),
+                }
+            });
+        };
+        let thread = Builder::new().name("http".into()).spawn(serve).map_err(fail)?;
+        Ok(HttpServer { state, address, stop: Some(stop), thread: Some(thread), sent: Instant::now() })
+    }
+
+    /// Where the server listens: with the port that the system chose for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets clients have what is queued, for a moment, and closes.
+    fn end(&mut self) {
+        lock(&self.state.board).close();
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Sink for HttpServer {
+    fn name(&self) -> &str {
+        "page"
+    }
+
+    fn wants(&self) -> fn(&EventKind) -> bool {
+        has_json
+    }
+
+    fn event(&mut self, event: &Event) -> Result<()> {
+        lock(&self.state.board).show(event, &self.state.metrics);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<()> {
+        if now.duration_since(self.sent) >= STATUS {
+            self.sent = now;
+            lock(&self.state.board).send_status(&self.state.metrics);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.end();
+        Ok(())
+    }
+}

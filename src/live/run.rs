@@ -1,0 +1,294 @@
+//! A live run: starts the threads, supervises them, and stops them within a bounded time.
+//!
+//! The caller's thread supervises. It notices streams that have gone quiet, streams that have ended, and a model that hangs;
+//! and it stops everything when asked to.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::config::StreamConfig;
+use super::describe::{DescriberJob, describe};
+use super::event::Reason;
+use super::hub::{Hub, LogLevel, Sink, SinkLog};
+use super::inbox::Inbox;
+use super::metrics::{DropReason, Metrics, ModelState};
+use super::source::SourceKind;
+use super::stream::{LiveStream, PendingKeyframe};
+use super::watch::StreamWatcher;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::{DecodeOptions, LONGEST_SIDE, load_camera_support};
+use crate::message;
+use crate::message::Setting;
+use crate::model::Model;
+use crate::track::dedup::DedupOptions;
+
+/// Longest side of the pictures, in pixels, unless the model reads larger ones. The page shows them at this size.
+const PICTURE_SIDE: u32 = 640;
+/// How often the streams are checked.
+const TICK: Duration = Duration::from_millis(20);
+/// How long waiting keyframes may still be described after the stop …
+const DESCRIBE_TIME: Duration = Duration::from_millis(800);
+/// … how long the threads may take in all …
+const JOIN_TIME: Duration = Duration::from_millis(1_800);
+/// … and how long the outputs may take after that: together within the 3 s in which a service must stop.
+const CLOSE_TIME: Duration = Duration::from_millis(700);
+/// A hung model ends the run after this many times its limit.
+const HANG_FACTOR: u32 = 2;
+
+/// What all streams of a run share.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// When two pictures show the same scene. Default: see [`DedupOptions`]; better is what the model's manifest measured.
+    pub dedup: DedupOptions,
+    /// Captions with a lower score are left out, from 0 to 1. Default: 0.
+    pub min_score: f32,
+    /// Most pictures in one inference. Default: 4.
+    pub batch: usize,
+    /// Frames with more pixels are refused. Default: that of [`DecodeOptions`].
+    pub max_pixels: u64,
+    /// An inference that takes longer counts as hung; the run ends after twice as long. Default: 30 s.
+    pub hang: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> LiveOptions {
+        LiveOptions {
+            dedup: DedupOptions::default(),
+            min_score: 0.0,
+            batch: 4,
+            max_pixels: DecodeOptions::default().max_pixels,
+            hang: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Everything that a live run needs.
+pub struct LiveJob {
+    /// The streams; their names are unique.
+    pub streams: Vec<StreamConfig>,
+    /// The model that describes all of them.
+    pub model: Model,
+    /// The outputs. Each gets a thread. Default: none.
+    pub outputs: Vec<Box<dyn Sink>>,
+    /// What the run counts; outputs such as the HTTP server show it.
+    pub metrics: Arc<Metrics>,
+    /// What all streams share.
+    pub options: LiveOptions,
+}
+
+impl LiveJob {
+    /// A job with the default options and no output yet.
+    pub fn new(streams: Vec<StreamConfig>, model: Model) -> LiveJob {
+        let metrics = Metrics::new(streams.iter().map(|s| s.name.clone()));
+        LiveJob { streams, model, outputs: Vec::new(), metrics, options: LiveOptions::default() }
+    }
+
+    /// The streams' names, as outputs need them.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.streams.iter().map(|s| s.name.clone()).collect()
+    }
+}
+
+/// How a run ended that nothing stopped as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveSummary {
+    /// Streams that ended with an error.
+    pub failed: usize,
+}
+
+/// Describes all streams until they end or `interrupt` is set. A stream that fails reconnects, and affects no other.
+///
+/// # Errors
+/// When something that all streams need fails: the model cannot be loaded, fails or hangs, or a thread panics.
+pub fn run(job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
+    if job.streams.iter().any(|s| s.kind == SourceKind::Camera) {
+        load_camera_support()?;
+    }
+    let mut supervisor = Supervisor::start(job);
+    supervisor.supervise(interrupt);
+    supervisor.stop();
+    supervisor.finish()
+}
+
+/// A stream and its thread; `None` once that is joined.
+type WatchedStream = (Arc<LiveStream>, Option<JoinHandle<()>>);
+
+/// The threads of a run.
+struct Supervisor {
+    streams: Vec<WatchedStream>,
+    describer: Option<JoinHandle<Result<()>>>,
+    inbox: Arc<Inbox<PendingKeyframe>>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    /// Stops the streams' threads.
+    halt: Interrupt,
+    hang: Duration,
+    /// Whether the model hung at the last check.
+    hung: bool,
+    /// What ends the run with an error.
+    fatal: Option<Error>,
+}
+
+impl Supervisor {
+    fn start(job: LiveJob) -> Supervisor {
+        let LiveJob { streams, model, outputs, metrics, options } = job;
+        let log: SinkLog = Arc::new(|level, output, text| match level {
+            LogLevel::Info => tracing::info!(output, "{text}"),
+            LogLevel::Warning => tracing::warn!(output, "{text}"),
+        });
+        let hub = Arc::new(Hub::logged(outputs, metrics.clone(), log));
+        let inbox = Arc::new(Inbox::new(streams.len()));
+        let halt = Interrupt::new();
+        metrics.set_hang_limit(Some(options.hang));
+        for (counters, s) in metrics.streams().iter().zip(&streams) {
+            counters.set_stuck_limit(s.silence.saturating_add(options.hang));
+        }
+        let longest_side = PICTURE_SIDE.max(model.image.size.saturating_mul(2)).min(LONGEST_SIDE);
+        let streams: Vec<Arc<LiveStream>> = streams
+            .into_iter()
+            .enumerate()
+            .map(|(position, config)| Arc::new(LiveStream::new(config, position, hub.clone(), metrics.clone())))
+            .collect();
+        let describer = DescriberJob {
+            streams: streams.clone(),
+            inbox: inbox.clone(),
+            metrics: metrics.clone(),
+            dedup: options.dedup,
+            min_score: options.min_score,
+            batch: options.batch,
+        };
+        let describer = std::thread::spawn(move || describe(model, describer));
+        let watch = |stream: Arc<LiveStream>| {
+            let (shared, inbox, halt) = (stream.clone(), inbox.clone(), halt.clone());
+            let decode = DecodeOptions {
+                threads: stream.config.decode_threads,
+                max_pixels: options.max_pixels,
+                timeout: stream.config.silence,
+                low_delay: true,
+                ..DecodeOptions::default()
+            };
+            let thread =
+                std::thread::spawn(move || StreamWatcher::new(&shared, &inbox, halt, decode, longest_side).run());
+            (stream, Some(thread))
+        };
+        let streams = streams.into_iter().map(watch).collect();
+        let hang = options.hang;
+        Supervisor { streams, describer: Some(describer), inbox, hub, metrics, halt, hang, hung: false, fatal: None }
+    }
+
+    /// Returns when all streams have ended, or everything is to stop.
+    fn supervise(&mut self, interrupt: &Interrupt) {
+        loop {
+            let sinks = self.metrics.sinks();
+            // Nothing reads any output any more.
+            let unread = !sinks.is_empty() && sinks.iter().all(|s| s.has_ended());
+            if interrupt.is_set() || unread || is_done(&self.describer) || self.model_hangs() {
+                self.halt.set();
+                return;
+            }
+            let now = Instant::now();
+            for (stream, thread) in &mut self.streams {
+                stream.connection(|c| c.tick(now));
+                // The stream ends when all that it showed is described.
+                if is_done(thread) && thread.is_some() && !stream.has_open() {
+                    join(thread.take(), &mut self.fatal);
+                    stream.end();
+                }
+            }
+            if self.streams.iter().all(|(_, thread)| thread.is_none()) {
+                return;
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Logs when the model hangs and when it recovers. True when it has hung for too long.
+    fn model_hangs(&mut self) -> bool {
+        let busy = self.metrics.inference_time();
+        if self.metrics.is_hung() != self.hung {
+            self.hung = !self.hung;
+            if self.hung {
+                tracing::error!("the model has been busy with one inference for {} s", busy.as_secs());
+            } else {
+                tracing::warn!("the model works again");
+            }
+        }
+        if busy < self.hang.saturating_mul(HANG_FACTOR) {
+            return false;
+        }
+        let cause = format!("the model hangs: it has been busy with one inference for {} s", busy.as_secs());
+        let remedy = message!["Start descry again. A slow machine may need a longer ", Setting::Hang, "."];
+        self.fatal = Some(Error::broken(cause, remedy));
+        true
+    }
+
+    /// Describes what waits if there is time, drops and counts the rest, and joins the threads.
+    fn stop(&mut self) {
+        let stopped = Instant::now();
+        let wait = |most: Duration, done: &dyn Fn() -> bool| {
+            while !done() && stopped.elapsed() < most {
+                std::thread::sleep(TICK);
+            }
+        };
+        wait(DESCRIBE_TIME, &|| self.watchers_done());
+        self.inbox.close();
+        wait(DESCRIBE_TIME, &|| is_done(&self.describer));
+        for (position, keyframe) in self.inbox.abandon() {
+            self.streams[position].0.drop_keyframe(&keyframe, DropReason::Stopped);
+        }
+        wait(JOIN_TIME, &|| self.watchers_done() && is_done(&self.describer));
+        if is_done(&self.describer)
+            && let Some(describer) = self.describer.take()
+        {
+            match describer.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => self.fatal = Some(e),
+                Err(_) => {
+                    self.metrics.set_model(ModelState::Failed);
+                    self.fatal = Some(panicked());
+                }
+            }
+        }
+    }
+
+    /// Ends every stream and closes the outputs.
+    fn finish(mut self) -> Result<LiveSummary> {
+        for (stream, thread) in &mut self.streams {
+            let Some(thread) = thread.take() else { continue };
+            if thread.is_finished() {
+                join(Some(thread), &mut self.fatal);
+            } else {
+                stream.connection(|c| Some(c.failed(Reason::Stopped, 0.0).0));
+                stream.warn("does not stop; its thread is left behind");
+            }
+            if self.describer.is_some() {
+                stream.drop_open();
+            }
+            stream.end();
+        }
+        self.hub.close(CLOSE_TIME);
+        let failed = self.streams.iter().filter(|(s, _)| s.has_failed()).count();
+        self.fatal.map_or(Ok(LiveSummary { failed }), Err)
+    }
+
+    fn watchers_done(&self) -> bool {
+        self.streams.iter().all(|(_, thread)| is_done(thread))
+    }
+}
+
+/// Whether a thread has finished, or is joined.
+fn is_done<T>(thread: &Option<JoinHandle<T>>) -> bool {
+    thread.as_ref().is_none_or(JoinHandle::is_finished)
+}
+
+fn join(watcher: Option<JoinHandle<()>>, fatal: &mut Option<Error>) {
+    if watcher.is_some_and(|w| w.join().is_err()) {
+        fatal.get_or_insert(panicked());
+    }
+}
+
+fn panicked() -> Error {
+    Error::broken("a thread of descry panicked", "Report this, with the messages before it.")
+}

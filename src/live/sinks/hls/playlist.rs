@@ -1,0 +1,108 @@
+//! The texts of the playlists, and what is read back from one of an earlier run.
+//!
+//! `m3u8-rs` reads and writes playlists too, and is not used: it writes no comment before the segments, by which a playlist
+//! of descry is recognised, and neither `FORCED=NO` nor the attributes in today's order; and it brings `nom` and `chrono`.
+
+use std::time::SystemTime;
+
+use super::super::super::wall::rfc3339;
+use super::HlsOptions;
+use crate::time::Time;
+
+pub(super) const PLAYLIST: &str = "descriptions.m3u8";
+pub(super) const MASTER: &str = "master.m3u8";
+/// A line in every playlist of descry.
+const MARK: &str = "## made by descry";
+
+/// A segment that is in the folder and in the playlist.
+pub(super) struct ListedSegment {
+    pub(super) duration: Time,
+    /// Wall clock at its start.
+    pub(super) wall: SystemTime,
+    /// It does not continue the one before.
+    pub(super) discontinuity: bool,
+}
+
+/// The media playlist of one stream.
+#[derive(Default)]
+pub(super) struct MediaPlaylist {
+    /// Number of the first listed segment.
+    pub(super) sequence: u64,
+    /// Discontinuities that have left the playlist.
+    pub(super) discontinuities: u64,
+    pub(super) listed: std::collections::VecDeque<ListedSegment>,
+    /// No segment follows.
+    pub(super) ended: bool,
+}
+
+impl MediaPlaylist {
+    /// Continues after the segments of an earlier run's playlist, so that players do. Returns the number of its first
+    /// segment too.
+    pub(super) fn resume(before: &str) -> (MediaPlaylist, u64) {
+        let number = |tag: &str| -> u64 {
+            before.lines().find_map(|l| l.strip_prefix(tag)).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+        };
+        // Far from the end of the number range, whatever the file contains.
+        let first = number("#EXT-X-MEDIA-SEQUENCE:").min(u64::MAX / 2);
+        let gone = number("#EXT-X-DISCONTINUITY-SEQUENCE:").min(u64::MAX / 2);
+        let segments = before.lines().filter(|l| l.starts_with("#EXTINF:")).count() as u64;
+        let jumps = before.lines().filter(|l| *l == "#EXT-X-DISCONTINUITY").count() as u64;
+        let playlist =
+            MediaPlaylist { sequence: first + segments, discontinuities: gone + jumps, ..Default::default() };
+        (playlist, first)
+    }
+
+    /// Number of the next segment.
+    pub(super) fn next(&self) -> u64 {
+        self.sequence + self.listed.len() as u64
+    }
+
+    /// `segment`: longest duration of a segment.
+    pub(super) fn text(&self, segment: Time) -> String {
+        let target = (segment.micros() + 999_999) / 1_000_000;
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:3\n{MARK}\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
+             #EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
+            self.sequence, self.discontinuities,
+        );
+        for (i, s) in self.listed.iter().enumerate() {
+            if s.discontinuity {
+                text.push_str("#EXT-X-DISCONTINUITY\n");
+            }
+            let name = segment_name(self.sequence + i as u64);
+            let (wall, secs) = (rfc3339(s.wall), s.duration.secs());
+            text.push_str(&format!("#EXT-X-PROGRAM-DATE-TIME:{wall}\n#EXTINF:{secs:.3},\n{name}\n"));
+        }
+        if self.ended {
+            text.push_str("#EXT-X-ENDLIST\n");
+        }
+        text
+    }
+}
+
+/// The playlist that joins the video's playlist and the descriptions.
+pub(super) fn master_text(options: &HlsOptions) -> String {
+    format!(
+        "#EXTM3U\n#EXT-X-VERSION:3\n{MARK}\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"descriptions\",\
+         NAME=\"Descriptions\",LANGUAGE=\"{}\",DEFAULT=YES,AUTOSELECT=YES,FORCED=NO,\
+         CHARACTERISTICS=\"public.accessibility.describes-video\",URI=\"{PLAYLIST}\"\n\
+         #EXT-X-STREAM-INF:BANDWIDTH={},SUBTITLES=\"descriptions\"\n{}\n",
+        options.language,
+        options.bandwidth,
+        options.video.as_deref().unwrap_or_default(),
+    )
+}
+
+/// Whether descry wrote this playlist.
+pub(super) fn is_ours(text: &str) -> bool {
+    text.contains(MARK)
+}
+
+pub(super) fn segment_name(number: u64) -> String {
+    format!("descriptions-{number:06}.vtt")
+}
+
+/// The number in a segment's name.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
+    name.strip_prefix("descriptions-")?.strip_suffix(".vtt")?.parse().ok()
+}

@@ -1,0 +1,143 @@
+//! Where a stream comes from: what kind of source an address is, and how FFmpeg opens it.
+
+use serde::Deserialize;
+
+use super::config::StreamConfig;
+use crate::address::{Address, is_url};
+use crate::error::{Error, Result};
+use crate::media::{StreamAccess, container_version};
+use crate::message;
+use crate::message::Setting;
+
+/// How RTSP delivers its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RtspTransport {
+    /// Inside the RTSP connection: nothing gets lost.
+    #[default]
+    Tcp,
+    /// As datagrams: less delay, and losses on a busy network.
+    Udp,
+}
+
+/// What an address is, by its scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `rtsp://`
+    Rtsp,
+    /// `rtsps://`: RTSP over TLS.
+    Rtsps,
+    /// `rtmp://`
+    Rtmp,
+    /// `rtmps://`: RTMP over TLS.
+    Rtmps,
+    /// `srt://`: MPEG-TS over SRT.
+    Srt,
+    /// `http://` or `https://`: HLS, or anything else that a web server streams.
+    Http,
+    /// `udp://`: MPEG-TS in datagrams.
+    Udp,
+    /// A V4L2 camera: `/dev/videoN` or `v4l2:/dev/videoN`.
+    Camera,
+    /// A file, which plays at its own pace.
+    File,
+}
+
+impl SourceKind {
+    /// The kind of an address.
+    pub(super) fn of(url: &str) -> Result<SourceKind> {
+        if !is_url(url) {
+            let camera = url.starts_with("v4l2:") || url.starts_with("/dev/video");
+            return Ok(if camera { SourceKind::Camera } else { SourceKind::File });
+        }
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+        Ok(match scheme.as_str() {
+            "rtsp" => SourceKind::Rtsp,
+            "rtsps" => SourceKind::Rtsps,
+            "rtmp" => SourceKind::Rtmp,
+            "rtmps" => SourceKind::Rtmps,
+            "srt" => SourceKind::Srt,
+            "http" | "https" => SourceKind::Http,
+            "udp" => SourceKind::Udp,
+            _ => {
+                return Err(Error::usage(
+                    format!("{}: descry cannot read {scheme}:// streams", Address::new(url)),
+                    message![
+                        "Use rtsp, rtsps, rtmp, rtmps, srt, http, https, udp, /dev/videoN, or a file with ",
+                        Setting::Realtime,
+                        "."
+                    ],
+                ));
+            }
+        })
+    }
+
+    /// The protocols that FFmpeg may open for it: for the address itself, a redirect, or what a playlist names.
+    fn protocols(self, transport: RtspTransport) -> &'static str {
+        match (self, transport) {
+            (SourceKind::Rtsp, RtspTransport::Tcp) => "rtsp,rtp,tcp",
+            (SourceKind::Rtsp, RtspTransport::Udp) => "rtsp,rtp,tcp,udp",
+            (SourceKind::Rtsps, _) => "rtsps,rtsp,rtp,srtp,tls,tcp",
+            (SourceKind::Rtmp, _) => "rtmp,tcp",
+            (SourceKind::Rtmps, _) => "rtmps,tls,tcp",
+            (SourceKind::Srt, _) => "srt",
+            (SourceKind::Http, _) => "http,https,httpproxy,crypto,tls,tcp",
+            (SourceKind::Udp, _) => "udp",
+            (SourceKind::Camera | SourceKind::File, _) => "file",
+        }
+    }
+
+    /// The container, where it is known and FFmpeg must not guess.
+    fn format(self) -> Option<&'static str> {
+        match self {
+            // Datagrams can only carry this; a guess could be led astray.
+            SourceKind::Udp | SourceKind::Srt => Some("mpegts"),
+            SourceKind::Camera => Some("v4l2"),
+            _ => None,
+        }
+    }
+
+    /// Whether the source ends for good with its last frame.
+    pub(super) fn ends(self) -> bool {
+        self == SourceKind::File
+    }
+}
+
+impl StreamConfig {
+    /// How FFmpeg opens the stream.
+    pub(super) fn access(&self) -> StreamAccess {
+        let reveal = self.address.reveal();
+        let address = match self.kind {
+            SourceKind::File => format!("file:{reveal}"),
+            SourceKind::Camera => reveal.strip_prefix("v4l2:").unwrap_or(reveal).to_string(),
+            _ => reveal.to_string(),
+        };
+        let micros = self.silence.as_micros().to_string();
+        let mut options = vec![("protocol_whitelist", self.kind.protocols(self.transport).to_string())];
+        if self.kind != SourceKind::File {
+            // Missing times are generated and damaged packets discarded. The analysis before the first frame is kept short:
+            // everything that arrives meanwhile is old when it is decoded.
+            options.push(("fflags", "+genpts+discardcorrupt".into()));
+            options.push(("analyzeduration", "2000000".into()));
+            options.push(("fpsprobesize", "0".into()));
+        }
+        match self.kind {
+            SourceKind::Rtsp | SourceKind::Rtsps => {
+                let udp = self.kind == SourceKind::Rtsp && self.transport == RtspTransport::Udp;
+                options.push(("rtsp_transport", if udp { "udp" } else { "tcp" }.into()));
+                // In libavformat before 59 `timeout` makes FFmpeg listen for a connection.
+                options.push((if container_version() >= 59 { "timeout" } else { "stimeout" }, micros));
+            }
+            SourceKind::Udp => {
+                options.push(("overrun_nonfatal", "1".into()));
+                options.push(("timeout", micros));
+            }
+            // For RTMP `timeout` is how long to listen.
+            SourceKind::Rtmp | SourceKind::Rtmps | SourceKind::Srt | SourceKind::Http => {
+                options.push(("rw_timeout", micros));
+            }
+            SourceKind::Camera | SourceKind::File => {}
+        }
+        StreamAccess { address, name: self.name.to_string(), format: self.kind.format(), options }
+    }
+}

@@ -1,0 +1,210 @@
+//! One stream as its threads share it: the watcher that reads it, the describer, and the supervisor.
+//!
+//! Order: several threads report events of one stream, so each holds the stream's counter while it publishes. Publishing
+//! never blocks.
+//!
+//! Memory: the start times of the keyframes that wait to be described; the inbox bounds them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use super::config::StreamConfig;
+use super::connection::{Connection, StateChange};
+use super::event::{Event, EventKind};
+use super::hub::Hub;
+use super::lock::lock;
+use super::metrics::{DropReason, Metrics, StreamMetrics};
+use crate::media::frame::Rgb;
+use crate::time::Time;
+
+/// A keyframe that waits to be described.
+pub(super) struct PendingKeyframe {
+    /// Stream time at which its scene begins.
+    pub(super) start: Time,
+    /// Stream time of the picture.
+    pub(super) time: Time,
+    /// Wall clock at `start`.
+    pub(super) wall: SystemTime,
+    /// When the picture's packet arrived.
+    pub(super) arrived: Instant,
+    pub(super) picture: Rgb,
+}
+
+/// What the watcher and the describer of a stream know of each other.
+#[derive(Default)]
+struct StreamProgress {
+    /// The earliest time of the next description.
+    not_before: Time,
+    /// A keyframe came too soon to be described; the watcher is to choose another.
+    wants_another: bool,
+    /// Starts of the keyframes that are not described yet: nothing after the earliest is settled.
+    open: Vec<Time>,
+    /// Keyframes and frames that were left out and not reported yet.
+    dropped: u64,
+    skipped: u64,
+    /// Stream time and wall clock of the last frame.
+    last: Option<(Time, SystemTime)>,
+    /// The last progress that was reported.
+    reported: Option<Time>,
+}
+
+impl StreamProgress {
+    fn close(&mut self, start: Time) {
+        if let Some(at) = self.open.iter().position(|s| *s == start) {
+            self.open.swap_remove(at);
+        }
+    }
+}
+
+/// One stream.
+pub(super) struct LiveStream {
+    pub(super) config: StreamConfig,
+    /// Its place in the configuration.
+    pub(super) position: usize,
+    pub(super) metrics: Arc<Metrics>,
+    connection: Mutex<Connection>,
+    progress: Mutex<StreamProgress>,
+    /// Number of the next event.
+    number: Mutex<u64>,
+    hub: Arc<Hub>,
+    failed: AtomicBool,
+}
+
+impl LiveStream {
+    pub(super) fn new(config: StreamConfig, position: usize, hub: Arc<Hub>, metrics: Arc<Metrics>) -> LiveStream {
+        LiveStream {
+            connection: Mutex::new(Connection::new(config.silence)),
+            config,
+            position,
+            metrics,
+            progress: Mutex::default(),
+            number: Mutex::new(0),
+            hub,
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Publishes an event.
+    pub(super) fn publish(&self, kind: EventKind) {
+        let mut number = lock(&self.number);
+        let event = Event { stream: self.config.name.clone(), number: *number, at: SystemTime::now(), kind };
+        *number += 1;
+        self.hub.publish(Arc::new(event));
+    }
+
+    /// Updates the connection, and publishes the change of state that follows.
+    pub(super) fn connection(&self, update: impl FnOnce(&mut Connection) -> Option<StateChange>) {
+        let mut connection = lock(&self.connection);
+        if let Some((state, reason)) = update(&mut connection) {
+            self.publish(EventKind::State { state, reason });
+        }
+    }
+
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        lock(&self.connection).is_silent(now)
+    }
+
+    pub(super) fn warn(&self, text: &str) {
+        tracing::warn!(stream = &*self.config.name, "{text}");
+    }
+
+    pub(super) fn counters(&self) -> Option<&StreamMetrics> {
+        self.metrics.streams().get(self.position)
+    }
+
+    /// Marks the stream as failed: it ended with an error.
+    pub(super) fn set_failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Counts frames or keyframes that are dropped.
+    pub(super) fn count_dropped(&self, why: DropReason, frames: u64) {
+        if let Some(counters) = self.counters() {
+            counters.frames_dropped(why, frames);
+        }
+    }
+
+    /// Counts frames that were skipped unread, and has them reported.
+    pub(super) fn skip(&self, frames: u64) {
+        self.count_dropped(DropReason::Overload, frames);
+        lock(&self.progress).skipped += frames;
+    }
+
+    /// A frame was read. Returns the earliest time of the next description, and whether another keyframe is wanted at once.
+    pub(super) fn frame(&self, time: Time, wall: SystemTime) -> (Time, bool) {
+        let mut progress = lock(&self.progress);
+        progress.last = Some((time, wall));
+        (progress.not_before, std::mem::take(&mut progress.wants_another))
+    }
+
+    /// A keyframe that starts there waits to be described.
+    pub(super) fn open(&self, start: Time) {
+        lock(&self.progress).open.push(start);
+    }
+
+    /// Whether a keyframe waits to be described.
+    pub(super) fn has_open(&self) -> bool {
+        !lock(&self.progress).open.is_empty()
+    }
+
+    /// A keyframe was described, or needs no description.
+    pub(super) fn close(&self, start: Time, not_before: Time) {
+        let mut progress = lock(&self.progress);
+        progress.close(start);
+        progress.not_before = not_before;
+    }
+
+    /// A keyframe came too soon after the last description: the watcher is to choose another.
+    pub(super) fn reject(&self, start: Time) {
+        let mut progress = lock(&self.progress);
+        progress.close(start);
+        progress.wants_another = true;
+    }
+
+    /// A keyframe will not be described.
+    pub(super) fn drop_keyframe(&self, keyframe: &PendingKeyframe, why: DropReason) {
+        let mut progress = lock(&self.progress);
+        progress.close(keyframe.start);
+        progress.dropped += 1;
+        self.count_dropped(why, 1);
+    }
+
+    /// The model hangs: no keyframe that waits will be described.
+    pub(super) fn drop_open(&self) {
+        let mut progress = lock(&self.progress);
+        let left = std::mem::take(&mut progress.open).len() as u64;
+        progress.dropped += left;
+        self.count_dropped(DropReason::Stopped, left);
+    }
+
+    /// Reports what was left out, and how far the stream is processed. `waiting`: from here on the watcher has not decided
+    /// yet.
+    pub(super) fn report_progress(&self, waiting: Option<Time>, wall: impl FnOnce(Time) -> SystemTime) {
+        let mut progress = lock(&self.progress);
+        let (dropped, skipped) = (std::mem::take(&mut progress.dropped), std::mem::take(&mut progress.skipped));
+        let settled = progress.last.map(|(last, _)| {
+            let undecided = progress.open.iter().copied().chain(waiting);
+            undecided.fold(last, Time::min).max(progress.reported.unwrap_or(Time::ZERO))
+        });
+        progress.reported = settled.or(progress.reported);
+        drop(progress);
+        if dropped > 0 || skipped > 0 {
+            self.publish(EventKind::Dropped { keyframes: dropped, frames: skipped });
+        }
+        if let Some(time) = settled {
+            self.publish(EventKind::Progress { time, wall: wall(time) });
+        }
+    }
+
+    /// Publishes the last events.
+    pub(super) fn end(&self) {
+        let last = lock(&self.progress).last.map_or(SystemTime::UNIX_EPOCH, |(_, wall)| wall);
+        self.report_progress(None, |_| last);
+        self.publish(EventKind::End);
+    }
+}

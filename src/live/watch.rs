@@ -1,0 +1,336 @@
+//! One stream's thread: connects, decodes, places frames on the stream's clock, chooses keyframes, and reconnects after
+//! each loss.
+//!
+//! Memory: two decoded frames beside the decoder's own.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::catch_up::CatchUp;
+use super::connection::Connection;
+use super::event::{EventKind, Reason};
+use super::inbox::Inbox;
+use super::metrics::{DropReason, Stage};
+use super::source::SourceKind;
+use super::stream::{LiveStream, PendingKeyframe};
+use super::timeline::Timeline;
+use crate::address::hide;
+use crate::interrupt::Interrupt;
+use crate::media::{Advance, DecodeOptions, Frame, Source, StreamFault};
+use crate::scene::{LiveKeyframe, Watcher};
+use crate::time::Time;
+
+/// How often a waiting thread checks whether to stop.
+const NAP: Duration = Duration::from_millis(20);
+/// How often progress is reported.
+const REPORT: Duration = Duration::from_millis(500);
+/// A source must end this close to its announced end to have ended for good.
+const END: Time = Time::from_millis(2_000);
+/// Damage spreads from frame to frame, at most until the next keyframe: no frame is used for this long after it …
+const HEAL: Time = Time::from_millis(1_000);
+/// … unless no other frame arrived for this long.
+const BLIND: Time = Time::from_millis(3_000);
+
+/// Why a connection ended.
+struct Outage {
+    fault: StreamFault,
+    /// The source has ended and will not return.
+    is_final: bool,
+}
+
+impl From<StreamFault> for Outage {
+    fn from(fault: StreamFault) -> Outage {
+        Outage { fault, is_final: false }
+    }
+}
+
+/// A connection that is being read.
+struct OpenSource {
+    source: Source,
+    /// The announced end. A source that announces its length has an end.
+    end: Option<Time>,
+    /// The last frame's time by the source.
+    reached: Time,
+    /// Packets up to the last frame.
+    packets: u64,
+    /// Of a file: when playback began, and with which time.
+    playback: Option<(Instant, Time)>,
+    catch_up: CatchUp,
+    skipped: u64,
+}
+
+/// Frames that may show damage. An encoder repairs it with its next keyframe.
+#[derive(Default)]
+struct DamageFilter {
+    /// The last damage that no keyframe has repaired.
+    damaged: Option<Time>,
+    /// The last frame that was let through.
+    sound: Time,
+}
+
+impl DamageFilter {
+    fn rejects(&mut self, frame: &Frame) -> bool {
+        if frame.is_damaged() {
+            self.damaged = Some(frame.time);
+        } else if frame.is_key() {
+            self.damaged = None;
+        }
+        let doubtful = self.damaged.is_some_and(|at| frame.time - at < HEAL) && frame.time - self.sound < BLIND;
+        if !doubtful {
+            self.sound = frame.time;
+        }
+        doubtful
+    }
+}
+
+/// The state of one stream's thread.
+pub(super) struct StreamWatcher<'a> {
+    stream: &'a LiveStream,
+    inbox: &'a Inbox<PendingKeyframe>,
+    halt: Interrupt,
+    decode: DecodeOptions,
+    /// Longest side of the pictures that are described, in pixels.
+    longest_side: u32,
+    timeline: Timeline,
+    chooser: Watcher<Frame>,
+    damage: DamageFilter,
+    /// When progress was reported last.
+    reported: Option<Instant>,
+}
+
+impl<'a> StreamWatcher<'a> {
+    pub(super) fn new(
+        stream: &'a LiveStream,
+        inbox: &'a Inbox<PendingKeyframe>,
+        halt: Interrupt,
+        decode: DecodeOptions,
+        longest_side: u32,
+    ) -> StreamWatcher<'a> {
+        StreamWatcher {
+            stream,
+            inbox,
+            halt,
+            decode,
+            longest_side,
+            timeline: Timeline::new(),
+            chooser: Watcher::new(&stream.config.watcher),
+            damage: DamageFilter::default(),
+            reported: None,
+        }
+    }
+
+    /// Connects again and again, until it is asked to stop or the source has ended for good.
+    pub(super) fn run(mut self) {
+        let stream = self.stream;
+        loop {
+            stream.connection(Connection::connecting);
+            let Outage { fault, is_final } = self.watch_connection();
+            stream.metrics.heartbeat(stream.position, false);
+            if let Some(keyframe) = self.chooser.flush() {
+                self.submit(keyframe);
+            }
+            let reason = Reason::from(&fault);
+            let mut wait = Duration::ZERO;
+            stream.connection(|c| {
+                let (change, next) = c.failed(reason, fastrand::f64());
+                wait = next;
+                Some(change)
+            });
+            if fault == StreamFault::Stopped || self.halt.is_set() {
+                return;
+            }
+            let cause = hide(&fault.to_string());
+            if is_final || stream.config.kind.ends() {
+                if fault != StreamFault::Ended {
+                    stream.set_failed();
+                    stream.warn(&cause);
+                }
+                return;
+            }
+            stream.warn(&format!("{cause}; next try in {:.1} s", wait.as_secs_f64()));
+            if !self.wait_until(Instant::now() + wait) {
+                return;
+            }
+            if let Some(counters) = stream.counters() {
+                counters.reconnect(reason);
+            }
+        }
+    }
+
+    /// Reads one connection until it ends.
+    fn watch_connection(&mut self) -> Outage {
+        let stream = self.stream;
+        let source = match Source::connect(&stream.config.access(), &self.decode, self.halt.clone()) {
+            Ok(source) => source,
+            Err(fault) => return fault.into(),
+        };
+        self.timeline.reconnected();
+        stream.connection(|c| c.connected(Instant::now()));
+        let info = source.info();
+        tracing::info!(stream = &*stream.config.name, "connected: {} {}×{}", info.codec, info.width, info.height);
+        let mut open = OpenSource {
+            end: info.duration.map(Time::from_secs),
+            source,
+            reached: Time::ZERO,
+            packets: 0,
+            playback: None,
+            catch_up: CatchUp::new(Instant::now()),
+            skipped: 0,
+        };
+        loop {
+            if let Err(outage) = self.advance(&mut open) {
+                return outage;
+            }
+        }
+    }
+
+    /// Reads one packet, and the frame that it completes.
+    fn advance(&mut self, open: &mut OpenSource) -> Result<(), Outage> {
+        let stream = self.stream;
+        let began = Instant::now();
+        stream.metrics.heartbeat(stream.position, true);
+        let waited = open.source.waited();
+        match open.source.advance() {
+            Ok(Advance::Frame(mut frame)) => {
+                open.packets = open.source.packets();
+                open.reached = frame.time;
+                if stream.config.kind.ends() {
+                    self.hold_back(&mut frame, open)?;
+                }
+                self.process(frame)?;
+            }
+            Ok(Advance::Packet) => {
+                let busy = began.elapsed().saturating_sub(open.source.waited() - waited);
+                stream.metrics.stage_seconds(Stage::Decode, busy);
+            }
+            Err(StreamFault::Ended) => return Err(self.ended(open)),
+            Err(fault) => return Err(fault.into()),
+        }
+        // Packets arrive and no frame comes of them. That no packet arrives is the source's to find.
+        if open.source.packets() > open.packets && stream.is_silent(Instant::now()) {
+            let damage = open.source.damage();
+            let cause = if damage.is_clean() { "no frame comes of it".into() } else { damage.to_string() };
+            return Err(StreamFault::Undecodable(cause).into());
+        }
+        if !stream.config.kind.ends() {
+            self.keep_up(open);
+        }
+        Ok(())
+    }
+
+    /// The source reports its end.
+    fn ended(&self, open: &OpenSource) -> Outage {
+        let is_final = open.end.is_some_and(|end| open.reached >= end - END);
+        // FFmpeg reports the same when the peer is gone: a source that never ends has not ended in order.
+        let in_order = is_final || matches!(self.stream.config.kind, SourceKind::File | SourceKind::Http);
+        let fault = if in_order { StreamFault::Ended } else { StreamFault::Lost("the other side closed it".into()) };
+        Outage { fault, is_final }
+    }
+
+    /// Holds a file's frame back until it is due at the file's own pace.
+    fn hold_back(&self, frame: &mut Frame, open: &mut OpenSource) -> Result<(), Outage> {
+        let (start, first) = *open.playback.get_or_insert((Instant::now(), frame.time));
+        let since = Duration::from_micros((frame.time - first).micros().max(0) as u64);
+        if !self.wait_until(start + since) {
+            return Err(Outage { fault: StreamFault::Stopped, is_final: true });
+        }
+        frame.arrived = Some(Instant::now());
+        Ok(())
+    }
+
+    /// False where it is asked to stop.
+    fn wait_until(&self, due: Instant) -> bool {
+        loop {
+            if self.halt.is_set() {
+                return false;
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+
+    /// A reader that has fallen behind skips to keyframes, so that its lag does not grow.
+    fn keep_up(&self, open: &mut OpenSource) {
+        let more = open.source.skipped() - open.skipped;
+        if more > 0 {
+            open.skipped += more;
+            self.stream.skip(more);
+        }
+        if let Some(skipping) = open.catch_up.tick(Instant::now(), open.source.waited()) {
+            open.source.set_keyframes_only(skipping);
+            self.stream.warn(if skipping {
+                "frames arrive faster than they are decoded: skipping some"
+            } else {
+                "decoding keeps up again"
+            });
+        }
+    }
+
+    /// Places a frame on the stream's clock, and lets the chooser inspect it.
+    fn process(&mut self, mut frame: Frame) -> Result<(), StreamFault> {
+        let stream = self.stream;
+        let now = Instant::now();
+        let arrived = *frame.arrived.get_or_insert(now);
+        let wall =
+            SystemTime::now().checked_sub(now.saturating_duration_since(arrived)).unwrap_or_else(SystemTime::now);
+        let placed = self.timeline.place(frame.pts, arrived, wall);
+        frame.time = placed.time;
+        if let Some(counters) = stream.counters() {
+            counters.frame_in();
+        }
+        stream.connection(|c| c.frame(now));
+        if let Some(mapping) = placed.mapping {
+            stream.publish(EventKind::Clock(mapping));
+        }
+        let (not_before, wants_another) = stream.frame(placed.time, self.timeline.wall(placed.time));
+        if wants_another {
+            self.chooser.again();
+        }
+        if self.damage.rejects(&frame) {
+            stream.count_dropped(DropReason::Decode, 1);
+        } else {
+            let thumb = frame.thumb().map_err(|e| StreamFault::Undecodable(e.to_string()))?;
+            let keyframe = self.chooser.push(thumb, frame, not_before);
+            stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
+            if let Some(keyframe) = keyframe {
+                self.submit(keyframe);
+            }
+        }
+        if self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORT) {
+            self.reported = Some(now);
+            stream.report_progress(self.chooser.waiting_since(), |time| self.timeline.wall(time));
+        }
+        Ok(())
+    }
+
+    /// Queues a keyframe to be described.
+    fn submit(&self, keyframe: LiveKeyframe<Frame>) {
+        let stream = self.stream;
+        let LiveKeyframe { start, time, picture: frame } = keyframe;
+        let began = Instant::now();
+        let picture = match frame.to_rgb_within(self.longest_side) {
+            Ok(picture) => picture,
+            Err(e) => {
+                stream.warn(&e.to_string());
+                stream.count_dropped(DropReason::Decode, 1);
+                return;
+            }
+        };
+        stream.metrics.stage_seconds(Stage::Preprocess, began.elapsed());
+        let arrived = frame.arrived.unwrap_or(began);
+        let keyframe = PendingKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture };
+        stream.open(start);
+        if let Some(counters) = stream.counters() {
+            counters.keyframe();
+        }
+        if let Some(oldest) = self.inbox.push(stream.position, keyframe) {
+            let why = if self.halt.is_set() { DropReason::Stopped } else { DropReason::Overload };
+            stream.drop_keyframe(&oldest, why);
+        }
+        if let Some(counters) = stream.counters() {
+            counters.set_queue(self.inbox.depth(stream.position));
+        }
+    }
+}
