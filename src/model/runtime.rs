@@ -121,7 +121,7 @@ impl Runtime {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;
         }
         if let Some(provider) = options.device.provider()? {
-            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(|e| {
+            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(|e: ort::Error<SessionBuilder>| {
                 Error::runtime(
                     format!("the device {} was requested and is not available: {e}", options.device),
                     message![
