@@ -121,18 +121,20 @@ impl Runtime {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;
         }
         if let Some(provider) = options.device.provider()? {
-            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(|e: ort::Error<SessionBuilder>| {
-                Error::runtime(
-                    format!("the device {} was requested and is not available: {e}", options.device),
-                    message![
-                        "Set ",
-                        Setting::Device,
-                        " to cpu, or use a descry built with that device's Cargo feature and an ONNX Runtime that \
+            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(
+                |e: ort::Error<SessionBuilder>| {
+                    Error::runtime(
+                        format!("the device {} was requested and is not available: {e}", options.device),
+                        message![
+                            "Set ",
+                            Setting::Device,
+                            " to cpu, or use a descry built with that device's Cargo feature and an ONNX Runtime that \
                          has it."
-                    ],
-                )
-                .with_source(ort::Error::<()>::from(e))
-            })?;
+                        ],
+                    )
+                    .with_source(ort::Error::<()>::from(e))
+                },
+            )?;
         }
         builder
             .with_execution_providers([ep::CPU::default().with_arena_allocator(options.arena).build()])
