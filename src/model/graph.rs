@@ -34,12 +34,12 @@ impl<'a> GraphCheck<'a> {
 
     /// Refuses the graph if this input is missing or has another type or shape.
     pub(crate) fn input(&self, name: &str, element: TensorElementType, dims: &[Dimension]) -> Result<()> {
-        self.outlet("input", self.session.inputs(), name, (element, dims))
+        self.outlet("input", self.session.inputs(), name, element, dims)
     }
 
     /// Refuses the graph if this output is missing or has another type or shape.
     pub(crate) fn output(&self, name: &str, element: TensorElementType, dims: &[Dimension]) -> Result<()> {
-        self.outlet("output", self.session.outputs(), name, (element, dims))
+        self.outlet("output", self.session.outputs(), name, element, dims)
     }
 
     fn outlet(
@@ -47,7 +47,8 @@ impl<'a> GraphCheck<'a> {
         side: &str,
         outlets: &[Outlet],
         name: &str,
-        (element, dims): (TensorElementType, &[Dimension]),
+        element: TensorElementType,
+        dims: &[Dimension],
     ) -> Result<()> {
         let graph = self.graph;
         let Some(outlet) = outlets.iter().find(|o| o.name() == name) else {

@@ -121,23 +121,22 @@ impl Runtime {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;
         }
         if let Some(provider) = options.device.provider()? {
-            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(|e| {
-                Error::runtime(
-                    format!("the device {} was requested and is not available: {e}", options.device),
-                    message![
-                        "Set ",
-                        Setting::Device,
-                        " to cpu, or use a descry built with that device's Cargo feature and an ONNX Runtime that \
-                         has it."
-                    ],
-                )
-                .with_source(ort::Error::<()>::from(e))
-            })?;
+            let absent = |e: ort::Error<SessionBuilder>| absent_device(options.device, e.into());
+            builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(absent)?;
         }
         builder
             .with_execution_providers([ep::CPU::default().with_arena_allocator(options.arena).build()])
             .map_err(failed)
     }
+}
+
+fn absent_device(device: Device, e: ort::Error) -> Error {
+    let remedy = message![
+        "Set ",
+        Setting::Device,
+        " to cpu, or use a descry built with that device's Cargo feature and an ONNX Runtime that has it."
+    ];
+    Error::runtime(format!("the device {device} was requested and is not available: {e}"), remedy).with_source(e)
 }
 
 fn cannot_run(graph: &str, device: Device, e: ort::Error) -> Error {

@@ -29,6 +29,16 @@ use crate::model::image::Encoded;
 /// step copies more recent keys, and free room is used later. A compromise between the two.
 const SETTLE: usize = 8;
 
+/// Size of a batch, and the user's seed.
+pub(crate) struct BatchOptions {
+    /// Most pictures.
+    pub(crate) pictures: usize,
+    /// Most hypotheses of a picture.
+    pub(crate) hypotheses: usize,
+    /// Seed for draws; each picture derives its own from it.
+    pub(crate) seed: u64,
+}
+
 /// Pictures that are captioned side by side.
 pub(crate) struct DecodingBatch<'s> {
     mapper: &'s mut Mapper,
@@ -61,18 +71,18 @@ struct PictureSlot {
 }
 
 impl<'s> DecodingBatch<'s> {
-    /// An empty batch for `most` pictures with `width` hypotheses each.
+    /// An empty batch.
     pub(crate) fn new(
         mapper: &'s mut Mapper,
         decoder: &'s mut Decoder,
         pictures: &'s mut dyn Pictures,
-        (most, width, seed): (usize, usize, u64),
+        options: &BatchOptions,
     ) -> Result<DecodingBatch<'s>> {
         let Decoder { session, graph, mover, prefix } = decoder;
         // At least two places: a single query is multiplied in another way, which depends on the number of keys.
-        let (prefix, most, width) = (*prefix, most.max(1), width.max(LEAST_ROWS));
+        let width = options.hypotheses.max(LEAST_ROWS);
         let graph = &*graph;
-        let cache = KeyValueCache::new(&graph.memory, &graph.spec, graph.element, (0, width))?;
+        let cache = KeyValueCache::new(&graph.memory, &graph.spec, graph.element, 0, width)?;
         Ok(DecodingBatch {
             mapper,
             session,
@@ -80,9 +90,9 @@ impl<'s> DecodingBatch<'s> {
             mover: mover.as_mut(),
             pictures,
             cache,
-            prefix,
-            seed,
-            most,
+            prefix: *prefix,
+            seed: options.seed,
+            most: options.pictures.max(1),
             width,
             slots: BTreeMap::new(),
             joined: 0,
@@ -95,7 +105,7 @@ impl<'s> DecodingBatch<'s> {
         let (prefixes, length) = (self.mapper.prefixes(pictures)?, self.prefix);
         let (slots, count) = (prefixes.rows, (prefixes.rows * length) as i64);
         let graph = self.graph;
-        let cache = KeyValueCache::new(&graph.memory, &graph.spec, graph.element, (slots, length))?;
+        let cache = KeyValueCache::new(&graph.memory, &graph.spec, graph.element, slots, length)?;
         let input = DecoderInput {
             embeds: prefixes.data,
             ids: Vec::new(),

@@ -66,7 +66,8 @@ impl<'m> KeyValueCache<'m> {
         memory: &'m DeviceMemory,
         spec: &'m DecoderSpec,
         element: TensorElementType,
-        (slots, width): (usize, usize),
+        slots: usize,
+        width: usize,
     ) -> Result<KeyValueCache<'m>> {
         let visibility = Visibility::new(slots, width.max(1));
         let settled = if KeyValueCache::moves_by_hand(memory, element) {

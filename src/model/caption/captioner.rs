@@ -4,7 +4,7 @@
 
 use tokenizers::Tokenizer;
 
-use super::batch::DecodingBatch;
+use super::batch::{BatchOptions, DecodingBatch};
 use super::beam::{TokenSequence, search};
 use super::decoder::Decoder;
 use super::mapper::Mapper;
@@ -115,8 +115,9 @@ impl Captions for Captioner {
         pictures: &mut dyn Pictures,
         done: &mut dyn FnMut(usize, Caption) -> Result<()>,
     ) -> Result<()> {
-        let Captioner { mapper, decoder, tokenizer, manifest, search: options, seed, batch: most } = self;
-        let mut batch = DecodingBatch::new(mapper, decoder, pictures, (*most, options.width(), *seed))?;
+        let Captioner { mapper, decoder, tokenizer, manifest, search: options, seed, batch } = self;
+        let size = BatchOptions { pictures: *batch, hypotheses: options.width(), seed: *seed };
+        let mut batch = DecodingBatch::new(mapper, decoder, pictures, &size)?;
         search(&mut batch, options, |number, found| done(number, to_caption(found, options, tokenizer, manifest)?))
     }
 }

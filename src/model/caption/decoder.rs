@@ -151,14 +151,15 @@ impl DecoderGraph {
             inputs.extend(recent.map(|(name, value)| (name.as_str(), value.into())));
             session.run(inputs).map_err(&failed)?
         };
-        self.results(outputs, (asked, k), count)
+        self.results(outputs, asked, k, count)
     }
 
-    /// Takes the results of a run out of its outputs and checks them.
+    /// Takes the results of a run out of its outputs and checks them: `k` tokens for each of `asked` vectors.
     fn results(
         &self,
         mut outputs: SessionOutputs<'_>,
-        (asked, k): (usize, usize),
+        asked: usize,
+        k: usize,
         count: usize,
     ) -> Result<(TopTokens, Vec<DynValue>)> {
         let graph = &self.spec.graph;

@@ -3,7 +3,7 @@
 use super::buckets::{FrameBuckets, MAX_BUCKETS};
 use super::candidate::KeyframeCandidate;
 use super::options::{Keyframe, KeyframeOptions};
-use super::stretch::Stretch;
+use super::stretch::OpenStretch;
 use crate::digest::Digest;
 use crate::scene::boundary::{Boundary, Transition};
 use crate::scene::detector::SceneDetector;
@@ -27,7 +27,7 @@ pub struct KeyframeSelector<T> {
     /// The best frames that the detector has not judged yet.
     buckets: FrameBuckets<T>,
     /// The stretch that the next keyframe will represent.
-    current: Option<Stretch<T>>,
+    current: Option<OpenStretch<T>>,
     last: Option<Thumb>,
     /// Largest time and ordinal so far. A clock that goes back ends nothing early.
     latest: (Time, u64),
@@ -54,7 +54,7 @@ impl<T: Clone> KeyframeSelector<T> {
 
     /// How many pictures are held now.
     pub fn held(&self) -> usize {
-        let current = self.current.as_ref().map_or(0, Stretch::held);
+        let current = self.current.as_ref().map_or(0, OpenStretch::held);
         self.buckets.len() + current + usize::from(self.fallback.is_some()) + usize::from(self.newest.is_some())
     }
 
@@ -90,7 +90,7 @@ impl<T: Clone> KeyframeSelector<T> {
         let candidate =
             KeyframeCandidate { time, index, flat, sharpness, quality: quality(sharpness, motion), picture };
         if self.current.is_none() {
-            self.current = Some(Stretch::new(0, (time, index), Transition::Start, time));
+            self.current = Some(OpenStretch::new(0, (time, index), Transition::Start, time));
             self.fallback = Some(candidate.clone());
             self.latest = (time, index);
         }
@@ -159,7 +159,7 @@ impl<T: Clone> KeyframeSelector<T> {
             return;
         }
         // A frame that was taken too soon belongs to the next scene.
-        let mut next = Stretch::new(scene, (b.at, b.index), b.transition, b.to);
+        let mut next = OpenStretch::new(scene, (b.at, b.index), b.transition, b.to);
         let mut picture = None;
         for c in [stretch.best.take(), stretch.next.take(), self.fallback.take()].into_iter().flatten() {
             let place = if c.time < b.at { &mut picture } else { &mut next.best };
@@ -226,7 +226,7 @@ impl<T: Clone> KeyframeSelector<T> {
             && let Some((at, index)) = stretch.next_start
             && let Some(picture) = stretch.best.take().or_else(|| self.fallback.take())
         {
-            let mut next = Stretch::new(stretch.scene, (at, index), Transition::Gap, at);
+            let mut next = OpenStretch::new(stretch.scene, (at, index), Transition::Gap, at);
             next.best = stretch.next.take();
             out.push(stretch.keyframe(picture, at, index));
             self.current = Some(next);

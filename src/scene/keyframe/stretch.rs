@@ -7,7 +7,7 @@ use crate::scene::boundary::Transition;
 use crate::time::Time;
 
 /// The stretch of time that the next keyframe will represent, while its end is still open.
-pub(super) struct Stretch<T> {
+pub(super) struct OpenStretch<T> {
     /// Ordinal of its scene.
     pub(super) scene: u32,
     pub(super) start: Time,
@@ -23,11 +23,11 @@ pub(super) struct Stretch<T> {
     pub(super) next_start: Option<(Time, u64)>,
 }
 
-impl<T> Stretch<T> {
+impl<T> OpenStretch<T> {
     /// A stretch with no frames yet. `first` is the time and the ordinal of its first frame.
-    pub(super) fn new(scene: u32, first: (Time, u64), transition: Transition, clear_from: Time) -> Stretch<T> {
+    pub(super) fn new(scene: u32, first: (Time, u64), transition: Transition, clear_from: Time) -> OpenStretch<T> {
         let (start, start_frame) = first;
-        Stretch { scene, start, start_frame, transition, clear_from, best: None, next: None, next_start: None }
+        OpenStretch { scene, start, start_frame, transition, clear_from, best: None, next: None, next_start: None }
     }
 
     /// How many pictures it holds.
@@ -54,7 +54,7 @@ impl<T> Stretch<T> {
 
     /// Adds the stretch to a digest, except the ordinal of its scene.
     pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
-        let Stretch { scene: _, start, start_frame, transition, clear_from, best, next, next_start } = self;
+        let OpenStretch { scene: _, start, start_frame, transition, clear_from, best, next, next_start } = self;
         d.time(*start);
         d.frame(*start_frame);
         d.bytes(transition.name().as_bytes());
