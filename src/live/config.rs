@@ -286,6 +286,7 @@ fn default_name(address: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::access::access;
     use crate::media::StreamAccess;
 
     fn read(toml: &str) -> Result<Vec<StreamConfig>> {
@@ -311,10 +312,10 @@ mod tests {
         assert_eq!(streams[0].watcher.max_gap, Time::from_millis(4_000));
         assert_eq!(streams[1].watcher.max_gap, Time::from_millis(2_500));
         assert_eq!(streams[1].min_interval, Time::ZERO);
-        let access = streams[1].access();
-        assert_eq!(option(&access, "rtsp_transport"), Some("udp"));
-        assert_eq!(option(&streams[0].access(), "protocol_whitelist"), Some("rtsp,rtp,tcp"));
-        assert_eq!(option(&streams[0].access(), "fflags"), Some("+genpts+discardcorrupt"));
+        let second = access(&streams[1]);
+        assert_eq!(option(&second, "rtsp_transport"), Some("udp"));
+        assert_eq!(option(&access(&streams[0]), "protocol_whitelist"), Some("rtsp,rtp,tcp"));
+        assert_eq!(option(&access(&streams[0]), "fflags"), Some("+genpts+discardcorrupt"));
     }
 
     #[test]
@@ -353,7 +354,7 @@ mod tests {
         let streams = LiveConfig::default().streams(None, &urls).unwrap();
         let names: Vec<_> = streams.iter().map(|s| &*s.name).collect();
         assert_eq!(names, ["cam/a", "cam/a (2)", "video0", "h/x.m3u8"]);
-        assert_eq!(streams[2].access().format, Some("v4l2"));
-        assert_eq!(option(&streams[3].access(), "protocol_whitelist"), Some("http,https,httpproxy,crypto,tls,tcp"));
+        assert_eq!(access(&streams[2]).format, Some("v4l2"));
+        assert_eq!(option(&access(&streams[3]), "protocol_whitelist"), Some("http,https,httpproxy,crypto,tls,tcp"));
     }
 }

@@ -55,6 +55,7 @@
 //! # }
 //! ```
 
+mod access;
 mod catch_up;
 mod config;
 mod connection;

@@ -1,11 +1,9 @@
-//! Where a stream comes from: what kind of source an address is, and how FFmpeg opens it.
+//! Where a stream comes from: what kind of source an address is, and what FFmpeg may do for it.
 
 use serde::Deserialize;
 
-use super::config::StreamConfig;
 use crate::address::{Address, is_url};
 use crate::error::{Error, Result};
-use crate::media::{StreamAccess, container_version};
 use crate::message;
 use crate::message::Setting;
 
@@ -73,7 +71,7 @@ impl SourceKind {
     }
 
     /// The protocols that FFmpeg may open for it: for the address itself, a redirect, or what a playlist names.
-    fn protocols(self, transport: RtspTransport) -> &'static str {
+    pub(super) fn protocols(self, transport: RtspTransport) -> &'static str {
         match (self, transport) {
             (SourceKind::Rtsp, RtspTransport::Tcp) => "rtsp,rtp,tcp",
             (SourceKind::Rtsp, RtspTransport::Udp) => "rtsp,rtp,tcp,udp",
@@ -88,7 +86,7 @@ impl SourceKind {
     }
 
     /// The container, where it is known and FFmpeg must not guess.
-    fn format(self) -> Option<&'static str> {
+    pub(super) fn format(self) -> Option<&'static str> {
         match self {
             // Datagrams can only carry this; a guess could be led astray.
             SourceKind::Udp | SourceKind::Srt => Some("mpegts"),
@@ -100,44 +98,5 @@ impl SourceKind {
     /// Whether the source ends for good with its last frame.
     pub(super) fn ends(self) -> bool {
         self == SourceKind::File
-    }
-}
-
-impl StreamConfig {
-    /// How FFmpeg opens the stream.
-    pub(super) fn access(&self) -> StreamAccess {
-        let reveal = self.address.reveal();
-        let address = match self.kind {
-            SourceKind::File => format!("file:{reveal}"),
-            SourceKind::Camera => reveal.strip_prefix("v4l2:").unwrap_or(reveal).to_string(),
-            _ => reveal.to_string(),
-        };
-        let micros = self.silence.as_micros().to_string();
-        let mut options = vec![("protocol_whitelist", self.kind.protocols(self.transport).to_string())];
-        if self.kind != SourceKind::File {
-            // Missing times are generated and damaged packets discarded. The analysis before the first frame is kept short:
-            // everything that arrives meanwhile is old when it is decoded.
-            options.push(("fflags", "+genpts+discardcorrupt".into()));
-            options.push(("analyzeduration", "2000000".into()));
-            options.push(("fpsprobesize", "0".into()));
-        }
-        match self.kind {
-            SourceKind::Rtsp | SourceKind::Rtsps => {
-                let udp = self.kind == SourceKind::Rtsp && self.transport == RtspTransport::Udp;
-                options.push(("rtsp_transport", if udp { "udp" } else { "tcp" }.into()));
-                // In libavformat before 59 `timeout` makes FFmpeg listen for a connection.
-                options.push((if container_version() >= 59 { "timeout" } else { "stimeout" }, micros));
-            }
-            SourceKind::Udp => {
-                options.push(("overrun_nonfatal", "1".into()));
-                options.push(("timeout", micros));
-            }
-            // For RTMP `timeout` is how long to listen.
-            SourceKind::Rtmp | SourceKind::Rtmps | SourceKind::Srt | SourceKind::Http => {
-                options.push(("rw_timeout", micros));
-            }
-            SourceKind::Camera | SourceKind::File => {}
-        }
-        StreamAccess { address, name: self.name.to_string(), format: self.kind.format(), options }
     }
 }

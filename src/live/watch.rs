@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::access::access;
 use super::catch_up::CatchUp;
 use super::connection::Connection;
 use super::event::{EventKind, Reason};
@@ -159,7 +160,7 @@ impl<'a> StreamWatcher<'a> {
     /// Reads one connection until it ends.
     fn watch_connection(&mut self) -> Outage {
         let stream = self.stream;
-        let source = match Source::connect(&stream.config.access(), &self.decode, self.halt.clone()) {
+        let source = match Source::connect(&access(&stream.config), &self.decode, self.halt.clone()) {
             Ok(source) => source,
             Err(fault) => return fault.into(),
         };

@@ -25,7 +25,7 @@ const QUEUE: usize = 64;
 const CAPTIONS: usize = 20;
 
 /// A message of the event stream.
-pub(super) type Message = Arc<sse::Event>;
+pub(super) type EventMessage = Arc<sse::Event>;
 
 /// What the page shows of a stream.
 struct StreamView {
@@ -41,7 +41,7 @@ struct StreamView {
 struct EventClient {
     /// Number of its connection.
     number: u64,
-    queue: Sender<Message>,
+    queue: Sender<EventMessage>,
     /// Closes its connection.
     abort: AbortHandle,
 }
@@ -117,7 +117,7 @@ impl Board {
         number: u64,
         abort: AbortHandle,
         metrics: &Metrics,
-    ) -> Option<(Receiver<Message>, Message)> {
+    ) -> Option<(Receiver<EventMessage>, EventMessage)> {
         if self.clients.len() >= CLIENTS || self.closed {
             return None;
         }
@@ -159,6 +159,6 @@ impl Board {
 }
 
 /// A message; JSON has no line breaks, which would divide it.
-fn message(kind: &str, data: &Value) -> Message {
+fn message(kind: &str, data: &Value) -> EventMessage {
     Arc::new(sse::Event::default().event(kind).data(data.to_string()))
 }

@@ -177,3 +177,67 @@ impl Sink for HttpServer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn server(token: Option<&str>) -> HttpServer {
+        let options = HttpOptions { listen: ([127, 0, 0, 1], 0).into(), token: token.map(String::from) };
+        HttpServer::bind(&options, &["a".into()], Metrics::new(["a"])).unwrap()
+    }
+
+    /// Everything that a client gets for these bytes; `None` where nothing comes for a while.
+    fn answer(server: &HttpServer, bytes: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(1_000))).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut all = Vec::new();
+        // A connection that is reset after its answer still had it.
+        let _ = stream.read_to_end(&mut all);
+        (!all.is_empty()).then(|| String::from_utf8(all).unwrap())
+    }
+
+    #[test]
+    fn requests_are_read_or_refused() {
+        let open = server(None);
+        assert_eq!(answer(&open, "GET / HTTP/1.1\r\nHost: x\r\n"), None);
+        let status = |bytes: &str| answer(&open, bytes).unwrap()["HTTP/1.1 ".len()..][..3].to_string();
+        assert_eq!(status("POST / HTTP/1.1\r\n\r\n"), "405");
+        assert_eq!(status("GET http://h/ HTTP/1.1\r\n\r\n"), "400");
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), "400");
+        assert_eq!(status("\u{16}\u{3}\u{1}\r\n\r\n"), "400");
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(60))), "431");
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(9_000))), "431");
+        assert_eq!(open.state.metrics.http.refused.get(), 6);
+        assert_eq!(open.state.metrics.http.requests.get(), 0);
+
+        let token = "0123456789abcdef";
+        let guarded = server(Some(token));
+        let welcome = answer(&guarded, &format!("GET /?a=b&token={token} HTTP/1.1\r\n\r\n")).unwrap();
+        let cookie = welcome.lines().find_map(|l| l.strip_prefix("Set-Cookie: ")).unwrap();
+        let cookie = cookie.split(';').next().unwrap();
+        // Names of headers in any case, a second line of cookies, a query.
+        let request = format!("HEAD /status?c=d HTTP/1.1\r\nHOST: x:1\r\ncookie: a=b\r\nCookie: {cookie}\r\n\r\n");
+        let head = answer(&guarded, &request).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        for header in ["Content-Length: ", "Content-Security-Policy: ", "Connection: close", "Cache-Control: no-store"]
+        {
+            assert!(head.contains(header), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_takes_too_long_is_refused() {
+        let server = server(None);
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"GET / HT").unwrap();
+        let (began, mut all) = (Instant::now(), String::new());
+        let _ = stream.read_to_string(&mut all);
+        assert!(all.starts_with("HTTP/1.1 408 "), "{all}");
+        assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+}

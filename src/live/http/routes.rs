@@ -21,7 +21,7 @@ use tokio::sync::mpsc::Receiver;
 use super::super::lock::lock;
 use super::super::metrics::Metrics;
 use super::auth::{AccessPolicy, Refusal};
-use super::board::{Board, Message};
+use super::board::{Board, EventMessage};
 use super::response::{add_headers, bad_request, json, method_not_allowed, not_found, text};
 use super::timed::WriteTimer;
 
@@ -152,7 +152,7 @@ impl Subscription {
     }
 
     /// The messages, until the server closes.
-    fn stream(self, messages: Receiver<Message>) -> impl Stream<Item = sse::Event> {
+    fn stream(self, messages: Receiver<EventMessage>) -> impl Stream<Item = sse::Event> {
         stream::unfold((self, messages), async |(subscription, mut messages)| {
             let event = match tokio::time::timeout(KEEP_ALIVE, messages.recv()).await {
                 Ok(message) => (*message?).clone(),
