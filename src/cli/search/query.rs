@@ -1,0 +1,107 @@
+//! The model's part of a search: embeddings of queries, and whether they can be compared with the archive's.
+
+use std::path::Path;
+
+use super::{SearchArgs, SearchBy};
+use crate::archive::search::{Like, Search};
+use crate::cli::reporter::Reporter;
+use crate::error::{Error, Result};
+use crate::media::picture::{self, PictureOptions};
+use crate::model::folder::ModelFolder;
+use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
+use crate::model::preprocess::preprocess;
+use crate::model::runtime::SessionOptions;
+use crate::model::text::TextEncoder;
+
+/// What embeds queries.
+pub(super) enum QueryModel {
+    /// Nothing: only words are compared.
+    None,
+    Texts(Box<(ModelFolder, TextEncoder)>),
+    /// The query is this picture.
+    Picture {
+        title: String,
+        like: Like,
+    },
+}
+
+impl QueryModel {
+    pub(super) fn load(args: &SearchArgs, by: SearchBy) -> Result<QueryModel> {
+        if by == SearchBy::Words {
+            return Ok(QueryModel::None);
+        }
+        let folder = args.model.load()?;
+        let session = args.model.session(false)?;
+        match &args.image {
+            Some(image) => {
+                Ok(QueryModel::Picture { title: folder.manifest().title(), like: embed(image, &folder, &session)? })
+            }
+            None if folder.manifest().text.is_none() => Err(folder.error(
+                "it has no text tower, so it cannot embed a query",
+                "Give --by words, or another model with --model.",
+            )),
+            None => {
+                let encoder = TextEncoder::new(&folder, &session)?;
+                Ok(QueryModel::Texts(Box::new((folder, encoder))))
+            }
+        }
+    }
+
+    /// The embeddings of queries; `None` if only words are compared.
+    pub(super) fn embed(&mut self, queries: &[&str]) -> Result<Vec<Option<Like>>> {
+        match self {
+            QueryModel::None => Ok(vec![None; queries.len()]),
+            QueryModel::Picture { like, .. } => Ok(vec![Some(like.clone()); queries.len()]),
+            QueryModel::Texts(model) => {
+                let (folder, encoder) = &mut **model;
+                let model_hash = folder.hash().to_string();
+                let like = |embedding| Some(Like { model_hash: model_hash.clone(), embedding });
+                Ok(encoder.embed(queries)?.into_iter().map(like).collect())
+            }
+        }
+    }
+
+    /// Title and hash of the model.
+    fn identity(&self) -> Option<(String, &str)> {
+        match self {
+            QueryModel::None => None,
+            QueryModel::Picture { title, like } => Some((title.clone(), &like.model_hash)),
+            QueryModel::Texts(model) => Some((model.0.manifest().title(), model.0.hash())),
+        }
+    }
+
+    /// Checks that the archive has keyframes of this model: embeddings of different models cannot be compared.
+    pub(super) fn check(&self, search: &Search, by: SearchBy, reporter: &Reporter) -> Result<()> {
+        let Some((title, hash)) = self.identity() else { return Ok(()) };
+        let (same, others): (Vec<_>, Vec<_>) =
+            search.index().models().iter().filter(|m| m.keyframes > 0).partition(|m| m.hash == hash);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let short = |hash: &str| hash.get(..8).unwrap_or(hash).to_string();
+        let mut names: Vec<String> = others.iter().map(|m| format!("{} ({}…)", m.name, short(&m.hash))).collect();
+        names.sort();
+        let names = names.join(", ");
+        let own = format!("{title} ({}…)", short(hash));
+        if same.is_empty() {
+            return Err(Error::usage(
+                format!("the archive was made with {names}, whose embeddings cannot be compared with those of {own}"),
+                "Name the archive's model with --model, or give --by words.",
+            ));
+        }
+        let keyframes: usize = others.iter().map(|m| m.keyframes).sum();
+        let effect = if by == SearchBy::Both { "only their words are searched" } else { "they are left out" };
+        reporter.warn(&format!("{keyframes} keyframes were embedded by {names} and not by {own}: {effect}"));
+        Ok(())
+    }
+}
+
+fn embed(image: &Path, folder: &ModelFolder, session: &SessionOptions) -> Result<Like> {
+    let rgb = picture::open(image, &PictureOptions::default())?;
+    let options = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
+    let mut encoder = ImageEncoder::new(folder, &options)?;
+    let pixels = preprocess(&rgb, encoder.spec());
+    let encoded = encoder.encode(&[pixels])?;
+    let embedding = encoded.first().map(|e| e.unit()).unwrap_or_default();
+    Ok(Like { model_hash: folder.hash().to_string(), embedding })
+}
