@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use super::stdout::print_line;
 use crate::archive::record::{Name, key};
 use crate::archive::{Archive, check};
@@ -63,7 +63,7 @@ pub(super) fn run(command: &ArchiveCommand, reporter: &Reporter, interrupt: &Int
         ArchiveCommand::Check { archive, repair } => check(&Archive::open(archive)?, *repair, reporter, interrupt),
         ArchiveCommand::Export { archive, output, force } => {
             let rows = export(&Archive::open(archive)?, output, *force, interrupt)?;
-            reporter.summary(&format!("{rows} keyframes written to {output}"), &json!({ "rows": rows }));
+            reporter.summary(&format!("{} written to {output}", count(rows, "keyframe")), &json!({ "rows": rows }));
             Ok(())
         }
         ArchiveCommand::Forget { archive, videos } => forget(&Archive::open(archive)?, videos, reporter),
@@ -105,10 +105,10 @@ fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Inter
     let found = check::check(archive, repair, interrupt, &mut |e| reporter.error(e))?;
     let (removed, again) = if repair { (" and removed", "; run descry index again") } else { ("", "") };
     let text = format!(
-        "{} videos intact, {} damaged{removed}; {} leftovers of killed runs{removed}{}",
-        found.sound,
+        "{} intact, {} damaged{removed}; {} of killed runs{removed}{}",
+        count(found.sound, "video"),
         found.damaged,
-        found.leftovers,
+        count(found.leftovers, "leftover"),
         if found.damaged > 0 { again } else { "" }
     );
     let fields = json!({ "sound": found.sound, "damaged": found.damaged, "leftovers": found.leftovers });

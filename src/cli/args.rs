@@ -47,7 +47,7 @@ pub(super) struct GlobalArgs {
     /// Format of the messages on standard error
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log: LogFormat,
-    /// Print help; --help prints more than -h
+    /// Print help (-h: summary, --help: details)
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,
     /// Print the version
@@ -164,7 +164,7 @@ pub(super) struct DecodeArgs {
     jobs: u16,
     /// Decoder threads per video [default: FFmpeg's choice, or half of the cores with --mode keyframes]
     ///
-    /// 0 is the default.
+    /// 0 lets descry choose.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     decode_threads: usize,
     /// Decode on a hardware device of FFmpeg, such as vaapi or cuda
@@ -173,6 +173,8 @@ pub(super) struct DecodeArgs {
     #[arg(long, value_name = "DEVICE")]
     hwaccel: Option<String>,
     /// Refuse videos whose frames have more pixels
+    ///
+    /// Checked before memory is allocated for a frame. The default is 8192 × 8192.
     #[arg(long, value_name = "PIXELS", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
     /// Give up when a server sends nothing for this long
@@ -383,7 +385,7 @@ impl DecoderArgs {
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
     /// Model folder, or the name of a model next to the program [default: the built-in model]
-    #[arg(long, value_name = "FOLDER|NAME")]
+    #[arg(long, value_name = "DIR|NAME")]
     model: Option<String>,
     /// Device that runs the model: cpu, cuda[:N], tensorrt[:N], directml[:N], coreml or openvino
     #[arg(long, default_value = "cpu")]

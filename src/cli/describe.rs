@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::args::{DescriptionArgs, OutputArgs, StatsArgs};
 use super::progress::VideoBars;
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -133,7 +133,12 @@ impl<'a> TrackSaver<'a> {
             let Target::File(path, _) = target else { continue };
             match output::save(track, target, self.overwrite) {
                 Ok(()) => {
-                    self.reporter.info(&format!("{} → {}, {} cues", track.input, path.display(), track.cues.len()));
+                    self.reporter.info(&format!(
+                        "{} → {}, {}",
+                        track.input,
+                        path.display(),
+                        count(track.cues.len(), "cue")
+                    ));
                 }
                 Err(e) => self.reporter.error(&e),
             }

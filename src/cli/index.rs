@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
 use super::progress::JobProgress;
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use super::stdout::print_line;
 use super::values;
 use crate::archive::Archive;
@@ -46,7 +46,7 @@ pub(super) struct IndexArgs {
     /// The archive: a folder, created if missing, or s3://BUCKET/PREFIX
     #[arg(long, help_heading = "Archive", value_name = "ARCHIVE")]
     into: String,
-    /// Try videos again that failed before
+    /// Retry videos that failed before
     #[arg(long, help_heading = "Archive")]
     retry_failed: bool,
     /// Remove videos from the archive that the sources no longer name
@@ -219,10 +219,7 @@ impl JobResult<'_> {
     /// The result for people.
     fn summary(&self) -> String {
         let end = &self.end;
-        let mut parts = vec![match end.described {
-            1 => "1 video described".to_string(),
-            n => format!("{n} videos described"),
-        }];
+        let mut parts = vec![format!("{} described", count(end.described, "video"))];
         for (n, what) in [
             (end.in_part, "of them only in part"),
             (end.failed, "failed"),

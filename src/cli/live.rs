@@ -23,11 +23,11 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
-  descry live rtsp://camera/stream                            Print a JSON line for everything new
-  descry live --config streams.toml                           Several streams, options in a file
-  descry live rtsp://camera/door --http 127.0.0.1:8080        With a web page
+  descry live rtsp://camera/stream                               Print a JSON line for everything new
+  descry live --config streams.toml                              Several streams, options in a file
+  descry live rtsp://camera/door --http 127.0.0.1:8080           Serve a web page
   descry live rtsp://camera/door --command 'espeak-ng --stdin'   Read descriptions aloud
-  descry live --status                                        State of a running descry with --http";
+  descry live --status                                           State of a running descry";
 
 /// Describe live streams as they happen
 ///
@@ -37,7 +37,7 @@ Examples:
 pub(super) struct LiveArgs {
     /// Streams: rtsp, rtmp, srt, http, https or udp URLs, or /dev/videoN; with --realtime also files
     ///
-    /// Every user of this machine can see its command lines. Put an address with a password into a --config file.
+    /// Other users of this machine can see command lines. Put addresses with passwords into a --config file.
     #[arg(value_name = "URL")]
     urls: Vec<String>,
     #[command(flatten)]
@@ -115,7 +115,7 @@ struct LiveOutputArgs {
     #[arg(long, conflicts_with = "append")]
     force: bool,
     /// Write a rolling HLS playlist of subtitles into this folder
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     hls: Option<PathBuf>,
     /// Also write a master playlist that joins the subtitles to this video playlist
     #[arg(long, value_name = "URL")]
@@ -233,4 +233,38 @@ fn print_status(args: &LiveArgs) -> Result<()> {
     let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS_TIMEOUT)?;
     print_line(&serde_json::to_string_pretty(&status).unwrap_or_default())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, CliCommand};
+
+    fn outputs(args: &str) -> Outputs {
+        match Cli::try_parse_from(["descry", "live"].into_iter().chain(args.split_whitespace())).unwrap().command {
+            CliCommand::Live(args) => args.output.or(None),
+            _ => unreachable!("the command is live"),
+        }
+    }
+
+    #[test]
+    fn outputs_are_those_of_the_command_line() {
+        let all = outputs(
+            "--jsonl --vtt v --vtt-rotate day --vtt-keep 3 --append --hls h --hls-video u --hls-segment 4 \
+             --hls-window 5 --http 127.0.0.1:0 --webhook http://h/secret --webhook-ca c.pem --command cat",
+        );
+        assert!(all.jsonl && all.append && !all.force);
+        assert_eq!((all.vtt, all.hls), (Some("v".into()), Some("h".into())));
+        assert_eq!((all.vtt_rotate.as_deref(), all.hls_video.as_deref()), (Some("day"), Some("u")));
+        assert_eq!((all.vtt_keep, all.hls_window, all.hls_segment), (Some(3), Some(5), Some(4.0)));
+        assert_eq!(
+            (all.http.map(|a| a.to_string()), all.webhook_ca),
+            (Some("127.0.0.1:0".into()), Some("c.pem".into()))
+        );
+        assert_eq!((all.webhook.len(), all.command.len()), (1, 1));
+        assert!(!format!("{:?}", all.webhook).contains("secret"));
+        assert!(outputs("--force").force);
+    }
 }

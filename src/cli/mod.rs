@@ -27,8 +27,11 @@ mod stdout;
 mod stitch;
 mod values;
 
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
 
+use crate::address::hide;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode;
@@ -51,7 +54,7 @@ Run 'descry COMMAND --help' for the options of a command.";
     about = "descry generates timestamped descriptions of video files and live streams.",
     after_help = EXAMPLES,
     max_term_width = 100,
-    // Both have to stand under the heading of the global options: see `GlobalArgs`.
+    // `GlobalArgs` has its own, under the heading of the global options.
     disable_help_flag = true,
     disable_version_flag = true
 )]
@@ -68,7 +71,7 @@ enum CliCommand {
     Live(Box<live::LiveArgs>),
     Index(Box<index::IndexArgs>),
     Search(Box<search::SearchArgs>),
-    /// List, check, export or forget the videos of an archive
+    /// List, check or export an archive, or remove videos from it
     Archive {
         #[command(subcommand)]
         command: archive::ArchiveCommand,
@@ -138,8 +141,11 @@ fn print_usage(e: &clap::Error) -> Exit {
     let json = words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json");
     if json {
         Reporter::for_usage_errors().error_text(e.to_string().trim_end().trim_start_matches("error: "));
-    } else {
+    } else if hide(&e.to_string()) == e.to_string() {
         let _ = e.print();
+    } else {
+        // In colour, the codes would be part of the address, and go with it.
+        let _ = writeln!(io::stderr(), "{}", hide(e.to_string().trim_end()));
     }
     Exit::Usage
 }

@@ -11,7 +11,7 @@ pub(super) enum ModelCommand {
     /// Print the contents of a model folder, after checking the hash of every file
     Show {
         /// Model folder, or the name of a model next to the program [default: the built-in model]
-        #[arg(value_name = "FOLDER|NAME")]
+        #[arg(value_name = "DIR|NAME")]
         model: Option<String>,
     },
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use crate::archive::index::progress::{Progress, Snapshot};
 use crate::archive::index::{Listener, Task};
 use crate::archive::record::Record;
@@ -216,7 +216,12 @@ impl Listener for JobProgress<'_> {
         if let Some(damage) = &record.damage {
             self.reporter.partial(&record.video, damage);
         }
-        self.reporter.info(&format!("{}: {} keyframes, {} cues", record.video, record.keyframes, record.cues));
+        self.reporter.info(&format!(
+            "{}: {}, {}",
+            record.video,
+            count(record.keyframes, "keyframe"),
+            count(record.cues, "cue")
+        ));
     }
 
     fn failed(&self, file: usize, error: &Error, kept: bool) {

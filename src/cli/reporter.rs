@@ -4,6 +4,7 @@
 //! every message, prints above progress bars, and remembers problems: [`Reporter::exit`] is the one place where the end of
 //! a run becomes an exit code.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -187,6 +188,12 @@ impl Reporter {
     }
 }
 
+/// A number of things in words: `1 video`, `2 videos`.
+pub(super) fn count<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Standard error, without credentials.
 struct LogWriter;
 
@@ -206,6 +213,11 @@ impl Write for LogWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_their_plural() {
+        assert_eq!([0u64, 1, 2].map(|n| count(n, "cue")), ["0 cues", "1 cue", "2 cues"]);
+    }
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_that_happened() {

@@ -9,7 +9,7 @@ use super::args::OutputArgs;
 use super::describe::hide_input;
 use super::index::recipe;
 use super::part::{EXAMPLES, SharedPartArgs};
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use crate::address::Address;
 use crate::archive::Archive;
 use crate::archive::index::remote::Web;
@@ -124,9 +124,11 @@ impl StitchRun<'_> {
             Some(reason) => {
                 self.reporter.warn(&format!("{video}: processed as a whole, because its parts do not fit: {reason}"));
             }
-            None => self
-                .reporter
-                .info(&format!("{video}: {} seams, {} gaps processed again", stitched.seams, stitched.gaps)),
+            None => self.reporter.info(&format!(
+                "{video}: {}, {} processed again",
+                count(stitched.seams, "seam"),
+                count(stitched.gaps, "gap")
+            )),
         }
     }
 

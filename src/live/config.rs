@@ -31,7 +31,8 @@ use crate::time::Time;
 pub const MOST_STREAMS: usize = 256;
 
 /// How RTSP brings its packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     #[default]

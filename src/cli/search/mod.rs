@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::args::ModelArgs;
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use super::stdout::print_line;
 use super::values;
 use crate::archive::Archive;
@@ -51,7 +51,7 @@ enum SearchBy {
 pub(super) struct SearchArgs {
     /// Archive made by 'descry index': a folder, or s3://BUCKET/PREFIX
     archive: String,
-    /// What to find
+    /// What to find, in plain words
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
     /// Find moments that look like this picture
@@ -78,7 +78,7 @@ pub(super) struct SearchArgs {
     #[arg(long, help_heading = "Output")]
     stats: bool,
     /// Folder of the search index [default: search/ in the archive]
-    #[arg(long, help_heading = "Index", value_name = "FOLDER")]
+    #[arg(long, help_heading = "Index", value_name = "DIR")]
     index: Option<PathBuf>,
     /// Build the search index again
     #[arg(long, help_heading = "Index")]
@@ -259,7 +259,11 @@ impl IndexOpener<'_> {
                 "{at} is not writable: the search index is built for this search only; --index DIR keeps one"
             ));
         }
-        self.reporter.info(&format!("search index: {} videos added, {} removed", report.added, report.removed));
+        self.reporter.info(&format!(
+            "search index: {} added, {} removed",
+            count(report.added, "video"),
+            report.removed
+        ));
     }
 
     fn report_rebuilt(&self, why: &str) {

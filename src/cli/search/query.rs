@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{SearchArgs, SearchBy};
 use crate::archive::search::{Like, Search};
-use crate::cli::reporter::Reporter;
+use crate::cli::reporter::{Reporter, count};
 use crate::error::{Error, Result};
 use crate::media::picture::{self, PictureOptions};
 use crate::model::folder::ModelFolder;
@@ -91,7 +91,8 @@ impl QueryModel {
         }
         let keyframes: usize = others.iter().map(|m| m.keyframes).sum();
         let effect = if by == SearchBy::Both { "only their words are searched" } else { "they are left out" };
-        reporter.warn(&format!("{keyframes} keyframes were embedded by {names} and not by {own}: {effect}"));
+        let keyframes = count(keyframes, "keyframe");
+        reporter.warn(&format!("{keyframes} embedded by {names} instead of {own}: {effect}"));
         Ok(())
     }
 }
