@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::reporter::Reporter;
@@ -31,37 +31,6 @@ const BATCH: u16 = 4;
 const KEYFRAME_MODE_BATCH: u16 = 16;
 /// Largest frame that is decoded: 8192 × 8192 pixels, beyond any common video format.
 pub(super) const MAX_PIXELS: u64 = 8192 * 8192;
-
-/// Options of every command.
-#[derive(Args)]
-#[command(next_help_heading = "Global options")]
-pub(super) struct GlobalArgs {
-    /// Print errors only
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
-    /// Print more messages; -vv adds those of FFmpeg
-    ///
-    /// With --log json, FFmpeg's messages are left out, because they are plain text.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
-    /// Format of the messages on standard error
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub log: LogFormat,
-    /// Print help (-h: summary, --help: details)
-    #[arg(short, long, global = true, action = ArgAction::Help)]
-    help: Option<bool>,
-    /// Print the version
-    #[arg(short = 'V', long, action = ArgAction::Version)]
-    version: Option<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// Plain text
-    Text,
-    /// One JSON object per line
-    Json,
-}
 
 /// Where descriptions go, and in which formats.
 #[derive(Args)]

@@ -23,7 +23,7 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
-  descry live rtsp://camera/stream                               Print a JSON line for everything new
+  descry live rtsp://camera/stream                               A JSON line for everything new
   descry live --config streams.toml                              Several streams, options in a file
   descry live rtsp://camera/door --http 127.0.0.1:8080           Serve a web page
   descry live rtsp://camera/door --command 'espeak-ng --stdin'   Read descriptions aloud

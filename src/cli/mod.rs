@@ -13,6 +13,7 @@ mod describe;
 mod embed;
 mod exit;
 mod flags;
+mod global;
 mod index;
 mod live;
 mod model;
@@ -35,8 +36,8 @@ use crate::address::hide;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode;
-use args::GlobalArgs;
 pub use exit::Exit;
+use global::GlobalArgs;
 use reporter::Reporter;
 
 /// Shown below the options of `descry --help`.
@@ -152,12 +153,49 @@ fn print_usage(e: &clap::Error) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
 
     use super::*;
+
+    fn each(command: &Command, check: &mut impl FnMut(&Command)) {
+        check(command);
+        command.get_subcommands().for_each(|sub| each(sub, check));
+    }
+
+    fn built() -> Command {
+        let mut command = Cli::command();
+        command.build();
+        command
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_has_help_and_every_option_a_heading() {
+        each(&built(), &mut |command| {
+            if command.get_name() == "help" {
+                return;
+            }
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                let name = format!("{} {}", command.get_name(), arg.get_id());
+                assert!(arg.get_help().is_some(), "{name} has no help");
+                assert!(arg.is_positional() || arg.get_help_heading().is_some(), "{name} has no heading");
+                let ends_as_sentence = arg.get_help().is_some_and(|h| h.to_string().ends_with('.'));
+                assert!(!ends_as_sentence, "{name}: a summary is no sentence");
+            }
+        });
+    }
+
+    #[test]
+    fn global_options_come_last() {
+        each(&built(), &mut |command| {
+            let headings: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_help_heading()).collect();
+            let first = headings.iter().position(|h| *h == "Global options").unwrap_or(headings.len());
+            assert!(headings[first..].iter().all(|h| *h == "Global options"), "{}: {headings:?}", command.get_name());
+        });
     }
 }

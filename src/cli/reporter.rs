@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::MultiProgress;
 use serde_json::{Value, json};
 
-use super::args::{GlobalArgs, LogFormat};
 use super::exit::Exit;
 use super::flags;
+use super::global::{GlobalArgs, LogFormat};
 use crate::address::hide;
 use crate::error::Error;
 use crate::interrupt::Interrupt;

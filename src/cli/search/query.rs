@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{SearchArgs, SearchBy};
+use super::args::{SearchArgs, SearchBy};
 use crate::archive::search::{Like, Search};
 use crate::cli::reporter::{Reporter, count};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{SearchArgs, SearchBy};
+use super::args::{SearchArgs, SearchBy};
 use crate::archive::search::Moment;
 use crate::archive::search::page::{Shown, link, page};
 use crate::archive::{Archive, THUMBNAILS};
