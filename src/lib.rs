@@ -36,6 +36,7 @@
 pub mod address;
 pub mod archive;
 mod atomic_file;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod digest;
 pub mod error;

@@ -249,7 +249,7 @@ fn damage_is_found_reported_and_repaired() {
     assert!(!b.path("all.parquet").exists());
     let (_, err) = b.run(&["archive", "check", "archive"], 1);
     for words in
-        ["keyframes.parquet", "was changed", "is missing", "is damaged", "2 videos sound, 4 damaged; 1 leftovers"]
+        ["keyframes.parquet", "was changed", "is missing", "is damaged", "2 videos intact, 4 damaged; 1 leftover of"]
     {
         assert!(err.contains(words), "{words}: {err}");
     }

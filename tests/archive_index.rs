@@ -220,7 +220,7 @@ fn failures_are_recorded_and_stop_nothing() {
     assert_eq!(records(&b.path("archive")).len(), 3);
     assert!(failures(&b.path("archive")).is_empty());
     let (_, err) = b.run(&tiny(&["index", "no.txt", "--into", "archive", "--prune"]), 2);
-    assert!(err.contains("Nothing was taken out"), "{err}");
+    assert!(err.contains("Nothing was removed"), "{err}");
     assert_eq!(records(&b.path("archive")).len(), 3);
     let film = b.path("films/film-0.mp4").canonicalize().unwrap();
     b.run(&["archive", "forget", "archive", film.to_str().unwrap()], 0);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::Bench;
-use descry::cli::exit::Exit;
+use descry::cli::Exit;
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
 use descry::live::{Event, EventKind, LiveConfig, LiveJob, LiveOptions, LiveSummary, Sink, StreamConfig, run};

@@ -557,7 +557,7 @@ fn the_commands_give_what_describe_gives() {
         ]),
         0,
     );
-    assert!(said.contains("1 seams, 0 gaps"), "{said}");
+    assert!(said.contains("1 seam, 0 gaps"), "{said}");
     for kind in ["vtt", "srt", "json", "csv"] {
         assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
     }

@@ -1,13 +1,13 @@
-//! `descry archive`: what an archive holds, whether it is sound, all of it as one table.
+//! `descry archive`: lists, checks, exports and forgets the videos of an archive.
 
 use std::path::Path;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::exit::Exit;
-use super::{Voice, print};
-use crate::archive::{Archive, check, video_key};
+use super::reporter::{Reporter, count};
+use super::stdout::print_line;
+use crate::archive::{Archive, RecordName, video_key};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -15,142 +15,133 @@ use crate::message::Setting;
 
 #[derive(Subcommand)]
 pub(super) enum ArchiveCommand {
-    /// List videos that are done, or those that failed and why.
+    /// List the videos of an archive, or those that failed
     List {
+        /// Archive folder, or s3://BUCKET/PREFIX
         archive: String,
-        /// Those that could not be described.
-        #[arg(long)]
+        /// List the videos that could not be described, and why
+        #[arg(long, help_heading = "Output")]
         failures: bool,
-        /// One JSON object a line: the whole record.
-        #[arg(long)]
+        /// Print one JSON object per video: its whole record
+        #[arg(long, help_heading = "Output")]
         json: bool,
     },
-    /// Read every file and compare it with its record.
+    /// Compare every file of an archive with its record
     Check {
+        /// Archive folder, or s3://BUCKET/PREFIX
         archive: String,
-        /// Take away what is damaged, so that the next index does it again, and what belongs to no video.
-        #[arg(long)]
+        /// Remove damaged videos, which 'descry index' then describes again, and leftovers of killed runs
+        #[arg(long, help_heading = "Check")]
         repair: bool,
     },
-    /// Write all keyframes as one Parquet file.
+    /// Write all keyframes of an archive as one Parquet file
     Export {
+        /// Archive folder, or s3://BUCKET/PREFIX
         archive: String,
-        /// The file; - is standard output.
-        #[arg(short, long, value_name = "FILE")]
+        /// File to write, or - for standard output
+        #[arg(short, long, help_heading = "Output", value_name = "FILE")]
         output: String,
-        /// Replace a file that exists.
-        #[arg(long)]
+        /// Replace an existing file
+        #[arg(long, help_heading = "Output")]
         force: bool,
     },
-    /// Take videos out of an archive.
+    /// Remove videos from an archive
     Forget {
+        /// Archive folder, or s3://BUCKET/PREFIX
         archive: String,
-        /// Their names, as `list` gives them.
-        #[arg(required = true)]
+        /// Names of the videos, as 'descry archive list' prints them
+        #[arg(required = true, value_name = "VIDEO")]
         videos: Vec<String>,
     },
 }
 
-pub(super) fn run(command: &ArchiveCommand, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn run(command: &ArchiveCommand, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     match command {
-        ArchiveCommand::List { archive, failures, json } => list(archive, *failures, *json, voice, interrupt),
-        ArchiveCommand::Check { archive, repair } => {
-            let archive = Archive::open(archive)?;
-            let found = check(&archive, *repair, interrupt, &mut |e| voice.error(e))?;
-            let mended = if *repair { ", taken away: index again" } else { "" };
-            voice.summary(
-                &format!(
-                    "{} videos sound, {} damaged{mended}; {} leftovers of killed runs{}",
-                    found.sound,
-                    found.damaged,
-                    found.leftovers,
-                    if *repair { ", taken away" } else { "" }
-                ),
-                json!({ "sound": found.sound, "damaged": found.damaged, "leftovers": found.leftovers }),
-            );
-            Ok(if interrupt.is_set() {
-                Exit::Interrupted
-            } else if found.damaged > 0 {
-                Exit::SomeFailed
-            } else {
-                Exit::Done
-            })
+        ArchiveCommand::List { archive, failures, json } => {
+            list(&Archive::open(archive)?, *failures, *json, reporter, interrupt)
         }
+        ArchiveCommand::Check { archive, repair } => check(&Archive::open(archive)?, *repair, reporter, interrupt),
         ArchiveCommand::Export { archive, output, force } => {
-            let archive = Archive::open(archive)?;
-            let rows = export(&archive, output, *force, interrupt)?;
-            voice.summary(&format!("{rows} keyframes written to {output}"), json!({ "rows": rows }));
-            Ok(Exit::Done)
+            let rows = export(&Archive::open(archive)?, output, *force, interrupt)?;
+            reporter.summary(&format!("{} written to {output}", count(rows, "keyframe")), &json!({ "rows": rows }));
+            Ok(())
         }
-        ArchiveCommand::Forget { archive, videos } => {
-            let archive = Archive::open(archive)?;
-            let mut exit = Exit::Done;
-            for video in videos {
-                let fail = |cause, remedy| voice.error(&Error::input(video, cause, remedy));
-                let forgotten = match archive.claim(video_key(video))? {
-                    None => Err(("is being described by another process", "Wait for that, or stop it.")),
-                    Some(_claim) if archive.forget(video_key(video))? => Ok(()),
-                    Some(_) => Err(("is not in the archive", "descry archive list shows the names.")),
-                };
-                if let Err((cause, remedy)) = forgotten {
-                    fail(cause, remedy);
-                    exit = Exit::SomeFailed;
-                }
-            }
-            Ok(exit)
-        }
+        ArchiveCommand::Forget { archive, videos } => forget(&Archive::open(archive)?, videos, reporter),
     }
 }
 
-fn list(archive: &str, failures: bool, json: bool, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
-    let archive = Archive::open(archive)?;
+fn list(archive: &Archive, failures: bool, json: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let names = if failures { archive.failure_names()? } else { archive.record_names()? };
-    let mut exit = Exit::Done;
     for name in names {
         if interrupt.is_set() {
-            return Ok(Exit::Interrupted);
+            break;
         }
-        let line = if failures {
-            archive.read_failure(name).map(|f| {
-                f.map(|f| match json {
-                    true => serde_json::to_string(&f).unwrap_or_default(),
-                    false => format!("{}\t{}\t{}", f.video, f.attempts, f.cause),
-                })
-            })
-        } else {
-            archive.read_record(name).map(|r| {
-                r.map(|r| match json {
-                    true => serde_json::to_string(&r).unwrap_or_default(),
-                    false => format!("{}\t{}\t{}", r.video, r.keyframes, archive.video_path(name, "")),
-                })
-            })
-        };
+        let line = if failures { failure_line(archive, name, json) } else { record_line(archive, name, json) };
         match line {
-            Ok(Some(line)) if !print(&line)? => return Ok(exit),
-            // Taken away since it was listed.
+            Ok(Some(line)) if !print_line(&line)? => break,
+            // `None`: the entry has been removed since the names were listed.
             Ok(_) => {}
-            Err(e) => {
-                voice.error(&e);
-                exit = Exit::SomeFailed;
-            }
+            Err(e) => reporter.error(&e),
         }
     }
-    Ok(exit)
+    Ok(())
 }
 
-/// Writes all keyframes beside the file, and renames it into place.
-fn export(archive: &Archive, to: &str, force: bool, interrupt: &Interrupt) -> Result<usize> {
+fn failure_line(archive: &Archive, name: RecordName, json: bool) -> Result<Option<String>> {
+    Ok(archive.read_failure(name)?.map(|f| match json {
+        true => serde_json::to_string(&f).unwrap_or_default(),
+        false => format!("{}\t{}\t{}", f.video, f.attempts, f.cause),
+    }))
+}
+
+fn record_line(archive: &Archive, name: RecordName, json: bool) -> Result<Option<String>> {
+    Ok(archive.read_record(name)?.map(|r| match json {
+        true => serde_json::to_string(&r).unwrap_or_default(),
+        false => format!("{}\t{}\t{}", r.video, r.keyframes, archive.video_path(name, "")),
+    }))
+}
+
+fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let found = crate::archive::check(archive, repair, interrupt, &mut |e| reporter.error(e))?;
+    let (removed, again) = if repair { (" and removed", "; run descry index again") } else { ("", "") };
+    let text = format!(
+        "{} intact, {} damaged{removed}; {} of killed runs{removed}{}",
+        count(found.sound, "video"),
+        found.damaged,
+        count(found.leftovers, "leftover"),
+        if found.damaged > 0 { again } else { "" }
+    );
+    let fields = json!({ "sound": found.sound, "damaged": found.damaged, "leftovers": found.leftovers });
+    reporter.summary(&text, &fields);
+    Ok(())
+}
+
+fn export(archive: &Archive, to: &str, overwrite: bool, interrupt: &Interrupt) -> Result<usize> {
     if to == "-" {
         let out = std::io::stdout();
         return crate::archive::export(archive, out, "standard output", interrupt).map(|(_, rows)| rows);
     }
     let path = Path::new(to);
-    if !force && path.exists() {
-        return Err(Error::output(to, "exists already", "Give --force to replace it, or -o for another place."));
+    if !overwrite && path.exists() {
+        return Err(Error::output(to, "exists already", "Give --force to replace it, or another file with -o."));
     }
     let fail = |e: std::io::Error| Error::write(to, &e, Setting::Output);
-    let file = AtomicFile::create(path, force).map_err(fail)?;
+    let file = AtomicFile::create(path, overwrite).map_err(fail)?;
     let (file, rows) = crate::archive::export(archive, file, to, interrupt)?;
     file.commit().map_err(|e| fail(e.into()))?;
     Ok(rows)
+}
+
+fn forget(archive: &Archive, videos: &[String], reporter: &Reporter) -> Result<()> {
+    for video in videos {
+        let problem = match archive.claim(video_key(video))? {
+            None => Some(("is being described by another process", "Wait until that has finished, or stop it.")),
+            Some(_claim) if archive.forget(video_key(video))? => None,
+            Some(_) => Some(("is not in the archive", "'descry archive list' prints the names.")),
+        };
+        if let Some((cause, remedy)) = problem {
+            reporter.error(&Error::input(video, cause, remedy));
+        }
+    }
+    Ok(())
 }

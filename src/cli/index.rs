@@ -1,93 +1,164 @@
-//! `descry index`: options, progress on standard error, the summary.
+//! `descry index`: many videos in, one archive out.
 
-use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::exit::Exit;
-use super::{Describing, Thumbnails, Voice, print, tell};
+use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
+use super::progress::JobProgress;
+use super::reporter::{Reporter, count};
+use super::stdout::print_line;
+use super::values;
+use crate::archive::Archive;
 use crate::archive::index::{
-    IndexJob, IndexObserver, IndexProgress, NetworkSources, PlanOptions, ProgressReport, Shard, list_sources, plan,
-    prune, recipe,
+    IndexJob, IndexPlan, NetworkSources, PlanOptions, ProgressReport, Shard, SourceListing, list_sources, plan, prune,
+    recipe,
 };
-use crate::archive::{Archive, VideoRecord};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::StreamInfo;
 use crate::model::ModelFolder;
 use crate::pipeline::budget::Budget;
-use crate::pipeline::{Config, Observer, Stats};
+use crate::pipeline::{Config, Stats};
 use crate::time::Time;
 
+const EXAMPLES: &str = "\
+Examples:
+  descry index films/ --into archive                 Describe every video below films/
+  descry index films/ --into archive                 Again: only what is new or has changed
+  descry index list.txt --into s3://bucket/archive   Videos of a list, into an object store
+  descry search archive a dog on a beach             Search in it";
+
+/// Describe many videos into an archive
+///
+/// Each video is described once: run the command again, and it processes only what is new or has changed. Several processes
+/// can share an archive.
 #[derive(Args)]
-pub(super) struct Index {
-    /// Folders (searched through), video files, s3:// prefixes or objects, http(s) addresses, lists of any of these, one a
-    /// line (*.txt, *.lst, *.list, or - for standard input).
-    #[arg(required = true)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct IndexArgs {
+    /// Folders, video files, s3:// prefixes, http(s) URLs, or lists of any of these
+    ///
+    /// Folders are searched recursively. A list is a file *.txt, *.lst or *.list, or - for standard input; it has one source
+    /// per line.
+    #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// The archive: a folder, which is made where there is none, or s3://BUCKET/PREFIX.
-    #[arg(long, value_name = "ARCHIVE")]
+    /// The archive: a folder, created if missing, or s3://BUCKET/PREFIX
+    #[arg(long, help_heading = "Archive", value_name = "ARCHIVE")]
     into: String,
-    /// Do a share of the job: the i-th of n. All shares together are the whole, whoever does them and where.
-    #[arg(long, value_name = "i/n")]
-    shard: Option<Shard>,
-    /// Try again what failed before.
-    #[arg(long)]
+    /// Retry videos that failed before
+    #[arg(long, help_heading = "Archive")]
     retry_failed: bool,
-    /// Take out of the archive what the sources do not name any more.
-    #[arg(long, conflicts_with = "shard")]
+    /// Remove videos from the archive that the sources no longer name
+    #[arg(long, help_heading = "Archive", conflicts_with = "shard")]
     prune: bool,
-    /// Only say what would be done: the names of the videos, one a line on standard output.
-    #[arg(long, conflicts_with = "prune")]
+    /// Only print the names of the videos to process, one per line
+    #[arg(long, help_heading = "Archive", conflicts_with = "prune")]
     plan: bool,
-    #[command(flatten)]
-    thumbnails: Thumbnails,
-    /// Threads that compute at the same time, at most [default: as many as are useful].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Process only the I-th of N shares; all shares together are the whole job
+    ///
+    /// Shares are disjoint. They can run at any time, on any machine.
+    #[arg(long, help_heading = "Load", value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Most threads that compute at the same time [default: no limit]
+    #[arg(long, help_heading = "Load", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Memory that may be taken, as 800M or 2G: films wait for one another, one that needs more is refused [default: no
-    /// bound].
-    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    /// Most memory to use, such as 800M or 2G [default: no limit]
+    ///
+    /// Videos wait until there is memory for them. A video that needs more than the limit is refused.
+    #[arg(long, help_heading = "Load", value_name = "SIZE", value_parser = values::megabytes)]
     memory: Option<usize>,
-    /// Print as JSON on standard error how long each stage was busy.
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    how: Describing,
+    stats: StatsArgs,
+    #[command(flatten)]
+    thumbnails: ThumbnailArgs,
+    #[command(flatten)]
+    description: DescriptionArgs,
 }
 
-/// A size in megabytes: `800M`, `2G`, `1.5G`.
-fn megabytes(text: &str) -> std::result::Result<usize, String> {
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let factor = match unit.to_ascii_uppercase().as_str() {
-        "M" => 1.0,
-        "G" => 1024.0,
-        "T" => 1024.0 * 1024.0,
-        _ => return Err("use a number and M or G, as 800M or 2G".into()),
-    };
-    match number.parse::<f64>() {
-        Ok(n) if n > 0.0 && n < 1e9 => Ok((n * factor) as usize),
-        _ => Err("use a number and M or G, as 800M or 2G".into()),
+pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    args.description.check()?;
+    let folder = args.description.model.load()?;
+    let mut config = args.description.config(&folder)?;
+    config.thumbnail = args.thumbnails.options();
+    let (budget, model_threads) = args.budget(&mut config, &folder)?;
+    config.budget = Arc::new(budget);
+    let model = || args.description.stages(&folder, model_threads);
+    let recipe = recipe(&folder, &config, &model()?.decoding);
+    // A plan changes nothing, so it does not create the archive.
+    let archive = if args.plan { Archive::open_or_empty(&args.into)? } else { Archive::create(&args.into)? };
+    let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
+    let listing = list_sources(&args.sources, archive.folder(), &network, interrupt)?;
+    let pruned = if args.prune { prune_archive(&archive, &listing, reporter)? } else { 0 };
+    let options = PlanOptions { shard: args.shard, retry_failed: args.retry_failed };
+    let plan = plan(&archive, &listing.videos, &Arc::new(recipe), &options)?;
+    listing.problems.iter().for_each(|e| reporter.error(e));
+    if args.plan {
+        return print_plan(&plan);
     }
+    remove_left_over(&archive, &plan)?;
+    let progress = JobProgress::new(&plan.videos, reporter);
+    let (ran, end) = progress.during(|| match plan.videos.as_slice() {
+        [] => Ok(Stats::default()),
+        videos => {
+            IndexJob { archive: &archive, videos, config: &config, model: &model, interrupt, observer: &progress }.run()
+        }
+    });
+    let result = JobResult { end, plan: &plan, pruned, interrupted: interrupt.is_set() };
+    if reporter.is_json() {
+        progress.event("done", &result.end, &result.fields());
+    } else if !reporter.is_quiet() {
+        reporter.line(&result.summary());
+    }
+    let stats = ran?;
+    if plan.failed_before > 0 {
+        reporter.fail();
+    }
+    args.stats.report(&stats, reporter);
+    Ok(())
 }
 
-impl Index {
-    /// The budget, and the shares of it that decoders and the model take.
+/// Removes what the sources no longer name, unless they may be incomplete.
+fn prune_archive(archive: &Archive, listing: &SourceListing, reporter: &Reporter) -> Result<usize> {
+    if !listing.problems.is_empty() || listing.videos.is_empty() {
+        listing.problems.iter().for_each(|e| reporter.error(e));
+        return Err(Error::usage(
+            "--prune: a source could not be listed, or the sources name no video",
+            "Nothing was removed. Run again when all sources are there, or without --prune.",
+        ));
+    }
+    prune(archive, &listing.videos)
+}
+
+fn print_plan(plan: &IndexPlan) -> Result<()> {
+    for planned in &plan.videos {
+        if !print_line(&planned.work.video)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes older states of videos that are up to date, and what killed runs left.
+fn remove_left_over(archive: &Archive, plan: &IndexPlan) -> Result<()> {
+    for name in &plan.outdated {
+        if let Some(_claim) = archive.claim(name.key)? {
+            archive.remove_older_states(*name)?;
+        }
+    }
+    archive.remove_stale_claims()
+}
+
+impl IndexArgs {
+    /// The limits of the job, and the threads of an inference if they are limited. Adapts the decoder threads in `config`.
     fn budget(&self, config: &mut Config, folder: &ModelFolder) -> Result<(Budget, Option<usize>)> {
         let mut budget = Budget::default();
-        let mut model_threads = self.how.model.model_threads;
+        let mut model_threads = self.description.model.model_threads;
         if let Some(threads) = self.threads.map(usize::from) {
-            // As without a budget: half for the model, the rest for the films that run.
+            // As without a limit: half for the model, the rest for the videos under way.
             let model = model_threads.unwrap_or(threads.div_ceil(2)).min(threads);
-            let films = (threads - model).max(1) / config.jobs;
+            let decoder = (threads - model).max(1) / config.jobs;
             if config.decode.threads == 0 {
-                config.decode.threads = films.max(1);
+                config.decode.threads = decoder.max(1);
             }
             config.decode.threads = config.decode.threads.min(threads);
             model_threads = Some(model);
@@ -97,8 +168,8 @@ impl Index {
             let own = own_mb(folder, config);
             if all <= own {
                 return Err(Error::usage(
-                    format!("--memory {all}M: the program and this model alone can take {own} MB"),
-                    format!("Give more: {}M leaves room for a film of 1080p.", own + 200),
+                    format!("--memory {all}M: the program and this model alone can use {own} MB"),
+                    format!("Give more: {}M leaves room for a video of 1080p.", own + 200),
                 ));
             }
             budget = budget.memory(all - own);
@@ -107,8 +178,8 @@ impl Index {
     }
 }
 
-/// What the program takes beside its films, in megabytes: itself and the runtime, the weights and what they are unpacked
-/// to, batches of pictures and of captions with their keys.
+/// Memory that the program can use besides its videos, in megabytes: itself and the runtime, the weights and what they
+/// unpack to, batches of pictures, and batches of captions with their key-value caches.
 fn own_mb(folder: &ModelFolder, config: &Config) -> usize {
     let manifest = folder.manifest();
     let weights: u64 = manifest.files.values().map(|f| f.bytes).sum();
@@ -120,222 +191,45 @@ fn own_mb(folder: &ModelFolder, config: &Config) -> usize {
     120 + usize::try_from((weights * 3 + pictures + captions) >> 20).unwrap_or(usize::MAX >> 1)
 }
 
-/// Progress to standard error: a bar, or a line now and then.
-struct Teller<'a> {
-    progress: IndexProgress,
-    voice: &'a Voice,
-    bar: Option<ProgressBar>,
+/// How a job ended.
+struct JobResult<'a> {
+    end: ProgressReport,
+    plan: &'a IndexPlan,
+    pruned: usize,
+    interrupted: bool,
 }
 
-/// How often a line tells of the progress where there is no bar.
-const LINES: Duration = Duration::from_secs(30);
-const JSON_LINES: Duration = Duration::from_secs(5);
-
-impl Teller<'_> {
-    fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.voice.line(line)),
-            None => self.voice.line(line),
-        }
+impl JobResult<'_> {
+    /// The result for programs, besides the progress.
+    fn fields(&self) -> Value {
+        json!({ "up_to_date": self.plan.up_to_date, "failed_before": self.plan.failed_before, "pruned": self.pruned })
     }
 
-    fn say(&self, level: &str, text: &str) {
-        self.line(&self.voice.worded(level, text));
-    }
-
-    fn json(&self, message: &str, snapshot: &ProgressReport, more: Value) {
-        let mut line = json!({ "level": "info", "message": message, "progress": snapshot });
-        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
-            line.extend(more);
-        }
-        self.line(&line.to_string());
-    }
-
-    /// Tells of the progress until told to stop.
-    fn follow(&self, stop: &AtomicBool) {
-        let every = if self.voice.json { JSON_LINES } else { LINES };
-        let mut last = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
-            thread::park_timeout(Duration::from_millis(250));
-            if let Some(bar) = &self.bar {
-                let now = self.progress.report();
-                bar.set_position(now.finished());
-                bar.set_message(now.line());
-            } else if last.elapsed() >= every && !self.voice.quiet && !stop.load(Ordering::Relaxed) {
-                last = Instant::now();
-                let now = self.progress.report();
-                if self.voice.json { self.json("progress", &now, Value::Null) } else { self.line(&now.line()) }
+    /// The result for people.
+    fn summary(&self) -> String {
+        let end = &self.end;
+        let mut parts = vec![format!("{} described", count(end.described, "video"))];
+        for (n, what) in [
+            (end.in_part, "of them only in part"),
+            (end.failed, "failed"),
+            (end.elsewhere, "described by another process"),
+            (self.plan.up_to_date as u64, "up to date"),
+            (self.plan.failed_before as u64, "failed before (--retry-failed tries again)"),
+            (self.pruned as u64, "removed"),
+        ] {
+            if n > 0 {
+                parts.push(format!("{n} {what}"));
             }
         }
-    }
-}
-
-impl Observer for Teller<'_> {
-    fn opened(&self, file: usize, info: &StreamInfo) {
-        self.progress.opened(file, info);
-    }
-    fn watched(&self, file: usize, time: Time) {
-        self.progress.watched(file, time);
-    }
-    fn ended(&self, file: usize) {
-        self.progress.ended(file);
-    }
-}
-
-impl IndexObserver for Teller<'_> {
-    fn stored(&self, file: usize, record: &VideoRecord) {
-        self.progress.stored(file, record);
-        if let Some(damage) = record.damage.as_ref().filter(|_| !self.voice.quiet) {
-            self.say("warning", &format!("{}: described in part: {damage}", record.video));
+        let mut line = parts.join(", ");
+        if end.hours > 0.0 {
+            let clock = |secs: f64| Time::from_secs(secs).clock();
+            let (media, wall) = (clock(end.hours * 3600.0), clock(end.seconds));
+            line += &format!("; {media} of video processed in {wall}, {:.1}×", end.speed);
         }
-        if self.voice.verbose > 0 && !self.voice.quiet {
-            self.say("info", &format!("{}: {} keyframes, {} cues", record.video, record.keyframes, record.cues));
+        if self.interrupted {
+            line += "; interrupted: run again to continue";
         }
-    }
-
-    fn failed(&self, file: usize, error: &Error, kept: bool) {
-        self.progress.failed(file, error, kept);
-        self.say("error", &super::flags::explain(error));
-    }
-
-    fn described_elsewhere(&self, file: usize) {
-        self.progress.described_elsewhere(file);
-    }
-}
-
-pub(super) fn index(args: &Index, voice: &Voice, interrupt: &Interrupt) -> Result<Exit> {
-    args.how.check()?;
-    let folder = ModelFolder::load(args.how.model.model.as_deref())?;
-    let mut config = args.how.config(&folder)?;
-    config.thumbnail = args.thumbnails.options();
-    let (budget, model_threads) = args.budget(&mut config, &folder)?;
-    config.budget = Arc::new(budget);
-    let model = || args.how.model(&folder, model_threads);
-    let recipe = recipe(&folder, &config, &model()?.decoding);
-    // Who only asks makes nothing.
-    let archive = if args.plan { Archive::open_or_empty(&args.into)? } else { Archive::create(&args.into)? };
-    let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
-    let listing = list_sources(&args.sources, archive.folder(), &network, interrupt)?;
-    let complete = listing.problems.is_empty();
-    let none = listing.videos.is_empty();
-    let mut pruned = 0;
-    if args.prune {
-        if !complete || none {
-            listing.problems.iter().for_each(|e| voice.error(e));
-            return Err(Error::usage(
-                "--prune: not all sources could be listed, or they hold no videos",
-                "Nothing was taken out. Run again when all sources are there, or without --prune.",
-            ));
-        }
-        pruned = prune(&archive, &listing.videos)?;
-    }
-    let options = PlanOptions { shard: args.shard, retry_failed: args.retry_failed };
-    let plan = plan(&archive, &listing.videos, &Arc::new(recipe), &options)?;
-    let problems = listing.problems;
-    problems.iter().for_each(|e| voice.error(e));
-    if args.plan {
-        for planned in &plan.videos {
-            if !print(&planned.work.video)? {
-                break;
-            }
-        }
-        return Ok(if problems.is_empty() { Exit::Done } else { Exit::SomeFailed });
-    }
-    for name in &plan.outdated {
-        if let Some(_claim) = archive.claim(name.key)? {
-            archive.remove_older_states(*name)?;
-        }
-    }
-    archive.remove_stale_claims()?;
-    let bar = (!voice.quiet && !voice.json && io::stderr().is_terminal() && !plan.videos.is_empty()).then(|| {
-        let bar = ProgressBar::new(plan.videos.len() as u64);
-        if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {msg}") {
-            bar.set_style(style);
-        }
-        bar
-    });
-    let teller = Teller { progress: IndexProgress::new(&plan.videos), voice, bar };
-    let stop = AtomicBool::new(false);
-    let ran = thread::scope(|scope| {
-        let follower = scope.spawn(|| teller.follow(&stop));
-        let ran = if plan.videos.is_empty() {
-            Ok(Stats::default())
-        } else {
-            IndexJob {
-                archive: &archive,
-                videos: &plan.videos,
-                config: &config,
-                model: &model,
-                interrupt,
-                observer: &teller,
-            }
-            .run()
-        };
-        stop.store(true, Ordering::Relaxed);
-        follower.thread().unpark();
-        ran
-    });
-    if let Some(bar) = &teller.bar {
-        bar.finish_and_clear();
-    }
-    let end = teller.progress.report();
-    let counts = json!({ "up_to_date": plan.up_to_date, "failed_before": plan.failed_before, "pruned": pruned });
-    if voice.json {
-        teller.json("done", &end, counts);
-    } else if !voice.quiet {
-        teller.line(&summary(&end, plan.up_to_date, plan.failed_before, pruned, interrupt.is_set()));
-    }
-    let stats = ran?;
-    if args.stats {
-        tell(&stats, voice);
-    }
-    let clean = problems.is_empty() && end.failed == 0 && end.in_part == 0 && plan.failed_before == 0;
-    Ok(if interrupt.is_set() {
-        Exit::Interrupted
-    } else if clean {
-        Exit::Done
-    } else {
-        Exit::SomeFailed
-    })
-}
-
-fn summary(end: &ProgressReport, up_to_date: usize, failed_before: usize, pruned: usize, interrupted: bool) -> String {
-    let videos = |n: u64| if n == 1 { "1 video".to_string() } else { format!("{n} videos") };
-    let mut parts = vec![format!("{} described", videos(end.described))];
-    if end.in_part > 0 {
-        parts.push(format!("{} of them in part", end.in_part));
-    }
-    for (n, what) in [
-        (end.failed, "failed"),
-        (end.elsewhere, "described by others meanwhile"),
-        (up_to_date as u64, "up to date"),
-        (failed_before as u64, "failed before (--retry-failed tries again)"),
-        (pruned as u64, "taken out"),
-    ] {
-        if n > 0 {
-            parts.push(format!("{n} {what}"));
-        }
-    }
-    let mut line = parts.join(", ");
-    if end.hours > 0.0 {
-        let clock = |secs: f64| Time::from_secs(secs).clock();
-        line += &format!("; {} watched in {}, {:.1}×", clock(end.hours * 3600.0), clock(end.seconds), end.speed);
-    }
-    if interrupted {
-        line += "; interrupted: run again to go on";
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!((megabytes("800M"), megabytes("2g"), megabytes("1.5G")), (Ok(800), Ok(2048), Ok(1536)));
-        for bad in ["", "M", "800", "-1G", "0G", "xG", "1é"] {
-            assert!(megabytes(bad).is_err(), "{bad}");
-        }
+        line
     }
 }

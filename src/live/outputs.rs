@@ -75,56 +75,40 @@ impl FromStr for CommandLine {
 }
 
 /// The outputs of a run, as configured.
-#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutputConfig {
     /// Write JSON lines to standard output; the default without another output.
-    #[arg(long)]
     pub jsonl: bool,
     /// Write a growing WebVTT file; a folder for several streams.
-    #[arg(long, value_name = "FILE")]
     pub vtt: Option<PathBuf>,
     /// Begin a new WebVTT file each day (UTC), or at a size such as 10M.
-    #[arg(long, value_name = "day|SIZE")]
     pub vtt_rotate: Option<String>,
     /// Keep this many old WebVTT files of each stream [default: 30].
-    #[arg(long, value_name = "N")]
     pub vtt_keep: Option<usize>,
     /// Append to a WebVTT file that exists.
-    #[arg(long)]
     pub append: bool,
     /// Replace files that exist, even if descry did not write them.
-    #[arg(long, conflicts_with = "append")]
     pub force: bool,
     /// Write a rolling HLS playlist of descriptions into this folder.
-    #[arg(long, value_name = "FOLDER")]
     pub hls: Option<PathBuf>,
     /// The video's media playlist, for a master playlist that has both.
-    #[arg(long, value_name = "URL")]
     pub hls_video: Option<String>,
     /// Length of an HLS segment; use the video's [default: 2].
-    #[arg(long, value_name = "SECONDS")]
     pub hls_segment: Option<f64>,
     /// Segments in the HLS playlist [default: 10].
-    #[arg(long, value_name = "N")]
     pub hls_window: Option<usize>,
     /// Serve a web page, events, metrics, health and status at this address, such as 127.0.0.1:8080.
-    #[arg(long, value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
     /// Token that the HTTP server asks for. Not on the command line, where other users of the machine would see it.
-    #[arg(skip)]
     pub http_token: Option<Secret>,
     /// POST each event as JSON to this address.
-    #[arg(long, value_name = "URL")]
     pub webhook: Vec<Secret>,
     /// Token that webhooks get as `Authorization: Bearer`.
-    #[arg(skip)]
     pub webhook_token: Option<Secret>,
     /// PEM file of the only certificate authorities to trust for webhooks.
-    #[arg(long, value_name = "FILE")]
     pub webhook_ca: Option<PathBuf>,
     /// Run this program for each description, with the text on its standard input.
-    #[arg(long, value_name = "PROGRAM ARGUMENTS")]
     pub command: Vec<CommandLine>,
 }
 
@@ -262,16 +246,10 @@ fn secret(own: &Option<Secret>, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use serde_json::{Value, json};
 
-    #[derive(Parser)]
-    struct TestCli {
-        #[command(flatten)]
-        outputs: OutputConfig,
-    }
-
-    fn line(args: &str) -> OutputConfig {
-        TestCli::try_parse_from(std::iter::once("x").chain(args.split(' ').filter(|a| !a.is_empty()))).unwrap().outputs
+    fn outputs(keys: Value) -> OutputConfig {
+        serde_json::from_value(keys).unwrap()
     }
 
     fn names(o: &OutputConfig) -> Result<Vec<String>> {
@@ -281,23 +259,33 @@ mod tests {
 
     #[test]
     fn outputs_are_those_of_the_configuration() {
-        assert_eq!(names(&line("")).unwrap(), ["jsonl"]);
+        assert_eq!(names(&outputs(json!({}))).unwrap(), ["jsonl"]);
         let dir = tempfile::tempdir().unwrap();
-        let d = dir.path().display();
-        let args = format!(
-            "--vtt {d}/v --hls {d}/h --hls-segment 4 --http 127.0.0.1:0 --webhook http://h/secret --command cat"
-        );
-        let all = line(&args);
-        assert_eq!(names(&all).unwrap(), ["webhook h", "command cat", "page", "hls", "vtt"]);
-        assert!(!format!("{all:?}").contains("secret"));
-        assert!(names(&all).unwrap_err().to_string().contains("`append`"));
-        let again = line(&format!("{args} --append --jsonl"));
+        let all = json!({
+            "vtt": dir.path().join("v"),
+            "hls": dir.path().join("h"),
+            "hls_segment": 4.0,
+            "http": "127.0.0.1:0",
+            "webhook": ["http://h/secret"],
+            "command": [["cat"]],
+        });
+        let first = outputs(all.clone());
+        assert_eq!(names(&first).unwrap(), ["webhook h", "command cat", "page", "hls", "vtt"]);
+        assert!(!format!("{first:?}").contains("secret"));
+        assert!(names(&first).unwrap_err().to_string().contains("`append`"));
+        let again = OutputConfig { append: true, jsonl: true, ..outputs(all) };
         assert_eq!(names(&again).unwrap().last().unwrap(), "jsonl");
-        assert!(names(&line("--http 0.0.0.0:0")).unwrap_err().to_string().contains("token"));
-        assert!(names(&line("--hls x --hls-segment NaN")).is_err());
-        assert!(names(&line("--hls-segment 2")).is_err());
-        for lonely in ["--vtt-rotate day", "--vtt-keep 3", "--webhook-ca x.pem", "--vtt x.vtt --vtt-rotate 1"] {
-            assert!(names(&line(lonely)).is_err(), "{lonely}");
+        assert!(names(&outputs(json!({ "http": "0.0.0.0:0" }))).unwrap_err().to_string().contains("token"));
+        let not_a_number = OutputConfig { hls_segment: Some(f64::NAN), ..outputs(json!({ "hls": "x" })) };
+        assert!(names(&not_a_number).is_err());
+        for lonely in [
+            json!({ "hls_segment": 2.0 }),
+            json!({ "vtt_rotate": "day" }),
+            json!({ "vtt_keep": 3 }),
+            json!({ "webhook_ca": "x.pem" }),
+            json!({ "vtt": "x.vtt", "vtt_rotate": "1" }),
+        ] {
+            assert!(names(&outputs(lonely.clone())).is_err(), "{lonely}");
         }
     }
 
@@ -307,7 +295,7 @@ mod tests {
             r#"{ "vtt": "f.vtt", "append": true, "command": [["a b", "c"]], "http_token": "hidden-hidden-hid" }"#;
         let file: OutputConfig = serde_json::from_str(file).unwrap();
         assert!(!format!("{file:?}").contains("hidden"));
-        let both = line("--force --vtt l.vtt").or(file);
+        let both = outputs(json!({ "force": true, "vtt": "l.vtt" })).or(file);
         assert_eq!((both.vtt.unwrap().display().to_string(), both.append, both.force), ("l.vtt".into(), false, true));
         assert_eq!(both.command[0].0, ["a b", "c"]);
         assert!(serde_json::from_str::<OutputConfig>(r#"{ "vvt": "x" }"#).is_err());

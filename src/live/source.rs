@@ -8,7 +8,8 @@ use crate::message;
 use crate::message::Setting;
 
 /// How RTSP delivers its packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum RtspTransport {
     /// Inside the RTSP connection: nothing gets lost.

@@ -18,7 +18,7 @@ pub use decode::{
     load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE, Rgb};
-pub use picture::{PictureOptions, open as open_picture};
+pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
 pub use resize::{Resample, Window, resize};
 pub use thumbnail::{ThumbnailOptions, thumbnail};

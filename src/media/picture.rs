@@ -17,7 +17,7 @@ use crate::media::frame::Rgb;
 use crate::message::Message;
 
 /// File name extensions of pictures, in lower case: those that a search of a folder finds.
-pub(crate) const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
+pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// Bytes a pixel of the widest format: 16-bit RGBA.
 const WIDEST_PIXEL: u64 = 8;
@@ -42,7 +42,7 @@ impl Default for PictureOptions {
 }
 
 /// Whether a file's name has the extension of a picture.
-pub(crate) fn is_picture(path: &Path) -> bool {
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

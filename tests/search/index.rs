@@ -39,7 +39,7 @@ fn an_index_may_be_deleted_at_any_time() {
     fs::write(films.bench.path("films/search/index.sqlite"), b"garbage").unwrap();
     let (out, err) = search();
     assert_eq!(out, want.0);
-    assert!(err.contains("damaged") && err.contains("made anew"), "{err}");
+    assert!(err.contains("damaged") && err.contains("rebuilt"), "{err}");
     // Damaged in a way that shows only during a search.
     for entry in fs::read_dir(films.bench.path("films/search")).unwrap() {
         let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ fn an_index_may_be_deleted_at_any_time() {
     }
     let (out, err) = search();
     assert_eq!(out, want.0);
-    assert!(err.contains("damaged") && err.contains("made anew"), "{err}");
+    assert!(err.contains("damaged") && err.contains("rebuilt"), "{err}");
     assert_eq!(search().1, "");
     // Made by a descry of the future.
     let db = rusqlite::Connection::open(films.bench.path("films/search/index.sqlite")).unwrap();
@@ -204,7 +204,7 @@ fn a_read_only_archive_can_be_searched() {
     let ask = ["search", "films", "dog", "--by", "words", "--json"];
     let (out, err) = as_nobody(&films, &ask);
     assert_eq!(lines(&out).len(), 2);
-    assert!(err.contains("may not be written") && err.contains("--index"), "{err}");
+    assert!(err.contains("is not writable") && err.contains("--index"), "{err}");
     assert!(!films.bench.path("films/search").exists());
     mode("films", 0o755);
     let want = films.bench.run(&ask, 0).0;
@@ -221,7 +221,7 @@ fn a_read_only_archive_can_be_searched() {
     // The score of a word depends on all captions, so only the videos are compared.
     let videos = |text: &str| lines(text).iter().map(|m| m["video"].to_string()).collect::<Vec<_>>();
     assert_eq!(videos(&out), videos(&want));
-    assert!(err.contains("may not be written"), "{err}");
+    assert!(err.contains("is not writable"), "{err}");
     let (out, _) = as_nobody(&films, &["search", "films", &word(1), "--by", "words", "--json"]);
     assert_eq!(lines(&out).len(), 10);
     mode("films/search", 0o755);

@@ -16,7 +16,8 @@ mod vtt;
 pub(crate) use vtt::escape as vtt_escape;
 
 /// An output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// WebVTT.
     Vtt,

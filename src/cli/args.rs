@@ -1,0 +1,479 @@
+//! Arguments that several commands share, and how they become the library's options.
+//!
+//! Each group stands under its own heading in the help. The order of the groups in a command is the order of the headings.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::reporter::Reporter;
+use super::values;
+use crate::error::{Error, Result};
+use crate::media::thumbnail::ThumbnailOptions;
+use crate::media::{DecodeOptions, check_device};
+use crate::model::CaptionOptions;
+use crate::model::EncodeOptions;
+use crate::model::ModelFolder;
+use crate::model::{Device, SessionOptions};
+use crate::pipeline::{Config, Model, Stats};
+use crate::scene::KeyframeOptions;
+use crate::scene::{Detector, SceneOptions};
+use crate::time::Time;
+use crate::track::CueOptions;
+use crate::track::DedupOptions;
+use crate::track::Format;
+use crate::track::output::{self, Target};
+
+/// Largest batch of an inference. Larger ones only pay with larger models or on a GPU.
+const BATCH: u16 = 4;
+/// The same with `--mode keyframes`, where dozens of pictures arrive per second.
+const KEYFRAME_MODE_BATCH: u16 = 16;
+/// Largest frame that is decoded: 8192 × 8192 pixels, beyond any common video format.
+pub(super) const MAX_PIXELS: u64 = 8192 * 8192;
+
+/// Where descriptions go, and in which formats.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputArgs {
+    /// File or folder to write to, or - for standard output [default: next to each input]
+    ///
+    /// A name that ends in / is a folder, and so is any name if there are several inputs. descry creates the folder if it
+    /// is missing.
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<String>,
+    /// Output formats, separated by commas
+    #[arg(short, long, value_name = "FORMAT", value_enum, value_delimiter = ',', default_value = "vtt")]
+    format: Vec<Format>,
+    /// Replace existing output files
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl OutputArgs {
+    /// The targets of each input.
+    pub(super) fn plan(&self, inputs: &[String]) -> Result<Vec<Vec<Target>>> {
+        let mut formats = self.format.clone();
+        formats.sort_by_key(|f| *f as u8);
+        formats.dedup();
+        output::plan(inputs, self.output.as_deref(), &formats)
+    }
+}
+
+/// Whether a run reports its figures.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct StatsArgs {
+    /// Print the busy time of each stage and the peak memory as JSON on standard error
+    #[arg(long)]
+    stats: bool,
+}
+
+impl StatsArgs {
+    /// Reports the figures if they are wanted.
+    pub(super) fn report(&self, stats: &Stats, reporter: &Reporter) {
+        if self.stats {
+            let mut value = serde_json::to_value(stats).unwrap_or_default();
+            value["peak_rss_mb"] = json!(peak_rss_mb());
+            reporter.stats(&value);
+        }
+    }
+}
+
+/// Peak resident memory of this process in MB, where the system reports it.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1024.0)
+}
+
+/// The small pictures of keyframes.
+#[derive(Args)]
+#[command(next_help_heading = "Thumbnails")]
+pub(super) struct ThumbnailArgs {
+    /// Width of thumbnails in pixels, 0 to 1280; 0 makes none
+    #[arg(long, value_name = "PIXELS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(0..=1280))]
+    thumbnail_width: u32,
+    /// JPEG quality of thumbnails, 1 to 100
+    #[arg(long, value_name = "QUALITY", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    thumbnail_quality: u8,
+}
+
+impl ThumbnailArgs {
+    pub(super) fn options(&self) -> ThumbnailOptions {
+        ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DecodeMode {
+    /// Every frame
+    All,
+    /// Only the keyframes of the container: many times faster, but scene changes are found only at those
+    Keyframes,
+}
+
+/// What is decoded, and how.
+#[derive(Args)]
+#[command(next_help_heading = "Decoding")]
+pub(super) struct DecodeArgs {
+    /// Where to start: seconds, MM:SS or HH:MM:SS [default: at the beginning]
+    ///
+    /// All times and durations can be written in any of these forms, with a fraction.
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    start: Option<Time>,
+    /// Where to stop [default: at the end]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    end: Option<Time>,
+    /// Which frames to decode
+    #[arg(long, value_enum, default_value = "all")]
+    mode: DecodeMode,
+    /// Videos to process at the same time
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Decoder threads per video [default: FFmpeg's choice, or half of the cores with --mode keyframes]
+    ///
+    /// 0 lets descry choose.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    decode_threads: usize,
+    /// Decode on a hardware device of FFmpeg, such as vaapi or cuda
+    ///
+    /// descry fails if the device is absent. It never falls back to the CPU.
+    #[arg(long, value_name = "DEVICE")]
+    hwaccel: Option<String>,
+    /// Refuse videos whose frames have more pixels
+    ///
+    /// Checked before memory is allocated for a frame. The default is 8192 × 8192.
+    #[arg(long, value_name = "PIXELS", default_value_t = MAX_PIXELS)]
+    max_pixels: u64,
+    /// Give up when a server sends nothing for this long
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30")]
+    timeout: Time,
+}
+
+impl DecodeArgs {
+    fn check(&self) -> Result<()> {
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && end <= start
+        {
+            return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
+        }
+        self.hwaccel.as_deref().map_or(Ok(()), check_device)
+    }
+
+    fn options(&self) -> DecodeOptions {
+        DecodeOptions {
+            start: self.start,
+            end: self.end,
+            keyframes_only: self.mode == DecodeMode::Keyframes,
+            threads: self.threads(),
+            hwaccel: self.hwaccel.clone(),
+            max_pixels: self.max_pixels,
+            timeout: Duration::from_micros(self.timeout.micros().max(1_000) as u64),
+            ..DecodeOptions::default()
+        }
+    }
+
+    /// Decoding keyframes alone is little work: more threads gain nothing and compete with those of the model.
+    fn threads(&self) -> usize {
+        match (self.decode_threads, self.mode) {
+            (0, DecodeMode::Keyframes) => (cores() / 2).max(1),
+            (threads, _) => threads,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SceneMethod {
+    /// Finds cuts, fades and dissolves by how a frame differs from those around it
+    Adaptive,
+    /// Compares the HSV values of neighbouring frames, like PySceneDetect's ContentDetector
+    Content,
+    /// Takes a keyframe at fixed intervals
+    Fixed,
+}
+
+/// How scenes are found, and which keyframes represent them.
+#[derive(Args)]
+#[command(next_help_heading = "Scenes")]
+struct SceneArgs {
+    /// How to find scene changes
+    #[arg(long, value_name = "METHOD", value_enum, default_value = "adaptive")]
+    scenes: SceneMethod,
+    /// Change that makes a new scene; lower values find more [default: 3 for adaptive, 27 for content]
+    ///
+    /// For adaptive, the change of a frame divided by the mean change around it. For content, the mean change of HSV
+    /// values, out of 255.
+    #[arg(long, value_name = "CHANGE")]
+    threshold: Option<f32>,
+    /// Time between keyframes with --scenes fixed
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "5")]
+    interval: Time,
+    /// Shortest scene
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "0.6")]
+    min_scene: Time,
+    /// Take another keyframe when a shot lasts longer than this
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "8")]
+    max_gap: Time,
+}
+
+impl SceneArgs {
+    fn options(&self) -> SceneOptions {
+        let defaults = SceneOptions::default();
+        let (ratio, threshold) = match self.scenes {
+            SceneMethod::Content => (defaults.ratio, self.threshold.unwrap_or(defaults.threshold)),
+            _ => (self.threshold.unwrap_or(defaults.ratio), defaults.threshold),
+        };
+        SceneOptions {
+            detector: match self.scenes {
+                SceneMethod::Adaptive => Detector::Adaptive,
+                SceneMethod::Content => Detector::Content,
+                SceneMethod::Fixed => Detector::Fixed,
+            },
+            ratio,
+            threshold,
+            interval: self.interval,
+            min_scene: self.min_scene,
+            ..defaults
+        }
+    }
+}
+
+/// When a picture counts as a repetition.
+#[derive(Args)]
+#[command(next_help_heading = "Repetitions")]
+pub(super) struct RepetitionArgs {
+    /// Similarity from which a picture shows nothing new [default: set by the model]
+    ///
+    /// The cosine of its embedding and that of the picture before.
+    #[arg(long, value_name = "COSINE")]
+    same: Option<f32>,
+    /// Similarity from which a scene counts as an earlier one that returns [default: set by the model]
+    ///
+    /// The cosine of its embedding and that of the earlier scene, whose caption it takes.
+    #[arg(long, value_name = "COSINE")]
+    returning: Option<f32>,
+}
+
+impl RepetitionArgs {
+    pub(super) fn options(&self, folder: &ModelFolder) -> DedupOptions {
+        let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
+        DedupOptions {
+            same: self.same.unwrap_or(measured.same),
+            returning: self.returning.unwrap_or(measured.returning),
+            ..measured
+        }
+    }
+}
+
+/// The layout and timing of cues.
+#[derive(Args)]
+#[command(next_help_heading = "Cues")]
+struct CueArgs {
+    /// Characters per line
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = clap::value_parser!(u16).range(8..=500))]
+    max_line: u16,
+    /// Lines per cue
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    max_lines: u16,
+    /// Reading speed in characters per second; longer texts are shortened
+    #[arg(long, value_name = "N", default_value_t = 17.0)]
+    reading_speed: f64,
+    /// Shortest cue
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "1")]
+    min_duration: Time,
+    /// Longest cue [default: as long as its scene]
+    #[arg(long, value_name = "SECONDS", value_parser = values::time)]
+    max_duration: Option<Time>,
+}
+
+impl CueArgs {
+    fn check(&self) -> Result<()> {
+        if !(self.reading_speed.is_finite() && self.reading_speed > 0.0) {
+            return Err(Error::usage("--reading-speed must be above 0", "17 characters per second is usual."));
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> CueOptions {
+        CueOptions {
+            max_line: usize::from(self.max_line),
+            max_lines: usize::from(self.max_lines),
+            reading_speed: self.reading_speed,
+            min_duration: self.min_duration,
+            max_duration: self.max_duration,
+        }
+    }
+}
+
+/// How captions are searched for, and which are good enough.
+#[derive(Args)]
+#[command(next_help_heading = "Captions")]
+pub(super) struct DecoderArgs {
+    /// Number of beams in beam search [default: set by the model]
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
+    /// Take the most likely token each time, without beam search
+    #[arg(long, conflicts_with = "beam")]
+    greedy: bool,
+    /// Draw tokens at random from this seed, without beam search
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["beam", "greedy"])]
+    sample: Option<u64>,
+    /// Longest caption, in tokens [default: set by the model]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Leave out captions that score lower, 0 to 1 [default: set by the model]
+    #[arg(long, value_name = "SCORE")]
+    min_score: Option<f32>,
+}
+
+impl DecoderArgs {
+    pub(super) fn options(&self, batch: usize, session: &SessionOptions) -> CaptionOptions {
+        CaptionOptions {
+            beam: self.beam,
+            greedy: self.greedy,
+            sample: self.sample,
+            max_tokens: self.max_tokens,
+            batch,
+            session: session.clone(),
+            ..CaptionOptions::default()
+        }
+    }
+
+    pub(super) fn min_score(&self, folder: &ModelFolder) -> Result<f32> {
+        match self.min_score {
+            Some(s) if (0.0..=1.0).contains(&s) => Ok(s),
+            Some(s) => Err(Error::usage(format!("--min-score {s} is not between 0 and 1"), "0 keeps every caption.")),
+            None => Ok(folder.manifest().score.as_ref().map_or(0.0, |s| s.default_min_score)),
+        }
+    }
+}
+
+/// The model and where it runs.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArgs {
+    /// Model folder, or the name of a model next to the program [default: the built-in model]
+    #[arg(long, value_name = "DIR|NAME")]
+    model: Option<String>,
+    /// Device that runs the model: cpu, cuda[:N], tensorrt[:N], directml[:N], coreml or openvino
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads per inference [default: all cores, or half of them while every frame is decoded]
+    #[arg(long, value_name = "N")]
+    pub model_threads: Option<usize>,
+}
+
+impl ModelArgs {
+    /// Opens the model's folder and checks its files.
+    pub(super) fn load(&self) -> Result<ModelFolder> {
+        ModelFolder::load(self.model.as_deref())
+    }
+
+    /// Options of an inference session. `shared`: decoders need the other half of the cores.
+    pub(super) fn session(&self, shared: bool) -> Result<SessionOptions> {
+        let cores = cores();
+        let threads = self.model_threads.unwrap_or(if shared { cores.div_ceil(2) } else { cores });
+        let device: Device = self.device.parse()?;
+        Ok(SessionOptions { threads, device, ..SessionOptions::default() })
+    }
+}
+
+/// The batch of commands that have no `--mode`.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct BatchArgs {
+    /// Largest batch of pictures per inference; larger ones suit larger models and GPUs
+    #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+}
+
+impl BatchArgs {
+    pub(super) fn size(&self) -> usize {
+        usize::from(self.batch)
+    }
+}
+
+/// How a video is described: the same for single videos, archives and parts.
+#[derive(Args)]
+pub(super) struct DescriptionArgs {
+    #[command(flatten)]
+    decode: DecodeArgs,
+    #[command(flatten)]
+    scene: SceneArgs,
+    #[command(flatten)]
+    repetition: RepetitionArgs,
+    /// Caption every keyframe, also those that show nothing new
+    #[arg(long, help_heading = "Repetitions", conflicts_with_all = ["same", "returning"])]
+    no_dedup: bool,
+    #[command(flatten)]
+    cue: CueArgs,
+    #[command(flatten)]
+    decoder: DecoderArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes]
+    ///
+    /// Larger batches suit larger models and GPUs.
+    #[arg(long, help_heading = "Model", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: Option<u16>,
+}
+
+impl DescriptionArgs {
+    /// Refuses options with which no video can be described.
+    pub(super) fn check(&self) -> Result<()> {
+        self.decode.check()?;
+        self.cue.check()
+    }
+
+    pub(super) fn config(&self, folder: &ModelFolder) -> Result<Config> {
+        Ok(Config {
+            decode: self.decode.options(),
+            scene: self.scene.options(),
+            keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
+            dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(folder) },
+            cue: self.cue.options(),
+            min_score: self.decoder.min_score(folder)?,
+            jobs: usize::from(self.decode.jobs),
+            encode_batch: self.batch(),
+            caption_batch: self.batch(),
+            ..Config::default()
+        })
+    }
+
+    fn batch(&self) -> usize {
+        usize::from(self.batch.unwrap_or(match self.decode.mode {
+            DecodeMode::All => BATCH,
+            DecodeMode::Keyframes => KEYFRAME_MODE_BATCH,
+        }))
+    }
+
+    /// The model's stages. `threads` overrides how many an inference uses.
+    pub(super) fn stages(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
+        // With keyframes alone the decoder has little work, and most of it between inferences.
+        let session = self.model.session(self.decode.mode == DecodeMode::All)?;
+        let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
+        stages(folder, &self.decoder, self.batch(), &session)
+    }
+}
+
+/// Both stages of a model. They load when their threads start.
+pub(super) fn stages(
+    folder: &ModelFolder,
+    decoder: &DecoderArgs,
+    batch: usize,
+    session: &SessionOptions,
+) -> Result<Model> {
+    Model::of(folder, encode_options(batch, session), decoder.options(batch, session))
+}
+
+/// Options of the image tower.
+pub(super) fn encode_options(batch: usize, session: &SessionOptions) -> EncodeOptions {
+    // A caption batch reads the weights once for all its pictures. The tower gains nothing from more than the caches hold.
+    let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
+    EncodeOptions { batch: encode.batch.min(batch), ..encode }
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,88 @@
+//! `descry caption`: still pictures in, one caption per picture out.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::args::{BatchArgs, DecoderArgs, ModelArgs, StatsArgs, cores, encode_options};
+use super::pictures;
+use super::reporter::Reporter;
+use super::stdout::print_line;
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::model::Caption;
+use crate::model::Encoded;
+use crate::pipeline::{self, Model, StillOptions};
+
+const EXAMPLES: &str = "\
+Examples:
+  descry caption a.jpg b.png               Print each picture's name and caption
+  descry caption photos/ --json            One JSON object per picture of a folder";
+
+/// Caption still pictures
+///
+/// Prints a line for each picture: its name and its caption, separated by a tab. Reads JPEG, PNG, WebP, BMP, GIF (the first
+/// frame) and TIFF.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CaptionArgs {
+    /// Pictures, or folders of pictures (one level deep)
+    #[arg(required = true, value_name = "PICTURE")]
+    inputs: Vec<PathBuf>,
+    /// Print one JSON object per picture
+    ///
+    /// Its fields are image, text, ids (the tokens), score, mean_logprob, and said (whether the score reaches --min-score).
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Add the embedding, of length 1, to the JSON
+    #[arg(long, help_heading = "Output", requires = "json")]
+    embedding: bool,
+    #[command(flatten)]
+    stats: StatsArgs,
+    #[command(flatten)]
+    decoder: DecoderArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
+}
+
+pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let folder = args.model.load()?;
+    let session = args.model.session(false)?;
+    let batch = args.batch.size();
+    let min_score = args.decoder.min_score(&folder)?;
+    let encode = encode_options(batch, &session).side_by_side(&folder);
+    let model = Model::of(&folder, encode, args.decoder.options(batch, &session))?;
+    let paths = pictures::find(&args.inputs, reporter);
+    let options = StillOptions { batch, readers: cores().min(batch) };
+    let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
+        Ok((encoded, caption)) => {
+            let reached = caption.score.is_none_or(|s| s >= min_score);
+            print_line(&line(args, &paths[number], &encoded, &caption, reached))
+        }
+        Err(e) => {
+            reporter.error(&e);
+            Ok(true)
+        }
+    })?;
+    args.stats.report(&stats, reporter);
+    Ok(())
+}
+
+/// What is printed for a picture. `reached`: its caption reached the lowest score.
+fn line(args: &CaptionArgs, path: &Path, encoded: &Encoded, caption: &Caption, reached: bool) -> String {
+    let path = path.display();
+    if args.json {
+        let mut object = json!({ "image": path.to_string(), "text": caption.text, "ids": caption.ids,
+            "score": caption.score, "mean_logprob": caption.mean_logprob, "said": reached });
+        if args.embedding {
+            object["embedding"] = json!(encoded.unit());
+        }
+        return object.to_string();
+    }
+    // A language model may emit line breaks and tabs, which would break up the picture's line.
+    let words: Vec<&str> = caption.text.split_whitespace().collect();
+    format!("{path}\t{}", if reached { words.join(" ") } else { String::new() })
+}

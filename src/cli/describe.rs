@@ -1,0 +1,175 @@
+//! `descry describe`: videos in, one track of descriptions per video out.
+
+use clap::Args;
+
+use super::args::{DescriptionArgs, OutputArgs, StatsArgs};
+use super::progress::VideoBars;
+use super::reporter::{Reporter, count};
+use crate::address::Address;
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::pipeline::{self, Job, Observer, Outcome, Silent};
+use crate::track::Track;
+use crate::track::output::{self, Target};
+
+const EXAMPLES: &str = "\
+Examples:
+  descry describe film.mp4                           Write film.vtt next to film.mp4
+  descry describe *.mp4 -o out/ -f vtt,json -j 2     Two videos at a time, two formats each
+  descry describe https://host/clip.mp4 -o -         Print WebVTT on standard output
+  descry describe film.mp4 --start 1:30 --end 2:00   Describe half a minute of a film";
+
+/// Describe video files and write WebVTT, SRT, JSON or CSV
+///
+/// descry finds the scenes of each video, captions a keyframe of each scene, and writes a track of timed descriptions. The
+/// same video and options give the same output, byte for byte.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DescribeArgs {
+    /// Video files or URLs: http, https, s3, or another one that FFmpeg reads
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    stats: StatsArgs,
+    #[command(flatten)]
+    description: DescriptionArgs,
+}
+
+pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    args.description.check()?;
+    let (inputs, targets) = free_targets(args, reporter)?;
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    let folder = args.description.model.load()?;
+    let config = args.description.config(&folder)?;
+    let model = args.description.stages(&folder, None)?;
+    let names = inputs.iter().map(|i| Address::new(i.as_str()).shown()).collect();
+    let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
+    let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
+    let mut saver = TrackSaver::new(targets, args.output.force, reporter);
+    let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };
+    let ran = pipeline::run(job, |file, outcome| saver.finish(file, outcome));
+    saver.print_rest()?;
+    args.stats.report(&ran?, reporter);
+    Ok(())
+}
+
+/// The inputs whose outputs may be written, with their targets. Reports the others.
+fn free_targets(args: &DescribeArgs, reporter: &Reporter) -> Result<(Vec<String>, Vec<Vec<Target>>)> {
+    let planned = args.output.plan(&args.inputs)?;
+    let (mut inputs, mut free) = (Vec::new(), Vec::new());
+    for (input, targets) in args.inputs.iter().zip(planned) {
+        match targets.iter().try_for_each(|t| output::check(t, args.output.force)) {
+            Ok(()) => {
+                inputs.push(input.clone());
+                free.push(targets);
+            }
+            Err(e) => reporter.error(&e),
+        }
+    }
+    Ok((inputs, free))
+}
+
+/// Takes the credentials out of the input that a track names.
+pub(super) fn hide_input(track: &mut Track) {
+    track.input = Address::new(track.input.as_str()).shown();
+}
+
+/// Writes tracks: files at once, standard output in the order of the inputs.
+///
+/// Memory: holds the tracks for standard output until all inputs before them have ended.
+struct TrackSaver<'a> {
+    targets: Vec<Vec<Target>>,
+    overwrite: bool,
+    reporter: &'a Reporter,
+    /// Tracks that wait for the inputs before them.
+    waiting: Vec<Option<Track>>,
+    ended: Vec<bool>,
+    /// Inputs whose turn on standard output has passed.
+    printed: usize,
+}
+
+impl<'a> TrackSaver<'a> {
+    fn new(targets: Vec<Vec<Target>>, overwrite: bool, reporter: &'a Reporter) -> TrackSaver<'a> {
+        let waiting = targets.iter().map(|_| None).collect();
+        let ended = vec![false; targets.len()];
+        TrackSaver { targets, overwrite, reporter, waiting, ended, printed: 0 }
+    }
+
+    /// Takes the outcome of an input.
+    fn finish(&mut self, file: usize, outcome: Outcome) {
+        if let Some(e) = &outcome.error {
+            self.reporter.error(e);
+        }
+        if let Some(mut track) = outcome.track {
+            hide_input(&mut track);
+            self.report(&track);
+            self.save_files(file, &track);
+            if self.targets[file].iter().any(is_stdout) {
+                self.waiting[file] = Some(track);
+            }
+        }
+        self.ended[file] = true;
+        self.print_ready();
+    }
+
+    fn report(&self, track: &Track) {
+        if let Some(damage) = &track.damage {
+            self.reporter.partial(&track.input, damage);
+        }
+        if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
+            self.reporter.note(&format!(
+                "{}: no cues, because no caption reached the score of --min-score; 0 keeps every caption",
+                track.input
+            ));
+        }
+    }
+
+    fn save_files(&self, file: usize, track: &Track) {
+        for target in &self.targets[file] {
+            let Target::File(path, _) = target else { continue };
+            match output::save(track, target, self.overwrite) {
+                Ok(()) => {
+                    self.reporter.info(&format!(
+                        "{} → {}, {}",
+                        track.input,
+                        path.display(),
+                        count(track.cues.len(), "cue")
+                    ));
+                }
+                Err(e) => self.reporter.error(&e),
+            }
+        }
+    }
+
+    /// Prints the tracks whose turn has come.
+    fn print_ready(&mut self) {
+        while self.ended.get(self.printed) == Some(&true) {
+            if let Some(track) = self.waiting[self.printed].take() {
+                for target in self.targets[self.printed].iter().filter(|t| is_stdout(t)) {
+                    if let Err(e) = output::save(&track, target, self.overwrite) {
+                        self.reporter.error(&e);
+                    }
+                }
+            }
+            self.printed += 1;
+        }
+    }
+
+    /// Prints the tracks that still wait, because an input before them never ended.
+    fn print_rest(&mut self) -> Result<()> {
+        for (track, targets) in self.waiting.iter_mut().zip(&self.targets) {
+            if let Some(track) = track.take() {
+                targets.iter().filter(|t| is_stdout(t)).try_for_each(|t| output::save(&track, t, self.overwrite))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_stdout(target: &Target) -> bool {
+    matches!(target, Target::Stdout(_))
+}

@@ -1,0 +1,92 @@
+//! `descry embed`: pictures or texts in, embeddings out.
+
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::args::{ModelArgs, StatsArgs, cores};
+use super::pictures;
+use super::reporter::Reporter;
+use super::stdout::print_line;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::model::CaptionOptions;
+use crate::model::EncodeOptions;
+use crate::model::TextEncoder;
+use crate::pipeline::{self, Model, StillOptions};
+
+/// Lines of text that are embedded together.
+const TEXTS: usize = 64;
+
+const EXAMPLES: &str = "\
+Examples:
+  descry embed photos/                     Embed the pictures of a folder
+  descry embed --text < queries.txt        Embed texts, one per line";
+
+/// Compute the embeddings of pictures or texts
+///
+/// Prints one JSON object per picture or text. Embeddings have length 1. Pictures and texts share one space: the dot product
+/// of two embeddings is their similarity.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct EmbedArgs {
+    /// Pictures, or folders of pictures (one level deep)
+    #[arg(value_name = "PICTURE", required_unless_present = "text", conflicts_with = "text")]
+    inputs: Vec<PathBuf>,
+    /// Embed texts instead, one per line of standard input
+    #[arg(long, help_heading = "Input")]
+    text: bool,
+    #[command(flatten)]
+    stats: StatsArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(super) fn run(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    if args.text { embed_texts(&args.model) } else { embed_pictures(args, reporter, interrupt) }
+}
+
+fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let folder = args.model.load()?;
+    let session = args.model.session(false)?;
+    let encode = EncodeOptions { session, ..EncodeOptions::default() }.side_by_side(&folder);
+    let batch = encode.batch * encode.sessions;
+    let model = Model::of(&folder, encode, CaptionOptions::default())?;
+    let paths = pictures::find(&args.inputs, reporter);
+    let options = StillOptions { batch, readers: cores() };
+    let stats = pipeline::embeddings(&paths, options, model, interrupt, |number, encoded| match encoded {
+        Ok(e) => {
+            print_line(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string())
+        }
+        Err(e) => {
+            reporter.error(&e);
+            Ok(true)
+        }
+    })?;
+    args.stats.report(&stats, reporter);
+    Ok(())
+}
+
+fn embed_texts(args: &ModelArgs) -> Result<()> {
+    let folder = args.load()?;
+    let mut encoder = TextEncoder::new(&folder, &args.session(false)?)?;
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        let read: Vec<String> = lines
+            .by_ref()
+            .take(TEXTS)
+            .collect::<io::Result<_>>()
+            .map_err(|e| Error::input("standard input", e.to_string(), "Give texts in UTF-8, one per line."))?;
+        if read.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<&str> = read.iter().map(String::as_str).collect();
+        for (text, embedding) in texts.iter().zip(encoder.embed(&texts)?) {
+            if !print_line(&json!({ "text": text, "embedding": embedding }).to_string())? {
+                return Ok(());
+            }
+        }
+    }
+}

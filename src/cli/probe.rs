@@ -1,0 +1,49 @@
+//! `descry probe`: what inputs contain.
+
+use clap::Args;
+
+use super::reporter::Reporter;
+use super::stdout::print_line;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::DecodeOptions;
+use crate::media::probe::probe;
+
+const EXAMPLES: &str = "\
+Examples:
+  descry probe film.mp4                    Print streams, duration, size and rotation
+  descry probe *.mp4 --json                One JSON object per video";
+
+/// Show what a video contains and what descry would describe
+///
+/// Decodes only the first frame of each input.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ProbeArgs {
+    /// Video files or URLs: http, https, s3, or another one that FFmpeg reads
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<String>,
+    /// Print one JSON object per input
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+pub(super) fn run(args: &ProbeArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    for input in &args.inputs {
+        let address = Address::new(input.as_str());
+        match probe(input, &DecodeOptions::default(), interrupt.clone()) {
+            Ok(mut found) => {
+                found.input = address.shown();
+                let text =
+                    if args.json { serde_json::to_string(&found).unwrap_or_default() } else { found.to_string() };
+                if !print_line(&text)? {
+                    return Ok(());
+                }
+            }
+            Err(Error::Interrupted) => return Ok(()),
+            Err(e) => reporter.error(&e),
+        }
+    }
+    Ok(())
+}

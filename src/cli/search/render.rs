@@ -1,0 +1,163 @@
+//! Moments as a table, as JSON lines, or as an HTML page.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::{SearchArgs, SearchBy};
+use crate::archive::Archive;
+use crate::archive::search::{Moment, PageEntry, html_page, moment_link};
+use crate::atomic_file::AtomicFile;
+use crate::cli::reporter::Reporter;
+use crate::cli::stdout::print_line;
+use crate::error::{Error, Result};
+use crate::time::Time;
+use crate::track::formats::one_line;
+
+/// The largest picture that a page embeds. Thumbnails have about 20 kB; anything far larger is no thumbnail of descry.
+const LARGEST_PICTURE: u64 = 4 << 20;
+
+/// Shows the moments in the form that the arguments name.
+pub(super) fn show(
+    args: &SearchArgs,
+    by: SearchBy,
+    archive: &Archive,
+    moments: &[Moment],
+    reporter: &Reporter,
+) -> Result<()> {
+    if let Some(to) = &args.html {
+        return write_page(args, by, archive, moments, to, reporter);
+    }
+    if args.json {
+        for moment in moments {
+            if !print_line(&object(moment).to_string())? {
+                break;
+            }
+        }
+    } else if moments.is_empty() {
+        reporter.note("nothing was found");
+    } else {
+        print_line(&table(moments))?;
+    }
+    Ok(())
+}
+
+/// A moment for programs.
+pub(super) fn object(moment: &Moment) -> Value {
+    let mut value = serde_json::to_value(moment).unwrap_or_default();
+    value["thumbnail"] = json!(moment.thumbnail());
+    value
+}
+
+/// The moments for people.
+fn table(moments: &[Moment]) -> String {
+    let mut lines = vec![["", "from", "to", "like", "words", "caption", "video"].map(String::from)];
+    for m in moments {
+        lines.push([
+            m.rank.to_string(),
+            Time::from_secs(m.start).to_string(),
+            Time::from_secs(m.end).to_string(),
+            m.similarity.map_or("-".into(), |s| format!("{s:.3}")),
+            m.words.map_or("-".into(), |w| format!("{w:.2}")),
+            m.caption.as_deref().map_or("-".into(), one_line),
+            one_line(&m.video),
+        ]);
+    }
+    let widths: Vec<usize> = (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+    let line = |l: &[String; 7]| {
+        // The first column is a number; the last one ends the line.
+        let mut out = format!("{:>w$}", l[0], w = widths[0]);
+        for c in 1..6 {
+            out += &format!("  {:<w$}", l[c], w = widths[c]);
+        }
+        out + "  " + &l[6]
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn write_page(
+    args: &SearchArgs,
+    by: SearchBy,
+    archive: &Archive,
+    moments: &[Moment],
+    to: &Path,
+    reporter: &Reporter,
+) -> Result<()> {
+    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|e| page_error(to, &e))?;
+    let asked = match &args.image {
+        Some(image) => format!("like {}", image.file_name().unwrap_or(image.as_os_str()).to_string_lossy()),
+        None => args.query(),
+    };
+    let count = match moments.len() {
+        0 => "Nothing was found".to_string(),
+        1 => "1 moment".to_string(),
+        n => format!("{n} moments"),
+    };
+    let how = match by {
+        SearchBy::Meaning => "by meaning",
+        SearchBy::Words => "by words",
+        SearchBy::Both => "by meaning and by words",
+    };
+    let about = format!("{count} {how} in the archive {}, best first.", args.archive);
+    let entries: Vec<PageEntry> = moments
+        .iter()
+        .map(|moment| PageEntry {
+            moment,
+            picture: read_thumbnail(archive, moment, reporter),
+            link: moment_link(&moment.video, moment.keyframe_ms, &folder),
+        })
+        .collect();
+    let html = html_page(&asked, &about, &entries);
+    let written = AtomicFile::create(to, args.force).and_then(|mut file| {
+        file.write_all(html.as_bytes())?;
+        file.commit().map(drop).map_err(io::Error::from)
+    });
+    written.map_err(|e| page_error(to, &e))?;
+    reporter.info(&format!("→ {}, {count}", to.display()));
+    Ok(())
+}
+
+/// A moment's thumbnail. One that is missing or is no JPEG is left out, with a warning.
+fn read_thumbnail(archive: &Archive, moment: &Moment, reporter: &Reporter) -> Option<Vec<u8>> {
+    let path = moment.thumbnail()?;
+    let problem = match archive.read_thumbnail(&path) {
+        Ok(Some(jpeg)) if jpeg.starts_with(&[0xFF, 0xD8, 0xFF]) && jpeg.len() as u64 <= LARGEST_PICTURE => {
+            return Some(jpeg);
+        }
+        Ok(Some(_)) => format!("{}: is damaged; the page leaves it out", archive.shown(&path)),
+        Ok(None) => format!("{}: is missing; the page leaves it out", archive.shown(&path)),
+        Err(e) => e.to_string(),
+    };
+    reporter.warn(&problem);
+    None
+}
+
+/// Checks, before any work, that a page may be written.
+pub(super) fn check_page(to: &Path, overwrite: bool) -> Result<()> {
+    let name = to.display().to_string();
+    if to.is_dir() {
+        return Err(Error::output(name, "is a folder", "Name a file with --html."));
+    }
+    if !overwrite && to.symlink_metadata().is_ok() {
+        return Err(Error::output(name, "exists already", "Give --force to replace it, or another name."));
+    }
+    match to.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        Some(folder) => Err(Error::usage(
+            format!("{}: no such folder", folder.display()),
+            format!("Create it first: mkdir -p {}", folder.display()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Explains why a page cannot be written.
+fn page_error(to: &Path, e: &io::Error) -> Error {
+    let (cause, remedy) = match e.kind() {
+        io::ErrorKind::AlreadyExists => ("exists already".into(), "Give --force to replace it, or another name."),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("the disk is full".into(), "Free some space."),
+        _ => (format!("cannot be written: {e}"), "Name another place with --html."),
+    };
+    Error::output(to.display().to_string(), cause, remedy)
+}

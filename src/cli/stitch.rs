@@ -1,0 +1,213 @@
+//! `descry stitch`: the parts of a long video in, the descriptions of the whole video out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::args::OutputArgs;
+use super::describe::hide_input;
+use super::part::{EXAMPLES, SharedPartArgs};
+use super::reporter::{Reporter, count};
+use crate::address::Address;
+use crate::archive::Archive;
+use crate::archive::VideoRecord;
+use crate::archive::index::{
+    DescribeRequest, IndexJob, IndexObserver, NetworkSources, PlanOptions, list_sources, plan, recipe,
+};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::model::ModelFolder;
+use crate::pipeline::parts::{StitchJob, Stitched, stitch};
+use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Silent, Stats};
+use crate::track::output::{self, Target};
+
+/// Join the parts of a long video
+///
+/// Writes what 'descry describe' writes for the whole video, byte for byte. Give it the options that the parts had.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct StitchArgs {
+    /// Video file or URL
+    input: String,
+    /// All parts of the video, in any order
+    #[arg(required = true, value_name = "PART")]
+    parts: Vec<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Add the video to this archive instead, as 'descry index' does
+    ///
+    /// Does nothing if the archive has the video already.
+    #[arg(long, help_heading = "Output", value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "force"])]
+    into: Option<String>,
+    #[command(flatten)]
+    shared: SharedPartArgs,
+}
+
+pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    args.shared.description.check()?;
+    let address = Address::new(args.input.as_str());
+    let mut targets = Vec::new();
+    if args.into.is_none() {
+        targets = args.output.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();
+        targets.iter().try_for_each(|t| output::check(t, args.output.force))?;
+    }
+    let folder = args.shared.description.model.load()?;
+    let config = args.shared.config(&folder)?;
+    let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
+        let folder = std::env::temp_dir().display().to_string();
+        Error::output(folder, e.to_string(), "Name another folder in TMPDIR.")
+    })?;
+    let run = StitchRun {
+        args,
+        address,
+        folder: &folder,
+        config: &config,
+        parts: args.parts.iter().map(PathBuf::as_path).collect(),
+        scratch: scratch.path(),
+        reporter,
+        interrupt,
+    };
+    let stats = match &args.into {
+        Some(archive) => run.into_archive(archive)?,
+        None => run.into_files(&targets)?,
+    };
+    args.shared.stats.report(&stats, reporter);
+    Ok(())
+}
+
+/// The video and its parts.
+struct StitchRun<'a> {
+    args: &'a StitchArgs,
+    address: Address,
+    folder: &'a ModelFolder,
+    config: &'a Config,
+    parts: Vec<&'a Path>,
+    /// A folder for stretches that have to be processed again; it is removed at the end.
+    scratch: &'a Path,
+    reporter: &'a Reporter,
+    interrupt: &'a Interrupt,
+}
+
+impl StitchRun<'_> {
+    fn model(&self) -> Result<Model> {
+        self.args.shared.description.stages(self.folder, None)
+    }
+
+    fn stitch(
+        &self,
+        input: &str,
+        observer: &dyn Observer,
+        sink: Option<&dyn KeyframeSink>,
+        done: &mut dyn FnMut(Outcome),
+    ) -> Result<Stats> {
+        let job = StitchJob {
+            input,
+            parts: &self.parts,
+            config: self.config,
+            models: &|| self.model(),
+            scratch: self.scratch,
+            interrupt: self.interrupt,
+            observer,
+            sink,
+        };
+        let (stitched, stats) = stitch(&job, done)?;
+        self.report(&stitched);
+        Ok(stats)
+    }
+
+    /// Reports how it went. A video that was processed as a whole cost the time that parts are meant to save.
+    fn report(&self, stitched: &Stitched) {
+        let video = &self.address;
+        match &stitched.whole {
+            Some(reason) => {
+                self.reporter.warn(&format!("{video}: processed as a whole, because its parts do not fit: {reason}"));
+            }
+            None => self.reporter.info(&format!(
+                "{video}: {}, {} processed again",
+                count(stitched.seams, "seam"),
+                count(stitched.gaps, "gap")
+            )),
+        }
+    }
+
+    fn into_files(&self, targets: &[Target]) -> Result<Stats> {
+        let mut save = |outcome: Outcome| {
+            if let Some(e) = &outcome.error {
+                self.reporter.error(e);
+            }
+            let Some(mut track) = outcome.track else { return };
+            hide_input(&mut track);
+            if let Some(damage) = &track.damage {
+                self.reporter.partial(&track.input, damage);
+            }
+            for target in targets {
+                if let Err(e) = output::save(&track, target, self.args.output.force) {
+                    self.reporter.error(&e);
+                }
+            }
+        };
+        self.stitch(&self.args.input, &Silent, None, &mut save)
+    }
+
+    /// Does what `descry index` does with this one video, from its parts.
+    fn into_archive(&self, location: &str) -> Result<Stats> {
+        let recipe = recipe(self.folder, self.config, &self.model()?.decoding);
+        let archive = Archive::create(location)?;
+        let network = NetworkSources::new(self.config.decode.timeout, self.interrupt.clone());
+        let listing = list_sources(std::slice::from_ref(&self.args.input), archive.folder(), &network, self.interrupt)?;
+        if listing.videos.len() != 1 {
+            return Err(listing.problems.into_iter().next().unwrap_or_else(|| {
+                Error::usage(format!("{}: is not one video", self.address), "Name the video whose parts these are.")
+            }));
+        }
+        // The parts exist, so an earlier failure says nothing about this attempt.
+        let options = PlanOptions { retry_failed: true, ..PlanOptions::default() };
+        let plan = plan(&archive, &listing.videos, &Arc::new(recipe), &options)?;
+        let describe = |request: DescribeRequest<'_>| {
+            let DescribeRequest { inputs, observer, sink, done, .. } = request;
+            if !sink.begin(0)? {
+                return Ok(Stats::default());
+            }
+            let input = inputs.first().map_or("", String::as_str);
+            self.stitch(input, observer, Some(&BegunSink(sink)), &mut |outcome| done(0, outcome))
+        };
+        let observer = ProblemReporter(self.reporter);
+        let models = || self.model();
+        let job = IndexJob {
+            archive: &archive,
+            videos: &plan.videos,
+            config: self.config,
+            model: &models,
+            interrupt: self.interrupt,
+            observer: &observer,
+        };
+        job.run_with(&describe)
+    }
+}
+
+/// Stores the keyframes of a video that has begun already.
+struct BegunSink<'a>(&'a dyn KeyframeSink);
+
+impl KeyframeSink for BegunSink<'_> {
+    fn scene(&self, file: usize, keyframe: KeyframeRecord) -> Result<()> {
+        self.0.scene(file, keyframe)
+    }
+}
+
+/// Reports problems.
+struct ProblemReporter<'a>(&'a Reporter);
+
+impl Observer for ProblemReporter<'_> {}
+
+impl IndexObserver for ProblemReporter<'_> {
+    fn stored(&self, _: usize, record: &VideoRecord) {
+        if let Some(damage) = &record.damage {
+            self.0.partial(&record.video, damage);
+        }
+    }
+
+    fn failed(&self, _: usize, error: &Error, _: bool) {
+        self.0.error(error);
+    }
+}
