@@ -110,11 +110,11 @@ fn messages_about_files() {
         describe(&["sound.wav"]),
         describe(&["clip.mkv"]),
         describe(&["clip.mkv", "-o", "no/such/folder/out.vtt"]),
-        describe(&["clip.mkv", "--start", "60"]),
+        describe(&["clip.mkv", "-o", "-", "--start", "60"]),
         failure(&b, &["caption", "--model", MODEL, "broken.jpg"]),
         failure(&b, &["embed", "--model", MODEL, "nothing.jpg"]),
         failure(&b, &["probe", "nothing.mp4"]),
-        failure(&b, &["stitch", "empty.mp4", "-o", "out.vtt"]),
+        failure(&b, &["stitch", "clip.mkv", "empty.mp4", "-o", "out.vtt"]),
     ];
     check("messages_files", &texts.join("\n"));
 }
@@ -163,7 +163,7 @@ fn messages_about_models() {
 fn messages_about_archives() {
     let b = Bench::new();
     let texts = [
-        failure(&b, &["search", "a dog", "--in", "nothing"]),
+        failure(&b, &["search", "nothing", "a dog"]),
         failure(&b, &["archive", "list", "nothing"]),
         failure(&b, &["archive", "check", "nothing"]),
         failure(&b, &["index", "nothing", "--into", "archive", "--model", MODEL]),
