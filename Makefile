@@ -16,11 +16,17 @@
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
-CARGO_DENY := 0.20.2
+CARGO_DENY := vendor/cargo-deny/0.20.2
 
 # Clippy compiles exactly as rustc does, so lints and tests share one build of every crate.
 # Every warning is an error. Both variables are the ones that `cargo clippy -- -Dwarnings` sets.
 LINTED := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings
+
+# rustup downloads the version in rust-toolchain.toml. It need not if the stable toolchain is of that version.
+PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(PINNED),$(word 2,$(shell rustc +stable --version 2>/dev/null)))
+export RUSTUP_TOOLCHAIN := stable
+endif
 
 help:
 	@sed -n -e 's/^#: /  make /p' -e 's/^## *//p' Makefile
@@ -48,16 +54,16 @@ lint:
 test: setup-test lint
 	$(LINTED) cargo test --locked
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
-	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --features $(PROVIDERS)
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
 
 snapshots: setup-test
 	INSTA_UPDATE=always $(LINTED) cargo test --locked --test snapshots
 
-deny: vendor/cargo-deny/$(CARGO_DENY)
-	$</bin/cargo-deny $(if $(ADVISORIES),check,--offline check licenses bans sources)
+deny: $(CARGO_DENY)/bin/cargo-deny
+	$< $(if $(ADVISORIES),check,--offline check licenses bans sources)
 
-vendor/cargo-deny/$(CARGO_DENY):
-	cargo install --locked --root $@ --version $(CARGO_DENY) cargo-deny
+$(CARGO_DENY)/bin/cargo-deny:
+	cargo install --locked --root $(CARGO_DENY) --version $(notdir $(CARGO_DENY)) cargo-deny
 
 bench:
 	@sh tools/setup.sh bench
