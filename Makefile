@@ -1,15 +1,35 @@
-# make demo   all set-up, then describes the samples and prints the WebVTT
-# make test   all set-up, then formatter, linter and every test
-# make test-browser  what hls.js and a person's browser make of the outputs of live mode, in headless Chromium
-# make test-ray  a Ray cluster whose nodes are killed at random: the archive must be what one machine makes (SEED=1 repeats)
-# make bench  all set-up, then the speed measurements of benches/
-# make clean  removes what was built and fetched
-.PHONY: demo test test-browser test-ray build setup setup-test bench clean help
+## Use
+#: demo          describe the samples and print the WebVTT
+#: build         build the program: target/release/descry
+## Develop
+#: check         format, lints and unit tests: the quick loop
+#: test          everything in check, and every other test
+#: snapshots     write the expected texts in tests/snapshots anew; review them with git diff
+#: deny          licences, banned crates and sources (ADVISORIES=1: known vulnerabilities too)
+#: bench         the speed measurements in benches/
+#: test-browser  live outputs in hls.js and the page, in headless Chromium
+#: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
+#: clean         remove everything that was built or fetched
+##
+## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
+.PHONY: help demo build check lint test snapshots deny bench test-browser test-ray setup setup-test clean
 
 BINARY := target/release/descry
+PROVIDERS := cuda,tensorrt,coreml,openvino,directml
+CARGO_DENY := vendor/cargo-deny/0.20.2
+
+# Clippy compiles exactly as rustc does, so lints and tests share one build of every crate.
+# Every warning is an error. Both variables are the ones that `cargo clippy -- -Dwarnings` sets.
+LINTED := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings
+
+# rustup downloads the version in rust-toolchain.toml. It need not if the stable toolchain is of that version.
+PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(PINNED),$(word 2,$(shell rustc +stable --version 2>/dev/null)))
+export RUSTUP_TOOLCHAIN := stable
+endif
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n -e 's/^#: /  make /p' -e 's/^## *//p' Makefile
 
 setup:
 	@sh tools/setup.sh run
@@ -18,30 +38,45 @@ setup-test:
 	@sh tools/setup.sh test
 
 build: setup
-	@cargo build --release --locked
+	cargo build --release --locked
 
 demo: build
 	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
 
-test: setup-test
+check: setup lint
+	$(LINTED) cargo test --locked --lib
+
+lint:
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo check --locked --features cuda,tensorrt,coreml,openvino,directml
-	cargo test --locked
+	$(LINTED) cargo build --locked --all-targets
+
+# The last two builds only show that the code compiles, so they are not optimised.
+test: setup-test lint
+	$(LINTED) cargo test --locked
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
+
+snapshots: setup-test
+	INSTA_UPDATE=always $(LINTED) cargo test --locked --test snapshots
+
+deny: $(CARGO_DENY)/bin/cargo-deny
+	$< $(if $(ADVISORIES),check,--offline check licenses bans sources)
+
+$(CARGO_DENY)/bin/cargo-deny:
+	cargo install --locked --root $(CARGO_DENY) --version $(notdir $(CARGO_DENY)) cargo-deny
+
+bench:
+	@sh tools/setup.sh bench
+	cargo bench --locked
 
 test-browser:
 	@sh tools/setup.sh browser
 	cargo build --locked --example live_outputs
 	node tests/browser/check.mjs target/debug/examples/live_outputs
 
-test-ray:
-	@sh tools/setup.sh test
+test-ray: setup-test
 	cargo build --locked
 	DESCRY_BINARY=target/debug/descry vendor/venv/bin/python tools/descry_ray/tests/test_ray.py --kill $(if $(SEED),--seed $(SEED))
-
-bench:
-	@sh tools/setup.sh bench
-	cargo bench --locked
 
 clean:
 	cargo clean

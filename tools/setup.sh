@@ -1,15 +1,16 @@
 #!/bin/sh
-# Gets what descry needs and this machine has not: Debian packages, and the ONNX Runtime library from its PyPI wheel.
-#   setup.sh run    to build and run        setup.sh test    that, and what the tests use
-#   setup.sh browser  to build and run, and a browser to try the outputs of live mode in
-#   setup.sh bench  to build and run, and what the benches race against
-# What is there already is not fetched again, so a second run is quick and needs no network.
+# Installs what descry needs and this machine lacks: Debian packages, and the ONNX Runtime library from its PyPI wheel.
+#   setup.sh run      what is needed to build and run
+#   setup.sh test     that, and what the tests use
+#   setup.sh browser  that of run, and a browser for the outputs of live mode
+#   setup.sh bench    that of run, and what the benches compare descry with
+# Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
 cd "$(dirname "$0")/.." && cd "$(pwd -P)"
 VERSION=1.32.0
 LIBRARY=vendor/onnxruntime/libonnxruntime.so.$VERSION
 
-say() { printf 'setup: %s\n' "$*" >&2; }
+log() { printf 'setup: %s\n' "$*" >&2; }
 
 packages() {
     missing=
@@ -18,26 +19,26 @@ packages() {
     done
     [ -z "$missing" ] && return
     if ! command -v apt-get >/dev/null; then
-        say "please install with this system's own package manager:$missing"
+        log "install these with this system's package manager:$missing"
         exit 1
     fi
     sudo=
     if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null || { say "please run as root: apt-get install$missing"; exit 1; }
+        command -v sudo >/dev/null || { log "run as root: apt-get install$missing"; exit 1; }
         sudo=sudo
     fi
-    say "installing$missing"
+    log "installing$missing"
     $sudo apt-get update -q >&2
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -q -y --no-install-recommends $missing >&2
 }
 
-# Whoever has FFmpeg's development files and clang need not have Debian's.
+# FFmpeg's development files and clang may come from elsewhere than Debian.
 have_ffmpeg() {
     command -v pkg-config >/dev/null && command -v clang >/dev/null &&
         pkg-config --exists libavcodec libavformat libavutil libswscale
 }
 
-# The RTSP server that live streams are tested against; Debian's Python has the bindings.
+# The RTSP server of the live tests. Debian's own Python has its bindings.
 have_rtsp() {
     python=/usr/bin/python3
     [ -x "$python" ] || python=python3
@@ -57,16 +58,16 @@ gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 runtime() {
     [ -f "$LIBRARY" ] && return
     if [ -n "${DESCRY_ONNXRUNTIME:-}" ]; then
-        say "using DESCRY_ONNXRUNTIME=$DESCRY_ONNXRUNTIME"
+        log "using DESCRY_ONNXRUNTIME=$DESCRY_ONNXRUNTIME"
         return
     fi
     case $(uname -m) in
     x86_64) tag=x86_64; hash=5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d ;;
     aarch64) tag=aarch64; hash=2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c ;;
-    *) say "no ONNX Runtime wheel for $(uname -m); build the library and set DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so"; exit 1 ;;
+    *) log "there is no ONNX Runtime wheel for $(uname -m): build the library and set DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so"; exit 1 ;;
     esac
     venv
-    say "fetching ONNX Runtime $VERSION"
+    log "fetching ONNX Runtime $VERSION"
     rm -rf vendor/wheel && mkdir -p vendor/wheel vendor/onnxruntime
     printf 'onnxruntime==%s --hash=sha256:%s\n' "$VERSION" "$hash" >vendor/wheel/requirements.txt
     vendor/venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
@@ -85,14 +86,14 @@ PYTHON
 }
 
 venv() {
-    # One that was moved with its folder, or made half, is made again.
+    # Also made again after its folder moved, or after an interrupted set-up.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
     rm -rf vendor/venv vendor/parsers.done vendor/ray.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
 }
 
-command -v cargo >/dev/null || { say "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
+command -v cargo >/dev/null || { log "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
 command -v cc >/dev/null || packages gcc libc6-dev
 have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
 runtime
@@ -101,17 +102,17 @@ if [ "${1:-run}" = test ]; then
     command -v npm >/dev/null || packages nodejs npm
     have_rtsp || packages $RTSP
     venv
-    # Fetched again when the pins change, or when what was fetched is gone.
+    # Fetched again when a pin changes or the folder is gone.
     pins=$(cat tests/parsers/requirements.txt tests/parsers/package-lock.json | cksum)
     if [ ! -d tests/parsers/node_modules/webvtt-parser ] || [ "$(cat vendor/parsers.done 2>/dev/null)" != "$pins" ]; then
-        say "fetching the parsers that the tests read outputs with"
+        log "fetching the parsers that check outputs in the tests"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/parsers/requirements.txt >&2
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/parsers.done
     fi
     pins=$(cksum <tools/descry_ray/requirements.txt)
     if [ "$(cat vendor/ray.done 2>/dev/null)" != "$pins" ]; then
-        say "fetching Ray"
+        log "fetching Ray"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/descry_ray/requirements.txt >&2
         echo "$pins" >vendor/ray.done
     fi
@@ -122,7 +123,7 @@ if [ "${1:-run}" = browser ]; then
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || packages chromium fonts-dejavu-core
     pins=$(cksum <tests/browser/package-lock.json)
     if [ ! -d tests/browser/node_modules/hls.js ] || [ "$(cat vendor/browser.done 2>/dev/null)" != "$pins" ]; then
-        say "fetching hls.js and what drives the browser"
+        log "fetching hls.js and the browser driver"
         (cd tests/browser && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/browser.done
     fi
@@ -132,7 +133,7 @@ if [ "${1:-run}" = bench ]; then
     have_rtsp || packages $RTSP
     venv
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
-        say "fetching the rivals of the benches"
+        log "fetching what the benches compare descry with"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check -r benches/requirements.txt >&2
     fi
 fi
