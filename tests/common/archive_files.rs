@@ -1,5 +1,4 @@
 //! The files of archives, and jobs that run in the background.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

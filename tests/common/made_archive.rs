@@ -1,5 +1,5 @@
 //! Archives with made-up keyframes: a test chooses their embeddings and captions.
-#![allow(dead_code)]
+#![allow(dead_code)] // Benches use only a part of it.
 
 use std::sync::Arc;
 

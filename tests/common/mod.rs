@@ -1,6 +1,11 @@
 //! The real binary in a folder of its own, and clips that FFmpeg synthesises.
 #![allow(dead_code)]
 
+pub mod archive_files;
+pub mod made_archive;
+pub mod rtsp;
+pub mod s3;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

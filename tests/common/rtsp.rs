@@ -1,5 +1,5 @@
 //! A real RTSP server, and a proxy before it that does what networks do.
-#![allow(dead_code)]
+#![allow(dead_code)] // Benches use only a part of it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

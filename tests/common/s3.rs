@@ -1,5 +1,4 @@
 //! A real S3 server of another make, and a proxy before it that counts what is fetched and fails on demand.
-#![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,10 +1,8 @@
 //! The real binary on real and synthesised video, with the built-in model: outputs, their parsers, exit codes.
 
-mod common;
-
 use std::process::Command;
 
-use common::{Bench, root, sample, tiny};
+use crate::common::{Bench, root, sample, tiny};
 use serde_json::{Value, json};
 
 #[test]

@@ -1,12 +1,10 @@
 //! Every format of many tracks, read back by parsers that others wrote: W3C's own, webvtt-py and Python's csv, each
 //! started once for a folder of files. And what becomes of outputs that cannot be written.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::{Bench, root, sample};
+use crate::common::{Bench, root, sample};
 use descry::time::Time;
 use descry::track::output::{self, Target};
 use descry::track::{Cue, CueBuilder, CueOptions, Description};

@@ -1,11 +1,9 @@
 //! The engine of `descry live` with models that are slow or fail: what is dropped, counted and finished.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::Bench;
+use crate::common::Bench;
 use descry::cli::Exit;
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
@@ -92,7 +90,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
         name: "mock".into(),
         hash: String::new(),
         decoding: serde_json::Value::Null,
-        image: ModelFolder::load(Some(common::TINY)).unwrap().manifest().image.clone(),
+        image: ModelFolder::load(Some(crate::common::TINY)).unwrap().manifest().image.clone(),
         encoder: Box::new(move || Ok(Box::new(one))),
         captioner: Box::new(move || Ok(Box::new(two))),
     };

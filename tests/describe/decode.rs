@@ -1,8 +1,6 @@
 //! Decoding against FFmpeg's own tools: times, shapes, pixels, and what broken files give.
 
-mod common;
-
-use common::Bench;
+use crate::common::Bench;
 use descry::interrupt::Interrupt;
 use descry::media::Rgb;
 use descry::media::{DecodeOptions, Frame, Source};

@@ -8,8 +8,8 @@ use descry::digest::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::films::{Films, SEEN};
 use crate::common::{root, sample, tiny};
-use crate::films::{Films, SEEN};
 
 /// The page, as html5lib reads it.
 pub fn read_page(path: &Path) -> Value {

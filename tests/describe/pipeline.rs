@@ -1,14 +1,12 @@
 //! The pipeline with an encoder and a captioner that are no models: order, bounds, failures and interrupts, whatever the
 //! batches and threads.
 
-mod common;
-
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Bench, TINY, root};
+use crate::common::{Bench, TINY, root};
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
 use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};

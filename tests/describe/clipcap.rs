@@ -2,11 +2,9 @@
 //! `tools/models.py import`, against what a plain PyTorch implementation without a cache says of the same pictures.
 //! `tools/parity.py` made both, and compares many more cases.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{Bench, root};
+use crate::common::{Bench, root};
 use serde_json::Value;
 
 fn parity(mapper: &str) {

@@ -3,18 +3,14 @@
 //! Films change between two pictures every two seconds, so that there is always something to say. Limits of time are
 //! many times what is usual: only waiting for ever is a failure, but where it is said otherwise.
 
-mod common;
-#[path = "common/rtsp.rs"]
-mod rtsp;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Bench, sample};
-use rtsp::{Mode, Proxy, Server, free_port, next_port};
+use crate::common::rtsp::{Mode, Proxy, Server, free_port, next_port};
+use crate::common::{Bench, sample};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -2,15 +2,13 @@
 //! where it is parted. The films are synthesised: moving, still and blank pictures, cuts, dissolves and fades between them,
 //! scenes that return. Encoder and captioner are no models, so that whatever is heard comes from the pictures alone.
 
-mod common;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Bench, TINY, root};
+use crate::common::{Bench, TINY, root};
 use descry::error::Result;
 use descry::interrupt::Interrupt;
 use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
@@ -538,13 +536,13 @@ fn parts_that_do_not_belong_together_are_refused() {
 fn the_commands_give_what_describe_gives() {
     let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
     let (b, _) = one(&scenes, MP4);
-    b.run(&common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
+    b.run(&crate::common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
     for part in ["1/2", "2/2"] {
         let name = format!("{}.watched", &part[..1]);
-        b.run(&common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
+        b.run(&crate::common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
     }
     let (_, said) = b.run(
-        &common::tiny(&[
+        &crate::common::tiny(&[
             "-v",
             "stitch",
             "film.mp4",
@@ -561,16 +559,16 @@ fn the_commands_give_what_describe_gives() {
     for kind in ["vtt", "srt", "json", "csv"] {
         assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
     }
-    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "-o", "1.watched"]), 1);
+    let (_, e) = b.run(&crate::common::tiny(&["part", "film.mp4", "--part", "1/2", "-o", "1.watched"]), 1);
     assert!(e.contains("1.watched") && e.contains("--force"), "{e}");
-    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "1/2", "--start", "3", "-o", "x"]), 2);
+    let (_, e) = b.run(&crate::common::tiny(&["part", "film.mp4", "--part", "1/2", "--start", "3", "-o", "x"]), 2);
     assert!(e.contains("--start"), "{e}");
-    let (_, e) = b.run(&common::tiny(&["part", "film.mp4", "--part", "3/2", "-o", "x"]), 2);
+    let (_, e) = b.run(&crate::common::tiny(&["part", "film.mp4", "--part", "3/2", "-o", "x"]), 2);
     assert!(e.contains("from 1 to OF"), "{e}");
-    let (_, e) = b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "-o", "y.vtt"]), 2);
+    let (_, e) = b.run(&crate::common::tiny(&["stitch", "film.mp4", "1.watched", "-o", "y.vtt"]), 2);
     assert!(e.contains("1 of the film's 2 parts are given"), "{e}");
     let (_, e) =
-        b.run(&common::tiny(&["stitch", "film.mp4", "1.watched", "2.watched", "--no-dedup", "-o", "y.vtt"]), 1);
+        b.run(&crate::common::tiny(&["stitch", "film.mp4", "1.watched", "2.watched", "--no-dedup", "-o", "y.vtt"]), 1);
     assert!(e.contains("other options"), "{e}");
     assert!(!b.path("y.vtt").exists());
 }

@@ -1,8 +1,6 @@
 //! The outputs of live mode, told invented events: what they write is read back by others' parsers, and their readers are
 //! slow, hostile or gone.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Bench, root};
+use crate::common::{Bench, root};
 use descry::live::{
     ClockMapping, CommandOptions, CommandSink, DropReason, Event, EventKind, Existing, HlsOptions, HlsSink,
     HttpOptions, HttpServer, Hub, JsonLinesSink, LiveCaption, Metrics, ModelState, Reason, RotateWhen, Rotation, Sink,

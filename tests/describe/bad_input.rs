@@ -2,12 +2,10 @@
 //!
 //! All with the real binary. Files are synthesised, then cut, patched and flipped.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Bench, TINY, root, sample, tiny};
+use crate::common::{Bench, TINY, root, sample, tiny};
 
 const CLIP: &str = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=4";
 

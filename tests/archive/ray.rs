@@ -1,10 +1,8 @@
 //! The Ray package on a local cluster of several nodes: see tools/descry_ray/tests/test_ray.py.
 
-mod common;
-
 use std::process::Command;
 
-use common::root;
+use crate::common::root;
 
 #[test]
 fn a_cluster_gives_what_one_machine_gives() {

@@ -1,11 +1,7 @@
 //! `descry search` with the real binary: archives with made-up keyframes, and one of real films.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod films;
 mod index;
-#[path = "../common/made_archive.rs"]
-mod made_archive;
 mod page;
 
 use std::io::Write;
@@ -13,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use common::{Bench, root, sample, tiny};
+use crate::common::made_archive::{put, recipe};
+use crate::common::{Bench, root, sample, tiny};
 use films::{AGREE, Films, SAID, SEEN, THERE, lines};
-use made_archive::{put, recipe};
 use page::read_page;
 
 #[test]

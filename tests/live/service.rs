@@ -2,14 +2,12 @@
 //! and in the container file, as a user without rights.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, root};
+use crate::common::{Bench, root};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_descry");
@@ -45,7 +43,7 @@ fn serves(b: &Bench, words: &[&str]) {
         .current_dir("/")
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("DESCRY_MODEL", root().join(common::TINY))
+        .env("DESCRY_MODEL", root().join(crate::common::TINY))
         .envs(std::env::var_os("DESCRY_ONNXRUNTIME").map(|library| ("DESCRY_ONNXRUNTIME", library)))
         .stdout(Stdio::piped())
         .spawn()

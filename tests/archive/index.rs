@@ -1,14 +1,10 @@
 //! `descry index` with the real binary: what an archive holds, which programs read it, and what is described again.
 
-#[path = "common/archive_files.rs"]
-mod archive_files;
-mod common;
-
 use std::process::Command;
 use std::time::Duration;
 
-use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
-use common::{Bench, root, sample, tiny};
+use crate::common::archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
+use crate::common::{Bench, root, sample, tiny};
 use serde_json::{Value, json};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> Value {
@@ -166,7 +162,7 @@ fn only_changed_videos_are_described_again() {
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (5, 0));
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (0, 5));
     // Another model.
-    let tiny = root().join(common::TINY);
+    let tiny = root().join(crate::common::TINY);
     std::fs::create_dir(b.path("model")).unwrap();
     for file in std::fs::read_dir(tiny).unwrap() {
         let file = file.unwrap().path();

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use descry::archive::video_key;
 
+use super::films::{Films, SAID, SEEN, lines};
+use crate::common::made_archive::put;
 use crate::common::tiny;
-use crate::films::{Films, SAID, SEEN, lines};
-use crate::made_archive::put;
 
 fn clear(films: &Films) {
     fs::remove_dir_all(films.bench.path("films/search")).unwrap();

@@ -2,8 +2,6 @@
 //!
 //! No time is asserted but that a run ends at all: a server that is dead must not hold it.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Bench, tiny};
+use crate::common::{Bench, tiny};
 use serde_json::Value;
 
 /// Answers each connection in a thread of its own until the test ends; counts them.

@@ -1,18 +1,12 @@
 //! Object stores, with the real binary and an independent S3 server: sources that are read in ranges, archives in a bucket,
 //! servers that fail, and credentials that appear nowhere.
 
-#[path = "common/archive_files.rs"]
-mod archive_files;
-mod common;
-#[path = "common/s3.rs"]
-mod s3;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use archive_files::{assert_same, failures, films, folder, records, summary, tree};
-use common::{Bench, TINY, root};
-use s3::{KEY, PASS, REFUSE, SECRET, STALL, Server};
+use crate::common::archive_files::{assert_same, failures, films, folder, records, summary, tree};
+use crate::common::s3::{KEY, PASS, REFUSE, SECRET, STALL, Server};
+use crate::common::{Bench, TINY, root};
 
 struct Cloud {
     b: Bench,
@@ -93,7 +87,7 @@ fn objects_are_read_in_ranges_and_described_like_files() {
     cloud.server.fetched();
     assert_eq!(cloud.index(&again, 0)["up_to_date"], 1);
     assert!(cloud.server.fetched() < 10_000);
-    cloud.server.put("films/2024/film.mp4", &std::fs::read(common::sample("bikes.mp4")).unwrap());
+    cloud.server.put("films/2024/film.mp4", &std::fs::read(crate::common::sample("bikes.mp4")).unwrap());
     assert_eq!(cloud.index(&again, 0)["progress"]["described"], 1);
     // Objects that are missing or not videos.
     for (address, cause) in

@@ -12,8 +12,8 @@ use descry::pipeline::KeyframeRecord;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::common::made_archive::{keyframe, put, recipe};
 use crate::common::{Bench, TINY, root, sample, tiny};
-use crate::made_archive::{keyframe, put, recipe};
 
 /// What the made-up films show; the model's own text tower gives the embeddings.
 pub const SEEN: [&str; 6] = [

@@ -1,16 +1,12 @@
 //! What can happen to an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
 
-#[path = "common/archive_files.rs"]
-mod archive_files;
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
-use common::{Bench, TINY, root, tiny};
+use crate::common::archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
+use crate::common::{Bench, TINY, root, tiny};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
     let (_, err) = b.run(&tiny(&[&["index", "--log", "json"], args].concat()), code);

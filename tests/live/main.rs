@@ -1,0 +1,9 @@
+//! Streams in, events out: the engine, every output, the network's faults, and descry as a service.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod engine;
+mod outputs;
+mod service;
+mod streams;
