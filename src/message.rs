@@ -126,7 +126,7 @@ impl From<&str> for Fragment {
 
 impl From<String> for Fragment {
     fn from(text: String) -> Fragment {
-        Fragment::Text(text.into())
+        Fragment::Text(text)
     }
 }
 

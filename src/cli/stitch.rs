@@ -69,8 +69,8 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         interrupt,
     };
     let stats = match &args.into {
-        Some(archive) => run.into_archive(archive)?,
-        None => run.into_files(&targets)?,
+        Some(archive) => run.add_to_archive(archive)?,
+        None => run.write_files(&targets)?,
     };
     args.shared.stats.report(&stats, reporter);
     Ok(())
@@ -131,7 +131,7 @@ impl StitchRun<'_> {
         }
     }
 
-    fn into_files(&self, targets: &[Target]) -> Result<Stats> {
+    fn write_files(&self, targets: &[Target]) -> Result<Stats> {
         let mut save = |outcome: Outcome| {
             if let Some(e) = &outcome.error {
                 self.reporter.error(e);
@@ -151,7 +151,7 @@ impl StitchRun<'_> {
     }
 
     /// Does what `descry index` does with this one video, from its parts.
-    fn into_archive(&self, location: &str) -> Result<Stats> {
+    fn add_to_archive(&self, location: &str) -> Result<Stats> {
         let recipe = recipe(self.folder, self.config, &self.model()?.decoding);
         let archive = Archive::create(location)?;
         let network = NetworkSources::new(self.config.decode.timeout, self.interrupt.clone());

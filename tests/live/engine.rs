@@ -245,7 +245,7 @@ fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
     let run = watch_for(&b, &["film.mp4"], Duration::from_secs(600), usize::MAX, false, Duration::from_secs(1));
     let error = run.result.as_ref().unwrap_err();
     assert!(error.to_string().contains("hangs") && error.to_string().contains("`hang`"), "{error}");
-    assert_eq!(Exit::of(&error), Exit::Broken);
+    assert_eq!(Exit::of(error), Exit::Broken);
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
     assert_eq!(run.health.last().unwrap()["model"], "hung");
     assert!(run.figures.contains("\ndescry_model_working 0\n"), "{}", run.figures);
@@ -264,7 +264,7 @@ fn a_model_that_fails_ends_all() {
     let run = watch(&b, &["film.mp4"], Duration::ZERO, 2, false);
     let error = run.result.unwrap_err();
     assert!(error.to_string().contains("the mock fails"));
-    assert_eq!(Exit::of(&error), Exit::Broken);
+    assert_eq!(Exit::of(error), Exit::Broken);
     assert_eq!(run.health.last().unwrap()["reason"], "the model has failed");
     assert!(started.elapsed() < Duration::from_secs(15));
 }

@@ -36,14 +36,14 @@ struct AccessToken {
 /// Why a request gets no answer of its own.
 pub(super) struct Refusal {
     /// What it gets instead.
-    pub(super) response: Response,
+    pub(super) response: Box<Response>,
     /// The client may be guessing tokens.
     pub(super) is_guess: bool,
 }
 
 impl From<Response> for Refusal {
     fn from(response: Response) -> Refusal {
-        Refusal { response, is_guess: false }
+        Refusal { response: Box::new(response), is_guess: false }
     }
 }
 
@@ -97,7 +97,7 @@ impl AccessToken {
             "A token is required: open /?token=TOKEN, or send Authorization: Bearer TOKEN.",
         );
         let header = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"descry\""));
-        let response = ([header], text).into_response();
+        let response = Box::new(([header], text).into_response());
         Err(Refusal { response, is_guess: asked.is_some() || authorization.is_some() })
     }
 

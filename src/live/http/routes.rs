@@ -76,7 +76,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
             if refusal.is_guess {
                 tokio::time::sleep(GUESS_TIME).await;
             }
-            refusal.response
+            *refusal.response
         }
     };
     let failed = response.status().is_client_error() || response.status().is_server_error();

@@ -23,6 +23,9 @@ use super::{DropReason, Metrics, ModelState, SinkMetrics, Stage, StreamMetrics};
 /// Quantiles that `descry_lag_recent_seconds` has.
 const QUANTILES: [f64; 2] = [0.5, 0.95];
 
+/// Name and help of a counter, and where it is.
+type CounterOf<T> = (&'static str, &'static str, fn(&T) -> &Counter);
+
 impl Metrics {
     /// The answer of `/metrics`.
     pub fn prometheus(self: &Arc<Metrics>) -> String {
@@ -128,7 +131,7 @@ impl Metrics {
 
     fn encode_streams(&self, text: &mut Exposition<'_, '_>) -> fmt::Result {
         let streams = &self.streams;
-        let counters: [(&str, &str, fn(&StreamMetrics) -> &Counter); 3] = [
+        let counters: [CounterOf<StreamMetrics>; 3] = [
             ("descry_frames", "Decoded frames.", |s| &s.frames),
             ("descry_keyframes", "Keyframes that were chosen to be described.", |s| &s.keyframes),
             ("descry_captions", "Descriptions that were sent to the outputs.", |s| &s.captions),
@@ -177,7 +180,7 @@ impl Metrics {
         text.metric("descry_sink_queue_depth", MetricType::Gauge, "Events that wait for an output.", |mut metric| {
             sinks.iter().try_for_each(|s| series(&mut metric, &[("sink", &s.name)], &s.queue))
         })?;
-        let counters: [(&str, &str, fn(&SinkMetrics) -> &Counter); 3] = [
+        let counters: [CounterOf<SinkMetrics>; 3] = [
             ("descry_sink_written", "Events that an output took.", |s| &s.written),
             ("descry_sink_lost", "Events that an output missed because it was slow or unavailable.", |s| &s.lost),
             ("descry_sink_errors", "Failures of an output.", |s| &s.errors),

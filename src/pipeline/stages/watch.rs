@@ -54,7 +54,7 @@ pub(crate) fn watch(
     };
     match watch.frames() {
         Ok(error) => watch.finish(error),
-        Err(end) => end,
+        Err(end) => *end,
     }
 }
 
@@ -73,10 +73,10 @@ struct Watch<'a, 'm, 's> {
 
 impl Watch<'_, '_, '_> {
     /// Decodes up to the end, or until the marker has seen enough. `Ok`: with the error that ended a film in the middle.
-    fn frames(&mut self) -> Result<Option<Error>, FileEnd> {
+    fn frames(&mut self) -> Result<Option<Error>, Box<FileEnd>> {
         loop {
             if self.run.has_failed() {
-                return Err(FileEnd::interrupted(self.last));
+                return Err(Box::new(FileEnd::interrupted(self.last)));
             }
             let busy = self.run.config.budget.decoding();
             let start = Instant::now();
@@ -85,8 +85,8 @@ impl Watch<'_, '_, '_> {
             let frame = match next {
                 Ok(Some(frame)) => Arc::new(frame),
                 Ok(None) => return Ok(None),
-                Err(Error::Interrupted) => return Err(FileEnd::interrupted(self.last)),
-                Err(e) if self.first.is_none() => return Err(FileEnd::failed(e)),
+                Err(Error::Interrupted) => return Err(Box::new(FileEnd::interrupted(self.last))),
+                Err(e) if self.first.is_none() => return Err(Box::new(FileEnd::failed(e))),
                 Err(e) => return Ok(Some(e)),
             };
             let keyframes = self.examine(&frame)?;
@@ -103,10 +103,10 @@ impl Watch<'_, '_, '_> {
     }
 
     /// Shows a frame to the selector.
-    fn examine(&mut self, frame: &Arc<Frame>) -> Result<Vec<FrameKeyframe>, FileEnd> {
+    fn examine(&mut self, frame: &Arc<Frame>) -> Result<Vec<FrameKeyframe>, Box<FileEnd>> {
         let timers = &self.run.timers;
         let start = Instant::now();
-        let thumb = frame.thumb().map_err(FileEnd::failed)?;
+        let thumb = frame.thumb().map_err(|e| Box::new(FileEnd::failed(e)))?;
         StageTimers::add_since(&timers.analyse, start);
         self.first.get_or_insert(frame.time);
         self.last = frame.time;
@@ -117,11 +117,11 @@ impl Watch<'_, '_, '_> {
         Ok(keyframes)
     }
 
-    fn send(&self, keyframes: Vec<FrameKeyframe>) -> Result<(), FileEnd> {
+    fn send(&self, keyframes: Vec<FrameKeyframe>) -> Result<(), Box<FileEnd>> {
         for keyframe in keyframes {
             StageTimers::count(&self.run.timers.keyframes, 1);
             if self.out.send(StageMessage::Item(self.file, keyframe)).is_err() {
-                return Err(FileEnd::interrupted(self.last));
+                return Err(Box::new(FileEnd::interrupted(self.last)));
             }
         }
         Ok(())
@@ -139,7 +139,7 @@ impl Watch<'_, '_, '_> {
         }
         let keyframes = self.selector.finish(end);
         if let Err(end) = self.send(keyframes) {
-            return end;
+            return *end;
         }
         let media = (end - self.first.unwrap_or(end)).micros().max(0);
         self.run.timers.media.fetch_add(media.unsigned_abs(), Ordering::Relaxed);
