@@ -264,7 +264,7 @@ fn a_model_that_fails_ends_all() {
     let run = watch(&b, &["film.mp4"], Duration::ZERO, 2, false);
     let error = run.result.unwrap_err();
     assert!(error.to_string().contains("the mock fails"));
-    assert_eq!(Exit::of(error), Exit::Broken);
+    assert_eq!(Exit::of(&error), Exit::Broken);
     assert_eq!(run.health.last().unwrap()["reason"], "the model has failed");
     assert!(started.elapsed() < Duration::from_secs(15));
 }
