@@ -138,7 +138,11 @@ pub fn hide(text: &str) -> String {
             None => out.push_str(authority),
         }
         match path.split_once('?') {
-            Some((path, query)) if !query.is_empty() => out.push_str(&format!("{path}?{HIDDEN}")),
+            Some((path, query)) if !query.is_empty() => {
+                // What ends a clause belongs to the sentence around the URL.
+                let end = query.trim_end_matches([':', ';', ',', '.']).len();
+                out.push_str(&format!("{path}?{HIDDEN}{}", &query[end..]));
+            }
             _ => out.push_str(path),
         }
         rest = next;
@@ -198,6 +202,7 @@ mod tests {
             assert!(hidden.contains(HIDDEN), "{hidden}");
         }
         assert_eq!(hide("nothing here: a@b, http://host/x"), "nothing here: a@b, http://host/x");
+        assert_eq!(hide("http://host/x?a=b: cannot be read"), "http://host/x?***: cannot be read");
     }
 
     #[test]

@@ -12,18 +12,12 @@ use super::values;
 use crate::error::{Error, Result};
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{DecodeOptions, check_device};
-use crate::model::CaptionOptions;
-use crate::model::EncodeOptions;
-use crate::model::ModelFolder;
-use crate::model::{Device, SessionOptions};
+use crate::model::{CaptionOptions, Device, EncodeOptions, ModelFolder, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
-use crate::scene::KeyframeOptions;
-use crate::scene::{Detector, SceneOptions};
+use crate::scene::{Detector, KeyframeOptions, SceneOptions};
 use crate::time::Time;
-use crate::track::CueOptions;
-use crate::track::DedupOptions;
-use crate::track::Format;
 use crate::track::output::{self, Target};
+use crate::track::{CueOptions, DedupOptions, Format};
 
 /// Largest batch of an inference. Larger ones only pay with larger models or on a GPU.
 const BATCH: u16 = 4;

@@ -11,8 +11,7 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::Caption;
-use crate::model::Encoded;
+use crate::model::{Caption, Encoded};
 use crate::pipeline::{self, Model, StillOptions};
 
 const EXAMPLES: &str = "\

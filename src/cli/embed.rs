@@ -12,9 +12,7 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::CaptionOptions;
-use crate::model::EncodeOptions;
-use crate::model::TextEncoder;
+use crate::model::{CaptionOptions, EncodeOptions, TextEncoder};
 use crate::pipeline::{self, Model, StillOptions};
 
 /// Lines of text that are embedded together.

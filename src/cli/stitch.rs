@@ -10,11 +10,10 @@ use super::describe::hide_input;
 use super::part::{EXAMPLES, SharedPartArgs};
 use super::reporter::{Reporter, count};
 use crate::address::Address;
-use crate::archive::Archive;
-use crate::archive::VideoRecord;
 use crate::archive::index::{
     DescribeRequest, IndexJob, IndexObserver, NetworkSources, PlanOptions, list_sources, plan, recipe,
 };
+use crate::archive::{Archive, VideoRecord};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::ModelFolder;

@@ -140,10 +140,42 @@ fn films_are_described_from_servers() {
     // Secrets of the address do not go into the file, and its name comes of the address.
     run(&b, &["describe", &server.url("film.mp4?token=secret"), "-f", "vtt,json"], 0);
     assert!(b.read("film.vtt").contains("Descriptions of film.mp4\n") && !b.read("film.vtt").contains("secret"));
+    let json: Value = serde_json::from_str(&b.read("film.json")).unwrap();
+    assert_eq!(json["input"], server.url("film.mp4?…"));
     // Without ranges an index at the end comes too late.
     let server = plain(bytes("late.mp4"), usize::MAX, || ());
     let (_, err) = run(&b, &["describe", &server.url("late.mp4"), "-o", "-"], 1);
     assert!(err.contains("late.mp4") && err.contains("Download it first"), "{err}");
+}
+
+#[test]
+fn credentials_of_an_address_are_shown_nowhere() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=2 -c:v libx264 -g 25 -movflags +faststart film.mp4");
+    let server = ranges(std::fs::read(b.path("film.mp4")).unwrap(), usize::MAX);
+    let with_secrets = |url: String| url.replace("http://", "http://guard:sesame-42@") + "?token=top-secret";
+    let good = with_secrets(server.url("film.mp4"));
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bad = with_secrets(format!("http://{gone}/film.mp4"));
+    for (args, code) in [
+        (&["describe", &good, "-o", "-", "-f", "json", "-v"][..], 0),
+        (&["describe", &good, "-o", "film.vtt", "-v"], 0),
+        (&["describe", &bad, "-o", "bad.vtt", "-v", "--log", "json"], 1),
+        (&["describe", &good, &good, "-o", "out/"], 2),
+        (&["probe", &good, &bad], 1),
+        (&["probe", &good, "--json"], 0),
+        (&["part", &bad, "--part", "1/2", "-o", "part", "-v"], 1),
+        (&["live", "--transport", &good], 2),
+    ] {
+        // `probe` has no model, and `live` fails before it needs one.
+        let (out, err) = match args[0] {
+            "probe" | "live" => b.run(args, code),
+            _ => run(&b, args, code),
+        };
+        for secret in ["guard", "sesame-42", "top-secret"] {
+            assert!(!out.contains(secret) && !err.contains(secret), "{args:?}\n{out}\n{err}");
+        }
+    }
 }
 
 #[test]
