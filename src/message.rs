@@ -157,6 +157,16 @@ impl Message {
             .collect()
     }
 
+    /// This message with other texts; the settings stay.
+    #[must_use]
+    pub(crate) fn map_text(self, change: impl Fn(String) -> String) -> Message {
+        let change = |fragment| match fragment {
+            Fragment::Text(text) => Fragment::Text(change(text)),
+            setting @ Fragment::Setting(_) => setting,
+        };
+        Message(self.0.into_iter().map(change).collect())
+    }
+
     /// This message and more text behind it.
     #[must_use]
     pub fn and(mut self, more: impl Into<Message>) -> Message {

@@ -6,7 +6,7 @@
 //!                                                                             storing (one thread)
 //! ```
 //!
-//! [`list_sources`] names the videos and [`plan`] compares them with the archive's records, by names alone. [`IndexJob`]
+//! [`list_sources`] names the videos and [`plan()`] compares them with the archive's records, by names alone. [`IndexJob`]
 //! claims a video when its turn comes and commits it when it ends. So any number of processes may share an archive, and one
 //! that is killed loses only the videos it was working on. Videos that another process has claimed are checked again at the
 //! end. An error in one video stops no other; an archive that cannot be written ends the job.

@@ -145,7 +145,8 @@ impl<'a> Storing<'a> {
     }
 }
 
-/// An error about a video, by its name in the archive and without credentials.
+/// An error about a video, by its name in the archive and without credentials. The error underneath may hold some, and is
+/// dropped.
 fn without_credentials(e: Error, source: &SourceVideo) -> Error {
     let clean = |text: String| match &source.address {
         Some(address) => hide(&text.replace(address.reveal(), &source.video)),
@@ -153,7 +154,7 @@ fn without_credentials(e: Error, source: &SourceVideo) -> Error {
     };
     match e {
         Error::Input { cause, remedy, .. } => {
-            Error::input(&*source.video, clean(cause.to_string()), clean(remedy.to_string()))
+            Error::input(&*source.video, cause.map_text(clean), remedy.map_text(clean))
         }
         other => other,
     }
@@ -169,7 +170,9 @@ mod tests {
         let source =
             SourceVideo { video: address.shown().into(), address: Some(address), fingerprint: Default::default() };
         let raw = "https://user:hush-hush@host/a.mp4?sig=s3cr3t-sig cannot be opened";
-        let text = without_credentials(Error::input(source.input(), raw, raw), &source).to_string();
+        let remedy = message![raw, Setting::RetryFailed];
+        let text = without_credentials(Error::input(source.input(), raw, remedy), &source).render(|_| "--retry".into());
         assert!(!text.contains("hush") && !text.contains("s3cr3t") && text.contains("https://host/a.mp4"), "{text}");
+        assert!(text.ends_with("--retry"), "{text}");
     }
 }

@@ -1,9 +1,9 @@
 //! Search: finds moments of an archive by what they show and by the words of their captions.
 //!
-//! A [`Searcher`] holds an index that it makes from the archive's tables and keeps up to date ([`index`]). It finds keyframes
-//! by meaning (the dot product of the query's embedding with theirs, [`scan`]) and by words (BM25 of the captions,
-//! [`words`]), combines both lists ([`ranking`], [`fuse`]), and turns neighbouring keyframes of a scene into one moment
-//! ([`moments`]). [`html_page`] shows moments as HTML.
+//! A [`Searcher`] holds an index that it makes from the archive's tables and keeps up to date (`index`). It finds keyframes
+//! by meaning (the dot product of the query's embedding with theirs, `scan`) and by words (BM25 of the captions, `words`),
+//! combines both lists (`ranking`, `fuse`), and turns neighbouring keyframes of a scene into one moment (`moments`).
+//! [`html_page`] shows moments as HTML.
 //!
 //! Order: best first; equals by the videos' keys and time. The same archive gives the same moments, whatever the history of
 //! its index and the number of threads. Memory: the keyframes of each list (1,000, or as many as the wanted moments need),
