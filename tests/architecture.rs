@@ -153,11 +153,16 @@ fn target(path: &[String], modules: &BTreeSet<Vec<String>>) -> Option<Vec<String
     (1..=path.len()).rev().map(|n| path[..n].to_vec()).find(|prefix| modules.contains(prefix))
 }
 
-/// Which file imports which.
-fn arrows() -> (BTreeSet<Vec<String>>, BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) {
+/// The path of a module.
+type ModulePath = Vec<String>;
+/// Which module imports which.
+type Arrows = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
+
+/// All modules, and the imports between them.
+fn arrows() -> (BTreeSet<ModulePath>, Arrows) {
     let files = sources();
-    let modules: BTreeSet<Vec<String>> = files.iter().map(|file| file.module.clone()).collect();
-    let mut arrows: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    let modules: BTreeSet<ModulePath> = files.iter().map(|file| file.module.clone()).collect();
+    let mut arrows = Arrows::new();
     for file in &files {
         for path in imports(file) {
             if let Some(to) = target(&path, &modules).filter(|to| *to != file.module) {
@@ -207,7 +212,7 @@ fn there_are_no_circles() {
     let mut circles = Vec::new();
     fn visit<'a>(
         at: &'a [String],
-        arrows: &'a BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
+        arrows: &'a Arrows,
         is_family: &dyn Fn(&[String], &[String]) -> bool,
         state: &mut BTreeMap<&'a [String], bool>,
         trail: &mut Vec<&'a [String]>,

@@ -14,9 +14,9 @@ use super::event::{EventKind, LiveCaption};
 use super::inbox::Inbox;
 use super::metrics::{Metrics, ModelState, Stage};
 use super::novelty::{Decision, Novelty, NoveltyOptions};
-use super::stream::{LiveStream, PendingKeyframe};
+use super::stream::{LiveStream, QueuedKeyframe};
 use crate::error::{Error, Result};
-use crate::media::frame::Rgb;
+use crate::media::rgb::Rgb;
 use crate::model::ImageSpec;
 use crate::model::Model;
 use crate::model::caption::{Caption, Captions};
@@ -33,7 +33,7 @@ const JPEG_QUALITY: u8 = 80;
 /// What the describer needs besides the model.
 pub(super) struct DescriberJob {
     pub(super) streams: Vec<Arc<LiveStream>>,
-    pub(super) inbox: Arc<Inbox<PendingKeyframe>>,
+    pub(super) inbox: Arc<Inbox<QueuedKeyframe>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) dedup: DedupOptions,
     pub(super) min_score: f32,
@@ -108,7 +108,7 @@ impl DescribeLoop {
     }
 
     /// Leaves out keyframes that were chosen before the last description of their stream was published.
-    fn preprocess(&self, batch: Vec<(usize, PendingKeyframe)>) -> (Vec<(usize, PendingKeyframe)>, Vec<Pixels>) {
+    fn preprocess(&self, batch: Vec<(usize, QueuedKeyframe)>) -> (Vec<(usize, QueuedKeyframe)>, Vec<Pixels>) {
         let began = Instant::now();
         let (mut keyframes, mut pixels) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for (position, keyframe) in batch {
@@ -155,7 +155,7 @@ impl DescribeLoop {
         Ok(captions)
     }
 
-    fn publish(&mut self, position: usize, keyframe: PendingKeyframe, decision: Decision, caption: Option<Caption>) {
+    fn publish(&mut self, position: usize, keyframe: QueuedKeyframe, decision: Decision, caption: Option<Caption>) {
         let (novelty, stream) = (&mut self.novelties[position], &self.job.streams[position]);
         let words = match decision {
             Decision::Skip => None,
@@ -165,7 +165,7 @@ impl DescribeLoop {
                 Some((text, c.score, false))
             }),
         };
-        let PendingKeyframe { start, time: picture_time, wall, arrived, picture } = keyframe;
+        let QueuedKeyframe { start, time: picture_time, wall, arrived, picture } = keyframe;
         if let Some((text, score, returning)) = words {
             let began = Instant::now();
             let jpeg = jpeg(&picture);

@@ -14,7 +14,7 @@ use super::hub::{Hub, LogLevel, Sink, SinkLog};
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Metrics, ModelState};
 use super::source::SourceKind;
-use super::stream::{LiveStream, PendingKeyframe};
+use super::stream::{LiveStream, QueuedKeyframe};
 use super::watch::StreamWatcher;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -119,7 +119,7 @@ type WatchedStream = (Arc<LiveStream>, Option<JoinHandle<()>>);
 struct Supervisor {
     streams: Vec<WatchedStream>,
     describer: Option<JoinHandle<Result<()>>>,
-    inbox: Arc<Inbox<PendingKeyframe>>,
+    inbox: Arc<Inbox<QueuedKeyframe>>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     /// Stops the streams' threads.

@@ -15,11 +15,11 @@ use super::event::{Event, EventKind};
 use super::hub::Hub;
 use super::lock::lock;
 use super::metrics::{DropReason, Metrics, StreamMetrics};
-use crate::media::frame::Rgb;
+use crate::media::rgb::Rgb;
 use crate::time::Time;
 
 /// A keyframe that waits to be described.
-pub(super) struct PendingKeyframe {
+pub(super) struct QueuedKeyframe {
     /// Stream time at which its scene begins.
     pub(super) start: Time,
     /// Stream time of the picture.
@@ -167,7 +167,7 @@ impl LiveStream {
     }
 
     /// A keyframe will not be described.
-    pub(super) fn drop_keyframe(&self, keyframe: &PendingKeyframe, why: DropReason) {
+    pub(super) fn drop_keyframe(&self, keyframe: &QueuedKeyframe, why: DropReason) {
         let mut progress = lock(&self.progress);
         progress.close(keyframe.start);
         progress.dropped += 1;

@@ -12,7 +12,7 @@ use super::event::{EventKind, Reason};
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Stage};
 use super::source::SourceKind;
-use super::stream::{LiveStream, PendingKeyframe};
+use super::stream::{LiveStream, QueuedKeyframe};
 use super::timeline::Timeline;
 use crate::address::hide;
 use crate::interrupt::Interrupt;
@@ -86,7 +86,7 @@ impl DamageFilter {
 /// The state of one stream's thread.
 pub(super) struct StreamWatcher<'a> {
     stream: &'a LiveStream,
-    inbox: &'a Inbox<PendingKeyframe>,
+    inbox: &'a Inbox<QueuedKeyframe>,
     halt: Interrupt,
     decode: DecodeOptions,
     /// Longest side of the pictures that are described, in pixels.
@@ -101,7 +101,7 @@ pub(super) struct StreamWatcher<'a> {
 impl<'a> StreamWatcher<'a> {
     pub(super) fn new(
         stream: &'a LiveStream,
-        inbox: &'a Inbox<PendingKeyframe>,
+        inbox: &'a Inbox<QueuedKeyframe>,
         halt: Interrupt,
         decode: DecodeOptions,
         longest_side: u32,
@@ -321,7 +321,7 @@ impl<'a> StreamWatcher<'a> {
         };
         stream.metrics.stage_seconds(Stage::Preprocess, began.elapsed());
         let arrived = frame.arrived.unwrap_or(began);
-        let keyframe = PendingKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture };
+        let keyframe = QueuedKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture };
         stream.open(start);
         if let Some(counters) = stream.counters() {
             counters.keyframe();

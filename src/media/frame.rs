@@ -1,4 +1,4 @@
-//! A decoded [`Frame`], and the [`Rgb`] picture made of it.
+//! A decoded [`Frame`], which becomes an [`Rgb`] picture.
 //!
 //! A frame owns nothing but references to the decoder's buffers. A picture is made only where one is needed: upright,
 //! with square pixels, full range.
@@ -11,19 +11,9 @@ use ffmpeg_next::ffi;
 
 use crate::error::{Error, Result};
 use crate::media::orientation::Orientation;
+use crate::media::rgb::Rgb;
 use crate::media::scale::{Rows, scale};
 use crate::time::Time;
-
-/// An 8-bit RGB picture, interleaved, rows top to bottom without padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rgb {
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
-    /// `width * height * 3` bytes.
-    pub data: Vec<u8>,
-}
 
 /// A decoded frame: a reference to the decoder's own buffer, with its time.
 pub struct Frame {

@@ -10,6 +10,7 @@ mod orientation;
 pub(crate) mod picture;
 pub(crate) mod probe;
 pub(crate) mod resize;
+pub(crate) mod rgb;
 pub(crate) mod scale;
 pub(crate) mod thumbnail;
 
@@ -17,8 +18,9 @@ pub use decode::{
     Advance, Damage, DecodeOptions, Source, StreamAccess, StreamFault, StreamInfo, check_device, container_version,
     load_camera_support, print_warnings,
 };
-pub use frame::{Frame, LONGEST_SIDE, Rgb};
+pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
 pub use resize::{Resample, Window, resize};
+pub use rgb::Rgb;
 pub use thumbnail::{ThumbnailOptions, thumbnail};

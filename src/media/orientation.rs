@@ -1,6 +1,6 @@
 //! Which way up a picture is shown.
 
-use crate::media::frame::Rgb;
+use crate::media::rgb::Rgb;
 
 /// A turn by right angles, perhaps with a mirror: the signs of the 2×2 part of a container's display matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

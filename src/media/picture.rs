@@ -13,7 +13,7 @@ use std::path::Path;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::error::{Error, Result};
-use crate::media::frame::Rgb;
+use crate::media::rgb::Rgb;
 use crate::message::Message;
 
 /// File name extensions of pictures, in lower case: those that a search of a folder finds.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::frame::Rgb;
+use crate::media::rgb::Rgb;
 
 /// Pillow's `PRECISION_BITS` for 8-bit samples.
 const PRECISION: u32 = 32 - 8 - 2;

@@ -5,8 +5,8 @@
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use crate::media::frame::Rgb;
 use crate::media::resize::{Resample, Window, resize};
+use crate::media::rgb::Rgb;
 
 /// Size and quality of thumbnails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! One picture in, one out, no state. Memory: the result and what [`resize`] needs.
 
-use crate::media::frame::Rgb;
 use crate::media::resize::{Window, resize};
+use crate::media::rgb::Rgb;
 use crate::model::manifest::{ImageSpec, Resize};
 
 /// A picture as an image tower reads it.

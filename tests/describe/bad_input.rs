@@ -555,8 +555,8 @@ fn wrong_usage() {
         (&["--beam", "1000"], "--beam 1000", "from 1 to"),
         (&["--max-tokens", "0"], "--max-tokens 0", "tokens"),
         (&["--reading-speed", "0"], "--reading-speed", "17"),
-        (&["--device", "toaster"], "toaster", "--device cpu"),
-        (&["--device", "cuda"], "cuda", "--device cpu"),
+        (&["--device", "toaster"], "toaster", "--device to cpu"),
+        (&["--device", "cuda"], "cuda", "--device to cpu"),
         (&["--hwaccel", "toaster"], "--hwaccel toaster", "Leave it out"),
     ] {
         let all = tiny(&[&["describe", &clip, "-o", "-"], args].concat());

@@ -8,7 +8,7 @@ use super::container::{Container, ffprobe};
 use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
 use super::options::{Damage, DecodeOptions, StreamInfo};
-use super::stream::{Decoder, StreamHeader, choose_stream, encrypted, plausible_aspect, rescale};
+use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -30,7 +30,7 @@ pub struct Source {
     info: StreamInfo,
     header: StreamHeader,
     demuxer: Demuxer,
-    decoder: Decoder,
+    decoder: VideoDecoder,
     clock: FrameClock,
     /// Frames returned so far.
     frames: u64,
@@ -70,7 +70,7 @@ impl Source {
             input.stream(index).ok_or_else(|| Error::input(name, "lost its video stream", "Report this file."))?;
         let header = StreamHeader::read(&stream, container.sizes.get(index).copied());
         header.check(name, options.max_pixels)?;
-        let decoder = Decoder::open(&stream, &header, options, name)?;
+        let decoder = VideoDecoder::open(&stream, &header, options, name)?;
         // SAFETY: plain reads of the open container's fields.
         let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
         let start = (start != ff::ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));

@@ -149,13 +149,13 @@ pub(super) fn rescale(timestamp: i64, (num, den): (i64, i64)) -> Time {
 }
 
 /// An open decoder.
-pub(super) struct Decoder {
+pub(super) struct VideoDecoder {
     /// Dropped before `concealed`, which it points to.
     pub(super) video: ff::decoder::Video,
     concealed: Arc<AtomicU64>,
 }
 
-impl Decoder {
+impl VideoDecoder {
     /// Opens the decoder of a stream.
     ///
     /// # Errors
@@ -165,14 +165,14 @@ impl Decoder {
         header: &StreamHeader,
         options: &DecodeOptions,
         name: &str,
-    ) -> Result<Decoder> {
+    ) -> Result<VideoDecoder> {
         let mut context = ff::codec::Context::from_parameters(stream.parameters()).map_err(|e| {
             let remedy = format!("Check the file: {}", ffprobe(name));
             Error::input(name, format!("its video stream cannot be set up: {e}"), remedy)
         })?;
         let codec = context.id().name();
         let concealed = Arc::new(AtomicU64::new(0));
-        // SAFETY: plain writes to a codec context that is not open yet; `Decoder` keeps the counter longer than it.
+        // SAFETY: plain writes to a codec context that is not open yet; `VideoDecoder` keeps the counter longer than it.
         unsafe {
             count_concealed_in(context.as_mut_ptr(), Arc::as_ptr(&concealed));
             let av = &mut *context.as_mut_ptr();
@@ -198,7 +198,7 @@ impl Decoder {
                 "Install an FFmpeg that has this codec, or convert the file.",
             )
         })?;
-        Ok(Decoder { video, concealed })
+        Ok(VideoDecoder { video, concealed })
     }
 
     /// Frames so far in which errors were concealed.

@@ -46,13 +46,13 @@ struct Footer {
     film: Value,
     #[serde(rename = "watching")]
     report: StretchReport,
-    keyframes: Vec<KeyframeRow>,
+    keyframes: Vec<PartRow>,
 }
 
 /// A keyframe; times in microseconds, floats as their bits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyframeRow {
+struct PartRow {
     scene: u32,
     start: i64,
     end: i64,
@@ -90,7 +90,7 @@ pub struct PartWriter {
     name: String,
     hash: Sha256,
     written: u64,
-    rows: Vec<KeyframeRow>,
+    rows: Vec<PartRow>,
 }
 
 impl PartWriter {
@@ -143,7 +143,7 @@ impl PartWriter {
             self.write(jpeg).map(|()| range)
         });
         let thumbnail = thumbnail.transpose()?;
-        self.rows.push(KeyframeRow {
+        self.rows.push(PartRow {
             scene: info.scene,
             start: info.start.micros(),
             end: info.end.micros(),
