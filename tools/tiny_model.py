@@ -1,77 +1,96 @@
 #!/usr/bin/env python3
-"""Make a tiny seeded model folder for tests, and what a plain PyTorch loop says of it.
-
-usage: tiny_model.py OUT [--golden FILE] [--seed 0]
+"""Makes the tiny seeded model folder of the tests, and what a plain PyTorch loop computes with it.
 
 The folder follows descry-model/1 with everything small: a convolutional image tower with a grid, a mapper that reads
-the grid, a two-layer GPT-2, a text tower. The golden file holds pictures (as seeds of a formula), their embeddings,
-and the ids of beam search, greedy and other settings, computed here without a key/value cache, one picture at a time.
-Needs: torch, onnx, tokenizers, numpy.
+the grid, a two-layer GPT-2, a text tower. The golden file holds pictures (as seeds of a formula), their embeddings, and
+the ids of beam search, greedy and other settings, computed here without a key/value cache, one picture at a time.
+
+It needs torch, onnx, tokenizers and numpy.
 """
-import argparse, hashlib, json, math
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 SIZE, DIM, CELLS, CELL_DIM = 32, 24, 16, 24
 PREFIX, LAYERS, HEADS, HEAD_DIM, VOCAB, CONTEXT = 5, 2, 2, 16, 120, 48
 WIDTH = HEADS * HEAD_DIM
 STOP, MAX_TOKENS = 13, 20
 TEXT_LENGTH = 12
+MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.3, 0.35]
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
 
 
 class Tower(nn.Module):
-    def __init__(self):
+    """Pixels -> embedding and grid."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.a = nn.Conv2d(3, 12, 4, 4)
         self.b = nn.Conv2d(12, CELL_DIM, 3, 2, 1)
         self.out = nn.Linear(CELL_DIM, DIM)
 
-    def forward(self, pixels):
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.tanh(self.b(torch.tanh(self.a(pixels))))
         grid = x.flatten(2).transpose(1, 2)
-        # A mean over a middle axis would not do: ONNX Runtime's kernel for it changes with batch size and threads.
+        # Not a mean over a middle axis: ONNX Runtime's kernel for it changes with batch size and threads.
         return self.out(F.adaptive_avg_pool2d(x, 1).flatten(1)), grid
 
 
 class Mapper(nn.Module):
-    def __init__(self):
+    """Grid -> prefix."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.cell = nn.Linear(CELL_DIM, WIDTH)
         self.mix = nn.Linear(CELLS, PREFIX)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return self.mix(torch.tanh(self.cell(input)).transpose(1, 2)).transpose(1, 2)
 
 
 class Layer(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.n1, self.n2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.fc, self.out = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
-    def heads(self, x):
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values."""
         n, t = x.shape[0], x.shape[1]
         return self.qkv(self.n1(x)).reshape(n, t, 3, HEADS, HEAD_DIM).permute(2, 0, 3, 1, 4).unbind(0)
 
-    def rest(self, x, a):
+    def rest(self, x: Tensor, a: Tensor) -> Tensor:
+        """The layer after its attention `a`."""
         x = x + self.proj(a.transpose(1, 2).flatten(2))
         return x + self.out(F.gelu(self.fc(self.n2(x)), approximate="tanh"))
 
 
 class Gpt(nn.Module):
-    def __init__(self):
+    """A two-layer GPT-2 without a cache."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.wte, self.wpe = nn.Embedding(VOCAB, WIDTH), nn.Embedding(CONTEXT, WIDTH)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
 
-    def forward(self, x):
-        """The plain way: everything again, no cache. -> log-probabilities behind the last position"""
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-probabilities after the last of the vectors x [N,T,W]."""
         t = x.shape[1]
         x = x + self.wpe.weight[:t]
         for layer in self.layers:
@@ -81,137 +100,306 @@ class Gpt(nn.Module):
 
 
 class Text(nn.Module):
-    def __init__(self):
+    """Ids -> embedding."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.table, self.out = nn.Embedding(VOCAB, DIM), nn.Linear(DIM, DIM)
 
-    def forward(self, ids):
-        keep = (ids != 0).float().unsqueeze(-1)
-        return self.out((self.table(ids) * keep).sum(1) / keep.sum(1).clamp(min=1))
+    def forward(self, ids: Tensor) -> Tensor:
+        real = (ids != 0).float().unsqueeze(-1)
+        return self.out((self.table(ids) * real).sum(1) / real.sum(1).clamp(min=1))
 
 
-def decoder_graph(gpt):
-    """The contract's decoder, prefill and step in one, by onnx.helper: zero-length inputs are what exporters stumble over."""
+# ---- the decoder's graph ---------------------------------------------------------------------------------------------
+
+
+class GraphBuilder:
+    """Collects nodes and constants of a graph; every method returns the name of its output.
+
+    Names are numbered in the order of the calls: another order would give the tests' model other bytes.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.count = 0
+
+    def const(self, value: Any, kind: type | None = None) -> str:
+        from onnx import numpy_helper
+
+        array = value.detach().numpy() if torch.is_tensor(value) else np.array(value)
+        array = array.astype(kind) if kind else array
+        self.count += 1
+        self.constants.append(numpy_helper.from_array(array.copy(), f"c{self.count}"))
+        return f"c{self.count}"
+
+    def ints(self, *values: int) -> str:
+        return self.const(list(values), np.int64)
+
+    def ops(self, kind: str, *inputs: str, out: Sequence[str] = (), n: int = 1, **attributes: Any) -> list[str]:
+        """A node with `n` outputs."""
+        from onnx import helper
+
+        self.count += 1
+        outputs = list(out) or [f"v{self.count}_{i}" for i in range(n)]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
+
+    def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        """A node with one output."""
+        return self.ops(kind, *inputs, out=[out] if out else [], **attributes)[0]
+
+    def linear(self, x: str, m: nn.Linear) -> str:
+        return self.op("Add", self.op("MatMul", x, self.const(m.weight.T)), self.const(m.bias))
+
+    def norm(self, x: str, m: nn.LayerNorm) -> str:
+        return self.op("LayerNormalization", x, self.const(m.weight), self.const(m.bias), epsilon=m.eps)
+
+    def size(self, x: str, axis: int) -> str:
+        return self.op("Gather", self.op("Shape", x), self.ints(axis))
+
+    def all_keys(self, kind: str, layer: int, new: str) -> str:
+        """Recent and new keys (or values) first, then the settled ones; the mask is wider than both."""
+        grown = self.op("Concat", f"recent_{kind}_{layer}", new, axis=2, out=f"{kind}_{layer}")
+        return self.op("Concat", grown, f"settled_{kind}_{layer}", axis=2)
+
+    def attention(self, q: str, key: str, value: str, mask: str) -> str:
+        """Attention whose scores are as wide as the mask, so that a row's sum does not depend on other rows' keys."""
+        keys = self.size(key, 2)
+        scaled = self.op("Mul", q, self.const(np.float32(1 / math.sqrt(HEAD_DIM))))
+        a = self.op("MatMul", scaled, self.op("Transpose", key, perm=[0, 1, 3, 2]))
+        zeros = self.ints(0, 0, 0, 0, 0, 0, 0)
+        missing = self.op("Sub", self.size(mask, 3), keys)
+        a = self.op("Pad", a, self.op("Concat", zeros, missing, axis=0))
+        weights = self.op("Softmax", self.op("Add", a, mask), axis=-1)
+        return self.op("MatMul", self.op("Slice", weights, self.ints(0), keys, self.ints(3)), value)
+
+    def gelu(self, f: str) -> str:
+        """GELU (tanh form) times two."""
+        one, root, factor = (self.const(np.float32(c)) for c in (1, math.sqrt(2 / math.pi), 0.044715))
+        cube = self.op("Mul", f, self.op("Mul", f, f))
+        inner = self.op("Add", f, self.op("Mul", factor, cube))
+        tanh = self.op("Tanh", self.op("Mul", root, inner))
+        return self.op("Mul", f, self.op("Add", one, tanh))
+
+    def layer(self, number: int, layer: Layer, x: str, mask: str) -> str:
+        """One layer. Attention gathers the vectors into slots, and its output back into rows."""
+        qkv = self.op("Gather", self.linear(self.norm(x, layer.n1), layer.qkv), "spread", axis=0)
+        qkv = self.op("Reshape", qkv, self.ints(0, 0, 3, HEADS, HEAD_DIM))
+        qkv = self.op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+        split = self.ops("Split", qkv, n=3, axis=0, num_outputs=3)
+        q, key, value = [self.op("Squeeze", s, self.ints(0)) for s in split]
+        a = self.attention(q, self.all_keys("key", number, key), self.all_keys("value", number, value), mask)
+        flat = self.op("Reshape", self.op("Transpose", a, perm=[0, 2, 1, 3]), self.ints(-1, WIDTH))
+        x = self.op("Add", x, self.linear(self.op("Gather", flat, "rows", axis=0), layer.proj))
+        wide = self.gelu(self.linear(self.norm(x, layer.n2), layer.fc))
+        half = self.op("Mul", wide, self.const(np.float32(0.5)))
+        return self.op("Add", x, self.linear(half, layer.out))
+
+
+def decoder_graph(gpt: Gpt) -> bytes:
+    """The decoder of the model contract, prefill and step in one graph.
+
+    Built with onnx.helper, because exporters fail on inputs of length zero.
+    """
     import onnx
-    from onnx import TensorProto as T, helper as h, numpy_helper
-    nodes, inits, count = [], [], [0]
+    from onnx import helper
 
-    def const(value, kind=None):
-        a = value.detach().numpy() if torch.is_tensor(value) else np.array(value)
-        a = a.astype(kind) if kind else a
-        count[0] += 1
-        inits.append(numpy_helper.from_array(a.copy(), f"c{count[0]}"))
-        return f"c{count[0]}"
-
-    def op(kind, *inputs, out=None, n=1, **attrs):
-        count[0] += 1
-        outs = [out] if out else [f"v{count[0]}_{i}" for i in range(n)]
-        nodes.append(h.make_node(kind, list(inputs), outs, **attrs))
-        return outs[0] if n == 1 else outs
-
-    def ints(*v):
-        return const(list(v), np.int64)
-
-    def linear(x, m):
-        return op("Add", op("MatMul", x, const(m.weight.T)), const(m.bias))
-
-    def norm(x, m):
-        return op("LayerNormalization", x, const(m.weight), const(m.bias), epsilon=m.eps)
-
-    def size(x, axis):
-        return op("Gather", op("Shape", x), ints(axis))
-
-    table = const(gpt.wte.weight)
-    x = op("Concat", "embeds", op("Gather", table, "ids"), axis=0)
-    x = op("Add", x, op("Gather", const(gpt.wpe.weight), "place"))
-    mask = op("Unsqueeze", "mask", ints(1))
+    g = GraphBuilder()
+    table = g.const(gpt.wte.weight)
+    x = g.op("Concat", "embeds", g.op("Gather", table, "ids"), axis=0)
+    x = g.op("Add", x, g.op("Gather", g.const(gpt.wpe.weight), "place"))
+    mask = g.op("Unsqueeze", "mask", g.ints(1))
     for i, layer in enumerate(gpt.layers):
-        # From vectors to places in slots, and back behind the attention.
-        qkv = op("Gather", linear(norm(x, layer.n1), layer.qkv), "spread", axis=0)
-        qkv = op("Reshape", qkv, ints(0, 0, 3, HEADS, HEAD_DIM))
-        qkv = op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
-        q, key, value = [op("Squeeze", s, ints(0)) for s in op("Split", qkv, n=3, axis=0, num_outputs=3)]
-
-        # Recent and new keys first, then the settled ones; the mask is wider than both.
-        def whole(kind, own):
-            own = op("Concat", f"recent_{kind}_{i}", own, axis=2, out=f"{kind}_{i}")
-            return op("Concat", own, f"settled_{kind}_{i}", axis=2)
-
-        key, value = whole("key", key), whole("value", value)
-        # Scores are as wide as the mask, whose width is such that a row's sum does not hang on how many keys others have.
-        keys = size(key, 2)
-        a = op("MatMul", op("Mul", q, const(np.float32(1 / math.sqrt(HEAD_DIM)))), op("Transpose", key, perm=[0, 1, 3, 2]))
-        a = op("Pad", a, op("Concat", ints(0, 0, 0, 0, 0, 0, 0), op("Sub", size(mask, 3), keys), axis=0))
-        a = op("Slice", op("Softmax", op("Add", a, mask), axis=-1), ints(0), keys, ints(3))
-        a = op("MatMul", a, value)
-        a = op("Gather", op("Reshape", op("Transpose", a, perm=[0, 2, 1, 3]), ints(-1, WIDTH)), "rows", axis=0)
-        x = op("Add", x, linear(a, layer.proj))
-        f = linear(norm(x, layer.n2), layer.fc)
-        c = op("Mul", f, op("Add", const(np.float32(1)), op("Tanh", op("Mul", const(np.float32(math.sqrt(2 / math.pi))),
-               op("Add", f, op("Mul", const(np.float32(0.044715)), op("Mul", f, op("Mul", f, f))))))))
-        x = op("Add", x, linear(op("Mul", c, const(np.float32(0.5))), layer.out))
-    last = op("Gather", x, "asked", axis=0)
-    logp = op("LogSoftmax", op("MatMul", norm(last, gpt.norm), const(gpt.wte.weight.T)), axis=-1)
-    nodes.append(h.make_node("TopK", [logp, "k"], ["top_logprob", "top_id"], axis=-1, largest=1, sorted=1))
-    f32 = lambda name, *s: h.make_tensor_value_info(name, T.FLOAT, s)
-    i64 = lambda name, *s: h.make_tensor_value_info(name, T.INT64, s)
-    inputs = [f32("embeds", "E", WIDTH), i64("ids", "S"), i64("place", "N"), i64("spread", "B", "T"), i64("rows", "N"),
-              f32("mask", "B", "T", "M"), i64("asked", "A"), i64("k", 1)]
-    outputs = [f32("top_logprob", "A", "K"), i64("top_id", "A", "K")]
-    for i in range(LAYERS):
-        for kind in ("key", "value"):
-            inputs += [f32(f"settled_{kind}_{i}", "B", HEADS, "C", HEAD_DIM), f32(f"recent_{kind}_{i}", "B", HEADS, "R", HEAD_DIM)]
-            outputs += [f32(f"{kind}_{i}", "B", HEADS, "G", HEAD_DIM)]
-    graph = h.make_graph(nodes, "decoder", inputs, outputs, inits)
-    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9, producer_name="descry")
+        x = g.layer(i, layer, x, mask)
+    last = g.norm(g.op("Gather", x, "asked", axis=0), gpt.norm)
+    logp = g.op("LogSoftmax", g.op("MatMul", last, g.const(gpt.wte.weight.T)), axis=-1)
+    g.nodes.append(helper.make_node("TopK", [logp, "k"], ["top_logprob", "top_id"], axis=-1, largest=1, sorted=1))
+    inputs, outputs = decoder_signature()
+    graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.constants)
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="descry")
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def export(module, args, path, inputs, outputs):
-    torch.onnx.export(module, args, path, input_names=inputs, output_names=outputs, opset_version=18, dynamo=False,
-                      dynamic_axes={name: {0: "N"} for name in inputs + outputs})
+def decoder_signature() -> tuple[list[Any], list[Any]]:
+    """Inputs and outputs of the decoder's graph."""
+    from onnx import TensorProto, helper
+
+    def floats(name: str, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    def integers(name: str, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+
+    inputs = [
+        floats("embeds", "E", WIDTH),
+        integers("ids", "S"),
+        integers("place", "N"),
+        integers("spread", "B", "T"),
+        integers("rows", "N"),
+        floats("mask", "B", "T", "M"),
+        integers("asked", "A"),
+        integers("k", 1),
+    ]
+    outputs = [floats("top_logprob", "A", "K"), integers("top_id", "A", "K")]
+    for i in range(LAYERS):
+        for kind in ("key", "value"):
+            inputs += [
+                floats(f"settled_{kind}_{i}", "B", HEADS, "C", HEAD_DIM),
+                floats(f"recent_{kind}_{i}", "B", HEADS, "R", HEAD_DIM),
+            ]
+            outputs += [floats(f"{kind}_{i}", "B", HEADS, "G", HEAD_DIM)]
+    return inputs, outputs
 
 
-def tokenizer(path, special):
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
+def export(module: nn.Module, inputs: Tensor, path: Path, names: tuple[list[str], list[str]]) -> None:
+    """Exports a module whose inputs and outputs have these names, with a batch of any size."""
+    input_names, output_names = names
+    torch.onnx.export(
+        module,
+        inputs,
+        path,
+        input_names=input_names,
+        output_names=output_names,
+        opset_version=18,
+        dynamo=False,
+        dynamic_axes={name: {0: "N"} for name in input_names + output_names},
+    )
+
+
+def write_tokenizer(path: Path, special: bool) -> None:
+    """A tokenizer of words; with `special` it puts <start> and <end> around a text."""
     words = [f"w{i}" for i in range(VOCAB)]
     words[STOP] = "."
     for i, word in enumerate("a the man dog car on of with street tree red blue".split()):
         words[20 + i] = word
     words[0], words[1], words[2] = "<pad>", "<start>", "<end>"
-    data = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": {"type": "Lowercase"},
-        "pre_tokenizer": {"type": "Whitespace"}, "decoder": None,
-        "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<start>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                           {"SpecialToken": {"id": "<end>", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-                           "special_tokens": {s: {"id": s, "ids": [i], "tokens": [s]} for s, i in (("<start>", 1), ("<end>", 2))}} if special else None,
+    processor = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<start>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "<end>", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {s: {"id": s, "ids": [i], "tokens": [s]} for s, i in (("<start>", 1), ("<end>", 2))},
+    }
+    data: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "decoder": None,
+        "post_processor": processor if special else None,
         "model": {"type": "WordLevel", "vocab": {w: i for i, w in enumerate(words)}, "unk_token": "<pad>"},
     }
     path.write_text(json.dumps(data))
 
 
-def picture(seed):
-    """A picture that Rust can make from the same seed: an LCG's bytes, SIZE × SIZE × 3."""
-    state, out = (seed * 747796405 + 1) & 0xFFFFFFFF, []
-    for _ in range(SIZE * SIZE * 3):
-        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
-        out.append(state >> 24)
-    # Noise averages out; a tint a picture keeps them apart.
-    a = np.array(out, np.float32).reshape(SIZE, SIZE, 3)
-    tint = np.array([(seed * 37) % 256, (seed * 91) % 256, (seed * 151) % 256], np.float32)
-    return np.floor((a + 3 * tint) / 4).astype(np.uint8)
+def write_manifest(out: Path) -> None:
+    """Writes model.json, which seals the other files."""
+    manifest = {
+        "format": "descry-model/1",
+        "name": "tiny",
+        "version": "1.0.0",
+        "licence": "MIT OR Apache-2.0",
+        "trained_on": "nothing: seeded random weights for tests",
+        "description": "says nothing that is true",
+        "image": {
+            "graph": "image.onnx",
+            "size": SIZE,
+            "resize": "squash",
+            "resample": "bicubic",
+            "mean": MEAN,
+            "std": STD,
+            "embedding_dim": DIM,
+            "grid": {"cells": CELLS, "dim": CELL_DIM},
+        },
+        "mapper": {"graph": "mapper.onnx", "input": "grid", "normalize_prefix": False, "prefix_length": PREFIX},
+        "decoder": {
+            "graph": "decoder.onnx",
+            "layers": LAYERS,
+            "heads": HEADS,
+            "head_dim": HEAD_DIM,
+            "width": WIDTH,
+            "vocab": VOCAB,
+            "context": CONTEXT,
+        },
+        "tokenizer": "tokenizer.json",
+        "text": {
+            "graph": "text.onnx",
+            "tokenizer": "text_tokenizer.json",
+            "context_length": TEXT_LENGTH,
+            "pad_token": 0,
+        },
+        "decoding": {"stop_tokens": [STOP], "max_tokens": MAX_TOKENS, "beam": 5, "temperature": 1.0},
+        "score": {"calibration": [[-4.0, 0.05], [-1.0, 0.6], [0.0, 0.95]], "default_min_score": 0.0},
+        "dedup": {"same": 0.98, "returning": 0.99},
+        "files": {
+            f.name: {"sha256": hashlib.sha256(f.read_bytes()).hexdigest(), "bytes": f.stat().st_size}
+            for f in sorted(out.iterdir())
+            if f.name != "model.json"
+        },
+    }
+    (out / "model.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 @torch.no_grad()
-def beam_search(gpt, prefix, beam, limit, temperature):
-    logp = gpt_logp(gpt, prefix, temperature)
+def spread_out(tower: Tower, mapper: Mapper, gpt: Gpt) -> None:
+    """Scales the weights. Logits of small random weights are near ties, which no two runtimes break alike."""
+    for m in (tower, mapper):
+        for p in m.parameters():
+            p.mul_(2.5)
+    for p in gpt.layers.parameters():
+        if p.dim() > 1:
+            p.mul_(3)
+    gpt.wte.weight.mul_(0.8)
+    gpt.wte.weight[STOP] *= 3
+
+
+# ---- golden results --------------------------------------------------------------------------------------------------
+
+
+def picture(seed: int) -> np.ndarray:
+    """A picture that Rust makes from the same seed: an LCG's bytes, SIZE × SIZE × 3."""
+    state = (seed * 747796405 + 1) & 0xFFFFFFFF
+
+    def numbers() -> Iterator[int]:
+        nonlocal state
+        for _ in range(SIZE * SIZE * 3):
+            state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+            yield state >> 24
+
+    # Noise averages out; a tint keeps the pictures apart.
+    noise = np.array(list(numbers()), np.float32).reshape(SIZE, SIZE, 3)
+    tint = np.array([(seed * 37) % 256, (seed * 91) % 256, (seed * 151) % 256], np.float32)
+    return np.floor((noise + 3 * tint) / 4).astype(np.uint8)
+
+
+def log_probabilities(gpt: Gpt, context: Tensor, temperature: float) -> Tensor:
+    logp = gpt(context)
+    return logp if temperature == 1 else (logp / temperature).log_softmax(-1)
+
+
+@torch.no_grad()
+def beam_search(gpt: Gpt, prefix: Tensor, beam: int, limit: int, temperature: float) -> tuple[list[int], float]:
+    """The ids of the best caption and its mean log-probability."""
+    logp = log_probabilities(gpt, prefix, temperature)
     total, first = logp[0].topk(beam)
     ids, length, stopped = first[:, None], torch.ones(beam), first.eq(STOP)
     for _ in range(limit - 1):
         if stopped.all():
             break
         context = torch.cat((prefix.expand(beam, -1, -1), gpt.wte(ids)), 1)
-        logp = gpt_logp(gpt, context, temperature)
+        logp = log_probabilities(gpt, context, temperature)
         logp[stopped] = -float("inf")
         logp[stopped, 0] = 0
         length = length + (~stopped).float()
@@ -226,14 +414,11 @@ def beam_search(gpt, prefix, beam, limit, temperature):
     return ids[best, : int(length[best])].tolist(), float(mean[best])
 
 
-def gpt_logp(gpt, context, temperature):
-    logp = gpt(context)
-    return logp if temperature == 1 else (logp / temperature).log_softmax(-1)
-
-
 @torch.no_grad()
-def greedy(gpt, prefix, limit):
-    ids, total = [], 0.0
+def greedy(gpt: Gpt, prefix: Tensor, limit: int) -> tuple[list[int], float]:
+    """The ids of the greedy caption and its mean log-probability."""
+    ids: list[int] = []
+    total = 0.0
     for _ in range(limit):
         context = torch.cat((prefix, gpt.wte(torch.tensor([ids], dtype=torch.long))), 1)
         logp = gpt(context)
@@ -244,76 +429,62 @@ def greedy(gpt, prefix, limit):
     return ids, total / len(ids)
 
 
-def main():
+@torch.no_grad()
+def golden_picture(seed: int, tower: Tower, mapper: Mapper, gpt: Gpt) -> dict[str, Any]:
+    """Embedding and captions of one picture."""
+    x = torch.from_numpy(picture(seed).astype(np.float32) / 255)
+    x = ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1)[None]
+    embedding, grid = tower(x)
+    prefix = mapper(grid)
+    found = {f"beam {beam}": beam_search(gpt, prefix, beam, MAX_TOKENS, 1.0) for beam in (1, 3, 5, 10)}
+    found["beam 5 warm"] = beam_search(gpt, prefix, 5, MAX_TOKENS, 0.7)
+    found["greedy"] = greedy(gpt, prefix, MAX_TOKENS)
+    return {
+        "seed": seed,
+        "embedding": [round(float(v), 6) for v in embedding[0]],
+        **{name: {"ids": ids, "mean_logprob": round(mean, 6)} for name, (ids, mean) in found.items()},
+    }
+
+
+@torch.no_grad()
+def golden_text(words: str, text: Text, tokenizer: Any) -> list[float]:
+    """Embedding of one text."""
+    ids = tokenizer.encode(words).ids
+    ids = ids if len(ids) <= TEXT_LENGTH else ids[: TEXT_LENGTH - 1] + ids[-1:]
+    ids += [0] * (TEXT_LENGTH - len(ids))
+    e = text(torch.tensor([ids]))[0]
+    return [round(float(v), 6) for v in e / e.norm()]
+
+
+def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("out")
-    p.add_argument("--golden")
-    p.add_argument("--seed", type=int, default=0)
-    a = p.parse_args()
-    torch.manual_seed(a.seed)
+    p.add_argument("out", type=Path, metavar="OUT", help="model folder to write")
+    p.add_argument("--golden", type=Path, metavar="FILE", help="file for the golden results")
+    p.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    args = p.parse_args()
+    torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    out = Path(a.out)
+    out = args.out
     out.mkdir(parents=True, exist_ok=True)
     tower, mapper, gpt, text = Tower().eval(), Mapper().eval(), Gpt().eval(), Text().eval()
-    with torch.no_grad():   # random logits are near ties, which no two runtimes break alike
-        for m in (tower, mapper):
-            for q in m.parameters():
-                q.mul_(2.5)
-        for q in gpt.layers.parameters():
-            if q.dim() > 1:
-                q.mul_(3)
-        gpt.wte.weight.mul_(0.8)
-        gpt.wte.weight[STOP] *= 3
-    export(tower, torch.zeros(2, 3, SIZE, SIZE), out / "image.onnx", ["pixels"], ["embedding", "grid"])
-    export(mapper, torch.zeros(2, CELLS, CELL_DIM), out / "mapper.onnx", ["input"], ["prefix"])
-    export(text, torch.zeros(2, TEXT_LENGTH, dtype=torch.long), out / "text.onnx", ["ids"], ["embedding"])
+    spread_out(tower, mapper, gpt)
+    export(tower, torch.zeros(2, 3, SIZE, SIZE), out / "image.onnx", (["pixels"], ["embedding", "grid"]))
+    export(mapper, torch.zeros(2, CELLS, CELL_DIM), out / "mapper.onnx", (["input"], ["prefix"]))
+    export(text, torch.zeros(2, TEXT_LENGTH, dtype=torch.long), out / "text.onnx", (["ids"], ["embedding"]))
     (out / "decoder.onnx").write_bytes(decoder_graph(gpt))
-    tokenizer(out / "tokenizer.json", False)
-    tokenizer(out / "text_tokenizer.json", True)
-    mean, std = [0.5, 0.45, 0.4], [0.25, 0.3, 0.35]
-    manifest = {
-        "format": "descry-model/1", "name": "tiny", "version": "1.0.0", "licence": "MIT OR Apache-2.0",
-        "trained_on": "nothing: seeded random weights for tests", "description": "says nothing that is true",
-        "image": {"graph": "image.onnx", "size": SIZE, "resize": "squash", "resample": "bicubic", "mean": mean, "std": std,
-                  "embedding_dim": DIM, "grid": {"cells": CELLS, "dim": CELL_DIM}},
-        "mapper": {"graph": "mapper.onnx", "input": "grid", "normalize_prefix": False, "prefix_length": PREFIX},
-        "decoder": {"graph": "decoder.onnx", "layers": LAYERS, "heads": HEADS, "head_dim": HEAD_DIM, "width": WIDTH,
-                    "vocab": VOCAB, "context": CONTEXT},
-        "tokenizer": "tokenizer.json",
-        "text": {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": TEXT_LENGTH, "pad_token": 0},
-        "decoding": {"stop_tokens": [STOP], "max_tokens": MAX_TOKENS, "beam": 5, "temperature": 1.0},
-        "score": {"calibration": [[-4.0, 0.05], [-1.0, 0.6], [0.0, 0.95]], "default_min_score": 0.0},
-        "dedup": {"same": 0.98, "returning": 0.99},
-        "files": {f.name: {"sha256": hashlib.sha256(f.read_bytes()).hexdigest(), "bytes": f.stat().st_size}
-                  for f in sorted(out.iterdir()) if f.name != "model.json"},
-    }
-    (out / "model.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    if not a.golden:
-        return
-    cases = []
-    for seed in range(1, 13):
-        x = torch.from_numpy(picture(seed).astype(np.float32) / 255)
-        x = ((x - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)[None]
-        with torch.no_grad():
-            embedding, grid = tower(x)
-            prefix = mapper(grid)
-        found = {}
-        for beam in (1, 3, 5, 10):
-            found[f"beam {beam}"] = beam_search(gpt, prefix, beam, MAX_TOKENS, 1.0)
-        found["beam 5 warm"] = beam_search(gpt, prefix, 5, MAX_TOKENS, 0.7)
-        found["greedy"] = greedy(gpt, prefix, MAX_TOKENS)
-        cases.append({"seed": seed, "embedding": [round(float(v), 6) for v in embedding[0]],
-                      **{k: {"ids": i, "mean_logprob": round(m, 6)} for k, (i, m) in found.items()}})
-    texts = {}
-    for words in ("a dog", "a red car on the street", "A man with a blue tree of the dog on the red street with a car"):
+    write_tokenizer(out / "tokenizer.json", False)
+    write_tokenizer(out / "text_tokenizer.json", True)
+    write_manifest(out)
+    if args.golden:
         from tokenizers import Tokenizer
-        ids = Tokenizer.from_file(str(out / "text_tokenizer.json")).encode(words).ids
-        ids = ids if len(ids) <= TEXT_LENGTH else ids[: TEXT_LENGTH - 1] + ids[-1:]
-        ids += [0] * (TEXT_LENGTH - len(ids))
-        with torch.no_grad():
-            e = text(torch.tensor([ids]))[0]
-        texts[words] = [round(float(v), 6) for v in e / e.norm()]
-    Path(a.golden).write_text(json.dumps({"pictures": cases, "texts": texts}, indent=None, separators=(",", ":")) + "\n")
+
+        tokenizer = Tokenizer.from_file(str(out / "text_tokenizer.json"))
+        lines = ("a dog", "a red car on the street", "A man with a blue tree of the dog on the red street with a car")
+        golden = {
+            "pictures": [golden_picture(seed, tower, mapper, gpt) for seed in range(1, 13)],
+            "texts": {line: golden_text(line, text, tokenizer) for line in lines},
+        }
+        args.golden.write_text(json.dumps(golden, indent=None, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Finds keyframes that look like a given one, in an archive's own files, with DuckDB:
+"""Finds keyframes that look like a given one, with DuckDB, directly in the files of an archive.
 
-    pip install duckdb && python duckdb_example.py ARCHIVE VIDEO MILLISECONDS
+pip install duckdb
+python duckdb_example.py ARCHIVE VIDEO MILLISECONDS
 """
 
 import sys
@@ -10,7 +11,7 @@ import duckdb
 archive, video, ms = sys.argv[1:]
 db = duckdb.connect()
 db.execute(f"CREATE VIEW keyframes AS SELECT * FROM read_parquet('{archive}/videos/*/*/keyframes.parquet')")
-# DuckDB reads a list of fixed size as a plain list; its distances need an array of that size.
+# DuckDB reads a list of fixed size as a list; only arrays have distances, so the query casts it to one.
 (width,) = db.execute("SELECT len(embedding) FROM keyframes LIMIT 1").fetchone()
 rows = db.execute(
     f"""

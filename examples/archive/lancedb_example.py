@@ -1,6 +1,8 @@
-"""Loads an archive's keyframes into LanceDB and finds those that look like the first one:
+"""Loads an archive's keyframes into a LanceDB table and finds those that look like the first one.
 
-    pip install lancedb pandas && descry archive export ARCHIVE -o all.parquet && python lancedb_example.py all.parquet lance/
+pip install lancedb pandas
+descry archive export ARCHIVE -o all.parquet
+python lancedb_example.py all.parquet lance/
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""Counts the captions of each video with pandas, and finds look-alikes with one matrix product:
+"""Counts the captions of an archive with pandas, and finds similar keyframes with one matrix product.
 
-    pip install pandas pyarrow && descry archive export ARCHIVE -o all.parquet && python pandas_example.py all.parquet
+pip install pandas pyarrow
+descry archive export ARCHIVE -o all.parquet
+python pandas_example.py all.parquet
 """
 
 import sys
@@ -11,7 +13,7 @@ import pandas as pd
 keyframes = pd.read_parquet(sys.argv[1])
 said = keyframes[keyframes.said & ~keyframes.repeats]
 print(said.groupby("video").caption.count().to_string())
-# Embeddings have length 1, so their dot product is the cosine.
+# Embeddings have length 1, so their product is the cosine.
 embeddings = np.stack(keyframes.embedding)
 similarity = embeddings @ embeddings[0]
 best = keyframes.assign(similarity=similarity.round(3)).nlargest(5, "similarity")

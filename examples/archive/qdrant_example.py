@@ -1,7 +1,10 @@
-"""Loads an archive's keyframes into Qdrant and finds those that look like the first one. Runs in memory; for a server use
-QdrantClient(url=…):
+"""Loads an archive's keyframes into Qdrant and finds those that look like the first one.
 
-    pip install qdrant-client pyarrow && descry archive export ARCHIVE -o all.parquet && python qdrant_example.py all.parquet
+It runs Qdrant in memory; use QdrantClient(url=…) for a server.
+
+    pip install qdrant-client pyarrow
+    descry archive export ARCHIVE -o all.parquet
+    python qdrant_example.py all.parquet
 """
 
 import sys
@@ -15,14 +18,15 @@ file = pq.ParquetFile(sys.argv[1])
 client = QdrantClient(":memory:")
 width = file.schema_arrow.field("embedding").type.list_size
 client.create_collection("keyframes", vectors_config=models.VectorParams(size=width, distance=models.Distance.COSINE))
-first = None
+first: list[float] = []
 count = 0
 for batch in file.iter_batches(BATCH):
     vectors = batch["embedding"].flatten().to_numpy().reshape(-1, width)
+    if not count:
+        first = vectors[0].tolist()
     rows = batch.drop_columns(["embedding"]).to_pylist()
     client.upload_collection("keyframes", vectors=vectors, payload=rows, ids=range(count, count + len(rows)))
     count += len(rows)
-    first = vectors[0] if first is None else first
 said = models.Filter(must=[models.FieldCondition(key="said", match=models.MatchValue(value=True))])
-for point in client.query_points("keyframes", query=first.tolist(), query_filter=said, limit=5).points:
+for point in client.query_points("keyframes", query=first, query_filter=said, limit=5).points:
     print(f"{point.score:.3f}", point.payload["video"], point.payload["keyframe_ms"], point.payload["caption"])

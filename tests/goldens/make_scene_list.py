@@ -1,7 +1,10 @@
-"""Writes scene_list.csv: a list of scenes as PySceneDetect's own `write_scene_list` gives it, which is what the CSV output
-is compared with. Needs `pip install scenedetect==0.7.2 opencv-python-headless`.
+"""Writes scene_list.csv: a list of scenes as PySceneDetect's own `write_scene_list` writes it.
+
+The tests compare the CSV output with it. It needs `pip install scenedetect==0.7.2 opencv-python-headless`.
 """
-import os
+
+import itertools
+from pathlib import Path
 
 from scenedetect import FrameTimecode
 from scenedetect.output import write_scene_list
@@ -9,10 +12,10 @@ from scenedetect.output import write_scene_list
 CUTS = [0, 50, 150, 175, 90_000]
 
 
-def at(frame):
+def at(frame: int) -> FrameTimecode:
     return FrameTimecode(frame, fps=25.0)
 
 
-scenes = [(at(a), at(b)) for a, b in zip(CUTS, CUTS[1:])]
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "scene_list.csv"), "w", newline="", encoding="utf-8") as f:
-    write_scene_list(f, scenes, include_cut_list=False)
+scenes = [(at(start), at(end)) for start, end in itertools.pairwise(CUTS)]
+with (Path(__file__).parent / "scene_list.csv").open("w", newline="", encoding="utf-8") as file:
+    write_scene_list(file, scenes, include_cut_list=False)

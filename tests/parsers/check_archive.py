@@ -1,11 +1,11 @@
-"""Reads an archive's tables with pyarrow, pandas and DuckDB and prints what they found, as JSON.
+"""Reads an archive's tables with pyarrow, pandas and DuckDB, and prints what they found as JSON.
 
-python check_archive.py ARCHIVE ALL.parquet
+usage: check_archive.py ARCHIVE ALL.parquet
 """
 
-import glob
 import json
 import sys
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 archive, everything = sys.argv[1:]
-files = sorted(glob.glob(f"{archive}/videos/*/*/keyframes.parquet"))
+files = sorted(Path(archive).glob("videos/*/*/keyframes.parquet"))
 tables = [pq.read_table(f) for f in files]
 kind = tables[0].schema.field("embedding").type
 assert pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32(), kind
 whole = pa.concat_tables(tables)
 exported = pq.read_table(everything)
-assert exported.equals(whole), "the export is not what the files hold"
+assert exported.equals(whole), "the export differs from the files"
 about = json.loads(pq.read_metadata(files[0]).metadata[b"descry"])
 
 frame = pd.read_parquet(everything)
@@ -29,18 +29,24 @@ lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
 
 db = duckdb.connect()
 db.execute(f"CREATE VIEW k AS SELECT * FROM read_parquet('{archive}/videos/*/*/keyframes.parquet')")
-columns = ("video, start_ms, end_ms, keyframe_ms, scene, transition, caption, said, score, mean_logprob, repeats, "
-           "thumbnail, model, model_hash")
+columns = (
+    "video, start_ms, end_ms, keyframe_ms, scene, transition, caption, said, score, mean_logprob, repeats, "
+    "thumbnail, model, model_hash"
+)
 rows = db.execute(f"SELECT {columns} FROM k ORDER BY video, start_ms").fetchall()
 sums = [r[0] for r in db.execute("SELECT list_sum(list_transform(embedding, lambda x: x * x)) FROM k").fetchall()]
 
-print(json.dumps({
-    "format": about["format"],
-    "width": kind.list_size,
-    "pyarrow": whole.num_rows,
-    "pandas": len(frame),
-    "duckdb": len(rows),
-    "longest": float(max(abs(lengths - 1))),
-    "longest_duckdb": float(max(abs(s - 1) for s in sums)),
-    "rows": [dict(zip(columns.split(", "), r)) for r in rows],
-}))
+print(
+    json.dumps(
+        {
+            "format": about["format"],
+            "width": kind.list_size,
+            "pyarrow": whole.num_rows,
+            "pandas": len(frame),
+            "duckdb": len(rows),
+            "longest": float(max(abs(lengths - 1))),
+            "longest_duckdb": float(max(abs(s - 1) for s in sums)),
+            "rows": [dict(zip(columns.split(", "), r, strict=True)) for r in rows],
+        }
+    )
+)

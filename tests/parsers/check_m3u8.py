@@ -1,14 +1,19 @@
-"""Reads an HLS media playlist named on the command line with m3u8, strictly; prints what it says as JSON."""
+"""Reads an HLS media playlist named on the command line with m3u8, strictly; prints its contents as JSON."""
+
 import json
 import sys
+from pathlib import Path
 
 import m3u8
 
-with open(sys.argv[1], encoding="utf-8") as f:
-    # HLS has comments; the strict parser knows none.
-    lines = [line for line in f.read().splitlines() if not line.startswith("#") or line.startswith("#EXT")]
+# HLS has comments; the strict parser does not accept them.
+lines = [
+    line
+    for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#") or line.startswith("#EXT")
+]
 p = m3u8.M3U8("\n".join(lines) + "\n", strict=True)
-print(json.dumps({
+contents = {
     "target": p.target_duration,
     "sequence": p.media_sequence,
     "discontinuities": p.discontinuity_sequence,
@@ -19,4 +24,5 @@ print(json.dumps({
     ],
     "variants": [[v.uri, v.stream_info.subtitles] for v in p.playlists],
     "media": [[m.type, m.group_id, m.uri, m.characteristics] for m in p.media],
-}))
+}
+print(json.dumps(contents))

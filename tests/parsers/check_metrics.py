@@ -1,4 +1,5 @@
 """Reads Prometheus text on standard input with prometheus-client's own parser; prints the samples as JSON."""
+
 import json
 import sys
 

@@ -1,9 +1,7 @@
-"""An RTSP server for tests and benches: GStreamer's.
+"""An RTSP server for tests and benches, GStreamer's own.
 
-    server.py PORT [--user NAME --password WORD] PATH=PIPELINE...
-
-Serves each path from its pipeline, in the words of gst-launch with payloaders called pay0, pay1. PORT 0 is any free one.
-Prints the port on standard output when it listens. Ends when standard input does, so that it cannot outlive who started it.
+Serves each path from its pipeline, in the syntax of gst-launch with payloaders named pay0, pay1. Prints its port on
+standard output when it listens. Ends when standard input ends, so that it cannot outlive the process that started it.
 """
 
 import argparse
@@ -14,15 +12,15 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("port")
-    parser.add_argument("--user")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port", help="port to listen on; 0: any free one")
+    parser.add_argument("--user", help="name that clients must log in with")
     parser.add_argument("--password")
-    parser.add_argument("mounts", nargs="+")
+    parser.add_argument("mounts", nargs="+", metavar="PATH=PIPELINE")
     args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -47,7 +45,7 @@ def main():
         sys.exit("the server cannot listen")
     loop = GLib.MainLoop()
 
-    def await_end():
+    def await_end() -> None:
         sys.stdin.read()
         loop.quit()
 

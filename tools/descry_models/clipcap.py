@@ -1,31 +1,38 @@
-"""Published ClipCap checkpoints (arXiv 2111.09734, rmokady/CLIP_prefix_caption) as model folders.
+"""Imports published ClipCap checkpoints (arXiv 2111.09734, rmokady/CLIP_prefix_caption) as model folders.
 
-Mapper, prefix length, clip length, layers and widths come from the tensors' shapes. What shapes cannot say (whether the
-embedding is normalised, the stop token, GPT-2's heads where they are not 64 wide) is asked for or comes from a preset.
+Mapper, prefix length, clip length, layers and widths follow from the shapes of the tensors. What shapes cannot show
+(whether the embedding is normalised, the stop token, GPT-2's heads where they are not 64 wide) comes from an option or
+a preset.
 """
+
+from __future__ import annotations
+
 import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from . import clip
-from .clip import Missing, fill, read_tensors, take
-from .export import decoder_graph, decoder_spec, graph, mapper_graph, seal
-from .lm import gpt2_of
-from .measure import rounding
+from .clip import MissingTensorsError, State, fill, read_tensors, take
+from .export import decoder_spec, seal, write_decoder, write_mapper, write_text
+from .lm import gpt2_from
+from .measure import rounding_cost
+from .net import Decoder, Shape
 
-MAPPER_HEADS = 8        # of the transformer mapper, in the paper and in its code
-MAX_TOKENS, BEAM = 67, 5    # the released code's
-LEAST_COSINE = 0.99         # of a picture's int8 embedding with its own in fp32
+MAPPER_HEADS = 8  # of the transformer mapper, in the paper and in its code
+MAX_TOKENS, BEAM = 67, 5  # the released code's
+LEAST_COSINE = 0.99  # of a picture's int8 embedding with its fp32 one
 
 
-@dataclass
+@dataclass(frozen=True)
 class Preset:
-    """What is known of a published checkpoint; its shapes are checked against it."""
+    """What is known about a published checkpoint; its shapes are checked against it."""
+
     mapper: str
     normalize_prefix: bool
     prefix_length: int
@@ -41,30 +48,65 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class ImportOptions:
+    """What `import` needs."""
+
+    clipcap: Path
+    clip: Path
+    tokenizer: Path
+    out: Path
+    binary: Path
+    preset: str | None = None
+    normalize_prefix: bool | None = None
+    stop_token: str | None = None
+    heads: int | None = None
+    text_tokenizer: Path | None = None
+    precision: str = "fp32"
+    images: Path | None = None
+    """Pictures that show what int8 costs."""
+    limit: int = 100
+    """How many of them."""
+    name: str | None = None
+    licence: str | None = None
+
+
+# ---- mappers ---------------------------------------------------------------------------------------------------------
+
+
 class MlpMapper(nn.Module):
     """Embedding [N,D] -> prefix [N,P,W] through one hidden layer and tanh."""
 
-    def __init__(self, inside, hidden, prefix, width):
+    def __init__(self, inside: int, hidden: int, prefix: int, width: int) -> None:
         super().__init__()
         self.prefix, self.width = prefix, width
         self.model = nn.ModuleDict({"0": nn.Linear(inside, hidden), "2": nn.Linear(hidden, prefix * width)})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.model["2"](torch.tanh(self.model["0"](x))).view(-1, self.prefix, self.width)
 
 
 class MapperLayer(nn.Module):
-    def __init__(self, width, hidden):
+    """A pre-norm layer of the transformer mapper."""
+
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.ModuleDict({"to_queries": nn.Linear(width, width, bias=False),
-                                   "to_keys_values": nn.Linear(width, 2 * width, bias=False),
-                                   "project": nn.Linear(width, width)})
+        self.attn = nn.ModuleDict(
+            {
+                "to_queries": nn.Linear(width, width, bias=False),
+                "to_keys_values": nn.Linear(width, 2 * width, bias=False),
+                "project": nn.Linear(width, width),
+            }
+        )
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         n, t, w = x.shape
-        split = lambda z: z.view(n, t, MAPPER_HEADS, w // MAPPER_HEADS).transpose(1, 2)
+
+        def split(z: Tensor) -> Tensor:
+            return z.view(n, t, MAPPER_HEADS, w // MAPPER_HEADS).transpose(1, 2)
+
         y = self.norm1(x)
         # Keys are the first half of the joint projection, values the second.
         k, v = self.attn["to_keys_values"](y).split(w, 2)
@@ -73,136 +115,242 @@ class MapperLayer(nn.Module):
         return x + self.mlp["fc2"](F.relu(self.mlp["fc1"](self.norm2(x))))
 
 
+@dataclass(frozen=True)
+class TransformerMapperShape:
+    """Shape of a transformer mapper: `inside` and `width` are those of the embedding and of the language model."""
+
+    inside: int
+    clip_length: int
+    prefix: int
+    width: int
+    layers: int
+    hidden: int
+
+
 class TransformerMapper(nn.Module):
-    """Embedding [N,D] -> clip_length vectors, the learned constants behind them; what becomes of these is the prefix."""
+    """Embedding [N,D] -> clip_length vectors, followed by learned constants; the outputs of these are the prefix."""
 
-    def __init__(self, inside, clip_length, prefix, width, layers, hidden):
+    def __init__(self, s: TransformerMapperShape) -> None:
         super().__init__()
-        self.clip_length, self.width = clip_length, width
-        self.linear = nn.Linear(inside, clip_length * width)
-        self.prefix_const = nn.Parameter(torch.zeros(prefix, width))
-        self.transformer = nn.ModuleDict({"layers": nn.ModuleList(MapperLayer(width, hidden) for _ in range(layers))})
+        self.clip_length, self.width = s.clip_length, s.width
+        self.linear = nn.Linear(s.inside, s.clip_length * s.width)
+        self.prefix_const = nn.Parameter(torch.zeros(s.prefix, s.width))
+        layers = nn.ModuleList(MapperLayer(s.width, s.hidden) for _ in range(s.layers))
+        self.transformer = nn.ModuleDict({"layers": layers})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.linear(x).view(-1, self.clip_length, self.width)
         x = torch.cat((x, self.prefix_const.expand(x.shape[0], -1, -1)), 1)
         for layer in self.transformer["layers"]:
             x = layer(x)
-        return x[:, self.clip_length:]
+        return x[:, self.clip_length :]
 
 
-def mapper_of(state, width, source):
-    """(kind, module, width of the embedding, prefix length)"""
-    own = {k[len("clip_project."):]: v.float() for k, v in state.items() if k.startswith("clip_project.")}
+# ---- import ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """A mapper of a checkpoint, and what its shapes show."""
+
+    kind: str
+    module: nn.Module
+    embedding: int
+    prefix: int
+
+
+def mapper_from(state: State, width: int, source: str) -> Mapper:
+    """Reads the mapper of a checkpoint whose language model has this width."""
+    where = f"{source}: clip_project"
+    own = {k.removeprefix("clip_project."): v.float() for k, v in state.items() if k.startswith("clip_project.")}
     if "prefix_const" in own:
-        prefix = own["prefix_const"].shape[0]
-        first = take(own, "linear.weight", f"{source}: clip_project")
-        layers = clip.count(own, "transformer.layers.{}.")
-        if first.shape[0] % width:
-            raise Missing(f"{source}: clip_project.linear.weight is {list(first.shape)}: its rows are no multiple of "
-                          f"the language model's width {width}")
-        hidden = take(own, "transformer.layers.0.mlp.fc1.weight", f"{source}: clip_project").shape[0]
-        module = TransformerMapper(first.shape[1], first.shape[0] // width, prefix, width, layers, hidden)
+        prefix, first = own["prefix_const"].shape[0], take(own, "linear.weight", where)
+        check_multiple(first, "linear.weight", width, source)
+        hidden = take(own, "transformer.layers.0.mlp.fc1.weight", where).shape[0]
+        layers = clip.count_layers(own, "transformer.layers.{}.")
+        clip_length = first.shape[0] // width
+        shape = TransformerMapperShape(first.shape[1], clip_length, prefix, width, layers, hidden)
+        module: nn.Module = TransformerMapper(shape)
         kind = "transformer"
     elif "model.0.weight" in own:
-        first, last = own["model.0.weight"], take(own, "model.2.weight", f"{source}: clip_project")
-        if last.shape[0] % width:
-            raise Missing(f"{source}: clip_project.model.2.weight is {list(last.shape)}: its rows are no multiple of "
-                          f"the language model's width {width}")
+        first, last = own["model.0.weight"], take(own, "model.2.weight", where)
+        check_multiple(last, "model.2.weight", width, source)
         prefix = last.shape[0] // width
         module, kind = MlpMapper(first.shape[1], first.shape[0], prefix, width), "mlp"
     else:
-        raise Missing(f"{source}: no mapper in it: neither clip_project.model.0.weight (MLP) nor "
-                      f"clip_project.prefix_const (transformer)")
-    return kind, fill(module, own, f"{source}: clip_project"), first.shape[1], prefix
+        raise MissingTensorsError(
+            f"{source}: no mapper in it: neither clip_project.model.0.weight (MLP) nor "
+            f"clip_project.prefix_const (transformer)"
+        )
+    return Mapper(kind, fill(module, own, where), first.shape[1], prefix)
 
 
-def import_clipcap(a):
-    source, preset = str(a.clipcap), PRESETS.get(a.preset)
+def check_multiple(weight: Tensor, name: str, width: int, source: str) -> None:
+    if weight.shape[0] % width:
+        raise MissingTensorsError(
+            f"{source}: clip_project.{name} is {list(weight.shape)}: its rows are no multiple of "
+            f"the language model's width {width}"
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that goes into the model folder."""
+
+    shape: Shape
+    decoder: Decoder
+    mapper: Mapper
+    tower: nn.Module
+    text: nn.Module | None
+    normalize: bool
+    stop: int
+    preset: Preset | None
+
+
+def read_checkpoint(o: ImportOptions) -> Checkpoint:
+    """Reads all networks, and settles what their shapes do not show."""
+    source, preset = str(o.clipcap), PRESETS.get(o.preset or "")
     try:
-        state = read_tensors(a.clipcap)
-        shape, decoder = gpt2_of(state, a.heads, source)
-        kind, mapper, inside, prefix = mapper_of(state, shape.width, source)
-        tower, text = clip.load(a.clip, bool(a.text_tokenizer))
-    except Missing as error:
-        raise SystemExit(str(error))
+        state = read_tensors(o.clipcap)
+        shape, decoder = gpt2_from(state, o.heads, source)
+        mapper = mapper_from(state, shape.width, source)
+        tower, text = clip.load(o.clip, bool(o.text_tokenizer))
+    except MissingTensorsError as error:
+        raise SystemExit(str(error)) from error
     if preset:
-        for what, found, known in (("mapper", kind, preset.mapper), ("prefix length", prefix, preset.prefix_length),
-                                   ("embedding width", inside, preset.embedding)):
-            if found != known:
-                raise SystemExit(f"{source}: not {a.preset}: its {what} is {found}, that one's {known}")
-    if tower.shape.out != inside:
-        raise SystemExit(f"{source}: its mapper reads {inside} numbers, but {a.clip} gives embeddings of {tower.shape.out}: "
-                         "another CLIP belongs to it")
-    normalize = a.normalize_prefix if a.normalize_prefix is not None else preset and preset.normalize_prefix
-    stop = a.stop_token if a.stop_token is not None else preset and preset.stop_token
+        check_preset(o, preset, mapper)
+    if tower.shape.out != mapper.embedding:
+        raise SystemExit(
+            f"{source}: its mapper reads {mapper.embedding} numbers, but {o.clip} gives embeddings of "
+            f"{tower.shape.out}: this checkpoint belongs to another CLIP"
+        )
+    normalize, stop = o.normalize_prefix, o.stop_token
+    if preset:
+        normalize = preset.normalize_prefix if normalize is None else normalize
+        stop = preset.stop_token if stop is None else stop
     if normalize is None:
-        raise SystemExit("whether the embedding is normalised stands in no checkpoint: say --normalize-prefix or "
-                         "--no-normalize-prefix, or name a --preset")
+        raise SystemExit(
+            "No checkpoint says whether its embedding is normalised: give --normalize-prefix or --no-normalize-prefix, "
+            "or a --preset"
+        )
     if stop is None:
-        raise SystemExit("the stop token stands in no checkpoint: say --stop-token (GPT-2: '.'), or name a --preset")
+        raise SystemExit("No checkpoint names its stop token: give --stop-token (GPT-2: '.'), or a --preset")
+    return Checkpoint(shape, decoder, mapper, tower, text, normalize, stop_id(o.tokenizer, stop, shape.vocab), preset)
+
+
+def check_preset(o: ImportOptions, preset: Preset, mapper: Mapper) -> None:
+    for what, found, expected in (
+        ("mapper", mapper.kind, preset.mapper),
+        ("prefix length", mapper.prefix, preset.prefix_length),
+        ("embedding width", mapper.embedding, preset.embedding),
+    ):
+        if found != expected:
+            raise SystemExit(f"{o.clipcap}: not {o.preset}: its {what} is {found}, the preset's is {expected}")
+
+
+def stop_id(tokenizer: Path, stop: str, vocab: int) -> int:
+    """The id of a stop token that is given as text or as an id."""
     from tokenizers import Tokenizer
-    out = Path(a.out)
+
+    number = int(stop) if stop.lstrip("-").isdigit() else Tokenizer.from_file(str(tokenizer)).token_to_id(stop)
+    if number is None or not 0 <= number < vocab:
+        raise SystemExit(f"--stop-token {stop}: not among the {vocab} tokens")
+    return number
+
+
+def trial_pictures(o: ImportOptions) -> list[Path]:
+    """The pictures that show what int8 costs."""
+    if not o.images:
+        raise SystemExit("--precision int8 needs --images DIR: real pictures show what rounding costs")
+    pictures = sorted(p for p in o.images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: o.limit]
+    if not pictures:
+        raise SystemExit(f"{o.images}: it has no .jpg or .png to try int8 on")
+    return pictures
+
+
+def import_clipcap(o: ImportOptions) -> None:
+    """Writes the model folder and prints what it holds."""
+    checkpoint = read_checkpoint(o)
+    out = o.out
     if out.exists() and any(out.iterdir()):
-        raise SystemExit(f"{out}: is there already and not empty")
-    some = []
-    if a.precision == "int8":
-        if not a.images:
-            raise SystemExit("--precision int8 wants --images DIR: real pictures show what the rounding costs")
-        some = sorted(p for p in Path(a.images).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: a.limit]
-        if not some:
-            raise SystemExit(f"{a.images}: no .jpg or .png in it to try int8 on")
-    tokenizer = Tokenizer.from_file(str(a.tokenizer)) if a.tokenizer else None
-    stop_id = int(stop) if str(stop).lstrip("-").isdigit() else tokenizer and tokenizer.token_to_id(stop)
-    if stop_id is None or not 0 <= stop_id < shape.vocab:
-        raise SystemExit(f"--stop-token {stop}: not among the {shape.vocab} tokens")
-
-    def write(out, precision):
-        out.mkdir(parents=True, exist_ok=True)
-        image = clip.write_image(tower, out, precision)
-        mapper_graph(mapper, (inside,), out / "mapper.onnx", precision)
-        decoder_graph([decoder], shape, out / "decoder.onnx", precision)
-        (out / "tokenizer.json").write_bytes(Path(a.tokenizer).read_bytes())
-        manifest = {
-            "format": "descry-model/1", "name": a.name or a.preset or Path(a.clipcap).stem, "version": "1",
-            "licence": a.licence or "as the checkpoint's own", "trained_on": preset.trained_on if preset else "",
-            "description": f"ClipCap, {kind} mapper, imported at {precision}",
-            "image": image,
-            "mapper": {"graph": "mapper.onnx", "input": "embedding", "normalize_prefix": bool(normalize),
-                       "prefix_length": prefix},
-            "decoder": decoder_spec(shape),
-            "tokenizer": "tokenizer.json",
-            "decoding": {"stop_tokens": [stop_id], "max_tokens": min(MAX_TOKENS, shape.context - prefix), "beam": BEAM,
-                         "temperature": 1.0},
-        }
-        if text is not None:
-            t = text.shape
-            graph(text, (torch.ones(2, t.context, dtype=torch.long),), out / "text.onnx", ["ids"], ["embedding"],
-                  {"ids": {0: "n"}, "embedding": {0: "n"}}, precision)
-            (out / "text_tokenizer.json").write_bytes(Path(a.text_tokenizer).read_bytes())
-            manifest["text"] = {"graph": "text.onnx", "tokenizer": "text_tokenizer.json", "context_length": t.context,
-                                "pad_token": 0}
-        seal(out, manifest)
-
-    report = {"out": str(out), "mapper": kind, "prefix_length": prefix, "embedding": inside,
-              "gpt2": [shape.layers, shape.heads, shape.width, shape.vocab], "image": tower.shape.size,
-              "normalize_prefix": bool(normalize), "stop_token": stop_id}
-    if a.precision == "int8":
-        # Written beside, and put in place once real pictures have shown what the rounding costs.
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            exact, rounded = Path(folder) / "fp32", Path(folder) / "int8"
-            write(exact, "fp32")
-            write(rounded, "int8")
-            cost = rounding(a.binary, exact, rounded, some)
-            report["against fp32"] = cost
-            if cost["least cosine"] < LEAST_COSINE:
-                raise SystemExit(f"{out}: not written, int8 changes the embeddings of real pictures too much: "
-                                 f"{json.dumps(cost)}; the least cosine must be {LEAST_COSINE}. Take --precision fp16")
-            if out.exists():
-                out.rmdir()
-            rounded.rename(out)
+        raise SystemExit(f"{out}: exists and is not empty")
+    shape, mapper = checkpoint.shape, checkpoint.mapper
+    report: dict[str, Any] = {
+        "out": str(out),
+        "mapper": mapper.kind,
+        "prefix_length": mapper.prefix,
+        "embedding": mapper.embedding,
+        "gpt2": [shape.layers, shape.heads, shape.width, shape.vocab],
+        "image": checkpoint.tower.shape.size,
+        "normalize_prefix": checkpoint.normalize,
+        "stop_token": checkpoint.stop,
+    }
+    if o.precision == "int8":
+        report["against fp32"] = write_int8(o, checkpoint, trial_pictures(o))
     else:
-        write(out, a.precision)
+        write_folder(o, checkpoint, out, o.precision)
     report["megabytes"] = round(sum(f.stat().st_size for f in out.iterdir()) / 1e6, 1)
     print(json.dumps(report))
+
+
+def write_int8(o: ImportOptions, checkpoint: Checkpoint, pictures: list[Path]) -> dict[str, Any]:
+    """Writes the folder elsewhere and moves it into place once real pictures have shown what the rounding costs."""
+    o.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=o.out.parent) as folder:
+        exact, rounded = Path(folder) / "fp32", Path(folder) / "int8"
+        write_folder(o, checkpoint, exact, "fp32")
+        write_folder(o, checkpoint, rounded, "int8")
+        cost = rounding_cost(o.binary, exact, rounded, pictures)
+        if cost["least cosine"] < LEAST_COSINE:
+            raise SystemExit(
+                f"{o.out}: not written, int8 changes the embeddings of real pictures too much: {json.dumps(cost)}; "
+                f"the least cosine must be {LEAST_COSINE}. Use --precision fp16"
+            )
+        if o.out.exists():
+            o.out.rmdir()
+        rounded.rename(o.out)
+    return cost
+
+
+def write_folder(o: ImportOptions, checkpoint: Checkpoint, out: Path, precision: str) -> None:
+    """Writes the model folder at a precision."""
+    shape, mapper, preset = checkpoint.shape, checkpoint.mapper, checkpoint.preset
+    out.mkdir(parents=True, exist_ok=True)
+    image = clip.write_image(checkpoint.tower, out, precision)
+    write_mapper(mapper.module, (mapper.embedding,), out / "mapper.onnx", precision)
+    write_decoder([checkpoint.decoder], shape, out / "decoder.onnx", precision)
+    (out / "tokenizer.json").write_bytes(o.tokenizer.read_bytes())
+    manifest = {
+        "format": "descry-model/1",
+        "name": o.name or o.preset or o.clipcap.stem,
+        "version": "1",
+        "licence": o.licence or "as the checkpoint's own",
+        "trained_on": preset.trained_on if preset else "",
+        "description": f"ClipCap, {mapper.kind} mapper, imported at {precision}",
+        "image": image,
+        "mapper": {
+            "graph": "mapper.onnx",
+            "input": "embedding",
+            "normalize_prefix": checkpoint.normalize,
+            "prefix_length": mapper.prefix,
+        },
+        "decoder": decoder_spec(shape),
+        "tokenizer": "tokenizer.json",
+        "decoding": {
+            "stop_tokens": [checkpoint.stop],
+            "max_tokens": min(MAX_TOKENS, shape.context - mapper.prefix),
+            "beam": BEAM,
+            "temperature": 1.0,
+        },
+    }
+    if checkpoint.text is not None and o.text_tokenizer:
+        context = checkpoint.text.shape.context
+        write_text(checkpoint.text, context, out / "text.onnx", precision)
+        (out / "text_tokenizer.json").write_bytes(o.text_tokenizer.read_bytes())
+        manifest["text"] = {
+            "graph": "text.onnx",
+            "tokenizer": "text_tokenizer.json",
+            "context_length": context,
+            "pad_token": 0,
+        }
+    seal(out, manifest)

@@ -1,379 +1,432 @@
-"""Training of ClipCap's mapping network: between any image tower and any causal language model that the importer reads.
+"""Trains ClipCap's mapping network between any image tower and any causal language model that the importer reads.
 
-Pictures are encoded once and cached. What is trained is the mapper, and the language model too unless it is frozen. The
-state is saved every so many steps, random numbers included: a run that was killed goes on to the result that it would have
-had. Pictures of split "val" are never trained on; the epoch whose captions of them have the best CIDEr is kept.
+Pictures are encoded once and cached. The mapper is trained, and the language model too unless it is frozen. The state
+is saved every so many steps, random numbers included: a run that was killed and resumed ends with the result that it
+would have had. Pictures of split "val" are never trained on; the epoch whose captions of them have the best CIDEr is
+kept.
 """
-import hashlib
+
+from __future__ import annotations
+
 import json
-import os
 import random
 import tempfile
 import time
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from . import clip, lm
-from .clip import Missing
-from .clipcap import BEAM, MlpMapper, TransformerMapper
-from .data import read_captions
-from .export import decoder_graph, decoder_spec, mapper_graph, seal
-from .measure import plain_cider, rounding
-from .net import Captioner
+from . import lm
+from .clipcap import BEAM, MlpMapper, TransformerMapper, TransformerMapperShape
+from .data import Picture, read_pictures
+from .export import decoder_spec, seal, write_decoder, write_mapper
+from .image_towers import ImageTower, encode_pictures, image_tower
+from .measure import plain_cider, rounding_cost
+from .net import Captioner, Decoder
 
-BUILTIN = Path(__file__).parent.parent.parent / "models" / "builtin"
-CHUNK = 512         # pictures in a file of the cache
-LONGEST = 40        # tokens of a caption; longer ones are cut
-
-
-class FolderTower:
-    """The image tower of a model folder, run by ONNX Runtime; its mapper reads the grid where it gives one."""
-
-    def __init__(self, folder):
-        import onnxruntime
-        self.folder = Path(folder)
-        self.manifest = json.loads((self.folder / "model.json").read_text())
-        self.image = self.manifest["image"]
-        self.path = self.folder / self.image["graph"]
-        self.session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
-        grid = self.image.get("grid")
-        self.output, self.cells = ("grid", grid["cells"]) if grid else ("embedding", 0)
-        self.width = grid["dim"] if grid else self.image["embedding_dim"]
-
-    @cached_property
-    def key(self):
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
-
-    def encode(self, pixels):
-        return self.session.run([self.output], {"pixels": pixels})[0]
-
-    def export(self, out):
-        """Writes the graphs; returns the manifest's parts."""
-        parts = {"image": self.image}
-        files = [self.image["graph"]]
-        if "text" in self.manifest:
-            parts["text"] = dict(self.manifest["text"], tokenizer="text_tokenizer.json")
-            files.append(self.manifest["text"]["graph"])
-            (out / "text_tokenizer.json").write_bytes((self.folder / self.manifest["text"]["tokenizer"]).read_bytes())
-        for name in files:
-            (out / name).write_bytes((self.folder / name).read_bytes())
-        return parts
+LONGEST = 40  # tokens of a caption; longer ones are cut
+PADDING = -100
 
 
-class ClipTower:
-    """A CLIP of Hugging Face's or OpenAI's."""
+@dataclass(frozen=True)
+class MappingOptions:
+    """What `train` needs."""
 
-    def __init__(self, path):
-        self.path = Path(path)
-        try:
-            self.module, _ = clip.load(path)
-        except Missing as error:
-            raise SystemExit(str(error))
-        self.module.eval()
-        self.output, self.cells, self.width = "embedding", 0, self.module.shape.out
-        self.image = clip.image_spec(self.module)
+    clip: str
+    """A model folder, a CLIP, or the word built-in."""
+    lm: Path
+    captions: Sequence[str]
+    images: Sequence[str]
+    """One folder for each file of captions."""
+    out: Path
+    binary: Path
+    work: Path | None = None
+    mapper: str = "mlp"
+    freeze_lm: bool = False
+    tokenizer: str | None = None
+    heads: int | None = None
+    stop_token: str = "."
+    normalize_prefix: bool = False
+    prefix_length: int = 10
+    clip_length: int = 10
+    layers: int = 8
+    epochs: int = 10
+    batch: int = 40
+    lr: float = 2e-5
+    warmup: int = 5000
+    weight_decay: float = 0.0
+    bf16: bool = False
+    seed: int = 0
+    val_limit: int | None = None
+    save_every: int = 200
+    threads: int | None = None
+    precision: str = "fp32"
+    name: str | None = None
+    licence: str | None = None
 
-    @cached_property
-    def key(self):
-        digest = hashlib.sha256()
-        for tensor in self.module.state_dict().values():
-            digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+    # Options that do not change the trained weights.
+    NOT_TRAINING = ("out", "binary", "work", "save_every", "threads", "precision", "name", "licence")
 
-    @torch.no_grad()
-    def encode(self, pixels):
-        return self.module(torch.from_numpy(pixels)).numpy()
-
-    def export(self, out):
-        return {"image": clip.write_image(self.module, out, "fp32")}
-
-
-def tower(name):
-    path = BUILTIN if name == "built-in" else Path(name)
-    return FolderTower(path) if (path / "model.json").exists() else ClipTower(path)
-
-
-def pixels(path, image):
-    """A picture file as the tower reads it: float32 [3,size,size]."""
-    from PIL import Image
-    size = image["size"]
-    kind = Image.BICUBIC if image["resample"] == "bicubic" else Image.BILINEAR
-    with Image.open(path) as opened:
-        x = opened.convert("RGB")
-    if image["resize"] == "squash":
-        x = x.resize((size, size), kind)
-    else:
-        w, h = x.size
-        w, h = (size, int(size * h / w)) if w <= h else (int(size * w / h), size)
-        x = x.resize((w, h), kind)
-        left, top = round((w - size) / 2), round((h - size) / 2)
-        x = x.crop((left, top, left + size, top + size))
-    x = (np.asarray(x, np.float32) / 255 - np.array(image["mean"], np.float32)) / np.array(image["std"], np.float32)
-    return np.ascontiguousarray(x.transpose(2, 0, 1))
+    def key(self, **more: Any) -> str:
+        """Text that is equal for runs that train the same weights."""
+        options = {k: v for k, v in asdict(self).items() if k not in self.NOT_TRAINING}
+        return json.dumps({**options, **more}, sort_keys=True, default=str)
 
 
-def embeddings(source, rows, work, batch=16):
-    """[pictures, (cells,) width] float32. A file for each CHUNK pictures, named by the tower and the pictures: what is there
-    is not computed again."""
-    from concurrent.futures import ThreadPoolExecutor
-    work.mkdir(parents=True, exist_ok=True)
-    out, t0 = [], time.time()
-    with ThreadPoolExecutor(2) as pool:
-        for first in range(0, len(rows), CHUNK):
-            some = rows[first : first + CHUNK]
-            names = "\n".join(f"{r['image']} {os.path.getsize(r['path'])}" for r in some)
-            path = work / f"pictures-{hashlib.sha256((source.key + names).encode()).hexdigest()[:24]}.npy"
-            if not path.exists():
-                got = []
-                for k in range(0, len(some), batch):
-                    x = pool.map(lambda r: pixels(r["path"], source.image), some[k : k + batch])
-                    got.append(source.encode(np.stack(list(x))))
-                part = path.with_suffix(".part.npy")
-                np.save(part, np.concatenate(got))
-                part.rename(path)
-                done = first + len(some)
-                print(f"pictures {done}/{len(rows)} {done / (time.time() - t0):.0f}/s", flush=True)
-            out.append(np.load(path))
-    return torch.from_numpy(np.concatenate(out))
+# ---- networks --------------------------------------------------------------------------------------------------------
 
 
-class Standard(nn.Module):
-    """A mapper behind standardised features: grids of a tower differ widely in scale from channel to channel. An MLP reads
-    the mean of the cells, a transformer each cell as one of its vectors."""
+class StandardisedMapper(nn.Module):
+    """A mapper of standardised features: grids of a tower differ widely in scale from channel to channel.
 
-    def __init__(self, mapper, width):
+    An MLP reads the mean of the cells, a transformer each cell as one of its vectors.
+    """
+
+    def __init__(self, mapper: nn.Module, width: int) -> None:
         super().__init__()
         self.mapper = mapper
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def forward(self, grid):
+    def forward(self, grid: Tensor) -> Tensor:
         x = (grid - self.mean) / self.deviation
         return self.mapper(x.mean(1) if isinstance(self.mapper, MlpMapper) else x)
 
 
 class CellMapper(TransformerMapper):
-    """The transformer mapper with a vector for each cell of a grid in place of several from one embedding."""
+    """The transformer mapper with a vector for each cell of a grid, instead of several from one embedding."""
 
-    def __init__(self, inside, cells, prefix, width, layers, hidden):
-        super().__init__(inside, 1, prefix, width, layers, hidden)
+    def __init__(self, s: TransformerMapperShape, cells: int) -> None:
+        super().__init__(s)
         self.clip_length = cells
 
 
-def mapper_for(a, source, width, sample):
+def new_mapper(o: MappingOptions, tower: ImageTower, width: int, sample: Tensor) -> nn.Module:
     """The published shapes: an MLP of half the prefix's width, or eight layers with MLPs of twice the width."""
-    if a.mapper == "mlp":
-        inner = MlpMapper(source.width, width * a.prefix_length // 2, a.prefix_length, width)
-    elif source.cells:
-        inner = CellMapper(source.width, source.cells, a.prefix_length, width, a.layers, 2 * width)
+    if o.mapper == "mlp":
+        inner: nn.Module = MlpMapper(tower.width, width * o.prefix_length // 2, o.prefix_length, width)
     else:
-        inner = TransformerMapper(source.width, a.clip_length, a.prefix_length, width, a.layers, 2 * width)
-    if hasattr(inner, "prefix_const"):
+        clip_length = 1 if tower.cells else o.clip_length
+        shape = TransformerMapperShape(tower.width, clip_length, o.prefix_length, width, o.layers, 2 * width)
+        inner = CellMapper(shape, tower.cells) if tower.cells else TransformerMapper(shape)
         nn.init.normal_(inner.prefix_const)
-    if not source.cells:
+    if not tower.cells:
         return inner
-    module = Standard(inner, source.width)
-    flat = sample.flatten(0, 1)
-    module.mean.copy_(flat.mean(0))
-    module.deviation.copy_(flat.std(0) + 1e-3)
+    module = StandardisedMapper(inner, tower.width)
+    cells = sample.flatten(0, 1)
+    module.mean.copy_(cells.mean(0))
+    module.deviation.copy_(cells.std(0) + 1e-3)
     return module
 
 
-class Model(Captioner):
-    """A mapper before any decoder."""
+class MappedCaptioner(Captioner):
+    """A mapper in front of any decoder."""
 
-    def __init__(self, mapper, decoder, frozen):
+    def __init__(self, mapper: nn.Module, decoder: Decoder, frozen: bool) -> None:
         nn.Module.__init__(self)
         self.mapper, self.decoder, self.frozen = mapper, decoder, frozen
         if frozen:
             decoder.requires_grad_(False)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> MappedCaptioner:
         super().train(mode)
         if self.frozen:
             self.decoder.eval()
         return self
 
-    def own(self):
-        """What is trained, by name."""
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The trained parameters, by name."""
         return {n: p for n, p in self.named_parameters() if p.requires_grad}
 
 
-def sentence(caption, stop):
-    """As it is written, with one stop at its end."""
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def sentence(caption: str, stop: str) -> str:
+    """The caption as written, with one stop at its end."""
     return " ".join(caption.split()).rstrip(" .!") + stop
 
 
-def language_model(a):
-    shape, decoder, tokenizer = lm.load(a.lm, a.heads)
-    if a.tokenizer:
+def language_model(o: MappingOptions) -> tuple[lm.LanguageModel, Any]:
+    """The language model, and its tokenizer, which neither pads nor cuts."""
+    model = lm.load(o.lm, o.heads)
+    tokenizer = model.tokenizer
+    if o.tokenizer:
         from tokenizers import Tokenizer
-        tokenizer = Tokenizer.from_file(a.tokenizer)
+
+        tokenizer = Tokenizer.from_file(o.tokenizer)
     if tokenizer is None:
-        raise SystemExit(f"{a.lm}: there is no tokenizer.json beside it; name one with --tokenizer")
+        raise SystemExit(f"{o.lm}: it has no tokenizer.json; name one with --tokenizer")
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return shape, decoder, tokenizer
+    return model, tokenizer
 
 
-def batches(pairs, size, seed, window=50):
-    """Batches of an epoch, in random order. Within `window` batches captions of like lengths stand together: little of the
-    work goes to padding."""
-    draw = random.Random(seed)
+def batches(pairs: Sequence[tuple[int, list[int]]], size: int, seed: str, window: int = 50) -> list[list[int]]:
+    """Batches of an epoch, as indices of `pairs`, in random order.
+
+    Within `window` batches, captions of similar length go together, so that little work goes into padding.
+    """
+    rng = random.Random(seed)
     order = list(range(len(pairs)))
-    draw.shuffle(order)
+    rng.shuffle(order)
     out = []
-    for first in range(0, len(order) // size * size, window * size):
-        some = sorted(order[first : first + window * size], key=lambda j: len(pairs[j][1]))
+    for start in range(0, len(order) // size * size, window * size):
+        some = sorted(order[start : start + window * size], key=lambda j: len(pairs[j][1]))
         out += [some[k : k + size] for k in range(0, len(some) // size * size, size)]
-    draw.shuffle(out)
+    rng.shuffle(out)
     return out
 
 
-def atomic(state, path):
+def save_atomically(state: dict[str, Any], path: Path) -> None:
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
-def train(a):
-    out, work = Path(a.out), Path(a.work or a.out + ".work")
-    if out.exists() and any(out.iterdir()):
-        raise SystemExit(f"{out}: is there already and not empty")
-    if a.threads:
-        torch.set_num_threads(a.threads)
-    source = tower(a.clip)
-    shape, decoder, tokenizer = language_model(a)
-    stop = tokenizer.token_to_id(a.stop_token)
-    if stop is None:
-        raise SystemExit(f"--stop-token {a.stop_token}: not among the {shape.vocab} tokens")
-    rows = [r for c, i in zip(a.captions, a.images) for r in read_captions(c, i, c)]
-    seen = embeddings(source, rows, work)
-    if a.normalize_prefix:
-        if source.cells:
+@dataclass
+class Data:
+    """Pictures, their encodings, and the captions of those that are trained on."""
+
+    pictures: list[Picture]
+    encoded: Tensor
+    own: list[int]
+    """Pictures to train on."""
+    held_out: list[int]
+    """Pictures of split val."""
+    pairs: list[tuple[int, list[int]]]
+    """(picture, ids of a caption with its stop token)."""
+
+
+def read_data(o: MappingOptions, tower: ImageTower, tokenizer: Any, stop: int, work: Path) -> Data:
+    pictures = [
+        p
+        for captions, images in zip(o.captions, o.images, strict=True)
+        for p in read_pictures(captions, images, captions)
+    ]
+    encoded = encode_pictures(tower, pictures, work)
+    if o.normalize_prefix:
+        if tower.cells:
             raise SystemExit("--normalize-prefix: this tower gives a grid of features, which is standardised instead")
-        seen = F.normalize(seen, dim=-1)
-    held = [i for i, r in enumerate(rows) if r["split"] == "val"]
-    own = [i for i, r in enumerate(rows) if r["split"] != "val"]
-    if not own or not held:
-        raise SystemExit(f"{len(own)} pictures to train on and {len(held)} of split val: both are needed")
-    held = held[: a.val_limit]
+        encoded = F.normalize(encoded, dim=-1)
+    held_out = [i for i, p in enumerate(pictures) if p.split == "val"]
+    own = [i for i, p in enumerate(pictures) if p.split != "val"]
+    if not own or not held_out:
+        raise SystemExit(f"{len(own)} pictures to train on and {len(held_out)} of split val: both are needed")
     pairs = []
     for i in own:
-        for c in rows[i]["captions"]:
-            ids = tokenizer.encode(sentence(c, a.stop_token)).ids[:LONGEST]
+        for caption in pictures[i].captions:
+            ids = tokenizer.encode(sentence(caption, o.stop_token)).ids[:LONGEST]
             pairs.append((i, ids if ids[-1] == stop else [*ids, stop]))
-    torch.manual_seed(a.seed)
-    model = Model(mapper_for(a, source, shape.width, seen[own[:2000]]), decoder, a.freeze_lm)
-    names = model.own()
-    opt = torch.optim.AdamW(names.values(), lr=a.lr, weight_decay=a.weight_decay)
-    per_epoch = len(pairs) // a.batch
-    if not per_epoch:
-        raise SystemExit(f"{len(pairs)} captions are less than one batch of {a.batch}")
-    total, warm = a.epochs * per_epoch, min(a.warmup, a.epochs * per_epoch // 2)
-    config = {k: v for k, v in vars(a).items() if k not in ("run", "command", "out", "work", "threads", "save_every", "precision", "binary", "name", "licence")}
-    config = json.dumps({**config, "tower": source.key, "pairs": len(pairs)}, sort_keys=True, default=str)
-    state_path, best_path = work / "state.pt", work / "best.pt"
-    step, best, minutes, losses = 0, -1.0, 0.0, []
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        if state["config"] != config:
-            raise SystemExit(f"{state_path}: is of a run with other options; give another --work, or remove it")
-        model.load_state_dict(state["model"], strict=False)
-        opt.load_state_dict(state["optimiser"])
+    if len(pairs) < o.batch:
+        raise SystemExit(f"{len(pairs)} captions are less than one batch of {o.batch}")
+    return Data(pictures, encoded, own, held_out[: o.val_limit], pairs)
+
+
+class MappingRun:
+    """A training run that can be interrupted and resumed."""
+
+    def __init__(self, o: MappingOptions, work: Path) -> None:
+        self.o, self.work = o, work
+        self.tower = image_tower(o.clip)
+        self.language, self.tokenizer = language_model(o)
+        stop = self.tokenizer.token_to_id(o.stop_token)
+        if stop is None:
+            raise SystemExit(f"--stop-token {o.stop_token}: not among the {self.language.shape.vocab} tokens")
+        self.stop: int = stop
+        self.data = read_data(o, self.tower, self.tokenizer, stop, work)
+        torch.manual_seed(o.seed)
+        sample = self.data.encoded[self.data.own[:2000]]
+        mapper = new_mapper(o, self.tower, self.language.shape.width, sample)
+        self.model = MappedCaptioner(mapper, self.language.decoder, o.freeze_lm)
+        self.parameters = self.model.trained()
+        self.optimiser = torch.optim.AdamW(self.parameters.values(), lr=o.lr, weight_decay=o.weight_decay)
+        self.per_epoch = len(self.data.pairs) // o.batch
+        self.total = o.epochs * self.per_epoch
+        self.warm = min(o.warmup, self.total // 2)
+        self.key = o.key(tower=self.tower.key, pairs=len(self.data.pairs))
+        self.step, self.best, self.minutes = 0, -1.0, 0.0
+        self.losses: list[float] = []
+        self.started = time.time()
+
+    def resume(self) -> None:
+        """Continues from the saved state, if there is one."""
+        path = self.work / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["config"] != self.key:
+            raise SystemExit(f"{path}: belongs to a run with other options; give another --work, or remove it")
+        self.model.load_state_dict(state["model"], strict=False)
+        self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
-        step, best, minutes, losses = state["step"], state["best"], state["minutes"], state["losses"]
-        print(f"goes on at step {step} of {total}", flush=True)
-    trained = sum(p.numel() for p in names.values())
-    print(f"{trained:,} parameters are trained; {len(own)} pictures, {len(pairs)} captions, {total} steps", flush=True)
+        self.step, self.best, self.minutes, self.losses = (state[k] for k in ("step", "best", "minutes", "losses"))
+        print(f"resuming at step {self.step} of {self.total}", flush=True)
 
-    def keep():
-        atomic({"config": config, "model": {n: p.detach() for n, p in model.own().items()}, "optimiser": opt.state_dict(),
-                "random": torch.get_rng_state(), "step": step, "best": best, "minutes": minutes, "losses": losses}, state_path)
+    def weights(self) -> dict[str, Tensor]:
+        return {n: p.detach() for n, p in self.model.trained().items()}
 
-    started = time.time()
-    while step < total:
-        epoch, at = divmod(step, per_epoch)
-        model.train()
-        for chosen in batches(pairs, a.batch, f"{a.seed} {epoch}")[at:]:
-            some = [pairs[j] for j in chosen]
-            longest = max(len(ids) for _, ids in some)
-            target = torch.full((len(some), 1, longest), -100)
-            for row, (_, ids) in zip(target, some):
-                row[0, : len(ids)] = torch.tensor(ids)
-            rate = min((step + 1) / max(1, warm), (total - step) / max(1, total - warm))
-            for g in opt.param_groups:
-                g["lr"] = a.lr * rate
-            keeping = target.ne(-100)
-            with torch.autocast("cpu", torch.bfloat16, enabled=a.bf16):
-                hidden, = model.teach(seen[[i for i, _ in some]], target)
-                logits = model.decoder.logits(hidden[keeping]).float()
-            loss = F.cross_entropy(logits, target[keeping])
-            opt.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(names.values(), 1.0)
-            opt.step()
-            losses.append(loss.item())
-            step += 1
-            if step % 50 == 0:
-                print(f"{step}/{total} loss {np.mean(losses[-50:]):.3f} {(time.time() - started) / 60:.1f} min", flush=True)
-                losses = losses[-50:]
-            if step % a.save_every == 0 and step % per_epoch:
-                minutes, started = minutes + (time.time() - started) / 60, time.time()
-                keep()
-        score, said = judge(model, seen, rows, held, tokenizer, stop)
-        minutes, started = minutes + (time.time() - started) / 60, time.time()
-        print(f"epoch {epoch + 1}/{a.epochs} CIDEr {score:.4f} {minutes:.1f} min | {said[0]} | {said[-1]}", flush=True)
-        if score > best:
-            best = score
-            atomic({"model": {n: p.detach() for n, p in model.own().items()}, "epoch": epoch + 1, "cider": best}, best_path)
-        keep()
-    model.load_state_dict(torch.load(best_path, weights_only=True)["model"], strict=False)
-    parts = (source, shape, model.eval(), tokenizer, stop)
-    write(a, out, a.precision, *parts)
-    report = {}
-    if a.precision == "int8":
+    def count_minutes(self) -> None:
+        now = time.time()
+        self.minutes, self.started = self.minutes + (now - self.started) / 60, now
+
+    def save(self) -> None:
+        state = {
+            "config": self.key,
+            "model": self.weights(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "step": self.step,
+            "best": self.best,
+            "minutes": self.minutes,
+            "losses": self.losses,
+        }
+        save_atomically(state, self.work / "state.pt")
+
+    def train_batch(self, chosen: Sequence[int]) -> None:
+        """One step on the pairs of a batch."""
+        some = [self.data.pairs[j] for j in chosen]
+        longest = max(len(ids) for _, ids in some)
+        target = torch.full((len(some), 1, longest), PADDING)
+        for row, (_, ids) in zip(target, some, strict=True):
+            row[0, : len(ids)] = torch.tensor(ids)
+        rate = min((self.step + 1) / max(1, self.warm), (self.total - self.step) / max(1, self.total - self.warm))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.o.lr * rate
+        keep = target.ne(PADDING)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.o.bf16):
+            (hidden,) = self.model.teach(self.data.encoded[[i for i, _ in some]], target)
+            logits = self.model.decoder.logits(hidden[keep]).float()
+        loss = F.cross_entropy(logits, target[keep])
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.optimiser.step()
+        self.losses.append(loss.item())
+        self.step += 1
+
+    def train_epoch(self) -> None:
+        """The rest of the current epoch."""
+        epoch, done = divmod(self.step, self.per_epoch)
+        self.model.train()
+        for chosen in batches(self.data.pairs, self.o.batch, f"{self.o.seed} {epoch}")[done:]:
+            self.train_batch(chosen)
+            if self.step % 50 == 0:
+                minutes = (time.time() - self.started) / 60
+                mean = np.mean(self.losses[-50:])
+                print(f"{self.step}/{self.total} loss {mean:.3f} {minutes:.1f} min", flush=True)
+                self.losses = self.losses[-50:]
+            if self.step % self.o.save_every == 0 and self.step % self.per_epoch:
+                self.count_minutes()
+                self.save()
+
+    def run(self) -> None:
+        """Trains to the end, and leaves the model with the weights of the best epoch."""
+        best_path = self.work / "best.pt"
+        while self.step < self.total:
+            epoch = self.step // self.per_epoch
+            self.train_epoch()
+            score, captions = self.judge()
+            self.count_minutes()
+            print(
+                f"epoch {epoch + 1}/{self.o.epochs} CIDEr {score:.4f} {self.minutes:.1f} min | "
+                f"{captions[0]} | {captions[-1]}",
+                flush=True,
+            )
+            if score > self.best:
+                self.best = score
+                save_atomically({"model": self.weights(), "epoch": epoch + 1, "cider": score}, best_path)
+            self.save()
+        self.model.load_state_dict(torch.load(best_path, weights_only=True)["model"], strict=False)
+        self.model.eval()
+
+    def judge(self, batch: int = 25) -> tuple[float, list[str]]:
+        """CIDEr of beam captions of the held-out pictures, and the captions."""
+        self.model.eval()
+        held_out, captions = self.data.held_out, []
+        for start in range(0, len(held_out), batch):
+            encoded = self.data.encoded[held_out[start : start + batch]]
+            for ids, _ in self.model.beam(encoded, BEAM, LONGEST, self.stop):
+                captions.append(self.tokenizer.decode(ids).strip())
+        return plain_cider(self.data.pictures, dict(zip(held_out, captions, strict=True))), captions
+
+    def write(self, out: Path, precision: str) -> None:
+        """Writes the model folder. The image tower stays as it was."""
+        o, shape = self.o, self.language.shape
+        out.mkdir(parents=True, exist_ok=True)
+        parts = self.tower.export(out)
+        inside = (self.tower.cells, self.tower.width) if self.tower.cells else (self.tower.width,)
+        write_mapper(self.model.mapper, inside, out / "mapper.onnx", precision)
+        write_decoder([self.model.decoder], shape, out / "decoder.onnx", precision)
+        self.tokenizer.save(str(out / "tokenizer.json"))
+        manifest = {
+            "format": "descry-model/1",
+            "name": o.name or out.name,
+            "version": "1",
+            "licence": o.licence or "",
+            "trained_on": ", ".join(Path(c).name for c in o.captions),
+            "description": f"{o.mapper} mapper on {Path(o.clip).name}, "
+            f"{'frozen' if o.freeze_lm else 'tuned'} {o.lm.name}",
+            "image": parts["image"],
+            "mapper": {
+                "graph": "mapper.onnx",
+                "input": self.tower.output,
+                "normalize_prefix": o.normalize_prefix,
+                "prefix_length": o.prefix_length,
+            },
+            "decoder": decoder_spec(shape),
+            "tokenizer": "tokenizer.json",
+            "decoding": {
+                "stop_tokens": [self.stop],
+                "max_tokens": min(LONGEST, shape.context - o.prefix_length),
+                "beam": BEAM,
+                "temperature": 1.0,
+            },
+        }
+        if "text" in parts:
+            manifest["text"] = parts["text"]
+        seal(out, manifest)
+
+
+def train_mapping(o: MappingOptions) -> None:
+    """Trains, writes the model folder, and prints a report."""
+    out, work = o.out, o.work or Path(f"{o.out}.work")
+    if out.exists() and any(out.iterdir()):
+        raise SystemExit(f"{out}: exists and is not empty")
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    run = MappingRun(o, work)
+    run.resume()
+    trained = sum(p.numel() for p in run.parameters.values())
+    print(
+        f"training {trained:,} parameters on {len(run.data.own)} pictures, {len(run.data.pairs)} captions, "
+        f"{run.total} steps",
+        flush=True,
+    )
+    run.started = time.time()
+    run.run()
+    run.write(out, o.precision)
+    report: dict[str, Any] = {}
+    if o.precision == "int8":
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             exact = Path(folder) / "fp32"
-            write(a, exact, "fp32", *parts)
-            report["against fp32"] = rounding(a.binary, exact, out, [rows[i]["path"] for i in held])
-    megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
-    print(json.dumps({"out": str(out), "mapper": a.mapper, "frozen": a.freeze_lm, "trained parameters": trained,
-                      "minutes": round(minutes, 1), "CIDEr": round(best, 4), "megabytes": round(megabytes, 1), **report}))
-
-
-def judge(model, seen, rows, held, tokenizer, stop, batch=25):
-    """CIDEr of beam captions by `plain_cider`, and the captions."""
-    model.eval()
-    said = []
-    for k in range(0, len(held), batch):
-        said += [tokenizer.decode(ids).strip() for ids, _ in model.beam(seen[held[k : k + batch]], BEAM, LONGEST, stop)]
-    return plain_cider(rows, dict(zip(held, said))), said
-
-
-def write(a, out, precision, source, shape, model, tokenizer, stop):
-    """The model folder. The image tower stays as it was."""
-    out.mkdir(parents=True, exist_ok=True)
-    parts = source.export(out)
-    inside = (source.cells, source.width) if source.cells else (source.width,)
-    mapper_graph(model.mapper, inside, out / "mapper.onnx", precision)
-    decoder_graph([model.decoder], shape, out / "decoder.onnx", precision)
-    tokenizer.save(str(out / "tokenizer.json"))
-    seal(out, {
-        "format": "descry-model/1", "name": a.name or out.name, "version": "1", "licence": a.licence or "",
-        "trained_on": ", ".join(Path(c).name for c in a.captions),
-        "description": f"{a.mapper} mapper on {Path(a.clip).name}, {'frozen' if a.freeze_lm else 'tuned'} {Path(a.lm).name}",
-        "image": parts["image"],
-        "mapper": {"graph": "mapper.onnx", "input": source.output, "normalize_prefix": a.normalize_prefix,
-                   "prefix_length": a.prefix_length},
-        "decoder": decoder_spec(shape),
-        "tokenizer": "tokenizer.json",
-        "decoding": {"stop_tokens": [stop], "max_tokens": min(LONGEST, shape.context - a.prefix_length),
-                     "beam": BEAM, "temperature": 1.0},
-        **({"text": parts["text"]} if "text" in parts else {}),
-    })
+            run.write(exact, "fp32")
+            paths = [run.data.pictures[i].path for i in run.data.held_out]
+            report["against fp32"] = rounding_cost(o.binary, exact, out, paths)
+    report = {
+        "out": str(out),
+        "mapper": o.mapper,
+        "frozen": o.freeze_lm,
+        "trained parameters": trained,
+        "minutes": round(run.minutes, 1),
+        "CIDEr": round(run.best, 4),
+        "megabytes": round(sum(f.stat().st_size for f in out.iterdir()) / 1e6, 1),
+        **report,
+    }
+    print(json.dumps(report))

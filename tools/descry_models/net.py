@@ -1,54 +1,70 @@
-"""The networks that the built-in model trains: grid mapper, GPT-2 decoder, embedding heads.
+"""The networks of the built-in model: grid mapper, GPT-2 decoder, embedding heads.
 
-Shapes: B pictures, C captions a picture, P prefix vectors, T tokens, W the decoder's width, V the vocabulary.
-The decoder runs a picture's prefix once and lets all of its captions (training, samples, beams) attend to the
-same keys and values; that is also how the exported graph works, and it halves the cost of training.
+Shapes: B pictures, C captions per picture, P prefix vectors, T tokens, W the decoder's width, V the vocabulary.
+
+The decoder runs a picture's prefix once. All of its captions (in training, sampling and beam search) attend to the same
+keys and values. The exported graph works the same way, and training costs half as much.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Keys and values of one layer.
+KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass
 class Shape:
     """Everything that rebuilds the networks from a checkpoint."""
+
     vocab: int
-    cells: int = 3          # the tower's 9x9 grid is pooled to cells x cells
-    features: int = 1400    # channels of a cell: the tower's last, and those at stride 16, which know colours better
-    semantic: int = 1280    # the first of them, which the embedding is made of
+    cells: int = 3
+    """The tower's 9 x 9 grid is pooled to cells x cells."""
+    features: int = 1400
+    """Channels of a cell: the tower's last ones, then those at stride 16, which know colours better."""
+    semantic: int = 1280
+    """How many of them, from the first on, the embedding is made of."""
     width: int = 384
     layers: int = 4
     heads: int = 6
     mapper_layers: int = 0
     context: int = 64
-    drop: float = 0.3       # on the MLPs' outputs
-    drop_light: float = 0.2     # on attention outputs and on what goes into the decoder
+    drop: float = 0.3
+    """Dropout on the outputs of the MLPs."""
+    drop_light: float = 0.2
+    """Dropout on the outputs of attention and on the decoder's input."""
     drop_features: float = 0.3
     embedding: int = 256
 
     @property
-    def prefix(self):
+    def prefix(self) -> int:
+        """Prefix vectors: the cells and their mean."""
         return self.cells * self.cells + 1
 
     @property
-    def head_dim(self):
+    def head_dim(self) -> int:
         return self.width // self.heads
 
     @property
-    def cache_heads(self):
-        """Heads of keys and values, which the cache holds."""
+    def cache_heads(self) -> int:
+        """Heads of keys and values in the cache."""
         return self.heads
 
-    def dict(self):
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class Block(nn.Module):
     """Pre-norm transformer block in GPT-2's form, with an optional shared prefix and a cache."""
 
-    def __init__(self, s: Shape):
+    def __init__(self, s: Shape) -> None:
         super().__init__()
         self.heads, self.cache_heads, self.head_dim = s.heads, s.cache_heads, s.head_dim
         self.ln_1, self.ln_2 = nn.LayerNorm(s.width), nn.LayerNorm(s.width)
@@ -56,33 +72,40 @@ class Block(nn.Module):
         self.fc, self.fc_out = nn.Linear(s.width, 4 * s.width), nn.Linear(4 * s.width, s.width)
         self.drop, self.drop_light = nn.Dropout(s.drop), nn.Dropout(s.drop_light)
 
-    def qkv(self, x, place=None):
-        """Queries [...,H,D], keys and values of vectors [...,W]; `place` is for decoders whose blocks turn them by their
-        positions."""
+    def qkv(self, x: Tensor, place: Tensor | None = None) -> Iterator[Tensor]:
+        """Queries, keys and values [...,H,D] of vectors [...,W]. Blocks that rotate them by position need `place`."""
         return (z.unflatten(-1, (self.heads, self.head_dim)) for z in self.attn(self.ln_1(x)).chunk(3, -1))
 
-    def rest(self, x, a):
-        """What follows attention, which gave `a` [...,H*D]."""
+    def rest(self, x: Tensor, a: Tensor) -> Tensor:
+        """The block after its attention, whose output is `a` [...,H*D]."""
         x = x + self.drop_light(self.proj(a))
         return x + self.drop(self.fc_out(F.gelu(self.fc(self.ln_2(x)), approximate="tanh")))
 
-    def forward(self, x, mask=None, causal=False, past=None, place=None):
-        """x [N,T,W]; past (k, v) [N,H,L,D] is put before. Returns x and this call's own (k, v)."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        past: KeysValues | None = None,
+        place: Tensor | None = None,
+    ) -> tuple[Tensor, KeysValues]:
+        """Runs x [N,T,W] after the keys and values `past` [N,H,L,D]. Returns the output and the new keys and values."""
         q, k, v = (z.transpose(1, 2) for z in self.qkv(x, place))
-        kk, vv = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
-        a = F.scaled_dot_product_attention(q, kk, vv, attn_mask=mask, is_causal=causal,
-                                           enable_gqa=self.heads != self.cache_heads)
+        keys, values = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
+        a = F.scaled_dot_product_attention(
+            q, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=self.heads != self.cache_heads
+        )
         return self.rest(x, a.transpose(1, 2).flatten(2)), (k, v)
 
 
 class GridMapper(nn.Module):
-    """Grid of features [B, cells*cells, features] -> prefix [B, P, W]: the cells and their mean, each with a place.
+    """Grid of features [B, cells*cells, features] -> prefix [B,P,W]: the cells and their mean, each with a position.
 
-    Channels are standardised by the training pictures' own mean and deviation: pooled ReLU6 features differ widely
-    in scale from channel to channel, and the linear map would spend its epochs on learning that.
+    Channels are standardised by the training pictures' mean and deviation. Pooled ReLU6 features differ widely in scale
+    from channel to channel; without this, the linear map spends its epochs on learning that.
     """
 
-    def __init__(self, s: Shape):
+    def __init__(self, s: Shape) -> None:
         super().__init__()
         self.s = s
         self.register_buffer("mean", torch.zeros(s.features))
@@ -91,10 +114,10 @@ class GridMapper(nn.Module):
         self.place = nn.Parameter(torch.randn(s.prefix, s.width) * 0.02)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.mapper_layers))
 
-    def forward(self, grid):
+    def forward(self, grid: Tensor) -> Tensor:
         x = torch.cat((grid, grid.mean(1, keepdim=True)), 1)
         x = (x - self.mean) / self.deviation
-        if self.training and self.s.drop_features:   # whole channels, the same in every cell
+        if self.training and self.s.drop_features:  # whole channels, the same in every cell
             keep = 1 - self.s.drop_features
             x = x * (torch.rand(x.shape[0], 1, x.shape[2]) < keep) / keep
         x = self.linear(x) + self.place
@@ -104,9 +127,9 @@ class GridMapper(nn.Module):
 
 
 class Decoder(nn.Module):
-    """GPT-2; the token table is its head too where it has no other. Positions count the prefix."""
+    """GPT-2. The token table is the output head too, unless there is a separate one. Positions count the prefix."""
 
-    def __init__(self, s: Shape):
+    def __init__(self, s: Shape) -> None:
         super().__init__()
         self.s = s
         self.wte = nn.Embedding(s.vocab, s.width)
@@ -114,66 +137,67 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.ln_f = nn.LayerNorm(s.width)
         self.drop = nn.Dropout(s.drop_light)
-        self.head = None        # or a table of its own, [vocab, width]
+        self.head: Tensor | None = None  # or a separate table [vocab, width]
         for p in self.parameters():
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
 
-    def placed(self, x, place):
-        """What goes into the first block for vectors [...,T,W] at the positions `place` [T]."""
+    def placed(self, x: Tensor, place: Tensor) -> Tensor:
+        """The first block's input for vectors [...,T,W] at the positions `place` [T]."""
         return x + self.wpe(place)
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         return F.linear(self.ln_f(x), self.wte.weight if self.head is None else self.head)
 
-    def prefill(self, prefix):
-        """prefix [B,P,W] -> last hidden state [B,W], cache: per layer (k, v) [B,H,P,D]."""
+    def prefill(self, prefix: Tensor) -> tuple[Tensor, list[KeysValues]]:
+        """Prefix [B,P,W] -> last hidden state [B,W], and for each layer its keys and values [B,H,P,D]."""
         place = torch.arange(prefix.shape[1])
         x = self.drop(self.placed(prefix, place))
         cache = []
         for block in self.blocks:
-            x, kv = block(x, causal=True, place=place)
-            cache.append(kv)
+            x, keys_values = block(x, causal=True, place=place)
+            cache.append(keys_values)
         return x[:, -1], cache
 
-    def teacher(self, cache, ids):
-        """Token ids [B,C,T] after a prefilled prefix -> hidden states [B,C,T,W] (for the token after each)."""
+    def teacher(self, cache: list[KeysValues], ids: Tensor) -> Tensor:
+        """Token ids [B,C,T] after a prefilled prefix -> hidden states [B,C,T,W], each for the next token."""
         b, c, t = ids.shape
         p = cache[0][0].shape[2]
         place = torch.arange(p, p + t)
         x = self.drop(self.placed(self.wte(ids.view(b * c, t)), place))
         mask = torch.ones(t, p + t, dtype=torch.bool).tril(p)
-        for block, (k, v) in zip(self.blocks, cache):
-            k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in (k, v))
+        for block, past in zip(self.blocks, cache, strict=True):
+            k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in past)
             x, _ = block(x, mask=mask, past=(k, v), place=place)
         return x.view(b, c, t, -1)
 
-    def step(self, past, ids, position):
-        """ids [N] with per-row past -> logits [N,V], longer past."""
+    def step(self, past: list[KeysValues], ids: Tensor, position: int) -> tuple[Tensor, list[KeysValues]]:
+        """One token per row: ids [N] -> logits [N,V] and the longer `past`."""
         place = torch.tensor([position])
         x = self.placed(self.wte(ids)[:, None], place)
-        grown = []
-        for block, (k, v) in zip(self.blocks, past):
-            x, (nk, nv) = block(x, past=(k, v), place=place)
-            grown.append((torch.cat((k, nk), 2), torch.cat((v, nv), 2)))
-        return self.logits(x[:, 0]), grown
+        longer = []
+        for block, (k, v) in zip(self.blocks, past, strict=True):
+            x, (new_k, new_v) = block(x, past=(k, v), place=place)
+            longer.append((torch.cat((k, new_k), 2), torch.cat((v, new_v), 2)))
+        return self.logits(x[:, 0]), longer
 
 
 class Captioner(nn.Module):
-    def __init__(self, s: Shape):
+    """A mapper and the decoder that reads its prefix."""
+
+    def __init__(self, s: Shape) -> None:
         super().__init__()
         self.shape = s
         self.mapper, self.decoder = GridMapper(s), Decoder(s)
 
     @torch.no_grad()
-    def sample(self, grid, per_picture, limit, stop, temperature=1.0):
-        """Draws captions token by token. -> ids [B, per_picture, limit], padded with `stop` after the first stop."""
+    def sample(self, grid: Tensor, per_picture: int, limit: int, stop: int, temperature: float = 1.0) -> Tensor:
+        """Draws captions token by token: ids [B, per_picture, limit], filled with `stop` after the first one."""
         b = grid.shape[0]
         last, cache = self.decoder.prefill(self.mapper(grid))
-        logits = self.decoder.logits(last)
         rows = torch.arange(b).repeat_interleave(per_picture)
         past = [(k[rows], v[rows]) for k, v in cache]
-        logits, out = logits[rows], []
+        logits, out = self.decoder.logits(last)[rows], []
         done = torch.zeros(len(rows), dtype=torch.bool)
         position = cache[0][0].shape[2]
         for t in range(limit):
@@ -187,20 +211,30 @@ class Captioner(nn.Module):
         out += [torch.full_like(out[0], stop)] * (limit - len(out))
         return torch.stack(out, 1).view(b, per_picture, limit)
 
-    def teach(self, grid, *sets):
+    def teach(self, grid: Tensor, *sets: Tensor) -> list[Tensor]:
         """Hidden states [B,C,T,W] before every token of each set of captions [B,C,T]; negative ids are padding."""
         first, cache = self.decoder.prefill(self.mapper(grid))
-        return [torch.cat((first[:, None, None].expand(-1, ids.shape[1], -1, -1),
-                           self.decoder.teacher(cache, ids[:, :, :-1].clamp_min(0))), 2) for ids in sets]
+        return [
+            torch.cat(
+                (
+                    first[:, None, None].expand(-1, ids.shape[1], -1, -1),
+                    self.decoder.teacher(cache, ids[:, :, :-1].clamp_min(0)),
+                ),
+                2,
+            )
+            for ids in sets
+        ]
 
     @torch.no_grad()
-    def beam(self, grid, beam, limit, stop):
-        """The released ClipCap beam search (best mean log-probability, the length counts the stop token), batched.
-        -> list of (ids without stop, mean log-probability)."""
+    def beam(self, grid: Tensor, beam: int, limit: int, stop: int) -> list[tuple[list[int], float]]:
+        """ClipCap's released beam search, batched.
+
+        It maximises the mean log-probability, and the length counts the stop token. Returns for each picture the ids
+        without the stop token and the mean log-probability.
+        """
         b = grid.shape[0]
         last, cache = self.decoder.prefill(self.mapper(grid))
-        logits = self.decoder.logits(last)
-        total, first = logits.float().log_softmax(-1).topk(beam, -1)
+        total, first = self.decoder.logits(last).float().log_softmax(-1).topk(beam, -1)
         rows = torch.arange(b).repeat_interleave(beam)
         past = [(k[rows], v[rows]) for k, v in cache]
         ids, length = first[..., None], torch.ones(b, beam)
@@ -211,30 +245,30 @@ class Captioner(nn.Module):
                 break
             logits, past = self.decoder.step(past, ids[:, :, -1].reshape(-1), position + t)
             logp = logits.float().log_softmax(-1).view(b, beam, -1)
-            v = logp.shape[-1]
+            vocab = logp.shape[-1]
+            # A stopped beam continues with id 0 at no cost.
             logp[stopped] = -float("inf")
             logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
             length = length + (~stopped).float()
             mean, flat = ((total[..., None] + logp) / length[..., None]).view(b, -1).topk(beam, -1)
-            source, token = flat // v, flat % v
+            source, token = flat // vocab, flat % vocab
             length, stopped = length.gather(1, source), stopped.gather(1, source)
             total = mean * length
             ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
             rows = (torch.arange(b)[:, None] * beam + source).view(-1)
-            past = [(k[rows], v_[rows]) for k, v_ in past]
+            past = [(k[rows], v[rows]) for k, v in past]
             stopped = stopped | token.eq(stop)
-        best = (total / length).argmax(1)
-        out = []
-        for i, j in enumerate(best.tolist()):
-            seq = ids[i, j, : int(length[i, j])].tolist()
-            out.append((seq[:-1] if seq[-1] == stop else seq, float(total[i, j] / length[i, j])))
-        return out
+        captions = []
+        for i, j in enumerate((total / length).argmax(1).tolist()):
+            best = ids[i, j, : int(length[i, j])].tolist()
+            captions.append((best[:-1] if best[-1] == stop else best, float(total[i, j] / length[i, j])))
+        return captions
 
 
 class ImageHead(nn.Module):
     """Grid -> embedding [B,D], trained against captions as CLIP's is."""
 
-    def __init__(self, s: Shape):
+    def __init__(self, s: Shape) -> None:
         super().__init__()
         self.semantic = s.semantic
         self.norm = nn.LayerNorm(s.semantic)
@@ -242,16 +276,16 @@ class ImageHead(nn.Module):
         self.drop = nn.Dropout(0.3)
         self.out = nn.Linear(4 * s.semantic, s.embedding)
 
-    def forward(self, grid):
+    def forward(self, grid: Tensor) -> Tensor:
         x = self.norm(grid[..., : self.semantic])
-        pooled = self.score(x).softmax(1).transpose(1, 2) @ x      # four attention pools
+        pooled = self.score(x).softmax(1).transpose(1, 2) @ x  # four attention pools
         return self.out(self.drop(pooled.flatten(1)))
 
 
 class TextTower(nn.Module):
     """Padded ids [N,T] (0 pads) -> embedding [N,D]: word vectors, one attention block, mean."""
 
-    def __init__(self, s: Shape, width=256):
+    def __init__(self, s: Shape, width: int = 256) -> None:
         super().__init__()
         small = Shape(s.vocab, width=width, heads=4, drop=0.2, drop_light=0.2)
         self.table = nn.Embedding(s.vocab, width)
@@ -262,7 +296,7 @@ class TextTower(nn.Module):
         self.out = nn.Linear(width, s.embedding)
         nn.init.normal_(self.table.weight, std=0.05)
 
-    def forward(self, ids):
+    def forward(self, ids: Tensor) -> Tensor:
         real = ids.ne(0)
         x = self.drop(self.table(ids) + self.place[: ids.shape[1]])
         x, _ = self.block(x, mask=real[:, None, None, :])

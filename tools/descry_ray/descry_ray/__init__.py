@@ -1,5 +1,6 @@
 """Runs the descry binary over a list of videos on a Ray cluster, into one archive.
 
-`job` is the driver: which videos are left, how many tasks are under way, what is tried again. `task` is what runs on the
-nodes: the same binary that one machine runs. `simulate` asks what limits such a job on clusters that nobody has here.
+`job` is the driver: it knows which videos are left, which tasks are running, and what is retried. `task` runs on the
+nodes and starts the same binary that one machine runs. `simulate` shows what limits such a job on clusters that do not
+exist here.
 """
