@@ -12,10 +12,12 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test snapshots deny bench test-browser test-ray setup setup-test clean
+.PHONY: help demo build check lint test snapshots deny bench test-browser test-ray setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
+# Examples in the documentation run outside of this folder, so they cannot find the library by themselves.
+ONNXRUNTIME = $(or $(DESCRY_ONNXRUNTIME),$(lastword $(wildcard $(CURDIR)/vendor/onnxruntime/libonnxruntime.so.*)))
 CARGO_DENY := vendor/cargo-deny/0.20.2
 
 # Clippy compiles exactly as rustc does, so lints and tests share one build of every crate.
@@ -37,22 +39,28 @@ setup:
 setup-test:
 	@sh tools/setup.sh test
 
+setup-lint:
+	@sh tools/setup.sh lint
+
 build: setup
 	cargo build --release --locked
 
 demo: build
 	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
 
-check: setup lint
+check: setup-lint lint
 	$(LINTED) cargo test --locked --lib
 
 lint:
 	cargo fmt --check
+	vendor/venv/bin/ruff check -q . && vendor/venv/bin/ruff format -q --check .
 	$(LINTED) cargo build --locked --all-targets
 
 # The last two builds only show that the code compiles, so they are not optimised.
 test: setup-test lint
-	$(LINTED) cargo test --locked
+	vendor/venv/bin/mypy tools benches tests examples
+	$(LINTED) cargo test --locked --lib --test '*'
+	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test --locked --doc
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
 

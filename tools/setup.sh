@@ -2,6 +2,7 @@
 # Installs what descry needs and this machine lacks: Debian packages, and the ONNX Runtime library from its PyPI wheel.
 #   setup.sh run      what is needed to build and run
 #   setup.sh test     that, and what the tests use
+#   setup.sh lint     that of run, and what checks the Python code
 #   setup.sh browser  that of run, and a browser for the outputs of live mode
 #   setup.sh bench    that of run, and what the benches compare descry with
 # Nothing is fetched twice, so a second run is quick and needs no network.
@@ -88,15 +89,28 @@ PYTHON
 venv() {
     # Also made again after its folder moved, or after an interrupted set-up.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
-    rm -rf vendor/venv vendor/parsers.done vendor/ray.done
+    rm -rf vendor/venv vendor/parsers.done vendor/ray.done vendor/lint.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
+}
+
+# The linter and type checker of the project's Python.
+lint_tools() {
+    venv
+    pins=$(cksum <tools/requirements-lint.txt)
+    [ "$(cat vendor/lint.done 2>/dev/null)" = "$pins" ] && return
+    log "fetching ruff and mypy"
+    vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/requirements-lint.txt >&2
+    echo "$pins" >vendor/lint.done
 }
 
 command -v cargo >/dev/null || { log "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
 command -v cc >/dev/null || packages gcc libc6-dev
 have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
 runtime
+if [ "${1:-run}" = lint ]; then
+    lint_tools
+fi
 if [ "${1:-run}" = test ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
@@ -110,6 +124,7 @@ if [ "${1:-run}" = test ]; then
         (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/parsers.done
     fi
+    lint_tools
     pins=$(cksum <tools/descry_ray/requirements.txt)
     if [ "$(cat vendor/ray.done 2>/dev/null)" != "$pins" ]; then
         log "fetching Ray"

@@ -320,7 +320,7 @@ fn a_decoder_that_cannot_keep_up_skips_counts_and_says_so() {
     // Seconds behind would become minutes.
     assert!(caption["lag"].as_f64().unwrap() < 10.0, "{caption}");
     let (_, errors) = live.stop();
-    assert!(errors.contains("frames come faster than they are decoded"), "{errors}");
+    assert!(errors.contains("frames arrive faster than they are decoded"), "{errors}");
 }
 
 /// A name that is looked up for ever: nothing can interrupt that.
