@@ -20,6 +20,7 @@ static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub struct Address(String);
 
 impl Address {
+    /// Takes an address as the user wrote it, and hides its credentials in every text from now on.
     pub fn new(address: impl Into<String>) -> Address {
         let address = address.into();
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

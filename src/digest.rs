@@ -1,7 +1,7 @@
-//! Whether two state machines stand in the same state: a hash over everything that what they do next depends on.
+//! Whether two state machines are in the same state: a hash over everything that their next steps depend on.
 //!
-//! Stages that can be begun in the middle of a film write their state into a [`Digest`], ordinals as distances: counted
-//! from the frame and the scene that the machine stands at, for a machine that began later counts from elsewhere.
+//! Stages that can begin in the middle of a film write their state into a [`Digest`]. Ordinals are written as distances
+//! from the current frame and scene, because a machine that began later counts from another frame.
 
 use sha2::{Digest as _, Sha256};
 
@@ -12,7 +12,7 @@ pub fn hex(hash: &[u8]) -> String {
     hash.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Takes a state, value by value, in an order that is always the same.
+/// Collects a state, value by value, always in the same order.
 pub struct Digest {
     hash: Sha256,
     /// The frame that ordinals are counted from.
@@ -20,33 +20,38 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Of a machine whose newest frame is this.
+    /// For a machine whose newest frame is this.
     pub fn at(frame: u64) -> Digest {
         Digest { hash: Sha256::new(), frame }
     }
 
+    /// Bytes, with their number.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.hash.update(bytes);
     }
 
+    /// A number.
     pub fn number(&mut self, number: u64) {
         self.hash.update(number.to_le_bytes());
     }
 
+    /// A flag.
     pub fn flag(&mut self, flag: bool) {
         self.hash.update([u8::from(flag)]);
     }
 
+    /// A time, exact to the microsecond.
     pub fn time(&mut self, time: Time) {
         self.hash.update(time.micros().to_le_bytes());
     }
 
-    /// To the bit.
+    /// A float, exact to the bit.
     pub fn float(&mut self, value: f32) {
         self.hash.update(value.to_bits().to_le_bytes());
     }
 
+    /// Several floats, each exact to the bit.
     pub fn floats(&mut self, values: &[f32]) {
         self.number(values.len() as u64);
         values.iter().for_each(|v| self.float(*v));
@@ -71,6 +76,7 @@ impl Digest {
         values.for_each(|v| write(self, v));
     }
 
+    /// The first 16 bytes of the SHA-256.
     pub fn finish(self) -> [u8; 16] {
         let hash = self.hash.finalize();
         let mut out = [0; 16];

@@ -1,7 +1,6 @@
 //! Media time: microseconds from the container's start.
 //!
-//! Everything between the decoder and the writers speaks [`Time`]; nothing counts frames or divides by a frame
-//! rate. Microseconds are FFmpeg's own `AV_TIME_BASE`, fine enough for any stream's time base at 24 hours.
+//! Everything between the decoder and the writers uses [`Time`]; nothing counts frames or divides by a frame rate. Microseconds are FFmpeg's own `AV_TIME_BASE`, fine enough for any stream's time base at 24 hours.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -11,13 +10,17 @@ use std::ops::{Add, Sub};
 pub struct Time(i64);
 
 impl Time {
+    /// The container's start, or no time at all.
     pub const ZERO: Time = Time(0);
+    /// Later than any time.
     pub const MAX: Time = Time(i64::MAX);
 
+    /// From microseconds.
     pub const fn from_micros(micros: i64) -> Time {
         Time(micros)
     }
 
+    /// From milliseconds; saturates.
     pub const fn from_millis(millis: i64) -> Time {
         Time(millis.saturating_mul(1_000))
     }
@@ -27,15 +30,17 @@ impl Time {
         Time((secs * 1e6).round() as i64)
     }
 
+    /// In microseconds.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Nearest millisecond, halves up: what WebVTT and SRT can say.
+    /// Nearest millisecond, halves up: the precision of WebVTT and SRT.
     pub const fn millis(self) -> i64 {
         self.0.saturating_add(500).div_euclid(1_000)
     }
 
+    /// In seconds.
     pub fn secs(self) -> f64 {
         self.0 as f64 / 1e6
     }

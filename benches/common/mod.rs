@@ -30,7 +30,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn ffmpeg(args: &str) -> Command {
+pub(crate) fn ffmpeg(args: &str) -> Command {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "error", "-y"]).args(args.split_whitespace());
     command.stdout(Stdio::null());
@@ -44,7 +44,7 @@ fn made(command: &mut Command) {
 
 /// One minute of 1080p30 H.264 with a cut every 4 s, made once: every other shot from a tripod, every other under a moving
 /// camera, light grain on all.
-pub fn minute() -> PathBuf {
+pub(crate) fn minute() -> PathBuf {
     let folder = root().join("target/bench");
     std::fs::create_dir_all(&folder).expect("a folder under target");
     let clip = folder.join("film-1080p30.mp4");
@@ -88,7 +88,7 @@ pub fn minute() -> PathBuf {
 }
 
 /// The same minute as cameras send it: 720p25, a keyframe every 2 s, no B-frames.
-pub fn minute_as_a_camera() -> PathBuf {
+pub(crate) fn minute_as_a_camera() -> PathBuf {
     let minute = minute();
     let clip = minute.with_file_name("camera-720p25.mp4");
     if !clip.exists() {
@@ -106,12 +106,12 @@ pub fn minute_as_a_camera() -> PathBuf {
 }
 
 /// The same minute, again and again.
-pub fn minutes(n: usize) -> PathBuf {
+pub(crate) fn minutes(n: usize) -> PathBuf {
     again(&minute(), n)
 }
 
 /// A clip of a minute, again and again.
-pub fn again(minute: &Path, n: usize) -> PathBuf {
+pub(crate) fn again(minute: &Path, n: usize) -> PathBuf {
     let name = minute.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let clip = minute.with_file_name(format!("{n}-minutes-of-{name}"));
     if !clip.exists() {
@@ -125,10 +125,10 @@ pub fn again(minute: &Path, n: usize) -> PathBuf {
 }
 
 /// A contestant: its name and what it does once.
-pub type Runner<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+pub(crate) type Runner<'a> = (&'a str, Box<dyn FnMut() + 'a>);
 
 /// Runs all in turn, `rounds` times after one round that warms the caches, and gives the median seconds of each.
-pub fn race(rounds: usize, runners: &mut [Runner]) -> Vec<f64> {
+pub(crate) fn race(rounds: usize, runners: &mut [Runner]) -> Vec<f64> {
     let mut taken = vec![Vec::new(); runners.len()];
     for round in 0..=rounds {
         for (times, (_, run)) in taken.iter_mut().zip(runners.iter_mut()) {
@@ -146,17 +146,17 @@ pub fn race(rounds: usize, runners: &mut [Runner]) -> Vec<f64> {
     medians
 }
 
-pub fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-pub fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let out = command.stderr(Stdio::inherit()).stdout(Stdio::null()).status().expect("the program starts");
     assert!(out.success(), "{command:?}");
 }
 
 /// Prints a ratio beside what is asked of it.
-pub fn verdict(what: &str, value: f64, least: f64) {
+pub(crate) fn verdict(what: &str, value: f64, least: f64) {
     println!("{what:52} {value:7.2}     (at least {least}) {}", if value >= least { "ok" } else { "TOO LOW" });
 }

@@ -34,7 +34,7 @@ impl Archive {
             true => Ok(archive),
             false => Err(Error::usage(
                 format!("{location}: there is no archive"),
-                message!["Make one with ", Setting::Index, " and ", Setting::Archive, "."],
+                message!["Make one: ", Setting::Index, " FOLDER ", Setting::Archive, format!(" {location}")],
             )),
         }
     }

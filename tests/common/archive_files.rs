@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::common::{Bench, TINY, root};
 
 /// All files below a folder, by their paths from it.
-pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
             let path = entry.unwrap().path();
@@ -25,7 +25,7 @@ pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Asserts that two archives hold the same files, and the same bytes in them.
-pub fn assert_same(got: &Path, want: &Path) {
+pub(crate) fn assert_same(got: &Path, want: &Path) {
     let (got, want) = (tree(got), tree(want));
     let names = |t: &BTreeMap<String, Vec<u8>>| t.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&got), names(&want));
@@ -35,12 +35,12 @@ pub fn assert_same(got: &Path, want: &Path) {
 }
 
 /// Records of an archive by the video's file name: path and content.
-pub fn records(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
+pub(crate) fn records(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
     read_all(archive, "records/")
 }
 
 /// Failures of an archive, as [`records`].
-pub fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
+pub(crate) fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
     read_all(archive, "failures/")
 }
 
@@ -57,13 +57,13 @@ fn read_all(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json:
 }
 
 /// The folder of a finished video.
-pub fn folder(archive: &Path, video: &str) -> std::path::PathBuf {
+pub(crate) fn folder(archive: &Path, video: &str) -> std::path::PathBuf {
     let (record, _) = &records(archive)[video];
     archive.join(record.replacen("records/", "videos/", 1).trim_end_matches(".json"))
 }
 
 /// Starts `descry index` with the small model.
-pub fn start(b: &Bench, args: &[&str]) -> Child {
+pub(crate) fn start(b: &Bench, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_descry"))
         .arg("index")
         .args(args)
@@ -77,13 +77,13 @@ pub fn start(b: &Bench, args: &[&str]) -> Child {
 }
 
 /// The summary of a run with `--log json`.
-pub fn summary(err: &str) -> serde_json::Value {
+pub(crate) fn summary(err: &str) -> serde_json::Value {
     let line = err.lines().rev().find(|l| l.contains("\"done\"")).unwrap_or_else(|| panic!("no summary: {err}"));
     serde_json::from_str(line).unwrap()
 }
 
 /// Makes `n` different short films in the folder `films`.
-pub fn films(b: &Bench, n: usize) {
+pub(crate) fn films(b: &Bench, n: usize) {
     std::fs::create_dir_all(b.path("films/more")).unwrap();
     for i in 0..n {
         let folder = if i % 3 == 2 { "films/more" } else { "films" };

@@ -11,12 +11,12 @@ use descry::track::{SceneRecord, Track};
 use serde_json::json;
 
 /// A recipe whose model makes embeddings of this dimension.
-pub fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
+pub(crate) fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
     Arc::new(Recipe { model: model.into(), model_hash: hash.into(), dimension, options: json!({}) })
 }
 
 /// A keyframe that stands for one second of a scene.
-pub fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
+pub(crate) fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
     let at = |ms: i64| Time::from_millis(second as i64 * 1_000 + ms);
     let record = SceneRecord {
         scene,
@@ -38,7 +38,7 @@ pub fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f3
 }
 
 /// Puts a video into an archive and removes its older states; another `size` is another state of the file.
-pub fn put(
+pub(crate) fn put(
     archive: &Archive,
     video: &str,
     size: u64,

@@ -1,36 +1,36 @@
 //! The real binary in a folder of its own, and clips that FFmpeg synthesises.
 #![allow(dead_code)]
 
-pub mod archive_files;
-pub mod made_archive;
-pub mod rtsp;
-pub mod s3;
+pub(crate) mod archive_files;
+pub(crate) mod made_archive;
+pub(crate) mod rtsp;
+pub(crate) mod s3;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         Bench { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).expect("a file in the temporary folder");
     }
 
-    pub fn descry(&self, args: &[&str]) -> Output {
+    pub(crate) fn descry(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_descry"))
             .args(args)
             .current_dir(self.folder.path())
@@ -39,7 +39,7 @@ impl Bench {
     }
 
     /// Runs and checks the exit code; returns standard output and standard error.
-    pub fn run(&self, args: &[&str], code: i32) -> (String, String) {
+    pub(crate) fn run(&self, args: &[&str], code: i32) -> (String, String) {
         let out = self.descry(args);
         let (stdout, stderr) =
             (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned());
@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// `ffmpeg` with these arguments, output last.
-    pub fn ffmpeg(&self, args: &str) {
+    pub(crate) fn ffmpeg(&self, args: &str) {
         let out = Command::new("ffmpeg")
             .args(["-v", "error", "-y"])
             .args(args.split_whitespace())
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     /// Presentation times, in microseconds from the container's start, as ffprobe tells them.
-    pub fn frame_times(&self, name: &str) -> Vec<i64> {
+    pub(crate) fn frame_times(&self, name: &str) -> Vec<i64> {
         let probe = |entries: &str| {
             let out = Command::new("ffprobe")
                 .args(["-v", "quiet", "-select_streams", "v:0", "-show_entries", entries, "-of", "csv=p=0"])
@@ -79,18 +79,18 @@ impl Bench {
     }
 }
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn sample(name: &str) -> String {
+pub(crate) fn sample(name: &str) -> String {
     root().join("samples").join(name).display().to_string()
 }
 
 /// A model that is small enough to be loaded over and over; what it says makes no sense.
-pub const TINY: &str = "tests/models/tiny";
+pub(crate) const TINY: &str = "tests/models/tiny";
 
 /// Arguments with that model.
-pub fn tiny<'a>(args: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn tiny<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [args, &["--model", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny")]].concat()
 }

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// GStreamer's server in a process of its own; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub port: u16,
 }
 
 impl Server {
     /// Serves `mounts`, each `PATH=PIPELINE`, on a port of its own (0) or a given one.
-    pub fn new(port: u16, login: Option<(&str, &str)>, mounts: &[String]) -> Server {
+    pub(crate) fn new(port: u16, login: Option<(&str, &str)>, mounts: &[String]) -> Server {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtsp/server.py");
         // Debian's Python has Debian's bindings.
         let debian = "/usr/bin/python3";
@@ -39,7 +39,7 @@ impl Server {
         Server { child, port }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("rtsp://127.0.0.1:{}{path}", self.port)
     }
 }
@@ -52,13 +52,13 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens on now.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address").port()
 }
 
 /// What a proxy does with what the server sends.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Mode {
+pub(crate) enum Mode {
     Pass,
     /// Nothing more comes, and nobody closes.
     Stall,
@@ -79,17 +79,17 @@ pub enum Mode {
 }
 
 /// Stands between descry and a server on the same machine, and can be told at any time how to behave.
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub port: u16,
     mode: Arc<Mutex<Mode>>,
     stamps: Arc<Mutex<Stamps>>,
 }
 
 /// When the first packet of each frame was passed on, by its RTP time.
-pub type Stamps = Vec<(u32, Instant)>;
+pub(crate) type Stamps = Vec<(u32, Instant)>;
 
 impl Proxy {
-    pub fn new(server: u16) -> Proxy {
+    pub(crate) fn new(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
         let port = listener.local_addr().expect("an address").port();
         let mode = Arc::new(Mutex::new(Mode::Pass));
@@ -115,15 +115,15 @@ impl Proxy {
         Proxy { port, mode, stamps }
     }
 
-    pub fn stamps(&self) -> Stamps {
+    pub(crate) fn stamps(&self) -> Stamps {
         self.stamps.lock().unwrap().clone()
     }
 
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("rtsp://127.0.0.1:{}{path}", self.port)
     }
 }
@@ -213,7 +213,7 @@ fn forward(
 }
 
 /// Ports for what cannot choose its own, each once in this process.
-pub fn next_port() -> u16 {
+pub(crate) fn next_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 20_000 + (std::process::id() % 20_000) as u16;
     base + NEXT.fetch_add(1, Ordering::Relaxed)

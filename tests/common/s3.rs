@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use crate::common::root;
 
 /// What the environment says, and no output may.
-pub const KEY: &str = "AKIAQUITEPUBLIC7";
-pub const SECRET: &str = "sesame/open+0123456789";
+pub(crate) const KEY: &str = "AKIAQUITEPUBLIC7";
+pub(crate) const SECRET: &str = "sesame/open+0123456789";
 
 /// Passes everything on; closes every connection; passes nothing on any more, and closes nothing.
-pub const PASS: u8 = 0;
-pub const REFUSE: u8 = 1;
-pub const STALL: u8 = 2;
+pub(crate) const PASS: u8 = 0;
+pub(crate) const REFUSE: u8 = 1;
+pub(crate) const STALL: u8 = 2;
 
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     direct: u16,
     /// Where the proxy listens.
@@ -28,7 +28,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new() -> Server {
+    pub(crate) fn new() -> Server {
         let direct = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(root().join("vendor/venv/bin/python"))
             .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &direct.to_string()])
@@ -62,16 +62,16 @@ impl Server {
     }
 
     /// Bytes that clients were given since this was asked last.
-    pub fn fetched(&self) -> u64 {
+    pub(crate) fn fetched(&self) -> u64 {
         self.fetched.swap(0, Ordering::SeqCst)
     }
 
-    pub fn set(&self, mode: u8) {
+    pub(crate) fn set(&self, mode: u8) {
         self.mode.store(mode, Ordering::SeqCst);
     }
 
     /// Makes a bucket or an object, past the proxy.
-    pub fn put(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         let url = format!("http://127.0.0.1:{}/{path}", self.direct);
         // The server looks whether somebody signs, not who.
         let signed =
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Says where the server is and who asks.
-    pub fn configure(&self, command: &mut Command) {
+    pub(crate) fn configure(&self, command: &mut Command) {
         command
             .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
             .env("AWS_REGION", "eu-central-1")
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Copies what is below a prefix into a folder, with the clients of AWS.
-    pub fn mirror(&self, bucket: &str, prefix: &str, folder: &std::path::Path) {
+    pub(crate) fn mirror(&self, bucket: &str, prefix: &str, folder: &std::path::Path) {
         let script = "import boto3, os, sys\n\
             url, bucket, prefix, folder = sys.argv[1:]\n\
             s3 = boto3.client('s3', endpoint_url=url, region_name='eu-central-1', aws_access_key_id='x', aws_secret_access_key='y')\n\

@@ -16,7 +16,7 @@ use crate::common::made_archive::{keyframe, put, recipe};
 use crate::common::{Bench, TINY, root, sample, tiny};
 
 /// What the made-up films show; the model's own text tower gives the embeddings.
-pub const SEEN: [&str; 6] = [
+pub(super) const SEEN: [&str; 6] = [
     "a dog runs on the beach",
     "two people ride bicycles",
     "a red car in the snow",
@@ -25,14 +25,14 @@ pub const SEEN: [&str; 6] = [
     "a woman reads a book",
 ];
 
-pub struct Films {
+pub(super) struct Films {
     pub bench: Bench,
     pub archive: Archive,
     pub recipe: Arc<Recipe>,
     meanings: BTreeMap<String, Vec<f32>>,
 }
 
-pub fn lines(text: &str) -> Vec<Value> {
+pub(super) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
 }
 
@@ -50,7 +50,7 @@ fn embeddings(bench: &Bench, texts: &[&str]) -> Vec<Vec<f32>> {
 }
 
 impl Films {
-    pub fn new() -> Films {
+    pub(super) fn new() -> Films {
         let bench = Bench::new();
         let archive = Archive::create(&bench.path("films").display().to_string()).unwrap();
         let meanings: BTreeMap<String, Vec<f32>> =
@@ -61,16 +61,16 @@ impl Films {
     }
 
     /// A keyframe that shows one thing and whose caption says another.
-    pub fn keyframe(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
+    pub(super) fn keyframe(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
         keyframe(scene, second, says, self.meanings[shows].clone())
     }
 
-    pub fn put(&self, video: &str, size: u64, keyframes: Vec<KeyframeRecord>) {
+    pub(super) fn put(&self, video: &str, size: u64, keyframes: Vec<KeyframeRecord>) {
         put(&self.archive, video, size, &self.recipe, keyframes);
     }
 
     /// Three films: picture and caption agree in the first alone.
-    pub fn fill(&self) {
+    pub(super) fn fill(&self) {
         let jpeg = fs::read(sample("bikes-00-04.jpg")).unwrap();
         let mut first = vec![
             self.keyframe(1, 0, SEEN[0], Some("A dog runs on a beach.")),
@@ -88,17 +88,17 @@ impl Films {
         self.put("https://host/seen.mp4", 1, vec![self.keyframe(7, 61, SEEN[0], Some("A brown animal."))]);
     }
 
-    pub fn search(&self, args: &[&str]) -> Vec<Value> {
+    pub(super) fn search(&self, args: &[&str]) -> Vec<Value> {
         lines(&self.bench.run(&tiny(&[&["search", "films", "--json"], args].concat()), 0).0)
     }
 
     /// Video and second of each keyframe that was found.
-    pub fn found(&self, args: &[&str]) -> Vec<(String, f64)> {
+    pub(super) fn found(&self, args: &[&str]) -> Vec<(String, f64)> {
         let moments = self.search(args);
         moments.iter().map(|m| (m["video"].as_str().unwrap().to_string(), m["keyframe"].as_f64().unwrap())).collect()
     }
 }
 
-pub const AGREE: &str = "/films/agree & <b>.mp4";
-pub const SAID: &str = "/films/said.mp4";
-pub const THERE: &str = "https://host/seen.mp4";
+pub(super) const AGREE: &str = "/films/agree & <b>.mp4";
+pub(super) const SAID: &str = "/films/said.mp4";
+pub(super) const THERE: &str = "https://host/seen.mp4";

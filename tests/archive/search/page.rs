@@ -12,7 +12,7 @@ use super::films::{Films, SEEN};
 use crate::common::{root, sample, tiny};
 
 /// The page, as html5lib reads it.
-pub fn read_page(path: &Path) -> Value {
+pub(super) fn read_page(path: &Path) -> Value {
     let out = Command::new(root().join("vendor/venv/bin/python"))
         .arg(root().join("tests/parsers/check_page.py"))
         .arg(path)
