@@ -1,21 +1,21 @@
-//! Addresses with credentials in them, and texts without.
+//! Addresses of inputs, paths and URLs alike, and texts without credentials.
 //!
-//! An [`Address`] shows only what may be seen of it. For texts that come from elsewhere (FFmpeg, a TOML reader) there is
-//! [`hide`]: it takes out user names, passwords and queries of anything that looks like a URL, for a playlist names addresses
-//! that nobody gave us, and every secret of every address that this process has read.
+//! An [`Address`] displays no credentials. Texts from elsewhere (FFmpeg, a TOML reader) go through [`hide`]. It removes user
+//! names, passwords and queries of everything that looks like a URL, because a playlist can name addresses that nobody gave
+//! us, and every secret of every address that this process has read.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// What stands in place of something hidden.
+/// Replaces what is hidden.
 const HIDDEN: &str = "***";
-/// Secrets that are hidden wherever they stand. Shorter ones are hidden in URLs alone: as plain text they would be
+/// Shortest secret that is hidden in any text. Shorter ones are hidden only in URLs: as plain text they would be
 /// everywhere.
 const LEAST: usize = 4;
 
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// The address of a source, of which `Debug` and `Display` show no credentials.
+/// The path or URL of an input. `Debug` and `Display` show no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -29,10 +29,20 @@ impl Address {
                 known.push(secret);
             }
         }
-        // What holds another is hidden before it.
+        // The longest first, so that a secret inside another one does not leave the rest of it.
         known.sort_by_key(|s| std::cmp::Reverse(s.len()));
         drop(known);
         Address(address)
+    }
+
+    /// Whether it is a URL rather than a path.
+    pub fn is_url(&self) -> bool {
+        is_url(&self.0)
+    }
+
+    /// Whether it belongs to an object store.
+    pub fn is_object(&self) -> bool {
+        is_object(&self.0)
     }
 
     /// All of it: for FFmpeg, and never to be shown.
@@ -40,7 +50,7 @@ impl Address {
         &self.0
     }
 
-    /// Scheme, host and path.
+    /// A path as it is; of a URL scheme, host and path.
     pub fn shown(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return self.0.clone() };
         let (authority, path) = parts(rest);
@@ -63,7 +73,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Authority and the rest. A password may hold a slash that nobody escaped: an at sign before any question mark then still
+/// Authority and the rest. A password may contain a slash that nobody escaped; an at sign before any question mark still
 /// ends it.
 fn parts(rest: &str) -> (&str, &str) {
     let query = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -109,7 +119,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Hides a secret from now on, wherever it stands.
+/// Hides a secret in every text from now on.
 pub fn keep_secret(secret: &str) {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if secret.len() >= LEAST && !known.iter().any(|k| k == secret) {

@@ -12,7 +12,7 @@ use super::log::init;
 use super::object_io::ObjectIo;
 use super::options::DecodeOptions;
 use super::source::Source;
-use crate::address::{is_object, is_url};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message;
@@ -25,16 +25,18 @@ impl Source {
     /// If the input cannot be read, has no video, is encrypted, or exceeds a limit of the options.
     pub fn open(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Source> {
         init();
-        let is_url = is_url(input);
-        if !is_url {
-            check_path(input)?;
+        let input = Address::new(input);
+        // Messages name the input without its credentials.
+        let name = input.shown();
+        if !input.is_url() {
+            check_path(&name)?;
         }
-        let io = if is_object(input) { Some(ObjectIo::open(input, options.timeout, interrupt.clone())?) } else { None };
-        let (target, dictionary) = ffmpeg_address(input, options);
+        let io = if input.is_object() { Some(ObjectIo::open(input.reveal(), options.timeout, interrupt.clone())?) } else { None };
+        let (target, dictionary) = ffmpeg_address(&input, options);
         let address = CString::new(target).map_err(|_| {
-            Error::input(input.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
+            Error::input(name.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
         })?;
-        let deadline = Deadline::new(is_url.then_some(options.timeout));
+        let deadline = Deadline::new(input.is_url().then_some(options.timeout));
         let request = ContainerRequest {
             address: &address,
             format: None,
@@ -43,26 +45,27 @@ impl Source {
             io,
         };
         let container = open_container(request, &deadline, &interrupt).map_err(|failure| {
-            if interrupt.is_set() { Error::Interrupted } else { explain(input, failure, &deadline) }
+            if interrupt.is_set() { Error::Interrupted } else { explain(&input, failure, &deadline) }
         })?;
-        let mut source = Source::new(input, container, options, interrupt)?;
-        if source.info().container.starts_with("matroska") && !is_url {
-            source.cut_off = matroska_cut_off(Path::new(input));
+        let mut source = Source::new(&name, container, options, interrupt)?;
+        if source.info().container.starts_with("matroska") && !input.is_url() {
+            source.cut_off = matroska_cut_off(Path::new(input.reveal()));
         }
         Ok(source)
     }
 }
 
 /// What FFmpeg opens, and with which options.
-fn ffmpeg_address(input: &str, options: &DecodeOptions) -> (String, ff::Dictionary<'static>) {
+fn ffmpeg_address(address: &Address, options: &DecodeOptions) -> (String, ff::Dictionary<'static>) {
     let mut dictionary = ff::Dictionary::new();
-    if is_object(input) {
+    let input = address.reveal();
+    if address.is_object() {
         // Nothing but the object itself: a playlist in a bucket must not make us open anything else.
         dictionary.set("protocol_whitelist", "crypto,data");
         let path = input.split(['?', '#']).next().unwrap_or(input);
         return (path.rsplit('/').next().unwrap_or("object").to_string(), dictionary);
     }
-    if !is_url(input) {
+    if !address.is_url() {
         // Only real files behind a path: a playlist on disk must not make us open the network.
         dictionary.set("protocol_whitelist", "file,crypto,data");
         return (format!("file:{input}"), dictionary);
@@ -78,10 +81,11 @@ fn ffmpeg_address(input: &str, options: &DecodeOptions) -> (String, ff::Dictiona
     (input.to_string(), dictionary)
 }
 
-fn explain(input: &str, failure: OpenFailure, deadline: &Deadline) -> Error {
+fn explain(address: &Address, failure: OpenFailure, deadline: &Deadline) -> Error {
     if let Some(remote) = failure.remote {
-        return remote.input(input);
+        return remote.input(address.reveal());
     }
+    let input = &address.shown();
     match failure.error {
         e if e == ff::Error::Exit || is_timeout(e) => Error::input(
             input,
