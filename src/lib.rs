@@ -33,6 +33,8 @@
 //!
 //! descry is not for editing, transcoding or streaming video, and does not train models.
 
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 pub mod address;
 pub mod archive;
 mod atomic_file;
