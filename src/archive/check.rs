@@ -110,7 +110,7 @@ fn check_video(archive: &Archive, name: RecordName, record: &VideoRecord) -> Res
                 return damaged(&path, "was changed: its SHA-256 is not that of its record".into());
             }
             Some(bytes) if within == TABLE => {
-                TableReader::of_bytes(archive.store().shown(&path), bytes)?.try_for_each(|batch| batch.map(drop))?
+                TableReader::of_bytes(archive.store().shown(&path), bytes)?.try_for_each(|batch| batch.map(drop))?;
             }
             Some(_) => {}
         }

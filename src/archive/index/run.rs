@@ -3,7 +3,7 @@
 //! A pass describes the videos that no other process has claimed. The claimed ones come again in the next pass, once their
 //! claims are released.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl IndexJob<'_> {
             let ClaimingSink { claimed_elsewhere, to_store, .. } = sink;
             drop(to_store);
             storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            let mut claimed = claimed_elsewhere.into_inner().unwrap_or_else(|e| e.into_inner());
+            let mut claimed = claimed_elsewhere.into_inner().unwrap_or_else(PoisonError::into_inner);
             claimed.sort_unstable();
             described.map(|stats| (claimed, stats))
         })
@@ -129,7 +129,7 @@ impl KeyframeSink for ClaimingSink<'_> {
         let file = self.pass[file];
         let name = self.job.videos[file].work.name;
         let Some(claim) = self.job.archive.claim(name.key)? else {
-            self.claimed_elsewhere.lock().unwrap_or_else(|e| e.into_inner()).push(file);
+            self.claimed_elsewhere.lock().unwrap_or_else(PoisonError::into_inner).push(file);
             return Ok(false);
         };
         if self.job.is_finished(file)? {

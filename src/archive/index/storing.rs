@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
 
@@ -37,11 +37,11 @@ pub(super) struct HeldClaims(Mutex<HashMap<usize, Claim>>);
 
 impl HeldClaims {
     pub(super) fn hold(&self, file: usize, claim: Claim) {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).insert(file, claim);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(file, claim);
     }
 
     fn release(&self, file: usize) {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).remove(&file);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
     }
 }
 

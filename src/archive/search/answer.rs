@@ -120,7 +120,7 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
 fn find_by_meaning(
     files: &[(u32, &VectorFile)],
     embedding: Option<&ScanQuery>,
-    options: &ScanOptions,
+    options: &ScanOptions<'_>,
 ) -> Result<Vec<ScoredRow>, IndexFault> {
     let Some(embedding) = embedding else { return Ok(Vec::new()) };
     nearest(files, embedding, options).map_err(|e| {

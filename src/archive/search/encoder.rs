@@ -8,7 +8,7 @@ use crate::media::picture::{self, PictureOptions};
 use crate::model::SessionOptions;
 use crate::model::TextEncoder;
 use crate::model::folder::ModelFolder;
-use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
+use crate::model::image::{Encode, EncodeOptions, Encoded, ImageEncoder};
 use crate::model::preprocess::preprocess;
 
 /// Encodes texts with the text tower of a model.
@@ -56,6 +56,6 @@ pub fn image_embedding(folder: &ModelFolder, image: &Path, session: &SessionOpti
     let mut encoder = ImageEncoder::new(folder, &options)?;
     let pixels = preprocess(&rgb, encoder.spec());
     let encoded = encoder.encode(&[pixels])?;
-    let embedding = encoded.first().map(|e| e.unit()).unwrap_or_default();
+    let embedding = encoded.first().map(Encoded::unit).unwrap_or_default();
     Ok(QueryEmbedding { model_hash: folder.hash().to_string(), embedding })
 }

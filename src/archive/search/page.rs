@@ -31,7 +31,7 @@ pub struct PageEntry<'a> {
 }
 
 /// Writes moments as a page. `query` is the heading; `about` is a sentence on how and where the search was done.
-pub fn html_page(query: &str, about: &str, entries: &[PageEntry]) -> String {
+pub fn html_page(query: &str, about: &str, entries: &[PageEntry<'_>]) -> String {
     let style = BASE64.encode(Sha256::digest(STYLE));
     let title = if query.is_empty() { "descry search".into() } else { format!("{query} – descry search") };
     let mut out = format!(
@@ -53,7 +53,7 @@ pub fn html_page(query: &str, about: &str, entries: &[PageEntry]) -> String {
     out
 }
 
-fn write_entry(entry: &PageEntry, out: &mut String) {
+fn write_entry(entry: &PageEntry<'_>, out: &mut String) {
     let m = entry.moment;
     let time = Time::from_millis(m.keyframe_ms).clock();
     let name = m.video.rsplit(['/', '\\']).find(|p| !p.is_empty()).unwrap_or(&m.video);
@@ -111,7 +111,8 @@ pub fn moment_link(video: &str, at_ms: i64, folder: &Path) -> Option<String> {
     if !video.is_absolute() {
         return None;
     }
-    let (to, from): (Vec<Component>, Vec<Component>) = (video.components().collect(), folder.components().collect());
+    let (to, from): (Vec<Component<'_>>, Vec<Component<'_>>) =
+        (video.components().collect(), folder.components().collect());
     let same = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
     let mut parts: Vec<String> = from[same..].iter().map(|_| "..".to_string()).collect();
     // A browser would take the start of `a:b.mp4` for a scheme.

@@ -51,8 +51,8 @@ impl TableReader {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(from, metadata);
             Ok((schema, rows, builder.with_batch_size(BATCH_ROWS).build()?))
         });
-        let (found, rows, reader) = opened.map_err(|cause| broken(&name, cause))?;
-        let dimension = check_schema(&found).map_err(|cause| broken(&name, cause))?;
+        let (found, rows, reader) = opened.map_err(|cause| broken(&name, &cause))?;
+        let dimension = check_schema(&found).map_err(|cause| broken(&name, &cause))?;
         let rows = usize::try_from(rows).unwrap_or(0);
         Ok(TableReader { reader, dimension, rows, name, ended: false })
     }
@@ -111,7 +111,7 @@ impl Iterator for TableReader {
             }
             Err(cause) => {
                 self.ended = true;
-                Some(Err(broken(&self.name, cause)))
+                Some(Err(broken(&self.name, &cause)))
             }
         }
     }
@@ -177,7 +177,7 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String
     }
 }
 
-fn broken(name: &str, cause: String) -> Error {
+fn broken(name: &str, cause: &str) -> Error {
     Error::input(
         name,
         format!("is not a readable table of keyframes: {cause}"),

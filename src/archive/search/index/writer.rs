@@ -208,7 +208,7 @@ impl IndexWriter {
         let read = source.read(record, &mut |row| {
             let number = keyframes;
             keyframes += 1;
-            self.add_row(record, row, number, &mut ids, pending).map_err(|e| match e {
+            self.add_row(record, &row, number, &mut ids, pending).map_err(|e| match e {
                 IndexFault::Other(e @ Error::Input { .. }) => e,
                 e => {
                     fault = Some(e);
@@ -240,18 +240,18 @@ impl IndexWriter {
     fn add_row(
         &self,
         record: RecordName,
-        row: KeyframeRow,
+        row: &KeyframeRow,
         number: u32,
         ids: &mut Option<VideoIds>,
         pending: &mut PendingRows,
     ) -> Result<(), IndexFault> {
         let length = row.embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         if row.embedding.is_empty() || !(0.0..=1.01).contains(&length) {
-            return Err(unsearchable(&row, "an embedding is not of length 1"));
+            return Err(unsearchable(row, "an embedding is not of length 1"));
         }
         let known = match *ids {
             Some(known) => known,
-            None => *ids.insert(self.insert_video(record, &row)?),
+            None => *ids.insert(self.insert_video(record, row)?),
         };
         // A caption that did not become a cue is not searched either.
         let text = match row.caption.as_deref().filter(|c| row.said && !c.is_empty()) {
@@ -276,7 +276,7 @@ impl IndexWriter {
         let new_builder = || VectorFileBuilder::new(row.embedding.len());
         let builder = pending.builders.entry(known.model).or_insert_with(new_builder);
         if row.embedding.len() != builder.dimension() {
-            return Err(unsearchable(&row, "its embeddings differ in dimension"));
+            return Err(unsearchable(row, "its embeddings differ in dimension"));
         }
         builder.push(facts, &row.embedding);
         if builder.is_full() {

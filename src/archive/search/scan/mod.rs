@@ -13,8 +13,8 @@ mod query;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::Mutex;
 use std::sync::atomic::{self, AtomicU32, AtomicUsize};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::index::VectorFile;
@@ -83,7 +83,7 @@ struct ScanCandidate {
 pub fn nearest(
     files: &[(u32, &VectorFile)],
     query: &ScanQuery,
-    options: &ScanOptions,
+    options: &ScanOptions<'_>,
 ) -> Result<Vec<ScoredRow>, CodeMismatch> {
     if options.limit == 0 {
         return Ok(Vec::new());
@@ -96,8 +96,8 @@ pub fn nearest(
     let work = || {
         let mut worker = ScanWorker::new(files, query, options, &bar);
         match worker.scan(&blocks, &next) {
-            Ok(()) => found.lock().unwrap_or_else(|e| e.into_inner()).append(&mut worker.scored),
-            Err(e) => *damaged.lock().unwrap_or_else(|e| e.into_inner()) = Some(e),
+            Ok(()) => found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut worker.scored),
+            Err(e) => *damaged.lock().unwrap_or_else(PoisonError::into_inner) = Some(e),
         }
     };
     thread::scope(|scope| {
@@ -106,10 +106,10 @@ pub fn nearest(
         }
         work();
     });
-    if let Some(damaged) = damaged.into_inner().unwrap_or_else(|e| e.into_inner()) {
+    if let Some(damaged) = damaged.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(damaged);
     }
-    let mut found = found.into_inner().unwrap_or_else(|e| e.into_inner());
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     keep_best(&mut found, options);
     Ok(found)
 }
@@ -143,7 +143,7 @@ impl Blocks {
     }
 }
 
-fn keep_best(found: &mut Vec<ScoredRow>, options: &ScanOptions) {
+fn keep_best(found: &mut Vec<ScoredRow>, options: &ScanOptions<'_>) {
     let order = |a: &ScoredRow, b: &ScoredRow| compare(a, b, options.order);
     if found.len() > options.limit {
         found.select_nth_unstable_by(options.limit - 1, order);
