@@ -31,7 +31,11 @@ impl Source {
         if !input.is_url() {
             check_path(&name)?;
         }
-        let io = if input.is_object() { Some(ObjectIo::open(input.reveal(), options.timeout, interrupt.clone())?) } else { None };
+        let io = if input.is_object() {
+            Some(ObjectIo::open(input.reveal(), options.timeout, interrupt.clone())?)
+        } else {
+            None
+        };
         let (target, dictionary) = ffmpeg_address(&input, options);
         let address = CString::new(target).map_err(|_| {
             Error::input(name.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
