@@ -31,13 +31,10 @@
 //! ```
 //! use descry::interrupt::Interrupt;
 //! use descry::live::{self, CallbackSink, EventKind, LiveJob, StreamConfig};
-//! use descry::model::caption::CaptionOptions;
-//! use descry::model::folder::ModelFolder;
-//! use descry::model::image::EncodeOptions;
-//! use descry::model::loader::Model;
+//! use descry::model::{CaptionOptions, EncodeOptions, Model, ModelFolder};
 //!
 //! # fn main() -> descry::error::Result<()> {
-//! let folder = ModelFolder::load(None)?;
+//! let folder = ModelFolder::open("models/builtin")?;
 //! let model = Model::of(&folder, EncodeOptions::default(), CaptionOptions::default())?;
 //! let stop = Interrupt::new();
 //!
