@@ -24,7 +24,7 @@
 //! use descry::archive::Archive;
 //! use descry::archive::index::{IndexJob, NetworkSources, PlanOptions, list_sources, plan, recipe};
 //! use descry::interrupt::Interrupt;
-//! use descry::model::folder::ModelFolder;
+//! use descry::model::ModelFolder;
 //! use descry::pipeline::{Config, Model, Silent};
 //!
 //! let archive = Archive::create(&location)?;

@@ -20,7 +20,7 @@
 //! # let place = tempfile::tempdir().unwrap();
 //! # let location = place.path().join("archive").display().to_string();
 //! # let model_name = "tests/models/tiny";
-//! # let folder = descry::model::folder::ModelFolder::load(Some(model_name))?;
+//! # let folder = descry::model::ModelFolder::load(Some(model_name))?;
 //! # let (config, interrupt) = (Config::default(), Interrupt::new());
 //! # let load = || Model::of(&folder, Default::default(), Default::default());
 //! # let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
@@ -32,8 +32,8 @@
 //! #     .run()?;
 //! use descry::archive::Archive;
 //! use descry::archive::search::{QueryEncoder, SearchQuery, Searcher};
-//! use descry::model::folder::ModelFolder;
-//! use descry::model::runtime::SessionOptions;
+//! use descry::model::ModelFolder;
+//! use descry::model::SessionOptions;
 //!
 //! let archive = Archive::open(&location)?;
 //! let mut searcher = Searcher::open(&archive)?;
