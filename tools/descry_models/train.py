@@ -8,11 +8,12 @@ file, and judges on the first JUDGED pictures of Flickr8k's val.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ JUDGED = 500
 PADDING = -100
 STOP, UNKNOWN = 0, 1
 SMOOTHING = 0.1
+
+
+@contextlib.contextmanager
+def mixed_precision() -> Iterator[None]:
+    """Computes in bfloat16 where that is safe, and attention as plain products."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def encode(caption: str, table: dict[str, int]) -> list[int]:
@@ -178,7 +186,8 @@ class Trainer:
                 grid = self.features.get(some, self.views(some))
                 loss = caption_loss(model, grid, ids)
                 optimiser.zero_grad()
-                loss.backward()
+                with mixed_precision():
+                    loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 average.update(model)
@@ -254,7 +263,8 @@ class Trainer:
                 set_rate(optimiser, step, total, 50)
                 loss, mean_reward = self.self_critical_loss(model, some, reward, place)
                 optimiser.zero_grad()
-                loss.backward()
+                with mixed_precision():
+                    loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 average.update(model)
@@ -300,7 +310,7 @@ class Trainer:
         human = self.captions(some, 1)
         target = targets(human)
         known = target.ne(PADDING)
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with mixed_precision():
             sampled_hidden, human_hidden = model.teach(grid, drawn, human)
             logp = (model.decoder.logits(sampled_hidden[keep]).float() / temperature).log_softmax(-1)
             logp = logp.gather(1, drawn[keep][:, None])[:, 0]
@@ -357,7 +367,7 @@ def caption_loss(model: Captioner, grid: Tensor, ids: Tensor) -> Tensor:
     """Cross-entropy of captions [B,C,T], in bfloat16 where that is safe."""
     target = targets(ids)
     keep = target.ne(PADDING)
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with mixed_precision():
         (hidden,) = model.teach(grid, ids)
         logits = model.decoder.logits(hidden[keep])
         return F.cross_entropy(logits.float(), target[keep], label_smoothing=SMOOTHING)
