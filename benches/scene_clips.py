@@ -459,7 +459,7 @@ Flash = tuple[int, float]
 
 
 def random_flashes(clip: Clip) -> dict[int, Flash]:
-    """Flashes by frame, at least half a second from any cut: closer, nobody could tell them apart."""
+    """Flashes by frame, at least half a second from any cut: closer ones are indistinguishable from it."""
     flashes: dict[int, Flash] = {}
     if clip.category != "flashes":
         return flashes

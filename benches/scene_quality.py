@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges scene detection on synthesised clips with exact ground truth, beside PySceneDetect and TransNetV2.
+"""Compares scene detection with PySceneDetect and TransNetV2, on synthesised clips with exact ground truth.
 
 Clips are rendered (photographs under a moving camera where --images is given, FFmpeg's sources, and stretches of real
 one-shot videos where --videos is given), encoded with libx264 and kept in --work, so that a second run only detects. It
@@ -243,7 +243,7 @@ RIVALS: dict[str, Detector] = {"pyscenedetect": pyscenedetect, "transnetv2": Tra
 
 
 def detect(name: str, detector: Detector, path: Path) -> list[Boundary]:
-    """The boundaries of a clip. Those of rivals are kept beside it."""
+    """The boundaries of a clip. Those of rivals are cached next to it."""
     cache = path.with_suffix(f".{name}.json")
     if name in RIVALS and cache.exists():
         return [(t, kind) for t, kind in json.loads(cache.read_text())]

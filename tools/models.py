@@ -153,9 +153,7 @@ def add_train(commands: Commands) -> None:
         help="language model: a Hugging Face folder (gpt2, llama), a GGUF file (llama), or tensors in GPT-2's layout",
     )
     networks.add_argument("--freeze-lm", action="store_true", help="train only the mapper")
-    networks.add_argument(
-        "--tokenizer", metavar="FILE", help="tokenizer.json, if there is none beside the language model"
-    )
+    networks.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, if the language model has none")
     networks.add_argument("--heads", type=int, help="attention heads of GPT-2, if they are not 64 wide")
     networks.add_argument(
         "--mapper", choices=["mlp", "transformer"], default="mlp", help="kind of mapper (default: mlp)"

@@ -57,7 +57,7 @@ class DecoderGraph(nn.Module):
     vectors in all slots, C settled and R recent keys per slot, H heads of keys of size D.
 
     - `embeds` [E,W] are vectors, followed by the tokens `ids` [S]. `place` [N] are their positions, prefix counted.
-    - `spread` [B,T] says which of them is at each place of each slot. `rows` [N] is the place of each, counted through
+    - `spread` [B,T] is the vector at each place of each slot. `rows` [N] is the place of each, counted through
       all slots. An empty place holds any of them, and nothing attends to it.
     - `mask` [B,T,M] is added to the scores of recent keys, new ones, settled ones, and columns without a key:
       M >= R + T + C.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Grids(Protocol):
-    """Anything that gives the grids of pictures; training and judging need no more."""
+    """Anything that gives the grids of pictures; all that training and judging need."""
 
     def get(self, pictures: Sequence[int], views: Sequence[int]) -> Tensor: ...
 

@@ -1,7 +1,7 @@
 """Rewrites graphs so that their large matrix products are computed in 8-bit integers.
 
 Weights are rounded to 7 bits with a scale for each output. Their input is rounded to 8 bits with a scale for each row,
-found at run time. A row's result does not depend on the rows beside it, and sums of integers are exact, so that
+found at run time. A row's result does not depend on other rows, and sums of integers are exact, so that
 captions are the same in every batch. (ONNX Runtime's own dynamic quantisation has one scale for a whole batch;
 MatMulNBits is half as fast.) The left side is unsigned because processors with VNNI multiply that four times as fast as
 floats.

@@ -36,7 +36,7 @@ class LlamaShape(Shape):
 
 @dataclass
 class LanguageModel:
-    """A decoder with its shape. The tokenizer is None where there is none beside the model."""
+    """A decoder with its shape. The tokenizer is None if the model has none."""
 
     shape: Shape
     decoder: Decoder

@@ -305,7 +305,7 @@ def language_model(o: MappingOptions) -> tuple[lm.LanguageModel, Any]:
 
         tokenizer = Tokenizer.from_file(o.tokenizer)
     if tokenizer is None:
-        raise SystemExit(f"{o.lm}: there is no tokenizer.json beside it; name one with --tokenizer")
+        raise SystemExit(f"{o.lm}: it has no tokenizer.json; name one with --tokenizer")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return model, tokenizer

@@ -246,7 +246,7 @@ class Captioner(nn.Module):
             logits, past = self.decoder.step(past, ids[:, :, -1].reshape(-1), position + t)
             logp = logits.float().log_softmax(-1).view(b, beam, -1)
             vocab = logp.shape[-1]
-            # A stopped beam goes on with id 0 at no cost.
+            # A stopped beam continues with id 0 at no cost.
             logp[stopped] = -float("inf")
             logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
             length = length + (~stopped).float()

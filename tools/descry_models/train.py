@@ -205,7 +205,7 @@ class Trainer:
                 save(out, average.model, self.words, score)
 
     def fine_tune(self, model: Captioner, tail: nn.Module, maps: Features, out: Path, epochs: int) -> None:
-        """Cross-entropy goes on, and the tower's tail learns too: captions are not about ImageNet's classes.
+        """Continues cross-entropy, and trains the tower's tail too: captions are not about ImageNet's classes.
 
         The tail's batch norms keep their statistics; it sees random boxes of the cached maps. On Flickr8k's val CIDEr
         rose from 0.538 to 0.555, and half of that for decoders that were not trained with it.

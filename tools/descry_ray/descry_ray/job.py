@@ -225,7 +225,7 @@ class Job:
         if self.stopped:
             return
         if work.tried >= self.options.tries:
-            self.fail(work, f"begun {work.tried} times, at last: {reason}")
+            self.fail(work, f"started {work.tried} times, without success; last reason: {reason}")
             return
         self.counts["retries"] += 1
         self.emit({"event": "retry", "videos": work.videos, "kind": work.kind, "tried": work.tried, "reason": reason})

@@ -191,7 +191,7 @@ class Small(unittest.TestCase):
         job = Job(options(self.path / "died", binary=str(script), tries=3), events.append)
         self.assertFalse(job.run([str(self.videos[0])]))
         self.assertEqual((job.counts["retries"], job.counts["failed"]), (2, 1))
-        self.assertIn("begun 3 times", events[-2]["reason"] + events[-1].get("reason", ""))
+        self.assertIn("started 3 times", events[-2]["reason"] + events[-1].get("reason", ""))
 
     def test_a_wrong_option_ends_the_job(self) -> None:
         events: list[dict[str, Any]] = []
