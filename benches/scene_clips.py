@@ -480,7 +480,7 @@ def random_flashes(clip: Clip) -> dict[int, Flash]:
 
 def flashed(frame: Frame, flash: Flash) -> Frame:
     style, power = flash
-    f = frame.astype(np.float32)
+    f: Frame = frame.astype(np.float32)
     if style == 0:
         f = f * (1 - power) + 255 * power
     elif style == 1:
@@ -504,7 +504,7 @@ def random_noise(clip: Clip) -> list[np.ndarray]:
 def kept_frames(clip: Clip) -> list[int]:
     """Frames that are encoded: all of them, but some of a clip with a variable frame rate."""
     n = len(clip.frames)
-    keep = np.ones(n, bool)
+    keep: np.ndarray = np.ones(n, bool)
     if clip.category == "vfr":
         i = np.arange(n)
         patterns = [clip.rng.random(n) < 0.5, np.where(i // 240 % 2, i % 2 == 0, i % 5 == 0), i % 2 == 0]

@@ -173,7 +173,8 @@ class Scores(unittest.TestCase):
         self.assertEqual(plain_style("personal computers"), "personal computers")
 
     def test_detections_are_local_maxima(self) -> None:
-        heat, box = np.zeros((80, 128, 128), np.float32), np.full((4, 128, 128), 8, np.float32)
+        heat: np.ndarray = np.zeros((80, 128, 128), np.float32)
+        box: np.ndarray = np.full((4, 128, 128), 8, np.float32)
         heat[0, 64, 32], heat[0, 64, 33], heat[16, 0, 0] = 0.9, 0.5, 0.4
         found = tfjs.detections(heat, box)
         self.assertEqual([(d.label, round(d.score, 2)) for d in found], [(0, 0.9), (16, 0.4)])
