@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from scene_clips import CATEGORIES, VERSION, ClipJob, render
 
 CUT_TOLERANCE = 2  # frames

@@ -1,7 +1,10 @@
 """Trains, imports, exports and judges model folders. `tools/models.py` is its command line.
 
-From data to a folder: `data` and `tower` read captions and pictures, `cache` stores features, `net` and `lm` hold the
-networks, `train` and `builtin` make the built-in model, `mapping` trains a mapper for other towers and language models,
-`clip` and `clipcap` read published checkpoints, `export`, `int8` and `convs` write graphs, and `measure` judges a
-folder through the descry binary.
+- `data`, `tower`, `cache`, `features`: captions, pictures, and cached features of them
+- `net`, `lm`: the networks of the built-in model, and published language models
+- `optim`, `train`, `builtin`: training of the built-in model
+- `clip`, `clipcap`: published CLIPs and ClipCap checkpoints
+- `image_towers`, `mapping`: training of a mapper between an image tower and a language model
+- `export`, `int8`, `convs`: graphs, manifests, and rounding to 8-bit integers
+- `measure`, `cider`: judging a folder through the descry binary, and the reward of self-critical training
 """

@@ -29,7 +29,7 @@ LEAST_MEAN = 0.99
 
 def batches(paths: Sequence[str], spec: dict[str, Any]) -> Iterator[np.ndarray]:
     """Photographs as the tower reads them, BATCH at a time."""
-    from .mapping import pixels
+    from .image_towers import pixels
 
     for start in range(0, len(paths), BATCH):
         yield np.stack([pixels(p, spec) for p in paths[start : start + BATCH]])
