@@ -14,7 +14,7 @@ from .mapping import save_atomically
 from .optim import Average, adam, set_rate
 
 # Steps between saved states.
-SAVE_EVERY = 200
+SAVE_EVERY = 50
 
 
 class Run:

@@ -25,7 +25,7 @@ TILES = 5
 BLACK, NARROW = 20, 0.02
 
 # Finished rows are counted each time so many more are written.
-FLUSH_EVERY = 1000
+FLUSH_EVERY = 200
 
 View = Callable[[Image.Image, random.Random], Image.Image]
 # View 0 must be the picture as it is: it is what models are judged on.
