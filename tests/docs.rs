@@ -1,21 +1,21 @@
-//! The documentation: every relative link and anchor in it resolves, every page is reachable from the README, and the README
+//! The documentation: every relative link and anchor resolves, every page is reachable from the README, and the README
 //! stays short.
 //!
-//! Links are read as GitHub renders them: headings become anchors by its rules, and code is not searched for links.
+//! The tests read links as GitHub renders them: headings become anchors by its rules, and code holds no links.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The longest README, in lines.
+/// The README must have fewer lines than this.
 const README_LINES: usize = 250;
 
-/// The pages outside of `docs/`.
+/// The pages outside `docs/`.
 const PAGES: [&str; 6] =
     ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "models/builtin/README.md", "samples/README.md"];
 
 fn root() -> PathBuf {
-    // A test that is compiled without Cargo runs in the root of the repository.
+    // A test compiled without Cargo runs in the root of the repository.
     option_env!("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
@@ -93,7 +93,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
 fn slug(heading: &str) -> String {
     let mut text = String::new();
     let mut rest = heading.trim();
-    // Of a link only its text counts.
+    // Only the text of a link counts.
     while let Some(open) = rest.find('[') {
         let (before, after) = rest.split_at(open);
         text.push_str(before);
@@ -111,7 +111,7 @@ fn slug(heading: &str) -> String {
     kept.replace(' ', "-")
 }
 
-/// The anchors of a page. Headings with the same text are numbered.
+/// The anchors of a page. Headings with the same text get numbers.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut all = BTreeSet::new();
@@ -129,7 +129,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     all
 }
 
-/// A target from a page, as a path from the root. `None` if it leads out of the repository.
+/// Resolves a link target to a path from the root. `None` if it leads out of the repository.
 fn resolve(page: &Path, target: &str) -> Option<PathBuf> {
     let mut path = page.parent().map(Path::to_path_buf).unwrap_or_default();
     for part in Path::new(target).components() {
@@ -151,7 +151,7 @@ fn is_external(target: &str) -> bool {
     target.contains("://") || target.starts_with("mailto:")
 }
 
-/// What is wrong with a link, if anything.
+/// Explains what is wrong with a link. `None` if it is good.
 fn fault(page: &Path, text: &str, target: &str) -> Option<String> {
     let (path, anchor) = match target.split_once('#') {
         Some((path, anchor)) => (path, Some(anchor)),
@@ -168,7 +168,7 @@ fn fault(page: &Path, text: &str, target: &str) -> Option<String> {
     }
     let anchor = anchor?;
     if file.extension().is_none_or(|x| x != "md") {
-        return Some(format!("{} is no page with anchors", file.display()));
+        return Some(format!("{} is not a page with anchors", file.display()));
     }
     let there = if file == page { anchors(text) } else { anchors(&read(&file)) };
     (!there.contains(anchor)).then(|| format!("{} has no heading #{anchor}", file.display()))
@@ -188,7 +188,7 @@ fn every_link_resolves() {
         }
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
-    assert!(count > 50, "only {count} links were found: is the reader of links broken?");
+    assert!(count > 50, "found only {count} links: is the link parser broken?");
 }
 
 #[test]
@@ -214,11 +214,11 @@ fn every_page_is_reachable_from_the_readme() {
 #[test]
 fn the_readme_is_short() {
     let lines = read(Path::new("README.md")).lines().count();
-    assert!(lines < README_LINES, "README.md has {lines} lines; fewer than {README_LINES} are allowed");
+    assert!(lines < README_LINES, "README.md has {lines} lines, but must have fewer than {README_LINES}");
 }
 
 #[test]
-fn links_are_found_as_they_are_rendered() {
+fn links_are_found_outside_code() {
     let text =
         "See [a](one.md), ![b](two.jpg \"title\") and `[no](code.md)`.\n```\n[no](fenced.md)\n```\n[`c`](three.md#x)";
     let found: Vec<String> = links(text).into_iter().map(|(_, target)| target).collect();
@@ -226,7 +226,7 @@ fn links_are_found_as_they_are_rendered() {
 }
 
 #[test]
-fn anchors_are_githubs() {
+fn anchors_match_those_of_github() {
     let text = "# One long film, in parts!\n## `--by` words\n## Same\n## Same\n#no heading\n## [Linked](x.md) name\n## descry_ray";
     let expected = ["--by-words", "descry_ray", "linked-name", "one-long-film-in-parts", "same", "same-1"];
     assert_eq!(anchors(text).into_iter().collect::<Vec<_>>(), expected);

@@ -1,6 +1,6 @@
-//! The texts that people and programs meet, word for word: help, error messages, outputs.
+//! The texts that people and programs read, word for word: help, error messages, outputs.
 //!
-//! The expected texts are in `tests/snapshots/`. After a deliberate change, `make snapshots` writes them anew;
+//! The expected texts are in `tests/snapshots/`. After a deliberate change, `make snapshots` writes them again.
 //! `git diff tests/snapshots` then shows what users will notice.
 
 mod common;
@@ -18,7 +18,7 @@ fn check(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// Runs the binary away from any terminal and from any variable that its texts depend on.
+/// Runs the binary without a terminal and without the variables that affect its texts.
 fn descry(b: &Bench, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
     command.args(args).current_dir(b.path(".")).stdin(Stdio::null()).env_remove("COLUMNS").env_remove("NO_COLOR");
@@ -28,7 +28,7 @@ fn descry(b: &Bench, args: &[&str]) -> Output {
     command.output().expect("the binary starts")
 }
 
-/// Standard output or standard error, without what differs between machines and versions.
+/// Standard output or standard error, without the parts that differ between machines and versions.
 fn text(b: &Bench, bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .replace(&b.path("").display().to_string(), "FOLDER/")
@@ -37,7 +37,7 @@ fn text(b: &Bench, bytes: &[u8]) -> String {
         .replace(concat!("\"descry\": \"", env!("CARGO_PKG_VERSION"), "\""), "\"descry\": \"VERSION\"")
 }
 
-/// The commands that a help text lists: lines of a word, a gap and a sentence.
+/// The commands that a help text lists: each line is a word, a gap and a sentence.
 fn commands(help: &str) -> Vec<&str> {
     help.lines()
         .filter_map(|l| l.strip_prefix("  ")?.split_once("  "))
@@ -47,7 +47,7 @@ fn commands(help: &str) -> Vec<&str> {
         .collect()
 }
 
-/// `-h` and `--help` of a command, then of all its commands.
+/// Checks `-h` and `--help` of a command and of all its subcommands. Returns the number of subcommands.
 fn check_help(b: &Bench, path: &[&str]) -> usize {
     let help = |flag: &str| {
         let out = descry(b, &[path, &[flag]].concat());
@@ -69,10 +69,10 @@ fn check_help(b: &Bench, path: &[&str]) -> usize {
 #[test]
 fn help() {
     let checked = check_help(&Bench::new(), &[]);
-    assert!(checked >= 16, "only {checked} commands were found in the help");
+    assert!(checked >= 16, "found only {checked} commands in the help");
 }
 
-/// A command line, what it prints on standard error, and its exit code.
+/// A command line, its standard error and its exit code.
 fn failure(b: &Bench, args: &[&str]) -> String {
     let out = descry(b, args);
     assert!(out.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&out.stdout));
@@ -188,7 +188,7 @@ fn messages_about_streams() {
     check("messages_streams", &texts.join("\n"));
 }
 
-/// Scores to three digits: the last ones differ between processors.
+/// Rounds scores to three digits: the last ones differ between processors.
 fn round(value: &mut Value) {
     match value {
         Value::Object(map) => {

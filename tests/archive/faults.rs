@@ -1,4 +1,4 @@
-//! What can happen to an archive: kills at any instant, full and read-only disks, damage, videos that vanish or change.
+//! Faults that an archive survives: kills at any instant, full and read-only disks, damage, videos that vanish or change.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
     summary(&err)
 }
 
-/// When each record was written.
+/// The time at which each record was written.
 fn written(archive: &Path) -> BTreeMap<String, SystemTime> {
     if !archive.exists() {
         return BTreeMap::new();
@@ -31,7 +31,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
     let undisturbed = Instant::now();
     index(&b, &["films", "--into", "whole"], 1);
     let undisturbed = undisturbed.elapsed();
-    // Random instants of a run, from a fixed seed.
+    // Kills at random instants of a run, from a fixed seed.
     let mut seed: u64 = 42;
     let mut random = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -41,7 +41,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
     loop {
         let mut child = start(&b, &["films", "--into", "killed", "--jobs", "2"]);
         let until = Instant::now() + undisturbed.mul_f64(0.05 + 0.6 * random());
-        // After enough kills, let it finish.
+        // After enough kills, the run may finish.
         let ended = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break Some(status);
@@ -58,17 +58,17 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
         }
         let now = written(&b.path("killed"));
         for (name, at) in &committed {
-            assert_eq!(now.get(name), Some(at), "{name} was committed before, and was lost or described again");
+            assert_eq!(now.get(name), Some(at), "{name} was committed, but then lost or described again");
         }
         committed = now;
         if let Some(status) = ended {
-            assert_eq!(status.code(), Some(1), "the one bad film");
+            assert_eq!(status.code(), Some(1), "one film is bad");
             break;
         }
     }
     assert!(kills > 3, "{kills}");
     assert_eq!(committed.len(), 8);
-    // Locks and partial files of killed runs are gone too.
+    // The locks and partial files of killed runs are gone too.
     assert_same(&b.path("killed"), &b.path("whole"));
 }
 
@@ -80,7 +80,7 @@ fn ctrl_c_keeps_finished_videos() {
     b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=90 -c:v libx264 -preset ultrafast films/z-long.mp4");
     let mut child = start(&b, &["films", "--into", "archive"]);
     while written(&b.path("archive")).is_empty() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        assert!(child.try_wait().unwrap().is_none(), "the job ended before the interrupt");
         std::thread::sleep(Duration::from_millis(2));
     }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -93,7 +93,7 @@ fn ctrl_c_keeps_finished_videos() {
     assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 8 - done);
 }
 
-/// Simulates a full disk by a limit on the size of files and, where namespaces are allowed, by a small disk.
+/// Simulates a full disk with a limit on file sizes and, where namespaces are allowed, with a small disk.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_ends_the_job_and_keeps_finished_videos() {
@@ -121,7 +121,7 @@ fn a_full_disk_ends_the_job_and_keeps_finished_videos() {
         assert!(before.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
         assert_eq!(records(&b.path("archive")).len(), 1);
     }
-    assert!(failures(&b.path("archive")).is_empty(), "a full disk is not the fault of the films");
+    assert!(failures(&b.path("archive")).is_empty(), "a full disk is not a failure of the films");
     index(&b, &["films", "--into", "archive"], 0);
     assert_same(&b.path("archive"), &b.path("want"));
 
@@ -142,11 +142,11 @@ fn a_full_disk_ends_the_job_and_keeps_finished_videos() {
         assert_same(&b.path("copied"), &b.path("want"));
     } else {
         assert!(matches!(out.status.code(), Some(1 | 77 | 127)) && !err.contains("descry"), "{err}");
-        eprintln!("not tried: no file system can be mounted here");
+        eprintln!("skipped: no file system can be mounted here");
     }
 }
 
-/// Root may write everywhere, so root becomes nobody.
+/// Root can write everywhere, so a test that runs as root starts descry as nobody.
 #[cfg(unix)]
 #[test]
 fn a_read_only_archive_is_reported_and_can_be_read() {
@@ -166,7 +166,7 @@ fn a_read_only_archive_is_reported_and_can_be_read() {
     let mut binary = Path::new(env!("CARGO_BIN_EXE_descry")).to_path_buf();
     mode(&b.path(""), 0o755);
     if root_user {
-        // Only root may read the folder of the build and the model, perhaps.
+        // The folder of the build and the model may be readable only by root.
         std::fs::copy(&binary, b.path("descry")).unwrap();
         binary = b.path("descry");
         mode(&binary, 0o755);
@@ -234,12 +234,12 @@ fn damage_is_found_reported_and_repaired() {
     std::fs::write(&thumbnail, bytes).unwrap();
     std::fs::remove_file(in_folder("film-2.mp4", "descriptions.vtt")).unwrap();
     let record = archive.join(&records(&archive)["film-3.mp4"].0);
-    // What a killed run leaves behind.
+    // A killed run leaves this behind.
     let orphan = archive.join("videos/ab/ab00000000000000.0000000000000000");
     std::fs::create_dir_all(&orphan).unwrap();
     std::fs::write(orphan.join("keyframes.parquet.0123456789abcdef.part"), "PAR1").unwrap();
     half(&record);
-    // A damaged table is an error, not a panic.
+    // A damaged table causes an error, not a panic.
     let (_, err) = b.run(&["archive", "export", "archive", "-o", "all.parquet"], 1);
     assert!(err.contains("keyframes.parquet") && err.contains("archive check"), "{err}");
     assert!(!b.path("all.parquet").exists());
@@ -249,7 +249,7 @@ fn damage_is_found_reported_and_repaired() {
     {
         assert!(err.contains(words), "{words}: {err}");
     }
-    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["up_to_date"], 6, "only names are compared");
+    assert_eq!(index(&b, &["films", "--into", "archive"], 0)["up_to_date"], 6, "index compares only names");
     b.run(&["archive", "check", "archive", "--repair"], 1);
     b.run(&["archive", "check", "archive"], 0);
     assert_eq!(index(&b, &["films", "--into", "archive"], 0)["progress"]["described"], 4);
@@ -259,7 +259,7 @@ fn damage_is_found_reported_and_repaired() {
     assert!(err.contains("--force"), "{err}");
 }
 
-/// Acts once a job has claimed a video, in the middle of describing it.
+/// Calls `act` once a job has claimed a video and is describing it.
 #[cfg(unix)]
 fn when_begun(archive: &Path, act: impl FnOnce()) {
     let begun = Instant::now();
@@ -272,13 +272,13 @@ fn when_begun(archive: &Path, act: impl FnOnce()) {
 
 #[cfg(unix)]
 #[test]
-fn videos_that_vanish_or_change_are_reported_and_the_others_described() {
+fn videos_that_vanish_or_change_do_not_stop_the_job() {
     let b = Bench::new();
     films(&b, 3);
-    // Long enough to be caught in the middle.
+    // Long enough that the test can act in the middle of it.
     b.ffmpeg("-f lavfi -i testsrc2=size=640x360:rate=25:duration=60 -c:v libx264 -preset ultrafast films/a-long.mp4");
     std::fs::copy(b.path("films/a-long.mp4"), b.path("films/b-gone.mp4")).unwrap();
-    // The second one is removed before its turn: it fails, and the failure is recorded.
+    // The second film is removed before its turn. It fails, and the failure is recorded.
     let child = start(&b, &["films", "--into", "archive"]);
     when_begun(&b.path("archive"), || std::fs::remove_file(b.path("films/b-gone.mp4")).unwrap());
     let out = child.wait_with_output().unwrap();
@@ -286,7 +286,7 @@ fn videos_that_vanish_or_change_are_reported_and_the_others_described() {
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert_eq!(summary(&err)["progress"]["described"], 4);
     assert!(failures(&b.path("archive"))["b-gone.mp4"].1["cause"].as_str().unwrap().contains("no such file"), "{err}");
-    // A file that changes while it is read is not committed.
+    // A file that changes while descry reads it is not committed.
     std::fs::rename(b.path("films/a-long.mp4"), b.path("films/c-grows.mp4")).unwrap();
     let child = start(&b, &["films/c-grows.mp4", "--into", "archive"]);
     when_begun(&b.path("archive"), || {
@@ -299,9 +299,9 @@ fn videos_that_vanish_or_change_are_reported_and_the_others_described() {
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert!(err.contains("has changed while it was described"), "{err}");
     assert!(!records(&b.path("archive")).contains_key("c-grows.mp4"));
-    // Once nothing writes to it, the next job describes it.
+    // The next job describes it, since nothing writes to it any longer.
     assert_eq!(index(&b, &["films/c-grows.mp4", "--into", "archive"], 0)["progress"]["described"], 1);
-    // A file that is deleted while it is read is read to its end all the same.
+    // descry reads a file to its end even if the file is deleted meanwhile.
     std::fs::rename(b.path("films/c-grows.mp4"), b.path("films/d-deleted.mp4")).unwrap();
     let child = start(&b, &["films/d-deleted.mp4", "--into", "archive"]);
     when_begun(&b.path("archive"), || {

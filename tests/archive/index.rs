@@ -1,4 +1,4 @@
-//! `descry index` with the real binary: what an archive holds, which programs read it, and what is described again.
+//! `descry index` with the real binary: what an archive holds, which programs read it, and what a second run describes.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,13 +13,13 @@ fn index(b: &Bench, args: &[&str], code: i32) -> Value {
 }
 
 #[test]
-fn descriptions_are_those_of_describe_and_all_readers_agree() {
+fn an_archive_holds_what_describe_writes() {
     let b = Bench::new();
     std::fs::create_dir(b.path("films")).unwrap();
     for name in ["bikes.mp4", "bigbuckbunny.mp4"] {
         std::fs::copy(sample(name), b.path("films").join(name)).unwrap();
     }
-    // Black in between: a keyframe without a picture.
+    // The second half is black: a keyframe without a picture.
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=192x108:rate=25:duration=2 -f lavfi -i color=black:size=192x108:rate=25:duration=2 \
          -filter_complex [0:v][1:v]concat -c:v libx264 films/black.mp4",
@@ -67,7 +67,7 @@ fn descriptions_are_those_of_describe_and_all_readers_agree() {
         .arg(root().join("tests/parsers/check_archive.py"))
         .args([&archive, &b.path("all.parquet")])
         .output()
-        .expect("Python, see make setup-test");
+        .expect("Python is missing: run make setup-test");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let tables: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(tables["format"], "descry-keyframes/1");
@@ -76,7 +76,7 @@ fn descriptions_are_those_of_describe_and_all_readers_agree() {
         tables["longest"].as_f64().unwrap() < 1e-6 && tables["longest_duckdb"].as_f64().unwrap() < 1e-5,
         "{tables}"
     );
-    // Each row agrees with the JSON.
+    // Each row matches the JSON.
     for name in ["bikes", "black", "bigbuckbunny"] {
         let plain: Value = serde_json::from_str(&b.read(&format!("out/{name}.json"))).unwrap();
         let scenes: Vec<&Value> = plain["scenes"].as_array().unwrap().iter().filter(|s| s["blank"] == false).collect();
@@ -103,7 +103,7 @@ fn descriptions_are_those_of_describe_and_all_readers_agree() {
             );
         }
     }
-    // The documented examples.
+    // The documented examples run.
     let example = |args: &[&std::ffi::OsStr]| {
         let out = Command::new(&python).args(args).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -120,7 +120,7 @@ fn descriptions_are_those_of_describe_and_all_readers_agree() {
     assert!(counted.contains("bikes.mp4") && counted.contains("similarity"), "{counted}");
 }
 
-/// Width and height of the frame header.
+/// The width and height in the frame header.
 fn jpeg_size(bytes: &[u8]) -> (u16, u16) {
     assert_eq!(&bytes[..2], [0xFF, 0xD8]);
     let at = bytes.windows(2).position(|w| w == [0xFF, 0xC0]).expect("a baseline JPEG");
@@ -143,7 +143,7 @@ fn only_changed_videos_are_described_again() {
     assert_eq!(described(&[]), (0, 4));
     assert_eq!(described(&["--threads", "1", "--jobs", "3", "--batch", "2", "--memory", "2G"]), (0, 4));
     assert_eq!(tree(&b.path("archive")), first);
-    // Another modification time, with the same bytes.
+    // Another modification time with the same bytes.
     let film = std::fs::File::options().write(true).open(b.path("films/film-1.mp4")).unwrap();
     film.set_modified(std::time::SystemTime::now() + Duration::from_secs(5)).unwrap();
     assert_eq!(described(&[]), (1, 3));
@@ -157,7 +157,7 @@ fn only_changed_videos_are_described_again() {
     std::fs::create_dir(b.path("films/new")).unwrap();
     std::fs::copy(b.path("films/film-3.mp4"), b.path("films/new/film-9.mp4")).unwrap();
     assert_eq!(described(&[]), (1, 4));
-    // Every option that decides the content makes another state, which replaces the one before.
+    // Each option that affects the content makes a new state, which replaces the previous one.
     assert_eq!(described(&["--max-gap", "1"]), (5, 0));
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (5, 0));
     assert_eq!(described(&["--max-gap", "1", "--thumbnail-width", "64"]), (0, 5));
@@ -173,11 +173,11 @@ fn only_changed_videos_are_described_again() {
     let (_, err) = b.run(&["index", "films", "--into", "archive", "--log", "json", "--model", "model"], 0);
     assert_eq!(summary(&err)["progress"]["described"], 5);
     let folders = tree(&b.path("archive")).keys().filter(|n| n.ends_with("descriptions.vtt")).count();
-    assert_eq!(folders, 5, "older states are taken away");
+    assert_eq!(folders, 5, "older states are removed");
 }
 
 #[test]
-fn failures_are_recorded_and_stop_nothing() {
+fn failures_are_recorded_and_do_not_stop_the_job() {
     let b = Bench::new();
     films(&b, 2);
     b.write("films/text.mp4", b"no video\n");
@@ -193,7 +193,7 @@ fn failures_are_recorded_and_stop_nothing() {
         assert_eq!(failure["attempts"], 1);
         assert!(!failure["remedy"].as_str().unwrap().is_empty());
     }
-    // Not tried again, and reported.
+    // The next run reports them and does not try them again.
     let done = index(&b, &["list.txt", "--into", "archive"], 1);
     assert_eq!((&done["progress"]["failed"], &done["failed_before"]), (&json!(0), &json!(3)));
     let done = index(&b, &["list.txt", "--into", "archive", "--retry-failed"], 1);
@@ -208,7 +208,7 @@ fn failures_are_recorded_and_stop_nothing() {
     assert_eq!(failures(&b.path("archive")).keys().collect::<Vec<_>>(), ["empty.mkv"]);
     let (out, _) = b.run(&["archive", "list", "--failures", "archive"], 0);
     assert!(out.contains("empty.mkv\t2\tthe file is empty"), "{out}");
-    // Videos that the sources do not name any more are removed only on request.
+    // Videos that the sources no longer name are removed only on request.
     std::fs::remove_file(b.path("films/film-1.mp4")).unwrap();
     index(&b, &["list.txt", "--into", "archive"], 0);
     assert_eq!(records(&b.path("archive")).len(), 4);
@@ -225,7 +225,7 @@ fn failures_are_recorded_and_stop_nothing() {
 }
 
 #[test]
-fn shards_together_are_the_whole() {
+fn shards_together_equal_one_job() {
     let b = Bench::new();
     films(&b, 7);
     index(&b, &["films", "--into", "whole"], 0);
@@ -259,7 +259,7 @@ fn two_processes_share_an_archive() {
         elsewhere += done["progress"]["elsewhere"].as_u64().unwrap();
         current += done["up_to_date"].as_u64().unwrap();
     }
-    // Each film once, by one process or the other.
+    // One process or the other describes each film, once.
     assert_eq!((described, elsewhere + current), (9, 9));
     assert_same(&b.path("two"), &b.path("one"));
 }
@@ -289,7 +289,7 @@ fn wrong_usage_is_reported_before_any_work() {
     }
 }
 
-/// A budget bounds the threads that run at once, whatever the number of films, and the memory: films wait for each other.
+/// A budget bounds the running threads and the memory for any number of films: films wait for each other.
 #[cfg(target_os = "linux")]
 #[test]
 fn budgets_bound_threads_and_memory() {
@@ -306,7 +306,7 @@ fn budgets_bound_threads_and_memory() {
     };
     let started = std::time::Instant::now();
     let one = stats("one", &["--threads", "1"]);
-    // With one thread at a time, the stages' busy times cannot add up to more than the elapsed time.
+    // With one thread, the stages' busy times cannot add up to more than the elapsed time.
     let busy: f64 =
         ["decode", "analyse", "scenes", "prepare", "encode", "caption"].iter().map(|n| one[n].as_f64().unwrap()).sum();
     assert!(busy <= started.elapsed().as_secs_f64() * 1.02, "{one}");
@@ -314,10 +314,10 @@ fn budgets_bound_threads_and_memory() {
     let free = stats("free", &["--decode-threads", "1"]);
     let peak = |s: &Value| s["peak_rss_mb"].as_f64().unwrap();
     assert!(peak(&bound) <= 420.0, "{bound}");
-    assert!(peak(&free) > peak(&bound), "without a budget six films at once take more: {free}");
+    assert!(peak(&free) > peak(&bound), "six films at once take more memory without a budget: {free}");
     assert_same(&b.path("bound"), &b.path("free"));
     assert_same(&b.path("one"), &b.path("free"));
-    // A film that can never fit is reported, and recorded as a failure.
+    // A film that never fits is reported and recorded as a failure.
     let (_, err) = b.run(&tiny(&["index", "films/0.mp4", "--into", "small", "--memory", "180M"]), 1);
     assert!(err.contains("--memory leaves"), "{err}");
     assert!(failures(&b.path("small"))["0.mp4"].1["cause"].as_str().unwrap().contains("1920×1080"));

@@ -1,4 +1,4 @@
-//! Many videos into an archive, and queries to it: local, in object stores, on many machines.
+//! Archives: indexing many videos and searching them, locally, in object stores and on many machines.
 
 #[path = "../common/mod.rs"]
 mod common;

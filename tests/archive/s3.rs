@@ -1,5 +1,5 @@
-//! Object stores, with the real binary and an independent S3 server: sources that are read in ranges, archives in a bucket,
-//! servers that fail, and credentials that appear nowhere.
+//! Object stores, with the real binary and an independent S3 server: sources that descry reads in ranges, archives in a
+//! bucket, servers that fail, and credentials that never appear.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ impl Cloud {
         command
     }
 
-    /// Runs, and checks that the exit code is right and the output holds no credentials.
+    /// Runs descry. Checks the exit code, and that the output holds no credentials.
     fn run(&self, args: &[&str], code: i32) -> (String, String) {
         let out = self.command(args).output().unwrap();
         let (stdout, stderr) =
@@ -48,7 +48,7 @@ impl Cloud {
 fn objects_are_read_in_ranges_and_described_like_files() {
     let cloud = Cloud::new();
     let b = &cloud.b;
-    // Some 20 MB, with a keyframe every 2 s and the index at the end.
+    // About 20 MB, with a keyframe every 2 s and the index at the end.
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=640x360:rate=25:duration=40 -vf noise=alls=60:allf=t,hue=H=2*PI*floor(t/4)/10 \
          -c:v libx264 -preset ultrafast -b:v 4M -maxrate 4M -bufsize 4M -g 50 -bf 2 film.mp4",
@@ -72,7 +72,7 @@ fn objects_are_read_in_ranges_and_described_like_files() {
         let into = format!("archive-{n}");
         let done = cloud.index(&[&["s3://films/2024", "--into", &into], args].concat(), 0);
         let fetched = cloud.server.fetched() as f64 / size as f64;
-        assert!(fetched < most, "{args:?}: {fetched:.2} of the object were fetched");
+        assert!(fetched < most, "{args:?}: descry fetched {fetched:.2} of the object");
         assert_eq!(done["progress"]["described"], 1);
         cloud.run(&[&["describe", "film.mp4", "-o", "want.vtt", "--force"], args].concat(), 0);
         let vtt = folder(&b.path(&into), "film.mp4").join("descriptions.vtt");
@@ -81,7 +81,7 @@ fn objects_are_read_in_ranges_and_described_like_files() {
     let (out, _) = cloud.run(&["describe", "s3://films/2024/film.mp4", "-o", "-", "--mode", "keyframes"], 0);
     assert!(out.contains("Descriptions of film.mp4"), "{out}");
     cloud.run(&["probe", "s3://films/2024/film.mp4"], 0);
-    // Up to date until its e-tag changes.
+    // The object is up to date until its ETag changes.
     assert_eq!(records(&b.path("archive-1"))["film.mp4"].1["video"], "s3://films/2024/film.mp4");
     let again = ["s3://films/2024", "--into", "archive-1", "--mode", "keyframes"];
     cloud.server.fetched();
@@ -89,7 +89,7 @@ fn objects_are_read_in_ranges_and_described_like_files() {
     assert!(cloud.server.fetched() < 10_000);
     cloud.server.put("films/2024/film.mp4", &std::fs::read(crate::common::sample("bikes.mp4")).unwrap());
     assert_eq!(cloud.index(&again, 0)["progress"]["described"], 1);
-    // Objects that are missing or not videos.
+    // Objects that are missing or are not videos.
     for (address, cause) in
         [("s3://films/2024/none.mp4", "no such object"), ("s3://nowhere/x/film.mp4", "no such object")]
     {
@@ -133,7 +133,7 @@ fn an_archive_in_a_bucket_equals_one_in_a_folder() {
     cloud.run(&["archive", "export", "s3://films/my/archive", "-o", "remote.parquet"], 0);
     cloud.run(&["archive", "export", "local", "-o", "local.parquet"], 0);
     assert!(std::fs::read(b.path("remote.parquet")).unwrap() == std::fs::read(b.path("local.parquet")).unwrap());
-    // Searches of both give the same; the page gets its pictures from the bucket.
+    // Searches of both return the same. The page gets its pictures from the bucket.
     let ask = ["a dog on a beach", "--json", "-n", "20"];
     let there = cloud.run(&[&["search", "s3://films/my/archive", "--index", "found"], &ask[..]].concat(), 0).0;
     let here = cloud.run(&[&["search", "local"], &ask[..]].concat(), 0).0;
@@ -154,7 +154,7 @@ fn an_archive_in_a_bucket_equals_one_in_a_folder() {
 }
 
 #[test]
-fn a_failing_store_costs_only_the_running_video() {
+fn a_failing_store_fails_only_the_current_video() {
     let cloud = Cloud::new();
     let b = &cloud.b;
     b.ffmpeg(
@@ -183,7 +183,7 @@ fn a_failing_store_costs_only_the_running_video() {
         assert_eq!(out.status.code(), Some(1), "{err}");
         assert!(failed.elapsed() < Duration::from_secs(40), "{:?}", failed.elapsed());
         assert!(err.contains("s3://films/film.mp4") && err.contains(words) && !err.contains(SECRET), "{err}");
-        // A quarter of a film is not committed as the film.
+        // A quarter of a film is not committed as the whole film.
         assert!(records(&b.path("archive")).is_empty());
         assert_eq!(summary(&err)["progress"]["failed"], 1, "{err}");
         std::fs::remove_dir_all(b.path("archive")).unwrap();

@@ -1,4 +1,4 @@
-//! The files of archives, and jobs that run in the background.
+//! Reads the files of archives, and starts jobs in the background.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::{Bench, TINY, root};
 
-/// All files below a folder, by their paths from it.
+/// All files below a folder, by their relative paths.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
@@ -24,7 +24,7 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// Asserts that two archives hold the same files, and the same bytes in them.
+/// Asserts that two archives hold the same files with the same bytes.
 pub(crate) fn assert_same(got: &Path, want: &Path) {
     let (got, want) = (tree(got), tree(want));
     let names = |t: &BTreeMap<String, Vec<u8>>| t.keys().cloned().collect::<Vec<_>>();
@@ -34,12 +34,12 @@ pub(crate) fn assert_same(got: &Path, want: &Path) {
     }
 }
 
-/// Records of an archive by the video's file name: path and content.
+/// The records of an archive, by the video's file name: path and content.
 pub(crate) fn records(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
     read_all(archive, "records/")
 }
 
-/// Failures of an archive, as [`records`].
+/// The failures of an archive, in the same form as [`records`].
 pub(crate) fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::Value)> {
     read_all(archive, "failures/")
 }

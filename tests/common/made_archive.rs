@@ -1,5 +1,5 @@
-//! Archives with made-up keyframes: a test chooses their embeddings and captions.
-#![allow(dead_code)] // Benches use only a part of it.
+//! Archives of made-up keyframes. The test chooses their embeddings and captions.
+#![allow(dead_code)] // Benches use only parts of this module.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) fn recipe(model: &str, hash: &str, dimension: usize) -> Arc<Recipe> {
     Arc::new(Recipe { model: model.into(), model_hash: hash.into(), dimension, options: json!({}) })
 }
 
-/// A keyframe that stands for one second of a scene.
+/// A keyframe that represents one second of a scene.
 pub(crate) fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding: Vec<f32>) -> KeyframeRecord {
     let at = |ms: i64| Time::from_millis(second as i64 * 1_000 + ms);
     let record = SceneRecord {
@@ -37,7 +37,7 @@ pub(crate) fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding:
     KeyframeRecord { record, embedding: Some(embedding), thumbnail: None }
 }
 
-/// Puts a video into an archive and removes its older states; another `size` is another state of the file.
+/// Puts a video into an archive and removes its older states. Another `size` makes another state of the file.
 pub(crate) fn put(
     archive: &Archive,
     video: &str,

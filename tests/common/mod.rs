@@ -1,4 +1,4 @@
-//! The real binary in a folder of its own, and clips that FFmpeg synthesises.
+//! Runs the real binary in its own folder, on clips that FFmpeg synthesises.
 #![allow(dead_code)]
 
 pub(crate) mod archive_files;
@@ -38,7 +38,7 @@ impl Bench {
             .expect("the binary starts")
     }
 
-    /// Runs and checks the exit code; returns standard output and standard error.
+    /// Runs descry and checks the exit code. Returns standard output and standard error.
     pub(crate) fn run(&self, args: &[&str], code: i32) -> (String, String) {
         let out = self.descry(args);
         let (stdout, stderr) =
@@ -48,7 +48,7 @@ impl Bench {
         (stdout, stderr)
     }
 
-    /// `ffmpeg` with these arguments, output last.
+    /// Runs `ffmpeg` with these arguments. The output comes last.
     pub(crate) fn ffmpeg(&self, args: &str) {
         let out = Command::new("ffmpeg")
             .args(["-v", "error", "-y"])
@@ -59,7 +59,7 @@ impl Bench {
         assert!(out.status.success(), "ffmpeg {args}\n{}", String::from_utf8_lossy(&out.stderr));
     }
 
-    /// Presentation times, in microseconds from the container's start, as ffprobe tells them.
+    /// The presentation times that ffprobe reports, in microseconds from the container's start.
     pub(crate) fn frame_times(&self, name: &str) -> Vec<i64> {
         let probe = |entries: &str| {
             let out = Command::new("ffprobe")
@@ -87,10 +87,10 @@ pub(crate) fn sample(name: &str) -> String {
     root().join("samples").join(name).display().to_string()
 }
 
-/// A model that is small enough to be loaded over and over; what it says makes no sense.
+/// A model small enough to load again and again. Its captions make no sense.
 pub(crate) const TINY: &str = "tests/models/tiny";
 
-/// Arguments with that model.
+/// The arguments, with this model.
 pub(crate) fn tiny<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [args, &["--model", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny")]].concat()
 }

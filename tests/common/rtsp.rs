@@ -1,5 +1,5 @@
-//! A real RTSP server, and a proxy before it that does what networks do.
-#![allow(dead_code)] // Benches use only a part of it.
+//! A real RTSP server, and a proxy in front of it that simulates network faults.
+#![allow(dead_code)] // Benches use only parts of this module.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// GStreamer's server in a process of its own; killed when dropped.
+/// GStreamer's server in its own process. Dropping it kills the process.
 pub(crate) struct Server {
     child: Child,
     pub port: u16,
 }
 
 impl Server {
-    /// Serves `mounts`, each `PATH=PIPELINE`, on a port of its own (0) or a given one.
+    /// Serves `mounts`, each `PATH=PIPELINE`, on the given port, or on a free one if it is 0.
     pub(crate) fn new(port: u16, login: Option<(&str, &str)>, mounts: &[String]) -> Server {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtsp/server.py");
-        // Debian's Python has Debian's bindings.
+        // Debian installs the GStreamer bindings for its own Python.
         let debian = "/usr/bin/python3";
         let python = if std::path::Path::new(debian).exists() { debian } else { "python3" };
         let mut command = Command::new(python);
@@ -34,7 +34,7 @@ impl Server {
             .expect("Python starts: run tools/setup.sh test");
         let mut line = String::new();
         let out = child.stdout.take().expect("a pipe");
-        BufReader::new(out).read_line(&mut line).expect("the server says its port");
+        BufReader::new(out).read_line(&mut line).expect("the server prints its port");
         let port = line.trim().parse().expect("the server listens: run tools/setup.sh test");
         Server { child, port }
     }
@@ -51,41 +51,41 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on now.
+/// A port on which nothing listens now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address").port()
 }
 
-/// What a proxy does with what the server sends.
+/// What a proxy does with the server's data.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Mode {
     Pass,
-    /// Nothing more comes, and nobody closes.
+    /// Forwards nothing, and closes no connection.
     Stall,
-    /// Connections end, in the middle of a packet.
+    /// Closes connections in the middle of a packet.
     Truncate,
-    /// Everything comes this much later than the thing before it: slower than it plays.
+    /// Waits this long before each packet, so that the stream arrives slower than it plays.
     Delay(Duration),
-    /// RTP times are off by this many ticks of 90 kHz.
+    /// Shifts RTP times by this many ticks of 90 kHz.
     Shift(i32),
-    /// RTP times stand still.
+    /// Stops the RTP times.
     Freeze,
-    /// RTP times begin anew from 0.
+    /// Restarts the RTP times from 0.
     Zero,
-    /// Every so many packets are lost.
+    /// Drops every n-th packet.
     Drop(u32),
-    /// Every so many packets have bytes turned over.
+    /// Corrupts every n-th packet.
     Corrupt(u32),
 }
 
-/// Stands between descry and a server on the same machine, and can be told at any time how to behave.
+/// A proxy between descry and a server on the same machine. Its mode can change at any time.
 pub(crate) struct Proxy {
     pub port: u16,
     mode: Arc<Mutex<Mode>>,
     stamps: Arc<Mutex<Stamps>>,
 }
 
-/// When the first packet of each frame was passed on, by its RTP time.
+/// The RTP time of each frame, and when the proxy received its first packet.
 pub(crate) type Stamps = Vec<(u32, Instant)>;
 
 impl Proxy {
@@ -128,7 +128,7 @@ impl Proxy {
     }
 }
 
-/// Reads answers and interleaved packets apart, and passes them on as told.
+/// Separates responses from interleaved packets, and forwards them according to the mode.
 fn forward(
     upstream: &TcpStream,
     mut client: &TcpStream,
@@ -169,15 +169,15 @@ fn forward(
                 stamps.push((time, Instant::now()));
             }
         }
-        let mut told = *mode.lock().unwrap();
-        while told == Mode::Stall {
+        let mut now = *mode.lock().unwrap();
+        while now == Mode::Stall {
             std::thread::sleep(Duration::from_millis(20));
-            told = *mode.lock().unwrap();
+            now = *mode.lock().unwrap();
         }
-        if told != before {
-            (before, since) = (told, None);
+        if now != before {
+            (before, since) = (now, None);
         }
-        match told {
+        match now {
             Mode::Truncate if packet => {
                 client.write_all(&bytes[..bytes.len() / 2])?;
                 return Ok(());
@@ -190,7 +190,7 @@ fn forward(
             Mode::Freeze | Mode::Zero if video => {
                 let time = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
                 let first = *since.get_or_insert(time);
-                let new = if told == Mode::Freeze { first } else { time.wrapping_sub(first) };
+                let new = if now == Mode::Freeze { first } else { time.wrapping_sub(first) };
                 bytes[8..12].copy_from_slice(&new.to_be_bytes());
             }
             Mode::Drop(every) if video => {
@@ -212,7 +212,7 @@ fn forward(
     }
 }
 
-/// Ports for what cannot choose its own, each once in this process.
+/// A port for a server that cannot choose its own. This process returns each port once.
 pub(crate) fn next_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 20_000 + (std::process::id() % 20_000) as u16;

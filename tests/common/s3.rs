@@ -1,4 +1,4 @@
-//! A real S3 server of another make, and a proxy before it that counts what is fetched and fails on demand.
+//! An independent S3 server, and a proxy in front of it that counts fetched bytes and fails on demand.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::common::root;
 
-/// What the environment says, and no output may.
+/// Credentials in the environment. No output may contain them.
 pub(crate) const KEY: &str = "AKIAQUITEPUBLIC7";
 pub(crate) const SECRET: &str = "sesame/open+0123456789";
 
-/// Passes everything on; closes every connection; passes nothing on any more, and closes nothing.
+/// The proxy's modes: it forwards everything, closes every connection, or forwards nothing and closes nothing.
 pub(crate) const PASS: u8 = 0;
 pub(crate) const REFUSE: u8 = 1;
 pub(crate) const STALL: u8 = 2;
@@ -21,7 +21,7 @@ pub(crate) const STALL: u8 = 2;
 pub(crate) struct Server {
     child: Child,
     direct: u16,
-    /// Where the proxy listens.
+    /// The port on which the proxy listens.
     pub port: u16,
     fetched: Arc<AtomicU64>,
     mode: Arc<AtomicU8>,
@@ -35,7 +35,7 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("Python, see make setup-test");
+            .expect("Python is missing: run make setup-test");
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", direct)).is_err() {
             assert!(
@@ -47,12 +47,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (fetched, mode) = (Arc::<AtomicU64>::default(), Arc::<AtomicU8>::default());
-        let (count, told) = (fetched.clone(), mode.clone());
+        let (count, shared) = (fetched.clone(), mode.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", direct)) else { continue };
                 let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (a, b) = (told.clone(), told.clone());
+                let (a, b) = (shared.clone(), shared.clone());
                 let count = count.clone();
                 std::thread::spawn(move || pass(up, down, &a, &AtomicU64::new(0)));
                 std::thread::spawn(move || pass(server, client, &b, &count));
@@ -61,7 +61,7 @@ impl Server {
         Server { child, direct, port, fetched, mode }
     }
 
-    /// Bytes that clients were given since this was asked last.
+    /// The bytes that clients have received since the last call.
     pub(crate) fn fetched(&self) -> u64 {
         self.fetched.swap(0, Ordering::SeqCst)
     }
@@ -70,16 +70,16 @@ impl Server {
         self.mode.store(mode, Ordering::SeqCst);
     }
 
-    /// Makes a bucket or an object, past the proxy.
+    /// Makes a bucket or an object, without the proxy.
     pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         let url = format!("http://127.0.0.1:{}/{path}", self.direct);
-        // The server looks whether somebody signs, not who.
+        // The server requires a signature, but does not verify it.
         let signed =
             "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         ureq::put(&url).header("Authorization", signed).send(bytes).unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
-    /// Says where the server is and who asks.
+    /// Sets the server's address and the credentials in the environment.
     pub(crate) fn configure(&self, command: &mut Command) {
         command
             .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port))
@@ -88,7 +88,7 @@ impl Server {
             .env("AWS_SECRET_ACCESS_KEY", SECRET);
     }
 
-    /// Copies what is below a prefix into a folder, with the clients of AWS.
+    /// Copies everything below a prefix into a folder, with the AWS client.
     pub(crate) fn mirror(&self, bucket: &str, prefix: &str, folder: &std::path::Path) {
         let script = "import boto3, os, sys\n\
             url, bucket, prefix, folder = sys.argv[1:]\n\

@@ -1,6 +1,6 @@
-//! What bad input gets: each time a message that names the file, the cause and the remedy, and the right exit code.
+//! Bad input: each message names the file, the cause and the remedy, and the exit code is right.
 //!
-//! All with the real binary. Files are synthesised, then cut, patched and flipped.
+//! The tests run the real binary. They synthesise files, then truncate, patch and corrupt them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,20 +9,20 @@ use crate::common::{Bench, TINY, root, sample, tiny};
 
 const CLIP: &str = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=4";
 
-/// The one message of a run: file, cause and remedy must be in it, the remedy on a second line.
+/// Asserts that a run prints one message, with the file and the cause, and the remedy on a second line.
 fn assert_message(err: &str, file: &str, cause: &str, remedy: &str) {
     let lines: Vec<&str> = err.lines().collect();
-    assert_eq!(lines.len(), 2, "a message and its remedy: {err}");
+    assert_eq!(lines.len(), 2, "expected a message and its remedy: {err}");
     assert!(lines[0].starts_with("error: ") && lines[0].contains(file) && lines[0].contains(cause), "{cause}: {err}");
     assert!(lines[1].starts_with("  ") && lines[1].contains(remedy), "{remedy}: {err}");
 }
 
-/// Position of the last `name` in a file: boxes of MP4 are named in its brands, too.
+/// The position of the last `name` in a file. An MP4 file lists names of boxes in its brands, too.
 fn find(bytes: &[u8], name: &[u8]) -> usize {
     bytes.windows(name.len()).rposition(|w| w == name).unwrap_or_else(|| panic!("{name:?}"))
 }
 
-/// AVI's header with another size; FFV1's pictures have none of their own.
+/// Changes the size in an AVI header. FFV1 pictures have no size of their own.
 fn avi_header(b: &Bench, from: &str, to: &str, size: i32) {
     let mut bytes = std::fs::read(b.path(from)).unwrap();
     let at = bytes.windows(4).position(|w| w == b"strf").unwrap() + 12;
@@ -31,7 +31,7 @@ fn avi_header(b: &Bench, from: &str, to: &str, size: i32) {
     b.write(to, &bytes);
 }
 
-/// MP4's sample description with another size.
+/// Changes the size in an MP4 sample description.
 fn mp4_header(b: &Bench, from: &str, to: &str, name: &[u8], size: u16) {
     let mut bytes = std::fs::read(b.path(from)).unwrap();
     let at = find(&bytes, name) + 28;
@@ -40,7 +40,7 @@ fn mp4_header(b: &Bench, from: &str, to: &str, name: &[u8], size: u16) {
     b.write(to, &bytes);
 }
 
-/// Motion JPEG whose pictures all say another size.
+/// Changes the size in every picture of a Motion JPEG file.
 fn jpeg_headers(b: &Bench, from: &str, to: &str, size: u16) {
     let mut bytes = std::fs::read(b.path(from)).unwrap();
     for at in 0..bytes.len() - 9 {
@@ -53,13 +53,13 @@ fn jpeg_headers(b: &Bench, from: &str, to: &str, size: u16) {
 }
 
 #[test]
-fn inputs_that_cannot_be_described() {
+fn unusable_inputs_are_reported() {
     let b = Bench::new();
     b.write("empty.mp4", b"");
     b.write("text.mp4", b"hello, world\n");
     std::fs::create_dir(b.path("folder")).unwrap();
     b.ffmpeg("-f lavfi -i sine=duration=1 -c:a aac sound.m4a");
-    // A cover is no film.
+    // A cover is not a film.
     b.ffmpeg("-f lavfi -i testsrc2=size=64x64 -frames:v 1 cover.png");
     b.ffmpeg("-f lavfi -i sine=duration=1 -i cover.png -map 0 -map 1 -c:a aac -c:v copy -disposition:v attached_pic cover.m4a");
     b.ffmpeg(&format!("{CLIP} -c:v libx264 whole.mp4"));
@@ -69,7 +69,7 @@ fn inputs_that_cannot_be_described() {
         "{CLIP} -c:v libx264 -encryption_scheme cenc-aes-ctr -encryption_key 76a6c65c5ea762046bd749a2e632ccbb \
          -encryption_kid a7e61c373e219033c21091fa607bf3b8 drm.mp4"
     ));
-    // No frames: no streams, an index of nothing, a header and its end.
+    // Files without frames: no streams, an empty index, only a header.
     b.ffmpeg(&format!("{CLIP} -c:v libx264 -frames:v 0 none.mp4"));
     b.ffmpeg(&format!("{CLIP} -c:v libx264 -frames:v 0 none.mkv"));
     b.ffmpeg("-i whole.mp4 -c copy -movflags empty_moov+frag_keyframe parts.mp4");
@@ -80,7 +80,7 @@ fn inputs_that_cannot_be_described() {
     let mkv = std::fs::read(b.path("whole.mkv")).unwrap();
     let cluster = mkv.windows(4).position(|w| w == [0x1F, 0x43, 0xB6, 0x75]).unwrap();
     b.write("header.mkv", &mkv[..cluster]);
-    // Sizes that cannot be.
+    // Impossible sizes.
     b.ffmpeg(&format!("{CLIP} -c:v ffv1 ffv1.avi"));
     b.ffmpeg(&format!("{CLIP} -c:v mjpeg jpeg.avi"));
     b.ffmpeg(&format!("{CLIP} -c:v mjpeg jpeg.mp4"));
@@ -123,7 +123,7 @@ fn inputs_that_cannot_be_described() {
     assert_message(&err, "whole.mp4", "192×108", "--max-pixels");
 }
 
-/// Peak memory of a run, in kilobytes, as the system tells Python; and the run's exit code.
+/// The peak memory of a run in kilobytes, as Python reports it, and the run's exit code.
 fn memory(b: &Bench, args: &[&str]) -> (u64, i32) {
     let script = "import resource, subprocess, sys\n\
                   code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode\n\
@@ -133,14 +133,14 @@ fn memory(b: &Bench, args: &[&str]) -> (u64, i32) {
         .args(args)
         .current_dir(b.path(""))
         .output()
-        .expect("python3, see make setup-test");
+        .expect("python3 is missing: run make setup-test");
     let text = String::from_utf8(out.stdout).unwrap();
     let (kilobytes, code) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{text}"));
     (kilobytes.parse().unwrap(), code.parse().unwrap())
 }
 
 #[test]
-fn headers_that_promise_too_much_take_no_memory() {
+fn headers_with_huge_sizes_take_no_memory() {
     let b = Bench::new();
     for (name, codec) in [("ffv1.avi", "ffv1"), ("jpeg.avi", "mjpeg"), ("jpeg.mp4", "mjpeg"), ("h264.mp4", "libx264")] {
         b.ffmpeg(&format!("{CLIP} -c:v {codec} {name}"));
@@ -154,7 +154,7 @@ fn headers_that_promise_too_much_take_no_memory() {
     let describe = |name: &str| memory(&b, &tiny(&["describe", name, "-o", "-"]));
     let (usual, code) = describe("h264.mp4");
     assert_eq!(code, 0);
-    // Where the pictures say themselves how large they are, what the container says of them does not matter.
+    // Where the pictures carry their own size, the size in the container does not matter.
     for (name, want) in [
         ("header.avi", 1),
         ("large.avi", 1),
@@ -165,7 +165,7 @@ fn headers_that_promise_too_much_take_no_memory() {
     ] {
         let (peak, code) = describe(name);
         assert_eq!(code, want, "{name}");
-        assert!(peak < usual + 30_000, "{name}: {peak} kB, and {usual} kB for a good one");
+        assert!(peak < usual + 30_000, "{name}: {peak} kB, but {usual} kB for a good file");
     }
 }
 
@@ -188,8 +188,8 @@ fn damaged_files_are_described_in_part() {
         let (out, err) = b.run(&tiny(&["describe", &cut, "-o", "-", "--min-score", "0"]), 1);
         assert!(out.starts_with("WEBVTT") && out.contains("-->") && out.contains("\nincomplete: "), "{cut}: {out}");
         assert!(err.starts_with(&format!("warning: {cut}: described in part: ")), "{err}");
-        // VP8 has nothing by which a decoder could tell. In FLV the flips break the length of a packet and all behind it
-        // is lost, of which a threaded decoder does not always speak.
+        // A VP8 decoder cannot detect the damage. In FLV the flips break the length of a packet, and everything after it
+        // is lost. A threaded decoder does not always report that.
         if name != "x.webm" && name != "x.flv" {
             let flipped = format!("flipped-{name}");
             let mut bytes = whole.clone();
@@ -198,19 +198,19 @@ fn damaged_files_are_described_in_part() {
             b.write(&flipped, &bytes);
             let (out, err) = b.run(&tiny(&["describe", &flipped, "-o", "-", "--min-score", "0"]), 1);
             assert!(out.contains("-->") && out.contains("\nincomplete: "), "{flipped}: {out}");
-            // What was lost does not hang on how many threads looked.
+            // The reported loss does not depend on the number of threads.
             let lost = |vtt: &str| vtt.lines().find(|l| l.starts_with("incomplete: ")).map(str::to_string);
             for threads in ["1", "3", "4"] {
                 let args = ["describe", &flipped, "-o", "-", "--min-score", "0", "--decode-threads", threads];
                 assert_eq!(lost(&b.run(&tiny(&args), 1).0), lost(&out), "{flipped}, {threads} threads");
             }
-            // All goes on behind the broken place, less a frame or two.
+            // Decoding continues after the damage and misses only a frame or two.
             let end = ["--> 00:00:05.8", "--> 00:00:05.9", "--> 00:00:06.000"].iter().any(|end| out.contains(end));
             assert!(end, "{flipped}: {out}");
             assert!(err.starts_with(&format!("warning: {flipped}: described in part: ")), "{err}");
         }
     }
-    // One broken picture of a hundred, as large as it may say.
+    // One of a hundred pictures is broken and claims the largest size.
     b.ffmpeg(&format!("{CLIP} -c:v mjpeg jpeg.avi"));
     let mut bytes = std::fs::read(b.path("jpeg.avi")).unwrap();
     let at = bytes.windows(4).position(|w| w == [0xFF, 0xC0, 0, 17]).unwrap();
@@ -220,16 +220,16 @@ fn damaged_files_are_described_in_part() {
     assert!(out.contains("-->") && err.contains("1 broken packet"), "{out}{err}");
 }
 
-/// A frame in another place than the whole file's headers say is no reason to read for ever.
+/// descry must not read for ever, even if the headers give a wrong position for a frame.
 #[test]
-fn any_bytes_flipped_anywhere_end_in_a_code() {
+fn flipped_bytes_never_cause_a_panic() {
     let b = Bench::new();
     for (name, codec) in [("x.mp4", "libx264 -movflags +faststart"), ("x.mkv", "libx264"), ("x.avi", "mpeg4")] {
         b.ffmpeg(&format!("-f lavfi -i testsrc2=size=96x64:rate=25:duration=1 -c:v {codec} {name}"));
         let whole = std::fs::read(b.path(name)).unwrap();
         for turn in 0..8usize {
             let mut bytes = whole.clone();
-            // The first turns hit the header.
+            // The first turns change the header.
             let span = if turn < 5 { 2_000.min(bytes.len()) } else { bytes.len() };
             for k in 0..12usize {
                 let at = (k * 7_919 + turn * 104_729 + 31) % span;
@@ -247,10 +247,10 @@ fn any_bytes_flipped_anywhere_end_in_a_code() {
     }
 }
 
-/// Everything that a user without rights needs, in a folder of his: nothing is forbidden to root, so root becomes nobody.
+/// Root can read everything, so a test that runs as root starts a copy of descry as nobody.
 #[cfg(unix)]
 #[test]
-fn input_without_permission() {
+fn unreadable_input_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let b = Bench::new();
@@ -266,7 +266,7 @@ fn input_without_permission() {
     let root = std::fs::read(b.path("film.mp4")).is_ok();
     let mut binary = Path::new(env!("CARGO_BIN_EXE_descry")).to_path_buf();
     if root {
-        // The build may lie in a folder that is root's own.
+        // The build may be in a folder that only root can read.
         std::fs::copy(&binary, b.path("descry")).unwrap();
         binary = b.path("descry");
         mode("descry", 0o755);
@@ -292,11 +292,11 @@ fn entries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A limit on the size of files is how a disk fills up without being root; where namespaces may be made, a disk of
-/// one page is filled in truth.
+/// A limit on file sizes simulates a full disk without root. Where namespaces are allowed, the test fills a real disk of
+/// one page.
 #[cfg(unix)]
 #[test]
-fn full_disk_leaves_no_half_file() {
+fn a_full_disk_leaves_no_partial_file() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
     let shell = |script: &str| {
@@ -306,7 +306,7 @@ fn full_disk_leaves_no_half_file() {
             .output()
             .unwrap()
     };
-    // Nothing fits; the first 512 bytes fit.
+    // First nothing fits, then only 512 bytes fit.
     for blocks in [0, 1] {
         let out = shell(&format!(
             "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" describe \"$1\" -o out/ -f json --model {}",
@@ -330,7 +330,7 @@ fn full_disk_leaves_no_half_file() {
         assert_eq!(String::from_utf8_lossy(&out.stdout), "full\n");
     } else {
         assert!(matches!(out.status.code(), Some(1 | 77 | 127)) && !err.contains("descry"), "{err}");
-        eprintln!("not tried: no file system can be mounted here");
+        eprintln!("skipped: no file system can be mounted here");
     }
     let out = shell("exec \"$0\" describe \"$1\" -o - > /dev/full");
     let err = String::from_utf8_lossy(&out.stderr);
@@ -339,7 +339,7 @@ fn full_disk_leaves_no_half_file() {
 }
 
 #[test]
-fn outputs_that_cannot_be() {
+fn unusable_outputs_are_reported() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
     b.write("there.vtt", b"mine");
@@ -365,16 +365,16 @@ fn outputs_that_cannot_be() {
         }
     }
     assert_eq!(b.read("there.vtt"), "mine");
-    assert!(!b.path("out").exists(), "a folder for nothing");
+    assert!(!b.path("out").exists(), "descry made a folder that it does not need");
     assert_eq!(entries(&b.path("dir.vtt")), ["bigbuckbunny.json"]);
     b.run(&tiny(&["describe", &clip, "-o", "there.vtt", "--force"]), 0);
     assert!(b.read("there.vtt").starts_with("WEBVTT"));
 }
 
-/// The input is a named pipe, so that the test says when the film ends.
+/// The input is a named pipe, so that the test decides when the film ends.
 #[cfg(unix)]
 #[test]
-fn file_that_appears_during_the_run_is_kept() {
+fn a_file_that_appears_during_the_run_is_kept() {
     use std::io::Write;
     let b = Bench::new();
     b.ffmpeg(&format!("{CLIP} -c:v libx264 film.ts"));
@@ -389,7 +389,7 @@ fn file_that_appears_during_the_run_is_kept() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Opens when descry opens its end: outputs were looked at before that.
+        // This blocks until descry opens its end. By then descry has checked its outputs.
         let mut pipe = std::fs::OpenOptions::new().write(true).open(b.path("pipe.ts")).unwrap();
         pipe.write_all(&film[..film.len() / 2]).unwrap();
         b.write("film.vtt", b"mine");
@@ -406,7 +406,7 @@ fn file_that_appears_during_the_run_is_kept() {
         assert_eq!(out.status.code(), Some(1), "{err}");
         assert_message(&err, "film.vtt", "has appeared", "--force");
         assert_eq!(b.read("film.vtt"), "mine");
-        // The work is there, under the name that the message says.
+        // The work is in the file that the message names.
         let kept = entries(&b.path("")).into_iter().find(|n| n.ends_with(".part")).unwrap();
         assert!(err.contains(&kept) && b.read(&kept).starts_with("WEBVTT"), "{err}");
         std::fs::remove_file(b.path(&kept)).unwrap();
@@ -416,7 +416,7 @@ fn file_that_appears_during_the_run_is_kept() {
 }
 
 #[test]
-fn model_folders_that_are_none() {
+fn unusable_model_folders_are_reported() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
     let model = |name: &str| {
@@ -447,7 +447,7 @@ fn model_folders_that_are_none() {
     std::fs::write(model("garbled").join("model.json"), "{").unwrap();
     edit("future", "descry-model/1", "descry-model/2");
     edit("outside", "\"image.onnx\"", "\"../image.onnx\"");
-    // True hashes, and a manifest that says of the graphs what is not so: only describing can tell.
+    // The hashes are right, but the manifest does not match the graphs. Only `describe` can detect this.
     edit("width", "\"embedding_dim\": 24", "\"embedding_dim\": 25");
     edit("layers", "\"layers\": 2", "\"layers\": 3");
     edit("prefix", "\"prefix_length\": 5", "\"prefix_length\": 6");
@@ -476,10 +476,10 @@ fn model_folders_that_are_none() {
     }
 }
 
-/// A library of another time, made here; and what is no library at all.
+/// Libraries of an old or unknown version, compiled here, and files that are not ONNX Runtime.
 #[cfg(target_os = "linux")]
 #[test]
-fn onnx_runtimes_that_will_not_do() {
+fn unusable_onnx_runtimes_are_reported() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
     b.write(
@@ -533,7 +533,7 @@ fn onnx_runtimes_that_will_not_do() {
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_is_reported() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
     for args in [

@@ -1,4 +1,4 @@
-//! The real binary on real and synthesised video, with the built-in model: outputs, their parsers, exit codes.
+//! The real binary on real and synthesised video, mostly with the built-in model: outputs, their parsers, exit codes.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::common::{Bench, root, sample, tiny};
 use serde_json::{Value, json};
 
 #[test]
-fn sample_is_described_and_every_parser_reads_it() {
+fn every_parser_reads_the_outputs() {
     let b = Bench::new();
     b.run(&["describe", &sample("bikes.mp4"), "-o", "out/", "-f", "vtt,srt,json,csv"], 0);
     let vtt = b.read("out/bikes.vtt");
@@ -16,20 +16,20 @@ fn sample_is_described_and_every_parser_reads_it() {
         .arg(parsers.join("check_vtt.mjs"))
         .arg(b.path("out/bikes.vtt"))
         .output()
-        .expect("node, see make setup-test");
+        .expect("node is missing: run make setup-test");
     assert!(w3c.status.success(), "{}", String::from_utf8_lossy(&w3c.stderr));
     let py = Command::new(root().join("vendor/venv/bin/python"))
         .arg(parsers.join("check_vtt.py"))
         .args([b.path("out/bikes.vtt"), b.path("out/bikes.srt")])
         .output()
-        .expect("webvtt-py, see make setup-test");
+        .expect("webvtt-py is missing: run make setup-test");
     assert!(py.status.success(), "{}", String::from_utf8_lossy(&py.stderr));
     let counts: Vec<usize> = serde_json::from_slice(&py.stdout).unwrap();
     let json: Value = serde_json::from_str(&b.read("out/bikes.json")).unwrap();
     let cues = json["cues"].as_array().unwrap().len();
     assert!(cues >= 3, "{json}");
     assert_eq!(counts, [cues, cues]);
-    // Scenes tile the clip.
+    // Scenes cover the clip without gaps.
     let scenes = json["scenes"].as_array().unwrap();
     assert_eq!(scenes[0]["start"], 0.0);
     for pair in scenes.windows(2) {
@@ -40,10 +40,10 @@ fn sample_is_described_and_every_parser_reads_it() {
 }
 
 #[test]
-fn output_is_the_same_for_any_threads_and_batches() {
+fn output_does_not_depend_on_threads_or_batches() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
-    // Many looks, each with a caption of its own: batches fill, and beams of many pictures run side by side.
+    // Many keyframes, each with its own caption: batches fill, and beams of many pictures run at the same time.
     let often = ["--scenes", "fixed", "--interval", "0.5", "--no-dedup", "--beam", "3", "--max-tokens", "8", "--stats"];
     let describe = |args: &[&str]| {
         let all = [&["describe", clip.as_str(), "-o", "-", "-f", "json"], &often[..], args].concat();
@@ -53,7 +53,7 @@ fn output_is_the_same_for_any_threads_and_batches() {
     };
     let (want, captions, batches) = describe(&[]);
     assert!(captions >= 18, "{captions}");
-    // By default most captions are made several at once; the waiting is long enough for that.
+    // By default, the pipeline waits long enough to make most captions in batches.
     assert!(batches * 2 <= captions, "{captions} captions in {batches} batches");
     let (one, captions, batches) = describe(&["--batch", "1", "--model-threads", "1", "--decode-threads", "1"]);
     assert_eq!((one.as_str(), batches), (want.as_str(), captions));
@@ -63,7 +63,7 @@ fn output_is_the_same_for_any_threads_and_batches() {
     ] {
         assert_eq!(describe(args).0, want, "{args:?}");
     }
-    // Every format, two films at once or one after the other.
+    // Every format is the same for two films at once or one after the other.
     let formats = ["bikes.vtt", "bikes.srt", "bikes.csv", "bigbuckbunny.vtt", "bigbuckbunny.srt", "bigbuckbunny.csv"];
     let both = |folder: &str, args: &[&str]| {
         let other = sample("bigbuckbunny.mp4");
@@ -76,9 +76,9 @@ fn output_is_the_same_for_any_threads_and_batches() {
     assert_eq!(both("three", &["--jobs", "2", "--batch", "5", "--model-threads", "2"]), want);
 }
 
-/// What decides the output stands in it; what does not, does not.
+/// The JSON records each option that affects the output, and no other.
 #[test]
-fn json_holds_the_options_that_made_it() {
+fn json_records_the_options() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
     let options = |args: &[&str]| -> Value {
@@ -89,8 +89,8 @@ fn json_holds_the_options_that_made_it() {
     assert_eq!(plain["scenes"], "adaptive");
     assert_eq!(plain["mode"], "all");
     assert_eq!(plain["min_scene"], 0.6);
-    assert_eq!(plain["same"], 0.98, "the model's");
-    assert_eq!(plain["decoding"]["beam"], 5, "the model's");
+    assert_eq!(plain["same"], 0.98, "the model's default");
+    assert_eq!(plain["decoding"]["beam"], 5, "the model's default");
     assert!(plain["start"].is_null() && plain["max_duration"].is_null());
     assert_eq!(options(&["--batch", "2", "--model-threads", "1", "--decode-threads", "1", "--jobs", "2"]), plain);
     for (args, key, value) in [
@@ -116,14 +116,14 @@ fn json_holds_the_options_that_made_it() {
         (&["--sample", "7"], "/decoding/seed", json!(7)),
         (&["--max-tokens", "9"], "/decoding/max_tokens", json!(9)),
     ] {
-        let told = options(args);
-        assert_eq!(told.pointer(key), Some(&value), "{args:?}: {told}");
+        let recorded = options(args);
+        assert_eq!(recorded.pointer(key), Some(&value), "{args:?}: {recorded}");
         assert_ne!(plain.pointer(key), Some(&value), "{args:?}");
     }
 }
 
 #[test]
-fn messages_are_json_where_that_is_asked_for() {
+fn messages_are_json_on_request() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
     b.write("text.mp4", b"no video\n");
@@ -134,41 +134,41 @@ fn messages_are_json_where_that_is_asked_for() {
         err.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
     };
     let all = ["describe", &clip, "text.mp4", "cut.mp4", "-o", "out", "--stats", "-vv", "--log", "json"];
-    let told = lines(&tiny(&all), 1);
-    let level = |level: &str| told.iter().filter(|l| l["level"] == level).collect::<Vec<_>>();
-    assert!(told.iter().all(|l| l["message"].is_string()), "{told:?}");
-    assert!(level("error")[0]["message"].as_str().unwrap().contains("text.mp4"), "{told:?}");
-    assert!(level("info").iter().any(|l| l["message"].as_str().unwrap().contains("bikes.vtt")), "{told:?}");
-    assert!(level("info").iter().any(|l| l["stats"]["frames"].as_u64() > Some(0)), "{told:?}");
+    let messages = lines(&tiny(&all), 1);
+    let level = |level: &str| messages.iter().filter(|l| l["level"] == level).collect::<Vec<_>>();
+    assert!(messages.iter().all(|l| l["message"].is_string()), "{messages:?}");
+    assert!(level("error")[0]["message"].as_str().unwrap().contains("text.mp4"), "{messages:?}");
+    assert!(level("info").iter().any(|l| l["message"].as_str().unwrap().contains("bikes.vtt")), "{messages:?}");
+    assert!(level("info").iter().any(|l| l["stats"]["frames"].as_u64() > Some(0)), "{messages:?}");
     for (args, code) in [
         (&["describe", "missing.mp4", "--log", "json"][..], 1),
         (&["describe", &clip, "--model", "missing", "--log=json", "-o", "-"], 2),
         (&["describe", &clip, "--start", "9", "--end", "1", "--log", "json"], 2),
         (&["describe", "--no-such-option", "--log", "json"], 2),
     ] {
-        let told = lines(args, code);
-        assert_eq!(told.len(), 1, "{args:?}: {told:?}");
-        assert_eq!(told[0]["level"], "error", "{args:?}");
+        let messages = lines(args, code);
+        assert_eq!(messages.len(), 1, "{args:?}: {messages:?}");
+        assert_eq!(messages[0]["level"], "error", "{args:?}");
     }
 }
 
 #[test]
-fn silence_where_it_is_due() {
+fn messages_appear_only_when_needed() {
     let b = Bench::new();
     let clip = sample("bikes.mp4");
     b.ffmpeg("-f lavfi -i testsrc2=size=320x180:rate=25:duration=6 -c:v libx264 -g 25 -movflags +faststart whole.mp4");
     let whole = std::fs::read(b.path("whole.mp4")).unwrap();
     b.write("part.mp4", &whole[..whole.len() * 2 / 3]);
-    // No terminal, no progress; nothing happened that must be said.
+    // Without a terminal there is no progress, and this run has nothing to report.
     let (out, err) = b.run(&tiny(&["describe", &clip, "-o", "film.vtt"]), 0);
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
     let (_, err) = b.run(&tiny(&["describe", "part.mp4", "-o", "part.vtt"]), 1);
     assert!(err.contains("warning"), "{err}");
     let (_, err) = b.run(&tiny(&["describe", "part.mp4", "-o", "part.vtt", "--force", "--quiet", "-v"]), 1);
-    assert_eq!(err, "", "a warning is not said, and the code says it all the same");
+    assert_eq!(err, "", "--quiet hides the warning, but not the exit code");
     let (_, err) = b.run(&tiny(&["describe", "missing.mp4", "--quiet"]), 1);
     assert!(err.contains("missing.mp4"), "{err}");
-    // A terminal shows how far it is, and is left clean.
+    // On a terminal descry shows its progress.
     let run = |more: &str| {
         let command = format!(
             "'{}' {} --force{more}",
@@ -176,7 +176,7 @@ fn silence_where_it_is_due() {
             tiny(&["describe", &clip, "-o", "film.vtt"]).join(" ")
         );
         let out = Command::new("script").args(["-qec", &command, "/dev/null"]).current_dir(b.path("")).output();
-        let out = out.expect("script (Debian: bsdutils)");
+        let out = out.expect("script is missing (Debian: bsdutils)");
         assert!(out.status.success(), "{command}");
         String::from_utf8_lossy(&out.stdout).into_owned()
     };
@@ -186,7 +186,7 @@ fn silence_where_it_is_due() {
 }
 
 #[test]
-fn several_inputs_go_side_by_side_and_a_bad_one_stops_none() {
+fn a_bad_input_does_not_stop_the_others() {
     let b = Bench::new();
     b.write("broken.mp4", b"this is no video");
     let (_, err) = b.run(
@@ -212,7 +212,7 @@ fn several_inputs_go_side_by_side_and_a_bad_one_stops_none() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let b = Bench::new();
     let clip = sample("bigbuckbunny.mp4");
     for args in ["probe \"$1\" --json", "describe \"$1\" -o -", "caption \"$2\" --json", "model show", "--help"] {
@@ -227,9 +227,9 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn interrupted_work_is_written_and_exits_130() {
+fn an_interrupted_run_saves_its_work_and_exits_130() {
     let b = Bench::new();
-    // The clip over and over: long enough to be in the middle of it.
+    // The clip repeats often enough that the interrupt comes in the middle.
     b.ffmpeg(&format!("-stream_loop 200 -i {} -c copy -an long.mp4", sample("bikes.mp4")));
     let child = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(["describe", "long.mp4", "-o", "long.vtt", "--no-dedup"])
@@ -245,7 +245,7 @@ fn interrupted_work_is_written_and_exits_130() {
 }
 
 #[test]
-fn blank_video_is_described_as_nothing() {
+fn a_blank_video_gets_no_cues() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i color=black:size=320x180:rate=25:duration=3 -c:v libx264 black.mp4");
     let (out, _) = b.run(&["describe", "black.mp4", "-o", "-"], 0);
@@ -253,7 +253,7 @@ fn blank_video_is_described_as_nothing() {
 }
 
 #[test]
-fn cuts_are_told_on_their_frame() {
+fn cuts_are_reported_at_their_exact_frame() {
     let b = Bench::new();
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=320x180:rate=30000/1001:duration=3 -f lavfi -i mandelbrot=size=320x180:rate=30000/1001 \
@@ -270,7 +270,7 @@ fn cuts_are_told_on_their_frame() {
 }
 
 #[test]
-fn pictures_are_captioned_and_texts_embedded() {
+fn pictures_are_captioned_and_embedded() {
     let b = Bench::new();
     b.ffmpeg(&format!("-ss 1 -i {} -frames:v 1 a.jpg", sample("bikes.mp4")));
     b.ffmpeg(&format!("-ss 9 -i {} -frames:v 1 b.png", sample("bikes.mp4")));
@@ -282,7 +282,7 @@ fn pictures_are_captioned_and_texts_embedded() {
         let norm: f64 = line["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum();
         assert!((norm - 1.0).abs() < 1e-3);
     }
-    // Embedded alone they are what they are beside their captions.
+    // `embed` returns the same embeddings as `caption`.
     let (alone, err) = b.run(&["embed", ".", "missing.jpg"], 1);
     let alone: Vec<Value> = alone.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(err.contains("missing.jpg"));

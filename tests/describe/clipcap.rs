@@ -1,6 +1,6 @@
 //! Published ClipCap, token for token: checkpoints with seeded weights in the released layout, imported by
-//! `tools/models.py import`, against what a plain PyTorch implementation without a cache says of the same pictures.
-//! `tools/parity.py` made both, and compares many more cases.
+//! `tools/models.py import`, against the captions of a plain PyTorch implementation without a cache.
+//! `tools/parity.py` makes both, and compares many more cases.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn parity(mapper: &str) {
     let folder = root().join("tests/models/clipcap");
     let golden = std::fs::read_to_string(folder.join(format!("{mapper}.jsonl"))).expect("the golden file");
     let mut decodings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for row in golden.lines().map(|l| serde_json::from_str::<Value>(l).expect("a golden is JSON")) {
+    for row in golden.lines().map(|l| serde_json::from_str::<Value>(l).expect("each golden is JSON")) {
         decodings.entry(row["decoding"].to_string()).or_default().push(row);
     }
     assert_eq!(decodings.len(), 5, "beam 1, 3, 5, 10 and greedy");
@@ -30,66 +30,68 @@ fn parity(mapper: &str) {
         args.extend(decoding);
         args.extend(pictures.iter().map(String::as_str));
         let (out, _) = b.run(&args, 0);
-        let said: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("one object a picture")).collect();
-        assert_eq!(said.len(), rows.len());
-        for (got, want) in said.iter().zip(rows) {
+        let found: Vec<Value> =
+            out.lines().map(|l| serde_json::from_str(l).expect("one object for each picture")).collect();
+        assert_eq!(found.len(), rows.len());
+        for (got, want) in found.iter().zip(rows) {
             assert_eq!(got["ids"], want["ids"], "{mapper} {} {}", want["decoding"], want["image"]);
             let apart = got["mean_logprob"].as_f64().zip(want["mean_logprob"].as_f64()).map(|(a, b)| (a - b).abs());
             assert!(apart.is_some_and(|d| d < 1e-4), "{got} {want}");
             stopped += usize::from(want["ids"].as_array().is_some_and(|ids| ids.len() < 67));
         }
     }
-    assert!(stopped > 0, "none of the cases stops before the longest length");
+    assert!(stopped > 0, "some case must stop before the longest length");
 }
 
 #[test]
-fn mlp_mapper_says_what_the_reference_says() {
+fn mlp_mapper_matches_the_reference() {
     parity("mlp");
 }
 
 #[test]
-fn transformer_mapper_with_normalised_embedding_says_what_the_reference_says() {
+fn transformer_mapper_with_normalised_embedding_matches_the_reference() {
     parity("transformer");
 }
 
-/// What `descry caption` says of the pictures with one of the folders.
-fn said(b: &Bench, model: &str, more: &[&str]) -> Vec<Value> {
+/// The captions that `descry caption` makes of the pictures with one of the models.
+fn captions(b: &Bench, model: &str, more: &[&str]) -> Vec<Value> {
     let folder = root().join("tests/models/clipcap");
     let (pictures, model) = (folder.join("pictures").display().to_string(), folder.join(model).display().to_string());
     let mut args = vec!["caption", &pictures, "--json", "--min-score", "0", "--model", &model];
     args.extend(more);
     let (out, _) = b.run(&args, 0);
-    let said: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("one object a picture")).collect();
-    assert_eq!(said.len(), 5);
-    said
+    let captions: Vec<Value> =
+        out.lines().map(|l| serde_json::from_str(l).expect("one object for each picture")).collect();
+    assert_eq!(captions.len(), 5);
+    captions
 }
 
-/// Another precision of the MLP checkpoint: the same captions for any batch, and the same tokens as in full precision as far as
-/// `more` goes, with mean log-probabilities within `near`.
+/// Checks another precision of the MLP checkpoint. Captions are the same for any batch. With the options `more`, the
+/// tokens are those of full precision, and the mean log-probabilities differ by less than `near`.
 fn precision(model: &str, more: &[&str], near: f64) {
     let b = Bench::new();
-    for (exact, got) in said(&b, "mlp", more).iter().zip(said(&b, model, more)) {
+    for (exact, got) in captions(&b, "mlp", more).iter().zip(captions(&b, model, more)) {
         assert_eq!(exact["ids"], got["ids"], "{model} {more:?}");
         let apart = exact["mean_logprob"].as_f64().zip(got["mean_logprob"].as_f64()).map(|(a, b)| (a - b).abs());
         assert!(apart.is_some_and(|d| d < near), "{exact} {got}");
     }
     for decoding in [&[][..], &["--greedy"]] {
-        let whole = said(&b, model, decoding);
+        let whole = captions(&b, model, decoding);
         for batch in ["1", "2", "3"] {
-            let parts = said(&b, model, &[decoding, &["--batch", batch]].concat());
+            let parts = captions(&b, model, &[decoding, &["--batch", batch]].concat());
             assert_eq!(parts, whole, "{model} {decoding:?} batch {batch}");
         }
     }
 }
 
-/// Keys of half precision are moved by a graph, as on a GPU, for the host does not read them.
+/// A graph moves the keys of half precision, as on a GPU, because the host does not read them.
 #[test]
-fn half_precision_says_the_same() {
+fn half_precision_gives_the_same_captions() {
     precision("half", &[], 0.02);
 }
 
-/// Seeded weights are so near to ties that beams part soon; the first tokens are the same.
+/// Seeded weights give near ties, so beams soon diverge. The first tokens are the same.
 #[test]
-fn whole_numbers_say_nearly_the_same() {
+fn int8_gives_nearly_the_same_captions() {
     precision("int8", &["--greedy", "--max-tokens", "4"], 0.15);
 }

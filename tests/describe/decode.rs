@@ -1,4 +1,4 @@
-//! Decoding against FFmpeg's own tools: times, shapes, pixels, and what broken files give.
+//! Decoding against FFmpeg's own tools: times, shapes and pixels.
 
 use crate::common::Bench;
 use descry::interrupt::Interrupt;
@@ -22,13 +22,13 @@ fn assert_times(bench: &Bench, name: &str) {
     assert!(source.damage().is_clean(), "{name}: {}", source.damage());
     assert_eq!(got.len(), want.len(), "{name}");
     for (g, w) in got.iter().zip(&want) {
-        // ffprobe prints six digits of a start and of a time: each may be off by half a microsecond.
+        // ffprobe prints the start and each time with six digits: each may be off by half a microsecond.
         assert!((g.time.micros() - w).abs() <= 2, "{name}: {} {w}", g.time.micros());
     }
 }
 
 #[test]
-fn times_are_those_of_the_container() {
+fn times_match_the_container() {
     let b = Bench::new();
     let src = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=2";
     b.ffmpeg(&format!("{src} -c:v libx264 -bf 3 bframes.mp4"));
@@ -41,7 +41,7 @@ fn times_are_those_of_the_container() {
 }
 
 #[test]
-fn start_and_end_cut_exactly() {
+fn start_and_end_are_exact() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=6 -c:v libx264 -g 50 clip.mp4");
     let options = DecodeOptions {
@@ -63,7 +63,7 @@ fn pictures_are_upright_with_square_pixels() {
         b.ffmpeg("-i turned.mp4 -frames:v 1 -pix_fmt rgb24 -f rawvideo turned.rgb");
         let want = std::fs::read(b.path("turned.rgb")).unwrap();
         let (got, source) = frames(&b, "turned.mp4", &DecodeOptions::default());
-        // This FFmpeg writes the turn counter-clockwise; the pixels below are what counts.
+        // This FFmpeg writes the rotation counter-clockwise. The pixels below decide.
         assert_eq!(source.info().rotation, 360 - degrees);
         let rgb = got[0].to_rgb().unwrap();
         assert_eq!((rgb.width, rgb.height), if degrees == 180 { (192, 108) } else { (108, 192) });
@@ -76,7 +76,7 @@ fn pictures_are_upright_with_square_pixels() {
     assert_eq!((rgb.width, rgb.height), (320, 144));
 }
 
-/// Of lines that should go on straight: how far each is from the mean of its neighbours.
+/// How far each line is from the mean of its neighbours. Interlaced motion makes this large.
 fn combing(rgb: &Rgb) -> f64 {
     let line = rgb.width as usize * 3;
     let rows: Vec<&[u8]> = rgb.data.chunks_exact(line).collect();
@@ -90,9 +90,9 @@ fn combing(rgb: &Rgb) -> f64 {
 }
 
 #[test]
-fn interlaced_pictures_have_no_combs() {
+fn interlaced_pictures_show_no_combing() {
     let b = Bench::new();
-    // Upright bars that run: two fields of one frame show them at different places.
+    // Vertical bars move, so the two fields of a frame show them in different places.
     let bars = "-f lavfi -i color=black:size=320x240:rate=50:duration=1 \
                 -vf geq=lum='40+170*gt(mod(X+10*N\\,64)\\,32)':cb=128:cr=128,tinterlace=interleave_top";
     for codec in ["mpeg2video -q:v 2", "libx264 -crf 10"] {
@@ -105,14 +105,14 @@ fn interlaced_pictures_have_no_combs() {
             assert_eq!((rgb.width, rgb.height), (320, 240));
             assert!(combing(&rgb) < 6.0, "{codec}: {}", combing(&rgb));
         }
-        // The same picture without a word that it is interlaced, to see that combs would be seen.
+        // The same pictures, marked as progressive, show that `combing` detects combs.
         let (combed, _) = frames(&b, "frames.mkv", &DecodeOptions::default());
         assert!(combing(&combed[5].to_rgb().unwrap()) > 40.0, "{codec}");
     }
 }
 
 #[test]
-fn keyframes_alone_and_the_whole_time() {
+fn keyframes_only_decoding_keeps_the_duration() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=6 -c:v libx264 -g 50 -bf 2 clip.mp4");
     b.ffmpeg("-i clip.mp4 -c copy -output_ts_offset 3 clip.ts");
@@ -124,7 +124,7 @@ fn keyframes_alone_and_the_whole_time() {
         let want: Vec<i64> = all.iter().step_by(50).map(|f| f.time.micros()).collect();
         assert_eq!(times, want, "{name}");
         assert!(source.damage().is_clean());
-        // The film does not end with its last keyframe.
+        // The film does not end at its last keyframe.
         assert_eq!(source.end(), whole.end(), "{name}");
         let options = DecodeOptions { start: Some(Time::from_secs(1.0)), end: Some(Time::from_secs(5.0)), ..options };
         let (got, source) = frames(&b, name, &options);
@@ -134,9 +134,9 @@ fn keyframes_alone_and_the_whole_time() {
 }
 
 #[test]
-fn odd_shapes_are_shown_as_they_are_meant() {
+fn odd_shapes_keep_their_display_size() {
     let b = Bench::new();
-    // Odd sizes, wide and narrow pixels, the least that codecs take.
+    // Odd sizes, a tiny size, wide pixels.
     for (size, aspect, shown) in [
         ("191:107", "1", (191, 107)),
         ("16:16", "1", (16, 16)),
@@ -155,7 +155,7 @@ fn odd_shapes_are_shown_as_they_are_meant() {
 }
 
 #[test]
-fn pixels_are_those_of_ffmpeg() {
+fn pixels_match_ffmpeg() {
     let b = Bench::new();
     for format in ["yuv420p", "yuv444p", "yuv420p10le", "gray", "yuv422p"] {
         b.ffmpeg(&format!(
@@ -173,7 +173,7 @@ fn pixels_are_those_of_ffmpeg() {
 }
 
 #[test]
-fn thumbs_are_block_means_of_every_format() {
+fn thumbs_are_block_means_in_every_format() {
     let b = Bench::new();
     for format in ["yuv420p", "yuv420p10le", "nv12", "gray", "yuv444p12le", "rgb24", "bgr0"] {
         let codec = if format == "nv12" { "rawvideo" } else { "ffv1" };
@@ -195,7 +195,7 @@ fn thumbs_are_block_means_of_every_format() {
 }
 
 #[test]
-fn a_change_of_size_in_mid_stream_goes_on() {
+fn decoding_continues_after_a_change_of_size() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=1 -c:v libx264 a.ts");
     b.ffmpeg("-f lavfi -i testsrc2=size=320x240:rate=25:duration=1 -c:v libx264 b.ts");

@@ -1,5 +1,5 @@
-//! Every format of many tracks, read back by parsers that others wrote: W3C's own, webvtt-py and Python's csv, each
-//! started once for a folder of files. And what becomes of outputs that cannot be written.
+//! Third-party parsers read every format of many tracks: W3C's own, webvtt-py and Python's csv. Each starts once for a
+//! folder of files. One test writes to a folder without permission.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const TRACKS: usize = 150;
 
-/// Texts as models write them, and as nobody should.
+/// Texts as models write them, and hostile ones.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => "(a|two) (red|big|small) (dogs?|cars?|men) (running|standing|sitting) (in|on|by) the (road|beach|city)( and a long grey wall){0,4}",
@@ -111,16 +111,16 @@ fn python(args: &[&Path]) -> Value {
 }
 
 fn parse(command: &mut Command) -> Value {
-    let out = command.output().expect("node and Python with the parsers, see make setup-test");
+    let out = command.output().expect("node, Python or a parser is missing: run make setup-test");
     assert!(out.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
 #[test]
-fn outside_parsers_read_every_track_without_error() {
+fn third_party_parsers_read_every_track() {
     let b = Bench::new();
     let tracks = tracks();
-    assert!(tracks.iter().map(|t| t.cues.len()).sum::<usize>() > 500, "too little to read");
+    assert!(tracks.iter().map(|t| t.cues.len()).sum::<usize>() > 500, "the tracks hold too few cues");
     for (i, t) in tracks.iter().enumerate() {
         write(t, &b.path(""), &format!("{i:04}"));
     }
@@ -149,8 +149,8 @@ fn outside_parsers_read_every_track_without_error() {
         let rows = csv.as_array().unwrap();
         assert_eq!(rows.len(), t.scenes.len());
         for (row, scene) in rows.iter().zip(&t.scenes) {
-            let said = scene.text.as_deref().filter(|_| scene.shown).unwrap_or("");
-            let safe = if said.starts_with(['=', '+', '-', '@']) { format!("'{said}") } else { said.to_string() };
+            let shown = scene.text.as_deref().filter(|_| scene.shown).unwrap_or("");
+            let safe = if shown.starts_with(['=', '+', '-', '@']) { format!("'{shown}") } else { shown.to_string() };
             assert_eq!(row["Text"], safe);
             assert_eq!(row["Start Timecode"], scene.start.to_string());
             assert_eq!(row["Start Frame"], (scene.start_frame + 1).to_string());
@@ -160,9 +160,9 @@ fn outside_parsers_read_every_track_without_error() {
     }
 }
 
-/// A track need not come from a [`CueBuilder`]: the writers hold the formats' rules by themselves.
+/// A track need not come from a [`CueBuilder`]: the writers follow the formats' rules themselves.
 #[test]
-fn cues_of_any_make_are_written_as_the_formats_ask() {
+fn any_cues_become_valid_files() {
     let b = Bench::new();
     let mut runner = TestRunner::deterministic();
     let cues = prop::collection::vec(
@@ -187,9 +187,9 @@ fn cues_of_any_make_are_written_as_the_formats_ask() {
     }
 }
 
-/// Columns and numbers as PySceneDetect's own `write_scene_list` gives them, ours behind them.
+/// The first columns are those of PySceneDetect's `write_scene_list`. The columns of descry follow.
 #[test]
-fn csv_is_that_of_pyscenedetect_and_more() {
+fn csv_extends_that_of_pyscenedetect() {
     let b = Bench::new();
     let golden = std::fs::read_to_string(root().join("tests/goldens/scene_list.csv")).unwrap();
     let cuts = [0u64, 50, 150, 175, 90_000];
@@ -209,9 +209,9 @@ fn csv_is_that_of_pyscenedetect_and_more() {
     assert_eq!(own[0], format!("{},Text,Score,Transition,Blank", golden[0]));
 }
 
-/// Looks at one long shot are one row, and what was not said is not there.
+/// Keyframes of one long shot share a row, and captions that were not shown are absent.
 #[test]
-fn csv_rows_are_scenes() {
+fn csv_has_one_row_per_scene() {
     let b = Bench::new();
     let ms = Time::from_millis;
     let d = |start, end, text: &str| Description { start: ms(start), end: ms(end), text: Some(text.into()) };
@@ -221,9 +221,9 @@ fn csv_rows_are_scenes() {
         &[d(0, 2_000, "a dog, \"big\""), d(2_000, 4_000, "a cat")],
         &CueOptions::default(),
     );
-    // A second look at the second scene.
+    // A second keyframe of the second scene.
     t.scenes.push(SceneRecord { scene: 2, start: ms(4_000), end: ms(6_000), end_frame: 150, ..t.scenes[1].clone() });
-    // A caption that was not said.
+    // A caption that was not shown.
     t.scenes.push(SceneRecord {
         scene: 3,
         start: ms(6_000),
@@ -245,7 +245,7 @@ fn csv_rows_are_scenes() {
 }
 
 #[test]
-fn webvtt_says_what_made_it() {
+fn webvtt_names_its_source_and_model() {
     let b = Bench::new();
     let d = Description { start: Time::ZERO, end: Time::from_millis(2_000), text: Some("cats & <dogs>".into()) };
     let mut t = track("/home/me/film.mp4".into(), "builtin 1".into(), &[d], &CueOptions::default());
@@ -262,10 +262,10 @@ fn webvtt_says_what_made_it() {
     assert_eq!(b.read("film.srt"), "1\n00:00:00,000 --> 00:00:02,000\nCats & ‹dogs›.\n");
 }
 
-/// Told before any work: the message comes at once, though the input would take long.
+/// descry reports the folder at once, although the input would take long.
 #[cfg(unix)]
 #[test]
-fn folder_without_permission_is_told_before_work() {
+fn an_unwritable_folder_is_reported_before_any_work() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let b = Bench::new();
@@ -276,7 +276,7 @@ fn folder_without_permission_is_told_before_work() {
     let clip = sample("bikes.mp4");
     let mut descry = Command::new(env!("CARGO_BIN_EXE_descry"));
     descry.args(["describe", &clip, "-o", "mine/film.vtt"]).current_dir(b.path(""));
-    // Nothing is forbidden to root, so root becomes nobody.
+    // Root can write everywhere, so a test that runs as root starts descry as nobody.
     let root = std::fs::write(b.path("mine/probe"), "").is_ok();
     if root {
         std::fs::remove_file(b.path("mine/probe")).unwrap();
@@ -284,7 +284,7 @@ fn folder_without_permission_is_told_before_work() {
     }
     let out = match descry.output() {
         Ok(out) => out,
-        Err(e) if root => return eprintln!("not tried: nobody cannot run the binary here ({e})"),
+        Err(e) if root => return eprintln!("skipped: the user nobody cannot run the binary here ({e})"),
         Err(e) => panic!("{e}"),
     };
     mode(&b.path("mine"), 0o755);

@@ -1,6 +1,6 @@
-//! The tiny model end to end, against a PyTorch loop over the same weights (`tools/tiny_model.py`).
+//! The tiny model from end to end, against a PyTorch loop with the same weights (`tools/tiny_model.py`).
 //!
-//! Needs the ONNX Runtime library; without it every test fails with the message that a user would get.
+//! The tests need the ONNX Runtime library. Without it, each fails with the message that a user would get.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A test fails with the message alone, not with a Rust structure.
+/// Panics with the error's message, not with its Rust structure.
 fn ok<T>(result: Result<T, Error>) -> T {
     result.unwrap_or_else(|e| panic!("{e}"))
 }
@@ -30,7 +30,7 @@ fn goldens() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The picture that `tools/tiny_model.py` makes of the same seed.
+/// The picture that `tools/tiny_model.py` makes from the same seed.
 fn picture(seed: u32) -> Rgb {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let tint = [seed * 37 % 256, seed * 91 % 256, seed * 151 % 256];
@@ -77,7 +77,7 @@ fn numbers(value: &Value) -> Vec<f32> {
 }
 
 #[test]
-fn embeddings_are_those_of_pytorch() {
+fn embeddings_match_pytorch() {
     let (folder, goldens) = (tiny(), goldens());
     let cases = goldens["pictures"].as_array().unwrap();
     let pixels = pixels(&folder, cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32));
@@ -90,7 +90,7 @@ fn embeddings_are_those_of_pytorch() {
 }
 
 #[test]
-fn captions_are_those_of_pytorch() {
+fn captions_match_pytorch() {
     let (folder, goldens) = (tiny(), goldens());
     let cases = goldens["pictures"].as_array().unwrap();
     let pixels = pixels(&folder, cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32));
@@ -116,7 +116,7 @@ fn captions_are_those_of_pytorch() {
             stops += usize::from(ids.last() == Some(&13));
         }
     }
-    assert!((20..60).contains(&stops), "the goldens should hold early stops and none: {stops} of 72");
+    assert!((20..60).contains(&stops), "the goldens should hold some early stops, but not only those: {stops} of 72");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn captions_do_not_depend_on_batch_or_threads() {
 }
 
 #[test]
-fn seeds_make_a_difference() {
+fn seeds_decide_the_sampled_captions() {
     let folder = tiny();
     let encoded = encode(&folder, &pixels(&folder, 1..=4), 8, 1);
     let drawn = |seed| {
@@ -169,7 +169,7 @@ fn seeds_make_a_difference() {
 }
 
 #[test]
-fn options_out_of_range_are_refused() {
+fn options_out_of_range_are_rejected() {
     let folder = tiny();
     let refused = |options: CaptionOptions| {
         let error = Captioner::new(&folder, &options).err().expect("refused");
@@ -180,7 +180,7 @@ fn options_out_of_range_are_refused() {
     refused(CaptionOptions { max_tokens: Some(45), ..Default::default() });
     refused(CaptionOptions { temperature: Some(0.0), ..Default::default() });
     refused(CaptionOptions { greedy: true, sample: Some(1), ..Default::default() });
-    // The longest that fits runs to the last position.
+    // The longest caption that fits reaches the last position.
     let warm = CaptionOptions { sample: Some(1), top_k: 120, temperature: Some(9.0), ..Default::default() };
     let options = CaptionOptions { max_tokens: Some(44), session: one_thread(), ..warm };
     let captioner = ok(Captioner::new(&folder, &options));
@@ -190,7 +190,7 @@ fn options_out_of_range_are_refused() {
 }
 
 #[test]
-fn texts_are_embedded_as_by_pytorch() {
+fn text_embeddings_match_pytorch() {
     let (folder, goldens) = (tiny(), goldens());
     let mut encoder = ok(TextEncoder::new(&folder, &one_thread()));
     let texts: Vec<&String> = goldens["texts"].as_object().unwrap().keys().collect();
@@ -219,7 +219,7 @@ fn a_process_has_one_runtime() {
     assert!(a.build_info().contains("ORT"));
 }
 
-/// A copy of the tiny folder whose manifest was edited; hashes are not part of it and stay true.
+/// A copy of the tiny model with an edited manifest. The hashes do not cover the manifest and stay right.
 fn edited(edits: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(&root().join("tests/models/tiny"), dir.path());
@@ -241,7 +241,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn graphs_must_be_those_of_the_manifest() {
+fn graphs_must_match_the_manifest() {
     let cases = [
         ("\"size\": 32", "\"size\": 64", "image.onnx"),
         ("\"embedding_dim\": 24", "\"embedding_dim\": 25", "image.onnx"),
@@ -262,13 +262,13 @@ fn graphs_must_be_those_of_the_manifest() {
             .map(|_| ())
             .and_then(|()| Captioner::new(&folder, &CaptionOptions::default()).map(|_| ()))
             .and_then(|()| TextEncoder::new(&folder, &SessionOptions::default()).map(|_| ()));
-        let error = opened.err().unwrap_or_else(|| panic!("{to} was taken"));
+        let error = opened.err().unwrap_or_else(|| panic!("{to} was accepted"));
         assert!(matches!(&error, Error::Model { .. }) && error.to_string().contains(file), "{to}: {error}");
     }
 }
 
 #[test]
-fn pictures_and_resizing_are_those_of_pillow() {
+fn pictures_and_resizing_match_pillow() {
     use descry::model::{Resample, Resize};
     use sha2::{Digest, Sha256};
     let hash = |picture: &Rgb| Sha256::digest(&picture.data).iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -281,7 +281,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
         let name = case["file"].as_str().unwrap();
         let picture = ok(descry::media::open_picture(&folder.join(name), &Default::default()));
         if hash(&picture) != case["rgb"].as_str().unwrap() {
-            wrong.push(format!("{name}: decoded otherwise than Pillow"));
+            wrong.push(format!("{name}: the pixels differ from Pillow's"));
             continue;
         }
         for (setting, want) in case["squares"].as_object().unwrap() {
@@ -298,7 +298,7 @@ fn pictures_and_resizing_are_those_of_pillow() {
 }
 
 #[test]
-fn bad_pictures_are_refused() {
+fn bad_pictures_are_rejected() {
     use descry::media::{PictureOptions, open_picture};
     let dir = tempfile::tempdir().unwrap();
     let refused = |name: &str, bytes: Option<&[u8]>, options: &PictureOptions, cause: &str| {
@@ -306,7 +306,7 @@ fn bad_pictures_are_refused() {
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes).unwrap();
         }
-        let error = open_picture(&path, options).err().unwrap_or_else(|| panic!("{name} was taken"));
+        let error = open_picture(&path, options).err().unwrap_or_else(|| panic!("{name} was accepted"));
         assert!(matches!(error, Error::Input { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(name) && text.contains(cause), "{text}");
@@ -324,7 +324,7 @@ fn bad_pictures_are_refused() {
     bad.truncate(good.len() / 3);
     bad.extend([0xFF, 0xC5, 0, 9, 0xFF, 0xD9]);
     refused("bad.jpg", Some(&bad), &plain, "");
-    // A header that promises 60000 × 60000 pixels.
+    // A header that claims 60000 × 60000 pixels.
     let mut bomb = std::fs::read(root().join("tests/goldens/resize/odd.png")).unwrap();
     bomb[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
     refused("bomb.png", Some(&bomb), &plain, "");

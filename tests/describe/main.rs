@@ -1,4 +1,4 @@
-//! Files in, tracks out: decoding, scenes, models, captions, formats, and the program around them.
+//! From files to tracks: decoding, scenes, models, captions, formats, and the command line.
 
 #[path = "../common/mod.rs"]
 mod common;

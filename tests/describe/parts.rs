@@ -1,6 +1,6 @@
-//! Parts of a film, stitched: every output must be byte for byte what one run gives, whatever the film, the container and
-//! where it is parted. The films are synthesised: moving, still and blank pictures, cuts, dissolves and fades between them,
-//! scenes that return. Encoder and captioner are no models, so that whatever is heard comes from the pictures alone.
+//! Stitched parts of a film: every output must equal that of one run, byte for byte, for any film, container and borders.
+//! The tests synthesise films: moving, still and blank pictures, cuts, dissolves and fades between them, scenes that
+//! return. Encoder and captioner are mocks whose results depend only on the pictures.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ use descry::track::{Format, Track, write};
 const SIZE: (usize, usize) = (96, 64);
 const RATE: usize = 25;
 
-/// How a scene follows the one before.
+/// The transition from the previous scene.
 #[derive(Clone, Copy, Debug)]
 enum Into {
     Cut,
-    /// Frames that are mixes of both.
+    /// This many frames mix both scenes.
     Dissolve(usize),
-    /// Frames down to black, and as many up again.
+    /// This many frames fade to black, and as many fade in again.
     Fade(usize),
 }
 
@@ -37,11 +37,11 @@ struct Scene {
     into: Into,
     seed: u32,
     frames: usize,
-    /// Samples that the picture moves in a frame.
+    /// Samples by which the picture moves in each frame.
     speed: f32,
 }
 
-/// A picture of its own for each seed; seed 0 is black.
+/// Each seed gives a different picture. Seed 0 is black.
 fn luma(seed: u32, shift: f32, x: f32, y: f32) -> f32 {
     if seed == 0 {
         return 16.0;
@@ -88,7 +88,7 @@ fn film(scenes: &[Scene]) -> Vec<Vec<u8>> {
     out.into_iter().map(|f| f.into_iter().map(|v| v.clamp(16.0, 235.0) as u8).collect()).collect()
 }
 
-/// Encodes frames with these arguments of FFmpeg's, output last.
+/// Encodes frames with these FFmpeg arguments. The output comes last.
 fn encode(b: &Bench, frames: &[Vec<u8>], args: &str) {
     let mut ffmpeg = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray"])
@@ -104,7 +104,7 @@ fn encode(b: &Bench, frames: &[Vec<u8>], args: &str) {
     assert!(ffmpeg.wait().unwrap().success(), "{args}");
 }
 
-/// Draws numbers; the same seed draws the same.
+/// Draws numbers. The same seed draws the same numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -113,7 +113,7 @@ impl Dice {
         ((self.0 >> 33) % below.max(1) as u64) as usize
     }
 
-    /// A film of about so many seconds.
+    /// A film of about this many seconds.
     fn scenes(&mut self, secs: usize) -> Vec<Scene> {
         let mut scenes: Vec<Scene> = Vec::new();
         while scenes.iter().map(|s| s.frames).sum::<usize>() < secs * RATE {
@@ -122,7 +122,7 @@ impl Dice {
                 1 => Into::Fade(6 + self.roll(14)),
                 _ => Into::Cut,
             };
-            // One in three has been seen before, one in twelve is black.
+            // About one in four repeats an earlier scene, one in twelve is black.
             let seed = match self.roll(12) {
                 0 => 0,
                 1..4 if !scenes.is_empty() => scenes[self.roll(scenes.len())].seed,
@@ -136,7 +136,7 @@ impl Dice {
     }
 }
 
-/// The embedding is the means of the picture's tiles: pictures are as like as they look.
+/// The embedding holds the means of the picture's tiles, so similar pictures have similar embeddings.
 struct Encoder;
 
 impl Encode for Encoder {
@@ -150,7 +150,7 @@ impl Encode for Encoder {
     }
 }
 
-/// What it says depends on every bit of the picture's figures.
+/// Each caption depends on every bit of the embedding and the grid.
 struct Captioner<'a>(&'a AtomicUsize);
 
 impl Captions for Captioner<'_> {
@@ -159,14 +159,14 @@ impl Captions for Captioner<'_> {
         Ok(pictures
             .iter()
             .map(|e| {
-                let grid = e.grid.as_ref().expect("who is captioned has its grid");
+                let grid = e.grid.as_ref().expect("a picture to caption has its grid");
                 let hash = e.embedding.iter().chain(grid).fold(7u64, |h, v| {
                     (h ^ u64::from(v.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
                 });
-                let said = ["a dog", "a cat", "a man in a suit", "two women"][(hash % 4) as usize];
+                let subject = ["a dog", "a cat", "a man in a suit", "two women"][(hash % 4) as usize];
                 let mean_logprob = ((hash >> 8) % 1000) as f32 / -777.0;
                 Caption {
-                    text: format!("{said} with number {}", hash % 1_000_003),
+                    text: format!("{subject} with number {}", hash % 1_000_003),
                     ids: vec![(hash % 97) as i64],
                     mean_logprob,
                     score: Some(mean_logprob.exp()),
@@ -176,7 +176,7 @@ impl Captions for Captioner<'_> {
     }
 }
 
-/// Captions that were made, by all captioners of this process.
+/// Counts the captions of all captioners in this process.
 static CAPTIONED: AtomicUsize = AtomicUsize::new(0);
 
 fn model() -> Result<Model> {
@@ -198,7 +198,7 @@ fn config() -> Config {
     }
 }
 
-/// Remembers what is kept of each keyframe.
+/// Collects the record of each keyframe.
 #[derive(Default)]
 struct Shelf(Mutex<Vec<KeyframeRecord>>);
 
@@ -209,7 +209,7 @@ impl KeyframeSink for Shelf {
     }
 }
 
-/// Everything that comes of a film: the four formats, and every keyframe with embedding and thumbnail.
+/// All outputs of a film: the four formats, and every keyframe with its embedding and thumbnail.
 #[derive(PartialEq)]
 struct Outputs(Vec<String>, Vec<String>);
 
@@ -240,7 +240,7 @@ fn whole(input: &str, config: &Config) -> Outputs {
         sink: Some(&shelf),
     };
     run(job, |_, outcome| track = outcome.track).unwrap();
-    outputs(&track.expect("the film can be described"), shelf)
+    outputs(&track.expect("the film has a track"), shelf)
 }
 
 fn make_part(
@@ -257,7 +257,7 @@ fn make_part(
 fn parted(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> (Outputs, Stitched) {
     let folder = tempfile::tempdir_in(b.path("")).unwrap();
     let paths: Vec<PathBuf> = (1..=of).map(|n| folder.path().join(format!("{n}.watched"))).collect();
-    // In any order, as machines finish them.
+    // Parts may finish in any order.
     for number in (1..=of).rev() {
         let options = PartOptions { number, of, overlap: Time::from_millis(overlap) };
         let to = &paths[number as usize - 1];
@@ -282,7 +282,7 @@ fn stitched(input: &str, config: &Config, paths: &[PathBuf], folder: &Path) -> (
         sink: Some(&shelf),
     };
     let (stitched, _) = parts::stitch(&job, &mut done).unwrap();
-    (outputs(&track.expect("the film can be described"), shelf), stitched)
+    (outputs(&track.expect("the film has a track"), shelf), stitched)
 }
 
 fn same(a: &Outputs, b: &Outputs, what: &str) {
@@ -293,10 +293,10 @@ fn same(a: &Outputs, b: &Outputs, what: &str) {
             panic!("{what}: {name} differs at line {line}\n{}\n--- stitched\n{}", context(x), context(y));
         }
     }
-    assert!(a.1 == b.1, "{what}: what is kept differs");
+    assert!(a.1 == b.1, "{what}: the keyframes differ");
 }
 
-/// What the codecs and containers are that films come in: closed and open groups of pictures, B-frames, inexact seeks.
+/// Codecs and containers that films use: closed and open groups of pictures, B-frames, inexact seeks.
 const WRAPPERS: [&str; 8] = [
     "-c:v libx264 -preset veryfast -g 48 -bf 3 film.mp4",
     "-c:v libx264 -preset veryfast -g 60 -bf 3 -x264-params open-gop=1 film.mkv",
@@ -309,9 +309,9 @@ const WRAPPERS: [&str; 8] = [
 ];
 
 #[test]
-fn stitched_is_what_one_run_gives() {
+fn stitched_parts_equal_one_run() {
     let mut seams = 0;
-    // More of them: DESCRY_PARTS_FILMS=100.
+    // DESCRY_PARTS_FILMS=100 tests more films.
     let films = std::env::var("DESCRY_PARTS_FILMS").ok().and_then(|n| n.parse().ok()).unwrap_or(WRAPPERS.len());
     for seed in 0..films {
         let wrapper = WRAPPERS[seed % WRAPPERS.len()];
@@ -332,7 +332,7 @@ fn stitched_is_what_one_run_gives() {
     assert!(seams > films, "{seams}");
 }
 
-/// A film of these scenes, through FFmpeg with these arguments.
+/// Encodes a film of these scenes with these FFmpeg arguments.
 fn one(scenes: &[Scene], args: &str) -> (Bench, String) {
     let b = Bench::new();
     encode(&b, &film(scenes), args);
@@ -346,7 +346,7 @@ fn cut(seed: u32, secs: f64) -> Scene {
     Scene { into: Into::Cut, seed, frames: (secs * RATE as f64) as usize, speed: 0.7 }
 }
 
-/// Stitches a film in parts and holds it against one run.
+/// Stitches a film from parts and compares it with one run.
 fn check(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> Stitched {
     let (all, how) = parted(b, input, config, of, overlap);
     same(&whole(input, config), &all, &format!("{of} parts, {overlap} ms: {how:?}"));
@@ -354,22 +354,22 @@ fn check(b: &Bench, input: &str, config: &Config, of: u32, overlap: i64) -> Stit
 }
 
 #[test]
-fn one_long_shot_over_a_border_is_watched_again() {
-    // Still, and longer than any overlap; at another border nothing but dissolves.
+fn a_long_shot_across_a_border_is_watched_again() {
+    // A still shot longer than the overlap at one border, and only dissolves at another.
     let mut scenes: Vec<Scene> = (1..6).map(|n| cut(n, 4.0)).collect();
     scenes.push(Scene { speed: 0.0, ..cut(9, 50.0) });
     scenes.extend((11..18).map(|n| Scene { into: Into::Dissolve(20), ..cut(n, 5.0) }));
     let (b, input) = one(&scenes, MP4);
     let how = check(&b, &input, &config(), 3, 12_000);
     assert!(how.gaps > 0 && how.whole.is_none(), "{how:?}");
-    // Nothing at all to be told apart by: the first part goes on to the end.
+    // The film has no boundaries at all, so the first part must reach its end.
     let (b, input) = one(&[Scene { speed: 0.0, ..cut(3, 40.0) }], MP4);
     let how = check(&b, &input, &config(), 3, 8_000);
     assert!(how.whole.is_some() || how.gaps > 0, "{how:?}");
 }
 
 #[test]
-fn high_and_variable_rates_keep_step() {
+fn high_and_variable_frame_rates_can_be_stitched() {
     let scenes: Vec<Scene> = (1..14).map(|n| cut(n, 3.0 + f64::from(n % 4) * 0.7)).collect();
     for (args, parts) in [
         ("-vf fps=120 -c:v libx264 -preset ultrafast -g 240 film.mp4", 2),
@@ -380,7 +380,7 @@ fn high_and_variable_rates_keep_step() {
         ),
     ] {
         let (b, input) = one(&scenes, args);
-        // A part that begins a frame later is not of another mind for it.
+        // A part that begins a frame later finds the same scenes.
         for overlap in [16_000, 16_017] {
             let how = check(&b, &input, &config(), parts, overlap);
             assert!(how.whole.is_none() && how.seams > 0 && how.gaps == 0, "{args}, {overlap}: {how:?}");
@@ -389,7 +389,7 @@ fn high_and_variable_rates_keep_step() {
 }
 
 #[test]
-fn every_way_of_watching_can_be_parted() {
+fn every_detector_and_mode_can_be_stitched() {
     let scenes = Dice(77).scenes(60);
     let (b, input) = one(&scenes, MP4);
     let with = |detector| Config { scene: SceneOptions { detector, ..SceneOptions::default() }, ..config() };
@@ -411,7 +411,7 @@ fn every_way_of_watching_can_be_parted() {
 }
 
 #[test]
-fn what_is_damaged_or_without_a_clock_is_described_whole() {
+fn damaged_films_and_reset_clocks_equal_one_run() {
     let scenes: Vec<Scene> = (1..12).map(|n| cut(n, 3.0)).collect();
     let (b, input) = one(&scenes, "-c:v mpeg2video -q:v 3 -g 12 -f mpegts film.ts");
     let mut bytes = std::fs::read(&input).unwrap();
@@ -420,7 +420,7 @@ fn what_is_damaged_or_without_a_clock_is_described_whole() {
     std::fs::write(&input, bytes).unwrap();
     let how = check(&b, &input, &config(), 3, 12_000);
     assert!(how.whole.as_ref().is_some_and(|w| w.contains("lost")), "{how:?}");
-    // Two recordings joined: the second one's clock begins again.
+    // In two joined recordings, the clock restarts with the second one.
     let (b, input) = one(&scenes, "-c:v mpeg2video -q:v 3 -g 12 -f mpegts film.ts");
     let again = std::fs::read(&input).unwrap();
     std::fs::write(&input, [again.clone(), again].concat()).unwrap();
@@ -428,15 +428,15 @@ fn what_is_damaged_or_without_a_clock_is_described_whole() {
 }
 
 #[test]
-fn borders_are_where_they_are() {
-    // More parts than scenes, overlaps as long as the film, parts that begin behind its pictures, one part.
+fn borders_can_be_anywhere() {
+    // More parts than scenes, overlaps longer than the film, parts that begin after its last picture, a single part.
     let scenes = Dice(4).scenes(40);
     let (b, input) = one(&scenes, MP4);
     for (of, overlap) in [(1, 10_000), (2, 200_000), (9, 12_000), (16, 9_000)] {
         let how = check(&b, &input, &config(), of, overlap);
         println!("{of} parts, {overlap}: {how:?}");
     }
-    // The sound is longer than the pictures, so that the last parts are empty.
+    // The sound is longer than the pictures, so the last parts are empty.
     b.ffmpeg("-i film.mp4 -f lavfi -i anullsrc=r=8000 -map 0:v -map 1:a -t 75 -c:v copy -c:a aac long.mp4");
     let long = b.path("long.mp4").display().to_string();
     let how = check(&b, &long, &config(), 5, 14_000);
@@ -444,7 +444,7 @@ fn borders_are_where_they_are() {
 }
 
 #[test]
-fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
+fn stitching_captions_only_what_no_part_captioned() {
     let scenes: Vec<Scene> = (0..14).map(|n| Scene { speed: 0.0, ..cut(1 + n % 6, 4.0) }).collect();
     let (b, input) = one(&scenes, MP4);
     let folder = b.path("");
@@ -459,7 +459,7 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
         make_part(&input, options, &config(), model().unwrap(), to).unwrap();
     }
     let made = MADE.load(Ordering::SeqCst);
-    assert!((6..=16).contains(&made), "each part captions what is new to it: {made}");
+    assert!((6..=16).contains(&made), "each part captions what is new in it: {made}");
     let refs: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut track = None;
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
@@ -480,7 +480,7 @@ fn only_what_no_part_captioned_is_captioned_in_the_stitch() {
 }
 
 #[test]
-fn parts_that_do_not_belong_together_are_refused() {
+fn mismatched_parts_are_rejected() {
     let scenes: Vec<Scene> = (1..8).map(|n| cut(n, 3.0)).collect();
     let (b, input) = one(&scenes, MP4);
     let interrupt = Interrupt::new();
@@ -505,7 +505,7 @@ fn parts_that_do_not_belong_together_are_refused() {
             observer: &Silent,
             sink: None,
         };
-        parts::stitch(&job, &mut |_| panic!("nothing may come of it")).unwrap_err().to_string()
+        parts::stitch(&job, &mut |_| panic!("stitching must fail")).unwrap_err().to_string()
     };
     assert!(fails(&[&one]).contains("1 of the film's 2 parts are given"));
     assert!(fails(&[&one, &one]).contains("part 1 of 2, where part 2"));
@@ -527,13 +527,13 @@ fn parts_that_do_not_belong_together_are_refused() {
     }
     b.write("short", b"descry");
     assert!(fails(&[&one, &b.path("short")]).contains("truncated"));
-    // The same part again is the same bytes.
+    // Describing a part again gives the same bytes.
     let again = watch("5", 2, 2, &config()).unwrap();
     assert!(std::fs::read(again).unwrap() == bytes);
 }
 
 #[test]
-fn the_commands_give_what_describe_gives() {
+fn part_and_stitch_equal_describe() {
     let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
     let (b, _) = one(&scenes, MP4);
     b.run(&crate::common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
@@ -541,7 +541,7 @@ fn the_commands_give_what_describe_gives() {
         let name = format!("{}.watched", &part[..1]);
         b.run(&crate::common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
     }
-    let (_, said) = b.run(
+    let (_, err) = b.run(
         &crate::common::tiny(&[
             "-v",
             "stitch",
@@ -555,7 +555,7 @@ fn the_commands_give_what_describe_gives() {
         ]),
         0,
     );
-    assert!(said.contains("1 seam, 0 gaps"), "{said}");
+    assert!(err.contains("1 seam, 0 gaps"), "{err}");
     for kind in ["vtt", "srt", "json", "csv"] {
         assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
     }

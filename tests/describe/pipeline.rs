@@ -1,5 +1,5 @@
-//! The pipeline with an encoder and a captioner that are no models: order, bounds, failures and interrupts, whatever the
-//! batches and threads.
+//! The pipeline with a mock encoder and a mock captioner: order, bounds, failures and interrupts, for any batches and
+//! threads.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,18 +16,18 @@ use descry::time::Time;
 use descry::track::DedupOptions;
 use descry::track::{Format, Track, write};
 
-/// What the mocks saw, shared with the test.
+/// Counters of the mocks, shared with the test.
 #[derive(Default)]
 struct Log {
     encoded: AtomicUsize,
     captioned: AtomicUsize,
-    /// Widths of the caption batches.
+    /// The widths of the caption batches.
     widths: Mutex<Vec<usize>>,
-    /// Most pictures that were encoded and not captioned yet.
+    /// The most pictures that were encoded but not yet captioned.
     ahead: AtomicUsize,
 }
 
-/// The embedding is what can be told of the picture by four of its corners' means.
+/// The embedding holds the means of the four quarters of the pixel data.
 struct Encoder {
     log: Arc<Log>,
     fails_at: Option<usize>,
@@ -55,7 +55,7 @@ type Hook = Box<dyn FnMut(usize) + Send>;
 struct Captioner {
     log: Arc<Log>,
     fails_at: Option<usize>,
-    /// Called before each batch with the captions that were made.
+    /// Called before each batch, with the number of captions so far.
     hook: Hook,
 }
 
@@ -74,7 +74,7 @@ impl Captions for Captioner {
     }
 }
 
-/// How far each file was watched.
+/// How far the run has watched.
 #[derive(Default)]
 struct Watch(Mutex<Time>);
 
@@ -124,16 +124,16 @@ impl Case {
         }
     }
 
-    /// What is told of each picture, by number: its caption, or nothing.
+    /// The caption of each picture, by number. `None` if the picture failed.
     fn stills(mut self, paths: &[PathBuf], batch: usize, readers: usize) -> (Result<Stats>, Vec<Option<String>>) {
         let (model, interrupt) = (self.model(), self.interrupt.clone());
-        let mut told = Vec::new();
+        let mut captions = Vec::new();
         let stats = stills(paths, StillOptions { batch, readers }, model, &interrupt, |number, still| {
-            assert_eq!(number, told.len(), "pictures are told in order");
-            told.push(still.ok().map(|(_, caption)| caption.text));
+            assert_eq!(number, captions.len(), "pictures come in order");
+            captions.push(still.ok().map(|(_, caption)| caption.text));
             Ok(true)
         });
-        (stats, told)
+        (stats, captions)
     }
 
     fn run(mut self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
@@ -141,14 +141,14 @@ impl Case {
         let mut tracks: Vec<Option<Track>> = inputs.iter().map(|_| None).collect();
         let job = Job { inputs, config, model, interrupt: &self.interrupt, observer: &*self.watch, sink: None };
         let stats = run(job, |file, outcome| {
-            assert!(tracks[file].is_none(), "each input ends once");
+            assert!(tracks[file].is_none(), "each input has one outcome");
             tracks[file] = outcome.track;
         });
         (stats, tracks)
     }
 }
 
-/// A look every fifth of a second, each captioned.
+/// A keyframe every fifth of a second, each with a caption.
 fn often() -> Config {
     Config {
         scene: SceneOptions {
@@ -187,14 +187,14 @@ fn bytes(track: &Option<Track>) -> Vec<String> {
 fn assert_tiles(track: &Track, end: Option<f64>) {
     assert_eq!(track.scenes[0].start, Time::ZERO);
     assert!(track.scenes.windows(2).all(|w| w[0].end == w[1].start));
-    assert!(track.scenes.iter().all(|s| s.text.is_some()), "all that is told is described");
+    assert!(track.scenes.iter().all(|s| s.text.is_some()), "every scene has a caption");
     if let Some(end) = end {
         assert_eq!(track.scenes.last().unwrap().end, Time::from_secs(end));
     }
 }
 
 #[test]
-fn batches_and_threads_change_nothing() {
+fn output_does_not_depend_on_batches_or_threads() {
     let b = Bench::new();
     let films = films(&b, &[7, 3, 5]);
     let (stats, want) = Case::new().run(&films, &often());
@@ -222,12 +222,12 @@ fn batches_and_threads_change_nothing() {
 }
 
 #[test]
-fn batches_fill_and_the_end_waits_for_nothing() {
+fn batches_fill_and_the_last_one_does_not_wait() {
     let b = Bench::new();
     let films = films(&b, &[8]);
     let case = Case::new();
     let log = case.log.clone();
-    // Would wait for ever, if a batch were not run when it is full or the film ends.
+    // The run would hang if a batch did not start when it is full or the film ends.
     let config = Config { encode_batch: 4, caption_batch: 8, linger: Duration::from_secs(3_600), ..often() };
     let (stats, tracks) = case.run(&films, &config);
     assert_tiles(tracks[0].as_ref().unwrap(), Some(8.0));
@@ -238,7 +238,7 @@ fn batches_fill_and_the_end_waits_for_nothing() {
 }
 
 #[test]
-fn bad_inputs_stop_no_other() {
+fn bad_inputs_do_not_stop_the_others() {
     let b = Bench::new();
     let mut inputs = films(&b, &[3, 2]);
     inputs.insert(1, b.path("missing.mp4").display().to_string());
@@ -251,14 +251,14 @@ fn bad_inputs_stop_no_other() {
     }
 }
 
-/// The first failure comes back, every thread ends, nothing blocks on the stage that is gone, and what was described
-/// until then is kept and says that it is not all.
+/// The run returns the first failure, every thread ends, and nothing blocks on the stage that is gone. Finished
+/// descriptions are kept and marked as incomplete.
 #[test]
-fn a_model_that_fails_ends_everything() {
+fn a_model_failure_ends_the_run() {
     let b = Bench::new();
     let films = films(&b, &[20, 20, 20]);
     let (_, whole) = Case::new().run(&films, &often());
-    let told = |t: &Track| t.scenes.iter().map(|s| (s.start, s.end, s.text.clone())).collect::<Vec<_>>();
+    let described = |t: &Track| t.scenes.iter().map(|s| (s.start, s.end, s.text.clone())).collect::<Vec<_>>();
     for jobs in [1, 3] {
         for at in [0, 1, 30] {
             let config = Config { jobs, encode_batch: 2, caption_batch: 2, ..often() };
@@ -268,11 +268,11 @@ fn a_model_that_fails_ends_everything() {
             assert!(stats.unwrap_err().to_string().contains("the captioner broke"));
             let kept: Vec<_> = tracks.iter().zip(&whole).filter_map(|(t, w)| t.as_ref().zip(w.as_ref())).collect();
             for (track, whole) in &kept {
-                assert!(told(whole).starts_with(&told(track)), "{at}: {:?}", track.damage);
+                assert!(described(whole).starts_with(&described(track)), "{at}: {:?}", track.damage);
                 assert_eq!(track.cues.last().unwrap().end, track.scenes.last().unwrap().end);
             }
             let mut short = kept.iter().filter(|(t, w)| t.scenes.len() < w.scenes.len()).peekable();
-            assert_eq!(short.peek().is_some(), at == 30, "{at}: what 30 captions describe is kept");
+            assert_eq!(short.peek().is_some(), at == 30, "{at}: 30 captions leave a partial track");
             for (track, _) in short {
                 assert!(track.damage.as_ref().is_some_and(|d| d.contains("the model failed after")));
             }
@@ -280,9 +280,9 @@ fn a_model_that_fails_ends_everything() {
     }
 }
 
-/// While the captioner sleeps, the others fill what is between them and wait.
+/// While the captioner sleeps, the other stages fill the queues between them and wait.
 #[test]
-fn a_slow_captioner_holds_the_watching_back() {
+fn a_slow_captioner_slows_the_watching() {
     let b = Bench::new();
     let films = films(&b, &[40]);
     let (asleep, awake) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -297,13 +297,13 @@ fn a_slow_captioner_holds_the_watching_back() {
     let (watch, log) = (case.watch.clone(), case.log.clone());
     let config = Config { encode_batch: 4, caption_batch: 4, ..often() };
     let reached = std::thread::scope(|scope| {
-        let looking = scope.spawn(move || {
+        let watcher = scope.spawn(move || {
             let still = || {
                 let before = *watch.0.lock().unwrap();
                 std::thread::sleep(Duration::from_millis(700));
                 (before == *watch.0.lock().unwrap()).then_some(before)
             };
-            // Held back when nothing moves any more.
+            // The stages wait when the position no longer changes.
             let reached = loop {
                 if let (true, Some(at)) = (asleep.load(Ordering::SeqCst), still()) {
                     break at;
@@ -315,16 +315,17 @@ fn a_slow_captioner_holds_the_watching_back() {
         let (stats, tracks) = case.run(&films, &config);
         assert!(stats.unwrap().captions >= 190);
         assert_tiles(tracks[0].as_ref().unwrap(), Some(40.0));
-        looking.join().unwrap()
+        watcher.join().unwrap()
     });
-    // 200 looks in all; three channels of 8 and two batches of 4 lie before the captions, with a few frames of look-ahead.
+    // The film has 200 keyframes. Before the captioner there is only room for three queues of 8, two batches of 4 and a
+    // few frames of look-ahead.
     assert!(reached < Time::from_secs(14.0), "{reached}");
     assert!(log.ahead.load(Ordering::SeqCst) <= 40, "{:?}", log.ahead);
 }
 
-/// What was complete when the user stopped is told; what is told is whole.
+/// Scenes that are complete at the interrupt are kept, and every scene that is kept is complete.
 #[test]
-fn an_interrupt_keeps_what_is_complete() {
+fn an_interrupt_keeps_complete_scenes() {
     let b = Bench::new();
     let films = films(&b, &[40, 40]);
     let mut case = Case::new();
@@ -342,18 +343,18 @@ fn an_interrupt_keeps_what_is_complete() {
     assert_tiles(track, None);
     let scenes = track.scenes.len();
     assert!((20..150).contains(&scenes), "{scenes}");
-    // Cues reach exactly as far as the scenes do.
+    // Cues end exactly where the scenes end.
     assert_eq!(track.cues.last().unwrap().end, track.scenes.last().unwrap().end);
     assert!(bytes(&tracks[0])[0].contains("\nincomplete: interrupted\n"));
-    assert!(tracks[1].is_none(), "never begun");
-    // Before anything was seen there is nothing to tell.
+    assert!(tracks[1].is_none(), "the second film never begins");
+    // An interrupt before the first frame gives no tracks.
     let case = Case::new();
     case.interrupt.set();
     let (stats, tracks) = case.run(&films, &config);
     assert!(stats.is_ok() && tracks.iter().all(Option::is_none));
 }
 
-/// Eleven pictures, of which the fourth is no picture and the eighth is not there.
+/// Eleven files, of which the fourth is not a picture and the eighth is missing.
 fn album(b: &Bench) -> Vec<PathBuf> {
     b.ffmpeg("-f lavfi -i testsrc2=size=80x60:rate=25:duration=0.44 %d.png");
     b.write("4.png", b"no picture");
@@ -362,7 +363,7 @@ fn album(b: &Bench) -> Vec<PathBuf> {
 }
 
 #[test]
-fn stills_come_in_order_for_any_batch_and_any_readers() {
+fn stills_come_in_order_for_any_batch_and_readers() {
     let b = Bench::new();
     let paths = album(&b);
     let (stats, want) = Case::new().stills(&paths, 1, 1);
@@ -381,17 +382,17 @@ fn stills_come_in_order_for_any_batch_and_any_readers() {
 }
 
 #[test]
-fn stills_end_with_the_model_or_the_interrupt() {
+fn stills_end_on_a_model_failure_or_an_interrupt() {
     let b = Bench::new();
     let paths = album(&b);
     let mut case = Case::new();
     case.encoder_fails = Some(5);
-    let (stats, told) = case.stills(&paths, 2, 2);
-    assert!(stats.is_err() && told.len() < paths.len());
+    let (stats, captions) = case.stills(&paths, 2, 2);
+    assert!(stats.is_err() && captions.len() < paths.len());
     let mut case = Case::new();
     case.captioner_fails = Some(5);
-    let (stats, told) = case.stills(&paths, 2, 2);
-    assert!(stats.is_err() && told.len() < paths.len());
+    let (stats, captions) = case.stills(&paths, 2, 2);
+    assert!(stats.is_err() && captions.len() < paths.len());
     let mut case = Case::new();
     let interrupt = case.interrupt.clone();
     case.hook = Box::new(move |made| {
@@ -399,7 +400,7 @@ fn stills_end_with_the_model_or_the_interrupt() {
             interrupt.set();
         }
     });
-    let (stats, told) = case.stills(&paths, 2, 2);
+    let (stats, captions) = case.stills(&paths, 2, 2);
     assert!(stats.is_ok());
-    assert!(!told.is_empty() && told.len() < paths.len(), "{}", told.len());
+    assert!(!captions.is_empty() && captions.len() < paths.len(), "{}", captions.len());
 }

@@ -1,6 +1,6 @@
-//! What comes over the network, and which part of a film is looked at: the real binary, servers of the test's own.
+//! Films from the network, and ranges of a film: the real binary against servers that the tests start.
 //!
-//! No time is asserted but that a run ends at all: a server that is dead must not hold it.
+//! The tests assert no times, only that each run ends: a dead server must not block it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Bench, tiny};
 use serde_json::Value;
 
-/// Answers each connection in a thread of its own until the test ends; counts them.
+/// Counts connections, and answers each in its own thread until the test ends.
 struct Server {
     address: String,
     connections: Arc<AtomicUsize>,
@@ -47,14 +47,14 @@ impl Server {
     }
 }
 
-/// First byte that is asked for.
+/// The first byte that the request asks for.
 fn wanted(request: &str) -> Option<usize> {
     let lower = request.to_ascii_lowercase();
     let from = lower.split_once("range: bytes=")?.1;
     from.split_once('-')?.0.parse().ok()
 }
 
-/// A server that can go on from any byte; sends at most `most` bytes a connection.
+/// A server that supports ranges and sends at most `most` bytes per connection.
 fn ranges(bytes: Vec<u8>, most: usize) -> Server {
     Server::new(move |request, stream| {
         let from = wanted(request).unwrap_or(0).min(bytes.len());
@@ -69,7 +69,7 @@ fn ranges(bytes: Vec<u8>, most: usize) -> Server {
     })
 }
 
-/// A server that knows no ranges, and what it does when it has sent `most` bytes.
+/// A server without ranges that calls `then` after `most` bytes.
 fn plain(bytes: Vec<u8>, most: usize, then: impl Fn() + Send + Sync + 'static) -> Server {
     Server::new(move |_, stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
@@ -87,7 +87,7 @@ fn for_ever() {
     std::thread::sleep(Duration::from_secs(3_600));
 }
 
-/// Runs, and ends the run where it does not end by itself.
+/// Runs descry, and kills it if it does not end.
 fn run(b: &Bench, args: &[&str], code: i32) -> (String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(tiny(args))
@@ -110,13 +110,13 @@ fn run(b: &Bench, args: &[&str], code: i32) -> (String, String) {
     (out, err)
 }
 
-/// What is inside does not depend on where it came from; the comment names the file.
+/// The cues, without the comment that names the file. They do not depend on the source.
 fn cues(vtt: &str) -> Vec<&str> {
     vtt.lines().skip_while(|l| !l.contains("-->")).collect()
 }
 
 #[test]
-fn films_are_described_from_servers() {
+fn films_on_servers_are_described() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=6 -c:v libx264 -g 25 late.mp4");
     b.ffmpeg("-i late.mp4 -c copy -movflags +faststart early.mp4");
@@ -128,7 +128,7 @@ fn films_are_described_from_servers() {
         ("early.mp4", plain(bytes("early.mp4"), usize::MAX, || ())),
         ("early.mp4", ranges(bytes("early.mp4"), usize::MAX)),
         ("late.mp4", ranges(bytes("late.mp4"), usize::MAX)),
-        // Connections that break, and a server that goes on where they did.
+        // Connections break, and the server continues from the same byte.
         ("early.mp4", ranges(bytes("early.mp4"), 20_000)),
         ("film.ts", plain(bytes("film.ts"), usize::MAX, || ())),
     ] {
@@ -137,19 +137,19 @@ fn films_are_described_from_servers() {
         assert!(out.contains(&format!("Descriptions of {name}\n")), "{out}");
     }
     let server = plain(bytes("early.mp4"), usize::MAX, || ());
-    // Secrets of the address do not go into the file, and its name comes of the address.
+    // The output gets its name from the address, but no secrets.
     run(&b, &["describe", &server.url("film.mp4?token=secret"), "-f", "vtt,json"], 0);
     assert!(b.read("film.vtt").contains("Descriptions of film.mp4\n") && !b.read("film.vtt").contains("secret"));
     let json: Value = serde_json::from_str(&b.read("film.json")).unwrap();
     assert_eq!(json["input"], server.url("film.mp4?…"));
-    // Without ranges an index at the end comes too late.
+    // Without ranges, an index at the end comes too late.
     let server = plain(bytes("late.mp4"), usize::MAX, || ());
     let (_, err) = run(&b, &["describe", &server.url("late.mp4"), "-o", "-"], 1);
     assert!(err.contains("late.mp4") && err.contains("Download it first"), "{err}");
 }
 
 #[test]
-fn credentials_of_an_address_are_shown_nowhere() {
+fn credentials_in_an_address_never_appear() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=2 -c:v libx264 -g 25 -movflags +faststart film.mp4");
     let server = ranges(std::fs::read(b.path("film.mp4")).unwrap(), usize::MAX);
@@ -167,7 +167,7 @@ fn credentials_of_an_address_are_shown_nowhere() {
         (&["part", &bad, "--part", "1/2", "-o", "part", "-v"], 1),
         (&["live", "--transport", &good], 2),
     ] {
-        // `probe` has no model, and `live` fails before it needs one.
+        // `probe` needs no model, and `live` fails before it needs one.
         let (out, err) = match args[0] {
             "probe" | "live" => b.run(args, code),
             _ => run(&b, args, code),
@@ -179,7 +179,7 @@ fn credentials_of_an_address_are_shown_nowhere() {
 }
 
 #[test]
-fn servers_that_fail_are_told_of() {
+fn failing_servers_are_reported() {
     let b = Bench::new();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = format!("http://{gone}/x.mp4");
@@ -192,10 +192,10 @@ fn servers_that_fail_are_told_of() {
         (answers("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n"), "x.mp4"),
         (answers("no HTTP at all\r\n"), "x.mp4"),
         (answers(""), "x.mp4"),
-        // Connected, and silent.
+        // This server accepts the connection and sends nothing.
         (Server::new(|_, _| for_ever()), "gave nothing for 2 s"),
     ];
-    let told = |url: &str, cause: &str| {
+    let check = |url: &str, cause: &str| {
         let (out, err) = run(&b, &["describe", url, "-o", "-", "--timeout", "2"], 1);
         assert!(out.is_empty(), "{out}");
         let lines: Vec<&str> = err.lines().collect();
@@ -204,16 +204,16 @@ fn servers_that_fail_are_told_of() {
         assert!(lines[1].starts_with("  "), "{err}");
     };
     for (server, cause) in &servers {
-        told(&server.url("x.mp4"), cause);
-        assert!(server.connections.load(Ordering::Relaxed) < 20, "{cause}: asked over and over");
+        check(&server.url("x.mp4"), cause);
+        assert!(server.connections.load(Ordering::Relaxed) < 20, "{cause}: too many connections");
     }
-    told(&refused, "refused");
-    told("http://no-such-host.invalid/x.mp4", "no-such-host");
-    told("gopher://127.0.0.1/x.mp4", "gopher");
+    check(&refused, "refused");
+    check("http://no-such-host.invalid/x.mp4", "no-such-host");
+    check("gopher://127.0.0.1/x.mp4", "gopher");
 }
 
 #[test]
-fn connections_that_end_in_the_middle_are_described_in_part() {
+fn broken_connections_give_partial_descriptions() {
     let b = Bench::new();
     b.ffmpeg("-f lavfi -i testsrc2=size=320x180:rate=25:duration=8 -c:v libx264 -g 25 -movflags +faststart film.mp4");
     b.ffmpeg("-i film.mp4 -c copy film.ts");
@@ -229,14 +229,14 @@ fn connections_that_end_in_the_middle_are_described_in_part() {
                 err.starts_with("warning: http") && err.contains("described in part") && err.contains(why),
                 "{err}"
             );
-            assert!(server.connections.load(Ordering::Relaxed) < 20, "asked over and over");
+            assert!(server.connections.load(Ordering::Relaxed) < 20, "too many connections");
         }
     }
 }
 
-/// A list on disk that names what lies elsewhere must not make descry fetch it.
+/// A playlist on disk that names an address must not make descry fetch it.
 #[test]
-fn playlists_on_disk_stay_on_disk() {
+fn local_playlists_do_not_reach_the_network() {
     let b = Bench::new();
     let server = answers("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     b.write(
@@ -272,21 +272,21 @@ fn the_part_between_start_and_end_is_described() {
     let all = describe(&[]);
     assert_eq!((all[0].0, all.last().unwrap().1), (0.0, 8.0));
     assert!(all.windows(2).all(|w| w[0].1 == w[1].0));
-    // In the middle of a group of pictures; the clock is the film's.
+    // The range begins in the middle of a group of pictures. Times are those of the film.
     let part = describe(&["--start", "2.5", "--end", "0:05.5"]);
     assert_eq!((part[0].0, part.last().unwrap().1), (2.52, 5.5), "{part:?}");
     assert!(part.windows(2).all(|w| w[0].1 == w[1].0), "{part:?}");
-    assert!(part.iter().any(|s| s.0 == 4.0), "the cut: {part:?}");
+    assert!(part.iter().any(|s| s.0 == 4.0), "the cut at 4 s: {part:?}");
     assert!(part.iter().all(|s| (2.5..5.5).contains(&s.2)), "{part:?}");
     assert_eq!(describe(&["--start", "6"])[0].0, 6.0);
     assert_eq!(describe(&["--end", "2"]).last().unwrap().1, 2.0);
-    // Behind the end there is nothing, and that is no crash.
+    // A start after the end is an error.
     let out = run(&b, &["describe", "film.mp4", "-o", "-", "--start", "1:00:00"], 1);
     assert!(out.1.contains("film.mp4") && out.1.contains("--start"), "{}", out.1);
 }
 
 #[test]
-fn keyframes_mode_tiles_the_whole_time() {
+fn keyframes_mode_covers_the_whole_film() {
     let b = Bench::new();
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=320x180:rate=25:duration=4 -f lavfi -i mandelbrot=size=320x180:rate=25 \
@@ -299,14 +299,14 @@ fn keyframes_mode_tiles_the_whole_time() {
     let scenes = scenes(&out);
     assert_eq!((scenes[0].0, scenes.last().unwrap().1), (0.0, 8.0), "{scenes:?}");
     assert!(scenes.windows(2).all(|w| w[0].1 == w[1].0), "{scenes:?}");
-    // Every picture is one of the container's own, one a second.
+    // Every keyframe is one of the container's, one per second.
     assert!(scenes.iter().all(|s| s.2.fract() == 0.0), "{scenes:?}");
-    assert!(scenes.iter().any(|s| s.0 == 4.0), "the cut: {scenes:?}");
+    assert!(scenes.iter().any(|s| s.0 == 4.0), "the cut at 4 s: {scenes:?}");
 }
 
-/// Interlaced, narrow, deep, grey, joined, uneven: all by one road to cues that tile the film.
+/// Interlaced, narrow, 10-bit, grey, joined, variable rate: for each, scenes cover the film without gaps.
 #[test]
-fn pictures_of_every_kind_are_described() {
+fn every_kind_of_video_is_described() {
     let b = Bench::new();
     let src = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=2";
     b.ffmpeg(&format!("{src} -vf tinterlace=interleave_top -c:v mpeg2video -flags +ilme+ildct interlaced.mpg"));

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::common::made_archive::{keyframe, put, recipe};
 use crate::common::{Bench, TINY, root, sample, tiny};
 
-/// What the made-up films show; the model's own text tower gives the embeddings.
+/// What the made-up films show. The model's own text tower makes the embeddings.
 pub(super) const SEEN: [&str; 6] = [
     "a dog runs on the beach",
     "two people ride bicycles",
@@ -60,16 +60,16 @@ impl Films {
         Films { bench, archive, recipe, meanings }
     }
 
-    /// A keyframe that shows one thing and whose caption says another.
-    pub(super) fn keyframe(&self, scene: u32, second: usize, shows: &str, says: Option<&str>) -> KeyframeRecord {
-        keyframe(scene, second, says, self.meanings[shows].clone())
+    /// A keyframe whose caption need not match its picture.
+    pub(super) fn keyframe(&self, scene: u32, second: usize, shows: &str, caption: Option<&str>) -> KeyframeRecord {
+        keyframe(scene, second, caption, self.meanings[shows].clone())
     }
 
     pub(super) fn put(&self, video: &str, size: u64, keyframes: Vec<KeyframeRecord>) {
         put(&self.archive, video, size, &self.recipe, keyframes);
     }
 
-    /// Three films: picture and caption agree in the first alone.
+    /// Three films. Only in the first do picture and caption agree.
     pub(super) fn fill(&self) {
         let jpeg = fs::read(sample("bikes-00-04.jpg")).unwrap();
         let mut first = vec![
@@ -92,7 +92,7 @@ impl Films {
         lines(&self.bench.run(&tiny(&[&["search", "films", "--json"], args].concat()), 0).0)
     }
 
-    /// Video and second of each keyframe that was found.
+    /// The video and the second of each keyframe that the search returns.
     pub(super) fn found(&self, args: &[&str]) -> Vec<(String, f64)> {
         let moments = self.search(args);
         moments.iter().map(|m| (m["video"].as_str().unwrap().to_string(), m["keyframe"].as_f64().unwrap())).collect()

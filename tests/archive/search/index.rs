@@ -1,4 +1,4 @@
-//! What happens to an index: deletion, damage, changes of the archive, concurrent processes, kills, read-only folders.
+//! What a search index survives: deletion, damage, changes in the archive, concurrent processes, kills, read-only folders.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -17,12 +17,12 @@ fn clear(films: &Films) {
 }
 
 #[test]
-fn an_index_may_be_deleted_at_any_time() {
+fn a_missing_or_damaged_index_is_rebuilt() {
     let films = Films::new();
     films.fill();
     let search = || films.bench.run(&tiny(&["search", "films", SEEN[0], "--json"]), 0);
     let want = search();
-    assert_eq!(search(), want, "the same each time");
+    assert_eq!(search(), want, "a second search returns the same");
     clear(&films);
     assert_eq!(search(), want);
     let (out, _) = films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--rebuild"]), 0);
@@ -31,16 +31,16 @@ fn an_index_may_be_deleted_at_any_time() {
         films.bench.run(&["search", "films", "--rebuild", "-v"], 0).1,
         "search index: 3 videos added, 0 removed\n"
     );
-    // Elsewhere.
+    // In another folder.
     let (out, _) = films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--index", "elsewhere/index"]), 0);
     assert_eq!(out, want.0);
     assert!(films.bench.path("elsewhere/index/index.sqlite").is_file());
-    // Damaged in a way that shows at once.
+    // With damage that shows at once.
     fs::write(films.bench.path("films/search/index.sqlite"), b"garbage").unwrap();
     let (out, err) = search();
     assert_eq!(out, want.0);
     assert!(err.contains("damaged") && err.contains("rebuilt"), "{err}");
-    // Damaged in a way that shows only during a search.
+    // With damage that shows only during a search.
     for entry in fs::read_dir(films.bench.path("films/search")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "vectors") {
@@ -55,7 +55,7 @@ fn an_index_may_be_deleted_at_any_time() {
     assert_eq!(out, want.0);
     assert!(err.contains("damaged") && err.contains("rebuilt"), "{err}");
     assert_eq!(search().1, "");
-    // Made by a descry of the future.
+    // Written by a newer descry.
     let db = rusqlite::Connection::open(films.bench.path("films/search/index.sqlite")).unwrap();
     db.execute("UPDATE meta SET value = 'descry-search/2' WHERE key = 'format'", []).unwrap();
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog"]), 2);
@@ -64,7 +64,7 @@ fn an_index_may_be_deleted_at_any_time() {
 }
 
 #[test]
-fn changes_in_the_archive_are_found() {
+fn searches_see_changes_in_the_archive() {
     let films = Films::new();
     films.fill();
     assert_eq!(films.found(&["boat", "--by", "words"]), []);
@@ -76,9 +76,9 @@ fn changes_in_the_archive_are_found() {
     assert!(films.archive.forget(name.unwrap().key).unwrap());
     assert_eq!(films.found(&["boat", "--by", "words"]), []);
     // A damaged table affects no other video.
-    let said = films.archive.record_names().unwrap().into_iter().find(|n| n.key == video_key(SAID)).unwrap();
+    let record = films.archive.record_names().unwrap().into_iter().find(|n| n.key == video_key(SAID)).unwrap();
     clear(&films);
-    let table = films.bench.path("films").join(films.archive.video_path(said, "keyframes.parquet"));
+    let table = films.bench.path("films").join(films.archive.video_path(record, "keyframes.parquet"));
     let whole = fs::read(&table).unwrap();
     for damage in [&whole[..whole.len() / 2], b"", b"PAR1 and no more"] {
         fs::write(&table, damage).unwrap();
@@ -93,14 +93,14 @@ fn changes_in_the_archive_are_found() {
     assert_eq!(films.found(&["dog", "--by", "words"]).len(), 2);
 }
 
-/// A word that only the captions of the n-th film have.
+/// A word that appears only in the captions of the n-th film.
 fn word(n: usize) -> String {
     format!("w{n}x")
 }
 
 fn film(films: &Films, n: usize) {
-    let says = format!("Film {}.", word(n));
-    let keyframes = (0..20).map(|s| films.keyframe(1 + s as u32, s, SEEN[s % 6], Some(&says))).collect();
+    let caption = format!("Film {}.", word(n));
+    let keyframes = (0..20).map(|s| films.keyframe(1 + s as u32, s, SEEN[s % 6], Some(&caption))).collect();
     films.put(&format!("/films/{n}.mp4"), 1, keyframes);
 }
 
@@ -113,7 +113,7 @@ fn searches_work_while_films_are_indexed() {
         scope.spawn(|| {
             for n in 1..60 {
                 film(&films, n);
-                // Some are replaced, too.
+                // The first film is replaced, too.
                 put(
                     &films.archive,
                     "/films/0.mp4",
@@ -142,7 +142,7 @@ fn searches_work_while_films_are_indexed() {
 }
 
 #[test]
-fn a_killed_search_is_continued() {
+fn a_killed_search_leaves_a_usable_index() {
     let films = Films::new();
     (0..40).for_each(|n| film(&films, n));
     let ask = ["search", "films", "film", "-n", "1000", "--by", "words", "--json"];
@@ -175,7 +175,7 @@ fn a_killed_search_is_continued() {
     assert!(!left.iter().any(|n| n.ends_with(".part")), "{left:?}");
 }
 
-/// Runs descry as a user who may not write there. Tests may run as root, who may write everywhere.
+/// Runs descry as a user who cannot write to the archive. Tests may run as root, who can write everywhere.
 fn as_nobody(films: &Films, args: &[&str]) -> (String, String) {
     let root_here = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = if root_here {
@@ -185,7 +185,8 @@ fn as_nobody(films: &Films, args: &[&str]) -> (String, String) {
     } else {
         Command::new(env!("CARGO_BIN_EXE_descry"))
     };
-    let out = command.args(args).current_dir(films.bench.path("")).output().expect("setpriv (Debian: util-linux)");
+    let out =
+        command.args(args).current_dir(films.bench.path("")).output().expect("setpriv is missing (Debian: util-linux)");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     (text(&out.stdout), text(&out.stderr))
@@ -211,14 +212,14 @@ fn a_read_only_archive_can_be_searched() {
     assert_eq!(out, want);
     mode("films", 0o555);
     mode("films/search", 0o555);
-    // An index that is up to date is used where it is.
+    // descry uses an up-to-date index where it is.
     assert_eq!(as_nobody(&films, &ask), (want.clone(), String::new()));
     mode("films", 0o755);
     mode("films/search", 0o755);
     film(&films, 1);
     mode("films/search", 0o555);
     let (out, err) = as_nobody(&films, &ask);
-    // The score of a word depends on all captions, so only the videos are compared.
+    // A word's score depends on all captions, so the test compares only the videos.
     let videos = |text: &str| lines(text).iter().map(|m| m["video"].to_string()).collect::<Vec<_>>();
     assert_eq!(videos(&out), videos(&want));
     assert!(err.contains("is not writable"), "{err}");

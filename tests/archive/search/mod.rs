@@ -1,4 +1,4 @@
-//! `descry search` with the real binary: archives with made-up keyframes, and one of real films.
+//! `descry search` with the real binary: archives of made-up keyframes, and one of real films.
 
 mod films;
 mod index;
@@ -15,12 +15,12 @@ use films::{AGREE, Films, SAID, SEEN, THERE, lines};
 use page::read_page;
 
 #[test]
-fn by_meaning_by_words_and_by_both() {
+fn searches_rank_by_meaning_by_words_or_by_both() {
     let films = Films::new();
     films.fill();
     let dog = SEEN[0];
     let meaning = films.search(&[dog, "--by", "meaning"]);
-    // Two neighbouring keyframes of one scene are one moment, and both are exactly what the query asks for.
+    // Two neighbouring keyframes of one scene form one moment. Both are exactly what the query asks for.
     assert_eq!(meaning[0]["keyframes"], 2);
     assert_eq!((meaning[0]["start"].as_f64(), meaning[0]["end"].as_f64()), (Some(0.0), Some(2.0)));
     let similar: Vec<f64> = meaning.iter().map(|m| m["similarity"].as_f64().unwrap()).collect();
@@ -29,15 +29,15 @@ fn by_meaning_by_words_and_by_both() {
     let mut first: Vec<&str> = meaning[..2].iter().map(|m| m["video"].as_str().unwrap()).collect();
     first.sort_unstable();
     assert_eq!(first, [AGREE, THERE]);
-    assert_eq!(meaning.len(), 5, "everything has a meaning: {meaning:?}");
+    assert_eq!(meaning.len(), 5, "every moment has a similarity: {meaning:?}");
     let words = films.search(&[dog, "--by", "words"]);
     assert_eq!(words.len(), 2, "{words:?}");
-    // One caption has three of the words, the other has one.
+    // One caption has three of the words, the other one.
     assert_eq!((words[0]["video"].as_str(), words[1]["video"].as_str()), (Some(AGREE), Some(SAID)));
     assert!(words[0]["similarity"].is_null() && words[0]["words"].as_f64() > words[1]["words"].as_f64());
     let both = films.search(&[dog]);
     assert_eq!(both[0]["video"], AGREE);
-    // It has the best cosine and all the words: a twentieth more.
+    // The best cosine and all the words: the bonus is a twentieth.
     let score = |m: &Value| m["score"].as_f64().unwrap();
     assert!((score(&both[0]) - 1.05 * similar[0]).abs() < 1e-6, "{both:?}");
     let there = both.iter().find(|m| m["video"] == THERE).unwrap();
@@ -50,7 +50,7 @@ fn by_meaning_by_words_and_by_both() {
 }
 
 #[test]
-fn filters_exclude() {
+fn filters_limit_the_results() {
     let films = Films::new();
     films.fill();
     let dog = SEEN[0];
@@ -64,12 +64,12 @@ fn filters_exclude() {
         only(&["--start", "2", "--end", "6", "--by", "meaning"]).iter().map(|f| f.1).collect::<Vec<_>>().len(),
         2
     );
-    // The neighbour before it does not join the moment.
+    // The neighbour before it does not become part of the moment.
     let late = films.search(&[dog, "--start", "1", "--end", "2"]);
     assert_eq!((late[0]["start"].as_f64(), late[0]["keyframes"].as_u64()), (Some(1.0), Some(1)));
     assert_eq!(only(&["--min-similarity", "0.999"]).len(), 2);
     assert_eq!(only(&["--min-score", "0.6"]), []);
-    assert_eq!(only(&["--min-score", "0.5", "--by", "meaning"]).len(), 4, "one has no caption");
+    assert_eq!(only(&["--min-score", "0.5", "--by", "meaning"]).len(), 4, "one keyframe has no caption");
     for (args, cause) in [
         (&["--min-score", "2"][..], "--min-score 2"),
         (&["--min-similarity", "-2"], "--min-similarity -2"),
@@ -86,7 +86,7 @@ fn filters_exclude() {
 }
 
 #[test]
-fn any_text_is_a_query() {
+fn any_text_is_a_valid_query() {
     let films = Films::new();
     films.fill();
     let odd = [
@@ -129,12 +129,12 @@ fn any_text_is_a_query() {
     for (line, text) in answers.iter().zip(&all) {
         assert_eq!(line["query"], *text);
         let moments = line["moments"].as_array().unwrap();
-        assert_eq!(moments.len(), 5, "everything has a meaning: {text}");
+        assert_eq!(moments.len(), 5, "every moment has a similarity: {text}");
         let worded = moments.iter().filter(|m| m["words"].is_number()).count();
         let dog = text.split(|c: char| !c.is_alphanumeric()).any(|w| w == "dog");
         assert_eq!(worded > 0, dog, "{text:?}: {line}");
     }
-    // The same as arguments, as far as a command line can hold them; `--` protects those that begin with a hyphen.
+    // Arguments give the same results, if a command line can hold them. `--` protects those that begin with a hyphen.
     for text in odd.iter().filter(|t| !t.contains('\0')) {
         let (out, _) = films.bench.run(&[&tiny(&["search", "films", "--json"])[..], &["--", text]].concat(), 0);
         let one = answers.iter().find(|l| l["query"] == *text).unwrap();
@@ -149,7 +149,7 @@ fn any_text_is_a_query() {
 }
 
 #[test]
-fn a_table_for_people() {
+fn results_are_printed_as_a_table() {
     let films = Films::new();
     films.fill();
     films.put("/films/evil\u{1b}[2J\nname.mp4", 1, vec![films.keyframe(1, 0, SEEN[4], Some("A boat\u{7}."))]);
@@ -176,7 +176,7 @@ fn embeddings_of_another_model_are_not_compared() {
     let (_, err) = films.bench.run(&tiny(&ask), 2);
     assert!(err.contains("other 2 (abababab…)") && err.contains("--model") && err.contains("--by words"), "{err}");
     assert_eq!(lines(&films.bench.run(&["search", "films", "dog", "--json", "--by", "words"], 0).0).len(), 1);
-    // Beside keyframes of this model: only those are compared, and a warning says so.
+    // With keyframes of this model as well, descry compares only those and warns.
     films.put(SAID, 1, vec![films.keyframe(1, 5, SEEN[0], Some("A cat."))]);
     let (out, err) = films.bench.run(&tiny(&ask), 0);
     assert!(err.contains("1 keyframe ") && err.contains("other 2") && err.contains("only their words"), "{err}");
@@ -195,18 +195,18 @@ fn embeddings_of_another_model_are_not_compared() {
 }
 
 #[test]
-fn real_films_are_searched() {
+fn real_films_can_be_searched() {
     let b = Bench::new();
     b.run(&["index", &sample("bikes.mp4"), &sample("bigbuckbunny.mp4"), "--into", "films"], 0);
     let find = |args: &[&str]| lines(&b.run(&[&["search", "films", "--json"], args].concat(), 0).0);
-    // The second shot of three, from 3.04 s to 5.48 s, has a cyclist in it.
+    // The second of three shots, from 3.04 s to 5.48 s, shows a cyclist.
     let bike = find(&["a man riding a bike down the street"]);
     assert!(bike[0]["video"].as_str().unwrap().ends_with("bikes.mp4"), "{bike:?}");
     let at = bike[0]["keyframe"].as_f64().unwrap();
     assert!((3.0..5.5).contains(&at), "{at}");
     let meaning = find(&["a cartoon animal on green grass", "--by", "meaning"]);
     assert!(meaning[0]["video"].as_str().unwrap().ends_with("bigbuckbunny.mp4"), "{meaning:?}");
-    // A picture from the film leads to its shot.
+    // A picture from the film finds its shot.
     let still = find(&["--image", &sample("bikes-00-04.jpg")]);
     let (start, end) = (still[0]["start"].as_f64().unwrap(), still[0]["end"].as_f64().unwrap());
     assert!(still[0]["video"].as_str().unwrap().ends_with("bikes.mp4") && (start..end).contains(&4.2), "{still:?}");

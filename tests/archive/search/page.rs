@@ -1,4 +1,4 @@
-//! Pages of moments.
+//! The HTML page of a search, which html5lib parses.
 
 use std::fs;
 use std::path::Path;
@@ -11,19 +11,19 @@ use sha2::{Digest, Sha256};
 use super::films::{Films, SEEN};
 use crate::common::{root, sample, tiny};
 
-/// The page, as html5lib reads it.
+/// The page as html5lib parses it.
 pub(super) fn read_page(path: &Path) -> Value {
     let out = Command::new(root().join("vendor/venv/bin/python"))
         .arg(root().join("tests/parsers/check_page.py"))
         .arg(path)
         .output()
-        .expect("html5lib, see make setup-test");
+        .expect("html5lib is missing: run make setup-test");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
 #[test]
-fn pages_are_read_by_a_parser() {
+fn pages_escape_all_text() {
     let films = Films::new();
     films.fill();
     let evil = "<script>alert(1)</script>\"' onload=x & a \u{0}dog";
@@ -38,10 +38,10 @@ fn pages_are_read_by_a_parser() {
     let query = evil.replace('\0', "");
     let (out, err) = films.bench.run(&tiny(&["search", "films", &query, "--html", "pages/found.html", "-n", "20"]), 0);
     assert_eq!(out, "");
-    // A thumbnail that is not a picture is reported and left out; the rest of the page is there.
+    // descry reports a thumbnail that is not a picture and leaves it out. The rest of the page is complete.
     assert!(err.contains("000002400.jpg") && err.contains("damaged"), "{err}");
     let page = read_page(&films.bench.path("pages/found.html"));
-    assert_eq!(page["strange"], serde_json::json!([]), "no text became an element");
+    assert_eq!(page["strange"], serde_json::json!([]), "text never becomes an element");
     assert!(!page["attributes"].as_array().unwrap().iter().any(|a| a.as_str().unwrap().starts_with("on")), "{page}");
     assert_eq!(page["heading"], query);
     let policy = page["policy"].as_str().unwrap();
@@ -69,7 +69,7 @@ fn pages_are_read_by_a_parser() {
     assert!(of("onerror")["texts"][0].as_str().unwrap() == "</p><script>dog</script>&amp;");
     assert_eq!(of("host/seen")["href"], "https://host/seen.mp4#t=61.400");
     assert!(of("javascript:alert")["href"].is_null() && of("s3://")["href"].is_null());
-    // The picture is in the page, byte for byte.
+    // The page holds the picture byte for byte.
     let jpeg = hex(&Sha256::digest(fs::read(sample("bikes-00-04.jpg")).unwrap()));
     let pictures: Vec<&Value> = results.iter().map(|r| &r["picture"]).filter(|p| !p.is_null()).collect();
     assert_eq!(pictures.len(), 1);
@@ -77,7 +77,7 @@ fn pages_are_read_by_a_parser() {
         (pictures[0]["sha256"].as_str(), pictures[0]["kind"].as_str()),
         (Some(&*jpeg), Some("data:image/jpeg;base64"))
     );
-    // A file that exists is kept.
+    // descry keeps an existing file.
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog", "--html", "pages/found.html"]), 1);
     assert!(err.contains("exists already") && err.contains("--force"), "{err}");
     films.bench.run(&tiny(&["search", "films", "zzz", "--by", "words", "--html", "pages/found.html", "--force"]), 0);
