@@ -1,7 +1,7 @@
-//! The whole pipeline with the built-in model on a 1080p30 H.264 film, a scene every 4 s, beside decoding alone.
+//! Compares the whole pipeline, with the built-in model on a 1080p30 H.264 film with a scene every 4 s, with decoding alone.
 //!
-//! `make bench`, or `cargo bench --bench describe [-- ROUNDS]`; with `DESCRY_BENCH_LONG=1` also the memory of a film of
-//! 30 minutes beside that of one minute, which takes some ten minutes.
+//! `make bench`, or `cargo bench --bench describe [-- ROUNDS]`. `DESCRY_BENCH_LONG=1` also compares the memory for a film of
+//! 30 minutes with that for one minute, which takes about ten minutes.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::{ffmpeg, median, minute, minutes, race, run, verdict};
 
-/// What `--stats` says of one run.
+/// The output of `--stats` for one run.
 fn stats(clip: &Path) -> serde_json::Value {
     let out = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(["--quiet", "describe", "--stats", "-o", "-"])
@@ -35,7 +35,7 @@ fn main() {
                 Box::new(|| {
                     let s = stats(&clip);
                     let busy = |names: &[&str]| names.iter().map(|n| s[n].as_f64().unwrap_or(0.0)).sum::<f64>();
-                    // The stages are the threads of the pipeline.
+                    // One sum for each thread of the pipeline.
                     let watch = busy(&["decode", "analyse", "scenes"]);
                     let most = watch.max(busy(&["prepare", "encode"])).max(busy(&["caption"]));
                     slowest.push(s["wall"].as_f64().unwrap_or(f64::NAN) / most);
@@ -45,7 +45,7 @@ fn main() {
         ];
         race(rounds, &mut runners)
     };
-    verdict("speed, of decoding alone", seconds[1] / seconds[0], 0.85);
+    verdict("speed compared with decoding alone", seconds[1] / seconds[0], 0.85);
     println!("{:52} {:7.2}     (at most 1.15)", "wall time over the slowest stage's busy time", median(&mut slowest));
     let s = stats(&clip);
     println!("{s}");

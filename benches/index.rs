@@ -48,7 +48,7 @@ fn text(path: &Path) -> &str {
 
 fn main() {
     let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
-    // Three films, so that one begins while another ends.
+    // Three films, so that one starts while another ends.
     let films = fresh("index-films");
     for n in 0..3 {
         std::fs::hard_link(minute(), films.join(format!("{n}.mp4"))).expect("a link under target");
@@ -74,7 +74,7 @@ fn main() {
             ];
             race(rounds, &mut runners)
         };
-        verdict(&format!("--mode {mode}: speed, of describing the same films"), seconds[1] / seconds[0], 0.95);
+        verdict(&format!("--mode {mode}: speed compared with describing them"), seconds[1] / seconds[0], 0.95);
     }
     keyframes(rounds, &out);
     nothing_to_do(&archive);
@@ -96,8 +96,8 @@ fn main() {
     }
 }
 
-/// Compares `--mode keyframes` with FFmpeg, which decodes the same keyframes and discards them. Ten minutes that repeat: once
-/// as they are, so that most keyframes are known already, and once with a caption for each.
+/// Compares `--mode keyframes` with FFmpeg, which decodes the same keyframes and discards them. Uses a clip of one minute ten times: once
+/// with dedup, so that most keyframes are known already, and once with a caption for each keyframe.
 fn keyframes(rounds: usize, out: &Path) {
     let film = again(&minute(), 10);
     let describe =
@@ -119,7 +119,7 @@ fn keyframes(rounds: usize, out: &Path) {
         race(rounds, &mut runners)
     };
     println!("{:52} {:7.0} × real time", "FFmpeg", 600.0 / seconds[2]);
-    verdict("keyframes: speed, of decoding them alone", seconds[2] / seconds[0], 0.6);
+    verdict("keyframes: speed compared with decoding them alone", seconds[2] / seconds[0], 0.6);
     verdict("the same with a caption for each", seconds[2] / seconds[1], 0.6);
 }
 
@@ -155,8 +155,8 @@ fn nothing_to_do(real: &Path) {
             descry(&["index", text(&films), "--mode", "keyframes", "--log", "json", "--into", text(&archive)]).output();
         best = best.min(started.elapsed().as_secs_f64());
         let words = String::from_utf8_lossy(&out.expect("descry starts").stderr).into_owned();
-        let told: Value = serde_json::from_str(words.lines().last().unwrap_or("")).expect("a summary");
-        assert_eq!(told["up_to_date"], VIDEOS, "{words}");
+        let summary: Value = serde_json::from_str(words.lines().last().unwrap_or("")).expect("a summary");
+        assert_eq!(summary["up_to_date"], VIDEOS, "{words}");
     }
     println!("{:52} {best:7.2} s   (seconds)", format!("a run over {VIDEOS} videos that are all up to date"));
     for folder in [films, archive] {

@@ -1,15 +1,15 @@
-//! How long after a frame arrives its description is there, at every output: `descry live` with the built-in model on 720p25
-//! H.264 streams from a real RTSP server, in real time, a cut every 4 s.
+//! Measures the lag of each output: the time from the arrival of a frame to the arrival of its description. `descry live`
+//! reads 720p25 H.264 streams from a real RTSP server with the built-in model, in real time, with a cut every 4 s.
 //!
-//! `cargo bench --bench live [-- STREAMS…]`, by default 1 and then 4, a minute each. Needs what `tools/setup.sh test`
-//! installs. Other work on the machine counts.
+//! `cargo bench --bench live [-- STREAMS…]`, by default 1 and then 4 streams, a minute each. Needs the programs that
+//! `tools/setup.sh test` installs. Other work on the machine affects the result.
 //!
-//! Measured from outside. A proxy before the server notes when it passed on the first packet of each frame, by the time that
-//! is written into it, and a caption says of which moment of the stream it is. At the other end stand readers: of standard
-//! output, of the WebVTT file and of the HLS playlist and its segments (each looked at every 5 ms), of the page's events,
-//! a web server for the webhook, and this program itself as the command. Two figures for each: from the arrival of the
-//! picture that was described, and from the first frame of what is new, which is what a listener waits: a cut, or where a
-//! moving camera begins to show something else. Beside them what descry says of itself in `/status`.
+//! The bench measures from outside. A proxy before the server records when it forwards the first packet of each frame, and
+//! that frame's timestamp; each caption has the stream time that it describes. The outputs have readers: of standard output,
+//! of the WebVTT file and of the HLS playlist and its segments (polled every 5 ms), of the page's events, a web server for the
+//! webhook, and this program itself as the command. Each output has two lags. One starts at the arrival of the picture that
+//! was described. The other starts at the first frame that shows something new (a cut, or the moment at which a moving camera
+//! shows something else), and is how long a listener waits. The last columns are the lags that descry reports in `/status`.
 
 mod common;
 #[path = "../tests/common/rtsp.rs"]
@@ -30,7 +30,8 @@ use serde_json::Value;
 const SINKS: [&str; 6] = ["jsonl", "vtt", "hls", "page", "webhook", "command"];
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What a reader got: when, at which output, of which stream, stream time (of the cue, where it is one), text.
+/// A caption that a reader received: when, from which output, of which stream, its stream time (for a cue, the cue's), and its
+/// text.
 struct Heard {
     at: Instant,
     sink: &'static str,
@@ -39,7 +40,7 @@ struct Heard {
     text: String,
 }
 
-/// All readers', shared by their threads.
+/// What all readers share.
 #[derive(Clone)]
 struct Ears {
     names: Arc<Vec<String>>,
@@ -68,7 +69,7 @@ impl Ears {
     }
 }
 
-/// As it is compared: cues break lines and end in a full stop.
+/// A text in the form in which texts are compared. Cues break lines and end with a full stop.
 fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_lowercase()
 }
@@ -76,14 +77,14 @@ fn plain(text: &str) -> String {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|a| a == "--hear") {
-        return tell(&args[at + 1]);
+        return report_command(&args[at + 1]);
     }
     let counts: Vec<usize> = args.iter().filter_map(|a| a.parse().ok()).collect();
     let counts = if counts.is_empty() { vec![1, 4] } else { counts };
     let clip = common::minute_as_a_camera();
     println!(
         "{:>7} {:>8} {:>8} {:>20} {:>20} {:>20}",
-        "streams", "output", "captions", "from the picture", "from what is new", "as descry says"
+        "streams", "output", "captions", "from the picture", "from what is new", "as descry reports"
     );
     println!("{:25} {:>10}{:>10} {:>10}{:>10} {:>10}{:>10}", "", "p50", "p95", "p50", "p95", "p50", "p95");
     for streams in counts {
@@ -91,8 +92,8 @@ fn main() {
     }
 }
 
-/// What the command does: says that it was run.
-fn tell(address: &str) {
+/// Runs as the command: sends the caption to the bench.
+fn report_command(address: &str) {
     let of = |name| std::env::var(name).unwrap_or_default();
     let mut text = String::new();
     let _ = std::io::stdin().read_to_string(&mut text);
@@ -101,7 +102,7 @@ fn tell(address: &str) {
     stream.write_all(line.as_bytes()).expect("the bench listens");
 }
 
-/// Who listens for the command.
+/// Receives what the command sends.
 fn commands(ears: Ears) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address").to_string();
@@ -118,14 +119,14 @@ fn commands(ears: Ears) -> String {
     address
 }
 
-/// Who takes what is posted.
+/// Receives what the webhook posts.
 fn webhook(ears: Ears) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let ears = ears.clone();
-            // One connection may bring many.
+            // One connection may carry many requests.
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 loop {
@@ -155,14 +156,14 @@ fn webhook(ears: Ears) -> String {
     address
 }
 
-/// Asks the page; gives a reader of the answer.
+/// Sends a request to the page. Returns a reader of the response.
 fn ask(address: &str, path: &str) -> Option<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").ok()?;
     Some(BufReader::new(stream))
 }
 
-/// Who has the page open.
+/// Reads the page's events.
 fn events(ears: &Ears, address: &str) {
     while !ears.are_over() {
         let Some(reader) = ask(address, "/events") else {
@@ -180,7 +181,7 @@ fn events(ears: &Ears, address: &str) {
     }
 }
 
-/// Cues in WebVTT: start in seconds, text.
+/// The cues of a WebVTT text: start in seconds, text.
 fn cues(text: &str) -> Vec<(f64, String)> {
     let seconds = |stamp: &str| stamp.split(':').fold(0.0, |sum, p| sum * 60.0 + p.parse::<f64>().unwrap_or(f64::NAN));
     let cue = |block: &str| {
@@ -190,7 +191,7 @@ fn cues(text: &str) -> Vec<(f64, String)> {
     text.split("\n\n").filter_map(cue).collect()
 }
 
-/// Who reads a file that grows.
+/// Reads a file that grows.
 fn grows(ears: &Ears, path: &Path, stream: &str) {
     let mut seen = 0;
     while !ears.are_over() {
@@ -204,7 +205,7 @@ fn grows(ears: &Ears, path: &Path, stream: &str) {
     }
 }
 
-/// Who follows a playlist.
+/// Follows a playlist.
 fn rolls(ears: &Ears, folder: &Path, stream: &str) {
     let (mut read, mut seen) = (HashSet::new(), HashSet::new());
     while !ears.are_over() {
@@ -236,7 +237,7 @@ fn measure(clip: &str, streams: usize) {
     let (hook, ear) = (webhook(ears.clone()), commands(ears.clone()));
     let own = std::env::current_exe().expect("this program").display().to_string();
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
-        // Every cut is said, whatever the model makes of it.
+        // Describe every cut, whatever the model's score.
         .args(["--quiet", "live", "--min-score", "0", "--same", "2", "--returning", "2", "--jsonl", "--http", &page])
         .arg("--vtt")
         .arg(&vtt)
@@ -274,18 +275,18 @@ fn measure(clip: &str, streams: usize) {
         }
     }));
     let out = BufReader::new(child.stdout.take().expect("a pipe"));
-    let (mut told, mut dropped) = (Vec::<Value>::new(), 0);
+    let (mut printed, mut dropped) = (Vec::<Value>::new(), 0);
     for line in out.lines().map_while(Result::ok) {
         let line: Value = serde_json::from_str(&line).expect("JSON lines");
         ears.object("jsonl", &line);
         dropped += line["keyframes"].as_u64().unwrap_or(0) + line["frames"].as_u64().unwrap_or(0);
-        told.push(line);
+        printed.push(line);
     }
     let cpu = child_seconds();
     let ended = child.wait().expect("descry ends with the film");
     assert!(ended.success(), "{ended}");
     let cpu = child_seconds() - cpu;
-    // What the last command says may be under way.
+    // The last command may still be sending.
     std::thread::sleep(Duration::from_millis(300));
     ears.over.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|r| r.join().expect("no reader panics"));
@@ -295,15 +296,15 @@ fn measure(clip: &str, streams: usize) {
     for sink in SINKS {
         let mut taken = vec![false; heard.len()];
         let (mut picture, mut cut, mut missing) = (Vec::new(), Vec::new(), 0);
-        for line in told.iter().filter(|l| l["type"] == "caption") {
+        for line in printed.iter().filter(|l| l["type"] == "caption") {
             let (time, of) = (line["time"].as_f64().unwrap_or(0.0), line["picture_time"].as_f64().unwrap_or(0.0));
-            // What begins a stream waits for the model to be loaded.
+            // The first captions of a stream wait for the model to load.
             if time < 2.0 {
                 continue;
             }
             let text = plain(line["text"].as_str().unwrap_or_default());
             let stream = names.iter().position(|n| line["stream"] == **n).expect("a stream of ours");
-            // A cue has its caption's time, or a later one where it waited for its turn; and its text, or the first page.
+            // A cue has its caption's time, or a later one if it waited for its turn. It has the text, or its first page.
             let is = |h: &Heard| {
                 let cue = matches!(sink, "vtt" | "hls");
                 let near = if cue { h.time > time - 0.002 } else { (h.time - time).abs() < 0.002 };
@@ -346,10 +347,10 @@ fn measure(clip: &str, streams: usize) {
             if missing > 0 { format!("   {missing} MISSING") } else { String::new() },
         );
     }
-    println!("{streams:>7} left out, being too slow: {dropped}; processor time of descry {cpu:.1} s");
+    println!("{streams:>7} dropped under load: {dropped}; CPU time of descry: {cpu:.1} s");
 }
 
-/// p50 and p95.
+/// The 50th and the 95th percentile.
 fn quantiles(values: &mut [f64]) -> (f64, f64) {
     values.sort_by(f64::total_cmp);
     let at =
@@ -357,7 +358,7 @@ fn quantiles(values: &mut [f64]) -> (f64, f64) {
     (at(0.5), at(0.95))
 }
 
-/// Processor time of children that were waited for, in seconds.
+/// CPU time of children that have ended and been waited for, in seconds.
 fn child_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit(')').next().unwrap_or_default();

@@ -49,9 +49,9 @@ fn main() {
         println!("PySceneDetect is not installed: `make bench` installs it");
     }
     let seconds = race(rounds, &mut runners);
-    verdict("speed, of decoding alone", seconds[1] / seconds[0], 0.0);
-    verdict("speed, of ffmpeg's select", seconds[2] / seconds[0], 1.0);
+    verdict("speed compared with decoding alone", seconds[1] / seconds[0], 0.0);
+    verdict("speed compared with ffmpeg's select", seconds[2] / seconds[0], 1.0);
     if rival {
-        verdict("speed, of PySceneDetect", seconds[3] / seconds[0], 1.6);
+        verdict("speed compared with PySceneDetect", seconds[3] / seconds[0], 1.6);
     }
 }

@@ -1,9 +1,10 @@
-//! Measures searches in an archive of a million keyframes, which is made up once under target/bench: 1,000 films, embeddings
-//! in clusters as pictures of one kind are, captions of everyday words. `cargo bench --bench search`; another number of
-//! keyframes with `DESCRY_BENCH_KEYFRAMES`.
+//! Measures searches in an archive of a million keyframes. The first run generates the archive under target/bench: 1,000
+//! films, embeddings in clusters as real pictures have them, captions of everyday words.
 //!
-//! The time of a query is that of the library, with the whole index in memory. The time of the whole process, which loads
-//! the model first, is measured as well. A scan of ten million keyframes scans all files ten times.
+//! `cargo bench --bench search`. `DESCRY_BENCH_KEYFRAMES` sets another number of keyframes.
+//!
+//! Queries are timed in the library, with the whole index in memory, and as whole processes, which load the model first. For
+//! ten million keyframes, a scan reads all files ten times.
 
 mod common;
 #[path = "../tests/common/made_archive.rs"]
@@ -112,7 +113,7 @@ impl Random {
         (0..4).map(|_| self.next() as f32 / (1u64 << 31) as f32 - 0.5).sum::<f32>() * 1.73
     }
 
-    /// A word; the first ones come more often.
+    /// A random word. The first ones are more frequent.
     fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
         let share = self.next() as f64 / (1u64 << 31) as f64;
         words[((share * share) * words.len() as f64) as usize]
@@ -127,7 +128,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The archive; made at the first run.
+/// The archive. The first run creates it.
 fn archive(keyframes: usize) -> Archive {
     let folder = root().join(format!("target/bench/search-{keyframes}"));
     let ready = folder.with_extension("ready");
@@ -161,7 +162,7 @@ fn archive(keyframes: usize) -> Archive {
     archive
 }
 
-/// Queries, and their embeddings by the built-in model.
+/// Queries with their embeddings by the built-in model.
 fn queries() -> Vec<(String, Vec<f32>)> {
     let mut random = Random(5);
     let texts: Vec<String> = (0..QUERIES)
@@ -190,7 +191,7 @@ fn queries() -> Vec<(String, Vec<f32>)> {
 fn report(what: &str, ms: &mut [f64]) -> f64 {
     ms.sort_by(f64::total_cmp);
     let at = |share: f64| ms[((ms.len() - 1) as f64 * share).round() as usize];
-    println!("{what:58} p50 {:8.1} ms   p95 {:8.1} ms   most {:8.1} ms", at(0.5), at(0.95), at(1.0));
+    println!("{what:58} p50 {:8.1} ms   p95 {:8.1} ms   max {:8.1} ms", at(0.5), at(0.95), at(1.0));
     at(0.5)
 }
 
@@ -206,7 +207,7 @@ fn times(queries: &[(String, Vec<f32>)], mut ask: impl FnMut(&str, &[f32])) -> V
     queries.iter().map(|q| once(q, &mut ask)).collect()
 }
 
-/// The best similarities, found by reading every table of the archive: what a search must return.
+/// The best similarities, found by reading every table of the archive. A search must return the same.
 fn brute(archive: &Archive, queries: &[ScanQuery], most: usize) -> Vec<Vec<f32>> {
     let mut found = vec![Vec::new(); queries.len()];
     for name in archive.record_names().expect("records") {
@@ -264,7 +265,7 @@ fn main() {
         let got: Vec<f32> = found.iter().filter_map(|m| m.similarity).collect();
         assert_eq!(&got, want, "{}", queries[n].0);
     }
-    println!("the best 10 of {} queries are those found by reading all tables", checked.len());
+    println!("the best 10 of {} queries equal those from reading all tables", checked.len());
 
     let mut ms = times(&queries, |_, v| {
         drop(search.find(&SearchQuery { embedding: embedding(v), ..SearchQuery::default() }).expect("an answer"))

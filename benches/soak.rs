@@ -1,10 +1,10 @@
-//! `descry live` for as long as is wanted on four 720p25 streams, one of which meets with a fault every quarter of a minute:
-//! its memory, threads and open files must stay what they were, and no description may be lost that is not counted.
+//! Runs `descry live` on four 720p25 streams and injects a fault into one of them every 15 s. Memory, threads and open files
+//! must not grow, and every lost description must be counted.
 //!
-//! `cargo bench --bench soak [-- MINUTES]`, by default 60. Prints a line every half minute, and at the end what it judges:
-//! whether the last quarter needed more than the one after the start, whether every description on standard output is in
-//! the WebVTT files too and was in an HLS segment, but for those counted as lost, whether what was left out was told,
-//! and whether it ended in time. Ends with 1 where one of these is not so.
+//! `cargo bench --bench soak [-- MINUTES]`, by default 60. Prints a line every half minute, and its checks at the end: whether
+//! the last quarter of the run needed more than the second, whether every description on standard output is also in the
+//! WebVTT files and was in an HLS segment (except those that are counted as lost), whether everything that was dropped was
+//! reported, and whether the run stopped in time. Exits with 1 if a check fails.
 
 mod common;
 #[path = "../tests/common/rtsp.rs"]
@@ -23,10 +23,10 @@ use serde_json::Value;
 
 const STREAMS: usize = 4;
 const EVERY: Duration = Duration::from_secs(15);
-/// How long each fault lasts; a stall outlives the time-out.
+/// The length of each fault. A stall outlasts the timeout.
 const FAULT: Duration = Duration::from_secs(8);
 
-/// What a process holds.
+/// The resources that a process holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     kilobytes: u64,
@@ -44,7 +44,7 @@ fn held(id: u32) -> Held {
     Held { kilobytes: of("VmRSS:"), threads: of("Threads:"), files }
 }
 
-/// What the page says of the run.
+/// The run's status, from the page.
 fn status(page: &str) -> Value {
     let answer = || {
         let mut stream = TcpStream::connect(page).ok()?;
@@ -57,12 +57,12 @@ fn status(page: &str) -> Value {
     answer().unwrap_or_default()
 }
 
-/// As it is compared: cues break lines and end in a full stop.
+/// A text in the form in which texts are compared. Cues break lines and end with a full stop.
 fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_lowercase()
 }
 
-/// Cues in WebVTT as (start in seconds, text).
+/// The cues of a WebVTT text: start in seconds, text.
 fn cues(text: &str) -> Vec<(f64, String)> {
     let seconds = |stamp: &str| stamp.split(':').fold(0.0, |sum, p| sum * 60.0 + p.parse::<f64>().unwrap_or(f64::NAN));
     let cue = |block: &str| {
@@ -72,23 +72,24 @@ fn cues(text: &str) -> Vec<(f64, String)> {
     text.split("\n\n").filter_map(cue).collect()
 }
 
-/// How many of these descriptions (stream time, text) no cue holds: each has its own, at its time or a little later.
-fn missing(told: &[(f64, String)], cues: &[(f64, String)]) -> usize {
+/// How many of these descriptions (stream time, text) have no cue. Each needs a cue of its own, at its time or a little later.
+fn missing(printed: &[(f64, String)], cues: &[(f64, String)]) -> usize {
     let mut taken = vec![false; cues.len()];
-    told.iter()
+    printed
+        .iter()
         .filter(|(time, text)| {
-            let is = |(at, said): &(f64, String)| *at > time - 0.002 && *at < time + 30.0 && text.starts_with(said);
+            let is = |(at, cue): &(f64, String)| *at > time - 0.002 && *at < time + 30.0 && text.starts_with(cue);
             let place = cues.iter().enumerate().position(|(n, c)| !taken[n] && is(c));
             place.is_none_or(|n| std::mem::replace(&mut taken[n], true))
         })
         .count()
 }
 
-/// What was in the segments of a playlist that rolls, until it ends.
+/// Collects the cues of every segment of a rolling playlist.
 struct Follower {
     segments: HashSet<String>,
-    /// With the number of the clock that their times are of, and what they are counted from: a cue stands in every segment
-    /// that it touches, and a film that begins anew has cues with the same times.
+    /// Each with the number of its clock and the segment's time map. A cue is in every segment that it touches, and a film that
+    /// starts over has cues with the same times.
     cues: Vec<(u64, String, f64, String)>,
 }
 
@@ -104,8 +105,8 @@ impl Follower {
             if name.ends_with(".vtt") && self.segments.insert(name.to_string()) {
                 let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
                 let map = text.lines().nth(1).unwrap_or_default().to_string();
-                for (time, said) in cues(&text) {
-                    let cue = (clock, map.clone(), time, said);
+                for (time, found) in cues(&text) {
+                    let cue = (clock, map.clone(), time, found);
                     if !self.cues.contains(&cue) {
                         self.cues.push(cue);
                     }
@@ -142,21 +143,21 @@ fn main() {
     let out = BufReader::new(child.stdout.take().expect("a pipe"));
     let lines = Arc::new(Mutex::new((0u64, 0u64, 0u64, Vec::<f64>::new())));
     let texts = Arc::<Mutex<HashMap<String, Vec<(f64, String)>>>>::default();
-    let (into, said) = (lines.clone(), texts.clone());
+    let (into, printed) = (lines.clone(), texts.clone());
     let reader = std::thread::spawn(move || {
         for line in out.lines().map_while(Result::ok) {
             let line: Value = serde_json::from_str(&line).expect("JSON lines");
-            let Ok(mut told) = into.lock() else { return };
-            told.0 += u64::from(line["type"] == "caption");
-            told.1 += u64::from(line["state"] == "playing");
-            told.2 += line["keyframes"].as_u64().unwrap_or(0) + line["frames"].as_u64().unwrap_or(0);
+            let Ok(mut totals) = into.lock() else { return };
+            totals.0 += u64::from(line["type"] == "caption");
+            totals.1 += u64::from(line["state"] == "playing");
+            totals.2 += line["keyframes"].as_u64().unwrap_or(0) + line["frames"].as_u64().unwrap_or(0);
             if let (Some(stream), Some(time), Some(text)) =
                 (line["stream"].as_str(), line["time"].as_f64(), line["text"].as_str())
-                && let Ok(mut said) = said.lock()
+                && let Ok(mut printed) = printed.lock()
             {
-                said.entry(stream.into()).or_default().push((time, plain(text)));
+                printed.entry(stream.into()).or_default().push((time, plain(text)));
             }
-            told.3.extend(line["lag"].as_f64());
+            totals.3.extend(line["lag"].as_f64());
         }
     });
     let faults = [
@@ -205,7 +206,7 @@ fn main() {
                 proxies[stream].set(*mode);
                 heal = Some((now + FAULT, stream));
             } else {
-                // All of them lose their server.
+                // All streams lose their server.
                 drop(server.take());
                 std::thread::sleep(Duration::from_secs(2));
                 server = Some(Server::new(port, None, std::slice::from_ref(&mount)));
@@ -253,9 +254,9 @@ fn main() {
         })
     };
     let (early, late) = (most(0.25, 0.5), most(0.75, 1.1));
-    println!("most held in the second quarter: {early:?}, in the last: {late:?}");
-    judge("memory is flat (a tenth and 8 MB more at most)", late.kilobytes <= early.kilobytes * 11 / 10 + (8 << 10));
-    // A connection that is made anew has threads and files of both for a moment.
+    println!("maximum in the second quarter: {early:?}, in the last: {late:?}");
+    judge("memory is flat (at most 10 % and 8 MB more)", late.kilobytes <= early.kilobytes * 11 / 10 + (8 << 10));
+    // During a reconnection, threads and files of both connections exist for a moment.
     judge("threads are flat", late.threads <= early.threads + 2);
     judge("open files are flat", late.files <= early.files + 4);
     let sum = |list: &str, key: &[&str]| -> u64 {
@@ -264,11 +265,11 @@ fn main() {
     };
     let (captions, _, dropped, _) = *lines.lock().expect("no reader panics");
     let counted = sum("streams", &["captions"]);
-    judge(&format!("{captions} descriptions told, {counted} counted just before the end"), {
+    judge(&format!("{captions} descriptions printed, {counted} counted just before the end"), {
         captions >= counted && captions <= counted + 2 * STREAMS as u64
     });
     let overload = sum("streams", &["frames_dropped", "overload"]);
-    judge(&format!("{dropped} pictures and frames told to be left out, {overload} counted"), dropped >= overload);
+    judge(&format!("{dropped} keyframes and frames reported as dropped, {overload} counted"), dropped >= overload);
     let lost = |sink: &str| {
         let all = figures["outputs"].as_array().into_iter().flatten();
         all.filter(|o| o["name"] == sink).map(|o| o["lost"].as_u64().unwrap_or(0)).sum::<u64>() as usize
@@ -276,17 +277,17 @@ fn main() {
     let texts = texts.lock().expect("no reader panics");
     let (mut in_vtt, mut in_hls) = (0, 0);
     for (proxy, follower) in proxies.iter().zip(&followers) {
-        let told = texts.get(proxy.url("/film").trim_start_matches("rtsp://")).cloned().unwrap_or_default();
+        let printed = texts.get(proxy.url("/film").trim_start_matches("rtsp://")).cloned().unwrap_or_default();
         let text = std::fs::read_to_string(vtt.join(format!("{}.vtt", file(proxy)))).unwrap_or_default();
-        in_vtt += missing(&told, &cues(&text));
-        // Times in segments begin anew with each jump of the source's clock; what counts there is that it was said.
-        let anywhen: Vec<(f64, String)> = told.iter().map(|(_, text)| (0.0, text.clone())).collect();
-        let said: Vec<(f64, String)> = follower.cues.iter().map(|(.., text)| (0.0, text.clone())).collect();
-        in_hls += missing(&anywhen, &said);
+        in_vtt += missing(&printed, &cues(&text));
+        // Times in segments start over with each jump of the source's clock, so only the texts are compared.
+        let texts_printed: Vec<(f64, String)> = printed.iter().map(|(_, text)| (0.0, text.clone())).collect();
+        let texts_found: Vec<(f64, String)> = follower.cues.iter().map(|(.., text)| (0.0, text.clone())).collect();
+        in_hls += missing(&texts_printed, &texts_found);
     }
     for (name, gone) in [("vtt", in_vtt), ("hls", in_hls)] {
         let lost = lost(name);
-        judge(&format!("{gone} descriptions are not in the output {name}, {lost} are counted as lost"), gone <= lost);
+        judge(&format!("{gone} descriptions are missing from {name}, {lost} are counted as lost"), gone <= lost);
     }
     let _ = std::fs::remove_dir_all(&folder);
     if !fine {

@@ -1,10 +1,14 @@
-//! Invented streams into the real outputs of live mode: what its tests and its page are tried with.
+//! Sends invented streams to the real outputs of live mode, to test the outputs and the page.
 //!
-//! `live_outputs play [--http ADDRESS] [--token TOKEN] [--streams N] [--seconds N] [PICTURE …]` goes on at its own pace, with
-//! JSON lines on standard output. `live_outputs hls FOLDER VIDEO PTS SECONDS [PTS SECONDS …]` writes at once the playlist to a
-//! video whose parts begin at those times of its own clock (90 kHz) and last so long: a caption every 2.5 s, the whole
-//! second of its start in the text. `live_outputs hls-live FOLDER VIDEO PTS UNIX-SECONDS SECONDS` does so at the pace of a
-//! video that began then, half a second behind it.
+//! `live_outputs play [--http ADDRESS] [--token TOKEN] [--streams N] [--seconds N] [PICTURE …]` runs in real time and prints
+//! JSON lines on standard output.
+//!
+//! `live_outputs hls FOLDER VIDEO PTS SECONDS [PTS SECONDS …]` writes the whole playlist of a video immediately. Each part of
+//! the video starts at a time of the video's own clock (90 kHz) and lasts that many seconds. There is a caption every 2.5 s,
+//! and its text contains the second at which it starts.
+//!
+//! `live_outputs hls-live FOLDER VIDEO PTS UNIX-SECONDS SECONDS` does the same in real time, half a second behind a video that
+//! started at that moment.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Numbers a stream's events.
+/// Numbers and publishes the events of a stream.
 struct Emitter {
     stream: Arc<str>,
     next: u64,
@@ -144,7 +148,7 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let mut emitter = Emitter { stream, next: 0 };
     let mut emit = |kind| {
         emitter.emit(&hub, kind);
-        // At once, and still nothing lost.
+        // Without pacing, so wait for the queue: nothing may be lost.
         while metrics.sinks()[0].waiting() > 100 {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -1,8 +1,8 @@
 //! Prints the scene changes of a file, one JSON object per line: `scenes [--content | --keyframes | --live] FILE`.
 //!
-//! `--content` uses the detector with a fixed threshold. `--keyframes` prints the keyframes instead, `--live` those that live
-//! mode would choose: when each scene began, the time of the picture, and when it was chosen.
-//! `benches/scene_quality.py` reads this.
+//! `--content` uses the detector with a fixed threshold. `--keyframes` prints the keyframes instead. `--live` prints those that
+//! live mode would choose: the start of each scene, the time of its picture, and the time at which it was chosen.
+//! `benches/scene_quality.py` reads this output.
 
 use std::io::Write;
 use std::process::ExitCode;

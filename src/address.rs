@@ -1,8 +1,8 @@
 //! Addresses of inputs, paths and URLs alike, and texts without credentials.
 //!
 //! An [`Address`] displays no credentials. Texts from elsewhere (FFmpeg, a TOML reader) go through [`hide`]. It removes user
-//! names, passwords and queries of everything that looks like a URL, because a playlist can name addresses that nobody gave
-//! us, and every secret of every address that this process has read.
+//! names, passwords and queries of everything that looks like a URL, because a playlist can name addresses that did not
+//! come from the user. It also removes every secret of every address that this process has read.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -73,8 +73,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Authority and the rest. A password may contain a slash that nobody escaped; an at sign before any question mark still
-/// ends it.
+/// Authority and the rest. A password may contain an unescaped slash; an at sign before any question mark still ends it.
 fn parts(rest: &str) -> (&str, &str) {
     let query = rest.find(['?', '#']).unwrap_or(rest.len());
     let user = rest[..query].rfind('@').map_or(0, |at| at + 1);
@@ -98,7 +97,7 @@ fn secrets(address: &str) -> Vec<String> {
     found.into_iter().map(String::from).chain(decoded).collect()
 }
 
-/// `%41` is `A`; what is no such thing stays.
+/// Decodes percent escapes: `%41` is `A`. Anything else stays.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -128,7 +127,7 @@ pub fn keep_secret(secret: &str) {
     }
 }
 
-/// A text without credentials: those of known addresses, and whatever stands before the `@` or after the `?` of a URL.
+/// Removes credentials from a text: those of known addresses, and everything before the `@` or after the `?` of a URL.
 pub fn hide(text: &str) -> String {
     let mut text = text.to_string();
     for secret in KNOWN.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What tells a source from a changed one, without reading it. Nothing at all where it could not be asked.
+/// Distinguishes a source from a changed one without reading it. Empty where nothing is known about the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Bytes.

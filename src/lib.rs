@@ -14,7 +14,7 @@
 //!
 //! # Map
 //!
-//! Modules import only what is below them in this list; a test reads every `use` line and keeps it so.
+//! Modules import only what is below them in this list; a test checks every `use` line.
 //!
 //! | module | owns |
 //! |---|---|
@@ -29,9 +29,9 @@
 //! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, [`interrupt`], [`message`], [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
-//! threads; only `pipeline` and `live` know threads and channels.
+//! threads; only `pipeline` and `live` use threads and channels.
 //!
-//! descry is not for editing, transcoding or streaming video, and does not train models.
+//! descry does not edit, transcode or stream video, and does not train models.
 
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 

@@ -1,8 +1,8 @@
 //! Texts for people that may name a setting.
 //!
 //! The library does not know how its user sets an option: in code it is a field, on the command line a flag. So a
-//! [`Message`] names the [`Setting`], and whoever displays it chooses the words. `Display` uses the name of the field;
-//! [`Message::render`] takes a function that chooses.
+//! [`Message`] names the [`Setting`], and the caller that displays it chooses the words. `Display` uses the name of
+//! the field; [`Message::render`] takes a function that chooses.
 
 use std::fmt;
 
@@ -81,7 +81,7 @@ settings! {
     Part => "part",
     /// Play a file at its own pace.
     Realtime => "realtime",
-    /// Make the search index anew.
+    /// Build the search index again.
     Rebuild => "rebuild",
     /// Try failed videos again.
     RetryFailed => "retry_failed",
@@ -112,7 +112,7 @@ impl fmt::Display for Setting {
 /// A piece of a [`Message`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fragment {
-    /// Text as it is.
+    /// Plain text.
     Text(String),
     /// The name of a setting.
     Setting(Setting),

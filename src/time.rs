@@ -1,6 +1,7 @@
 //! Media time: microseconds from the container's start.
 //!
-//! Everything between the decoder and the writers uses [`Time`]; nothing counts frames or divides by a frame rate. Microseconds are FFmpeg's own `AV_TIME_BASE`, fine enough for any stream's time base at 24 hours.
+//! Everything between the decoder and the writers uses [`Time`]; nothing counts frames or divides by a frame rate.
+//! Microseconds are FFmpeg's own `AV_TIME_BASE`, fine enough for any stream's time base at 24 hours.
 
 use std::fmt;
 use std::ops::{Add, Sub};

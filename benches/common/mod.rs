@@ -1,4 +1,5 @@
-//! Clips that FFmpeg synthesises from the samples, and races whose runs take turns, so that a busy machine slows all.
+//! Clips that FFmpeg makes from the samples, and races between programs. Their runs alternate, so that a busy machine slows
+//! all of them.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 /// Length of one shot of a clip, in seconds.
 const SHOT: usize = 4;
-/// Where shots are taken from: sample, second, and the left and top of the window as a share of the picture.
+/// The source of each shot: sample, second, and the left and top of the window as a share of the picture.
 const SHOTS: [(&str, f32, f32, f32); 15] = [
     ("bikes.mp4", 0.6, 0.0, 0.0),
     ("bigbuckbunny.mp4", 0.4, 0.0, 0.0),
@@ -42,8 +43,8 @@ fn made(command: &mut Command) {
     assert!(status.success(), "{command:?}");
 }
 
-/// One minute of 1080p30 H.264 with a cut every 4 s, made once: every other shot from a tripod, every other under a moving
-/// camera, light grain on all.
+/// One minute of 1080p30 H.264 with a cut every 4 s and light grain. Shots alternate between a moving and a fixed camera. The
+/// first run creates the clip.
 pub(crate) fn minute() -> PathBuf {
     let folder = root().join("target/bench");
     std::fs::create_dir_all(&folder).expect("a folder under target");
@@ -76,7 +77,7 @@ pub(crate) fn minute() -> PathBuf {
     }
     let names = folder.join("list.txt");
     std::fs::write(&names, list).expect("a list of shots");
-    // Encoded again as one film: a cut then falls anywhere in a group of pictures.
+    // Encode the shots again as one film, so that cuts fall anywhere in a group of pictures.
     let part = folder.join("part.mp4");
     made(
         ffmpeg(&format!("-f concat -safe 0 -i {}", names.display()))
@@ -105,12 +106,12 @@ pub(crate) fn minute_as_a_camera() -> PathBuf {
     clip
 }
 
-/// The same minute, again and again.
+/// The same minute, repeated `n` times.
 pub(crate) fn minutes(n: usize) -> PathBuf {
     again(&minute(), n)
 }
 
-/// A clip of a minute, again and again.
+/// A clip of a minute, repeated `n` times.
 pub(crate) fn again(minute: &Path, n: usize) -> PathBuf {
     let name = minute.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let clip = minute.with_file_name(format!("{n}-minutes-of-{name}"));
@@ -124,10 +125,10 @@ pub(crate) fn again(minute: &Path, n: usize) -> PathBuf {
     clip
 }
 
-/// A contestant: its name and what it does once.
+/// A contestant: its name and one run of it.
 pub(crate) type Runner<'a> = (&'a str, Box<dyn FnMut() + 'a>);
 
-/// Runs all in turn, `rounds` times after one round that warms the caches, and gives the median seconds of each.
+/// Runs all contestants in turn, `rounds` times after one round that warms the caches. Returns the median seconds of each.
 pub(crate) fn race(rounds: usize, runners: &mut [Runner]) -> Vec<f64> {
     let mut taken = vec![Vec::new(); runners.len()];
     for round in 0..=rounds {
@@ -156,7 +157,7 @@ pub(crate) fn run(command: &mut Command) {
     assert!(out.success(), "{command:?}");
 }
 
-/// Prints a ratio beside what is asked of it.
+/// Prints a ratio and the least that it should be.
 pub(crate) fn verdict(what: &str, value: f64, least: f64) {
     println!("{what:52} {value:7.2}     (at least {least}) {}", if value >= least { "ok" } else { "TOO LOW" });
 }

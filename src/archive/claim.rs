@@ -67,7 +67,7 @@ impl Archive {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some((lock, path)) = self.lock.take() {
-            // Removed while it is locked: whoever opened it meanwhile notices that it has lost its name.
+            // Removed while it is locked: a process that opened it meanwhile notices that it has lost its name.
             let _ = fs::remove_file(path);
             drop(lock);
         }

@@ -4,7 +4,7 @@
 //! and removes videos; [`check()`] verifies their files and [`export()`] joins their keyframes into one table.
 //!
 //! This module owns the layout of the files, the order in which they are written and removed, and the claims by which
-//! processes share the work. A video's record is written last: that it exists is the commit.
+//! processes share the work. A video's record is written last: writing it commits the video.
 //!
 //! From the bottom up, each file using only those before it: `layout` and `record` (names and contents of the files),
 //! `store` (a folder or a bucket), `table` (keyframes as Parquet), `catalog` (the [`Archive`]), `claim`, `writer`, `check`

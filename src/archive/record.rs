@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fingerprint::Fingerprint;
 
-/// The archive's format. Part of every state: another format describes every video anew.
+/// The archive's format. Part of every state: with another format, every video is described again.
 pub const FORMAT: &str = "descry-archive/1";
 
 /// Identifies a video in one state. Written `<key>.<state>`, 16 lower-case hex digits each.

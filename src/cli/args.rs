@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and how they become the library's options.
 //!
-//! Each group stands under its own heading in the help. The order of the groups in a command is the order of the headings.
+//! Each group has its own heading in the help. The order of the groups in a command is the order of the headings.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar per video for `describe`, one for the whole job or a line now and then for `index`.
+//! Progress on standard error: a bar per video for `describe`; one bar for the whole job, or an occasional line, for `index`.
 //!
 //! Bars are drawn only where a person sees them: see [`Reporter::bars`].
 
@@ -145,7 +145,7 @@ impl<'a> JobProgress<'a> {
         JobProgress { progress: IndexProgress::new(videos), reporter, bar }
     }
 
-    /// Does the work, and reports its progress meanwhile. Returns where the job stands afterwards.
+    /// Does the work and reports its progress meanwhile. Returns the final progress of the job.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> (T, ProgressReport) {
         let stop = AtomicBool::new(false);
         let done = thread::scope(|scope| {

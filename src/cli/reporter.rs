@@ -159,7 +159,7 @@ impl Reporter {
         shows.then(|| self.bars.get_or_init(MultiProgress::new))
     }
 
-    /// Lets the library log by itself, with times: for live mode, which runs for months.
+    /// Lets the library log directly, with times: for live mode, which runs for months.
     pub(super) fn start_log(&self) {
         let level = match (self.quiet, self.verbose) {
             (true, _) => tracing::Level::ERROR,

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks all stages to stop, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks all stages to stop, the second ends the process immediately.
 
 use std::thread;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) fn install(interrupt: &Interrupt, grace: Option<Duration>) {
     });
 }
 
-/// Ends the process at once, without the exit handlers of libraries.
+/// Ends the process immediately, without the exit handlers of libraries.
 pub(super) fn leave(exit: Exit) -> ! {
     #[cfg(unix)]
     // SAFETY: _exit accepts any number and does not return.

@@ -1,7 +1,7 @@
 //! Values of options: times and sizes.
 //!
-//! Sizes are read here and not by the `bytesize` crate: that crate takes `800M` for a decimal unit, accepts a number
-//! without a unit and rounds differently, so `--memory` would mean something else than it does.
+//! Sizes are parsed here and not by the `bytesize` crate: that crate takes `800M` as a decimal unit, accepts a number
+//! without a unit and rounds differently, which would change the meaning of `--memory`.
 
 use crate::time::Time;
 

@@ -1,4 +1,4 @@
-//! Which streams a run reads and how: from the command line or a TOML file, all of it checked before anything starts.
+//! Which streams a run reads and how: from the command line or a TOML file, all checked before anything starts.
 //!
 //! ```toml
 //! max_gap = 8                 # for every stream that does not override it

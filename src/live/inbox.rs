@@ -1,7 +1,7 @@
 //! Keyframes of all streams that wait to be described.
 //!
 //! Order: a batch takes one keyframe of each stream in turn, the oldest first, so that a busy stream cannot hold up a quiet
-//! one. No batch has two keyframes of one stream, because what the first one shows decides about the second.
+//! one. No batch has two keyframes of one stream, because the first one decides whether the second shows anything new.
 //!
 //! Memory: at most [`DEPTH`] keyframes a stream. Where a stream's queue is full, its oldest keyframe is dropped and counted;
 //! adding one never blocks.

@@ -1,4 +1,4 @@
-//! Live mode: describes streams that never end, as they come.
+//! Live mode: describes streams that never end, as they arrive.
 //!
 //! ```text
 //! watch (one thread a stream)   connect, decode, place on the stream's clock, choose keyframes; reconnect after each loss
@@ -20,9 +20,9 @@
 //! that makes no progress is reported in the metrics; when that lasts, the run ends too, because nothing can interrupt a
 //! thread inside an inference.
 //!
-//! Stopping: watchers and the describer finish what they are doing. What waits is described if there is time, and counted
-//! otherwise. All threads are joined, except one that nothing can interrupt (in the system's resolver, or in a model that
-//! hangs): it is left behind, and the process must end without waiting for it.
+//! Stopping: watchers and the describer finish their current work. Waiting keyframes are described if there is time, and
+//! counted as dropped otherwise. All threads are joined, except one that nothing can interrupt (in the system's resolver,
+//! or in a model that hangs): it is left behind, and the process must end without waiting for it.
 //!
 //! # Example
 //!

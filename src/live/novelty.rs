@@ -1,7 +1,7 @@
 //! Decides which pictures of a stream are worth describing: what is new, what returns, and not too often.
 //!
-//! A scene that merely continues is not described again, unless `every` asks for it. A scene that returns is described in
-//! short, with the words it had. A description equal to the last one is not repeated. Nothing is described within
+//! A scene that merely continues is not described again, unless `every` asks for it. A scene that returns is described
+//! briefly, in the same words as before. A description equal to the last one is not repeated. Nothing is described within
 //! `min_interval` of the last description.
 //!
 //! Memory: the texts of the scenes that [`Dedup`] remembers; those of scenes that cannot return are dropped.

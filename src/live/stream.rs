@@ -135,7 +135,8 @@ impl LiveStream {
         lock(&self.progress).skipped += frames;
     }
 
-    /// A frame was read. Returns the earliest time of the next description, and whether another keyframe is wanted at once.
+    /// A frame was read. Returns the earliest time of the next description, and whether another keyframe is wanted
+    /// immediately.
     pub(super) fn frame(&self, time: Time, wall: SystemTime) -> (Time, bool) {
         let mut progress = lock(&self.progress);
         progress.last = Some((time, wall));

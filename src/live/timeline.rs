@@ -1,4 +1,4 @@
-//! One monotonic clock for a stream, across its connections and whatever its camera's clock does.
+//! One monotonic clock for a stream, across its connections, whatever its camera's clock does.
 //!
 //! Stream time starts at 0 with the first frame and follows the camera's clock: a burst keeps its distances. Where that
 //! clock restarts, jumps ahead, freezes or is missing, and while there is no connection, stream time follows the
@@ -13,7 +13,7 @@ use crate::time::Time;
 
 /// A camera's clock may step back by this much without having restarted: frames of one moment, out of order.
 const JITTER: Time = Time::from_millis(1_000);
-/// It may run ahead of the arrivals by this much: what a server sends at once when a client connects, or a segment of HLS.
+/// It may run ahead of the arrivals by this much: what a server sends in a burst when a client connects, or a segment of HLS.
 const BURST: Time = Time::from_millis(10_000);
 /// The distance of two frames where nothing is known: 25 frames a second.
 const STEP: Time = Time::from_millis(40);
@@ -277,7 +277,7 @@ mod tests {
                 last = Some(place.time);
                 let _ = line.wall(place.time);
             }
-            // Each frame may be a burst ahead of the arrivals, and no more.
+            // Each frame may be at most a burst ahead of the arrivals.
             prop_assert!(last.unwrap() <= time_of(at) + Time::from_millis(200 * 10_000));
         }
 

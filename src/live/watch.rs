@@ -206,7 +206,7 @@ impl<'a> StreamWatcher<'a> {
             Err(StreamFault::Ended) => return Err(self.ended(open)),
             Err(fault) => return Err(fault.into()),
         }
-        // Packets arrive and no frame comes of them. That no packet arrives is the source's to find.
+        // Packets arrive, but no frame results. The source itself detects that no packet arrives.
         if open.source.packets() > open.packets && stream.is_silent(Instant::now()) {
             let damage = open.source.damage();
             let cause = if damage.is_clean() { "no frame comes of it".into() } else { damage.to_string() };

@@ -85,7 +85,7 @@ impl Frame {
     /// decoded from the same packet to the same picture, except for the three rows in four that are not read.
     pub fn identity(&self) -> u64 {
         let mut hash = RowHash::new();
-        // SAFETY: plain reads of a valid frame's fields. Each row that is read lies within its plane: FFmpeg guarantees a
+        // SAFETY: plain reads of a valid frame's fields. Each row that is read is within its plane: FFmpeg guarantees a
         // plane's height times its line size, which may be negative, and the widths and heights are FFmpeg's own.
         unsafe {
             let av = &*self.av.as_ptr();

@@ -1,7 +1,7 @@
 //! Media in: containers, decoding, pictures, and the object stores that hold them.
 //!
 //! [`Source`] opens a file, URL or object and returns [`Frame`]s in order; a frame becomes an [`Rgb`] picture only where
-//! one is needed. Still pictures come from [`open_picture`]. Nothing here knows scenes or models.
+//! one is needed. Still pictures come from [`open_picture`]. Nothing here depends on scenes or models.
 
 pub(crate) mod decode;
 pub(crate) mod frame;

@@ -1,8 +1,8 @@
 //! Object stores: what they hold, and bytes from and to them.
 //!
 //! Owns the process's one runtime that waits for the network, and a client for each bucket. Every call blocks its caller,
-//! at most as long as the timeout and its retries allow; an interrupt ends it. The environment says where the store is and
-//! which credentials to use (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). None of it is ever shown.
+//! at most as long as the timeout and its retries allow; an interrupt ends it. The environment gives the store's address and
+//! the credentials (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). None of it is ever shown.
 
 use std::collections::HashMap;
 use std::fmt;

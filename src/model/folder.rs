@@ -40,8 +40,8 @@ impl ModelFolder {
     /// Finds a model folder and opens it.
     ///
     /// `name_or_dir` is a folder or the name of a model; `None` uses the folder that the environment variable
-    /// `DESCRY_MODEL` names, or the built-in model. A model `NAME` is looked for as `models/NAME` beside the program
-    /// and in each folder above it, and as `../share/descry/models/NAME` beside it.
+    /// `DESCRY_MODEL` names, or the built-in model. The model `NAME` can be `models/NAME` beside the program or
+    /// in any folder above it, or `../share/descry/models/NAME` beside it.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no such folder or [`ModelFolder::open`] refuses it.

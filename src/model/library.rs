@@ -1,7 +1,7 @@
 //! Finds and opens ONNX Runtime's shared library.
 //!
 //! The library is the one that `DESCRY_ONNXRUNTIME` or `ORT_DYLIB_PATH` names. Without them it is the newest in
-//! `vendor/onnxruntime` beside or above the program, or else the system's. A library that was named must work: there is
+//! `vendor/onnxruntime` beside or above the program, or else the system's. A library that is named must work: there is
 //! no fallback to another one.
 
 use std::path::{Path, PathBuf};

@@ -129,7 +129,7 @@ pub(crate) trait BatchStage {
     /// Turns what came into a message for the batcher.
     fn accept(&mut self, input: Self::Input, batcher: &mut Batcher<Self::Message, Self::Work>) -> Result<()>;
 
-    /// Does the work of a batch and passes its messages on. `Break`: nobody receives them any longer.
+    /// Does the work of a batch and passes its messages on. `Break`: the receiver is gone.
     fn run(&mut self, work: Vec<Self::Work>, messages: VecDeque<Self::Message>) -> Result<ControlFlow<()>>;
 }
 

@@ -1,4 +1,4 @@
-//! Every option of a run, and those among them that decide the content of a track.
+//! Every option of a run, and which of them decide the content of a track.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -209,7 +209,7 @@ impl Drop for Descriptions {
         self.interrupt.set();
         self.cues = None;
         if let Some(work) = self.work.take() {
-            // Its result concerns nobody any longer.
+            // Its result is no longer needed.
             let _ = work.join();
         }
     }

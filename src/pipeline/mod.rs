@@ -1,4 +1,4 @@
-//! The pipeline: the stages side by side. With live mode the only part of descry that knows threads and channels.
+//! The pipeline: the stages side by side. Only the pipeline and live mode use threads and channels.
 //!
 //! ```text
 //! watch (one thread for each running file)   decode, thumbs, scenes, keyframes
@@ -21,7 +21,7 @@
 //! Shutdown: a stage ends when its input closes or its output is gone, and every thread is joined. The first fatal error
 //! wins and stops the decoding threads.
 //!
-//! [`stills`] is the same for pictures, [`parts`] for long films that several processes share.
+//! [`stills`] does the same for pictures, [`parts`] for long films that several processes share.
 
 pub(crate) mod batch;
 pub mod budget;

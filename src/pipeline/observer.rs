@@ -1,4 +1,4 @@
-//! Who follows a run from outside: progress, and whoever stores keyframes.
+//! What callers implement to follow a run: its progress, and a store for its keyframes.
 
 use super::message::{CutShort, KeyframeRecord};
 use crate::error::{Error, Result};

@@ -53,7 +53,7 @@ impl Thumb {
 }
 
 /// Rows that are read of each block's luma: as many of either field, and enough that noise does not matter. Reading
-/// rows is what this module's time goes to, so there are no more.
+/// rows takes most of this module's time, so it reads no others.
 const ROWS: usize = 4;
 /// Blocks with at least this many columns need half the rows only: those of frames 1,920 pixels wide and more.
 const WIDE: usize = 30;

@@ -5,14 +5,14 @@
 //! anything is new. So three reasons make a picture worth a keyframe:
 //!
 //! * **Cut**: the change from frame to frame stands out. The keyframe comes as soon as [`SETTLE`] has passed.
-//! * **Drift**: the picture no longer resembles the last keyframe, for whatever reason: a dissolve, a pan, somebody
-//!   who walks in. The keyframe comes when the picture has settled, or after [`PATIENCE`], because a camera may move
-//!   on and on.
+//! * **Drift**: the picture no longer resembles the last keyframe, for any reason: a dissolve, a pan, somebody who
+//!   walks in. The keyframe comes when the picture has settled, or after [`PATIENCE`], because a camera may never
+//!   stop moving.
 //! * **Gap**: there was no keyframe for `max_gap`.
 //!
-//! What is gone again by then was a flash, and is dropped. Flat pictures (black, white, one colour) are never chosen.
-//! Of the frames that qualify, the sharpest and stillest is taken. Keyframes come out in order of time, at least
-//! [`MIN_SCENE`] apart.
+//! A change that is gone again by then was a flash, and is dropped. Flat pictures (black, white, one colour) are
+//! never chosen. Of the frames that qualify, the sharpest and stillest is taken. Keyframes come out in order of time,
+//! at least [`MIN_SCENE`] apart.
 //!
 //! Memory: two pictures at most, and the thumbs of [`SETTLE`], at most [`MAX_THUMBS`].
 

@@ -1,7 +1,8 @@
 //! Output files: planned before any work starts, written atomically.
 //!
 //! A file either holds a whole track or does not exist: the bytes go to a `.part` file in the same folder, are synced, and
-//! get their name in one step. Unless overwriting is allowed, that fails if a file of that name has appeared meanwhile. Devices and named pipes are written to directly.
+//! get their name in one step. Unless overwriting is allowed, that fails if a file of that name has appeared meanwhile.
+//! Devices and named pipes are written to directly.
 
 use std::collections::HashMap;
 use std::fs;

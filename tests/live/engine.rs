@@ -1,4 +1,4 @@
-//! The engine of `descry live` with models that are slow or fail: what is dropped, counted and finished.
+//! The engine of `descry live` with models that are slow or fail: what it drops, counts and finishes.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
 use descry::pipeline::Model;
 use descry::track::DedupOptions;
 
-/// Every picture is new, and its description a number.
+/// A model to which every picture is new. Its descriptions are numbers.
 struct Mock {
     count: f32,
     slow: Duration,
@@ -36,7 +36,7 @@ impl Captions for Mock {
         std::thread::sleep(self.slow);
         self.count += pictures.len() as f32;
         if self.count as usize >= self.fail_at {
-            return Err(Error::runtime("the mock fails", "it is told to"));
+            return Err(Error::runtime("the mock fails", "Raise `fail_at`."));
         }
         let text = |e: &&Encoded| format!("Picture {}", e.embedding[2]);
         Ok(pictures
@@ -62,8 +62,9 @@ impl Sink for Keep {
 }
 
 struct Run {
-    /// What /healthz said, whenever that changed, and the figures at the end.
+    /// The answers of /healthz, one per change.
     health: Vec<serde_json::Value>,
+    /// The Prometheus metrics at the end.
     figures: String,
     result: Result<LiveSummary>,
     events: Vec<(Instant, Event)>,
@@ -71,12 +72,12 @@ struct Run {
     stopped: Option<Instant>,
 }
 
-/// Watches `files` at their own pace with a mock model; `stop`: interrupts when the first captioning has begun.
+/// Plays `files` at their own pace to a mock model. With `stop`, interrupts the run once the first batch has started.
 fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) -> Run {
     watch_for(b, files, slow, fail_at, stop, Duration::from_secs(30))
 }
 
-/// The same with another limit for one run of the model.
+/// Like [`watch`], with `hang` as the limit for one inference.
 fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool, hang: Duration) -> Run {
     let (events, batches) = (Arc::<Mutex<_>>::default(), Arc::<Mutex<Vec<usize>>>::default());
     let urls: Vec<String> = files.iter().map(|f| b.path(f).display().to_string()).collect();
@@ -101,13 +102,13 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
     let mut stopped = None;
     let (mut health, done) = (Vec::<serde_json::Value>::new(), Interrupt::new());
     let result = std::thread::scope(|scope| {
-        let (told, watched, over) = (&mut health, metrics.clone(), done.clone());
+        let (kept, watched, over) = (&mut health, metrics.clone(), done.clone());
         scope.spawn(move || {
             while !over.is_set() {
                 let now = watched.health();
-                if told.last().is_none_or(|last| (&last["healthy"], &last["model"]) != (&now["healthy"], &now["model"]))
+                if kept.last().is_none_or(|last| (&last["healthy"], &last["model"]) != (&now["healthy"], &now["model"]))
                 {
-                    told.push(now);
+                    kept.push(now);
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -156,7 +157,8 @@ fn dropped(run: &Run) -> u64 {
     run.events.iter().map(|(_, e)| if let EventKind::Dropped { keyframes, .. } = e.kind { keyframes } else { 0 }).sum()
 }
 
-/// Every event is there in its order, no progress is told beyond a caption that still comes, and the end is last.
+/// Checks that the events of each stream are numbered without a gap, that no caption starts before progress that the
+/// stream has already reported, and that the end comes last.
 fn sound(run: &Run, streams: usize) {
     let mut ended = 0;
     let mut names: Vec<_> = run.events.iter().map(|(_, e)| e.stream.clone()).collect();
@@ -180,7 +182,7 @@ fn sound(run: &Run, streams: usize) {
 }
 
 #[test]
-fn a_model_that_is_too_slow_drops_the_oldest_and_its_lag_stays_bounded() {
+fn a_slow_model_drops_the_oldest_keyframes_and_the_lag_stays_bounded() {
     let b = Bench::new();
     film(&b, "film.mp4", 9);
     let slow = Duration::from_millis(1_500);
@@ -189,7 +191,7 @@ fn a_model_that_is_too_slow_drops_the_oldest_and_its_lag_stays_bounded() {
     sound(&run, 1);
     let (lags, dropped) = (captions(&run), dropped(&run));
     assert!(dropped >= 1, "{lags:?}");
-    // What is described was one of the last three when the model was free, and takes one run more.
+    // A described keyframe was among the last three when the model became free, and needs one more run.
     let most = slow.as_secs_f64() * 4.0 + 1.0;
     assert!(lags.len() >= 4 && lags.iter().all(|l| *l < most), "{lags:?}");
 }
@@ -211,7 +213,7 @@ fn streams_share_batches() {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_batch_finishes_it() {
+fn a_stop_in_the_middle_of_a_batch_finishes_the_batch() {
     let b = Bench::new();
     film(&b, "film.mp4", 20);
     let run = watch(&b, &["film.mp4"], Duration::from_millis(700), usize::MAX, true);
@@ -222,7 +224,7 @@ fn a_stop_in_the_middle_of_a_batch_finishes_it() {
 }
 
 #[test]
-fn a_model_that_hangs_for_a_while_is_told_and_goes_on() {
+fn a_model_that_hangs_for_a_while_is_reported_and_recovers() {
     let b = Bench::new();
     film(&b, "film.mp4", 5);
     let run = watch_for(&b, &["film.mp4"], Duration::from_millis(700), usize::MAX, false, Duration::from_millis(400));
@@ -238,7 +240,7 @@ fn a_model_that_hangs_for_a_while_is_told_and_goes_on() {
 }
 
 #[test]
-fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
+fn a_model_that_hangs_forever_ends_the_run_and_every_keyframe_is_counted() {
     let b = Bench::new();
     film(&b, "film.mp4", 20);
     let started = Instant::now();
@@ -249,7 +251,7 @@ fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
     assert_eq!(run.health.last().unwrap()["model"], "hung");
     assert!(run.figures.contains("\ndescry_model_working 0\n"), "{}", run.figures);
-    // The stream is told to have ended, and all that was chosen to have been dropped.
+    // The stream reports its end, and reports every chosen keyframe as dropped.
     sound(&run, 1);
     let chosen = run.figures.lines().find_map(|l| l.strip_prefix("descry_keyframes_total{stream=\"film.mp4\"} "));
     assert_eq!(chosen.unwrap().parse::<u64>().unwrap(), dropped(&run));
@@ -257,7 +259,7 @@ fn a_model_that_hangs_for_good_ends_all_with_what_was_said_before() {
 }
 
 #[test]
-fn a_model_that_fails_ends_all() {
+fn a_model_that_fails_ends_the_run() {
     let b = Bench::new();
     film(&b, "film.mp4", 20);
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! The outputs of live mode, told invented events: what they write is read back by others' parsers, and their readers are
+//! The outputs of live mode, fed with invented events. Parsers by others read back what they write, and their readers are
 //! slow, hostile or gone.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -26,7 +26,7 @@ fn ms(millis: i64) -> Time {
     Time::from_millis(millis)
 }
 
-/// Wall clock at stream time.
+/// The wall clock at a stream time.
 fn wall(time: Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000) + Duration::from_micros(time.micros() as u64)
 }
@@ -56,8 +56,8 @@ fn clock(at: i64, pts: i64) -> EventKind {
     EventKind::Clock(ClockMapping { time: ms(at), pts, wall: wall(ms(at)) })
 }
 
-/// A sink by itself, without a hub.
-fn tell(sink: &mut dyn Sink, kind: EventKind) -> descry::error::Result<()> {
+/// Sends an event straight to a sink, without a hub.
+fn send(sink: &mut dyn Sink, kind: EventKind) -> descry::error::Result<()> {
     sink.event(&event("s", kind))
 }
 
@@ -73,7 +73,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Cues of a WebVTT file, or of every one in a folder, as W3C's parser reads them; it must find no fault.
+/// The cues of a WebVTT file, or of each one in a folder, as W3C's parser reads them. The parser must find no fault.
 fn w3c(path: &Path) -> Vec<Vec<(f64, f64, String)>> {
     let out = Process::new("node").arg(root().join("tests/parsers/check_vtt.mjs")).arg("--cues").arg(path).output();
     let out = out.expect("node with the parser, see make setup-test");
@@ -102,7 +102,7 @@ fn files(folder: &Path) -> Vec<String> {
     all
 }
 
-/// A file system of so many bytes, where this user may mount one.
+/// A file system of a given size, if this user may mount one.
 struct Small(PathBuf);
 
 impl Small {
@@ -116,7 +116,7 @@ impl Small {
         None
     }
 
-    /// Leaves no room at all.
+    /// Fills the file system completely.
     fn fill(&self) {
         let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[7; 512]).is_ok() {}
@@ -163,11 +163,11 @@ fn webvtt_is_valid_at_every_instant() {
             kept
         }
     });
-    tell(&mut vtt, clock(0, 0)).unwrap();
+    send(&mut vtt, clock(0, 0)).unwrap();
     for i in 0..2_000 {
-        tell(&mut vtt, caption(i * 1_500, HOSTILE[i as usize % HOSTILE.len()])).unwrap();
+        send(&mut vtt, caption(i * 1_500, HOSTILE[i as usize % HOSTILE.len()])).unwrap();
         if i % 50 == 0 {
-            tell(&mut vtt, clock(i * 1_500, i)).unwrap();
+            send(&mut vtt, clock(i * 1_500, i)).unwrap();
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -177,7 +177,7 @@ fn webvtt_is_valid_at_every_instant() {
     assert!(kept > 10, "{kept}");
     let counts: Vec<usize> = w3c(&seen).iter().map(Vec::len).collect();
     assert!(counts.is_sorted(), "{counts:?}");
-    // A system shows a reader parts of a write only where it crosses a page.
+    // A reader can see part of a write only where the write crosses a page.
     let (text, mut at) = (b.read("live.vtt"), 0);
     for block in text.split("\n\n") {
         let (first, last) = (at + block.len() - block.trim_start().len(), at + block.len());
@@ -185,31 +185,31 @@ fn webvtt_is_valid_at_every_instant() {
         at += block.len() + 2;
     }
     let cues = w3c(&path).remove(0);
-    // Nothing is said of the empty text; the long one is on two pages.
+    // The empty text makes no cue. The long one fills two pages.
     assert!(cues.len() > 1_900, "{}", cues.len());
     assert_eq!(cues[0].2, "A man & a <b>woman</b> → in a park.");
     assert!(cues.windows(2).all(|w| w[0].0 <= w[1].0));
 }
 
 #[test]
-fn a_webvtt_file_that_is_there_is_kept_unless_told() {
+fn an_existing_webvtt_file_is_kept_by_default() {
     let b = Bench::new();
     let (path, s) = (b.path("live.vtt"), names(&["s"]));
     let open = |existing| VttSink::open(&path, &s, existing, &CueOptions::default());
     let mut vtt = open(Existing::Append).unwrap();
-    tell(&mut vtt, caption(1_000, "a dog")).unwrap();
+    send(&mut vtt, caption(1_000, "a dog")).unwrap();
     let other = open(Existing::Append).err().unwrap().to_string();
     assert!(other.contains("another program"), "{other}");
     drop(vtt);
     let e = open(Existing::Refuse).err().unwrap().to_string();
     assert!(e.contains("`overwrite`") && e.contains("`append`"), "{e}");
 
-    // Killed in the middle of a block.
+    // A run that was killed in the middle of a block.
     let mut half = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     half.write_all(b"\n00:00:09.000 --> 00:0").unwrap();
     drop(half);
     let mut vtt = open(Existing::Append).unwrap();
-    tell(&mut vtt, caption(500, "a cat")).unwrap();
+    send(&mut vtt, caption(500, "a cat")).unwrap();
     vtt.close().unwrap();
     drop(vtt);
     let cues = w3c(&path).remove(0);
@@ -231,18 +231,18 @@ fn a_webvtt_file_that_is_there_is_kept_unless_told() {
 }
 
 #[test]
-fn a_file_that_others_empty_begins_anew() {
+fn a_file_that_another_program_empties_starts_over() {
     let b = Bench::new();
     let path = b.path("live.vtt");
     let mut vtt = VttSink::open(&path, &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
-    tell(&mut vtt, caption(1_000, "a dog")).unwrap();
+    send(&mut vtt, caption(1_000, "a dog")).unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    tell(&mut vtt, caption(5_000, "a cat")).unwrap();
+    send(&mut vtt, caption(5_000, "a cat")).unwrap();
     assert_eq!(w3c(&path), [[(5.0, 6.0, "A cat.".into())]]);
 }
 
 #[test]
-fn a_webvtt_file_gives_way_to_the_next() {
+fn webvtt_files_rotate() {
     let b = Bench::new();
     let path = b.path("live.vtt");
     let of_another = "live.2026-01-01T00-00-00.000Z.txt.vtt";
@@ -252,13 +252,13 @@ fn a_webvtt_file_gives_way_to_the_next() {
         vtt.rotating(Rotation { when: RotateWhen::Bytes(4 << 10), keep: 3 })
     };
     let mut vtt = open(Existing::Refuse);
-    tell(&mut vtt, clock(0, 0)).unwrap();
+    send(&mut vtt, clock(0, 0)).unwrap();
     let mut held = Vec::new();
     let text = |n: i64| format!("a brown dog and a white cat in the garden of a house with the number {n}");
     for n in 0..400 {
-        tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap();
+        send(&mut vtt, caption(n * 10_000, &text(n))).unwrap();
         if n % 40 == 0 {
-            // Who reads a file reads it to its end, whatever it is called by then.
+            // A reader can read a file to its end even if the file is renamed meanwhile.
             held.push(std::fs::File::open(&path).unwrap());
             w3c(&path);
         }
@@ -266,7 +266,7 @@ fn a_webvtt_file_gives_way_to_the_next() {
     let old: Vec<String> =
         files(&b.path("")).into_iter().filter(|f| f.starts_with("live.2") && f != of_another).collect();
     assert_eq!(old.len(), 3, "{old:?}");
-    // Three old files and the one that grows: no cue is missing between the first and the last.
+    // Three old files and the one that grows. No cue is missing between the first and the last.
     let mut cues = Vec::new();
     for name in old.iter().map(String::as_str).chain(["live.vtt"]) {
         assert!(b.path(name).metadata().unwrap().len() <= 4 << 10);
@@ -284,34 +284,33 @@ fn a_webvtt_file_gives_way_to_the_next() {
     }
     drop(vtt);
     assert_eq!(b.read(of_another), "mine");
-    // Times go on after a restart, and so do the files.
+    // After a restart, times continue and files still rotate.
     let mut vtt = open(Existing::Append);
-    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    (0..40).for_each(|n| send(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
     let last = w3c(&path).remove(0);
     assert!(last.last().unwrap().0 > 4_300.0, "{last:?}");
     drop(vtt);
-    // A folder that takes no new names (here: it is called something else for a while): the file grows on, and nothing is
-    // lost.
+    // The folder takes no new names (here because it is renamed for a while). The file keeps growing, and nothing is lost.
     let (folder, away) = (b.path("folder"), b.path("away"));
     std::fs::create_dir(&folder).unwrap();
     let path = folder.join("live.vtt");
     let vtt = VttSink::open(&path, &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
     let mut vtt = vtt.rotating(Rotation { when: RotateWhen::Bytes(4 << 10), keep: 3 });
     std::fs::rename(&folder, &away).unwrap();
-    (0..40).for_each(|n| tell(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
+    (0..40).for_each(|n| send(&mut vtt, caption(n * 10_000, &text(n))).unwrap());
     assert_eq!(w3c(&away.join("live.vtt")).remove(0).len(), 40);
     let e = vtt.tick(Instant::now()).unwrap_err().to_string();
     assert!(e.contains("live.vtt") && e.contains("folder does not exist"), "{e}");
     std::fs::rename(&away, &folder).unwrap();
     assert_eq!(files(&folder), ["live.vtt"]);
-    tell(&mut vtt, caption(400_000, &text(40))).unwrap();
+    send(&mut vtt, caption(400_000, &text(40))).unwrap();
     vtt.tick(Instant::now()).unwrap();
     assert_eq!(w3c(&path).remove(0).len(), 1);
 }
 
-/// Nothing half-written, nothing lost that room comes for in time, and all trouble counted.
+/// No file is half-written, nothing is lost if space becomes free in time, and every error is counted.
 #[test]
-fn a_full_disk_is_survived() {
+fn outputs_survive_a_full_disk() {
     let b = Bench::new();
     let Some(disk) = Small::mount(b.path("disk"), "size=128k") else { return };
     let streams = names(&["s"]);
@@ -336,7 +335,7 @@ fn a_full_disk_is_survived() {
         second(i);
         std::thread::sleep(Duration::from_millis(2));
     }
-    wait("the trouble is told", || metrics.sinks().iter().all(|s| s.errors() > 0));
+    wait("errors are counted", || metrics.sinks().iter().all(|s| s.errors() > 0));
     let before = w3c(&disk.0.join("live.vtt")).remove(0).len();
     assert!((6..59).contains(&before), "{before}");
     assert!(!files(&disk.0.join("hls")).iter().any(|f| f.ends_with(".part")));
@@ -355,7 +354,7 @@ fn a_full_disk_is_survived() {
     assert!(text.contains("number 63"), "{text}");
 }
 
-/// The playlist as m3u8 reads it; every segment in it is there and valid, their times go on.
+/// The playlist as the m3u8 parser reads it. Every segment in it must exist and be valid, and times must increase.
 fn check_hls(folder: &Path) -> Value {
     let playlist = python("check_m3u8.py", &[&folder.join("descriptions.m3u8")], "");
     let plain = tempfile::tempdir().unwrap();
@@ -365,7 +364,7 @@ fn check_hls(folder: &Path) -> Value {
         let rest = text.strip_prefix("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:").unwrap();
         let (pts, cues) = rest.split_once(",LOCAL:00:00:00.000\n").unwrap();
         assert!(pts.parse::<u64>().unwrap() < 1 << 33);
-        // WebVTT proper knows no such header.
+        // Plain WebVTT has no such header.
         std::fs::write(plain.path().join(s[0].as_str().unwrap()), format!("WEBVTT\n{cues}")).unwrap();
         let (duration, wall) = (s[1].as_f64().unwrap(), s[3].as_f64().unwrap());
         assert!(duration <= playlist["target"].as_f64().unwrap());
@@ -380,7 +379,7 @@ fn check_hls(folder: &Path) -> Value {
     playlist
 }
 
-/// Cues of a listed segment, as text.
+/// The cues of a listed segment, as text.
 fn segment(folder: &Path, playlist: &Value, i: usize) -> String {
     std::fs::read_to_string(folder.join(playlist["segments"][i][0].as_str().unwrap())).unwrap()
 }
@@ -395,16 +394,16 @@ fn hls_rolls() {
     let folder = b.path("hls");
     let options = HlsOptions { window: 4, video: Some("video/main.m3u8".into()), ..HlsOptions::default() };
     let mut hls = HlsSink::open(&folder, &names(&["s"]), &options).unwrap();
-    tell(&mut hls, clock(0, 900_000)).unwrap();
-    // Is out at once, in a segment that ends with its picture; stands until 3.2 s, and nothing is said after it.
-    tell(&mut hls, caption(1_000, "a man is riding a bike down the street")).unwrap();
+    send(&mut hls, clock(0, 900_000)).unwrap();
+    // It is written immediately, in a segment that ends with its picture, and lasts until 3.2 s. No caption follows it.
+    send(&mut hls, caption(1_000, "a man is riding a bike down the street")).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"], json!([["descriptions-000000.vtt", 1.0, false, 1_800_000_000.0]]));
     let settled = hls.delivered().unwrap();
     assert!(settled.len() == 1 && settled[0].1 < Duration::from_secs(1), "{settled:?}");
-    tell(&mut hls, watched(2_900)).unwrap();
+    send(&mut hls, watched(2_900)).unwrap();
     assert_eq!(check_hls(&folder)["segments"].as_array().unwrap().len(), 1);
-    tell(&mut hls, watched(7_100)).unwrap();
+    send(&mut hls, watched(7_100)).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"].as_array().unwrap().len(), 4);
     let cue = "00:00:01.000 --> 00:00:03.235\nA man is riding a bike down the street.\n";
@@ -415,32 +414,32 @@ fn hls_rolls() {
         assert_eq!((segment(&folder, &playlist, i), &playlist["segments"][i][1]), (text, &json!(duration)), "{i}");
     }
 
-    // Late: its moment is in a closed segment.
-    tell(&mut hls, caption(6_000, "a dog")).unwrap();
-    tell(&mut hls, watched(7_600)).unwrap();
+    // A late caption, whose moment is in a closed segment.
+    send(&mut hls, caption(6_000, "a dog")).unwrap();
+    send(&mut hls, watched(7_600)).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!((&playlist["sequence"], &playlist["target"], &playlist["ended"]), (&json!(0), &json!(2), &json!(false)));
     assert!(segment(&folder, &playlist, 4).contains("00:00:07.000 --> 00:00:08.000\nA dog."));
 
-    // A caption soon after a segment began: out at once, in one that is a little longer than what was watched. The next
-    // has to wait until that was watched too, and then for its turn: it is out before it is due.
-    tell(&mut hls, watched(8_400)).unwrap();
-    tell(&mut hls, caption(8_500, "a group of people stand in front of a building")).unwrap();
+    // A caption soon after the start of a segment is written immediately, in a segment slightly longer than the progress so
+    // far. The next caption waits for that progress and then for its turn, but is written before it is due.
+    send(&mut hls, watched(8_400)).unwrap();
+    send(&mut hls, caption(8_500, "a group of people stand in front of a building")).unwrap();
     assert!(last_segment(&folder, &check_hls(&folder)).contains("00:00:08.500 --> 00:00:11.2"));
-    tell(&mut hls, caption(8_700, "a cat on a table")).unwrap();
+    send(&mut hls, caption(8_700, "a cat on a table")).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"].as_array().unwrap().last().unwrap()[1], 0.5);
     assert!(last_segment(&folder, &playlist).contains("00:00:11.206 --> 00:00:12.206\nA cat on a table.\n"));
-    tell(&mut hls, watched(10_000)).unwrap();
-    tell(&mut hls, watched(13_000)).unwrap();
+    send(&mut hls, watched(10_000)).unwrap();
+    send(&mut hls, watched(13_000)).unwrap();
 
-    // The camera's clock jumps at 16.2 s; what stands then ends there.
-    tell(&mut hls, caption(15_200, "a cat on a table")).unwrap();
-    tell(&mut hls, clock(16_200, 5)).unwrap();
-    tell(&mut hls, caption(16_700, "a bird")).unwrap();
-    // Its clock as foreseen is no jump.
-    tell(&mut hls, clock(18_200, 180_005)).unwrap();
-    tell(&mut hls, watched(20_000)).unwrap();
+    // The camera's clock jumps at 16.2 s. A cue that is shown then ends there.
+    send(&mut hls, caption(15_200, "a cat on a table")).unwrap();
+    send(&mut hls, clock(16_200, 5)).unwrap();
+    send(&mut hls, caption(16_700, "a bird")).unwrap();
+    // A clock event with the expected time is not a jump.
+    send(&mut hls, clock(18_200, 180_005)).unwrap();
+    send(&mut hls, watched(20_000)).unwrap();
     let playlist = check_hls(&folder);
     let all = playlist["segments"].as_array().unwrap();
     let after = all.iter().position(|s| s[2] == true).unwrap();
@@ -450,12 +449,12 @@ fn hls_rolls() {
         "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:5,LOCAL:00:00:00.000\n\n00:00:00.500 --> 00:00:01.500\nA bird.\n"
     );
     assert_eq!(playlist["discontinuities"], 0);
-    // As long as four segments, and no longer than it must be for that.
+    // The playlist is at least as long as four full segments, and would be shorter without its first segment.
     let length: f64 = all.iter().map(|s| s[1].as_f64().unwrap()).sum();
     assert!(length >= 8.0 && length - all[0][1].as_f64().unwrap() < 8.0, "{all:?}");
 
-    // Old segments are gone, each after it has been out of the playlist for as long as it was in it.
-    (21..60).for_each(|s| tell(&mut hls, watched(s * 1_000)).unwrap());
+    // Each old segment is removed once it has been out of the playlist for as long as it was in it.
+    (21..60).for_each(|s| send(&mut hls, watched(s * 1_000)).unwrap());
     let playlist = check_hls(&folder);
     assert_eq!(playlist["discontinuities"], 1);
     let segments = files(&folder).iter().filter(|f| f.ends_with(".vtt")).count();
@@ -465,67 +464,67 @@ fn hls_rolls() {
     let described = "public.accessibility.describes-video";
     assert_eq!(master["media"], json!([["SUBTITLES", "descriptions", "descriptions.m3u8", described]]));
 
-    // An outage in which stream time went on is not filled with empty segments.
-    tell(&mut hls, clock(600_000, 77)).unwrap();
-    tell(&mut hls, watched(602_500)).unwrap();
+    // Stream time continues during an outage, but no empty segments fill it.
+    send(&mut hls, clock(600_000, 77)).unwrap();
+    send(&mut hls, watched(602_500)).unwrap();
     let playlist = check_hls(&folder);
     let last = playlist["segments"].as_array().unwrap().last().unwrap();
     assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
 
-    // Frames stay away: what was said is not kept back until they come again.
-    tell(&mut hls, watched(602_900)).unwrap();
-    tell(&mut hls, caption(602_000, "a ladder")).unwrap();
+    // No more frames arrive: a caption does not wait until they return.
+    send(&mut hls, watched(602_900)).unwrap();
+    send(&mut hls, caption(602_000, "a ladder")).unwrap();
     let seen = check_hls(&folder)["segments"].as_array().unwrap().len();
-    tell(&mut hls, EventKind::State { state: StreamState::Paused, reason: Some(Reason::Timeout) }).unwrap();
+    send(&mut hls, EventKind::State { state: StreamState::Paused, reason: Some(Reason::Timeout) }).unwrap();
     let playlist = check_hls(&folder);
     assert_eq!(playlist["segments"].as_array().unwrap().len(), seen);
     assert!(last_segment(&folder, &playlist).contains("00:00:02.000 --> 00:00:03.000\nA ladder."), "{playlist}");
 
-    // A last caption stands in a segment of its own, though nothing was watched after it.
-    tell(&mut hls, caption(604_000, "a white van")).unwrap();
-    tell(&mut hls, EventKind::End).unwrap();
+    // The last caption gets its own segment, although no progress follows it.
+    send(&mut hls, caption(604_000, "a white van")).unwrap();
+    send(&mut hls, EventKind::End).unwrap();
     let before = check_hls(&folder);
     assert_eq!(before["ended"], true);
     assert!(last_segment(&folder, &before).contains("00:00:04.000 --> "));
     hls.close().unwrap();
     drop(hls);
 
-    // After a restart the numbers go on.
+    // After a restart the numbers continue.
     let mut hls = HlsSink::open(&folder, &names(&["s"]), &options).unwrap();
-    tell(&mut hls, clock(0, 0)).unwrap();
-    tell(&mut hls, watched(2_000)).unwrap();
+    send(&mut hls, clock(0, 0)).unwrap();
+    send(&mut hls, watched(2_000)).unwrap();
     let after = check_hls(&folder);
     let count = before["segments"].as_array().unwrap().len() as u64;
     assert_eq!(after["sequence"].as_u64(), Some(before["sequence"].as_u64().unwrap() + count));
     assert_eq!(after["segments"][0][2], true);
     hls.event(&event("s", EventKind::State { state: StreamState::Null, reason: Some(Reason::Stopped) })).unwrap();
-    tell(&mut hls, EventKind::End).unwrap();
+    send(&mut hls, EventKind::End).unwrap();
     assert_eq!(check_hls(&folder)["ended"], false);
 }
 
 #[test]
-fn hls_times_go_on_for_months() {
+fn hls_times_increase_for_months() {
     let b = Bench::new();
     let mut hls = HlsSink::open(&b.path(""), &names(&["s"]), &HlsOptions::default()).unwrap();
-    // Just before the source's clock begins anew, as it does each 26.5 hours.
-    tell(&mut hls, clock(0, (1 << 33) - 90_000)).unwrap();
+    // Just before the source's clock wraps around, as it does every 26.5 hours.
+    send(&mut hls, clock(0, (1 << 33) - 90_000)).unwrap();
     for s in (0..15_000).step_by(2) {
         if s % 60 == 0 {
-            tell(&mut hls, caption(s * 1_000 + 500, "a dog")).unwrap();
+            send(&mut hls, caption(s * 1_000 + 500, "a dog")).unwrap();
         }
-        tell(&mut hls, watched(s * 1_000)).unwrap();
+        send(&mut hls, watched(s * 1_000)).unwrap();
     }
     let playlist = check_hls(&b.path(""));
     let last = playlist["segments"].as_array().unwrap().len() - 1;
     let text = segment(&b.path(""), &playlist, last);
     let pts: i64 = text.split("MPEGTS:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-    // Local time 0 moves along by the hour, and with it the source's clock, beyond its end.
+    // Local time 0 advances by the hour, and the source's clock with it, past the point where it wraps around.
     assert!(pts > 3 * 3_600 * 90_000 - 90_000 && pts < 5 * 3_600 * 90_000, "{pts}");
 }
 
-/// Whatever a stream tells, in whatever order, players can read what comes of it, and times in it go on.
+/// Whatever a stream reports, in any order, players can read the playlist, and its times increase.
 #[test]
-fn hls_bears_any_events() {
+fn hls_is_valid_for_any_events() {
     let b = Bench::new();
     let time = || prop_oneof![4 => -2_000i64..30_000, 1 => -1_000_000_000i64..1_000_000_000];
     let far = |t: i64| wall(ms(0)) + Duration::from_secs(2_000_000) - Duration::from_millis((2_000_000_000 - t) as u64);
@@ -538,9 +537,9 @@ fn hls_bears_any_events() {
         let mut hls = HlsSink::open(&folder, &names(&["s"]), &options).unwrap();
         let mut at = 0;
         for (kind, t, pts) in events {
-            // Mostly onward, as streams go.
+            // Time mostly advances, as it does in streams.
             at = if kind % 2 == 0 { at + (t.rem_euclid(3_000)) } else { t };
-            let _ = tell(
+            let _ = send(
                 &mut hls,
                 match kind {
                     0 | 1 => EventKind::Progress { time: ms(at), wall: far(at) },
@@ -554,7 +553,7 @@ fn hls_bears_any_events() {
                 },
             );
         }
-        tell(&mut hls, EventKind::End).unwrap();
+        send(&mut hls, EventKind::End).unwrap();
         hls.close().unwrap();
         if folder.join("descriptions.m3u8").exists() {
             check_hls(&folder);
@@ -563,7 +562,7 @@ fn hls_bears_any_events() {
 }
 
 #[test]
-fn hls_leaves_others_playlists_alone() {
+fn hls_never_overwrites_playlists_of_others() {
     let b = Bench::new();
     b.write("descriptions.m3u8", b"#EXTM3U\n");
     let open = |o: &HlsOptions| HlsSink::open(&b.path(""), &names(&["s"]), o).map(|_| ());
@@ -601,9 +600,9 @@ fn json_lines_end_with_their_reader() {
     assert_eq!((metrics.sinks()[0].lost(), metrics.sinks()[0].errors()), (0, 0));
 }
 
-/// A pipe that nobody empties keeps nothing but its own queue.
+/// A full pipe holds up only its own queue.
 #[test]
-fn a_reader_that_never_reads_slows_nobody() {
+fn a_reader_that_never_reads_slows_no_other_output() {
     let (reader, writer) = std::io::pipe().unwrap();
     let b = Bench::new();
     let vtt = VttSink::open(&b.path("x.vtt"), &names(&["s"]), Existing::Refuse, &CueOptions::default()).unwrap();
@@ -623,7 +622,7 @@ fn a_reader_that_never_reads_slows_nobody() {
     drop(reader);
 }
 
-/// Answers each request with the next status; gives the bodies.
+/// Answers each request with the next status. Returns the address and the requests.
 fn server(statuses: &[&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -653,7 +652,7 @@ fn server(statuses: &[&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn a_webhook_is_tried_again_but_not_for_ever() {
+fn a_webhook_retries_a_limited_number_of_times() {
     let statuses = [
         "503 Busy",
         "429 Slow",
@@ -674,14 +673,14 @@ fn a_webhook_is_tried_again_but_not_for_ever() {
         ..WebhookOptions::default()
     };
     let mut hook = WebhookSink::new(&format!("http://{address}/hook?key=secret"), &options).unwrap();
-    let mut say = |text: &str| tell(&mut hook, caption(0, text)).map_err(|e| e.to_string());
-    say("a").unwrap();
+    let mut post = |text: &str| send(&mut hook, caption(0, text)).map_err(|e| e.to_string());
+    post("a").unwrap();
     for (text, cause) in [("b", "404"), ("c", "302")] {
-        let e = say(text).unwrap_err();
+        let e = post(text).unwrap_err();
         assert!(e.contains(cause) && !e.contains("secret"), "{e}");
     }
-    say("d").unwrap();
-    assert!(say("e").unwrap_err().contains("500"));
+    post("d").unwrap();
+    assert!(post("e").unwrap_err().contains("500"));
     let bodies = bodies.lock().unwrap();
     let texts: Vec<String> = bodies
         .iter()
@@ -694,18 +693,18 @@ fn a_webhook_is_tried_again_but_not_for_ever() {
         .collect();
     assert_eq!(texts, ["a", "a", "a", "b", "c", "d", "d", "e", "e", "e"]);
     drop(bodies);
-    // A server that speaks no TLS.
+    // A server without TLS.
     let (address, _) = server(&["200 Good"]);
     let mut secure = WebhookSink::new(&format!("https://{address}/secret"), &options).unwrap();
-    let e = tell(&mut secure, caption(0, "f")).unwrap_err().to_string();
+    let e = send(&mut secure, caption(0, "f")).unwrap_err().to_string();
     assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret/"), "{e}");
     eprintln!("{e}");
-    // Nobody there any more.
-    let e = tell(&mut hook, caption(0, "f")).unwrap_err().to_string();
+    // The server is gone.
+    let e = send(&mut hook, caption(0, "f")).unwrap_err().to_string();
     assert!(e.contains("webhook 127.0.0.1") && !e.contains("secret"), "{e}");
 }
 
-/// Its standard input is what keeps it.
+/// A TLS server in Python. It ends when its standard input closes.
 struct Tls(std::process::Child, BufReader<std::process::ChildStdout>, String);
 
 impl Tls {
@@ -731,7 +730,7 @@ impl Drop for Tls {
 }
 
 #[test]
-fn a_webhook_trusts_whom_it_is_told_to() {
+fn a_webhook_trusts_only_the_given_authorities() {
     let b = Bench::new();
     let mut tls = Tls::new();
     let once = WebhookOptions { tries: 1, token: Some("t0ken".into()), ..WebhookOptions::default() };
@@ -740,17 +739,17 @@ fn a_webhook_trusts_whom_it_is_told_to() {
     let own = root().join("tests/tls/ca.pem");
     let own = own.to_str().unwrap();
     let mut hook = WebhookSink::new(&url, &with(own)).unwrap();
-    tell(&mut hook, caption(0, "a dog")).unwrap();
+    send(&mut hook, caption(0, "a dog")).unwrap();
     let mut body = String::new();
     tls.1.read_line(&mut body).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["text"], "a dog");
-    // Mozilla's authorities know nothing of this one, and one's own nothing of others'.
-    let e = tell(&mut WebhookSink::new(&url, &once).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
+    // By default only Mozilla's authorities are trusted, and none of them signed this certificate.
+    let e = send(&mut WebhookSink::new(&url, &once).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
     assert!(e.contains("no secure connection") && !e.contains("s3cret") && !e.contains("t0ken"), "{e}");
-    // Another name than the certificate's.
+    // A host name that the certificate does not have.
     let other = url.replace("127.0.0.1", "127.0.0.2");
-    assert!(tell(&mut WebhookSink::new(&other, &with(own)).unwrap(), caption(0, "a dog")).is_err());
-    // Files that are none.
+    assert!(send(&mut WebhookSink::new(&other, &with(own)).unwrap(), caption(0, "a dog")).is_err());
+    // Files that are missing, truncated or hold no certificate.
     let whole = std::fs::read(own).unwrap();
     b.write("half.pem", &whole[..whole.len() / 2]);
     b.write("none.pem", b"plain words\n");
@@ -771,23 +770,23 @@ fn a_command_gets_the_text_and_is_killed_when_it_hangs() {
     let mut run =
         CommandSink::new(&sh(format!("cat >>{out}; echo $DESCRY_STREAM $DESCRY_TIME $DESCRY_WALL >>{out}")), &options)
             .unwrap();
-    tell(&mut run, caption(1_250, "a dog; $(touch x) `id`")).unwrap();
+    send(&mut run, caption(1_250, "a dog; $(touch x) `id`")).unwrap();
     assert_eq!(b.read("said"), "A dog; $(touch x) `id`.\ns 1.250 2027-01-15T08:00:01.250Z\n");
     let fails = |line: Vec<String>, cause: &str| {
         let began = Instant::now();
-        let e = tell(&mut CommandSink::new(&line, &options).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
+        let e = send(&mut CommandSink::new(&line, &options).unwrap(), caption(0, "a dog")).unwrap_err().to_string();
         assert!(e.contains(cause), "{e}");
         assert!(began.elapsed() < Duration::from_secs(3));
     };
     fails(sh("exit 3".into()), "3");
     fails(vec!["/no/such/program".into()], "cannot be run");
-    // What it started goes with it.
+    // A killed command takes the processes that it started with it.
     fails(sh(format!("(sleep 2; echo late >>{out}) & sleep 60")), "killed");
     std::thread::sleep(Duration::from_millis(1_800));
     assert!(!b.read("said").contains("late"));
     assert!(CommandSink::new(&[], &options).is_err());
 
-    // At the end it is killed in time, and what waited is counted.
+    // At the end of the run the command is killed in time, and waiting captions are counted as lost.
     let slow = CommandSink::new(&sh("sleep 60".into()), &CommandOptions::default()).unwrap();
     let metrics = Metrics::new(["s"]);
     let hub = Hub::new(vec![Box::new(slow)], metrics.clone());
@@ -800,7 +799,7 @@ fn a_command_gets_the_text_and_is_killed_when_it_hangs() {
 }
 
 #[test]
-fn metrics_are_what_prometheus_reads() {
+fn prometheus_parses_the_metrics() {
     let odd = "a \"b\" \\ c\nd {e=\"f\"} 🦊";
     let metrics = Metrics::new([odd, "b"]);
     let hub = Hub::new(vec![Box::new(JsonLinesSink::new(Vec::new()))], metrics.clone());
@@ -845,7 +844,7 @@ fn metrics_are_what_prometheus_reads() {
     assert_eq!(series.len(), count);
 }
 
-/// Sends a request as it stands; gives status, head and body.
+/// Sends a request unchanged. Returns the status, the head and the body.
 fn ask(http: &HttpServer, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(http.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -866,7 +865,7 @@ fn any_port(token: Option<&str>) -> HttpOptions {
 }
 
 #[test]
-fn the_page_and_the_figures_are_served_to_this_machine() {
+fn the_page_and_the_metrics_are_served_to_this_machine() {
     let streams = names(&["a", "b"]);
     let metrics = Metrics::new(&streams);
     let mut http = HttpServer::bind(&any_port(None), &streams, metrics.clone()).unwrap();
@@ -901,7 +900,7 @@ fn the_page_and_the_figures_are_served_to_this_machine() {
     assert!(get(&http, "/metrics").2.contains("descry_http_requests_total"));
     let status = fetch_status(&http.address().to_string(), None, Duration::from_secs(5)).unwrap();
     assert_eq!(status["streams"][1]["name"], "b");
-    // Names that another machine's page could have made point here.
+    // Foreign, malformed and missing host names.
     for host in ["Host: evil.example", "Host: 127.0.0.1.evil.example", "Host: localhost:1@evil", "X: y", "Host: "] {
         assert_eq!(ask(&http, &format!("GET /status HTTP/1.1\r\n{host}\r\n\r\n")).0, 403, "{host}");
     }
@@ -916,7 +915,7 @@ fn the_page_and_the_figures_are_served_to_this_machine() {
 }
 
 #[test]
-fn elsewhere_a_token_is_needed() {
+fn other_addresses_need_a_token() {
     let streams = names(&["a"]);
     let bind = |options: &HttpOptions| HttpServer::bind(options, &streams, Metrics::new(&streams));
     let open = HttpOptions { listen: ([0, 0, 0, 0], 0).into(), token: None };
@@ -938,7 +937,7 @@ fn elsewhere_a_token_is_needed() {
     }
     assert_eq!(get(&http, "/?token=wrong").0, 401);
     assert_eq!(with(&format!("Authorization: bearer {token}")).0, 200);
-    // Behind a proxy it has another name.
+    // Behind a proxy the host name differs.
     let proxied = format!("GET /status HTTP/1.1\r\nHost: cameras.example\r\nAuthorization: Bearer {token}\r\n\r\n");
     assert_eq!(ask(&http, &proxied).0, 200);
     let (status, head, _) = get(&http, &format!("/?token={token}"));
@@ -952,7 +951,7 @@ fn elsewhere_a_token_is_needed() {
     assert!(bind(&HttpOptions { listen: http.address(), token: None }).err().unwrap().to_string().contains("another"));
 }
 
-/// Half-sent requests in any number keep nobody out.
+/// Any number of unfinished requests leaves room for other clients.
 #[test]
 fn slow_clients_make_way() {
     let streams = names(&["a"]);
@@ -968,7 +967,7 @@ fn slow_clients_make_way() {
     assert_eq!(get(&http, "/status").0, 200);
     assert!(began.elapsed() < Duration::from_secs(2));
     assert!(threads() < 150, "{}", threads());
-    // Bytes that dribble in do not make the head's time longer.
+    // A slow trickle of bytes does not extend the time limit of the head.
     let mut stream = TcpStream::connect(http.address()).unwrap();
     let began = Instant::now();
     while stream.write_all(b"x").is_ok() && began.elapsed() < Duration::from_secs(15) {
@@ -984,7 +983,7 @@ fn threads() -> usize {
 }
 
 #[test]
-fn events_are_told_to_listeners_and_one_that_never_reads_is_dropped() {
+fn clients_receive_events_and_one_that_never_reads_is_dropped() {
     let streams = names(&["a"]);
     let metrics = Metrics::new(&streams);
     let mut http = HttpServer::bind(&any_port(None), &streams, metrics.clone()).unwrap();
@@ -1009,16 +1008,16 @@ fn events_are_told_to_listeners_and_one_that_never_reads_is_dropped() {
     let snapshot = next("snapshot");
     assert_eq!(snapshot["streams"][0]["captions"][0]["text"], "before");
     http.event(&event("a", caption(0, "a dog\n\nevent: evil\ndata: 1"))).unwrap();
-    let told = next("caption");
-    assert_eq!(told["say"], "A dog event: evil data: 1.");
+    let caption_event = next("caption");
+    assert_eq!(caption_event["say"], "A dog event: evil data: 1.");
     http.tick(Instant::now() + Duration::from_secs(3)).unwrap();
     assert_eq!(next("status")["streams"][0]["name"], "a");
 
-    let deaf = listen();
-    wait("it listens", || get(&http, "/metrics").2.contains("descry_http_clients 2\n"));
+    let silent = listen();
+    wait("the client is counted", || get(&http, "/metrics").2.contains("descry_http_clients 2\n"));
     let long = "a dog ".repeat(2_000);
     let began = Instant::now();
-    // The one that reads sees all of it, the other fills up what the system buffers for it, and its queue.
+    // One client reads everything. The other fills the system's buffers and then its queue.
     while !get(&http, "/metrics").2.contains("descry_http_clients_dropped_total 1\n") {
         assert!(began.elapsed() < Duration::from_secs(20));
         for _ in 0..40 {
@@ -1026,10 +1025,10 @@ fn events_are_told_to_listeners_and_one_that_never_reads_is_dropped() {
             next("caption");
         }
     }
-    wait("it is gone", || get(&http, "/metrics").2.contains("descry_http_clients 1\n"));
-    // More listeners than there may be.
+    wait("the client is dropped", || get(&http, "/metrics").2.contains("descry_http_clients 1\n"));
+    // More clients than the limit allows.
     let many: Vec<TcpStream> = (0..20).map(|_| listen()).collect();
-    wait("they listen", || get(&http, "/metrics").2.contains("descry_http_clients 16\n"));
+    wait("the limit is reached", || get(&http, "/metrics").2.contains("descry_http_clients 16\n"));
     let refused = many
         .into_iter()
         .filter_map(|s| BufReader::new(s).lines().next())
@@ -1038,5 +1037,5 @@ fn events_are_told_to_listeners_and_one_that_never_reads_is_dropped() {
     let began = Instant::now();
     http.close().unwrap();
     assert!(began.elapsed() < Duration::from_secs(1));
-    drop(deaf);
+    drop(silent);
 }

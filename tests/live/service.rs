@@ -1,5 +1,5 @@
-//! The examples of a service: what systemd makes of the unit, and whether descry takes the words and the configuration in it
-//! and in the container file, as a user without rights.
+//! The service examples: whether systemd accepts the unit, and whether descry, as an unprivileged user, accepts the arguments
+//! and the configuration of the unit and of the container file.
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader};
@@ -24,14 +24,14 @@ fn systemd_finds_no_fault_in_the_unit() {
         eprintln!("not tried: this system has no systemd-analyze");
         return;
     };
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && !said.contains("descry.service"), "{said}");
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && !errors.contains("descry.service"), "{errors}");
 }
 
-/// Runs the program with these words as nobody, if that can be, until it has told something; then SIGTERM ends it.
+/// Runs the program with these arguments, as the user nobody where possible, until it prints a line. SIGTERM then ends it.
 fn serves(b: &Bench, words: &[&str]) {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"];
-    // Only root can become nobody, and nobody may not be able to reach the program.
+    // Only root can run a program as nobody, and nobody may lack access to this program.
     let can = |words: &[&str]| {
         Command::new(words[0]).args(&words[1..]).args([PROGRAM, "--version"]).output().is_ok_and(|o| o.status.success())
     };
@@ -49,7 +49,7 @@ fn serves(b: &Bench, words: &[&str]) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first: Value = serde_json::from_str(&lines.next().expect("it says something").unwrap()).unwrap();
+    let first: Value = serde_json::from_str(&lines.next().expect("descry prints a line").unwrap()).unwrap();
     assert_eq!((&first["type"], &first["state"]), (&"state".into(), &"ready".into()), "{first}");
     let asked = Instant::now();
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
@@ -63,7 +63,7 @@ fn serves(b: &Bench, words: &[&str]) {
     assert_eq!(names, ["door.vtt", "yard.vtt"]);
 }
 
-/// The configuration of the example, but for where it writes and listens.
+/// The example's configuration, with another folder and another address.
 fn configured(b: &Bench) -> String {
     std::fs::set_permissions(b.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir(b.path("state")).unwrap();
@@ -77,7 +77,7 @@ fn configured(b: &Bench) -> String {
 }
 
 #[test]
-fn descry_takes_the_words_of_the_unit() {
+fn descry_accepts_the_arguments_of_the_unit() {
     let b = Bench::new();
     let config = configured(&b);
     let unit = example("descry.service");
@@ -87,7 +87,7 @@ fn descry_takes_the_words_of_the_unit() {
 }
 
 #[test]
-fn descry_takes_the_words_of_the_container_file() {
+fn descry_accepts_the_arguments_of_the_container_file() {
     let b = Bench::new();
     let config = configured(&b);
     let file = example("Containerfile");

@@ -1,7 +1,7 @@
-//! `descry live` on sources that fail: the real binary, a real RTSP server, and a proxy that does what networks do.
+//! `descry live` on sources that fail: the real binary, a real RTSP server, and a proxy that injects network faults.
 //!
-//! Films change between two pictures every two seconds, so that there is always something to say. Limits of time are
-//! many times what is usual: only waiting for ever is a failure, but where it is said otherwise.
+//! Films change between two pictures every two seconds, so that there is always something to describe. Time limits are many
+//! times the usual duration. Unless a test says otherwise, only waiting forever is a failure.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// `descry live` while it runs.
+/// A running `descry live`.
 struct Live {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
@@ -29,7 +29,7 @@ impl Live {
         Live::with(args, &[])
     }
 
-    /// With these variables in its environment, too.
+    /// Like [`Live::new`], with these environment variables as well.
     fn with(args: &[&str], environment: &[(&str, &str)]) -> Live {
         let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
             .args(["-v", "live", "--min-score", "0"])
@@ -58,7 +58,7 @@ impl Live {
         Live { child, lines, errors, raw, readers: vec![of_out, of_err] }
     }
 
-    /// The first line from number `from` on that is as wanted, and the number after it.
+    /// The first wanted line from number `from` on, and the number after it.
     fn wait(&mut self, what: &str, from: usize, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
         let started = Instant::now();
         loop {
@@ -89,7 +89,8 @@ impl Live {
         })
     }
 
-    /// SIGTERM: 130 within three seconds, every stream ended, numbers in order. Gives lines and errors.
+    /// Sends SIGTERM. Exit code 130 must follow within three seconds, every stream must end, and numbers must increase.
+    /// Returns the lines and the errors.
     fn stop(mut self) -> (Vec<Value>, String) {
         let asked = Instant::now();
         let id = self.child.id().to_string();
@@ -131,7 +132,7 @@ impl Drop for Live {
     }
 }
 
-/// Two pictures in turn, two seconds each, for a minute.
+/// A film of one minute that alternates between two pictures, two seconds each.
 fn film(b: &Bench, name: &str, size: &str, codec: &str) {
     let (one, two) = (sample("bikes.mp4"), sample("bigbuckbunny.mp4"));
     b.ffmpeg(&format!("-ss 4.2 -i {one} -frames:v 1 one-{name}.png"));
@@ -155,7 +156,7 @@ fn h264(b: &Bench) -> String {
 const SOUND: &str = "/sound=audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0";
 
 #[test]
-fn a_server_that_is_not_up_yet_is_awaited() {
+fn descry_waits_for_a_server_that_is_not_up_yet() {
     let b = Bench::new();
     let mount = h264(&b);
     let port = free_port();
@@ -169,7 +170,7 @@ fn a_server_that_is_not_up_yet_is_awaited() {
 }
 
 #[test]
-fn a_server_that_was_killed_may_come_back_as_another() {
+fn a_server_may_come_back_with_another_codec_and_size() {
     let b = Bench::new();
     let mount = h264(&b);
     film(&b, "other.mkv", "480:360", "mjpeg -pix_fmt yuvj420p");
@@ -183,7 +184,7 @@ fn a_server_that_was_killed_may_come_back_as_another() {
     let (_, n) = live.state(n, "null", &["read"]);
     let _server = Server::new(port, None, &[other]);
     let (_, n) = live.state(n, "playing", &[]);
-    // Times of the server begin anew; those of the stream go on.
+    // The server's times start over. Those of the stream continue.
     let (second, _) = live.caption(n);
     assert!(second["time"].as_f64() > first["time"].as_f64(), "{first} {second}");
     let (_, errors) = live.stop();
@@ -191,7 +192,7 @@ fn a_server_that_was_killed_may_come_back_as_another() {
 }
 
 #[test]
-fn a_stall_without_a_close_is_noticed_and_survived() {
+fn a_stall_without_a_close_is_detected_and_the_stream_reconnects() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);
     let proxy = Proxy::new(server.port);
@@ -207,21 +208,21 @@ fn a_stall_without_a_close_is_noticed_and_survived() {
     let (_, n) = live.state(n, "null", &["read"]);
     proxy.set(Mode::Pass);
     let (_, n) = live.state(n, "playing", &[]);
-    // Late is not lost.
+    // A delay is not a loss.
     proxy.set(Mode::Delay(Duration::from_millis(30)));
     live.caption(n);
     live.stop();
 }
 
 #[test]
-fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
+fn clock_jumps_and_broken_packets_end_no_stream() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);
     let proxy = Proxy::new(server.port);
     let hls = b.path("hls").display().to_string();
     let mut live = Live::new(&[&proxy.url("/film"), "--jsonl", "--hls", &hls, "--hls-window", "1000"]);
     let (before, mut n) = live.caption(0);
-    // Ahead by an hour, back to before the beginning, to 0, standing still, and as they were.
+    // An hour ahead, back to before the start, constantly 0, frozen, and normal again.
     let times = [Mode::Shift(90_000 * 3_600), Mode::Shift(-90_000 * 100), Mode::Zero, Mode::Freeze, Mode::Pass];
     for mode in times {
         proxy.set(mode);
@@ -246,7 +247,7 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
     assert!((passed - truly).abs() < 3.0, "{passed} s of stream time in {truly} s");
     let (lines, errors) = live.stop();
     assert_eq!(lines.iter().filter(|l| l["state"] == "null").count(), 1, "{lines:?}\n{errors}");
-    // Nothing that was told is missing from the playlist, whatever the clocks did.
+    // The playlist has every caption, whatever the clocks did.
     let list = b.read("hls/descriptions.m3u8");
     let mut cues = std::collections::BTreeSet::new();
     let mut clock = 0;
@@ -257,20 +258,20 @@ fn clocks_that_jump_and_packets_that_are_broken_end_nothing() {
         }
         let text = b.read(&format!("hls/{name}"));
         let map = (clock, text.lines().nth(1).unwrap().to_string());
-        for (times, said) in text.split("\n\n").skip(1).filter_map(|block| block.split_once('\n')) {
-            cues.insert((map.clone(), times.to_string(), said.split_whitespace().collect::<Vec<_>>().join(" ")));
+        for (times, cue) in text.split("\n\n").skip(1).filter_map(|block| block.split_once('\n')) {
+            cues.insert((map.clone(), times.to_string(), cue.split_whitespace().collect::<Vec<_>>().join(" ")));
         }
     }
     for text in lines.iter().filter_map(|l| l["text"].as_str()) {
-        let told = lines.iter().filter(|l| l["text"] == text).count();
-        let written = cues.iter().filter(|(.., said)| said == text).count();
-        assert!(written >= told, "{text}: {written} of {told}\n{lines:?}\n{cues:?}\n{list}");
+        let printed = lines.iter().filter(|l| l["text"] == text).count();
+        let written = cues.iter().filter(|(.., cue)| cue == text).count();
+        assert!(written >= printed, "{text}: {written} of {printed}\n{lines:?}\n{cues:?}\n{list}");
     }
 }
 
-/// Raw H.264 has none.
+/// Raw H.264 has no timestamps.
 #[test]
-fn a_stream_without_times_is_told_by_its_arrival() {
+fn a_stream_without_timestamps_uses_arrival_times() {
     let b = Bench::new();
     h264(&b);
     let url = format!("http://127.0.0.1:{}/film.h264", next_port());
@@ -288,16 +289,16 @@ fn a_stream_without_times_is_told_by_its_arrival() {
         (last, n) = live.caption(n);
     }
     let of = |key: &str| last[key].as_f64().unwrap() - first[key].as_f64().unwrap();
-    // A picture every two seconds; how many descriptions that makes is the model's.
+    // The picture changes every two seconds. How many descriptions that gives depends on the model.
     assert!((3.0..40.0).contains(&of("time")), "{first} {last}");
     assert!(last["lag"].as_f64().unwrap() < 10.0, "{last}");
     live.stop();
 }
 
 #[test]
-fn a_decoder_that_cannot_keep_up_skips_counts_and_says_so() {
+fn a_decoder_that_cannot_keep_up_skips_counts_and_logs() {
     let b = Bench::new();
-    // Noise that no single thread decodes in time.
+    // Noise that a single thread cannot decode in real time.
     b.ffmpeg(
         "-f lavfi -i testsrc2=size=3840x2160:rate=60:duration=0.25,noise=alls=60:allf=t -pix_fmt yuv420p -c:v libx264 \
          -preset ultrafast -tune zerolatency -x264-params sliced-threads=0:cabac=1:deblock=1 -crf 40 -g 15 short.mp4",
@@ -310,23 +311,23 @@ fn a_decoder_that_cannot_keep_up_skips_counts_and_says_so() {
     let server = Server::new(0, None, &[mount]);
     let page = format!("127.0.0.1:{}", free_port());
     let mut live = Live::new(&["--jsonl", "--http", &page, "--max-gap", "1", "--every", "1", &server.url("/film")]);
-    let (told, n) = live.wait("frames left out", 0, |l| l["type"] == "dropped" && l["frames"].as_u64() > Some(0));
+    let (dropped, n) = live.wait("dropped frames", 0, |l| l["type"] == "dropped" && l["frames"].as_u64() > Some(0));
     let (caption, _) = live.caption(n);
     let figures = get(&page, "/metrics");
     let name = "descry_frames_dropped_total{stream=\"127.0.0.1";
     let line = figures.lines().find(|l| l.starts_with(name) && l.contains("overload")).unwrap();
     let counted: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(counted >= told["frames"].as_u64().unwrap(), "{line} {told}");
-    // Seconds behind would become minutes.
+    assert!(counted >= dropped["frames"].as_u64().unwrap(), "{line} {dropped}");
+    // Without skipping, the lag would grow to minutes.
     assert!(caption["lag"].as_f64().unwrap() < 10.0, "{caption}");
     let (_, errors) = live.stop();
     assert!(errors.contains("frames arrive faster than they are decoded"), "{errors}");
 }
 
-/// A name that is looked up for ever: nothing can interrupt that.
+/// A name lookup that never returns. Nothing can interrupt it.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_resolver_that_hangs_keeps_nobody() {
+fn a_resolver_that_hangs_does_not_delay_the_stop() {
     let b = Bench::new();
     b.write(
         "hang.c",
@@ -344,7 +345,7 @@ fn a_resolver_that_hangs_keeps_nobody() {
 }
 
 #[test]
-fn a_camera_that_is_none_is_told() {
+fn a_missing_or_wrong_camera_is_reported() {
     let b = Bench::new();
     b.write("plain", b"no camera");
     let plain = format!("v4l2:{}", b.path("plain").display());
@@ -357,7 +358,7 @@ fn a_camera_that_is_none_is_told() {
 }
 
 #[test]
-fn one_stream_s_fault_touches_no_other_and_no_credentials_are_shown() {
+fn a_fault_affects_one_stream_only_and_no_credentials_are_shown() {
     let b = Bench::new();
     let server = Server::new(0, Some(("guard", "s3cret-w0rd")), &[h264(&b), SOUND.into()]);
     let port = server.port;
@@ -398,7 +399,7 @@ fn one_stream_s_fault_touches_no_other_and_no_credentials_are_shown() {
 }
 
 #[test]
-fn other_sources_are_watched_too() {
+fn other_kinds_of_sources_work_too() {
     let b = Bench::new();
     h264(&b);
     let film = b.path("film.mp4").display().to_string();
@@ -432,7 +433,7 @@ fn other_sources_are_watched_too() {
     live.stop();
 }
 
-/// What a web server answers, head and all.
+/// A web server's response, including the head.
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
@@ -450,7 +451,7 @@ impl Drop for Sender {
     }
 }
 
-/// A web server of a folder's files.
+/// A web server for the files of a folder.
 fn files(folder: std::path::PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -513,11 +514,11 @@ fn playlists_and_redirects_open_no_other_protocol() {
     }
     let (lines, _) = live.stop();
     assert!(lines.iter().all(|l| l["type"] != "caption"), "{lines:?}");
-    assert!(trap.accept().is_err(), "a playlist or redirect made it connect");
+    assert!(trap.accept().is_err(), "descry followed a playlist or a redirect");
 }
 
 #[test]
-fn a_file_at_its_own_pace_is_told_whole_and_ends() {
+fn a_file_at_its_own_pace_is_described_to_its_end() {
     let b = Bench::new();
     b.ffmpeg(&format!("-i {} -t 3 -c copy -an short.mp4", sample("bikes.mp4")));
     let started = Instant::now();
@@ -556,7 +557,7 @@ fn a_command_gets_the_text_and_no_tokens() {
 }
 
 #[test]
-fn who_reads_no_more_ends_it() {
+fn descry_ends_when_its_reader_goes_away() {
     let b = Bench::new();
     film(&b, "film.mp4", "160:90", "libx264 -preset ultrafast");
     let started = Instant::now();
@@ -569,16 +570,16 @@ fn who_reads_no_more_ends_it() {
     out.read_line(&mut String::new()).unwrap();
     drop(out);
     let status = child.wait().unwrap();
-    assert!(started.elapsed() < PATIENCE, "it went on to the end of the film");
+    assert!(started.elapsed() < PATIENCE, "descry continued to the end of the film");
     assert_eq!(status.code(), Some(0));
 }
 
 #[test]
-fn signals_are_obeyed_at_once_whatever_is_going_on() {
+fn a_signal_stops_descry_in_any_state() {
     let b = Bench::new();
     let server = Server::new(0, None, &[h264(&b)]);
     let proxy = Proxy::new(server.port);
-    // Stalled, in the middle of connecting and of waiting, and right at the start.
+    // While one stream has stalled, one is connecting and one waits to reconnect.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("rtsp://{}/x", silent.local_addr().unwrap());
     let refused = format!("rtsp://127.0.0.1:{}/x", free_port());
@@ -587,8 +588,7 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
     proxy.set(Mode::Stall);
     live.caption(n);
     live.stop();
-    // In the middle of a batch as likely as not, with four streams and nothing that is not said: what one output has told all
-    // have.
+    // Probably in the middle of a batch, with four streams and every caption published. What one output has, all have.
     let (vtt, hls) = (b.path("vtt").display().to_string(), b.path("hls").display().to_string());
     let names = ["a", "b", "c", "d"];
     let streams: String =
@@ -607,7 +607,7 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
         assert!(!own.is_empty(), "{lines:?}");
         let written = b.read(&format!("vtt/{name}.vtt"));
         let last = own.last().unwrap()["text"].as_str().unwrap();
-        // Cues break lines, and none is longer than a page.
+        // Cues break lines, and a long caption takes more than one cue.
         let count = written.split("\n\n").filter(|block| block.contains(" --> ")).count();
         assert!(count >= own.len(), "{count} of {}: {written}", own.len());
         let folder = b.path("hls").join(name);
@@ -617,6 +617,7 @@ fn signals_are_obeyed_at_once_whatever_is_going_on() {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(plain(&written).contains(last) && plain(&text).contains(last), "{last}\n{written}\n{text}");
     }
+    // Right at the start.
     let mut live = Live::new(&[&server.url("/film")]);
     live.state(0, "ready", &[]);
     live.stop();

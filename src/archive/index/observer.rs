@@ -4,7 +4,7 @@ use crate::archive::record::VideoRecord;
 use crate::error::Error;
 use crate::pipeline::{Observer, Silent};
 
-/// Receives what becomes of each video, from several threads at once. `file` is the position in [`IndexJob::videos`]. All
+/// Receives the outcome of each video, from several threads at once. `file` is the position in [`IndexJob::videos`]. All
 /// methods do nothing by default; [`Silent`] implements only those.
 ///
 /// [`IndexJob::videos`]: super::IndexJob::videos

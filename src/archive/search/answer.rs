@@ -6,7 +6,8 @@ use super::query::{QueryEmbedding, SearchQuery};
 use super::ranking::{CaptionScores, ResultLists, find_by_words};
 use super::scan::{RowId, ScanOptions, ScanQuery, ScoredRow, nearest};
 
-/// Keyframes of each list at least, before they are turned into moments. A scan of so many costs no more than one of ten.
+/// The least number of keyframes in each list, before they are turned into moments. A scan for this many costs the same as
+/// one for ten.
 const MIN_DEPTH: usize = 1_000;
 
 /// Which keyframes may answer.

@@ -1,9 +1,9 @@
 //! One score from two: how similar a keyframe is to the query, and how well its caption matches the words.
 //!
-//! The score is a convex combination (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 42:20,
-//! 2023), which keeps how much better one result is than the next. Reciprocal ranks lose that. The captions of small models
-//! say less than the embeddings, and with reciprocal ranks a search found fewer of the right pictures than by embeddings
-//! alone.
+//! The score is a convex combination (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS
+//! 42:20, 2023), which preserves how much better one result is than the next. Reciprocal ranks lose that. The captions of
+//! small models carry less than the embeddings, and with reciprocal ranks a search found fewer of the right pictures than
+//! by embeddings alone.
 
 /// Weight of the words beside the meaning, both relative to the best of the query. Chosen on 1,000 validation pictures of
 /// COCO with `benches/search_quality.py`: up to 0.06, a search there finds no fewer pictures than by meaning alone, and on

@@ -79,7 +79,7 @@ impl Searcher {
         Searcher::open_at(&location, archive, false, &Interrupt::new(), &mut |_| {})
     }
 
-    /// Opens an index, after bringing it up to date with its source or, with `rebuild`, making it anew. Calls `progress`
+    /// Opens an index, after bringing it up to date with its source or, with `rebuild`, building it again. Calls `progress`
     /// before each step.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Searches of archives in memory: whatever happens to an index, it answers like a new one.
+//! Searches of archives in memory. Whatever happens to an index, it answers like a new one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};

@@ -108,7 +108,7 @@ impl ArchiveStore {
         }
     }
 
-    /// Writes bytes under a name in one step. They survive the end of this process at once, and a power failure after
+    /// Writes bytes under a name in one step. They survive the end of this process immediately, and a power failure after
     /// [`ArchiveStore::sync_file`] or [`ArchiveStore::sync_folder`].
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<FileRecord> {
         let mut upload = self.upload(name)?;

@@ -75,7 +75,7 @@ struct IndexOpener<'a> {
 }
 
 impl IndexOpener<'_> {
-    /// Brings the index up to date and opens it. `anew`: builds it again.
+    /// Brings the index up to date, or builds it again if `anew`, and opens it.
     fn open(&self, anew: bool) -> Result<Searcher> {
         let mut reported = Instant::now();
         Searcher::open_at(self.location, self.archive, anew, self.interrupt, &mut |step| match step {

@@ -1,6 +1,6 @@
 //! Who may read: a check of the `Host` header on a loopback address, a token elsewhere.
 //!
-//! On a loopback address everyone on this machine may read. The `Host` header must name this machine, so that no web page
+//! On a loopback address, everyone on this machine may read. The `Host` header must name this machine, so that no web page
 //! elsewhere can make a browser read it under another name. On another address a token is required; it then replaces that
 //! check, also on a loopback address behind a proxy. Tokens are compared in constant time, as SHA-256 digests.
 
@@ -33,7 +33,7 @@ struct AccessToken {
     cookie_digest: [u8; 32],
 }
 
-/// Why a request gets no answer of its own.
+/// Why a request does not get what it asked for.
 pub(super) struct Refusal {
     /// What it gets instead.
     pub(super) response: Box<Response>,

@@ -1,5 +1,5 @@
-//! What the page shows, and the clients that read events: under one lock, so that a new client misses nothing and gets
-//! nothing twice.
+//! What the page shows, and the clients that read events. Both are under one lock, so that a new client misses nothing and
+//! gets nothing twice.
 //!
 //! Memory: the last 20 captions and one picture of each stream; 16 clients with a queue of 64 messages, which they share.
 
@@ -132,7 +132,7 @@ impl Board {
         at.map(|i| self.clients.swap_remove(i)).is_some()
     }
 
-    /// Lets the clients have what is queued, and accepts no new ones.
+    /// Lets the clients receive what is queued, and accepts no new ones.
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.clients.clear();

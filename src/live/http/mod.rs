@@ -1,14 +1,14 @@
 //! The page, its events, `/metrics`, `/healthz` and `/status`: a small HTTP server that answers GET only.
 //!
-//! It is an output like the others: the hub hands it events; it remembers what the page shows, and passes events on to the
-//! clients of `/events` (server-sent events). axum routes and hyper parses, in one thread with a tokio runtime of its own.
+//! It is an output like the others. The hub hands it events; it remembers what the page shows, and passes events on to the
+//! clients of `/events` (server-sent events). axum routes and hyper parses, in one thread with its own tokio runtime.
 //!
-//! Memory and time are bounded. A connection carries one request, whose head has at most 8 KiB and 5 s to arrive in, however
-//! slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections: a new one takes the place of
-//! the oldest whose head has not arrived, so that clients which never finish their requests do not keep others out. At most
-//! 16 clients read events, each with a queue of 64; one that does not read is dropped and counted. Bodies are not read.
-//! Nothing is kept alive. hyper keeps the limits of the head; [`server`] and [`timed`] keep the others, which it does not
-//! have.
+//! Memory and time are bounded. A connection carries one request, whose head has at most 8 KiB and 5 s to arrive in,
+//! however slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections: a new one takes
+//! the place of the oldest whose head has not arrived, so that clients which never finish their requests do not keep others
+//! out. At most 16 clients read events, each with a queue of 64; one that does not read is dropped and counted. Bodies are
+//! not read, and connections are not kept alive. hyper enforces the limits of the head; [`server`] and [`timed`] enforce
+//! the others, which hyper lacks.
 //!
 //! [`auth`] decides who may read. There is no TLS: put a proxy before the server.
 
@@ -90,7 +90,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens at once, so that a port in use is reported before anything else starts.
+    /// Listens immediately, so that a port in use is reported before anything else starts.
     ///
     /// # Errors
     /// When the address is in use, or others could read it without a token.
@@ -132,7 +132,7 @@ impl HttpServer {
         self.address
     }
 
-    /// Lets clients have what is queued, for a moment, and closes.
+    /// Gives clients a moment to receive what is queued, and closes.
     fn end(&mut self) {
         lock(&self.state.board).close();
         if let Some(stop) = self.stop.take() {

@@ -1,4 +1,4 @@
-//! Accepts connections and serves each one request, within bounds that hyper alone does not keep.
+//! Accepts connections and serves one request on each, within limits that hyper alone does not enforce.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -136,7 +136,7 @@ async fn serve_connection(
     counters: &HttpMetrics,
     connections: Arc<Connections>,
 ) {
-    // Messages are short and should leave at once.
+    // Messages are short and should leave immediately.
     let _ = stream.set_nodelay(true);
     let timer = peer.timer.clone();
     let stream = TimedStream::new(stream, timer.clone());

@@ -1,7 +1,7 @@
 //! A TCP stream whose writes have a time limit.
 //!
-//! hyper limits how long a request's head may take, and nothing else; so this does: an answer must be taken in a given time,
-//! and a client that reads events must not stall.
+//! hyper limits only how long a request's head may take. This stream adds the other limits: a client must take an answer in
+//! a given time, and a client that reads events must not stall.
 
 use std::io;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! `/metrics`: all numbers in Prometheus' text format, version 0.0.4.
 //!
 //! A [`Collector`] writes them with the encoder of `prometheus-client`, in a fixed order. Half of the numbers are computed
-//! when they are asked for (health, states, quantiles, memory), and the labels are known from the start, so the crate's
+//! on request (health, states, quantiles, memory), and the labels are known from the start, so the crate's
 //! `Family`, which creates series on demand and lists them in random order, has no use here.
 
 use std::fmt;

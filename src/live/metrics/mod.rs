@@ -1,9 +1,9 @@
 //! Counters, gauges and histograms of a live run, and their texts: Prometheus metrics, the JSON status, health.
 //!
-//! Everything is created when the run begins, for the streams and outputs that there are. From then on writers touch
-//! atomics (histograms: a lock that is held for a few additions), so no stage waits for a reader, nothing is allocated, and
-//! memory does not grow with time or with what streams send. Numbers only grow, except gauges. A reader sees each number
-//! whole, and different numbers at slightly different moments.
+//! Everything is created when the run begins, for its streams and outputs. From then on writers touch atomics (histograms:
+//! a lock that is held for a few additions), so no stage waits for a reader, nothing is allocated, and memory does not grow
+//! with time or with what streams send. Numbers only grow, except gauges. A reader sees each number whole, and different
+//! numbers at slightly different moments.
 
 mod exposition;
 mod health;

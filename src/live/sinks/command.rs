@@ -3,7 +3,7 @@
 //! Order: one program at a time, never through a shell. It is killed, with what it started, when it takes too long or the
 //! run ends.
 //!
-//! Memory: few captions wait, because one that is spoken minutes later helps nobody; the oldest are lost and counted.
+//! Memory: few captions wait, because a caption spoken minutes later is useless; the oldest are lost and counted.
 
 use std::io::Write;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};

@@ -80,7 +80,7 @@ impl Arrivals {
             return self.in_flight.pop_front().map_or_else(Instant::now, |(_, at)| at);
         };
         let at = self.in_flight.remove(position).map_or_else(Instant::now, |(_, at)| at);
-        // Frames come in presentation order: whatever lay before this one is gone.
+        // Frames come in presentation order: everything before this one is gone.
         self.in_flight.retain(|(p, _)| p.is_none_or(|p| pts.is_none_or(|pts| p > pts)));
         at
     }

@@ -12,7 +12,7 @@ use ffmpeg_next as ff;
 /// again with every reconnection and every byte. Clones share the deadline.
 #[derive(Clone)]
 pub(super) struct Deadline {
-    /// Milliseconds after `since` at which it passes; 0 while nobody waits.
+    /// When the deadline passes, in milliseconds after `since`; 0 while nothing waits.
     end: Arc<AtomicU64>,
     since: Instant,
     limit: Option<Duration>,

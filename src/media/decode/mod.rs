@@ -12,7 +12,7 @@
 //!
 //! From the bottom up: [`container`] opens a file, URL or object (read through [`object_io`]); [`stream`] chooses the
 //! video stream and opens its decoder; [`demux`] reads packets; [`source`] turns them into frames, whose times come from
-//! [`clock`]; [`open`] and [`live`] are the two ways to get a source.
+//! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
 mod arrivals;
 mod clock;

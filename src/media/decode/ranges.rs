@@ -1,7 +1,7 @@
 //! Reading an object by ranges, ahead of its reader.
 //!
 //! Continuous reading fetches growing pieces, the next one while the current one is used. A jump fetches a small piece, or
-//! exactly what it needs if that is known beforehand: then the piece after it is fetched in the meantime. Memory: at most
+//! exactly what it needs if that is known beforehand; the piece after it is then fetched in the meantime. Memory: at most
 //! [`CACHED`] bytes of fetched pieces, or one piece, and at most [`LARGEST`] bytes in flight.
 
 use std::collections::VecDeque;

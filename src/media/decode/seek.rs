@@ -1,4 +1,4 @@
-//! Seeking: to the start that was asked for, and from keyframe to keyframe.
+//! Seeking: to the requested start, and from keyframe to keyframe.
 
 use std::ops::Range;
 

@@ -300,7 +300,7 @@ impl Source {
         Ok(())
     }
 
-    /// Tells the decoder that there are no more packets.
+    /// Drains the decoder: there are no more packets.
     fn drain(&mut self, ending: Ending) {
         self.lost = ending.reason.is_some() && self.demuxer.is_remote();
         if ending.reason.is_some() {
@@ -333,7 +333,7 @@ impl Source {
         }
     }
 
-    /// Gives a decoded frame its time; `None` if it lies outside of what was asked for.
+    /// Gives a decoded frame its time; `None` if it is outside of the requested range.
     fn admit(&mut self, av: ff::frame::Video) -> Result<Option<Frame>> {
         if av.width() == 0 || av.height() == 0 {
             self.damage.frames += 1;

@@ -141,7 +141,7 @@ impl SearchOptions {
 
     /// How many of the likeliest tokens the model must return for each hypothesis. Beams at a temperature other than
     /// 1 need the whole vocabulary for the right sum. A draw weighs its candidates against one another, so it needs
-    /// no more than those.
+    /// only those.
     pub(crate) fn candidates(&self) -> usize {
         match self.strategy {
             Strategy::Beam(_) if self.rescales() => self.vocab,

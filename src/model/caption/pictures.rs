@@ -4,8 +4,8 @@ use crate::model::image::Encoded;
 
 /// A source of pictures that arrive one after the other.
 pub trait Pictures {
-    /// Returns the pictures that are there, at most `most`. If there are none and `wait` is set, waits for one; an
-    /// empty answer then means that no more will come.
+    /// Returns the pictures that have arrived, at most `most`. If there are none and `wait` is set, waits for one; an
+    /// empty answer then means that the source has ended.
     fn more(&mut self, most: usize, wait: bool) -> Vec<Encoded>;
 }
 

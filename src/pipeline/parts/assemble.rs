@@ -1,5 +1,5 @@
-//! From the keyframes of a whole film to its track: the stages behind the image tower, so that the track is the one that a
-//! single run writes.
+//! From the keyframes of a whole film to its track. Uses the stages behind the image tower, so that the track is the same as
+//! that of a single run.
 
 use std::thread;
 

@@ -13,11 +13,11 @@
 //!
 //! Where neighbours have no seam (one shot is longer than the overlap), the earlier part is extended: the gap is decoded,
 //! from a scene before it, until it meets a later part or the end. Where that does not meet either, where anything was lost
-//! in decoding, or where a container has no clock of its own, the film is described as a whole: a track is never only
-//! likely to be right.
+//! in decoding, or where a container has no clock of its own, the film is described as a whole: a track must be right,
+//! not just probably right.
 //!
-//! What depends on the whole film (which scene returns, captions of what a part did not know to be new, cues) is done by
-//! the stitch, over all keyframes in order, by the same stages that a single run has.
+//! The stitch does what depends on the whole film: which scenes return, captions of pictures that a part did not recognise
+//! as new, and cues. It runs the stages of a single run over all keyframes in order.
 //!
 //! Memory: a part holds what the pipeline holds, and its marks; embeddings and pictures go to its file as they come. The
 //! stitch reads them one keyframe at a time.

@@ -1,5 +1,5 @@
-//! The pipeline for one stretch of a film: the same stages, but keyframes come out with all that is known about them, and no
-//! cues are made. What looks new within the stretch is captioned.
+//! The pipeline for one stretch of a film: the same stages, but keyframes come out with everything known about them, and no
+//! cues are made. Pictures that are new within the stretch are captioned.
 //!
 //! Order: keyframes in order of time. Memory: as the pipeline's; marks, one for each second, grow with the stretch.
 

@@ -1,9 +1,9 @@
 //! Dissolves: between two unlike pictures, every frame is a mix of both, and the second one's share grows steadily.
 //!
-//! Motion also leads steadily from one picture to another, so that alone proves little. Two things distinguish them.
-//! A mix of two pictures has less contrast than either, by an amount that follows from the shares; moving pictures do
-//! not. And a dissolve changes more than the shots on either side of it, while motion continues. What passes both
-//! tests is compared with motion itself: shifted blocks explain a pan, and not a mix.
+//! Motion also leads steadily from one picture to another, so a steady change alone proves little. Two things
+//! distinguish them. A mix of two pictures has less contrast than either, by an amount that follows from the shares;
+//! moving pictures do not. And a dissolve changes more than the shots on either side of it, while motion continues. A
+//! change that passes both tests is compared with motion itself: shifted blocks explain a pan, but not a mix.
 
 use std::collections::VecDeque;
 
@@ -195,13 +195,13 @@ impl<'f> Mix<'f> {
         Some(MixEvidence { shares, fine: lost(fine), coarse: lost(coarse), misfit: misfit / inner })
     }
 
-    /// How much the shots on either side move: the distance from each picture to a frame that lies further out.
+    /// How much the shots on either side move: the distance from each picture to a frame further out.
     fn motion_beside(&self) -> f32 {
         let (frames, a, b) = (self.frames, self.a, self.b);
         let (first, second) = (self.first, self.second);
         let beside = (second.time - first.time).micros() / 2;
         let beside = Time::from_micros(beside.clamp(BESIDE.micros() / 2, BESIDE.micros()));
-        // A change far above the dissolve's own is a cut: what lies beyond it is another shot.
+        // A change far above the dissolve's own is a cut: beyond it is another shot.
         let own = (frames.iter().skip(a + 1).take(b - a).map(|s| s.change).sum::<f32>() / (b - a) as f32).max(2.5);
         let mut early = a;
         while early > 0 && first.time - frames[early - 1].time <= beside && frames[early].change < 5.0 * own {

@@ -8,8 +8,8 @@
 //!
 //! * **Cut** ([`cuts`]): the change from the previous frame is `ratio` times the mean change around it (as in
 //!   PySceneDetect's AdaptiveDetector) and the largest of its neighbourhood, and structure changes with it: a picture
-//!   that only became brighter still correlates with the one before. If the picture comes back at once, it was a
-//!   flash.
+//!   that only became brighter still correlates with the one before. If the picture comes back immediately, it was
+//!   a flash.
 //! * **Fade** ([`fades`]): contrast falls to nothing and another picture rises from it.
 //! * **Dissolve** ([`dissolves`]): frames are mixes of two unlike pictures and have lost contrast as mixes do.
 //!
@@ -171,7 +171,7 @@ impl SceneDetector {
         self.frames.push_back(FrameFeatures::new(thumb, 0.0, (thumb.time, thumb.index)));
     }
 
-    /// Keeps a thumb's features. Returns false if it comes too soon after the last one to be judged by itself.
+    /// Keeps a thumb's features. Returns false if it comes too soon after the last one to be judged separately.
     fn keep(&mut self, thumb: &Thumb) -> bool {
         let step = self.last.as_ref().map_or(0.0, |last| change(last, thumb));
         if self.step.is_none_or(|(largest, ..)| step > largest) {

@@ -72,7 +72,7 @@ impl<T> FrameBuckets<T> {
         true
     }
 
-    /// Adds the buckets to a digest. `picture` gives the number that stands for a picture.
+    /// Adds the buckets to a digest. `picture` gives the number that represents a picture.
     pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
         d.all(self.0.iter(), |d, bucket| {
             let FrameBucket { start, after_change, best } = bucket;

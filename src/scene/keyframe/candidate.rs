@@ -29,7 +29,7 @@ impl<T> KeyframeCandidate<T> {
         self.quality = self.quality.min(quality(self.sharpness, motion));
     }
 
-    /// Adds the candidate to a digest. `picture` gives the number that stands for a picture.
+    /// Adds the candidate to a digest. `picture` gives the number that represents a picture.
     pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
         let KeyframeCandidate { time, index, flat, sharpness, quality, picture: held } = self;
         d.time(*time);

@@ -4,8 +4,8 @@
 //! ([`buckets`]). At most [`MAX_PICTURES`] frames are held, whatever their rate. Keyframes come out in order and tile
 //! the time from the first frame to the end: each ends where the next begins.
 //!
-//! A good keyframe is not part of a transition, is not flat if the scene has anything better, is sharp, and stands
-//! still. A long shot gets a keyframe for every `max_gap`.
+//! A good keyframe is not part of a transition, is not flat if the scene has anything better, is sharp, and shows
+//! no motion. A long shot gets a keyframe for every `max_gap`.
 
 mod buckets;
 mod candidate;

@@ -65,7 +65,7 @@ impl<T: Clone> KeyframeSelector<T> {
 
     /// A hash of everything that later keyframes depend on, except the options, the later frames, and the ordinals of
     /// scenes and frames so far. Two selectors with the same digest give the same keyframes for the same frames,
-    /// whatever came before. `picture` gives the number that stands for a picture.
+    /// whatever came before. `picture` gives the number that represents a picture.
     pub(crate) fn digest(&self, picture: impl Fn(&T) -> u64) -> Digest {
         // Every field is named, so that a new one cannot be forgotten.
         let KeyframeSelector { detector, options: _, buckets, current, last, latest, newest, fallback } = self;

@@ -1,4 +1,4 @@
-//! Where a text may end and still say something whole.
+//! Where a text may end and still be complete.
 //!
 //! The word lists are of English function words: captions are English.
 

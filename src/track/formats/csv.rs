@@ -60,7 +60,7 @@ fn io_error(e: ::csv::Error) -> io::Error {
     }
 }
 
-/// One row a scene: keyframes of one long shot are joined, and the first caption that is shown stands for all.
+/// One row a scene: keyframes of one long shot are joined, and the first caption that is shown represents all.
 fn rows(scenes: &[SceneRecord]) -> Vec<SceneRecord> {
     let mut rows: Vec<SceneRecord> = Vec::new();
     for scene in scenes {

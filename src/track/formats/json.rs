@@ -1,4 +1,4 @@
-//! JSON: everything that is known, for programs. Times are in seconds.
+//! JSON: everything known about a track, for programs. Times are in seconds.
 
 use std::io::{self, Write};
 

@@ -18,8 +18,8 @@ use crate::message::Setting;
 
 const LOCK: &str = "lock";
 
-/// Opens the index in a folder, after bringing it up to date or, with `rebuild`, making it anew. An index that is up to date
-/// is opened even where nothing may be written.
+/// Opens the index in a folder, after bringing it up to date or, with `rebuild`, building it again. An index that is up to
+/// date opens even where nothing may be written.
 pub(crate) fn open_current(
     folder: &Path,
     source: &dyn RecordSource,

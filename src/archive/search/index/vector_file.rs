@@ -1,8 +1,8 @@
 //! A file of the index: keyframes of one model, column by column, read through a memory map.
 //!
-//! A file holds every embedding twice: in 8-bit integers, which a scan reads, and as it was, which only the best rows are
-//! scored by. Each row says how far the two differ, so that a scan knows which rows it may skip. A file is named by its
-//! content and never changes. Whoever has a file open can still read it after it was replaced and removed.
+//! A file holds every embedding twice: in 8-bit integers, which a scan reads, and unchanged, which only the best rows are
+//! scored by. Each row stores how far the two differ, so that a scan knows which rows it may skip. A file is named by its
+//! content and never changes. A reader that has a file open can still read it after it was replaced and removed.
 //!
 //! Memory: a map, which the system may drop.
 

@@ -1,10 +1,10 @@
 //! The folder of one stream's playlist: writes segments and playlists, and removes old segments.
 //!
-//! The playlist is as long as a number of segments of full length. Files are written beside and renamed into place. A segment
-//! is removed when it has been out of the playlist for longer than it was in it.
+//! The playlist is as long as a fixed number of full segments. Files are written under temporary names and renamed into
+//! place. A segment is removed when it has been out of the playlist for longer than it was in it.
 //!
-//! Faults: what a full disk refuses is kept, as much as the playlist holds, and tried again. Older segments are lost and
-//! counted, and leave a discontinuity. After a restart the numbers continue, so that players do.
+//! Faults: segments that a full disk refuses are kept, as many as the playlist holds, and tried again. Older segments are
+//! lost and counted, and leave a discontinuity. After a restart the numbers continue, so that players continue too.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -123,7 +123,7 @@ impl PlaylistFolder {
         self.stale = true;
     }
 
-    /// Tries again at once what failed.
+    /// Immediately tries again what failed.
     pub(super) fn hasten(&mut self) {
         self.retry = None;
     }

@@ -1,10 +1,11 @@
-//! HLS: a rolling WebVTT media playlist beside somebody else's video.
+//! HLS: a rolling WebVTT media playlist beside another program's video.
 //!
-//! Each segment maps its local time to the source's own clock (`X-TIMESTAMP-MAP`), so that players lay the cues over a video
-//! that has the same clock, and each has its wall-clock time. Where the source's clock jumps, the segment ends there and the
-//! next one has `EXT-X-DISCONTINUITY`. [`segmenter`] cuts, [`playlist`] has the texts, [`folder`] writes.
+//! Each segment maps its local time to the source's own clock (`X-TIMESTAMP-MAP`), so that players lay the cues over a
+//! video that has the same clock, and each has its wall-clock time. Where the source's clock jumps, the segment ends there
+//! and the next one has `EXT-X-DISCONTINUITY`. [`segmenter`] cuts segments, [`playlist`] formats the playlists, [`folder`]
+//! writes the files.
 //!
-//! Memory: the cues that are not over, and on a full disk as many segments as the playlist holds.
+//! Memory: the cues that have not ended, and on a full disk as many segments as the playlist holds.
 
 mod folder;
 mod playlist;

@@ -1,7 +1,7 @@
 //! The texts of the playlists, and what is read back from one of an earlier run.
 //!
-//! `m3u8-rs` reads and writes playlists too, and is not used: it writes no comment before the segments, by which a playlist
-//! of descry is recognised, and neither `FORCED=NO` nor the attributes in today's order; and it brings `nom` and `chrono`.
+//! `m3u8-rs` is not used, although it reads and writes playlists. It cannot write the comment by which descry recognises its
+//! own playlists, nor `FORCED=NO`, nor the attributes in this order; and it depends on `nom` and `chrono`.
 
 use std::time::SystemTime;
 

@@ -1,15 +1,15 @@
 //! Cuts a stream's captions into segments. Pure: events in, closed segments out.
 //!
-//! Stream time is cut into segments of one length, closed when the stream is processed past their end; one without cues is
-//! written empty. A caption does not wait for that: the open segment ends with the caption's picture, though not within
-//! [`LEAST_CUT`] of its start. HLS allows segments shorter than the target duration, and players that follow a live playlist
-//! then ask for it sooner.
+//! Stream time is cut into segments of one length. A segment is closed once the stream is processed past its end; a segment
+//! without cues is written empty. A caption does not wait for that: the open segment ends with the caption's picture,
+//! though not within [`LEAST_CUT`] of its start. HLS allows segments shorter than the target duration, and players that
+//! follow a live playlist then ask for it sooner.
 //!
-//! A segment has every cue that is not over when it begins: one that crosses a boundary is in both segments with the same
-//! times, and one that waits for its turn is there before it is due. Players show a cue that they received twice once. A
-//! caption whose moment is in a closed segment is shown at the start of the open one.
+//! A segment has every cue that has not ended when it begins: a cue that crosses a boundary is in both segments with the
+//! same times, and a cue that waits for its turn is there before it is due. Players show a cue once even if they receive it
+//! twice. A caption whose moment is in a closed segment is shown at the start of the open one.
 //!
-//! Memory: [`CUES`] cues that are not over.
+//! Memory: [`CUES`] cues that have not ended.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};

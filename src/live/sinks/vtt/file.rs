@@ -1,11 +1,11 @@
 //! One growing WebVTT file: appends whole blocks, and begins the next file where it rotates.
 //!
 //! Every append is one write of one whole block. A reader sees parts of a write only where it crosses a page of memory, so
-//! line feeds fill what is left of a page that would not hold the block. Nothing that is in the file changes later.
+//! line feeds fill the rest of a page that is too short for the block. Nothing in the file changes later.
 //!
-//! Faults: what a full disk refuses is taken back, kept (the last 256 blocks; older ones are lost and counted) and tried
-//! again. If someone empties the file, it begins again. A folder that refuses the next file lets the old one grow; that is
-//! reported, and the next file is tried again with each cue.
+//! Faults: a block that a full disk refuses is removed from the file, kept (the last 256 blocks; older ones are lost and
+//! counted) and tried again. If another program empties the file, it starts over. If the folder refuses the next file, the
+//! old one keeps growing; that is reported, and the next file is tried again with each cue.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -135,7 +135,7 @@ impl GrowingFile {
         format!("NOTE {} is {}\n", self.offset + clock.time, rfc3339(clock.wall))
     }
 
-    /// Tries again at once what failed.
+    /// Immediately tries again what failed.
     pub(super) fn hasten(&mut self) {
         self.retry = None;
     }

@@ -1,12 +1,12 @@
 //! A WebVTT file that grows, and is valid at every instant.
 //!
 //! A caption is written the moment it comes, with the end that the pacer gives it. Times are stream times. A file that
-//! exists already is refused, replaced or appended to: then times go on where it ends. The file is locked against a second
-//! writer.
+//! exists already is refused, replaced or appended to; appended times continue where it ends. The file is locked against a
+//! second writer.
 //!
-//! Where it [rotates](Rotation), a cue that comes when the file is full, or on another day, begins the next file. The old one
-//! stays beside it, named after the moment; so many are kept, and older ones removed. Times go on from file to file, and a
-//! note has the wall clock.
+//! Where it [rotates](Rotation), a cue that comes when the file is full, or on another day, begins the next file. The old
+//! one stays beside it, named after the moment. A fixed number of old files are kept, and older ones removed. Times
+//! continue from file to file, and a note gives the wall-clock time.
 
 mod file;
 mod rotation;
