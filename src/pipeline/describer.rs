@@ -33,7 +33,7 @@ use crate::track::Track;
 /// let mut cues = describer.describe("samples/bikes.mp4")?;
 /// for cue in cues.by_ref() {
 ///     let cue = cue?;
-///     println!("{} --> {}  {}", cue.start, cue.end, cue.text);
+///     println!("{} --> {}  {}", cue.start, cue.end, cue.lines.join(" "));
 /// }
 /// // The whole track, with its scenes and scores.
 /// let track = cues.finish()?;
