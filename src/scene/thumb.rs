@@ -4,6 +4,8 @@
 //! converted copy of the frame is made. Formats that are not planes or words of YUV (RGB, palettes) take the slower
 //! path through swscale. No state. Memory: a few rows.
 
+use std::ops::Range;
+
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
@@ -57,6 +59,8 @@ impl Thumb {
 const ROWS: usize = 4;
 /// Blocks with at least this many columns need half the rows only: those of frames 1,920 pixels wide and more.
 const WIDE: usize = 30;
+/// Words that can be added before a lane of 16 bits overflows.
+const WORDS: usize = u16::MAX as usize / (ROWS * u8::MAX as usize);
 /// Samples of a plane.
 const SAMPLES: usize = THUMB_WIDTH * THUMB_HEIGHT;
 
@@ -191,22 +195,18 @@ fn from_planes(av: &ff::frame::Video, layout: &SampleLayout) -> BlockMeans {
 /// Rows of a block are added up column by column first, and then the columns, once for each block. Vector
 /// instructions add side by side, and the sums are the same.
 fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8], gradient: bool) -> f32 {
-    let edges: Vec<(usize, usize)> = (0..THUMB_WIDTH)
-        .map(|i| {
-            let a = i * c.width / THUMB_WIDTH;
-            (a, ((i + 1) * c.width / THUMB_WIDTH).max(a + 1))
-        })
-        .collect();
+    let edge = |i: usize| i * c.width / THUMB_WIDTH;
+    let blocks: Vec<Range<usize>> = (0..THUMB_WIDTH).map(|i| edge(i)..edge(i + 1).max(edge(i) + 1)).collect();
     let plain = c.depth == 8 && c.step == 1 && c.shift == 0;
     let mut narrow = Vec::new();
     // Sums of a few rows of 8 bits: far from overflow.
     let mut columns = vec![0u16; c.width];
     let (mut steps, mut pairs) = (0u64, 0u64);
-    for by in 0..THUMB_HEIGHT {
+    for (by, means) in out.chunks_exact_mut(THUMB_WIDTH).enumerate() {
         let top = by * c.height / THUMB_HEIGHT;
         let bottom = ((by + 1) * c.height / THUMB_HEIGHT).max(top + 1);
         let take = rows.min(bottom - top);
-        columns.fill(0);
+        let mut set = false;
         for r in 0..take {
             // Spread evenly, each from the middle of its share; every other one from the other field, if there are two.
             let y = top + (2 * r + 1) * (bottom - top) / (2 * take);
@@ -221,21 +221,87 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
             if line.len() < c.width {
                 continue;
             }
-            for (column, &s) in columns.iter_mut().zip(line) {
-                *column += u16::from(s);
+            if set {
+                add_row(&mut columns, line)
+            } else {
+                set_row(&mut columns, line)
             }
+            set = true;
             if gradient && r == take / 2 {
-                steps += line.iter().zip(&line[1..]).map(|(&p, &q)| u32::from(p.abs_diff(q))).sum::<u32>() as u64;
+                steps += gradient_sum(line);
                 pairs += line.len() as u64 - 1;
             }
         }
-        for (bx, &(a, b)) in edges.iter().enumerate() {
-            let sum = columns.get(a..b).unwrap_or_default().iter().map(|&s| u32::from(s)).sum::<u32>();
-            let n = ((b - a) * take) as u32;
-            out[by * THUMB_WIDTH + bx] = ((sum + n / 2) / n) as u8;
+        if set {
+            mean_of_blocks(&columns, &blocks, take, means);
+        } else {
+            means.fill(0);
         }
     }
     if pairs == 0 { 0.0 } else { steps as f32 / pairs as f32 }
+}
+
+/// Begins the sums of the columns with a row.
+fn set_row(columns: &mut [u16], row: &[u8]) {
+    for (column, &sample) in columns.iter_mut().zip(row) {
+        *column = u16::from(sample);
+    }
+}
+
+/// Adds a row to the sums of its columns.
+fn add_row(columns: &mut [u16], row: &[u8]) {
+    for (column, &sample) in columns.iter_mut().zip(row) {
+        *column += u16::from(sample);
+    }
+}
+
+/// The sum of absolute differences between neighbours of a row.
+fn gradient_sum(row: &[u8]) -> u64 {
+    row.iter().zip(&row[1..]).map(|(&p, &q)| u32::from(p.abs_diff(q))).sum::<u32>() as u64
+}
+
+/// The rounded mean of each block, whose columns are sums of `rows` rows.
+fn mean_of_blocks(columns: &[u16], blocks: &[Range<usize>], rows: usize, means: &mut [u8]) {
+    // Blocks differ in width by one column at most.
+    let narrow = (columns.len() / blocks.len()).max(1);
+    let divisors = [narrow, narrow + 1].map(|width| Divisor::new((width * rows) as u32));
+    for (mean, block) in means.iter_mut().zip(blocks) {
+        let divisor = &divisors[block.len() - narrow];
+        *mean = divisor.rounded(sum(&columns[block.clone()])) as u8;
+    }
+}
+
+/// The sum of columns, each of at most [`ROWS`] samples. Four columns are added at once, in the lanes of one word.
+fn sum(columns: &[u16]) -> u32 {
+    columns
+        .chunks(4 * WORDS)
+        .map(|columns| {
+            let (fours, rest) = columns.as_chunks::<4>();
+            let lanes: [u16; 4] = bytemuck::cast(fours.iter().map(|&four| bytemuck::cast::<_, u64>(four)).sum::<u64>());
+            lanes.iter().chain(rest).map(|&column| u32::from(column)).sum::<u32>()
+        })
+        .sum()
+}
+
+/// Divides many numbers by the same one: a multiplication takes a fraction of a division's time.
+struct Divisor {
+    half: u32,
+    inverse: u64,
+}
+
+impl Divisor {
+    /// The inverse is too large by less than 2⁻⁴⁰, so quotients are exact while number times divisor is below 2⁴⁰: for
+    /// blocks of up to 65,536 samples of 8 bits, which are wider than any frame.
+    const BITS: u32 = 40;
+
+    fn new(divisor: u32) -> Divisor {
+        Divisor { half: divisor / 2, inverse: (1 << Self::BITS) / u64::from(divisor) + 1 }
+    }
+
+    /// `number` divided by the divisor, rounded.
+    fn rounded(&self, number: u32) -> u32 {
+        (u64::from(number + self.half) * self.inverse >> Self::BITS) as u32
+    }
 }
 
 /// Writes the samples of a row into `out` as 8 bits, for interleaved and for deeper formats.
@@ -324,6 +390,28 @@ mod tests {
             let twelve = |p, x, y| value(p, x, y) << 4 | 9;
             assert_eq!(plain, block_means_of(&frame(Pixel::YUV420P12LE, w, h, twelve)), "12 bits {w}x{h}");
             assert_eq!(plain.0, block_means_of(&frame(Pixel::GRAY8, w, h, value)).0, "grey {w}x{h}");
+        }
+    }
+
+    #[test]
+    fn a_divisor_rounds_as_division_does() {
+        for divisor in (1..5_000).chain([65_535, 65_536]) {
+            let (by, largest) = (Divisor::new(divisor), divisor * 255);
+            let numbers = (0..=largest).step_by((largest / 500).max(1) as usize);
+            for number in numbers.chain((0..=255).flat_map(|mean| {
+                let middle = mean * divisor + divisor.div_ceil(2);
+                [middle.saturating_sub(1).min(largest), middle.min(largest)]
+            })) {
+                assert_eq!(by.rounded(number), (number + divisor / 2) / divisor, "{number} / {divisor}");
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_do_not_overflow() {
+        let columns: Vec<u16> = vec![(ROWS * 255) as u16; 1_027];
+        for length in [0, 1, 4, 20, 4 * WORDS - 1, 4 * WORDS, 4 * WORDS + 1, 1_027] {
+            assert_eq!(sum(&columns[..length]), (length * ROWS * 255) as u32);
         }
     }
 
