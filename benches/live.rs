@@ -28,11 +28,11 @@ use rtsp::{Proxy, Server, free_port};
 use serde_json::Value;
 
 const SINKS: [&str; 6] = ["jsonl", "vtt", "hls", "page", "webhook", "command"];
-const LOOK: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 
 /// A caption that a reader received: when, from which output, of which stream, its stream time (for a cue, the cue's), and its
 /// text.
-struct Heard {
+struct Arrival {
     at: Instant,
     sink: &'static str,
     stream: usize,
@@ -42,17 +42,17 @@ struct Heard {
 
 /// What all readers share.
 #[derive(Clone)]
-struct Ears {
+struct Recorder {
     names: Arc<Vec<String>>,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    arrivals: Arc<Mutex<Vec<Arrival>>>,
     over: Arc<AtomicBool>,
 }
 
-impl Ears {
-    fn hear(&self, sink: &'static str, stream: &str, time: f64, text: &str) {
+impl Recorder {
+    fn record(&self, sink: &'static str, stream: &str, time: f64, text: &str) {
         let at = Instant::now();
         let Some(stream) = self.names.iter().position(|n| n == stream) else { return };
-        self.heard.lock().expect("no reader panics").push(Heard { at, sink, stream, time, text: plain(text) });
+        self.arrivals.lock().expect("no reader panics").push(Arrival { at, sink, stream, time, text: plain(text) });
     }
 
     /// A caption as JSON.
@@ -60,11 +60,11 @@ impl Ears {
         if let (Some(stream), Some(time), Some(text)) =
             (object["stream"].as_str(), object["time"].as_f64(), object["text"].as_str())
         {
-            self.hear(sink, stream, time, text);
+            self.record(sink, stream, time, text);
         }
     }
 
-    fn are_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 }
@@ -76,7 +76,7 @@ fn plain(text: &str) -> String {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|a| a == "--hear") {
+    if let Some(at) = args.iter().position(|a| a == "--report") {
         return report_command(&args[at + 1]);
     }
     let counts: Vec<usize> = args.iter().filter_map(|a| a.parse().ok()).collect();
@@ -103,7 +103,7 @@ fn report_command(address: &str) {
 }
 
 /// Receives what the command sends.
-fn commands(ears: Ears) -> String {
+fn commands(recorder: Recorder) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
@@ -112,7 +112,7 @@ fn commands(ears: Ears) -> String {
             let _ = stream.read_to_string(&mut line);
             let mut parts = line.split('\t');
             if let (Some(stream), Some(time), Some(text)) = (parts.next(), parts.next(), parts.next()) {
-                ears.hear("command", stream, time.parse().unwrap_or(f64::NAN), text);
+                recorder.record("command", stream, time.parse().unwrap_or(f64::NAN), text);
             }
         }
     });
@@ -120,12 +120,12 @@ fn commands(ears: Ears) -> String {
 }
 
 /// Receives what the webhook posts.
-fn webhook(ears: Ears) -> String {
+fn webhook(recorder: Recorder) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let ears = ears.clone();
+            let recorder = recorder.clone();
             // One connection may carry many requests.
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
@@ -147,7 +147,7 @@ fn webhook(ears: Ears) -> String {
                     if reader.read_exact(&mut body).is_err() {
                         return;
                     }
-                    ears.object("webhook", &serde_json::from_slice(&body).unwrap_or_default());
+                    recorder.object("webhook", &serde_json::from_slice(&body).unwrap_or_default());
                     let _ = reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
                 }
             });
@@ -164,17 +164,17 @@ fn ask(address: &str, path: &str) -> Option<BufReader<TcpStream>> {
 }
 
 /// Reads the page's events.
-fn events(ears: &Ears, address: &str) {
-    while !ears.are_over() {
+fn follow_events(recorder: &Recorder, address: &str) {
+    while !recorder.is_over() {
         let Some(reader) = ask(address, "/events") else {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
             continue;
         };
         for line in reader.lines().map_while(Result::ok) {
             if let Some(data) = line.strip_prefix("data: ") {
                 let object: Value = serde_json::from_str(data).unwrap_or_default();
                 if object["type"] == "caption" {
-                    ears.object("page", &object);
+                    recorder.object("page", &object);
                 }
             }
         }
@@ -192,23 +192,23 @@ fn cues(text: &str) -> Vec<(f64, String)> {
 }
 
 /// Reads a file that grows.
-fn grows(ears: &Ears, path: &Path, stream: &str) {
+fn follow_file(recorder: &Recorder, path: &Path, stream: &str) {
     let mut seen = 0;
-    while !ears.are_over() {
+    while !recorder.is_over() {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let all = cues(&text);
         for (time, text) in all.iter().skip(seen) {
-            ears.hear("vtt", stream, *time, text);
+            recorder.record("vtt", stream, *time, text);
         }
         seen = seen.max(all.len());
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
     }
 }
 
 /// Follows a playlist.
-fn rolls(ears: &Ears, folder: &Path, stream: &str) {
+fn follow_playlist(recorder: &Recorder, folder: &Path, stream: &str) {
     let (mut read, mut seen) = (HashSet::new(), HashSet::new());
-    while !ears.are_over() {
+    while !recorder.is_over() {
         let list = std::fs::read_to_string(folder.join("descriptions.m3u8")).unwrap_or_default();
         for name in list.lines().filter(|l| l.ends_with(".vtt")) {
             if !read.insert(name.to_string()) {
@@ -216,11 +216,11 @@ fn rolls(ears: &Ears, folder: &Path, stream: &str) {
             }
             for (time, text) in cues(&std::fs::read_to_string(folder.join(name)).unwrap_or_default()) {
                 if seen.insert((time.to_bits(), text.clone())) {
-                    ears.hear("hls", stream, time, &text);
+                    recorder.record("hls", stream, time, &text);
                 }
             }
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
     }
 }
 
@@ -229,12 +229,13 @@ fn measure(clip: &str, streams: usize) {
     let server = Server::new(0, None, &[mount]);
     let proxies: Vec<Proxy> = (0..streams).map(|_| Proxy::new(server.port)).collect();
     let names: Vec<String> = proxies.iter().map(|p| p.url("/film").trim_start_matches("rtsp://").to_string()).collect();
-    let ears = Ears { names: Arc::new(names.clone()), heard: Arc::default(), over: Arc::new(AtomicBool::new(false)) };
+    let recorder =
+        Recorder { names: Arc::new(names.clone()), arrivals: Arc::default(), over: Arc::new(AtomicBool::new(false)) };
     let folder = std::env::temp_dir().join(format!("descry-bench-{}-{streams}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let (vtt, hls) = (folder.join("vtt"), folder.join("hls"));
     let page = format!("127.0.0.1:{}", free_port());
-    let (hook, ear) = (webhook(ears.clone()), commands(ears.clone()));
+    let (hook, command) = (webhook(recorder.clone()), commands(recorder.clone()));
     let own = std::env::current_exe().expect("this program").display().to_string();
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
         // Describe every cut, whatever the model's score.
@@ -243,7 +244,7 @@ fn measure(clip: &str, streams: usize) {
         .arg(&vtt)
         .arg("--hls")
         .arg(&hls)
-        .args(["--webhook", &format!("http://{hook}/"), "--command", &format!("{own} --hear {ear}")])
+        .args(["--webhook", &format!("http://{hook}/"), "--command", &format!("{own} --report {command}")])
         .args(proxies.iter().map(|p| p.url("/film")))
         .stdout(Stdio::piped())
         .spawn()
@@ -254,17 +255,17 @@ fn measure(clip: &str, streams: usize) {
         let place = |path: &PathBuf, end: &str| {
             if streams == 1 { path.clone() } else { path.join(format!("{file}{end}")) }
         };
-        let (own, path, stream) = (ears.clone(), place(&vtt, ".vtt"), name.clone());
-        readers.push(std::thread::spawn(move || grows(&own, &path, &stream)));
-        let (own, path, stream) = (ears.clone(), place(&hls, ""), name.clone());
-        readers.push(std::thread::spawn(move || rolls(&own, &path, &stream)));
+        let (own, path, stream) = (recorder.clone(), place(&vtt, ".vtt"), name.clone());
+        readers.push(std::thread::spawn(move || follow_file(&own, &path, &stream)));
+        let (own, path, stream) = (recorder.clone(), place(&hls, ""), name.clone());
+        readers.push(std::thread::spawn(move || follow_playlist(&own, &path, &stream)));
     }
-    let (own, address) = (ears.clone(), page.clone());
-    readers.push(std::thread::spawn(move || events(&own, &address)));
-    let (own, status) = (ears.clone(), Arc::<Mutex<Value>>::default());
+    let (own, address) = (recorder.clone(), page.clone());
+    readers.push(std::thread::spawn(move || follow_events(&own, &address)));
+    let (own, status) = (recorder.clone(), Arc::<Mutex<Value>>::default());
     let last = status.clone();
     readers.push(std::thread::spawn(move || {
-        while !own.are_over() {
+        while !own.is_over() {
             let mut text = String::new();
             if ask(&page, "/status").is_some_and(|mut r| r.read_to_string(&mut text).is_ok())
                 && let Some(body) = text.split_once("\r\n\r\n").and_then(|(_, b)| serde_json::from_str(b).ok())
@@ -278,7 +279,7 @@ fn measure(clip: &str, streams: usize) {
     let (mut printed, mut dropped) = (Vec::<Value>::new(), 0);
     for line in out.lines().map_while(Result::ok) {
         let line: Value = serde_json::from_str(&line).expect("JSON lines");
-        ears.object("jsonl", &line);
+        recorder.object("jsonl", &line);
         dropped += line["keyframes"].as_u64().unwrap_or(0) + line["frames"].as_u64().unwrap_or(0);
         printed.push(line);
     }
@@ -288,13 +289,13 @@ fn measure(clip: &str, streams: usize) {
     let cpu = child_seconds() - cpu;
     // The last command may still be sending.
     std::thread::sleep(Duration::from_millis(300));
-    ears.over.store(true, Ordering::Relaxed);
+    recorder.over.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|r| r.join().expect("no reader panics"));
     let _ = std::fs::remove_dir_all(&folder);
-    let heard = std::mem::take(&mut *ears.heard.lock().expect("no reader panics"));
+    let arrivals = std::mem::take(&mut *recorder.arrivals.lock().expect("no reader panics"));
     let status = status.lock().expect("no reader panics").clone();
     for sink in SINKS {
-        let mut taken = vec![false; heard.len()];
+        let mut taken = vec![false; arrivals.len()];
         let (mut picture, mut cut, mut missing) = (Vec::new(), Vec::new(), 0);
         for line in printed.iter().filter(|l| l["type"] == "caption") {
             let (time, of) = (line["time"].as_f64().unwrap_or(0.0), line["picture_time"].as_f64().unwrap_or(0.0));
@@ -305,12 +306,12 @@ fn measure(clip: &str, streams: usize) {
             let text = plain(line["text"].as_str().unwrap_or_default());
             let stream = names.iter().position(|n| line["stream"] == **n).expect("a stream of ours");
             // A cue has its caption's time, or a later one if it waited for its turn. It has the text, or its first page.
-            let is = |h: &Heard| {
+            let is = |h: &Arrival| {
                 let cue = matches!(sink, "vtt" | "hls");
                 let near = if cue { h.time > time - 0.002 } else { (h.time - time).abs() < 0.002 };
                 h.sink == sink && h.stream == stream && near && text.starts_with(&h.text)
             };
-            let Some(n) = heard.iter().enumerate().position(|(n, h)| !taken[n] && is(h)) else {
+            let Some(n) = arrivals.iter().enumerate().position(|(n, h)| !taken[n] && is(h)) else {
                 missing += 1;
                 continue;
             };
@@ -321,7 +322,7 @@ fn measure(clip: &str, streams: usize) {
                 let ticks = (seconds * 90_000.0).round() as i64;
                 let near = |time: u32| (i64::from(time.wrapping_sub(origin) as i32) - ticks).abs();
                 let arrived = stamps.iter().min_by_key(|(time, _)| near(*time)).map(|(_, at)| *at);
-                arrived.map_or(f64::NAN, |a| heard[n].at.saturating_duration_since(a).as_secs_f64())
+                arrived.map_or(f64::NAN, |a| arrivals[n].at.saturating_duration_since(a).as_secs_f64())
             };
             picture.push(lag(of));
             cut.push(lag(time));

@@ -199,7 +199,7 @@ async function livePage(browser) {
     assert.ok(wide <= width, `${wide} pixels wide on a screen of ${width}`);
     if (shots) await page.screenshot({ path: join(shots, `page-${width}.png`), fullPage: true });
   }
-  // One who does not want a stream announced is heard.
+  // With announcements off for one stream, only the other one is announced.
   await page.locator("article input").first().uncheck();
   await page.evaluate(() => { window.announced.length = 0; });
   await page.waitForFunction(() => window.announced.length >= 2, null, { timeout: 15_000 });
