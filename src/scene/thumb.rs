@@ -300,7 +300,7 @@ impl Divisor {
 
     /// `number` divided by the divisor, rounded.
     fn rounded(&self, number: u32) -> u32 {
-        (u64::from(number + self.half) * self.inverse >> Self::BITS) as u32
+        ((u64::from(number + self.half) * self.inverse) >> Self::BITS) as u32
     }
 }
 
