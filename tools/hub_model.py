@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+"""Makes small seeded SmolVLM models in the ONNX layout of the Hugging Face hub, and captions pictures with them.
+
+  hub_model.py make DIR --torch DIR     writes a folder, and apart from it the weights as `transformers` reads them
+  hub_model.py run DIR PICTURE...       prints what `transformers` generates, one JSON line per picture or group
+  hub_model.py check DIR PICTURE...     compares the graphs in ONNX Runtime with PyTorch, token by token
+
+hub_goldens.py makes the files of the tests with it, and hub_parity.py compares descry with `transformers`.
+
+The weights are random, the architecture is SmolVLM's own, and the tokenizer has 300 tokens: bytes, a few pieces of
+words and SmolVLM's special tokens.
+
+It needs its own environment, because other tools use older releases of transformers and tokenizers:
+python3 -m venv target/hub && target/hub/bin/pip install -r tools/requirements-hub.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from hub_captions import FAKE, GLOBAL, IMAGE, Json, Reference, add_run_options, check
+
+PICTURE, PATCH, SCALE, LONGEST_EDGE = 32, 8, 2, 64
+VISION_WIDTH, VISION_LAYERS, VISION_HEADS = 32, 2, 4
+WIDTH, LAYERS, HEADS, KEY_HEADS = 32, 2, 4, 2
+VOCAB = 300
+START, END = "<|im_start|>", "<end_of_utterance>"
+SPECIAL = [START, END, FAKE, GLOBAL, IMAGE]
+# SmolVLM's own template, as data.
+TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+# What the tokenizer's merges are learned from.
+TEXT = ["Describe this picture in one sentence.", "What is in this picture?", "a man and a woman in the street"]
+
+
+# ---- graphs ----------------------------------------------------------------------------------------------------------
+
+
+class VisionGraph(nn.Module):
+    """pixel_values [B, N, 3, H, W] and pixel_attention_mask [B, N, H, W] → image_features [B·N, tokens, width].
+
+    A patch without a valid pixel gets no attention. Positions are those of a full picture.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision = model.model.vision_model
+        self.connector = model.model.connector
+
+    def forward(self, pixel_values: Tensor, pixel_attention_mask: Tensor) -> Tensor:
+        embeddings = self.vision.embeddings
+        x = embeddings.patch_embedding(pixel_values.flatten(0, 1)).flatten(2).mT + embeddings.position_embedding.weight
+        valid = nn.functional.max_pool2d(pixel_attention_mask.flatten(0, 1).float(), PATCH).flatten(1)
+        hidden = ((1 - valid) * -1e9)[:, None, None, :]
+        for layer in self.vision.encoder.layers:
+            x = x + self.attention(layer.self_attn, layer.layer_norm1(x), hidden)
+            x = x + layer.mlp(layer.layer_norm2(x))
+        return self.connector(self.vision.post_layernorm(x))
+
+    def attention(self, layer: Any, x: Tensor, hidden: Tensor) -> Tensor:
+        def heads(y: Tensor) -> Tensor:
+            return y.unflatten(2, (layer.num_heads, layer.head_dim)).transpose(1, 2)
+
+        query, key, value = heads(layer.q_proj(x)), heads(layer.k_proj(x)), heads(layer.v_proj(x))
+        weights = (query @ key.mT * layer.scale + hidden).softmax(-1)
+        return layer.out_proj((weights @ value).transpose(1, 2).flatten(2))
+
+
+class DecoderGraph(nn.Module):
+    """One step of the language model, for a prompt (past of length zero) and for what follows it.
+
+    inputs_embeds [B, T, D], attention_mask [B, P + T], position_ids [B, T] and past_key_values.I.{key, value}
+    [B, heads, P, head] → logits [B, T, vocabulary] and present.I.{key, value} [B, heads, P + T, head].
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text, self.head = model.model.text_model, model.lm_head
+
+    def forward(self, inputs_embeds: Tensor, attention_mask: Tensor, position_ids: Tensor, *past: Tensor) -> Any:
+        x, present = inputs_embeds, []
+        angles = position_ids[:, None, :, None].float() * self.text.rotary_emb.inv_freq
+        turn = angles.cos(), angles.sin()
+        # Key j may be seen from row i of this call if it is not later, and if the mask allows it.
+        rows = torch.arange(x.shape[1])[:, None] + past[0].shape[2]
+        later = torch.arange(attention_mask.shape[1])[None, :] > rows
+        hidden = (later[None] | (attention_mask[:, None, :] == 0)).float() * torch.finfo(torch.float32).min
+        for i, layer in enumerate(self.text.layers):
+            a, key, value = self.attention(layer.self_attn, layer.input_layernorm(x), turn, hidden, past[2 * i :][:2])
+            present += [key, value]
+            x = x + a
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        return self.head(self.text.norm(x)), *present
+
+    def attention(
+        self, layer: Any, x: Tensor, turn: tuple[Tensor, Tensor], hidden: Tensor, past: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        size = layer.head_dim
+
+        def heads(y: Tensor) -> Tensor:
+            return y.unflatten(2, (-1, size)).transpose(1, 2)
+
+        key = torch.cat((past[0], rotated(heads(layer.k_proj(x)), turn)), 2)
+        value = torch.cat((past[1], heads(layer.v_proj(x))), 2)
+        # A head of keys serves a group of query heads.
+        query = rotated(heads(layer.q_proj(x)), turn).unflatten(1, (KEY_HEADS, HEADS // KEY_HEADS))
+        scores = query @ key[:, :, None].mT * size**-0.5 + hidden[:, None, None]
+        mixed = scores.softmax(-1) @ value[:, :, None]
+        return layer.o_proj(mixed.flatten(1, 2).transpose(1, 2).flatten(2)), key, value
+
+
+def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions: the first half of a head's vector turns against the second half."""
+    cos, sin = turn
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def export_graphs(model: Any, folder: Path) -> None:
+    """Writes the three graphs. The example sizes differ from each other, so that none of them is taken for another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    head = WIDTH // HEADS
+    layers = [f"{i}.{kind}" for i in range(LAYERS) for kind in ("key", "value")]
+    pictures = {0: "batch_size", 1: "num_images"}
+    words = {0: "batch_size", 1: "sequence_length"}
+    pasts = {0: "batch_size", 2: "past_sequence_length"}
+    export(
+        VisionGraph(model),
+        (torch.randn(2, 3, 3, PICTURE, PICTURE), torch.ones(2, 3, PICTURE, PICTURE, dtype=torch.bool)),
+        folder / "vision_encoder.onnx",
+        {"pixel_values": pictures, "pixel_attention_mask": pictures},
+        ["image_features"],
+    )
+    ids = torch.ones(2, 5, dtype=torch.long)
+    export(model.get_input_embeddings(), (ids,), folder / "embed_tokens.onnx", {"input_ids": words}, ["inputs_embeds"])
+    past = tuple(torch.randn(2, KEY_HEADS, 4, head) for _ in layers)
+    export(
+        DecoderGraph(model),
+        (torch.randn(2, 3, WIDTH), torch.ones(2, 7, dtype=torch.long), torch.arange(4, 7).expand(2, 3), *past),
+        folder / "decoder_model_merged.onnx",
+        {
+            "inputs_embeds": words,
+            "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
+            "position_ids": words,
+            **{f"past_key_values.{name}": pasts for name in layers},
+        },
+        ["logits", *(f"present.{name}" for name in layers)],
+    )
+
+
+def export(module: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: Json, outputs: list[str]) -> None:
+    """Exports a module. `inputs` names the variable sizes of each input."""
+    import onnx
+
+    sizes: Any = tuple(inputs.values())
+    if isinstance(module, DecoderGraph):
+        sizes = (*sizes[:3], sizes[3:])  # the parameter *past is one tuple
+    exported = torch.onnx.export(
+        module.eval(),
+        example,
+        input_names=list(inputs),
+        output_names=outputs,
+        dynamic_shapes=sizes,
+        dynamo=True,
+        opset_version=18,
+        verbose=False,
+    )
+    model = exported.model_proto
+    # Notes of the exporter are half of a small graph's size, and name folders of the machine.
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    for constant in model.graph.initializer:
+        del constant.metadata_props[:]
+        constant.doc_string = ""
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
+def make_tokenizer() -> Any:
+    """A byte-level BPE in the form of SmolVLM's: single digits, no prefix space, special tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB - len(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT * 4, trainer)
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    if tokenizer.get_vocab_size() != VOCAB:
+        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {VOCAB}")
+    return tokenizer
+
+
+def make_model(ids: dict[str, int], seed: int, stop_gain: float) -> Any:
+    """A SmolVLM whose weights depend on the seed only."""
+    from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration
+
+    names: Json = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[START]}
+    text = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KEY_HEADS,
+        head_dim=WIDTH // HEADS,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
+        tie_word_embeddings=False,
+        **names,
+    )
+    vision = {
+        "hidden_size": VISION_WIDTH,
+        "intermediate_size": 2 * VISION_WIDTH,
+        "num_hidden_layers": VISION_LAYERS,
+        "num_attention_heads": VISION_HEADS,
+        "image_size": PICTURE,
+        "patch_size": PATCH,
+    }
+    config = SmolVLMConfig(
+        vision_config=vision,
+        text_config=text.to_dict(),
+        scale_factor=SCALE,
+        image_token_id=ids[IMAGE],
+        tie_word_embeddings=False,
+        **names,
+    )
+    model = SmolVLMForConditionalGeneration(config).float().eval()
+    randomise(model, seed, stop_gain, ids[END])
+    return model
+
+
+@torch.no_grad()
+def randomise(model: Any, seed: int, stop_gain: float, stop: int) -> None:
+    """Gives every weight a random value, biases and norms too: zeros and ones would hide that one of them is left out.
+
+    The weights are large. Logits of small random weights are near ties, which no two runtimes break alike.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        noise = torch.randn(weight.shape, generator=dice)
+        if weight.dim() > 1:
+            fan = weight[0].numel()
+            weight.copy_(noise * (1.0 if "embed" in name and "patch" not in name else fan**-0.5))
+        else:
+            weight.copy_(0.1 * noise + float("norm" in name and name.endswith("weight")))
+    model.model.connector.modality_projection.proj.weight.mul_(4)
+    model.lm_head.weight.mul_(2)
+    model.lm_head.weight[stop] *= stop_gain
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def make(out: Path, weights: Path, seed: int, stop_gain: float, generation: Json) -> None:
+    """Writes a folder in the hub's layout, and PyTorch's weights to another folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer()
+    tokenizer.save(str(out / "tokenizer.json"))
+    ids = {t: tokenizer.token_to_id(t) for t in SPECIAL}
+    model = make_model(ids, seed, stop_gain)
+    model.save_pretrained(weights)
+    (out / "config.json").write_text((weights / "config.json").read_text())
+    names = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[START]}
+    write_json(out / "generation_config.json", {**names, **generation})
+    write_json(out / "preprocessor_config.json", preprocessing())
+    tokens = (PICTURE // PATCH // SCALE) ** 2
+    write_json(out / "processor_config.json", {"image_seq_len": tokens, "processor_class": "SmolVLMProcessor"})
+    write_json(
+        out / "tokenizer_config.json",
+        {
+            "bos_token": START,
+            "clean_up_tokenization_spaces": False,
+            "eos_token": END,
+            "model_max_length": 2048,
+            "pad_token": START,
+            "processor_class": "SmolVLMProcessor",
+            "tokenizer_class": "GPT2Tokenizer",
+        },
+    )
+    (out / "chat_template.jinja").write_text(TEMPLATE)
+    export_graphs(model, out / "onnx")
+
+
+def preprocessing() -> Json:
+    return {
+        "do_convert_rgb": True,
+        "do_image_splitting": False,
+        "do_normalize": True,
+        "do_pad": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "SmolVLMImageProcessor",
+        "image_std": [0.5, 0.5, 0.5],
+        "max_image_size": {"longest_edge": PICTURE},
+        "processor_class": "SmolVLMProcessor",
+        "resample": 1,
+        "rescale_factor": 1 / 255,
+        "size": {"longest_edge": LONGEST_EDGE},
+    }
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+
+def fields(text: str) -> Json:
+    """Fields of generation_config.json from the command line."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("give a JSON object")
+    return value
+
+
+def arguments() -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = p.add_subparsers(dest="command", required=True)
+    m = commands.add_parser("make", help="write a model folder")
+    m.add_argument("dir", type=Path, metavar="DIR", help="model folder to write")
+    m.add_argument("--torch", required=True, type=Path, metavar="DIR", help="folder for PyTorch's weights")
+    m.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    m.add_argument("--stop-gain", type=float, default=1.0, help="scales the stop token's logit (default: 1)")
+    m.add_argument(
+        "--generation", type=fields, default={}, metavar="JSON", help="more fields of generation_config.json"
+    )
+    for name, summary in (("run", "caption pictures in PyTorch"), ("check", "compare the graphs with PyTorch")):
+        r = commands.add_parser(name, help=summary)
+        r.add_argument("dir", type=Path, metavar="DIR", help="model folder")
+        r.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
+        r.add_argument("--frames", type=int, default=1, metavar="N", help="pictures per prompt (default: 1)")
+        add_run_options(r)
+        if name == "run":
+            r.add_argument("--beams", type=int, default=1, metavar="N", help="1 is greedy decoding (default: 1)")
+    return p.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(1)
+    if args.command == "make":
+        make(args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        return
+    reference = Reference(args.dir, args.torch or args.dir / "torch")
+    if args.command == "check":
+        sys.exit(1 if check(reference, args.pictures, args.frames, args.prompt, args.tokens) else 0)
+    for row in reference.captions(args.pictures, args.frames, args.prompt, args.beams, args.tokens):
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()
