@@ -47,6 +47,8 @@ settings! {
     Describe => "describe",
     /// Device that the model runs on.
     Device => "device",
+    /// Model that embeds pictures for another captioner.
+    Embedder => "embedder",
     /// First moment that is not described.
     End => "end",
     /// Format of an output.
@@ -79,6 +81,10 @@ settings! {
     Overwrite => "overwrite",
     /// Describing a part of a film.
     Part => "part",
+    /// Which variant of a model's graphs is run.
+    Precision => "precision",
+    /// What a model is asked.
+    Prompt => "prompt",
     /// Play a file at its own pace.
     Realtime => "realtime",
     /// Build the search index again.

@@ -2,6 +2,7 @@
 //!
 //! Each group has its own heading in the help. The order of the groups in a command is the order of the headings.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,7 +13,9 @@ use super::values;
 use crate::error::{Error, Result};
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{DecodeOptions, check_device};
-use crate::model::{CaptionOptions, Device, EncodeOptions, ModelFolder, SessionOptions};
+use crate::model::{
+    CaptionOptions, Device, EncodeOptions, ModelFolder, ModelOptions, Models, Precision, PromptOptions, SessionOptions,
+};
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -334,11 +337,11 @@ impl DecoderArgs {
         }
     }
 
-    pub(super) fn min_score(&self, folder: &ModelFolder) -> Result<f32> {
+    pub(super) fn min_score(&self, models: &Models) -> Result<f32> {
         match self.min_score {
             Some(s) if (0.0..=1.0).contains(&s) => Ok(s),
             Some(s) => Err(Error::usage(format!("--min-score {s} is not between 0 and 1"), "0 keeps every caption.")),
-            None => Ok(folder.manifest().score.as_ref().map_or(0.0, |s| s.default_min_score)),
+            None => Ok(models.captioner.default_min_score()),
         }
     }
 }
@@ -373,6 +376,87 @@ impl ModelArgs {
     }
 }
 
+/// The models that describe, and where they run.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct CaptionModelArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Model that embeds pictures, if --model has no embeddings of its own [default: the built-in model]
+    ///
+    /// Repetitions are recognised by its embeddings, and search uses its text tower.
+    #[arg(long, value_name = "DIR|NAME")]
+    embedder: Option<String>,
+    /// Variant of the graphs of a model in the hub's layout [default: fp32, or the first that is there]
+    ///
+    /// One of fp32, fp16, int8, uint8, quantized, q4, q4f16 and bnb4.
+    #[arg(long, value_name = "NAME")]
+    precision: Option<Precision>,
+    /// What to ask a model that takes a prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// Language of the answers of a model that takes a prompt, such as French
+    #[arg(long, value_name = "NAME")]
+    language: Option<String>,
+    /// Read notes for a model that takes a prompt: the title, people, places
+    #[arg(long, value_name = "FILE")]
+    notes: Option<PathBuf>,
+}
+
+/// Largest prompt file in bytes: longer than any model's context.
+const PROMPT_LIMIT: u64 = 1 << 20;
+
+impl CaptionModelArgs {
+    /// Opens the models' folders and checks their files.
+    pub(super) fn load(&self) -> Result<Models> {
+        Models::load(self.model.model.as_deref(), self.embedder.as_deref(), self.precision)
+    }
+
+    /// Options of an inference session; see [`ModelArgs::session`].
+    pub(super) fn session(&self, shared: bool) -> Result<SessionOptions> {
+        self.model.session(shared)
+    }
+
+    /// Threads per inference, if the user names them.
+    pub(super) fn threads(&self) -> Option<usize> {
+        self.model.model_threads
+    }
+
+    /// The prompt, if the user gives one.
+    pub(super) fn prompt(&self) -> Result<Option<PromptOptions>> {
+        let text = match (&self.prompt, &self.prompt_file) {
+            (Some(text), _) => Some(text.clone()),
+            (None, file) => file.as_deref().map(read_prompt).transpose()?,
+        };
+        let notes = self.notes.as_deref().map(read_prompt).transpose()?;
+        if text.is_none() && notes.is_none() && self.language.is_none() {
+            return Ok(None);
+        }
+        let text = text.unwrap_or_else(|| PromptOptions::default().text);
+        if text.trim().is_empty() {
+            return Err(Error::usage("the prompt is empty", "Give a prompt, or none for the model's own."));
+        }
+        let trimmed = |text: String| text.trim().to_string();
+        let notes = notes.map(trimmed).filter(|notes| !notes.is_empty());
+        Ok(Some(PromptOptions { text: trimmed(text), language: self.language.clone(), notes }))
+    }
+}
+
+fn read_prompt(file: &Path) -> Result<String> {
+    let name = file.display().to_string();
+    let meta = std::fs::metadata(file).map_err(|e| Error::read(&name, &e))?;
+    if meta.len() > PROMPT_LIMIT {
+        return Err(Error::usage(
+            format!("{name} is larger than a prompt can be"),
+            "Name a file with the prompt alone.",
+        ));
+    }
+    std::fs::read_to_string(file).map_err(|e| Error::read(&name, &e))
+}
+
 /// The batch of commands that have no `--mode`.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
@@ -405,7 +489,7 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     decoder: DecoderArgs,
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub model: CaptionModelArgs,
     /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes]
     ///
     /// Larger batches suit larger models and GPUs.
@@ -420,14 +504,14 @@ impl DescriptionArgs {
         self.cue.check()
     }
 
-    pub(super) fn config(&self, folder: &ModelFolder) -> Result<Config> {
+    pub(super) fn config(&self, models: &Models) -> Result<Config> {
         Ok(Config {
             decode: self.decode.options(),
             scene: self.scene.options(),
             keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
-            dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(folder) },
+            dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
             cue: self.cue.options(),
-            min_score: self.decoder.min_score(folder)?,
+            min_score: self.decoder.min_score(models)?,
             jobs: usize::from(self.decode.jobs),
             encode_batch: self.batch(),
             caption_batch: self.batch(),
@@ -443,22 +527,18 @@ impl DescriptionArgs {
     }
 
     /// The model's stages. `threads` overrides how many an inference uses.
-    pub(super) fn stages(&self, folder: &ModelFolder, threads: Option<usize>) -> Result<Model> {
+    pub(super) fn stages(&self, models: &Models, threads: Option<usize>) -> Result<Model> {
         // With keyframes alone the decoder has little work, and most of it between inferences.
         let session = self.model.session(self.decode.mode == DecodeMode::All)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
-        stages(folder, &self.decoder, self.batch(), &session)
+        let batch = self.batch();
+        let options = ModelOptions {
+            encode: encode_options(batch, &session),
+            caption: self.decoder.options(batch, &session),
+            prompt: self.model.prompt()?,
+        };
+        Model::of(models, options)
     }
-}
-
-/// Both stages of a model. They load when their threads start.
-pub(super) fn stages(
-    folder: &ModelFolder,
-    decoder: &DecoderArgs,
-    batch: usize,
-    session: &SessionOptions,
-) -> Result<Model> {
-    Model::of(folder, encode_options(batch, session), decoder.options(batch, session))
 }
 
 /// Options of the image tower.

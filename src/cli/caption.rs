@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::args::{BatchArgs, DecoderArgs, ModelArgs, StatsArgs, cores, encode_options};
+use super::args::{BatchArgs, CaptionModelArgs, DecoderArgs, StatsArgs, cores, encode_options};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::{Caption, Encoded};
+use crate::model::{Caption, Encoded, ModelOptions};
 use crate::pipeline::{self, Model, StillOptions};
 
 const EXAMPLES: &str = "\
@@ -42,18 +42,19 @@ pub(super) struct CaptionArgs {
     #[command(flatten)]
     decoder: DecoderArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    model: CaptionModelArgs,
     #[command(flatten)]
     batch: BatchArgs,
 }
 
 pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    let folder = args.model.load()?;
+    let models = args.model.load()?;
     let session = args.model.session(false)?;
     let batch = args.batch.size();
-    let min_score = args.decoder.min_score(&folder)?;
-    let encode = encode_options(batch, &session).side_by_side(&folder);
-    let model = Model::of(&folder, encode, args.decoder.options(batch, &session))?;
+    let min_score = args.decoder.min_score(&models)?;
+    let encode = encode_options(batch, &session).side_by_side(&models.embedder);
+    let caption = args.decoder.options(batch, &session);
+    let model = Model::of(&models, ModelOptions { encode, caption, prompt: args.model.prompt()? })?;
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores().min(batch) };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {

@@ -43,9 +43,9 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     if inputs.is_empty() {
         return Ok(());
     }
-    let folder = args.description.model.load()?;
-    let config = args.description.config(&folder)?;
-    let model = args.description.stages(&folder, None)?;
+    let models = args.description.model.load()?;
+    let config = args.description.config(&models)?;
+    let model = args.description.stages(&models, None)?;
     let names = inputs.iter().map(|i| Address::new(i.as_str()).shown()).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
     let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);

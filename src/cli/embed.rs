@@ -12,7 +12,7 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::{CaptionOptions, EncodeOptions, TextEncoder};
+use crate::model::{EncodeOptions, ModelOptions, TextEncoder};
 use crate::pipeline::{self, Model, StillOptions};
 
 /// Lines of text that are embedded together.
@@ -51,7 +51,7 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let session = args.model.session(false)?;
     let encode = EncodeOptions { session, ..EncodeOptions::default() }.side_by_side(&folder);
     let batch = encode.batch * encode.sessions;
-    let model = Model::of(&folder, encode, CaptionOptions::default())?;
+    let model = Model::of(&folder.into(), ModelOptions { encode, ..ModelOptions::default() })?;
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores() };
     let stats = pipeline::embeddings(&paths, options, model, interrupt, |number, encoded| match encoded {

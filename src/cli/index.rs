@@ -17,7 +17,7 @@ use crate::archive::index::{
 };
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
+use crate::model::{CaptionModel, Models};
 use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Stats};
 use crate::time::Time;
@@ -77,13 +77,13 @@ pub(super) struct IndexArgs {
 
 pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     args.description.check()?;
-    let folder = args.description.model.load()?;
-    let mut config = args.description.config(&folder)?;
+    let models = args.description.model.load()?;
+    let mut config = args.description.config(&models)?;
     config.thumbnail = args.thumbnails.options();
-    let (budget, model_threads) = args.budget(&mut config, &folder)?;
+    let (budget, model_threads) = args.budget(&mut config, &models)?;
     config.budget = Arc::new(budget);
-    let model = || args.description.stages(&folder, model_threads);
-    let recipe = recipe(&folder, &config, &model()?.decoding);
+    let model = || args.description.stages(&models, model_threads);
+    let recipe = recipe(&models.embedder, &config, &model()?.decoding);
     // A plan changes nothing, so it does not create the archive.
     let archive = if args.plan { Archive::open_or_empty(&args.into)? } else { Archive::create(&args.into)? };
     let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
@@ -150,9 +150,9 @@ fn remove_left_over(archive: &Archive, plan: &IndexPlan) -> Result<()> {
 
 impl IndexArgs {
     /// The limits of the job, and the threads of an inference if they are limited. Adapts the decoder threads in `config`.
-    fn budget(&self, config: &mut Config, folder: &ModelFolder) -> Result<(Budget, Option<usize>)> {
+    fn budget(&self, config: &mut Config, models: &Models) -> Result<(Budget, Option<usize>)> {
         let mut budget = Budget::default();
-        let mut model_threads = self.description.model.model_threads;
+        let mut model_threads = self.description.model.threads();
         if let Some(threads) = self.threads.map(usize::from) {
             // As without a limit: half for the model, the rest for the videos under way.
             let model = model_threads.unwrap_or(threads.div_ceil(2)).min(threads);
@@ -165,7 +165,7 @@ impl IndexArgs {
             budget = budget.threads(threads, config.decode.threads, model);
         }
         if let Some(all) = self.memory {
-            let own = own_mb(folder, config);
+            let own = own_mb(models, config);
             if all <= own {
                 return Err(Error::usage(
                     format!("--memory {all}M: the program and this model alone can use {own} MB"),
@@ -180,14 +180,22 @@ impl IndexArgs {
 
 /// Memory that the program can use besides its videos, in megabytes: itself and the runtime, the weights and what they
 /// unpack to, batches of pictures, and batches of captions with their key-value caches.
-fn own_mb(folder: &ModelFolder, config: &Config) -> usize {
-    let manifest = folder.manifest();
-    let weights: u64 = manifest.files.values().map(|f| f.bytes).sum();
+fn own_mb(models: &Models, config: &Config) -> usize {
+    let manifest = models.embedder.manifest();
+    let mut weights: u64 = manifest.files.values().map(|f| f.bytes).sum();
     let side = u64::from(manifest.image.size);
     let pictures = config.encode_batch as u64 * side * side * 3 * 4 * 16;
-    let d = &manifest.decoder;
-    let keys = (d.layers * 2 * d.heads * d.head_dim * 4) as u64 * manifest.longest() as u64;
-    let captions = keys * (config.caption_batch * manifest.decoding.beam.max(1)) as u64 * 3;
+    let captions = match &models.captioner {
+        CaptionModel::ClipCap(_) => {
+            let d = &manifest.decoder;
+            let keys = (d.layers * 2 * d.heads * d.head_dim * 4) as u64 * manifest.longest() as u64;
+            keys * (config.caption_batch * manifest.decoding.beam.max(1)) as u64 * 3
+        }
+        CaptionModel::Hub(folder) => {
+            weights += folder.bytes();
+            folder.batch_bytes(config.caption_batch)
+        }
+    };
     120 + usize::try_from((weights * 3 + pictures + captions) >> 20).unwrap_or(usize::MAX >> 1)
 }
 

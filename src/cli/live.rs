@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, ModelArgs, RepetitionArgs, stages};
+use super::args::{BatchArgs, CaptionModelArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
 use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{
     self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, OutputConfig, RtspTransport, Secret, fetch_status,
 };
+use crate::model::{Model, ModelOptions};
 
 /// How long a running descry may take to answer `--status`.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub(super) struct LiveArgs {
     #[command(flatten)]
     decoder: DecoderArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    model: CaptionModelArgs,
     #[command(flatten)]
     batch: BatchArgs,
     /// Treat the model as hung when one inference takes longer than this [default: 30]
@@ -202,17 +203,22 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let defaults = args.stream.defaults(args.hang);
     let file = args.stream.read_config()?;
     let streams = defaults.streams(file.as_ref(), &args.urls)?;
-    let folder = args.model.load()?;
+    let models = args.model.load()?;
     let session = args.model.session(true)?;
     let batch = args.batch.size();
     let options = LiveOptions {
-        dedup: args.repetition.options(&folder),
-        min_score: args.decoder.min_score(&folder)?,
+        dedup: args.repetition.options(&models.embedder),
+        min_score: args.decoder.min_score(&models)?,
         batch,
         max_pixels: args.stream.max_pixels,
         hang: defaults.hang(file.as_ref())?,
     };
-    let model = stages(&folder, &args.decoder, batch, &session)?;
+    let model_options = ModelOptions {
+        encode: encode_options(batch, &session),
+        caption: args.decoder.options(batch, &session),
+        prompt: args.model.prompt()?,
+    };
+    let model = Model::of(&models, model_options)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
     if live::run(job, interrupt)?.failed > 0 {

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::stdout::print_line;
 use crate::error::Result;
-use crate::model::ModelFolder;
+use crate::model::{Models, Precision};
 
 #[derive(Subcommand)]
 pub(super) enum ModelCommand {
@@ -13,11 +13,14 @@ pub(super) enum ModelCommand {
         /// Model folder, or the name of a model next to the program [default: the built-in model]
         #[arg(value_name = "DIR|NAME")]
         model: Option<String>,
+        /// Variant of the graphs of a model in the hub's layout [default: fp32, or the first that is there]
+        #[arg(long, help_heading = "Model", value_name = "NAME")]
+        precision: Option<Precision>,
     },
 }
 
 pub(super) fn run(command: &ModelCommand) -> Result<()> {
-    let ModelCommand::Show { model } = command;
-    print_line(&ModelFolder::load(model.as_deref())?.to_string())?;
+    let ModelCommand::Show { model, precision } = command;
+    print_line(&Models::load(model.as_deref(), None, *precision)?.to_string())?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::values;
 use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
+use crate::model::Models;
 use crate::pipeline::parts::{PartJob, PartOptions, describe_part};
 use crate::pipeline::{Config, Silent};
 use crate::time::Time;
@@ -60,8 +60,8 @@ pub(super) struct SharedPartArgs {
 }
 
 impl SharedPartArgs {
-    pub(super) fn config(&self, folder: &ModelFolder) -> Result<Config> {
-        let mut config = self.description.config(folder)?;
+    pub(super) fn config(&self, models: &Models) -> Result<Config> {
+        let mut config = self.description.config(models)?;
         config.thumbnail = self.thumbnails.options();
         Ok(config)
     }
@@ -70,9 +70,9 @@ impl SharedPartArgs {
 pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     args.shared.description.check()?;
     let address = Address::new(args.input.as_str());
-    let folder = args.shared.description.model.load()?;
-    let config = args.shared.config(&folder)?;
-    let model = args.shared.description.stages(&folder, None)?;
+    let models = args.shared.description.model.load()?;
+    let config = args.shared.config(&models)?;
+    let model = args.shared.description.stages(&models, None)?;
     let (number, of) = args.part;
     let stats = describe_part(PartJob {
         input: &args.input,

@@ -16,7 +16,7 @@ use crate::archive::index::{
 use crate::archive::{Archive, VideoRecord};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::ModelFolder;
+use crate::model::Models;
 use crate::pipeline::parts::{StitchJob, Stitched, stitch};
 use crate::pipeline::{Config, KeyframeRecord, KeyframeSink, Model, Observer, Outcome, Silent, Stats};
 use crate::track::output::{self, Target};
@@ -51,8 +51,8 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         targets = args.output.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();
         targets.iter().try_for_each(|t| output::check(t, args.output.force))?;
     }
-    let folder = args.shared.description.model.load()?;
-    let config = args.shared.config(&folder)?;
+    let models = args.shared.description.model.load()?;
+    let config = args.shared.config(&models)?;
     let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
         let folder = std::env::temp_dir().display().to_string();
         Error::output(folder, e.to_string(), "Name another folder in TMPDIR.")
@@ -60,7 +60,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
     let run = StitchRun {
         args,
         address,
-        folder: &folder,
+        models: &models,
         config: &config,
         parts: args.parts.iter().map(PathBuf::as_path).collect(),
         scratch: scratch.path(),
@@ -79,7 +79,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
 struct StitchRun<'a> {
     args: &'a StitchArgs,
     address: Address,
-    folder: &'a ModelFolder,
+    models: &'a Models,
     config: &'a Config,
     parts: Vec<&'a Path>,
     /// A folder for stretches that have to be processed again; it is removed at the end.
@@ -90,7 +90,7 @@ struct StitchRun<'a> {
 
 impl StitchRun<'_> {
     fn model(&self) -> Result<Model> {
-        self.args.shared.description.stages(self.folder, None)
+        self.args.shared.description.stages(self.models, None)
     }
 
     fn stitch(
@@ -151,7 +151,7 @@ impl StitchRun<'_> {
 
     /// Does what `descry index` does with this one video, from its parts.
     fn add_to_archive(&self, location: &str) -> Result<Stats> {
-        let recipe = recipe(self.folder, self.config, &self.model()?.decoding);
+        let recipe = recipe(&self.models.embedder, self.config, &self.model()?.decoding);
         let archive = Archive::create(location)?;
         let network = NetworkSources::new(self.config.decode.timeout, self.interrupt.clone());
         let listing = list_sources(std::slice::from_ref(&self.args.input), archive.folder(), &network, self.interrupt)?;

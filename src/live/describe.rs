@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::media::rgb::Rgb;
 use crate::model::ImageSpec;
 use crate::model::Model;
-use crate::model::caption::{Caption, Captions};
+use crate::model::caption::{Caption, CaptionInput, Captions, PictureDemand};
 use crate::model::image::{Encode, Encoded};
 use crate::model::preprocess::{Pixels, preprocess};
 use crate::pipeline::batch::BatchRule;
@@ -61,6 +61,7 @@ pub(super) fn describe(model: Model, job: DescriberJob) -> Result<()> {
 struct DescribeLoop {
     job: DescriberJob,
     spec: ImageSpec,
+    demand: PictureDemand,
     encoder: Box<dyn Encode>,
     captioner: Box<dyn Captions>,
     /// In the order of the streams.
@@ -81,7 +82,7 @@ impl DescribeLoop {
             })
         };
         let novelties = job.streams.iter().map(novelty).collect();
-        Ok(DescribeLoop { spec: model.image, encoder, captioner, novelties, job })
+        Ok(DescribeLoop { spec: model.image, demand: model.demand, encoder, captioner, novelties, job })
     }
 
     fn run(&mut self) -> Result<()> {
@@ -97,7 +98,7 @@ impl DescribeLoop {
                 .zip(&encoded)
                 .map(|((stream, keyframe), e)| self.novelties[*stream].judge(&e.unit(), keyframe.time))
                 .collect();
-            let mut captions = self.caption(&encoded, &decisions)?.into_iter();
+            let mut captions = self.caption(&keyframes, encoded, &decisions)?.into_iter();
             self.job.metrics.set_inferring(false);
             for ((stream, keyframe), decision) in keyframes.into_iter().zip(decisions) {
                 let caption = if matches!(decision, Decision::Describe(_)) { captions.next() } else { None };
@@ -140,16 +141,27 @@ impl DescribeLoop {
     }
 
     /// A caption for each picture that is to be described, in order.
-    fn caption(&mut self, encoded: &[Encoded], decisions: &[Decision]) -> Result<Vec<Caption>> {
-        let wanted = decisions.iter().zip(encoded).filter(|(d, _)| matches!(d, Decision::Describe(_)));
-        let fresh: Vec<&Encoded> = wanted.map(|(_, e)| e).collect();
+    fn caption(
+        &mut self,
+        keyframes: &[(usize, QueuedKeyframe)],
+        encoded: Vec<Encoded>,
+        decisions: &[Decision],
+    ) -> Result<Vec<Caption>> {
+        let all = decisions.iter().zip(keyframes).zip(encoded);
+        let fresh: Vec<CaptionInput> = all
+            .filter(|((decision, _), _)| matches!(decision, Decision::Describe(_)))
+            .map(|((_, (_, keyframe)), encoded)| {
+                let pictures = if self.demand.count > 0 { vec![keyframe.picture.clone()] } else { Vec::new() };
+                CaptionInput { encoded, pictures }
+            })
+            .collect();
         if fresh.is_empty() {
             return Ok(Vec::new());
         }
         let metrics = &self.job.metrics;
         let began = Instant::now();
         metrics.set_inferring(true);
-        let captions = self.captioner.caption(&fresh)?;
+        let captions = self.captioner.caption(&fresh.iter().collect::<Vec<_>>())?;
         metrics.stage_seconds(Stage::Caption, began.elapsed());
         metrics.caption_batch(fresh.len());
         Ok(captions)

@@ -31,11 +31,11 @@
 //! ```
 //! use descry::interrupt::Interrupt;
 //! use descry::live::{self, CallbackSink, EventKind, LiveJob, StreamConfig};
-//! use descry::model::{CaptionOptions, EncodeOptions, Model, ModelFolder};
+//! use descry::model::{Model, ModelFolder, ModelOptions};
 //!
 //! # fn main() -> descry::error::Result<()> {
 //! let folder = ModelFolder::open("models/builtin")?;
-//! let model = Model::of(&folder, EncodeOptions::default(), CaptionOptions::default())?;
+//! let model = Model::of(&folder.into(), ModelOptions::default())?;
 //! let stop = Interrupt::new();
 //!
 //! let mut job = LiveJob::new(vec![StreamConfig::new("samples/bikes.mp4")?], model);

@@ -28,7 +28,7 @@ pub(super) struct QueuedKeyframe {
     pub(super) wall: SystemTime,
     /// When the picture's packet arrived.
     pub(super) arrived: Instant,
-    pub(super) picture: Rgb,
+    pub(super) picture: Arc<Rgb>,
 }
 
 /// What the watcher and the describer of a stream know of each other.

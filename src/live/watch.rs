@@ -3,6 +3,7 @@
 //!
 //! Memory: two decoded frames beside the decoder's own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::access;
@@ -312,7 +313,7 @@ impl<'a> StreamWatcher<'a> {
         let LiveKeyframe { start, time, picture: frame } = keyframe;
         let began = Instant::now();
         let picture = match frame.to_rgb_within(self.longest_side) {
-            Ok(picture) => picture,
+            Ok(picture) => Arc::new(picture),
             Err(e) => {
                 stream.warn(&e.to_string());
                 stream.count_dropped(DropReason::Decode, 1);

@@ -24,6 +24,8 @@ pub enum Resample {
     Bicubic,
     /// A triangle over one sample each way (more when shrinking).
     Bilinear,
+    /// A windowed sinc over three samples each way (more when shrinking).
+    Lanczos,
 }
 
 /// The wanted part of the resized picture, in pixels.
@@ -101,6 +103,7 @@ impl Taps {
         let reach = match filter {
             Resample::Bicubic => 2.0,
             Resample::Bilinear => 1.0,
+            Resample::Lanczos => 3.0,
         };
         let scale = from as f64 / to as f64;
         let filter_scale = scale.max(1.0);
@@ -149,6 +152,8 @@ fn weight_at(filter: Resample, x: f64) -> f64 {
     match filter {
         Resample::Bilinear if x < 1.0 => 1.0 - x,
         Resample::Bilinear => 0.0,
+        Resample::Lanczos if x < 3.0 => sinc(x) * sinc(x / 3.0),
+        Resample::Lanczos => 0.0,
         Resample::Bicubic => {
             const A: f64 = -0.5;
             if x < 1.0 {
@@ -160,6 +165,15 @@ fn weight_at(filter: Resample, x: f64) -> f64 {
             }
         }
     }
+}
+
+/// Pillow's `sinc_filter`.
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * std::f64::consts::PI;
+    x.sin() / x
 }
 
 /// Ends a sum that began with one half.
@@ -246,7 +260,7 @@ mod tests {
             (w, h) in (1u32..40, 1u32..40), (tw, th) in (1usize..50, 1usize..50), seed: u32, cut in 0usize..1000,
         ) {
             let picture = noise(w, h, seed);
-            for filter in [Resample::Bicubic, Resample::Bilinear] {
+            for filter in [Resample::Bicubic, Resample::Bilinear, Resample::Lanczos] {
                 let all = resize(&picture, tw, th, filter, Window { left: 0, top: 0, width: tw, height: th });
                 let (left, top) = (cut % tw, cut / 7 % th);
                 let window = Window { left, top, width: tw - left, height: th - top };

@@ -158,7 +158,7 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
     Ok(())
 }
 
-fn sha256(mut file: File) -> io::Result<String> {
+pub(crate) fn sha256(mut file: File) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut block = vec![0; HASH_BLOCK];
     loop {

@@ -5,11 +5,17 @@
 
 use serde_json::{Value, json};
 
-use crate::error::Result;
-use crate::model::caption::{CaptionOptions, Captioner, Captions, Strategy};
+use crate::error::{Error, Result};
+use crate::media::LONGEST_SIDE;
+use crate::message;
+use crate::message::Setting;
+use crate::model::caption::{CaptionOptions, Captioner, Captions, PictureDemand, Strategy};
 use crate::model::folder::ModelFolder;
+use crate::model::hub::{HubCaptioner, HubFolder, generation_options};
 use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
 use crate::model::manifest::ImageSpec;
+use crate::model::models::{CaptionModel, Models};
+use crate::model::prompt::PromptOptions;
 
 /// Makes a part of a model, on the thread that will use it.
 pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
@@ -24,6 +30,8 @@ pub struct Model {
     pub decoding: Value,
     /// How pictures are prepared for the encoder.
     pub image: ImageSpec,
+    /// The pictures that the captioner reads besides.
+    pub demand: PictureDemand,
     /// Loads the image tower.
     pub encoder: Load<dyn Encode>,
     /// Loads the mapper and the decoder.
@@ -31,14 +39,61 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model of a folder. Its graphs load when their stages start.
+    /// The models of a run. Their graphs load when their stages start.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::error::Error::Usage) if the caption options do not fit the model.
-    pub fn of(folder: &ModelFolder, encode: EncodeOptions, caption: CaptionOptions) -> Result<Model> {
-        let search = caption.search_options(folder.manifest())?;
-        let (encoder_folder, captioner_folder) = (folder.clone(), folder.clone());
+    pub fn of(models: &Models, options: ModelOptions) -> Result<Model> {
+        let ModelOptions { encode, caption, prompt } = options;
+        let embedder = models.embedder.clone();
+        let own = match &models.captioner {
+            CaptionModel::ClipCap(folder) => CaptionPart::clip_cap(folder, caption, prompt)?,
+            CaptionModel::Hub(folder) => CaptionPart::hub(folder, caption, prompt.unwrap_or_default())?,
+        };
         Ok(Model {
+            decoding: own.decoding,
+            name: models.captioner.title(),
+            hash: own.hash,
+            image: embedder.manifest().image.clone(),
+            demand: own.demand,
+            encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&embedder, &encode)?))),
+            captioner: own.captioner,
+        })
+    }
+}
+
+/// How the models of a run work.
+#[derive(Debug, Clone, Default)]
+pub struct ModelOptions {
+    /// How the image tower runs.
+    pub encode: EncodeOptions,
+    /// How captions are searched for.
+    pub caption: CaptionOptions,
+    /// What a model that takes a prompt is asked. Default: its own prompt.
+    pub prompt: Option<PromptOptions>,
+}
+
+/// What a [`Model`] takes from its captioner.
+struct CaptionPart {
+    hash: String,
+    decoding: Value,
+    demand: PictureDemand,
+    captioner: Load<dyn Captions>,
+}
+
+impl CaptionPart {
+    fn clip_cap(folder: &ModelFolder, caption: CaptionOptions, prompt: Option<PromptOptions>) -> Result<CaptionPart> {
+        if prompt.is_some() {
+            return Err(Error::usage(
+                message![folder.manifest().title(), " takes no ", Setting::Prompt],
+                "Leave it out, or use a model in the hub's layout.",
+            ));
+        }
+        let search = caption.search_options(folder.manifest())?;
+        let (hash, folder) = (folder.hash().to_string(), folder.clone());
+        Ok(CaptionPart {
+            hash,
+            demand: PictureDemand::default(),
             decoding: json!({
                 "strategy": match search.strategy {
                     Strategy::Beam(_) => "beam",
@@ -50,11 +105,25 @@ impl Model {
                 "max_tokens": search.max_tokens,
                 "temperature": search.temperature,
             }),
-            name: folder.manifest().title(),
-            hash: folder.hash().to_string(),
-            image: folder.manifest().image.clone(),
-            encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&encoder_folder, &encode)?))),
-            captioner: Box::new(move || Ok(Box::new(Captioner::new(&captioner_folder, &caption)?))),
+            captioner: Box::new(move || Ok(Box::new(Captioner::new(&folder, &caption)?))),
+        })
+    }
+
+    fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions) -> Result<CaptionPart> {
+        let search = generation_options(folder, &caption)?;
+        let (hash, folder) = (folder.hash().to_string(), folder.clone());
+        Ok(CaptionPart {
+            decoding: json!({
+                "captioner": folder.title(),
+                "captioner_hash": hash,
+                "strategy": if search.beams > 1 { "beam" } else { "greedy" },
+                "beam": if search.beams > 1 { Some(search.beams) } else { None },
+                "max_tokens": search.max_tokens,
+                "prompt": prompt.to_json(),
+            }),
+            hash,
+            demand: PictureDemand { count: 1, longest: LONGEST_SIDE },
+            captioner: Box::new(move || Ok(Box::new(HubCaptioner::new(&folder, prompt, &caption)?))),
         })
     }
 }

@@ -80,12 +80,23 @@ impl Runtime {
 
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
-        let path = folder.path(graph);
+        let wrong = |cause| folder.error(cause, "Make the model folder again.");
+        self.session_at(&folder.path(graph), graph, options, wrong)
+    }
+
+    /// Builds the session of a graph in a file. `graph` is its name for messages; `wrong` makes the error for a graph that
+    /// ONNX Runtime refuses.
+    pub(crate) fn session_at(
+        &self,
+        path: &Path,
+        graph: &str,
+        options: &SessionOptions,
+        wrong: impl FnOnce(String) -> Error,
+    ) -> Result<Session> {
         let mut builder = self.builder(options)?;
-        builder.commit_from_file(&path).map_err(|e| {
+        builder.commit_from_file(path).map_err(|e| {
             if options.device == Device::Cpu {
-                let cause = format!("{graph} is not a graph that ONNX Runtime can run: {e}");
-                folder.error(cause, "Make the model folder again.").with_source(e)
+                wrong(format!("{graph} is not a graph that ONNX Runtime can run: {e}")).with_source(e)
             } else {
                 cannot_run(graph, options.device, e)
             }

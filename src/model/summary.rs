@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::media::resize::Resample;
 use crate::model::folder::ModelFolder;
+use crate::model::hub::HubFolder;
 use crate::model::manifest::{Manifest, MapperInput, Resize};
+use crate::model::models::{CaptionModel, Models};
 
 impl fmt::Display for ModelFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,6 +44,31 @@ impl fmt::Display for ModelFolder {
     }
 }
 
+impl fmt::Display for HubFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |key: &str, value: String| writeln!(f, "{key:<12} {value}");
+        line("model", self.title())?;
+        line("folder", self.dir().display().to_string())?;
+        for (key, value) in self.facts() {
+            line(key, value)?;
+        }
+        line("files", format!("{} in {:.1} MB:", self.files.len(), self.bytes() as f64 / 1e6))?;
+        for file in &self.files {
+            writeln!(f, "  {:<44} {:>12}  {}", file.name, file.bytes, file.sha256)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.captioner {
+            CaptionModel::ClipCap(folder) => folder.fmt(f),
+            CaptionModel::Hub(folder) => write!(f, "{folder}\nembeddings come from:\n{}", self.embedder),
+        }
+    }
+}
+
 fn image(m: &Manifest) -> String {
     let shape = match m.image.resize {
         Resize::Squash => "squashed to a square",
@@ -50,6 +77,7 @@ fn image(m: &Manifest) -> String {
     let filter = match m.image.resample {
         Resample::Bicubic => "bicubic",
         Resample::Bilinear => "bilinear",
+        Resample::Lanczos => "lanczos",
     };
     format!("{0}×{0}, {shape}, {filter}", m.image.size)
 }

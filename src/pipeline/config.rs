@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::budget::Budget;
 use crate::media::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::model::ModelFolder;
+use crate::model::Models;
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
 use crate::track::CueOptions;
@@ -66,12 +66,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Default options, with the thresholds that were measured for a model.
-    pub fn of_model(folder: &ModelFolder) -> Config {
-        let manifest = folder.manifest();
+    /// Default options, with the thresholds that were measured for the models.
+    pub fn of_models(models: &Models) -> Config {
         Config {
-            dedup: DedupOptions::measured(manifest.dedup.as_ref()),
-            min_score: manifest.score.as_ref().map_or(0.0, |score| score.default_min_score),
+            dedup: DedupOptions::measured(models.embedder.manifest().dedup.as_ref()),
+            min_score: models.captioner.default_min_score(),
             ..Config::default()
         }
     }

@@ -13,7 +13,7 @@ use super::run::{Job, run};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
-use crate::model::{CaptionOptions, EncodeOptions, Model, ModelFolder};
+use crate::model::{Model, ModelOptions, Models};
 use crate::time::Time;
 use crate::track::Cue;
 use crate::track::Track;
@@ -43,29 +43,29 @@ use crate::track::Track;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Describer {
-    folder: ModelFolder,
+    models: Models,
     config: Config,
-    encode: EncodeOptions,
-    caption: CaptionOptions,
+    options: ModelOptions,
 }
 
 impl Describer {
     /// With the model's own thresholds, and default options for everything else.
-    pub fn new(folder: ModelFolder) -> Describer {
-        let config = Config::of_model(&folder);
-        Describer { folder, config, encode: EncodeOptions::default(), caption: CaptionOptions::default() }
+    pub fn new(models: impl Into<Models>) -> Describer {
+        let models = models.into();
+        let config = Config::of_models(&models);
+        Describer { models, config, options: ModelOptions::default() }
     }
 
-    /// The same with other options of the stages. [`Config::of_model`] has the model's thresholds.
+    /// The same with other options of the stages. [`Config::of_models`] has the model's thresholds.
     #[must_use]
     pub fn with_config(self, config: Config) -> Describer {
         Describer { config, ..self }
     }
 
-    /// The same with another way to run the image tower and to search for captions.
+    /// The same with another way to run the image tower and to search for captions, or with a prompt.
     #[must_use]
-    pub fn with_model_options(self, encode: EncodeOptions, caption: CaptionOptions) -> Describer {
-        Describer { encode, caption, ..self }
+    pub fn with_model_options(self, options: ModelOptions) -> Describer {
+        Describer { options, ..self }
     }
 
     /// The options of the stages.
@@ -79,7 +79,7 @@ impl Describer {
     /// When the options do not suit the model, or no thread can be started. What is wrong with the input comes from the
     /// iterator.
     pub fn describe(&self, input: impl Into<String>) -> Result<Descriptions> {
-        let model = Model::of(&self.folder, self.encode.clone(), self.caption.clone())?;
+        let model = Model::of(&self.models, self.options.clone())?;
         let (input, config) = (input.into(), self.config.clone());
         let (to, cues) = bounded(QUEUE);
         let state = Arc::new(FilmState::default());

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::media::StreamInfo;
-use crate::model::{Caption, Encoded};
+use crate::model::{Caption, CaptionInput};
 use crate::scene::Keyframe;
 use crate::time::Time;
 use crate::track::SceneRecord;
@@ -77,9 +77,9 @@ pub(crate) fn split<T>(k: Keyframe<T>) -> (KeyframeInfo, T) {
 pub struct EncodedKeyframe {
     /// When and where the keyframe is.
     pub info: KeyframeInfo,
-    /// What the image tower returned. None where the picture is blank or could not be converted. Where there is a caption
-    /// already, the grid may be missing.
-    pub encoded: Option<Encoded>,
+    /// What the captioner reads. None where the picture is blank or could not be converted. Where there is a caption
+    /// already, the grid and the pictures may be missing.
+    pub input: Option<CaptionInput>,
     /// The caption, where the keyframe was captioned before.
     pub caption: Option<Caption>,
     /// Why the picture could not be converted.

@@ -14,6 +14,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,10 @@ use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::picture::{self, PictureOptions};
-use crate::model::{Caption, Encode, Encoded, ImageSpec, Load, Model, Pictures, Pixels, preprocess};
+use crate::media::rgb::Rgb;
+use crate::model::{
+    Caption, CaptionInput, Encode, Encoded, ImageSpec, Load, Model, PictureDemand, Pictures, Pixels, preprocess,
+};
 
 /// Most batches of pictures that are described or in progress at once.
 const AHEAD: usize = 8;
@@ -59,8 +63,8 @@ pub fn stills(
     interrupt: &Interrupt,
     done: impl FnMut(usize, Still) -> Result<bool>,
 ) -> Result<Stats> {
-    let Model { image, encoder, captioner, .. } = model;
-    encoded(paths, options, (&image, encoder), interrupt, |encoded, timers| {
+    let Model { image, encoder, captioner, demand, .. } = model;
+    encoded(paths, options, (&image, demand, encoder), interrupt, |encoded, timers| {
         let mut captioner = captioner()?;
         let results = RefCell::new(Results {
             encoded,
@@ -94,9 +98,9 @@ pub fn embeddings(
     interrupt: &Interrupt,
     mut done: impl FnMut(usize, Result<Encoded>) -> Result<bool>,
 ) -> Result<Stats> {
-    encoded(paths, options, (&model.image, model.encoder), interrupt, |encoded, _| {
+    encoded(paths, options, (&model.image, PictureDemand::default(), model.encoder), interrupt, |encoded, _| {
         for (number, one) in encoded.into_iter().flatten().enumerate() {
-            if interrupt.is_set() || !done(number, one)? {
+            if interrupt.is_set() || !done(number, one.map(|input| input.encoded))? {
                 break;
             }
         }
@@ -108,9 +112,9 @@ pub fn embeddings(
 fn encoded(
     paths: &[PathBuf],
     options: StillOptions,
-    (image, encoder): (&ImageSpec, Load<dyn Encode>),
+    (image, demand, encoder): (&ImageSpec, PictureDemand, Load<dyn Encode>),
     interrupt: &Interrupt,
-    take: impl FnOnce(Receiver<Vec<Result<Encoded>>>, &StageTimers) -> Result<()>,
+    take: impl FnOnce(Receiver<Vec<Result<CaptionInput>>>, &StageTimers) -> Result<()>,
 ) -> Result<Stats> {
     let started = Instant::now();
     let timers = StageTimers::default();
@@ -119,20 +123,23 @@ fn encoded(
         let timers = &timers;
         let mut read = Vec::new();
         for first in 0..readers {
-            let (to, from) = bounded::<Result<Pixels>>(1);
+            let (to, from) = bounded::<Result<ReadStill>>(1);
             read.push(from);
             scope.spawn(move || {
                 for path in paths.iter().skip(first).step_by(readers) {
                     let start = Instant::now();
-                    let pixels = picture::open(path, &PictureOptions::default()).map(|rgb| preprocess(&rgb, image));
+                    let still = picture::open(path, &PictureOptions::default()).map(|rgb| {
+                        let pixels = preprocess(&rgb, image);
+                        ReadStill { pixels, pictures: if demand.count > 0 { vec![Arc::new(rgb)] } else { Vec::new() } }
+                    });
                     StageTimers::add_since(&timers.prepare, start);
-                    if interrupt.is_set() || to.send(pixels).is_err() {
+                    if interrupt.is_set() || to.send(still).is_err() {
                         return;
                     }
                 }
             });
         }
-        let (to, encoded) = bounded::<Vec<Result<Encoded>>>(1);
+        let (to, encoded) = bounded::<Vec<Result<CaptionInput>>>(1);
         let encoding = scope.spawn(move || {
             let mut stage = StillEncoder { encoder: encoder()?, out: to, timers };
             stage.run(&read, paths.len(), batch)
@@ -144,23 +151,29 @@ fn encoded(
     Ok(timers.stats(started.elapsed()))
 }
 
+/// A picture as the model reads it.
+struct ReadStill {
+    pixels: Pixels,
+    pictures: Vec<Arc<Rgb>>,
+}
+
 /// Encodes pictures in batches.
 struct StillEncoder<'a> {
     encoder: Box<dyn Encode>,
-    out: Sender<Vec<Result<Encoded>>>,
+    out: Sender<Vec<Result<CaptionInput>>>,
     timers: &'a StageTimers,
 }
 
 impl StillEncoder<'_> {
-    fn run(&mut self, read: &[Receiver<Result<Pixels>>], pictures: usize, batch: usize) -> Result<()> {
+    fn run(&mut self, read: &[Receiver<Result<ReadStill>>], pictures: usize, batch: usize) -> Result<()> {
         // Pictures are there as soon as they are read, so a batch waits until it is full.
         let rule = BatchRule { size: batch, linger: Duration::MAX };
-        let mut batcher: Batcher<Result<()>, Pixels> = Batcher::new(BatchLimits { rule, messages: batch });
+        let mut batcher: Batcher<Result<Vec<Arc<Rgb>>>, Pixels> = Batcher::new(BatchLimits { rule, messages: batch });
         for next in 0..pictures {
             // A channel that is closed: its reader has seen the interrupt.
             let Ok(picture) = read[next % read.len()].recv() else { return Ok(()) };
             let (message, pixels) = match picture {
-                Ok(pixels) => (Ok(()), Some(pixels)),
+                Ok(ReadStill { pixels, pictures }) => (Ok(pictures), Some(pixels)),
                 Err(e) => (Err(e), None),
             };
             batcher.push(message, pixels, Instant::now());
@@ -178,7 +191,11 @@ impl StillEncoder<'_> {
         Ok(())
     }
 
-    fn encode(&mut self, pixels: &[Pixels], pictures: VecDeque<Result<()>>) -> Result<Vec<Result<Encoded>>> {
+    fn encode(
+        &mut self,
+        pixels: &[Pixels],
+        stills: VecDeque<Result<Vec<Arc<Rgb>>>>,
+    ) -> Result<Vec<Result<CaptionInput>>> {
         let mut encoded = Vec::new().into_iter();
         if !pixels.is_empty() {
             let start = Instant::now();
@@ -188,15 +205,16 @@ impl StillEncoder<'_> {
             StageTimers::add_since(&self.timers.encode, start);
         }
         let missing = || Error::runtime("a picture got no embedding", "Report this.");
-        Ok(pictures.into_iter().map(|p| p.and_then(|()| encoded.next().ok_or_else(missing))).collect())
+        let mut input = |pictures| Ok(CaptionInput { encoded: encoded.next().ok_or_else(missing)?, pictures });
+        Ok(stills.into_iter().map(|still| still.and_then(&mut input)).collect())
     }
 }
 
 /// Pictures between the encoder and the caller, in their order.
 struct Results<'a, D> {
-    encoded: Receiver<Vec<Result<Encoded>>>,
+    encoded: Receiver<Vec<Result<CaptionInput>>>,
     /// Encoded, and not yet passed to the captioner.
-    ready: VecDeque<Result<Encoded>>,
+    ready: VecDeque<Result<CaptionInput>>,
     /// Passed to the captioner or failed, and not yet delivered.
     pending: VecDeque<PendingStill>,
     /// Pictures that the captioner was given.
@@ -268,7 +286,7 @@ impl<D: FnMut(usize, Still) -> Result<bool>> Results<'_, D> {
 }
 
 impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Results<'_, D>> {
-    fn more(&mut self, most: usize, wait: bool) -> Vec<Encoded> {
+    fn more(&mut self, most: usize, wait: bool) -> Vec<CaptionInput> {
         let mut results = self.borrow_mut();
         let mut some = Vec::new();
         while !results.is_over()
@@ -276,12 +294,14 @@ impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Results<'_, D
             && results.pending.len() < results.most
             && results.receive(wait && some.is_empty())
         {
-            let Some(encoded) = results.ready.pop_front() else { break };
-            let number = encoded.is_ok().then_some(results.captioned);
-            if let Ok(encoded) = &encoded {
-                results.captioned += 1;
-                some.push(encoded.clone());
-            }
+            let Some(input) = results.ready.pop_front() else { break };
+            let number = input.is_ok().then_some(results.captioned);
+            let encoded = input.map(|input| {
+                let encoded = input.encoded.clone();
+                some.push(input);
+                encoded
+            });
+            results.captioned += usize::from(encoded.is_ok());
             results.pending.push_back(PendingStill { encoded, number, caption: None });
             results.deliver();
         }

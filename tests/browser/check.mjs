@@ -148,7 +148,7 @@ async function rolling(browser) {
   camera.kill("SIGKILL");
   run.kill("SIGKILL");
   console.log(`ok: hls.js shows ${texts.length} cues at their times while both playlists roll on; it has them ${
-    late[late.length >> 1].toFixed(1)} s after they are told (half of them), ${late.at(-1).toFixed(1)} s (all)`);
+    late[late.length >> 1].toFixed(1)} s after they are emitted (half of them), ${late.at(-1).toFixed(1)} s (all)`);
 }
 
 async function livePage(browser) {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use descry::error::Error;
 use descry::media::Rgb;
 use descry::model::{
-    Caption, CaptionOptions, Captioner, Captions, Device, Encode, EncodeOptions, Encoded, ImageEncoder, ModelFolder,
-    Pixels, Runtime, SessionOptions, Strategy, TextEncoder, preprocess,
+    Caption, CaptionInput, CaptionOptions, Captioner, Captions, Device, Encode, EncodeOptions, Encoded, ImageEncoder,
+    ModelFolder, Pixels, Runtime, SessionOptions, Strategy, TextEncoder, preprocess,
 };
 use serde_json::Value;
 
@@ -65,7 +65,9 @@ fn encode_side_by_side(
 
 fn caption(folder: &ModelFolder, encoded: &[Encoded], options: &CaptionOptions) -> Vec<Caption> {
     let mut captioner = ok(Captioner::new(folder, options));
-    ok(captioner.caption(&encoded.iter().collect::<Vec<_>>()))
+    let inputs: Vec<CaptionInput> =
+        encoded.iter().map(|e| CaptionInput { encoded: e.clone(), pictures: Vec::new() }).collect();
+    ok(captioner.caption(&inputs.iter().collect::<Vec<_>>()))
 }
 
 fn one_thread() -> SessionOptions {

@@ -8,6 +8,7 @@ mod cli;
 mod clipcap;
 mod decode;
 mod export;
+mod hub;
 mod inference;
 mod parts;
 mod pipeline;

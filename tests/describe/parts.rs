@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::common::{Bench, TINY, root};
 use descry::error::Result;
 use descry::interrupt::Interrupt;
-use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
+use descry::model::{Caption, CaptionInput, Captions, Encode, Encoded, ModelFolder, PictureDemand, Pixels};
 use descry::pipeline::parts::{self, PartJob, PartOptions, StitchJob, Stitched};
 use descry::pipeline::{Config, Job, KeyframeRecord, KeyframeSink, Model, Silent, run};
 use descry::scene::{Detector, SceneOptions};
@@ -154,11 +154,12 @@ impl Encode for Encoder {
 struct Captioner<'a>(&'a AtomicUsize);
 
 impl Captions for Captioner<'_> {
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+    fn caption(&mut self, pictures: &[&CaptionInput]) -> Result<Vec<Caption>> {
         self.0.fetch_add(pictures.len(), Ordering::SeqCst);
         Ok(pictures
             .iter()
-            .map(|e| {
+            .map(|input| {
+                let e = &input.encoded;
                 let grid = e.grid.as_ref().expect("a picture to caption has its grid");
                 let hash = e.embedding.iter().chain(grid).fold(7u64, |h, v| {
                     (h ^ u64::from(v.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
@@ -181,6 +182,7 @@ static CAPTIONED: AtomicUsize = AtomicUsize::new(0);
 
 fn model() -> Result<Model> {
     Ok(Model {
+        demand: PictureDemand::default(),
         name: "mock 1".into(),
         hash: "0123".into(),
         decoding: serde_json::Value::Null,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::common::{Bench, TINY, root};
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
-use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
+use descry::model::{Caption, CaptionInput, Captions, Encode, Encoded, ModelFolder, PictureDemand, Pixels};
 use descry::pipeline::{Config, Job, Model, Observer, Stats, StillOptions, run, stills};
 use descry::scene::{Detector, SceneOptions};
 use descry::time::Time;
@@ -60,7 +60,7 @@ struct Captioner {
 }
 
 impl Captions for Captioner {
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+    fn caption(&mut self, pictures: &[&CaptionInput]) -> Result<Vec<Caption>> {
         let before = self.log.captioned.load(Ordering::SeqCst);
         (self.hook)(before);
         self.log.ahead.fetch_max(self.log.encoded.load(Ordering::SeqCst) - before, Ordering::SeqCst);
@@ -69,7 +69,7 @@ impl Captions for Captioner {
             return Err(Error::runtime("the captioner broke", "mend it"));
         }
         self.log.captioned.fetch_add(pictures.len(), Ordering::SeqCst);
-        let text = |e: &Encoded| format!("a picture of {:?}", e.embedding);
+        let text = |input: &CaptionInput| format!("a picture of {:?}", input.encoded.embedding);
         Ok(pictures.iter().map(|e| Caption { text: text(e), ids: vec![1], mean_logprob: -0.5, score: None }).collect())
     }
 }
@@ -109,6 +109,7 @@ impl Case {
         let folder = ModelFolder::open(root().join(TINY)).unwrap();
         let hook = std::mem::replace(&mut self.hook, Box::new(|_| ()));
         Model {
+            demand: PictureDemand::default(),
             name: "mock 1".into(),
             hash: String::new(),
             decoding: serde_json::Value::Null,

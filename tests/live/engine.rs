@@ -8,7 +8,7 @@ use descry::cli::Exit;
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
 use descry::live::{Event, EventKind, LiveConfig, LiveJob, LiveOptions, LiveSummary, Sink, StreamConfig, run};
-use descry::model::{Caption, Captions, Encode, Encoded, ModelFolder, Pixels};
+use descry::model::{Caption, CaptionInput, Captions, Encode, Encoded, ModelFolder, PictureDemand, Pixels};
 use descry::pipeline::Model;
 use descry::track::DedupOptions;
 
@@ -32,13 +32,13 @@ impl Encode for Mock {
 }
 
 impl Captions for Mock {
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+    fn caption(&mut self, pictures: &[&CaptionInput]) -> Result<Vec<Caption>> {
         std::thread::sleep(self.slow);
         self.count += pictures.len() as f32;
         if self.count as usize >= self.fail_at {
             return Err(Error::runtime("the mock fails", "Raise `fail_at`."));
         }
-        let text = |e: &&Encoded| format!("Picture {}", e.embedding[2]);
+        let text = |input: &&CaptionInput| format!("Picture {}", input.encoded.embedding[2]);
         Ok(pictures
             .iter()
             .map(|e| Caption { text: text(e), ids: Vec::new(), mean_logprob: 0.0, score: Some(1.0) })
@@ -88,6 +88,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
     let mock = |batches: Arc<Mutex<Vec<usize>>>| Mock { count: 0.0, slow, fail_at, batches };
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
     let model = Model {
+        demand: PictureDemand::default(),
         name: "mock".into(),
         hash: String::new(),
         decoding: serde_json::Value::Null,

@@ -29,7 +29,7 @@
 //!
 //! let archive = Archive::create(&location)?;
 //! let folder = ModelFolder::load(Some(model))?;
-//! let load = || Model::of(&folder, Default::default(), Default::default());
+//! let load = || Model::of(&folder.clone().into(), Default::default());
 //! let config = Config::default();
 //! let interrupt = Interrupt::new();
 //!

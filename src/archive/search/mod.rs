@@ -22,7 +22,7 @@
 //! # let model_name = "tests/models/tiny";
 //! # let folder = descry::model::ModelFolder::load(Some(model_name))?;
 //! # let (config, interrupt) = (Config::default(), Interrupt::new());
-//! # let load = || Model::of(&folder, Default::default(), Default::default());
+//! # let load = || Model::of(&folder.clone().into(), Default::default());
 //! # let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
 //! # let made = descry::archive::Archive::create(&location)?;
 //! # let listing = list_sources(&["samples/bikes.mp4".into()], made.folder(), &network, &interrupt)?;

@@ -15,6 +15,7 @@ use ort::value::DynValue;
 
 use super::cache::{JoiningKeys, KeyValueCache};
 use super::decoder::{Decoder, DecoderGraph, DecoderInput};
+use super::input::CaptionInput;
 use super::language_model::{LanguageModel, StepRow, TopTokens};
 use super::mapper::Mapper;
 use super::mover::KeyMover;
@@ -23,7 +24,6 @@ use super::sample::picture_seed;
 use super::visibility::CacheRow;
 use crate::error::{Error, Result};
 use crate::model::graph::LEAST_ROWS;
-use crate::model::image::Encoded;
 
 /// Steps after which the cache settles and pictures may join. With fewer, keys are moved more often. With more, each
 /// step copies more recent keys, and free room is used later. A compromise between the two.
@@ -101,7 +101,7 @@ impl<'s> DecodingBatch<'s> {
     }
 
     /// Reads the prefixes of pictures. Returns the likeliest first tokens, and the prefixes' keys with a slot for each.
-    fn read_prefixes(&mut self, pictures: &[Encoded], k: usize) -> Result<(TopTokens, Vec<DynValue>)> {
+    fn read_prefixes(&mut self, pictures: &[CaptionInput], k: usize) -> Result<(TopTokens, Vec<DynValue>)> {
         let (prefixes, length) = (self.mapper.prefixes(pictures)?, self.prefix);
         let (slots, count) = (prefixes.rows, (prefixes.rows * length) as i64);
         let graph = self.graph;
@@ -149,7 +149,7 @@ impl LanguageModel for DecodingBatch<'_> {
         self.cache.settle(&stay, joining, self.mover.as_deref_mut())?;
         self.since_settled = 0;
         self.assign_slots(live, new.len());
-        Ok((new.iter().map(|p| picture_seed(self.seed, &p.embedding)).collect(), top))
+        Ok((new.iter().map(|p| picture_seed(self.seed, &p.encoded.embedding)).collect(), top))
     }
 
     fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens> {

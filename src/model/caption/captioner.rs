@@ -7,12 +7,12 @@ use tokenizers::Tokenizer;
 use super::batch::{BatchOptions, DecodingBatch};
 use super::beam::{TokenSequence, search};
 use super::decoder::Decoder;
+use super::input::CaptionInput;
 use super::mapper::Mapper;
 use super::options::{CaptionOptions, SearchOptions};
 use super::pictures::{PictureSlice, Pictures};
 use crate::error::{Error, Result};
 use crate::model::folder::ModelFolder;
-use crate::model::image::Encoded;
 use crate::model::manifest::Manifest;
 use crate::model::text::load_tokenizer;
 
@@ -35,7 +35,7 @@ pub trait Captions {
     ///
     /// # Errors
     /// [`Error::Runtime`] if the model fails.
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>>;
+    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>>;
 
     /// Describes pictures while they arrive. `done` receives each caption as soon as it is found, with the number of
     /// its picture in order of arrival.
@@ -98,9 +98,9 @@ impl Captioner {
 }
 
 impl Captions for Captioner {
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
-        let mut captions: Vec<Option<Caption>> = vec![None; pictures.len()];
-        self.stream(&mut PictureSlice(pictures.iter()), &mut |number, caption| {
+    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
+        let mut captions: Vec<Option<Caption>> = vec![None; inputs.len()];
+        self.stream(&mut PictureSlice(inputs.iter()), &mut |number, caption| {
             if let Some(place) = captions.get_mut(number) {
                 *place = Some(caption);
             }

@@ -6,10 +6,11 @@
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
 
+use super::input::CaptionInput;
 use crate::error::{Error, Result};
 use crate::model::folder::ModelFolder;
 use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
-use crate::model::image::{Encoded, unit_vector};
+use crate::model::image::unit_vector;
 use crate::model::manifest::{ImageSpec, Manifest, MapperInput, MapperSpec};
 use crate::model::runtime::{Runtime, SessionOptions};
 
@@ -45,14 +46,14 @@ impl Mapper {
     }
 
     /// Maps pictures to prefixes.
-    pub(crate) fn prefixes(&mut self, pictures: &[Encoded]) -> Result<Prefixes> {
+    pub(crate) fn prefixes(&mut self, pictures: &[CaptionInput]) -> Result<Prefixes> {
         let values_each: usize = self.input_shape.iter().product();
         let rows = pictures.len().max(LEAST_ROWS);
         let mut input = Vec::with_capacity(rows * values_each);
         for picture in pictures {
             let values = match self.spec.input {
-                MapperInput::Grid => picture.grid.as_deref().unwrap_or_default(),
-                MapperInput::Embedding => &picture.embedding,
+                MapperInput::Grid => picture.encoded.grid.as_deref().unwrap_or_default(),
+                MapperInput::Embedding => &picture.encoded.embedding,
             };
             if values.len() != values_each {
                 return Err(Error::runtime(

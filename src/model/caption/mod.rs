@@ -1,6 +1,7 @@
 //! Embeddings to captions: the mapping network, then the language model behind its prefix, token by token.
 //!
 //! ```text
+//! input           what captioners read of a keyframe
 //! options         what the user asks for, and the search that it comes to with a model
 //! captioner       pictures in, captions out
 //! beam            the search itself: beams, greedy, sampling (with sample)
@@ -19,6 +20,7 @@ mod beam;
 mod cache;
 mod captioner;
 mod decoder;
+mod input;
 mod language_model;
 mod mapper;
 mod mover;
@@ -28,5 +30,6 @@ mod sample;
 mod visibility;
 
 pub use captioner::{Caption, Captioner, Captions};
+pub use input::{CaptionInput, PictureDemand};
 pub use options::{CaptionOptions, SearchOptions, Strategy};
 pub use pictures::Pictures;

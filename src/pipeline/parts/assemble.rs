@@ -8,7 +8,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
-use crate::model::{Caption, Captions, Encoded, Load, Model};
+use crate::model::{Caption, CaptionInput, Captions, Load, Model};
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
@@ -91,12 +91,12 @@ struct LazyCaptioner {
 }
 
 impl Captions for LazyCaptioner {
-    fn caption(&mut self, pictures: &[&Encoded]) -> Result<Vec<Caption>> {
+    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
         if let Some(load) = self.load.take() {
             self.loaded = Some(load()?);
         }
         match &mut self.loaded {
-            Some(captioner) => captioner.caption(pictures),
+            Some(captioner) => captioner.caption(inputs),
             None => Err(Error::runtime("the captioner could not be loaded", "Run again.")),
         }
     }

@@ -24,7 +24,7 @@ use crate::atomic_file::{AtomicFile, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::{Caption, Encoded};
+use crate::model::{Caption, CaptionInput, Encoded};
 use crate::pipeline::message::{EncodedKeyframe, KeyframeInfo};
 use crate::scene::Transition;
 use crate::time::Time;
@@ -133,10 +133,11 @@ impl PartWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn push(&mut self, keyframe: &EncodedKeyframe) -> Result<()> {
-        let EncodedKeyframe { info, encoded, caption, fault, thumbnail } = keyframe;
-        let embedding = encoded.as_ref().map(|e| self.floats(&e.embedding)).transpose()?;
+        let EncodedKeyframe { info, input, caption, fault, thumbnail } = keyframe;
+        let encoded = input.as_ref().map(|input| &input.encoded);
+        let embedding = encoded.map(|e| self.floats(&e.embedding)).transpose()?;
         // The grid is only needed for captioning.
-        let grid = encoded.as_ref().and_then(|e| e.grid.as_ref()).filter(|_| caption.is_none());
+        let grid = encoded.and_then(|e| e.grid.as_ref()).filter(|_| caption.is_none());
         let grid = grid.map(|grid| self.floats(grid)).transpose()?;
         let thumbnail = thumbnail.as_ref().map(|jpeg| {
             let range = (self.written, jpeg.len() as u64);
@@ -313,7 +314,8 @@ impl PartFile {
                 quality: f32::from_bits(row.quality),
                 picture: (),
             },
-            encoded: embedding.map(|embedding| Encoded { embedding, grid }),
+            input: embedding
+                .map(|embedding| CaptionInput { encoded: Encoded { embedding, grid }, pictures: Vec::new() }),
             caption: row.caption.map(|c| Caption {
                 text: c.text,
                 ids: c.ids,

@@ -13,14 +13,14 @@ use crossbeam_channel::bounded;
 use super::mark::{Mark, Marker, StretchReport};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::{Captions, Encoded, Model};
+use crate::model::{CaptionInput, Captions, Model};
 use crate::pipeline::batch::{BatchStage, Batcher, drive};
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::Observer;
 use crate::pipeline::stages::describe::{caption_batch, caption_limits};
-use crate::pipeline::stages::encode::EncodeStage;
+use crate::pipeline::stages::encode::{EncodeStage, Encoder};
 use crate::pipeline::stages::watch::{FrameKeyframe, watch};
 use crate::pipeline::stats::Stats;
 use crate::track::Dedup;
@@ -43,7 +43,7 @@ pub(super) fn watch_stretch(
 ) -> Result<(StretchReport, Stats)> {
     let StretchJob { input, config, model, interrupt, observer } = job;
     let run = Run::new(config, interrupt, observer, None);
-    let Model { image, encoder, captioner, .. } = model;
+    let Model { image, encoder, captioner, demand, .. } = model;
     let mut marker = Marker::new(enough);
     let mut ended = None;
     thread::scope(|scope| {
@@ -53,10 +53,14 @@ pub(super) fn watch_stretch(
         scope.spawn(move || *ended = Some(watch(run, 0, input, Some(marker), &to_encode)));
         scope.spawn(move || {
             let thumbnails = config.thumbnail;
-            run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_caption).run(from));
+            run.stage(&watched, |from| {
+                let encoder = Encoder { tower: encoder()?, image, demand };
+                EncodeStage::new(run, encoder, thumbnails, to_caption).run(from)
+            });
         });
         run.stage(&encoded, |from| {
-            let mut stage = StretchStage { run, captioner: captioner()?, dedup: Dedup::new(&config.dedup), sink };
+            let (captioner, dedup) = (captioner()?, Dedup::new(&config.dedup));
+            let mut stage = StretchStage { run, captioner, dedup, all: demand.count > 0, sink };
             drive(from, caption_limits(run), &mut stage)
         });
     });
@@ -82,6 +86,8 @@ struct StretchStage<'a> {
     run: &'a Run<'a>,
     captioner: Box<dyn Captions>,
     dedup: Dedup,
+    /// Captions repetitions too: a part file holds no pictures from which they could be captioned later.
+    all: bool,
     sink: &'a mut dyn FnMut(EncodedKeyframe) -> Result<()>,
 }
 
@@ -93,18 +99,18 @@ impl BatchStage for StretchStage<'_> {
 
     fn accept(&mut self, input: Self::Input, batcher: &mut Batcher<EncodedKeyframe, usize>) -> Result<()> {
         let StageMessage::Item(_, keyframe) = input else { return Ok(()) };
-        let encoded = keyframe.encoded.as_ref();
-        let is_new = encoded.is_some_and(|encoded| self.dedup.weigh(&encoded.unit()).verdict.is_new());
+        let input = keyframe.input.as_ref();
+        let wanted = input.is_some_and(|input| self.dedup.weigh(&input.encoded.unit()).verdict.is_new() || self.all);
         let position = batcher.len();
-        batcher.push(keyframe, is_new.then_some(position), Instant::now());
+        batcher.push(keyframe, wanted.then_some(position), Instant::now());
         Ok(())
     }
 
     fn run(&mut self, work: Vec<usize>, mut messages: VecDeque<EncodedKeyframe>) -> Result<ControlFlow<()>> {
         if !work.is_empty() {
-            let pictures: Vec<&Encoded> =
-                work.iter().filter_map(|&n| messages.get(n).and_then(|k| k.encoded.as_ref())).collect();
-            let captions = caption_batch(self.run, self.captioner.as_mut(), &pictures)?;
+            let inputs: Vec<&CaptionInput> =
+                work.iter().filter_map(|&n| messages.get(n).and_then(|k| k.input.as_ref())).collect();
+            let captions = caption_batch(self.run, self.captioner.as_mut(), &inputs)?;
             for (n, caption) in work.into_iter().zip(captions) {
                 if let Some(keyframe) = messages.get_mut(n) {
                     keyframe.caption = Some(caption);

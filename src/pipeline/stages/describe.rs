@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::error::Result;
-use crate::model::{Caption, Captions, Encoded};
+use crate::model::{Caption, CaptionInput, Captions};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};
@@ -27,8 +27,8 @@ struct FileMemory {
     captions: HashMap<u32, Caption>,
 }
 
-/// A keyframe to caption: its file, its distinct scene, and what the image tower returned for it.
-type NewScene = (usize, u32, Encoded);
+/// A keyframe to caption: its file, its distinct scene, and what the captioner reads of it.
+type NewScene = (usize, u32, CaptionInput);
 
 /// The stage; see the module.
 pub(crate) struct DescribeStage<'a> {
@@ -48,11 +48,11 @@ pub(crate) fn caption_limits(run: &Run<'_>) -> BatchLimits {
 pub(crate) fn caption_batch(
     run: &Run<'_>,
     captioner: &mut dyn Captions,
-    pictures: &[&Encoded],
+    inputs: &[&CaptionInput],
 ) -> Result<Vec<Caption>> {
     let _busy = run.config.budget.running();
     let start = Instant::now();
-    let captions = captioner.caption(pictures)?;
+    let captions = captioner.caption(inputs)?;
     StageTimers::add_since(&run.timers.caption, start);
     StageTimers::count(&run.timers.captions, captions.len());
     StageTimers::count(&run.timers.caption_batches, 1);
@@ -75,7 +75,7 @@ impl<'a> DescribeStage<'a> {
 
     /// Judges a keyframe against what its file has shown; with the work that it makes.
     fn judge(&mut self, file: usize, keyframe: EncodedKeyframe) -> (CaptionedKeyframe, Option<NewScene>) {
-        let EncodedKeyframe { info, encoded, caption, fault, thumbnail } = keyframe;
+        let EncodedKeyframe { info, input, caption, fault, thumbnail } = keyframe;
         let mut captioned = CaptionedKeyframe {
             info,
             embedding: None,
@@ -86,13 +86,13 @@ impl<'a> DescribeStage<'a> {
             distinct: None,
             fault,
         };
-        let Some(encoded) = encoded else { return (captioned, None) };
+        let Some(input) = input else { return (captioned, None) };
         let options = &self.run.config.dedup;
         let memory = self
             .files
             .entry(file)
             .or_insert_with(|| FileMemory { dedup: Dedup::new(options), captions: HashMap::new() });
-        let unit = encoded.unit();
+        let unit = input.encoded.unit();
         let judgement = memory.dedup.weigh(&unit);
         let id = judgement.verdict.id();
         captioned.embedding = self.run.sink.is_some().then_some(unit);
@@ -105,7 +105,7 @@ impl<'a> DescribeStage<'a> {
                 memory.captions.insert(id, caption);
                 None
             }
-            None => Some((file, id, encoded)),
+            None => Some((file, id, input)),
         };
         (captioned, work)
     }
@@ -149,8 +149,8 @@ impl BatchStage for DescribeStage<'_> {
 
     fn run(&mut self, work: Vec<NewScene>, messages: VecDeque<Self::Message>) -> Result<ControlFlow<()>> {
         if !work.is_empty() {
-            let pictures: Vec<&Encoded> = work.iter().map(|(_, _, encoded)| encoded).collect();
-            let captions = caption_batch(self.run, self.captioner.as_mut(), &pictures)?;
+            let inputs: Vec<&CaptionInput> = work.iter().map(|(_, _, input)| input).collect();
+            let captions = caption_batch(self.run, self.captioner.as_mut(), &inputs)?;
             for ((file, id, _), caption) in work.iter().zip(captions) {
                 if let Some(memory) = self.files.get_mut(file) {
                     memory.captions.insert(*id, caption);

@@ -11,9 +11,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::watch::FrameKeyframe;
 use crate::error::Result;
+use crate::media::rgb::Rgb;
 use crate::media::thumbnail::{ThumbnailOptions, thumbnail};
 use crate::media::{Frame, LONGEST_SIDE};
-use crate::model::{Encode, Encoded, ImageSpec, Pixels, preprocess};
+use crate::model::{CaptionInput, Encode, Encoded, ImageSpec, PictureDemand, Pixels, preprocess};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, QUEUE, StageMessage, split};
@@ -31,19 +32,27 @@ pub(crate) struct EncodeStage<'a> {
     run: &'a Run<'a>,
     encoder: Box<dyn Encode>,
     image: ImageSpec,
+    demand: PictureDemand,
     thumbnails: ThumbnailOptions,
     out: Sender<StageMessage<EncodedKeyframe>>,
+}
+
+/// What the stage runs: the image tower, what it reads, and the pictures that the captioner reads.
+pub(crate) struct Encoder {
+    pub(crate) tower: Box<dyn Encode>,
+    pub(crate) image: ImageSpec,
+    pub(crate) demand: PictureDemand,
 }
 
 impl<'a> EncodeStage<'a> {
     pub(crate) fn new(
         run: &'a Run<'a>,
-        encoder: Box<dyn Encode>,
-        image: ImageSpec,
+        encoder: Encoder,
         thumbnails: ThumbnailOptions,
         out: Sender<StageMessage<EncodedKeyframe>>,
     ) -> EncodeStage<'a> {
-        EncodeStage { run, encoder, image, thumbnails, out }
+        let Encoder { tower, image, demand } = encoder;
+        EncodeStage { run, encoder: tower, image, demand, thumbnails, out }
     }
 
     /// Runs until `from` is closed.
@@ -61,11 +70,13 @@ impl<'a> EncodeStage<'a> {
         let _busy = self.run.config.budget.working();
         let start = Instant::now();
         let rgb = picture.to_rgb_within(self.image.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
+        let pictures = self.pictures(&picture);
         drop(picture);
-        let pixels = match rgb {
-            Ok(rgb) => {
+        let pixels = match rgb.and_then(|rgb| Ok((rgb, pictures?))) {
+            Ok((rgb, pictures)) => {
                 // A placeholder until the batch has run.
-                keyframe.encoded = Some(Encoded { embedding: Vec::new(), grid: None });
+                let encoded = Encoded { embedding: Vec::new(), grid: None };
+                keyframe.input = Some(CaptionInput { encoded, pictures });
                 keyframe.thumbnail = thumbnail(&rgb, self.thumbnails);
                 Some(preprocess(&rgb, &self.image))
             }
@@ -76,6 +87,14 @@ impl<'a> EncodeStage<'a> {
         };
         StageTimers::add_since(&self.run.timers.prepare, start);
         pixels
+    }
+
+    /// The pictures that the captioner reads. They do not depend on the image tower, nor the tower on them.
+    fn pictures(&self, frame: &Frame) -> Result<Vec<Arc<Rgb>>> {
+        if self.demand.count == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Arc::new(frame.to_rgb_within(self.demand.longest.min(LONGEST_SIDE))?)])
     }
 
     fn encode(&mut self, pixels: &[Pixels]) -> Result<Vec<Encoded>> {
@@ -107,7 +126,7 @@ impl BatchStage for EncodeStage<'_> {
             }
             StageMessage::Item(file, keyframe) => {
                 let (info, picture) = split(keyframe);
-                let mut keyframe = EncodedKeyframe { info, encoded: None, caption: None, fault: None, thumbnail: None };
+                let mut keyframe = EncodedKeyframe { info, input: None, caption: None, fault: None, thumbnail: None };
                 let pixels = self.prepare(picture, &mut keyframe);
                 (StageMessage::Item(file, keyframe), pixels)
             }
@@ -121,10 +140,10 @@ impl BatchStage for EncodeStage<'_> {
             let mut encoded = self.encode(&work)?.into_iter();
             for message in &mut messages {
                 if let StageMessage::Item(_, keyframe) = message
-                    && let Some(place) = &mut keyframe.encoded
+                    && let Some(input) = &mut keyframe.input
                     && let Some(e) = encoded.next()
                 {
-                    *place = e;
+                    input.encoded = e;
                 }
             }
         }

@@ -1,0 +1,132 @@
+//! A prompt through the chat template of the model's makers, to tokens.
+//!
+//! Templates are Jinja, which `minijinja` renders; they run without access to anything but the messages.
+
+use minijinja::{Environment, context};
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use super::config::{Family, HubConfig};
+use super::files::HubFolder;
+use crate::error::{Error, Result};
+
+/// Most steps of a template: real ones take a few hundred.
+const FUEL: u64 = 1_000_000;
+
+/// SmolVLM's markers around a picture's tokens.
+const AROUND: &str = "<fake_token_around_image>";
+const WHOLE: &str = "<global-img>";
+/// The token that a picture's features replace.
+const IMAGE: &str = "<image>";
+
+/// Turns prompts into tokens.
+pub(crate) struct Chat {
+    template: String,
+    bos: String,
+    eos: String,
+    /// What a template's image token becomes.
+    picture: String,
+    image_token: i64,
+    image_tokens: usize,
+    tokenizer: Tokenizer,
+    dir: String,
+}
+
+/// A prompt as tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prompt {
+    pub(crate) ids: Vec<i64>,
+    /// Positions that the features of the pictures take, in order.
+    pub(crate) features: Vec<usize>,
+}
+
+impl Chat {
+    /// Reads the tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the tokenizer cannot be read or lacks the image token.
+    pub(crate) fn new(folder: &HubFolder) -> Result<Chat> {
+        let HubConfig { family, template, tokenizer: config, model, .. } = &folder.config;
+        let tokenizer = Tokenizer::from_file(folder.path("tokenizer.json"))
+            .map_err(|e| folder.error(format!("tokenizer.json cannot be read: {e}"), "Download the file again."))?;
+        let image_tokens = folder.config.image_tokens();
+        let picture = match family {
+            Family::SmolVlm => format!("{AROUND}{WHOLE}{}{AROUND}", IMAGE.repeat(image_tokens)),
+            Family::Llava => IMAGE.repeat(image_tokens),
+        };
+        let known = tokenizer.token_to_id(IMAGE).map(i64::from);
+        if known != Some(model.image_token_id) {
+            return Err(folder.error(
+                format!("tokenizer.json gives {IMAGE} the id {known:?}, and config.json {}", model.image_token_id),
+                "Download both files again.",
+            ));
+        }
+        Ok(Chat {
+            template: template.clone(),
+            bos: config.bos(),
+            eos: config.eos(),
+            picture,
+            image_token: model.image_token_id,
+            image_tokens,
+            tokenizer,
+            dir: folder.dir().display().to_string(),
+        })
+    }
+
+    /// The tokens of a prompt with some pictures before it.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the template cannot be rendered, or places another number of pictures.
+    pub(crate) fn prompt(&self, text: &str, pictures: usize) -> Result<Prompt> {
+        let broken = |cause: String| {
+            Error::model(self.dir.clone(), format!("its chat template {cause}"), "Download the model's files again.")
+        };
+        // A user's text must not place pictures.
+        let text = text.replace(IMAGE, " ");
+        let mut content = vec![json!({ "type": "image" }); pictures];
+        content.push(json!({ "type": "text", "text": text }));
+        let messages = json!([{ "role": "user", "content": content }]);
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<String, minijinja::Error> {
+                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+            },
+        );
+        let rendered = environment
+            .render_str(
+                &self.template,
+                context! { messages, add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos },
+            )
+            .map_err(|e| broken(format!("cannot be rendered: {e}")).with_source(e))?;
+        let expanded = rendered.replace(IMAGE, &self.picture);
+        let encoding = self
+            .tokenizer
+            .encode(expanded, false)
+            .map_err(|e| Error::usage(format!("the prompt cannot be split into tokens: {e}"), "Use other words."))?;
+        let ids: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
+        let features: Vec<usize> = (0..ids.len()).filter(|&n| ids[n] == self.image_token).collect();
+        if features.len() != pictures * self.image_tokens {
+            return Err(broken(format!(
+                "makes {} image tokens of {pictures} pictures, which need {}",
+                features.len(),
+                pictures * self.image_tokens
+            )));
+        }
+        Ok(Prompt { ids, features })
+    }
+
+    /// The text of generated tokens, without special tokens.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the tokenizer does not know a token.
+    pub(crate) fn text(&self, ids: &[i64]) -> Result<String> {
+        let ids: Vec<u32> = ids.iter().filter_map(|&id| u32::try_from(id).ok()).collect();
+        let text = self.tokenizer.decode(&ids, true);
+        let text =
+            text.map_err(|e| Error::runtime(format!("tokenizer.json cannot decode: {e}"), "Download it again."))?;
+        Ok(text.trim().to_string())
+    }
+}

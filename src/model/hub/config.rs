@@ -1,0 +1,330 @@
+//! What the JSON files of a hub folder say, as far as captioning needs it. Other fields are ignored: the files have many,
+//! and new ones come with every release of the tools that write them.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Largest JSON file in bytes, tokenizers excepted. Real ones take a few kilobytes.
+const LIMIT: u64 = 4 << 20;
+
+/// Kinds of models that descry can run, by the `model_type` of `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// SmolVLM, SmolVLM2 and Idefics3: pictures as a run of image tokens between markers.
+    SmolVlm,
+    /// LLaVA: pictures as a run of image tokens.
+    Llava,
+}
+
+impl Family {
+    /// The families by `model_type`.
+    const ALL: [(&'static str, Family); 4] = [
+        ("smolvlm", Family::SmolVlm),
+        ("idefics3", Family::SmolVlm),
+        ("llava", Family::Llava),
+        ("llava_qwen2", Family::Llava),
+    ];
+
+    fn of(model_type: &str) -> Option<Family> {
+        Family::ALL.iter().find(|(name, _)| *name == model_type).map(|(_, family)| *family)
+    }
+}
+
+/// `config.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ModelConfig {
+    model_type: String,
+    #[serde(alias = "image_token_index")]
+    pub(crate) image_token_id: i64,
+    pub(crate) text_config: TextConfig,
+    #[serde(default)]
+    pub(crate) vision_config: VisionConfig,
+    /// SmolVLM: pixels of a patch that are shuffled into one token's width, per side.
+    #[serde(default = "one")]
+    scale_factor: usize,
+    /// LLaVA: whether the class token is among the features.
+    #[serde(default)]
+    vision_feature_select_strategy: Option<String>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// The language model.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TextConfig {
+    pub(crate) hidden_size: usize,
+    pub(crate) num_hidden_layers: usize,
+    pub(crate) num_attention_heads: usize,
+    #[serde(default)]
+    num_key_value_heads: Option<usize>,
+    #[serde(default)]
+    head_dim: Option<usize>,
+    pub(crate) vocab_size: usize,
+    #[serde(default = "long")]
+    pub(crate) max_position_embeddings: usize,
+}
+
+fn long() -> usize {
+    2048
+}
+
+impl TextConfig {
+    /// Heads of keys and values.
+    pub(crate) fn key_value_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Values in a head.
+    pub(crate) fn head_dim(&self) -> usize {
+        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+}
+
+/// The image tower.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct VisionConfig {
+    #[serde(default)]
+    image_size: usize,
+    #[serde(default)]
+    patch_size: usize,
+}
+
+/// `preprocessor_config.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ProcessorConfig {
+    #[serde(default = "yes")]
+    pub(crate) do_resize: bool,
+    #[serde(default = "yes")]
+    pub(crate) do_rescale: bool,
+    #[serde(default = "yes")]
+    pub(crate) do_normalize: bool,
+    #[serde(default)]
+    pub(crate) do_center_crop: bool,
+    pub(crate) size: Value,
+    #[serde(default)]
+    pub(crate) crop_size: Value,
+    #[serde(default)]
+    pub(crate) max_image_size: Value,
+    #[serde(default)]
+    pub(crate) resample: Option<u8>,
+    #[serde(default = "per_255")]
+    pub(crate) rescale_factor: f64,
+    #[serde(default = "half")]
+    pub(crate) image_mean: [f32; 3],
+    #[serde(default = "half")]
+    pub(crate) image_std: [f32; 3],
+    #[serde(default)]
+    image_seq_len: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn per_255() -> f64 {
+    1.0 / 255.0
+}
+
+fn half() -> [f32; 3] {
+    [0.5; 3]
+}
+
+/// `processor_config.json`, where there is one.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct JointConfig {
+    #[serde(default)]
+    image_seq_len: Option<usize>,
+    #[serde(default)]
+    patch_size: Option<usize>,
+    #[serde(default)]
+    vision_feature_select_strategy: Option<String>,
+}
+
+/// `tokenizer_config.json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct TokenizerConfig {
+    #[serde(default)]
+    pub(crate) chat_template: Value,
+    #[serde(default)]
+    bos_token: Value,
+    #[serde(default)]
+    eos_token: Value,
+}
+
+impl TokenizerConfig {
+    /// The text of a token, which may be written as an object.
+    fn text(token: &Value) -> String {
+        token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_string()
+    }
+
+    pub(crate) fn bos(&self) -> String {
+        TokenizerConfig::text(&self.bos_token)
+    }
+
+    pub(crate) fn eos(&self) -> String {
+        TokenizerConfig::text(&self.eos_token)
+    }
+}
+
+/// One token or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Tokens {
+    One(i64),
+    Several(Vec<i64>),
+}
+
+/// `generation_config.json`: how the model's makers generate.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct GenerationConfig {
+    #[serde(default)]
+    eos_token_id: Option<Tokens>,
+    #[serde(default)]
+    pub(crate) num_beams: Option<usize>,
+    #[serde(default)]
+    pub(crate) max_new_tokens: Option<usize>,
+    #[serde(default)]
+    pub(crate) length_penalty: Option<f32>,
+    /// `true`, `false` or `"never"`.
+    #[serde(default)]
+    pub(crate) early_stopping: Value,
+    #[serde(default)]
+    pub(crate) repetition_penalty: Option<f32>,
+    #[serde(default)]
+    pub(crate) no_repeat_ngram_size: Option<usize>,
+    #[serde(default)]
+    pub(crate) suppress_tokens: Option<Vec<i64>>,
+}
+
+impl GenerationConfig {
+    /// Tokens that end a text.
+    pub(crate) fn stop_tokens(&self) -> Vec<i64> {
+        match &self.eos_token_id {
+            None => Vec::new(),
+            Some(Tokens::One(id)) => vec![*id],
+            Some(Tokens::Several(ids)) => ids.clone(),
+        }
+    }
+}
+
+/// Everything that the JSON files say.
+#[derive(Debug, Clone)]
+pub(crate) struct HubConfig {
+    pub(crate) family: Family,
+    pub(crate) model: ModelConfig,
+    pub(crate) processor: ProcessorConfig,
+    joint: JointConfig,
+    pub(crate) generation: GenerationConfig,
+    pub(crate) tokenizer: TokenizerConfig,
+    /// The chat template.
+    pub(crate) template: String,
+}
+
+impl HubConfig {
+    /// Reads the JSON files of a folder.
+    pub(crate) fn read(dir: &Path) -> Result<HubConfig> {
+        let raw: Value = required(dir, "config.json")?;
+        let model_type = raw["model_type"].as_str().unwrap_or_default();
+        let Some(family) = Family::of(model_type) else {
+            let known: Vec<&str> = Family::ALL.iter().map(|(name, _)| *name).collect();
+            return Err(Error::model(
+                dir.display().to_string(),
+                format!("its model_type is {model_type:?}, which descry cannot run"),
+                format!("Use a model of one of these types: {}.", known.join(", ")),
+            ));
+        };
+        let tokenizer: TokenizerConfig = optional(dir, "tokenizer_config.json")?.unwrap_or_default();
+        let template = chat_template(dir, &tokenizer)?;
+        Ok(HubConfig {
+            family,
+            model: parse(dir, "config.json", raw)?,
+            processor: required(dir, "preprocessor_config.json")?,
+            joint: optional(dir, "processor_config.json")?.unwrap_or_default(),
+            generation: optional(dir, "generation_config.json")?.unwrap_or_default(),
+            tokenizer,
+            template,
+        })
+    }
+
+    /// The `model_type` of `config.json`.
+    pub(crate) fn model_type(&self) -> &str {
+        &self.model.model_type
+    }
+
+    /// Image tokens of one picture.
+    pub(crate) fn image_tokens(&self) -> usize {
+        let vision = &self.model.vision_config;
+        let stated = self.joint.image_seq_len.or(self.processor.image_seq_len);
+        let patch = self.joint.patch_size.unwrap_or(vision.patch_size).max(1);
+        let patches = (vision.image_size / patch).pow(2);
+        match self.family {
+            Family::SmolVlm => stated.unwrap_or(patches / self.model.scale_factor.max(1).pow(2)),
+            Family::Llava => {
+                let strategy = self.joint.vision_feature_select_strategy.as_ref();
+                let strategy = strategy.or(self.model.vision_feature_select_strategy.as_ref());
+                patches + usize::from(strategy.is_some_and(|s| s == "full"))
+            }
+        }
+    }
+}
+
+/// The template of `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`, in this order.
+fn chat_template(dir: &Path, tokenizer: &TokenizerConfig) -> Result<String> {
+    if let Some(text) = read_text(dir, "chat_template.jinja")? {
+        return Ok(text);
+    }
+    let own: Option<Value> = optional(dir, "chat_template.json")?;
+    let templates = own.map_or(tokenizer.chat_template.clone(), |own| own["chat_template"].clone());
+    // A text, or a list of named templates.
+    let named = |name: &str| templates.as_array()?.iter().find(|t| t["name"] == name)?["template"].as_str();
+    templates.as_str().or_else(|| named("default")).map(str::to_string).ok_or_else(|| {
+        Error::model(
+            dir.display().to_string(),
+            "it has no chat template",
+            "Download chat_template.jinja or tokenizer_config.json of the model.",
+        )
+    })
+}
+
+fn required<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
+    optional(dir, name)?.ok_or_else(|| {
+        Error::model(dir.display().to_string(), format!("{name} is missing"), "Download the whole folder.")
+    })
+}
+
+fn optional<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>> {
+    let Some(text) = read_text(dir, name)? else { return Ok(None) };
+    let value = serde_json::from_str(&text).map_err(|e| unreadable(dir, name, e))?;
+    parse(dir, name, value).map(Some)
+}
+
+fn parse<T: DeserializeOwned>(dir: &Path, name: &str, value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| unreadable(dir, name, e))
+}
+
+fn unreadable(dir: &Path, name: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let cause = format!("{name} cannot be read: {e}");
+    Error::model(dir.display().to_string(), cause, "Download the file again.").with_source(e)
+}
+
+/// The text of a file; `None` if there is none.
+fn read_text(dir: &Path, name: &str) -> Result<Option<String>> {
+    let path = dir.join(name);
+    match std::fs::metadata(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unreadable(dir, name, e)),
+        Ok(meta) if meta.len() > LIMIT => {
+            let cause = format!("{name} has {} bytes, and such a file has a few thousand", meta.len());
+            return Err(Error::model(dir.display().to_string(), cause, "Download the file again."));
+        }
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(|e| unreadable(dir, name, e))
+}

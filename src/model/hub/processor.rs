@@ -1,0 +1,234 @@
+//! Pictures to pixels, as the processor's configuration says: the sizes of `transformers`, the filters of Pillow.
+//!
+//! Memory: the picture between two resizings, at most [`MAX_SIDE`] pixels on its longer side.
+
+use serde_json::Value;
+
+use super::config::{Family, HubConfig, ProcessorConfig};
+use super::files::HubFolder;
+use crate::error::{Error, Result};
+use crate::media::resize::{Resample, Window, resize};
+use crate::media::rgb::Rgb;
+
+/// The absolute maximum of `transformers` (`MAX_IMAGE_SIZE` of SmolVLM).
+const MAX_SIDE: usize = 4096;
+
+/// How pictures become pixels.
+#[derive(Debug, Clone)]
+pub(crate) struct Processor {
+    steps: Vec<ResizeStep>,
+    filter: Resample,
+    /// Value of a sample of 8 bits, by colour.
+    tables: [Box<[f32; 256]>; 3],
+    /// Width and height of the result.
+    side: usize,
+}
+
+/// One change of a picture's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ResizeStep {
+    /// The longer side gets this length, the other one follows and is made even.
+    LongestEdge(usize),
+    /// The shorter side gets this length.
+    ShortestEdge(usize),
+    /// Both sides get this length.
+    Square(usize),
+    /// The middle square of this side.
+    Crop(usize),
+}
+
+impl Processor {
+    /// The processor of a folder.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if its configuration asks for something that descry cannot do.
+    pub(crate) fn new(folder: &HubFolder) -> Result<Processor> {
+        let HubConfig { processor, family, .. } = &folder.config;
+        let unsupported = |what: String| {
+            folder.error(format!("preprocessor_config.json asks for {what}"), "Use a model that descry can run.")
+        };
+        let filter = match processor.resample {
+            Some(1) => Resample::Lanczos,
+            Some(2) => Resample::Bilinear,
+            Some(3) | None => Resample::Bicubic,
+            Some(other) => return Err(unsupported(format!("Pillow's filter {other}, which descry does not have"))),
+        };
+        let steps = match family {
+            Family::SmolVlm => smolvlm_steps(processor),
+            Family::Llava => llava_steps(processor),
+        };
+        let steps = steps.ok_or_else(|| unsupported(format!("the size {}", processor.size)))?;
+        let (Some(ResizeStep::Square(side) | ResizeStep::Crop(side)), true) =
+            (steps.last().copied(), processor.do_resize)
+        else {
+            return Err(unsupported("pictures of different sizes".into()));
+        };
+        if !(1..=MAX_SIDE).contains(&side) {
+            return Err(unsupported(format!("pictures of {side} pixels")));
+        }
+        let tables = std::array::from_fn(|c| {
+            Box::new(std::array::from_fn(|v| {
+                let scaled = if processor.do_rescale { v as f64 * processor.rescale_factor } else { v as f64 } as f32;
+                if processor.do_normalize {
+                    (scaled - processor.image_mean[c]) / processor.image_std[c]
+                } else {
+                    scaled
+                }
+            }))
+        });
+        Ok(Processor { steps, filter, tables, side })
+    }
+
+    /// Width and height of the result.
+    pub(crate) fn side(&self) -> usize {
+        self.side
+    }
+
+    /// Appends a picture's pixels to `out`: three planes, red first.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a picture without pixels.
+    pub(crate) fn append(&self, picture: &Rgb, out: &mut Vec<f32>) -> Result<()> {
+        let bytes = (picture.width as usize).checked_mul(picture.height as usize).and_then(|n| n.checked_mul(3));
+        if picture.data.is_empty() || bytes != Some(picture.data.len()) {
+            return Err(Error::input("picture", "it has no pixels", "Leave it out."));
+        }
+        let mut resized = None;
+        for step in &self.steps {
+            let from = resized.as_ref().unwrap_or(picture);
+            resized = Some(step.apply(from, self.filter));
+        }
+        let shown = resized.as_ref().unwrap_or(picture);
+        for (c, table) in self.tables.iter().enumerate() {
+            out.extend(shown.data.iter().skip(c).step_by(3).map(|&v| table[usize::from(v)]));
+        }
+        Ok(())
+    }
+}
+
+impl ResizeStep {
+    fn apply(self, picture: &Rgb, filter: Resample) -> Rgb {
+        let (w, h) = (picture.width as usize, picture.height as usize);
+        let whole = |w: usize, h: usize| resize(picture, w, h, filter, Window { left: 0, top: 0, width: w, height: h });
+        match self {
+            ResizeStep::LongestEdge(length) => {
+                let (w, h) = longest_edge(w, h, length);
+                whole(w, h)
+            }
+            ResizeStep::ShortestEdge(length) => {
+                // Python's int(length * long / short).
+                let other = |long: usize, short: usize| (length as f64 * long as f64 / short as f64) as usize;
+                if w <= h { whole(length, other(h, w)) } else { whole(other(w, h), length) }
+            }
+            ResizeStep::Square(side) => whole(side, side),
+            ResizeStep::Crop(side) => centre(picture, side),
+        }
+    }
+}
+
+/// SmolVLM's sizes: the longest edge first, then a square. The picture is not split into tiles.
+fn smolvlm_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
+    let first = config.size["longest_edge"].as_u64()? as usize;
+    let side = config.max_image_size["longest_edge"].as_u64()? as usize;
+    Some(vec![ResizeStep::LongestEdge(first.clamp(1, MAX_SIDE)), ResizeStep::Square(side)])
+}
+
+/// CLIP's sizes (the shortest edge, then the middle) or SigLIP's (a square).
+fn llava_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
+    let square = |v: &Value| {
+        let (h, w) = (v["height"].as_u64()?, v["width"].as_u64()?);
+        (h == w).then_some(h as usize)
+    };
+    if let Some(side) = square(&config.size) {
+        return Some(vec![ResizeStep::Square(side)]);
+    }
+    let shortest = config.size["shortest_edge"].as_u64().or(config.size.as_u64())? as usize;
+    let crop =
+        square(&config.crop_size).or(config.crop_size.as_u64().map(|n| n as usize)).filter(|_| config.do_center_crop);
+    (1..=MAX_SIDE)
+        .contains(&shortest)
+        .then(|| vec![ResizeStep::ShortestEdge(shortest), ResizeStep::Crop(crop.unwrap_or(shortest))])
+}
+
+/// `get_resize_output_image_size` of SmolVLM's processor: as Python computes it, in f64.
+fn longest_edge(w: usize, h: usize, length: usize) -> (usize, usize) {
+    let aspect = w as f64 / h as f64;
+    let even = |n: usize| n + n % 2;
+    let (w, h) = if w >= h {
+        (length, even((length as f64 / aspect) as usize))
+    } else {
+        (even((length as f64 * aspect) as usize), length)
+    };
+    (w.max(1), h.max(1))
+}
+
+/// The middle of a picture, with black around it where it is smaller.
+fn centre(picture: &Rgb, side: usize) -> Rgb {
+    let (w, h) = (picture.width as usize, picture.height as usize);
+    let mut data = vec![0; side * side * 3];
+    // As transformers' center_crop: the upper left corner is rounded down.
+    let offset = |length: usize| (length as i64 - side as i64).div_euclid(2);
+    let (left, top) = (offset(w), offset(h));
+    for y in 0..side {
+        let from = y as i64 + top;
+        if !(0..h as i64).contains(&from) {
+            continue;
+        }
+        for x in 0..side {
+            let column = x as i64 + left;
+            if (0..w as i64).contains(&column) {
+                let (at, source) = ((y * side + x) * 3, (from as usize * w + column as usize) * 3);
+                data[at..at + 3].copy_from_slice(&picture.data[source..source + 3]);
+            }
+        }
+    }
+    Rgb { width: side as u32, height: side as u32, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of a .npy file with 32-bit floats.
+    fn npy(name: &str) -> Vec<f32> {
+        let bytes = std::fs::read(goldens().join(name)).unwrap();
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        bytes[header..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    fn goldens() -> std::path::PathBuf {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/hub")
+    }
+
+    #[test]
+    fn pixels_are_those_of_pillow() {
+        let folder = HubFolder::open(goldens().join("../../models/hub"), None).unwrap();
+        let processor = Processor::new(&folder).unwrap();
+        for name in ["landscape", "wide"] {
+            let path = goldens().join(format!("{name}.png"));
+            let picture = crate::media::picture::open(&path, &Default::default()).unwrap();
+            let mut pixels = Vec::new();
+            processor.append(&picture, &mut pixels).unwrap();
+            let wanted = npy(&format!("{name}.npy"));
+            assert_eq!(pixels.len(), wanted.len());
+            let off = pixels.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-6, "{name}: {off}");
+        }
+    }
+
+    #[test]
+    fn the_longest_edge_decides_and_the_other_is_even() {
+        assert_eq!(longest_edge(500, 333, 2048), (2048, 1364));
+        assert_eq!(longest_edge(333, 500, 2048), (1364, 2048));
+        assert_eq!(longest_edge(1, 1, 128), (128, 128));
+        assert_eq!(longest_edge(5000, 1, 128), (128, 1), "not below one pixel");
+    }
+
+    #[test]
+    fn a_crop_of_a_small_picture_is_padded() {
+        let picture = Rgb { width: 1, height: 1, data: vec![9, 8, 7] };
+        let crop = centre(&picture, 3);
+        assert_eq!(crop.data.iter().filter(|&&v| v > 0).count(), 3);
+        assert_eq!(crop.data[12..15], [9, 8, 7]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Models in the hub's layout, against what PyTorch generates with the same weights (`tools/hub_goldens.py`): token for
+//! token, for any batch and any number of threads. And the folders that descry refuses.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use descry::error::Error;
+use descry::media::{PictureOptions, open_picture};
+use descry::model::{
+    Caption, CaptionInput, CaptionOptions, Captions, Encoded, HubCaptioner, HubFolder, PromptOptions, SessionOptions,
+};
+use serde_json::{Value, json};
+
+use crate::common::{Bench, root};
+
+const FOLDER: &str = "tests/models/hub";
+
+fn ok<T>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn cases() -> Vec<Value> {
+    let text = std::fs::read_to_string(root().join("tests/goldens/hub.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn picture(name: &str) -> PathBuf {
+    root().join("tests/goldens/hub").join(name)
+}
+
+/// A copy of the model's folder.
+fn copy(to: &Path) {
+    for sub in ["", "onnx"] {
+        std::fs::create_dir_all(to.join(sub)).unwrap();
+        for entry in std::fs::read_dir(root().join(FOLDER).join(sub)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::copy(&path, to.join(sub).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+}
+
+/// A copy of the model's folder in which a JSON file has other fields.
+fn edited(file: &str, fields: &Value) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(dir.path());
+    let path = dir.path().join(file);
+    let mut all: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (key, value) in fields.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    std::fs::write(path, all.to_string()).unwrap();
+    dir
+}
+
+/// The groups of pictures of a case.
+fn inputs(case: &Value) -> Vec<CaptionInput> {
+    let names: Vec<&str> = case["pictures"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+    let rgb = |name: &&str| Arc::new(ok(open_picture(&picture(name), &PictureOptions::default())));
+    let frames = case["frames"].as_u64().unwrap() as usize;
+    let encoded = Encoded { embedding: vec![1.0], grid: None };
+    let input = |group: &[&str]| CaptionInput { encoded: encoded.clone(), pictures: group.iter().map(rgb).collect() };
+    names.chunks(frames).map(input).collect()
+}
+
+fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+    let beams = case["beams"].as_u64().unwrap() as usize;
+    let options = CaptionOptions {
+        beam: Some(beams),
+        max_tokens: Some(case["max_tokens"].as_u64().unwrap() as usize),
+        batch,
+        session: SessionOptions { threads, ..SessionOptions::default() },
+        ..CaptionOptions::default()
+    };
+    let text = case["prompt"].as_str().unwrap().into();
+    let prompt = PromptOptions { text, ..PromptOptions::default() };
+    let mut captioner = ok(HubCaptioner::new(&ok(HubFolder::open(dir, None)), prompt, &options));
+    ok(captioner.caption(&inputs(case).iter().collect::<Vec<_>>()))
+}
+
+#[test]
+fn captions_are_those_of_pytorch() {
+    for case in cases() {
+        let dir = edited("generation_config.json", &case["generation"]);
+        let got = captions(dir.path(), &case, 16, 1);
+        let (ids, texts) = (case["ids"].as_array().unwrap(), case["text"].as_array().unwrap());
+        assert_eq!(got.len(), ids.len());
+        for ((got, ids), text) in got.iter().zip(ids).zip(texts) {
+            assert_eq!(json!(got.ids), *ids, "{case}");
+            assert_eq!(got.text, text.as_str().unwrap().trim(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn batches_and_threads_change_nothing() {
+    for case in cases().into_iter().filter(|c| c["generation"] == json!({})) {
+        let one = captions(&root().join(FOLDER), &case, 1, 1);
+        for (batch, threads) in [(2, 1), (3, 2), (16, 2)] {
+            assert_eq!(captions(&root().join(FOLDER), &case, batch, threads), one, "batch {batch}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_film_is_described_and_the_embedder_recognises_repetitions() {
+    let b = Bench::new();
+    let folder = root().join(FOLDER).display().to_string();
+    let tiny = root().join("tests/models/tiny").display().to_string();
+    // Two shots, each twice.
+    b.ffmpeg("-f lavfi -i testsrc=d=3:s=160x120:r=25 -pix_fmt yuv420p a.mp4");
+    b.ffmpeg("-f lavfi -i mandelbrot=s=160x120:r=25 -t 3 -pix_fmt yuv420p b.mp4");
+    b.write("list.txt", b"file a.mp4\nfile b.mp4\nfile a.mp4\nfile b.mp4\n");
+    b.ffmpeg("-f concat -i list.txt -c copy film.mp4");
+    let args = [
+        "describe",
+        "film.mp4",
+        "--model",
+        &folder,
+        "--embedder",
+        &tiny,
+        "--max-tokens",
+        "12",
+        "--prompt",
+        "What?",
+        "--language",
+        "French",
+    ];
+    b.run(&[&args[..], &["-o", "film.json", "-f", "json", "--stats"]].concat(), 0);
+    let track: Value = serde_json::from_str(&b.read("film.json")).unwrap();
+    assert!(!track["cues"].as_array().unwrap().is_empty(), "{track}");
+    assert!(track["model"].as_str().unwrap().starts_with("hub fp32"), "{track}");
+    assert_eq!(track["options"]["decoding"]["prompt"], json!({ "text": "What?", "language": "French", "notes": null }));
+}
+
+#[test]
+fn a_folder_that_descry_cannot_run_is_refused() {
+    let b = Bench::new();
+    let refusal = |dir: &Path| {
+        let dir = dir.display().to_string();
+        let picture = picture("grey.png").display().to_string();
+        b.run(&["caption", &picture, "--model", &dir], 2).1
+    };
+    let other = edited("config.json", &json!({ "model_type": "paligemma" }));
+    let text = refusal(other.path());
+    assert!(text.contains("\"paligemma\"") && text.contains("smolvlm"), "{text}");
+    let missing = edited("config.json", &json!({}));
+    std::fs::remove_file(missing.path().join("onnx/embed_tokens.onnx")).unwrap();
+    let text = refusal(missing.path());
+    assert!(text.contains("onnx/embed_tokens.onnx is missing"), "{text}");
+    let whole: Value =
+        serde_json::from_str(&std::fs::read_to_string(root().join(FOLDER).join("config.json")).unwrap()).unwrap();
+    let mut text_config = whole["text_config"].clone();
+    text_config["num_hidden_layers"] = json!(1);
+    let layers = edited("config.json", &json!({ "text_config": text_config }));
+    let text = refusal(layers.path());
+    assert!(text.contains("2 layers"), "{text}");
+    let broken = edited("config.json", &json!({}));
+    std::fs::write(broken.path().join("onnx/vision_encoder.onnx"), "no graph").unwrap();
+    let text = refusal(broken.path());
+    assert!(text.contains("vision_encoder.onnx is not a graph"), "{text}");
+    let token = edited("config.json", &json!({ "image_token_id": 1 }));
+    assert!(refusal(token.path()).contains("<image>"));
+    let template = edited("tokenizer_config.json", &json!({}));
+    std::fs::write(template.path().join("chat_template.jinja"), "{% for %}").unwrap();
+    assert!(refusal(template.path()).contains("chat template"));
+    let size = edited("preprocessor_config.json", &json!({ "size": { "depth": 3 } }));
+    assert!(refusal(size.path()).contains("preprocessor_config.json"));
+}
+
+#[test]
+fn options_that_do_not_suit_the_model_are_refused() {
+    let b = Bench::new();
+    let (folder, picture) = (root().join(FOLDER).display().to_string(), picture("grey.png").display().to_string());
+    let tiny = root().join("tests/models/tiny").display().to_string();
+    for (model, args, words) in [
+        (&folder, &["--sample", "1"][..], "--sample"),
+        (&folder, &["--beam", "65"], "--beam 65"),
+        (&folder, &["--max-tokens", "0"], "--max-tokens 0"),
+        (&folder, &["--precision", "q4"], "onnx/vision_encoder_q4.onnx is missing"),
+        (&folder, &["--prompt", " "], "the prompt is empty"),
+        (&folder, &["--prompt-file", "none.txt"], "none.txt"),
+        (&tiny, &["--prompt", "x"], "--prompt"),
+        (&tiny, &["--language", "French"], "--prompt"),
+        (&tiny, &["--precision", "fp32"], "--precision"),
+        (&tiny, &["--embedder", "builtin"], "--embedder"),
+    ] {
+        let out = b.descry(&[&["caption", &picture, "--model", model], args].concat());
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(matches!(out.status.code(), Some(1 | 2)) && text.contains(words), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_prompt_cannot_place_pictures() {
+    let case = json!({ "pictures": ["grey.png"], "frames": 1, "prompt": "a <image> b", "beams": 1, "max_tokens": 4 });
+    assert_eq!(captions(&root().join(FOLDER), &case, 1, 1).len(), 1);
+}
