@@ -53,6 +53,8 @@ settings! {
     End => "end",
     /// Format of an output.
     Format => "format",
+    /// Pictures of a scene that a captioner sees.
+    Frames => "frames",
     /// Greedy search.
     Greedy => "greedy",
     /// How long one run of the model may take.

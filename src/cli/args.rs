@@ -490,6 +490,12 @@ pub(super) struct DescriptionArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     pub model: CaptionModelArgs,
+    /// Frames of each scene, spread over it, that a model of the hub sees at once, so that it can tell what happens
+    /// [default: 1]
+    ///
+    /// For models that take several pictures, such as SmolVLM2. From 1 to 8.
+    #[arg(long, help_heading = "Model", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    frames: Option<u8>,
     /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes]
     ///
     /// Larger batches suit larger models and GPUs.
@@ -508,7 +514,7 @@ impl DescriptionArgs {
         Ok(Config {
             decode: self.decode.options(),
             scene: self.scene.options(),
-            keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
+            keyframe: KeyframeOptions { max_gap: self.scene.max_gap, frames: self.frames().unwrap_or(1) },
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
             cue: self.cue.options(),
             min_score: self.decoder.min_score(models)?,
@@ -517,6 +523,10 @@ impl DescriptionArgs {
             caption_batch: self.batch(),
             ..Config::default()
         })
+    }
+
+    fn frames(&self) -> Option<usize> {
+        self.frames.map(usize::from)
     }
 
     fn batch(&self) -> usize {
@@ -536,6 +546,7 @@ impl DescriptionArgs {
             encode: encode_options(batch, &session),
             caption: self.decoder.options(batch, &session),
             prompt: self.model.prompt()?,
+            frames: self.frames(),
         };
         Model::of(models, options)
     }

@@ -54,7 +54,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session).side_by_side(&models.embedder);
     let caption = args.decoder.options(batch, &session);
-    let model = Model::of(&models, ModelOptions { encode, caption, prompt: args.model.prompt()? })?;
+    let model = Model::of(&models, ModelOptions { encode, caption, prompt: args.model.prompt()?, frames: None })?;
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores().min(batch) };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {

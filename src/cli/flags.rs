@@ -17,6 +17,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Embedder => "--embedder",
         Setting::End => "--end",
         Setting::Format => "-f",
+        Setting::Frames => "--frames",
         Setting::Greedy => "--greedy",
         Setting::Hang => "--hang",
         Setting::Hls => "--hls",

@@ -217,6 +217,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         encode: encode_options(batch, &session),
         caption: args.decoder.options(batch, &session),
         prompt: args.model.prompt()?,
+        frames: None,
     };
     let model = Model::of(&models, model_options)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };

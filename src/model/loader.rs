@@ -44,11 +44,13 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`](crate::error::Error::Usage) if the caption options do not fit the model.
     pub fn of(models: &Models, options: ModelOptions) -> Result<Model> {
-        let ModelOptions { encode, caption, prompt } = options;
+        let ModelOptions { encode, caption, prompt, frames } = options;
         let embedder = models.embedder.clone();
         let own = match &models.captioner {
-            CaptionModel::ClipCap(folder) => CaptionPart::clip_cap(folder, caption, prompt)?,
-            CaptionModel::Hub(folder) => CaptionPart::hub(folder, caption, prompt.unwrap_or_default())?,
+            CaptionModel::ClipCap(folder) => CaptionPart::clip_cap(folder, caption, prompt, frames)?,
+            CaptionModel::Hub(folder) => {
+                CaptionPart::hub(folder, caption, prompt.unwrap_or_default(), frames.unwrap_or(1))?
+            }
         };
         Ok(Model {
             decoding: own.decoding,
@@ -71,6 +73,8 @@ pub struct ModelOptions {
     pub caption: CaptionOptions,
     /// What a model that takes a prompt is asked. Default: its own prompt.
     pub prompt: Option<PromptOptions>,
+    /// Most pictures of a scene that a model of the hub sees at once. Default: 1.
+    pub frames: Option<usize>,
 }
 
 /// What a [`Model`] takes from its captioner.
@@ -82,12 +86,19 @@ struct CaptionPart {
 }
 
 impl CaptionPart {
-    fn clip_cap(folder: &ModelFolder, caption: CaptionOptions, prompt: Option<PromptOptions>) -> Result<CaptionPart> {
-        if prompt.is_some() {
-            return Err(Error::usage(
-                message![folder.manifest().title(), " takes no ", Setting::Prompt],
-                "Leave it out, or use a model in the hub's layout.",
-            ));
+    fn clip_cap(
+        folder: &ModelFolder,
+        caption: CaptionOptions,
+        prompt: Option<PromptOptions>,
+        frames: Option<usize>,
+    ) -> Result<CaptionPart> {
+        for (given, setting) in [(prompt.is_some(), Setting::Prompt), (frames.is_some(), Setting::Frames)] {
+            if given {
+                return Err(Error::usage(
+                    message![folder.manifest().title(), " takes no ", setting],
+                    "Leave it out, or use a model in the hub's layout.",
+                ));
+            }
         }
         let search = caption.search_options(folder.manifest())?;
         let (hash, folder) = (folder.hash().to_string(), folder.clone());
@@ -109,7 +120,7 @@ impl CaptionPart {
         })
     }
 
-    fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions) -> Result<CaptionPart> {
+    fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions, frames: usize) -> Result<CaptionPart> {
         let search = generation_options(folder, &caption)?;
         let (hash, folder) = (folder.hash().to_string(), folder.clone());
         Ok(CaptionPart {
@@ -120,9 +131,10 @@ impl CaptionPart {
                 "beam": if search.beams > 1 { Some(search.beams) } else { None },
                 "max_tokens": search.max_tokens,
                 "prompt": prompt.to_json(),
+                "frames": frames,
             }),
             hash,
-            demand: PictureDemand { count: 1, longest: LONGEST_SIDE },
+            demand: PictureDemand { count: frames, longest: LONGEST_SIDE },
             captioner: Box::new(move || Ok(Box::new(HubCaptioner::new(&folder, prompt, &caption)?))),
         })
     }

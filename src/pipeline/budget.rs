@@ -127,9 +127,15 @@ impl Budget {
     ///
     /// # Errors
     /// When the film can need more than the whole budget.
-    pub fn film(&self, input: &str, info: &StreamInfo, decode_threads: usize) -> Result<Option<Held<'_>>> {
+    pub fn film(
+        &self,
+        input: &str,
+        info: &StreamInfo,
+        decode_threads: usize,
+        spread: usize,
+    ) -> Result<Option<Held<'_>>> {
         let Some(memory) = &self.memory else { return Ok(None) };
-        let needed = film_mb(info, decode_threads);
+        let needed = film_mb(info, decode_threads, spread);
         if needed > memory.all() {
             return Err(Error::input(
                 input,
@@ -156,12 +162,14 @@ const REFERENCES: usize = 17;
 /// Megabytes of a film whatever its picture size: the container's index, packets, the list of scenes.
 const FILM_MB: usize = 24;
 
-/// The most that a film can take, in megabytes.
-pub fn film_mb(info: &StreamInfo, decode_threads: usize) -> usize {
+/// The most that a film can take, in megabytes. `spread`: frames that each keyframe brings along.
+pub fn film_mb(info: &StreamInfo, decode_threads: usize, spread: usize) -> usize {
     // With 0 FFmpeg chooses: one thread for each core and one more, at most 16.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if decode_threads == 0 { (cores + 1).min(16) } else { decode_threads };
-    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2;
+    // The selector holds twice the frames that it spreads, and each keyframe on its way holds them once.
+    let spread = if spread > 1 { 2 * spread + (QUEUE + 2) * spread } else { 0 };
+    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread;
     let bytes = u64::from(info.width) * u64::from(info.height) * u64::from(info.bits_per_pixel().max(8)) / 8;
     FILM_MB + usize::try_from(bytes.saturating_mul(frames as u64) >> 20).unwrap_or(usize::MAX >> 1)
 }

@@ -54,8 +54,8 @@ impl FileEnd {
 /// A keyframe without its picture.
 pub type KeyframeInfo = Keyframe<()>;
 
-/// The keyframe without its picture, and the picture.
-pub(crate) fn split<T>(k: Keyframe<T>) -> (KeyframeInfo, T) {
+/// The keyframe without its pictures, its picture, and those spread over its stretch.
+pub(crate) fn split<T>(k: Keyframe<T>) -> (KeyframeInfo, T, Vec<T>) {
     let info = Keyframe {
         scene: k.scene,
         start: k.start,
@@ -68,8 +68,9 @@ pub(crate) fn split<T>(k: Keyframe<T>) -> (KeyframeInfo, T) {
         blank: k.blank,
         quality: k.quality,
         picture: (),
+        spread: Vec::new(),
     };
-    (info, k.picture)
+    (info, k.picture, k.spread)
 }
 
 /// A keyframe after the image tower.

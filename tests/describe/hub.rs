@@ -129,6 +129,18 @@ fn a_film_is_described_and_the_embedder_recognises_repetitions() {
     ];
     b.run(&[&args[..], &["-o", "film.json", "-f", "json", "--stats"]].concat(), 0);
     let track: Value = serde_json::from_str(&b.read("film.json")).unwrap();
+    let text =
+        |track: &Value| track["scenes"].as_array().unwrap().iter().map(|s| s["text"].clone()).collect::<Vec<_>>();
+    // Several frames a scene make another prompt; threads and batches change nothing about it.
+    let mut several = Vec::new();
+    for (name, more) in [("a", &["--batch", "1"][..]), ("b", &["--batch", "5", "--model-threads", "2"])] {
+        let out = format!("{name}.json");
+        b.run(&[&args[..], &["--frames", "3", "-f", "json", "-o", &out], more].concat(), 0);
+        several.push(serde_json::from_str::<Value>(&b.read(&out)).unwrap());
+    }
+    assert_eq!(text(&several[0]), text(&several[1]));
+    assert_ne!(text(&several[0]), text(&track));
+    assert_eq!(several[0]["options"]["decoding"]["frames"], 3);
     assert!(!track["cues"].as_array().unwrap().is_empty(), "{track}");
     assert!(track["model"].as_str().unwrap().starts_with("hub fp32"), "{track}");
     assert_eq!(track["options"]["decoding"]["prompt"], json!({ "text": "What?", "language": "French", "notes": null }));

@@ -313,6 +313,7 @@ impl PartFile {
                 blank: row.blank,
                 quality: f32::from_bits(row.quality),
                 picture: (),
+                spread: Vec::new(),
             },
             input: embedding
                 .map(|embedding| CaptionInput { encoded: Encoded { embedding, grid }, pictures: Vec::new() }),

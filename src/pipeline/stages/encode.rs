@@ -63,15 +63,15 @@ impl<'a> EncodeStage<'a> {
     }
 
     /// Converts a keyframe's picture; `None` where there is nothing to encode.
-    fn prepare(&self, picture: Arc<Frame>, keyframe: &mut EncodedKeyframe) -> Option<Pixels> {
+    fn prepare(&self, picture: Arc<Frame>, spread: Vec<Arc<Frame>>, keyframe: &mut EncodedKeyframe) -> Option<Pixels> {
         if keyframe.info.blank {
             return None;
         }
         let _busy = self.run.config.budget.working();
         let start = Instant::now();
         let rgb = picture.to_rgb_within(self.image.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
-        let pictures = self.pictures(&picture);
-        drop(picture);
+        let pictures = self.pictures(&picture, &spread);
+        drop((picture, spread));
         let pixels = match rgb.and_then(|rgb| Ok((rgb, pictures?))) {
             Ok((rgb, pictures)) => {
                 // A placeholder until the batch has run.
@@ -90,11 +90,13 @@ impl<'a> EncodeStage<'a> {
     }
 
     /// The pictures that the captioner reads. They do not depend on the image tower, nor the tower on them.
-    fn pictures(&self, frame: &Frame) -> Result<Vec<Arc<Rgb>>> {
+    fn pictures(&self, frame: &Arc<Frame>, spread: &[Arc<Frame>]) -> Result<Vec<Arc<Rgb>>> {
         if self.demand.count == 0 {
             return Ok(Vec::new());
         }
-        Ok(vec![Arc::new(frame.to_rgb_within(self.demand.longest.min(LONGEST_SIDE))?)])
+        let frames = if spread.is_empty() { std::slice::from_ref(frame) } else { spread };
+        let longest = self.demand.longest.min(LONGEST_SIDE);
+        frames.iter().map(|frame| Ok(Arc::new(frame.to_rgb_within(longest)?))).collect()
     }
 
     fn encode(&mut self, pixels: &[Pixels]) -> Result<Vec<Encoded>> {
@@ -125,9 +127,9 @@ impl BatchStage for EncodeStage<'_> {
                 (StageMessage::End(file, end), None)
             }
             StageMessage::Item(file, keyframe) => {
-                let (info, picture) = split(keyframe);
+                let (info, picture, spread) = split(keyframe);
                 let mut keyframe = EncodedKeyframe { info, input: None, caption: None, fault: None, thumbnail: None };
-                let pixels = self.prepare(picture, &mut keyframe);
+                let pixels = self.prepare(picture, spread, &mut keyframe);
                 (StageMessage::Item(file, keyframe), pixels)
             }
         };

@@ -38,7 +38,8 @@ pub(crate) fn watch(
     if out.send(StageMessage::Opened(file, Box::new(source.info().clone()))).is_err() {
         return FileEnd::interrupted(Time::ZERO);
     }
-    let _memory = match run.config.budget.film(input, source.info(), run.config.decode.threads) {
+    let (budget, threads, spread) = (&run.config.budget, run.config.decode.threads, run.config.keyframe.frames);
+    let _memory = match budget.film(input, source.info(), threads, spread) {
         Ok(held) => held,
         Err(e) => return FileEnd::failed(e),
     };

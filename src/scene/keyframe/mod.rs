@@ -11,6 +11,7 @@ mod buckets;
 mod candidate;
 mod options;
 mod selector;
+mod spread;
 mod stretch;
 
 pub use options::{Keyframe, KeyframeOptions};

@@ -3,6 +3,7 @@
 use super::buckets::{FrameBuckets, MAX_BUCKETS};
 use super::candidate::KeyframeCandidate;
 use super::options::{Keyframe, KeyframeOptions};
+use super::spread::SpreadFrames;
 use super::stretch::OpenStretch;
 use crate::digest::Digest;
 use crate::scene::boundary::{Boundary, Transition};
@@ -90,7 +91,8 @@ impl<T: Clone> KeyframeSelector<T> {
         let candidate =
             KeyframeCandidate { time, index, flat, sharpness, quality: quality(sharpness, motion), picture };
         if self.current.is_none() {
-            self.current = Some(OpenStretch::new(0, (time, index), Transition::Start, time));
+            let spread = SpreadFrames::new(self.options.frames);
+            self.current = Some(OpenStretch::new(0, (time, index), Transition::Start, time, spread));
             self.fallback = Some(candidate.clone());
             self.latest = (time, index);
         }
@@ -159,15 +161,18 @@ impl<T: Clone> KeyframeSelector<T> {
             return;
         }
         // A frame that was taken too soon belongs to the next scene.
-        let mut next = OpenStretch::new(scene, (b.at, b.index), b.transition, b.to);
+        let mut best = None;
         let mut picture = None;
         for c in [stretch.best.take(), stretch.next.take(), self.fallback.take()].into_iter().flatten() {
-            let place = if c.time < b.at { &mut picture } else { &mut next.best };
+            let place = if c.time < b.at { &mut picture } else { &mut best };
             place.get_or_insert(c);
         }
         if let Some(picture) = picture {
             out.push(stretch.keyframe(picture, b.at, b.index));
         }
+        // What is left of the spread frames is the next scene's too.
+        let mut next = OpenStretch::new(scene, (b.at, b.index), b.transition, b.to, stretch.spread);
+        next.best = best;
         self.current = Some(next);
     }
 
@@ -203,6 +208,7 @@ impl<T: Clone> KeyframeSelector<T> {
         if late && stretch.next_start.is_none() {
             stretch.next_start = Some((c.time, c.index));
         }
+        stretch.spread.add(c.time, c.picture.clone());
         let place = if late { &mut stretch.next } else { &mut stretch.best };
         if place.as_ref().is_none_or(|best| c.beats(best)) {
             *place = Some(c);
@@ -226,9 +232,11 @@ impl<T: Clone> KeyframeSelector<T> {
             && let Some((at, index)) = stretch.next_start
             && let Some(picture) = stretch.best.take().or_else(|| self.fallback.take())
         {
-            let mut next = OpenStretch::new(stretch.scene, (at, index), Transition::Gap, at);
-            next.best = stretch.next.take();
+            let (scene, best) = (stretch.scene, stretch.next.take());
             out.push(stretch.keyframe(picture, at, index));
+            let rest = std::mem::replace(&mut stretch.spread, SpreadFrames::new(self.options.frames));
+            let mut next = OpenStretch::new(scene, (at, index), Transition::Gap, at, rest);
+            next.best = best;
             self.current = Some(next);
         }
     }

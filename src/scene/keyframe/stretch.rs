@@ -2,6 +2,7 @@
 
 use super::candidate::KeyframeCandidate;
 use super::options::Keyframe;
+use super::spread::SpreadFrames;
 use crate::digest::Digest;
 use crate::scene::boundary::Transition;
 use crate::time::Time;
@@ -21,22 +22,31 @@ pub(super) struct OpenStretch<T> {
     pub(super) next: Option<KeyframeCandidate<T>>,
     /// Time and ordinal of the first frame after `max_gap`.
     pub(super) next_start: Option<(Time, u64)>,
+    /// Frames spread over it.
+    pub(super) spread: SpreadFrames<T>,
 }
 
 impl<T> OpenStretch<T> {
     /// A stretch with no frames yet. `first` is the time and the ordinal of its first frame.
-    pub(super) fn new(scene: u32, first: (Time, u64), transition: Transition, clear_from: Time) -> OpenStretch<T> {
+    pub(super) fn new(
+        scene: u32,
+        first: (Time, u64),
+        transition: Transition,
+        clear_from: Time,
+        spread: SpreadFrames<T>,
+    ) -> OpenStretch<T> {
         let (start, start_frame) = first;
-        OpenStretch { scene, start, start_frame, transition, clear_from, best: None, next: None, next_start: None }
+        let (best, next, next_start) = (None, None, None);
+        OpenStretch { scene, start, start_frame, transition, clear_from, best, next, next_start, spread }
     }
 
     /// How many pictures it holds.
     pub(super) fn held(&self) -> usize {
-        usize::from(self.best.is_some()) + usize::from(self.next.is_some())
+        usize::from(self.best.is_some()) + usize::from(self.next.is_some()) + self.spread.held()
     }
 
     /// The keyframe for the stretch, which ends before `end` and the frame `end_frame`.
-    pub(super) fn keyframe(&self, c: KeyframeCandidate<T>, end: Time, end_frame: u64) -> Keyframe<T> {
+    pub(super) fn keyframe(&mut self, c: KeyframeCandidate<T>, end: Time, end_frame: u64) -> Keyframe<T> {
         Keyframe {
             scene: self.scene,
             start: self.start,
@@ -49,12 +59,13 @@ impl<T> OpenStretch<T> {
             blank: c.flat,
             quality: c.quality,
             picture: c.picture,
+            spread: self.spread.cut(end),
         }
     }
 
     /// Adds the stretch to a digest, except the ordinal of its scene.
     pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
-        let OpenStretch { scene: _, start, start_frame, transition, clear_from, best, next, next_start } = self;
+        let OpenStretch { scene: _, start, start_frame, transition, clear_from, best, next, next_start, spread } = self;
         d.time(*start);
         d.frame(*start_frame);
         d.bytes(transition.name().as_bytes());
@@ -65,5 +76,6 @@ impl<T> OpenStretch<T> {
             d.time(time);
             d.frame(index);
         });
+        spread.digest(d, picture);
     }
 }
