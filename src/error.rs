@@ -62,6 +62,20 @@ pub enum Error {
         /// The error underneath.
         source: Option<ErrorSource>,
     },
+    /// A server of models cannot be used, or failed.
+    Server {
+        /// Address of the server, without credentials.
+        server: String,
+        /// What is wrong.
+        cause: Message,
+        /// What to do about it.
+        remedy: Message,
+        /// Whether the same request may succeed later: the server is down, busy or has failed. What it refuses is refused
+        /// for good.
+        temporary: bool,
+        /// The error underneath.
+        source: Option<ErrorSource>,
+    },
     /// Options that contradict each other, or a value out of range.
     Usage {
         /// What is wrong.
@@ -103,6 +117,17 @@ impl Error {
     /// ONNX Runtime or a device that cannot be used.
     pub fn runtime(cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
         Error::Runtime { cause: cause.into(), remedy: remedy.into(), source: None }
+    }
+
+    /// A server of models that cannot be used. It counts as temporary only after [`Error::for_now`].
+    pub fn server(server: impl Into<String>, cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
+        Error::Server {
+            server: server.into(),
+            cause: cause.into(),
+            remedy: remedy.into(),
+            temporary: false,
+            source: None,
+        }
     }
 
     /// Options that cannot be.
@@ -153,6 +178,20 @@ impl Error {
         self
     }
 
+    /// The same error of a server, marked as temporary.
+    #[must_use]
+    pub fn for_now(mut self) -> Error {
+        if let Error::Server { temporary, .. } = &mut self {
+            *temporary = true;
+        }
+        self
+    }
+
+    /// Whether the same work may succeed later without any change. Live mode then drops a keyframe and goes on.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Error::Server { temporary: true, .. })
+    }
+
     /// An I/O error cannot be cloned: its kind and its text are kept.
     fn with_io(self, e: &io::Error) -> Error {
         self.with_source(io::Error::new(e.kind(), e.to_string()))
@@ -166,6 +205,7 @@ impl Error {
             | Error::Output { remedy, .. }
             | Error::Model { remedy, .. }
             | Error::Runtime { remedy, .. }
+            | Error::Server { remedy, .. }
             | Error::Usage { remedy, .. }
             | Error::Broken { remedy, .. } => *remedy = words.into(),
             Error::Interrupted => {}
@@ -183,6 +223,7 @@ impl Error {
             Error::Model { folder, cause, remedy, .. } => {
                 format!("model {folder}: {}\n  {}", text(cause), text(remedy))
             }
+            Error::Server { server, cause, remedy, .. } => format!("{server}: {}\n  {}", text(cause), text(remedy)),
             Error::Runtime { cause, remedy, .. } => format!("ONNX Runtime: {}\n  {}", text(cause), text(remedy)),
             Error::Usage { cause, remedy, .. } | Error::Broken { cause, remedy, .. } => {
                 format!("{}\n  {}", text(cause), text(remedy))
@@ -197,6 +238,7 @@ impl Error {
             | Error::Output { source, .. }
             | Error::Model { source, .. }
             | Error::Runtime { source, .. }
+            | Error::Server { source, .. }
             | Error::Usage { source, .. }
             | Error::Broken { source, .. } => Some(source),
             Error::Interrupted => None,
@@ -218,6 +260,7 @@ impl std::error::Error for Error {
             | Error::Output { source, .. }
             | Error::Model { source, .. }
             | Error::Runtime { source, .. }
+            | Error::Server { source, .. }
             | Error::Usage { source, .. }
             | Error::Broken { source, .. } => source.as_deref().map(|e| e as &(dyn std::error::Error + 'static)),
             Error::Interrupted => None,
@@ -262,12 +305,16 @@ mod tests {
             Error::output("a", "b", remedy.clone()),
             Error::model("a", "b", remedy.clone()),
             Error::runtime("b", remedy.clone()),
+            Error::server("a", "b", remedy.clone()),
             Error::usage("b", remedy.clone()),
             Error::broken("b", remedy),
             Error::Interrupted,
         ];
         for e in all {
             assert_eq!(e.to_string(), e.render(|s| s.to_string()));
+            assert!(!e.is_temporary());
         }
+        assert!(Error::server("a", "b", "c").for_now().with_source(io::Error::other("d")).is_temporary());
+        assert!(!Error::usage("b", "c").for_now().is_temporary());
     }
 }

@@ -12,7 +12,7 @@ pub enum Exit {
     Done = 0,
     /// Some inputs failed, or were described only in part.
     SomeFailed = 1,
-    /// Wrong usage, model or runtime; nothing was described.
+    /// Wrong usage, model, runtime or server of models.
     Usage = 2,
     /// The model failed or hung in live mode.
     Broken = 3,
@@ -25,7 +25,7 @@ impl Exit {
     pub fn of(error: &Error) -> Exit {
         match error {
             Error::Input { .. } | Error::Output { .. } => Exit::SomeFailed,
-            Error::Model { .. } | Error::Runtime { .. } | Error::Usage { .. } => Exit::Usage,
+            Error::Model { .. } | Error::Runtime { .. } | Error::Server { .. } | Error::Usage { .. } => Exit::Usage,
             Error::Broken { .. } => Exit::Broken,
             Error::Interrupted => Exit::Interrupted,
         }

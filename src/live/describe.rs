@@ -12,10 +12,11 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::event::{EventKind, LiveCaption};
 use super::inbox::Inbox;
-use super::metrics::{Metrics, ModelState, Stage};
+use super::metrics::{DropReason, Metrics, ModelState, Stage};
 use super::novelty::{Decision, Novelty, NoveltyOptions};
 use super::stream::{LiveStream, QueuedKeyframe};
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::media::rgb::Rgb;
 use crate::model::ImageSpec;
 use crate::model::Model;
@@ -39,6 +40,8 @@ pub(super) struct DescriberJob {
     pub(super) min_score: f32,
     /// Most pictures of a batch.
     pub(super) batch: usize,
+    /// Ends what the captioner waits for.
+    pub(super) interrupt: Interrupt,
 }
 
 /// Loads the model and describes until the inbox is closed and empty.
@@ -53,6 +56,10 @@ pub(super) fn describe(model: Model, job: DescriberJob) -> Result<()> {
     let result = describer.run();
     metrics.set_inferring(false);
     result.map_err(failed).map_err(|e| {
+        // What a server refuses now it also refuses after a restart.
+        if matches!(e, Error::Server { .. }) {
+            return e;
+        }
         let remedy = "Start descry again. If that does not help, describe a single picture with this model to see why.";
         Error::broken(e.to_string(), remedy).with_source(e)
     })
@@ -66,12 +73,15 @@ struct DescribeLoop {
     captioner: Box<dyn Captions>,
     /// In the order of the streams.
     novelties: Vec<Novelty>,
+    /// Whether the last batch got no caption for a reason that passes.
+    unanswered: bool,
 }
 
 impl DescribeLoop {
     fn load(model: Model, job: DescriberJob) -> Result<DescribeLoop> {
         let encoder = (model.encoder)()?;
-        let captioner = (model.captioner)()?;
+        let mut captioner = (model.captioner)()?;
+        captioner.begin(&job.interrupt);
         job.metrics.set_model(ModelState::Working);
         let novelty = |s: &Arc<LiveStream>| {
             Novelty::new(NoveltyOptions {
@@ -82,7 +92,15 @@ impl DescribeLoop {
             })
         };
         let novelties = job.streams.iter().map(novelty).collect();
-        Ok(DescribeLoop { spec: model.image, demand: model.demand, encoder, captioner, novelties, job })
+        Ok(DescribeLoop {
+            spec: model.image,
+            demand: model.demand,
+            encoder,
+            captioner,
+            novelties,
+            unanswered: false,
+            job,
+        })
     }
 
     fn run(&mut self) -> Result<()> {
@@ -102,7 +120,10 @@ impl DescribeLoop {
             self.job.metrics.set_inferring(false);
             for ((stream, keyframe), decision) in keyframes.into_iter().zip(decisions) {
                 let caption = if matches!(decision, Decision::Describe(_)) { captions.next() } else { None };
-                self.publish(stream, keyframe, decision, caption);
+                match caption.transpose() {
+                    Ok(caption) => self.publish(stream, keyframe, decision, caption),
+                    Err(why) => self.job.streams[stream].drop_keyframe(&keyframe, why),
+                }
             }
         }
         Ok(())
@@ -140,13 +161,13 @@ impl DescribeLoop {
         Ok(encoded)
     }
 
-    /// A caption for each picture that is to be described, in order.
+    /// A caption for each picture that is to be described, or why it is dropped, in order.
     fn caption(
         &mut self,
         keyframes: &[(usize, QueuedKeyframe)],
         encoded: Vec<Encoded>,
         decisions: &[Decision],
-    ) -> Result<Vec<Caption>> {
+    ) -> Result<Vec<Result<Caption, DropReason>>> {
         let all = decisions.iter().zip(keyframes).zip(encoded);
         let fresh: Vec<CaptionInput> = all
             .filter(|((decision, _), _)| matches!(decision, Decision::Describe(_)))
@@ -160,11 +181,44 @@ impl DescribeLoop {
         }
         let metrics = &self.job.metrics;
         let began = Instant::now();
-        metrics.set_inferring(true);
-        let captions = self.captioner.caption(&fresh.iter().collect::<Vec<_>>())?;
+        // A server's captioner has deadlines of its own.
+        metrics.set_inferring(!self.captioner.is_remote());
+        let captions = self.captioner.caption_each(&fresh.iter().collect::<Vec<_>>());
         metrics.stage_seconds(Stage::Caption, began.elapsed());
         metrics.caption_batch(fresh.len());
-        Ok(captions)
+        let mut failure = None;
+        let mut results = Vec::with_capacity(captions.len());
+        for caption in captions {
+            results.push(match caption {
+                Ok(caption) => Ok(caption),
+                Err(Error::Interrupted) => Err(DropReason::Stopped),
+                Err(e) if e.is_temporary() => {
+                    failure = Some(e);
+                    Err(DropReason::Server)
+                }
+                Err(e) => return Err(e),
+            });
+        }
+        self.log_failure(failure, results.iter().any(Result::is_ok));
+        Ok(results)
+    }
+
+    /// Logs when captions begin to fail and when they come again, and not for each keyframe.
+    fn log_failure(&mut self, failure: Option<Error>, some: bool) {
+        match failure {
+            Some(e) if !self.unanswered => {
+                tracing::warn!(
+                    "{}; keyframes are dropped until it answers",
+                    e.to_string().lines().next().unwrap_or("")
+                );
+                self.unanswered = true;
+            }
+            None if self.unanswered && some => {
+                tracing::warn!("the server of models answers again");
+                self.unanswered = false;
+            }
+            _ => {}
+        }
     }
 
     fn publish(&mut self, position: usize, keyframe: QueuedKeyframe, decision: Decision, caption: Option<Caption>) {

@@ -43,7 +43,7 @@ pub enum EventKind {
         /// Wall clock at `time`.
         wall: SystemTime,
     },
-    /// What was left out since the last such event because the machine could not keep up.
+    /// What was left out since the last such event: the machine could not keep up, or the server of models failed.
     Dropped {
         /// Keyframes that were chosen and never described.
         keyframes: u64,

@@ -124,6 +124,8 @@ struct Supervisor {
     metrics: Arc<Metrics>,
     /// Stops the streams' threads.
     halt: Interrupt,
+    /// Ends the describer's waits, once it has had its time.
+    give_up: Interrupt,
     hang: Duration,
     /// Whether the model hung at the last check.
     hung: bool,
@@ -140,12 +142,13 @@ impl Supervisor {
         });
         let hub = Arc::new(Hub::logged(outputs, metrics.clone(), log));
         let inbox = Arc::new(Inbox::new(streams.len()));
-        let halt = Interrupt::new();
+        let (halt, give_up) = (Interrupt::new(), Interrupt::new());
         metrics.set_hang_limit(Some(options.hang));
         for (counters, s) in metrics.streams().iter().zip(&streams) {
             counters.set_stuck_limit(s.silence.saturating_add(options.hang));
         }
-        let longest_side = PICTURE_SIDE.max(model.image.size.saturating_mul(2)).min(LONGEST_SIDE);
+        let longest_side =
+            PICTURE_SIDE.max(model.image.size.saturating_mul(2)).max(model.demand.longest).min(LONGEST_SIDE);
         let streams: Vec<Arc<LiveStream>> = streams
             .into_iter()
             .enumerate()
@@ -158,6 +161,7 @@ impl Supervisor {
             dedup: options.dedup,
             min_score: options.min_score,
             batch: options.batch,
+            interrupt: give_up.clone(),
         };
         let describer = std::thread::spawn(move || describe(model, describer));
         let watch = |stream: Arc<LiveStream>| {
@@ -175,7 +179,18 @@ impl Supervisor {
         };
         let streams = streams.into_iter().map(watch).collect();
         let hang = options.hang;
-        Supervisor { streams, describer: Some(describer), inbox, hub, metrics, halt, hang, hung: false, fatal: None }
+        Supervisor {
+            streams,
+            describer: Some(describer),
+            inbox,
+            hub,
+            metrics,
+            halt,
+            give_up,
+            hang,
+            hung: false,
+            fatal: None,
+        }
     }
 
     /// Returns when all streams have ended, or everything is to stop.
@@ -235,6 +250,7 @@ impl Supervisor {
         wait(DESCRIBE_TIME, &|| self.watchers_done());
         self.inbox.close();
         wait(DESCRIBE_TIME, &|| is_done(&self.describer));
+        self.give_up.set();
         for (position, keyframe) in self.inbox.abandon() {
             self.streams[position].0.drop_keyframe(&keyframe, DropReason::Stopped);
         }

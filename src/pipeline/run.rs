@@ -10,7 +10,7 @@ use super::context::Run;
 use super::message::{EncodedKeyframe, QUEUE, StageMessage};
 use super::observer::{KeyframeSink, Observer, Outcome};
 use super::stages::collect::CollectStage;
-use super::stages::describe::DescribeStage;
+use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::{EncodeStage, Encoder};
 use super::stages::watch::{FrameKeyframe, watch};
 use super::stats::Stats;
@@ -83,7 +83,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
             });
         });
         scope.spawn(move || {
-            run.stage(&encoded, |from| DescribeStage::new(run, captioner()?, to_collect).run(from));
+            run.stage(&encoded, |from| DescribeStage::new(run, load_captioner(run, captioner)?, to_collect).run(from));
         });
         let mut collect = CollectStage::new(run, inputs, name, options, &mut done);
         run.stage(&captioned, |from| collect.run(from));

@@ -66,6 +66,7 @@ pub fn stills(
     let Model { image, encoder, captioner, demand, .. } = model;
     encoded(paths, options, (&image, demand, encoder), interrupt, |encoded, timers| {
         let mut captioner = captioner()?;
+        captioner.begin(interrupt);
         let results = RefCell::new(Results {
             encoded,
             ready: VecDeque::new(),

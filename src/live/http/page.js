@@ -106,7 +106,7 @@ function numbers(status) {
     set("most", lag ? lag.p95.toFixed(1) + " s" : "–");
     set("frames", s.frames.toLocaleString());
     set("captions", s.captions.toLocaleString());
-    set("dropped", s.frames_dropped.overload.toLocaleString());
+    set("dropped", (s.frames_dropped.overload + s.frames_dropped.server).toLocaleString());
     set("reconnects", Object.values(s.reconnects).reduce((a, b) => a + b, 0).toLocaleString());
   }
 }

@@ -19,15 +19,18 @@ pub enum DropReason {
     Decode,
     /// It was still waiting when descry stopped.
     Stopped,
+    /// The server of models did not caption it.
+    Server,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 3] = [DropReason::Overload, DropReason::Decode, DropReason::Stopped];
+    pub const ALL: [DropReason; 4] =
+        [DropReason::Overload, DropReason::Decode, DropReason::Stopped, DropReason::Server];
 
     /// The name that metrics and the status use.
     pub fn name(self) -> &'static str {
-        ["overload", "decode", "stopped"][self as usize]
+        ["overload", "decode", "stopped", "server"][self as usize]
     }
 }
 

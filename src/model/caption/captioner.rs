@@ -12,6 +12,7 @@ use super::mapper::Mapper;
 use super::options::{CaptionOptions, SearchOptions};
 use super::pictures::{PictureSlice, Pictures};
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
 use crate::model::manifest::Manifest;
 use crate::model::text::load_tokenizer;
@@ -36,6 +37,25 @@ pub trait Captions {
     /// # Errors
     /// [`Error::Runtime`] if the model fails.
     fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>>;
+
+    /// A result for each picture, in order: for callers that go on without the pictures whose failure is
+    /// [temporary](Error::is_temporary). Other failures concern all pictures.
+    fn caption_each(&mut self, inputs: &[&CaptionInput]) -> Vec<Result<Caption>> {
+        match self.caption(inputs) {
+            Ok(captions) => captions.into_iter().map(Ok).collect(),
+            Err(e) => vec![Err(e); inputs.len()],
+        }
+    }
+
+    /// Shares the run's stop flag, before the first picture. A captioner that waits for others ends its wait with
+    /// [`Error::Interrupted`] once the flag is set.
+    fn begin(&mut self, _interrupt: &Interrupt) {}
+
+    /// Whether another machine or process does the work. It then takes no share of this machine, and the captioner limits
+    /// the time itself.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// Describes pictures while they arrive. `done` receives each caption as soon as it is found, with the number of
     /// its picture in order of arrival.

@@ -48,7 +48,8 @@ pub(super) fn assemble_track(
         let run = &run;
         scope.spawn(move || replay(run, info, end, keyframes, &to_describe));
         scope.spawn(move || {
-            let captioner = Box::new(LazyCaptioner { load: Some(captioner), loaded: None });
+            let captioner =
+                Box::new(LazyCaptioner { load: Some(captioner), loaded: None, interrupt: run.interrupt.clone() });
             run.stage(&encoded, |from| DescribeStage::new(run, captioner, to_collect).run(from));
         });
         let inputs = [input.to_string()];
@@ -88,12 +89,15 @@ fn replay(
 struct LazyCaptioner {
     load: Option<Load<dyn Captions>>,
     loaded: Option<Box<dyn Captions>>,
+    interrupt: Interrupt,
 }
 
 impl Captions for LazyCaptioner {
     fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
         if let Some(load) = self.load.take() {
-            self.loaded = Some(load()?);
+            let mut captioner = load()?;
+            captioner.begin(&self.interrupt);
+            self.loaded = Some(captioner);
         }
         match &mut self.loaded {
             Some(captioner) => captioner.caption(inputs),

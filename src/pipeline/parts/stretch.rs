@@ -19,7 +19,7 @@ use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::Observer;
-use crate::pipeline::stages::describe::{caption_batch, caption_limits};
+use crate::pipeline::stages::describe::{caption_batch, caption_limits, load_captioner};
 use crate::pipeline::stages::encode::{EncodeStage, Encoder};
 use crate::pipeline::stages::watch::{FrameKeyframe, watch};
 use crate::pipeline::stats::Stats;
@@ -59,7 +59,7 @@ pub(super) fn watch_stretch(
             });
         });
         run.stage(&encoded, |from| {
-            let (captioner, dedup) = (captioner()?, Dedup::new(&config.dedup));
+            let (captioner, dedup) = (load_captioner(run, captioner)?, Dedup::new(&config.dedup));
             let mut stage = StretchStage { run, captioner, dedup, all: demand.count > 0, sink };
             drive(from, caption_limits(run), &mut stage)
         });

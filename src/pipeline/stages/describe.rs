@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::error::Result;
-use crate::model::{Caption, CaptionInput, Captions};
+use crate::error::{Error, Result};
+use crate::model::{Caption, CaptionInput, Captions, Load};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, EncodedKeyframe, QUEUE, StageMessage};
@@ -35,6 +35,8 @@ pub(crate) struct DescribeStage<'a> {
     run: &'a Run<'a>,
     captioner: Box<dyn Captions>,
     files: HashMap<usize, FileMemory>,
+    /// The user has stopped the run while captions were made: films end at the keyframe before.
+    cut: bool,
     out: Sender<StageMessage<CaptionedKeyframe>>,
 }
 
@@ -44,13 +46,21 @@ pub(crate) fn caption_limits(run: &Run<'_>) -> BatchLimits {
     BatchLimits { rule, messages: MESSAGES }
 }
 
+/// Loads the captioner and shares the run's stop flag with it.
+pub(crate) fn load_captioner(run: &Run<'_>, load: Load<dyn Captions>) -> Result<Box<dyn Captions>> {
+    let mut captioner = load()?;
+    captioner.begin(run.interrupt);
+    Ok(captioner)
+}
+
 /// Captions a batch, within the run's budget.
 pub(crate) fn caption_batch(
     run: &Run<'_>,
     captioner: &mut dyn Captions,
     inputs: &[&CaptionInput],
 ) -> Result<Vec<Caption>> {
-    let _busy = run.config.budget.running();
+    // A server computes elsewhere.
+    let _busy = if captioner.is_remote() { None } else { run.config.budget.running() };
     let start = Instant::now();
     let captions = captioner.caption(inputs)?;
     StageTimers::add_since(&run.timers.caption, start);
@@ -65,7 +75,7 @@ impl<'a> DescribeStage<'a> {
         captioner: Box<dyn Captions>,
         out: Sender<StageMessage<CaptionedKeyframe>>,
     ) -> DescribeStage<'a> {
-        DescribeStage { run, captioner, files: HashMap::new(), out }
+        DescribeStage { run, captioner, files: HashMap::new(), cut: false, out }
     }
 
     /// Runs until `from` is closed.
@@ -148,9 +158,15 @@ impl BatchStage for DescribeStage<'_> {
     }
 
     fn run(&mut self, work: Vec<NewScene>, messages: VecDeque<Self::Message>) -> Result<ControlFlow<()>> {
-        if !work.is_empty() {
+        if !work.is_empty() && !self.cut {
             let inputs: Vec<&CaptionInput> = work.iter().map(|(_, _, input)| input).collect();
-            let captions = caption_batch(self.run, self.captioner.as_mut(), &inputs)?;
+            let captions = match caption_batch(self.run, self.captioner.as_mut(), &inputs) {
+                Err(Error::Interrupted) => {
+                    self.cut = true;
+                    Vec::new()
+                }
+                captions => captions?,
+            };
             for ((file, id, _), caption) in work.iter().zip(captions) {
                 if let Some(memory) = self.files.get_mut(file) {
                     memory.captions.insert(*id, caption);
@@ -159,6 +175,11 @@ impl BatchStage for DescribeStage<'_> {
         }
         for mut message in messages {
             self.complete(&mut message);
+            match &mut message {
+                StageMessage::Item(..) if self.cut => continue,
+                StageMessage::End(_, end) => end.interrupted |= self.cut,
+                _ => {}
+            }
             if self.out.send(message).is_err() {
                 return Ok(ControlFlow::Break(()));
             }
