@@ -75,14 +75,18 @@ settings! {
     MaxTokens => "max_tokens",
     /// Memory for decoding.
     Memory => "memory",
-    /// Folder of the model.
+    /// Folder of the model, or address of its server.
     Model => "model",
+    /// Name of a model on a server.
+    ModelName => "model_name",
     /// Where an output is written.
     Output => "output",
     /// Replace an output that exists.
     Overwrite => "overwrite",
     /// Describing a part of a film.
     Part => "part",
+    /// Longest side of the pictures that a server of models gets.
+    PictureSize => "picture_side",
     /// Which variant of a model's graphs is run.
     Precision => "precision",
     /// What a model is asked.
@@ -97,6 +101,10 @@ settings! {
     Sample => "sample",
     /// Folder of the search index.
     SearchIndex => "search_index",
+    /// Requests to a server of models at the same time.
+    ServerJobs => "server_jobs",
+    /// How long a server of models may take for an answer.
+    ServerTimeout => "server_timeout",
     /// First moment that is described.
     Start => "start",
     /// Temperature of the caption search.

@@ -9,12 +9,14 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::reporter::Reporter;
+use super::server_args::ServerArgs;
 use super::values;
 use crate::error::{Error, Result};
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{DecodeOptions, check_device};
 use crate::model::{
-    CaptionOptions, Device, EncodeOptions, ModelFolder, ModelOptions, Models, Precision, PromptOptions, SessionOptions,
+    CaptionModel, CaptionOptions, Device, EncodeOptions, ModelFolder, ModelOptions, Models, Precision, PromptOptions,
+    SessionOptions,
 };
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
@@ -404,15 +406,40 @@ pub(super) struct CaptionModelArgs {
     /// Read notes for a model that takes a prompt: the title, people, places
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Largest prompt file in bytes: longer than any model's context.
 const PROMPT_LIMIT: u64 = 1 << 20;
 
 impl CaptionModelArgs {
-    /// Opens the models' folders and checks their files.
+    /// Opens the models' folders and checks their files. A server is not asked yet.
     pub(super) fn load(&self) -> Result<Models> {
-        Models::load(self.model.model.as_deref(), self.embedder.as_deref(), self.precision)
+        let model = self.model.model.as_deref();
+        match self.server.model(model, self.precision)? {
+            Some(server) => Models::on_server(server, self.embedder.as_deref()),
+            None => Models::load(model, self.embedder.as_deref(), self.precision),
+        }
+    }
+
+    /// Most pictures that are captioned at once, where `batch` suits a model on this machine.
+    pub(super) fn caption_batch(&self, models: &Models, batch: usize) -> usize {
+        match &models.captioner {
+            CaptionModel::Server(_) => batch.max(self.server.jobs()),
+            CaptionModel::ClipCap(_) | CaptionModel::Hub(_) => batch,
+        }
+    }
+
+    /// Options of the model's stages.
+    pub(super) fn options(
+        &self,
+        models: &Models,
+        encode: EncodeOptions,
+        caption: CaptionOptions,
+    ) -> Result<ModelOptions> {
+        let (prompt, server) = (self.prompt()?, self.server.options(models)?);
+        Ok(ModelOptions { encode, caption, prompt, server, frames: None })
     }
 
     /// Options of an inference session; see [`ModelArgs::session`].
@@ -426,7 +453,7 @@ impl CaptionModelArgs {
     }
 
     /// The prompt, if the user gives one.
-    pub(super) fn prompt(&self) -> Result<Option<PromptOptions>> {
+    fn prompt(&self) -> Result<Option<PromptOptions>> {
         let text = match (&self.prompt, &self.prompt_file) {
             (Some(text), _) => Some(text.clone()),
             (None, file) => file.as_deref().map(read_prompt).transpose()?,
@@ -520,7 +547,7 @@ impl DescriptionArgs {
             min_score: self.decoder.min_score(models)?,
             jobs: usize::from(self.decode.jobs),
             encode_batch: self.batch(),
-            caption_batch: self.batch(),
+            caption_batch: self.model.caption_batch(models, self.batch()),
             ..Config::default()
         })
     }
@@ -542,12 +569,8 @@ impl DescriptionArgs {
         let session = self.model.session(self.decode.mode == DecodeMode::All)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
         let batch = self.batch();
-        let options = ModelOptions {
-            encode: encode_options(batch, &session),
-            caption: self.decoder.options(batch, &session),
-            prompt: self.model.prompt()?,
-            frames: self.frames(),
-        };
+        let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));
+        let options = ModelOptions { frames: self.frames(), ..self.model.options(models, encode, caption)? };
         Model::of(models, options)
     }
 }

@@ -11,7 +11,7 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::{Caption, Encoded, ModelOptions};
+use crate::model::{Caption, Encoded};
 use crate::pipeline::{self, Model, StillOptions};
 
 const EXAMPLES: &str = "\
@@ -50,11 +50,11 @@ pub(super) struct CaptionArgs {
 pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let models = args.model.load()?;
     let session = args.model.session(false)?;
-    let batch = args.batch.size();
+    let batch = args.model.caption_batch(&models, args.batch.size());
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session).side_by_side(&models.embedder);
     let caption = args.decoder.options(batch, &session);
-    let model = Model::of(&models, ModelOptions { encode, caption, prompt: args.model.prompt()?, frames: None })?;
+    let model = Model::of(&models, args.model.options(&models, encode, caption)?)?;
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores().min(batch) };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {

@@ -9,8 +9,8 @@ use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, Job, Observer, Outcome, Silent};
-use crate::track::Track;
 use crate::track::output::{self, Target};
+use crate::track::{SceneRecord, Track};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,11 +120,14 @@ impl<'a> TrackSaver<'a> {
         if let Some(damage) = &track.damage {
             self.reporter.partial(&track.input, damage);
         }
-        if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
+        let has_text = |s: &SceneRecord| s.text.as_ref().is_some_and(|text| !text.is_empty());
+        if track.cues.is_empty() && track.scenes.iter().any(has_text) {
             self.reporter.note(&format!(
                 "{}: no cues, because no caption reached the score of --min-score; 0 keeps every caption",
                 track.input
             ));
+        } else if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
+            self.reporter.note(&format!("{}: no cues, because the model's answers describe nothing", track.input));
         }
     }
 

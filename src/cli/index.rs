@@ -17,6 +17,7 @@ use crate::archive::index::{
 };
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::LONGEST_SIDE;
 use crate::model::{CaptionModel, Models};
 use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Stats};
@@ -195,6 +196,8 @@ fn own_mb(models: &Models, config: &Config) -> usize {
             weights += folder.bytes();
             folder.batch_bytes(config.caption_batch)
         }
+        // Pictures, and the JPEG and the request of each.
+        CaptionModel::Server(_) => config.caption_batch as u64 * 8 * u64::from(LONGEST_SIDE * LONGEST_SIDE),
     };
     120 + usize::try_from((weights * 3 + pictures + captions) >> 20).unwrap_or(usize::MAX >> 1)
 }

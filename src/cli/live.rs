@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{
     self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, OutputConfig, RtspTransport, Secret, fetch_status,
 };
-use crate::model::{Model, ModelOptions};
+use crate::model::Model;
 
 /// How long a running descry may take to answer `--status`.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -213,13 +213,8 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         max_pixels: args.stream.max_pixels,
         hang: defaults.hang(file.as_ref())?,
     };
-    let model_options = ModelOptions {
-        encode: encode_options(batch, &session),
-        caption: args.decoder.options(batch, &session),
-        prompt: args.model.prompt()?,
-        frames: None,
-    };
-    let model = Model::of(&models, model_options)?;
+    let (encode, caption) = (encode_options(batch, &session), args.decoder.options(batch, &session));
+    let model = Model::of(&models, args.model.options(&models, encode, caption)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
     if live::run(job, interrupt)?.failed > 0 {

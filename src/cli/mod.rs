@@ -23,6 +23,7 @@ mod probe;
 mod progress;
 mod reporter;
 mod search;
+mod server_args;
 mod signals;
 mod stdout;
 mod stitch;

@@ -16,6 +16,7 @@ use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
 use crate::model::manifest::ImageSpec;
 use crate::model::models::{CaptionModel, Models};
 use crate::model::prompt::PromptOptions;
+use crate::model::server::{ServerCaptioner, ServerModel, ServerOptions, server_search};
 
 /// Makes a part of a model, on the thread that will use it.
 pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
@@ -44,12 +45,19 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`](crate::error::Error::Usage) if the caption options do not fit the model.
     pub fn of(models: &Models, options: ModelOptions) -> Result<Model> {
-        let ModelOptions { encode, caption, prompt, frames } = options;
+        let ModelOptions { encode, caption, prompt, frames, server } = options;
         let embedder = models.embedder.clone();
+        if server.is_some() && !matches!(models.captioner, CaptionModel::Server(_)) {
+            return Err(not_a_server());
+        }
         let own = match &models.captioner {
             CaptionModel::ClipCap(folder) => CaptionPart::clip_cap(folder, caption, prompt, frames)?,
             CaptionModel::Hub(folder) => {
                 CaptionPart::hub(folder, caption, prompt.unwrap_or_default(), frames.unwrap_or(1))?
+            }
+            CaptionModel::Server(model) => {
+                let ask = (prompt.unwrap_or_default(), frames.unwrap_or(1));
+                CaptionPart::server(model, server.unwrap_or_default(), caption, ask)?
             }
         };
         Ok(Model {
@@ -75,6 +83,22 @@ pub struct ModelOptions {
     pub prompt: Option<PromptOptions>,
     /// Most pictures of a scene that a model of the hub sees at once. Default: 1.
     pub frames: Option<usize>,
+    /// How a server of models is asked. Default: see [`ServerOptions`]; none for other models.
+    pub server: Option<ServerOptions>,
+}
+
+fn not_a_server() -> Error {
+    Error::usage(
+        message![
+            Setting::ServerTimeout,
+            ", ",
+            Setting::ServerJobs,
+            " and ",
+            Setting::PictureSize,
+            " work with a server of models only"
+        ],
+        message!["Leave them out, or give ", Setting::Model, " the address of a server, openai:http://HOST:PORT/v1."],
+    )
 }
 
 /// What a [`Model`] takes from its captioner.
@@ -96,7 +120,7 @@ impl CaptionPart {
             if given {
                 return Err(Error::usage(
                     message![folder.manifest().title(), " takes no ", setting],
-                    "Leave it out, or use a model in the hub's layout.",
+                    "Leave it out, or use a model in the hub's layout or on a server.",
                 ));
             }
         }
@@ -136,6 +160,29 @@ impl CaptionPart {
             hash,
             demand: PictureDemand { count: frames, longest: LONGEST_SIDE },
             captioner: Box::new(move || Ok(Box::new(HubCaptioner::new(&folder, prompt, &caption)?))),
+        })
+    }
+
+    fn server(
+        model: &ServerModel,
+        options: ServerOptions,
+        caption: CaptionOptions,
+        (prompt, frames): (PromptOptions, usize),
+    ) -> Result<CaptionPart> {
+        let max_tokens = server_search(&caption, &options)?;
+        let (hash, model) = (model.hash(), model.clone());
+        Ok(CaptionPart {
+            decoding: json!({
+                "captioner": model.title(),
+                "captioner_hash": hash,
+                "max_tokens": max_tokens,
+                "prompt": prompt.to_json(),
+                "frames": frames,
+                "picture_side": options.picture_side,
+            }),
+            hash,
+            demand: PictureDemand { count: frames, longest: options.picture_side },
+            captioner: Box::new(move || Ok(Box::new(ServerCaptioner::new(&model, &options, prompt, &caption)?))),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Models: everything that ONNX Runtime runs.
+//! Models: everything that ONNX Runtime runs, and models on servers.
 //!
 //! ```text
 //! manifest   what model.json holds             device    where graphs run
@@ -8,6 +8,7 @@
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
 //! models     what embeds and what captions     hub       models in the layout of the hub
+//!                                              server    models on a server
 //!
 //! loader     a folder's parts, each loaded on the thread that uses it
 //! ```
@@ -27,6 +28,7 @@ mod models;
 pub(crate) mod preprocess;
 mod prompt;
 mod runtime;
+pub(crate) mod server;
 mod summary;
 mod text;
 
@@ -47,4 +49,5 @@ pub use models::{CaptionModel, Models};
 pub use preprocess::{Pixels, preprocess, to_square};
 pub use prompt::PromptOptions;
 pub use runtime::{Runtime, SessionOptions};
+pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};
 pub use text::TextEncoder;

@@ -7,6 +7,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::folder::ModelFolder;
 use crate::model::hub::{HubFolder, Precision};
+use crate::model::server::ServerModel;
 
 /// What captions keyframes.
 #[derive(Debug, Clone)]
@@ -15,14 +16,17 @@ pub enum CaptionModel {
     ClipCap(Box<ModelFolder>),
     /// A model in the hub's layout, which reads pictures.
     Hub(Box<HubFolder>),
+    /// A model on a server, which gets pictures.
+    Server(ServerModel),
 }
 
 impl CaptionModel {
-    /// Name and version, or name and precision.
+    /// Name and version, name and precision, or name on the server.
     pub fn title(&self) -> String {
         match self {
             CaptionModel::ClipCap(folder) => folder.manifest().title(),
             CaptionModel::Hub(folder) => folder.title(),
+            CaptionModel::Server(server) => server.title(),
         }
     }
 
@@ -30,7 +34,7 @@ impl CaptionModel {
     pub fn default_min_score(&self) -> f32 {
         match self {
             CaptionModel::ClipCap(folder) => folder.manifest().score.as_ref().map_or(0.0, |s| s.default_min_score),
-            CaptionModel::Hub(_) => 0.0,
+            CaptionModel::Hub(_) | CaptionModel::Server(_) => 0.0,
         }
     }
 }
@@ -54,6 +58,14 @@ impl From<ModelFolder> for Models {
 }
 
 impl Models {
+    /// A model on a server, and the model that embeds for it: a folder or a name, by default the built-in one.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if there is no such embedder.
+    pub fn on_server(server: ServerModel, embedder: Option<&str>) -> Result<Models> {
+        Ok(Models { embedder: ModelFolder::load(embedder)?, captioner: CaptionModel::Server(server) })
+    }
+
     /// Finds the models and opens them.
     ///
     /// `model` is a folder or a name as for [`ModelFolder::load`], or a folder in the hub's layout. Such a model has no

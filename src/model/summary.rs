@@ -65,6 +65,11 @@ impl fmt::Display for Models {
         match &self.captioner {
             CaptionModel::ClipCap(folder) => folder.fmt(f),
             CaptionModel::Hub(folder) => write!(f, "{folder}\nembeddings come from:\n{}", self.embedder),
+            CaptionModel::Server(server) => {
+                writeln!(f, "{:<12} {}", "model", server.title())?;
+                writeln!(f, "{:<12} {}", "server", server.shown())?;
+                write!(f, "\nembeddings come from:\n{}", self.embedder)
+            }
         }
     }
 }

@@ -70,6 +70,7 @@ impl CommandSink {
             // Secrets of descry are not for the program.
             .env_remove("DESCRY_HTTP_TOKEN")
             .env_remove("DESCRY_WEBHOOK_TOKEN")
+            .env_remove("DESCRY_API_KEY")
             .env("DESCRY_STREAM", &*event.stream)
             .env("DESCRY_TIME", format!("{time:.3}"))
             .env("DESCRY_WALL", wall)
