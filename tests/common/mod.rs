@@ -3,6 +3,7 @@
 
 pub(crate) mod archive_files;
 pub(crate) mod made_archive;
+pub(crate) mod model_server;
 pub(crate) mod rtsp;
 pub(crate) mod s3;
 

@@ -12,4 +12,5 @@ mod hub;
 mod inference;
 mod parts;
 mod pipeline;
+mod server;
 mod streams;

@@ -4,6 +4,7 @@
 mod common;
 
 mod engine;
+mod model_server;
 mod outputs;
 mod service;
 mod streams;

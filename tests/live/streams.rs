@@ -16,21 +16,21 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running `descry live`.
-struct Live {
-    child: Child,
+pub(crate) struct Live {
+    pub(crate) child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
-    errors: Arc<Mutex<String>>,
+    pub(crate) errors: Arc<Mutex<String>>,
     raw: Arc<Mutex<String>>,
     readers: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Live {
-    fn new(args: &[&str]) -> Live {
+    pub(crate) fn new(args: &[&str]) -> Live {
         Live::with(args, &[])
     }
 
     /// Like [`Live::new`], with these environment variables as well.
-    fn with(args: &[&str], environment: &[(&str, &str)]) -> Live {
+    pub(crate) fn with(args: &[&str], environment: &[(&str, &str)]) -> Live {
         let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
             .args(["-v", "live", "--min-score", "0"])
             .args(args)
@@ -59,7 +59,7 @@ impl Live {
     }
 
     /// The first wanted line from number `from` on, and the number after it.
-    fn wait(&mut self, what: &str, from: usize, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
+    pub(crate) fn wait(&mut self, what: &str, from: usize, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
         let started = Instant::now();
         loop {
             let found = {
@@ -78,11 +78,11 @@ impl Live {
         }
     }
 
-    fn caption(&mut self, from: usize) -> (Value, usize) {
+    pub(crate) fn caption(&mut self, from: usize) -> (Value, usize) {
         self.wait("caption", from, |l| l["type"] == "caption")
     }
 
-    fn state(&mut self, from: usize, state: &str, reasons: &[&str]) -> (Value, usize) {
+    pub(crate) fn state(&mut self, from: usize, state: &str, reasons: &[&str]) -> (Value, usize) {
         self.wait(&format!("{state} {reasons:?}"), from, |l| {
             let reason = l["reason"].as_str().unwrap_or_default();
             l["state"] == state && (reasons.is_empty() || reasons.contains(&reason))
@@ -91,7 +91,7 @@ impl Live {
 
     /// Sends SIGTERM. Exit code 130 must follow within three seconds, every stream must end, and numbers must increase.
     /// Returns the lines and the errors.
-    fn stop(mut self) -> (Vec<Value>, String) {
+    pub(crate) fn stop(mut self) -> (Vec<Value>, String) {
         let asked = Instant::now();
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -133,7 +133,7 @@ impl Drop for Live {
 }
 
 /// A film of one minute that alternates between two pictures, two seconds each.
-fn film(b: &Bench, name: &str, size: &str, codec: &str) {
+pub(crate) fn film(b: &Bench, name: &str, size: &str, codec: &str) {
     let (one, two) = (sample("bikes.mp4"), sample("bigbuckbunny.mp4"));
     b.ffmpeg(&format!("-ss 4.2 -i {one} -frames:v 1 one-{name}.png"));
     b.ffmpeg(&format!("-ss 4.8 -i {two} -frames:v 1 two-{name}.png"));
@@ -434,7 +434,7 @@ fn other_kinds_of_sources_work_too() {
 }
 
 /// A web server's response, including the head.
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
