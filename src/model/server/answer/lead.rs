@@ -16,6 +16,9 @@ const NAMES: [&str; 13] = [
     "scene",
     "alt text",
 ];
+/// What an announcement promises.
+const ANNOUNCED: [&str; 8] =
+    ["caption", "description", "sentence", "summary", "answer", "response", "captions", "descriptions"];
 /// What a picture is called.
 const PICTURES: [&str; 14] = [
     "image",
@@ -168,16 +171,11 @@ fn greeting(lower: &str) -> Option<usize> {
 /// "Here is a description of the picture: …".
 fn announcement(lower: &str) -> Option<usize> {
     let rest = any_of(lower, &["here is", "here's", "here are", "below is", "this is", "the following is"])?;
-    let end = rest.find([':', '.', '\n']).unwrap_or(rest.len());
-    let names_one = |words: &str| {
-        words
-            .split(|c: char| !c.is_alphanumeric())
-            .any(|word| NAMES.iter().any(|name| *name == word && word != "scene"))
-    };
-    if !names_one(&rest[..end]) {
-        return None;
-    }
-    Some(lower.len() - rest.len() + (end + 1).min(rest.len()))
+    let end = rest.find([':', '.']).unwrap_or(rest.len());
+    // "This is the description of a battle." describes a page of a book.
+    let announces = rest[end..].starts_with(':') || !lower.starts_with("this is");
+    let names_one = rest[..end].split(|c: char| !c.is_alphanumeric()).any(|word| ANNOUNCED.contains(&word));
+    (announces && names_one).then_some(lower.len() - rest.len() + (end + 1).min(rest.len()))
 }
 
 /// "Caption: …" and "Short description: …".
@@ -185,8 +183,10 @@ fn label(lower: &str) -> Option<usize> {
     let (label, _) = lower.split_once(':')?;
     let words: Vec<&str> = label.split_whitespace().collect();
     let last = *words.last()?;
-    let is_one = NAMES.contains(&last) || PICTURES.contains(&last) || label.ends_with("alt text");
-    (words.len() <= 5 && is_one).then_some(label.len() + 1)
+    let is_name = words.len() <= 5 && (NAMES.contains(&last) || label.ends_with("alt text"));
+    // "People pose for a picture: …" describes.
+    let is_picture = words.len() <= 2 && PICTURES.contains(&last);
+    (is_name || is_picture).then_some(label.len() + 1)
 }
 
 /// "The image shows …", "In this picture, there is …", "This is a photo of …", "I can see …".

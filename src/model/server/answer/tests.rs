@@ -28,6 +28,9 @@ fn plain_sentences_stay() {
         ("Yesterday's newspaper lies on a table.", "Yesterday's newspaper lies on a table"),
         ("Here is a dog.", "Here is a dog"),
         ("A clock shows 10:30.", "A clock shows 10:30"),
+        ("Two people pose for a picture: a man and a dog.", "Two people pose for a picture: a man and a dog"),
+        ("This is the result of rain.", "This is the result of rain"),
+        ("Great white sharks swim.", "Great white sharks swim"),
     ]);
 }
 
@@ -119,6 +122,9 @@ fn greetings_and_announcements_go() {
         ("Description: A dog runs.", "A dog runs"),
         ("Short image description: a dog", "a dog"),
         ("Alt text: a dog", "a dog"),
+        ("Image: a dog", "a dog"),
+        ("**Image Description:** The image shows a dog.", "a dog"),
+        ("This is a description of the picture: a dog.", "a dog"),
         ("Assistant: a dog", "a dog"),
         ("Okay\n\nA dog runs.", "A dog runs"),
         ("Sure!", ""),
