@@ -57,18 +57,17 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The body of a request for this picture.
-    pub(super) fn body(&self, jpeg: &[u8]) -> Value {
-        let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg));
+    /// The body of a request for these pictures.
+    pub(super) fn body(&self, jpegs: &[Vec<u8>]) -> Value {
+        let picture = |jpeg: &Vec<u8>| {
+            let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg));
+            json!({ "type": "image_url", "image_url": { "url": url } })
+        };
+        let mut content: Vec<Value> = jpegs.iter().map(picture).collect();
+        content.push(json!({ "type": "text", "text": self.prompt }));
         json!({
             "model": self.model,
-            "messages": [{
-                "role": "user",
-                "content": [
-                    { "type": "image_url", "image_url": { "url": url } },
-                    { "type": "text", "text": self.prompt },
-                ],
-            }],
+            "messages": [{ "role": "user", "content": content }],
             "max_tokens": self.max_tokens,
             "temperature": 0,
             "stream": false,
@@ -109,7 +108,7 @@ mod tests {
     #[test]
     fn the_body_has_the_form_of_openai() {
         let question = Question { model: "m:3b".into(), prompt: "What \"is\" it?".into(), max_tokens: 64 };
-        let body = question.body(b"jpeg");
+        let body = question.body(&[b"jpeg".to_vec()]);
         assert_eq!(body["model"], "m:3b");
         assert_eq!((body["max_tokens"].as_u64(), body["temperature"].as_f64()), (Some(64), Some(0.0)));
         let content = &body["messages"][0]["content"];
