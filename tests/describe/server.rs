@@ -79,7 +79,7 @@ fn the_request_has_the_form_of_openai_and_the_picture_its_size() {
         assert_eq!((body["temperature"].as_f64(), &body["stream"]), (Some(0.0), &json!(false)));
         assert_eq!(body["messages"].as_array().unwrap().len(), 1);
         assert_eq!(body["messages"][0]["content"][1], json!({ "type": "text", "text": "What is it?" }));
-        // Half of the edges are not enlarged, and 320 × 180 becomes 200 × 112.
+        // 320 × 180, reduced.
         let picture = request.picture();
         assert_eq!(picture.width(), 200);
         assert!((112..=113).contains(&picture.height()), "{}", picture.height());
