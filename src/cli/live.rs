@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{BatchArgs, CaptionModelArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
+use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
+use super::model_args::CaptionModelArgs;
 use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;

@@ -17,6 +17,7 @@ mod global;
 mod index;
 mod live;
 mod model;
+mod model_args;
 mod part;
 mod pictures;
 mod probe;

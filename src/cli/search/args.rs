@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, SearchQuery};
-use crate::cli::args::ModelArgs;
+use crate::cli::model_args::ModelArgs;
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::time::Time;
