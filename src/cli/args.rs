@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::model_args::CaptionModelArgs;
+use super::model_args::{CaptionModelArgs, cores};
 use super::reporter::Reporter;
 use super::values;
 use crate::error::{Error, Result};
@@ -440,8 +440,4 @@ pub(super) fn encode_options(batch: usize, session: &SessionOptions) -> EncodeOp
     // A caption batch reads the weights once for all its pictures. The tower gains nothing from more than the caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
     EncodeOptions { batch: encode.batch.min(batch), ..encode }
-}
-
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

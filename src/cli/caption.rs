@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::args::{BatchArgs, DecoderArgs, StatsArgs, cores, encode_options};
-use super::model_args::CaptionModelArgs;
+use super::args::{BatchArgs, DecoderArgs, StatsArgs, encode_options};
+use super::model_args::{CaptionModelArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;

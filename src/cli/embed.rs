@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::args::{StatsArgs, cores};
-use super::model_args::ModelArgs;
+use super::args::StatsArgs;
+use super::model_args::{ModelArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::cores;
 use super::server_args::ServerArgs;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -146,4 +145,9 @@ fn read_prompt(file: &Path) -> Result<String> {
         ));
     }
     std::fs::read_to_string(file).map_err(|e| Error::read(&name, &e))
+}
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
