@@ -63,7 +63,11 @@ impl<T> SpreadFrames<T> {
     }
 
     pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
-        let SpreadFrames { wanted: _, stride, skipped, frames } = self;
+        let SpreadFrames { wanted, stride, skipped, frames } = self;
+        // Parts that were made without spread frames stay equal.
+        if *wanted <= 1 {
+            return;
+        }
         d.number(*stride as u64);
         d.number(*skipped as u64);
         d.all(frames.iter(), |d, (time, held)| {
