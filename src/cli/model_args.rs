@@ -1,11 +1,13 @@
 //! Arguments that choose the models of a command, and how they become the library's.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::server_args::ServerArgs;
 use crate::error::{Error, Result};
+use crate::limited_file::read_text;
 use crate::model::{
     CaptionModel, CaptionOptions, Device, EncodeOptions, ModelFolder, ModelOptions, Models, Precision, PromptOptions,
     SessionOptions,
@@ -137,14 +139,12 @@ impl CaptionModelArgs {
 
 fn read_prompt(file: &Path) -> Result<String> {
     let name = file.display().to_string();
-    let meta = std::fs::metadata(file).map_err(|e| Error::read(&name, &e))?;
-    if meta.len() > PROMPT_LIMIT {
-        return Err(Error::usage(
-            format!("{name} is larger than a prompt can be"),
-            "Name a file with the prompt alone.",
-        ));
-    }
-    std::fs::read_to_string(file).map_err(|e| Error::read(&name, &e))
+    read_text(file, PROMPT_LIMIT).map_err(|e| match e.kind() {
+        ErrorKind::FileTooLarge => {
+            Error::usage(format!("{name} is larger than a prompt can be"), "Name a file with the prompt alone.")
+        }
+        _ => Error::read(&name, &e),
+    })
 }
 
 /// Cores that this process may use.

@@ -7,9 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
-
 use super::event::{EventKind, LiveCaption};
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Metrics, ModelState, Stage};
@@ -17,7 +14,6 @@ use super::novelty::{Decision, Novelty, NoveltyOptions};
 use super::stream::{LiveStream, QueuedKeyframe};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::rgb::Rgb;
 use crate::model::ImageSpec;
 use crate::model::Model;
 use crate::model::caption::{Caption, CaptionInput, Captions, PictureDemand};
@@ -203,7 +199,7 @@ impl DescribeLoop {
         Ok(results)
     }
 
-    /// Logs when captions begin to fail and when they come again, and not for each keyframe.
+    /// Logs once when captions begin to fail, and once when they succeed again.
     fn log_failure(&mut self, failure: Option<Error>, some: bool) {
         match failure {
             Some(e) if !self.unanswered => {
@@ -234,7 +230,8 @@ impl DescribeLoop {
         let QueuedKeyframe { start, time: picture_time, wall, arrived, picture } = keyframe;
         if let Some((text, score, returning)) = words {
             let began = Instant::now();
-            let jpeg = jpeg(&picture);
+            // Empty where the picture is larger than JPEG allows.
+            let jpeg = picture.to_jpeg(JPEG_QUALITY).unwrap_or_default().into();
             self.job.metrics.stage_seconds(Stage::Picture, began.elapsed());
             if let Some(counters) = stream.counters() {
                 counters.caption();
@@ -244,15 +241,4 @@ impl DescribeLoop {
         }
         stream.close(start, novelty.not_before());
     }
-}
-
-/// The picture as JPEG; empty where it is larger than JPEG allows.
-fn jpeg(picture: &Rgb) -> Arc<[u8]> {
-    let mut out = Vec::new();
-    let mut encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
-    let done = encoder.encode(&picture.data, picture.width, picture.height, ExtendedColorType::Rgb8);
-    if done.is_err() {
-        out.clear();
-    }
-    out.into()
 }

@@ -2,9 +2,6 @@
 //!
 //! The same picture and options give the same bytes.
 
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
-
 use crate::media::resize::{Resample, Window, resize};
 use crate::media::rgb::Rgb;
 
@@ -33,11 +30,7 @@ pub fn thumbnail(picture: &Rgb, options: ThumbnailOptions) -> Option<Vec<u8>> {
     let height = ((h * width + w / 2) / w).max(1);
     let window = Window { left: 0, top: 0, width, height };
     let small = resize(picture, width, height, Resample::Bilinear, window);
-    let mut jpeg = Vec::new();
-    let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
-    let encoder = &mut JpegEncoder::new_with_quality(&mut jpeg, options.quality.clamp(1, 100));
-    encoder.encode(&small.data, width, height, ExtendedColorType::Rgb8).ok()?;
-    Some(jpeg)
+    small.to_jpeg(options.quality.clamp(1, 100)).ok()
 }
 
 #[cfg(test)]

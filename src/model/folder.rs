@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::limited_file::read_bytes;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::manifest::{FileSpec, MANIFEST, Manifest};
@@ -111,18 +112,11 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>> {
     if !dir.is_dir() {
         return Err(fail(if dir.exists() { "this is not a folder".into() } else { "there is no such folder".into() }));
     }
-    let file = File::open(dir.join(MANIFEST)).map_err(|e| match e.kind() {
+    read_bytes(&dir.join(MANIFEST), MANIFEST_LIMIT).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => fail(format!("{MANIFEST} is missing")),
+        io::ErrorKind::FileTooLarge => fail(format!("{MANIFEST} is larger than a manifest can be")),
         _ => fail(format!("{MANIFEST} cannot be read: {e}")).with_source(e),
-    })?;
-    let mut text = Vec::new();
-    file.take(MANIFEST_LIMIT + 1)
-        .read_to_end(&mut text)
-        .map_err(|e| fail(format!("{MANIFEST} cannot be read: {e}")).with_source(e))?;
-    if text.len() as u64 > MANIFEST_LIMIT {
-        return Err(fail(format!("{MANIFEST} is larger than a manifest can be")));
-    }
-    Ok(text)
+    })
 }
 
 /// Refuses a file whose size or SHA-256 is not the manifest's.

@@ -56,8 +56,8 @@ impl Model {
                 CaptionPart::hub(folder, caption, prompt.unwrap_or_default(), frames.unwrap_or(1))?
             }
             CaptionModel::Server(model) => {
-                let ask = (prompt.unwrap_or_default(), frames.unwrap_or(1));
-                CaptionPart::server(model, server.unwrap_or_default(), caption, ask)?
+                let (server, prompt) = (server.unwrap_or_default(), prompt.unwrap_or_default());
+                CaptionPart::server(model, server, caption, prompt, frames.unwrap_or(1))?
             }
         };
         Ok(Model {
@@ -167,7 +167,8 @@ impl CaptionPart {
         model: &ServerModel,
         options: ServerOptions,
         caption: CaptionOptions,
-        (prompt, frames): (PromptOptions, usize),
+        prompt: PromptOptions,
+        frames: usize,
     ) -> Result<CaptionPart> {
         let max_tokens = server_search(&caption, &options)?;
         let (hash, model) = (model.hash(), model.clone());

@@ -471,7 +471,7 @@ fn hls_rolls() {
     let last = playlist["segments"].as_array().unwrap().last().unwrap();
     assert_eq!((&last[2], &last[3]), (&json!(true), &json!(1_800_000_600.0)));
 
-    // No more frames arrive: a caption does not wait until they return.
+    // While no frames arrive, a caption does not wait for them.
     send(&mut hls, watched(602_900)).unwrap();
     send(&mut hls, caption(602_000, "a ladder")).unwrap();
     let seen = check_hls(&folder)["segments"].as_array().unwrap().len();

@@ -300,7 +300,7 @@ impl Source {
         Ok(())
     }
 
-    /// Drains the decoder: there are no more packets.
+    /// Drains the decoder after the last packet.
     fn drain(&mut self, ending: Ending) {
         self.lost = ending.reason.is_some() && self.demuxer.is_remote();
         if ending.reason.is_some() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::media::rgb::Rgb;
 use crate::model::image::Encoded;
 
@@ -12,6 +13,19 @@ pub struct CaptionInput {
     pub encoded: Encoded,
     /// Pictures of the scene, in order of time, as many as the captioner reads at most; see [`PictureDemand`].
     pub pictures: Vec<Arc<Rgb>>,
+}
+
+impl CaptionInput {
+    /// The pictures, of which a captioner that reads any gets at least one.
+    pub(crate) fn required_pictures(&self) -> Result<&[Arc<Rgb>]> {
+        if self.pictures.is_empty() {
+            return Err(Error::runtime(
+                "a keyframe reached the captioner without its picture",
+                "Report this as a bug.",
+            ));
+        }
+        Ok(&self.pictures)
+    }
 }
 
 /// The pictures that a captioner reads besides what the image tower returns.

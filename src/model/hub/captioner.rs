@@ -166,13 +166,7 @@ impl Captions for HubCaptioner {
         let mut captions = vec![None; inputs.len()];
         let mut groups: BTreeMap<usize, Vec<(usize, &CaptionInput)>> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
-            if input.pictures.is_empty() {
-                return Err(Error::runtime(
-                    "a keyframe reached the captioner without its picture",
-                    "Report this as a bug.",
-                ));
-            }
-            groups.entry(input.pictures.len()).or_default().push((number, input));
+            groups.entry(input.required_pictures()?.len()).or_default().push((number, input));
         }
         for (pictures, group) in groups {
             let prompt = self.chat.prompt(&self.prompt.compose(), pictures)?;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::limited_file;
 
 /// Largest JSON file in bytes, tokenizers excepted. Real ones take a few kilobytes.
 const LIMIT: u64 = 4 << 20;
@@ -316,15 +317,9 @@ fn unreadable(dir: &Path, name: &str, e: impl std::error::Error + Send + Sync + 
 
 /// The text of a file; `None` if there is none.
 fn read_text(dir: &Path, name: &str) -> Result<Option<String>> {
-    let path = dir.join(name);
-    match std::fs::metadata(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable(dir, name, e)),
-        Ok(meta) if meta.len() > LIMIT => {
-            let cause = format!("{name} has {} bytes, and such a file has a few thousand", meta.len());
-            return Err(Error::model(dir.display().to_string(), cause, "Download the file again."));
-        }
-        Ok(_) => {}
+    match limited_file::read_text(&dir.join(name), LIMIT) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(unreadable(dir, name, e)),
     }
-    std::fs::read_to_string(path).map(Some).map_err(|e| unreadable(dir, name, e))
 }

@@ -131,14 +131,8 @@ impl ServerCaptioner {
     }
 
     fn ask(&self, input: &CaptionInput, stopped: &(dyn Fn() -> bool + Sync)) -> Result<Caption> {
-        if input.pictures.is_empty() {
-            return Err(Error::runtime(
-                "a keyframe reached the captioner without its picture",
-                "Report this as a bug.",
-            ));
-        }
-        let jpegs =
-            input.pictures.iter().map(|picture| jpeg(picture, self.picture_side)).collect::<Result<Vec<_>>>()?;
+        let pictures = input.required_pictures()?.iter();
+        let jpegs = pictures.map(|picture| jpeg(picture, self.picture_side)).collect::<Result<Vec<_>>>()?;
         let text = sentence_of(&self.client.ask(&jpegs, stopped)?);
         Ok(Caption { text, ids: Vec::new(), mean_logprob: 0.0, score: None })
     }

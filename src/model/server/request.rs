@@ -2,8 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -30,12 +28,7 @@ pub(super) fn jpeg(picture: &Rgb, longest: u32) -> Result<Vec<u8>> {
             &reduced
         }
     };
-    let mut out = Vec::new();
-    let mut encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
-    match encoder.encode(&picture.data, picture.width, picture.height, ExtendedColorType::Rgb8) {
-        Ok(()) => Ok(out),
-        Err(e) => Err(bug().with_source(e)),
-    }
+    picture.to_jpeg(JPEG_QUALITY).map_err(|e| bug().with_source(e))
 }
 
 /// The largest size of the same shape whose sides are at most `longest`, and at least 1.

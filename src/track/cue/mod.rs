@@ -7,7 +7,7 @@
 //!   would flicker, so the cue before it continues through it.
 //! * A stretch shorter than `min_duration` cannot be read. If a gap follows, its cue runs on into the gap. Otherwise its
 //!   time goes to the cue before it (or the one after it, if there is none) and its text is dropped: no flicker, no hole. A
-//!   stretch between gaps that are too short for it is left out.
+//!   stretch is left out if the gaps on both sides are too short to hold it.
 //! * A text too long for its time loses its last phrases ("a man in a suit standing on a beach" → "a man in a suit"):
 //!   captions go from the general to the particular. The first noun always stays.
 //! * A text too long for one cue becomes successive cues that break before a phrase, each as long as it takes to read. An
