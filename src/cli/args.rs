@@ -401,7 +401,7 @@ impl DescriptionArgs {
         Ok(Config {
             decode: self.decode.options(),
             scene: self.scene.options(),
-            keyframe: KeyframeOptions { max_gap: self.scene.max_gap, frames: self.frames().unwrap_or(1) },
+            keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
             cue: self.cue.options(),
             min_score: self.decoder.min_score(models)?,
@@ -410,10 +410,6 @@ impl DescriptionArgs {
             caption_batch: self.model.caption_batch(models, self.batch()),
             ..Config::default()
         })
-    }
-
-    fn frames(&self) -> Option<usize> {
-        self.frames.map(usize::from)
     }
 
     fn batch(&self) -> usize {
@@ -430,7 +426,8 @@ impl DescriptionArgs {
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
         let batch = self.batch();
         let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));
-        let options = ModelOptions { frames: self.frames(), ..self.model.options(models, encode, caption)? };
+        let options =
+            ModelOptions { frames: self.frames.map(usize::from), ..self.model.options(models, encode, caption)? };
         Model::of(models, options)
     }
 }

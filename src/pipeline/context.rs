@@ -10,10 +10,13 @@ use super::observer::{KeyframeSink, Observer};
 use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::model::PictureDemand;
 
 /// What the stages of one run share.
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a Config,
+    /// The pictures that the captioner reads.
+    pub(crate) demand: PictureDemand,
     pub(crate) interrupt: &'a Interrupt,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) sink: Option<&'a dyn KeyframeSink>,
@@ -27,12 +30,14 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(
         config: &'a Config,
+        demand: PictureDemand,
         interrupt: &'a Interrupt,
         observer: &'a dyn Observer,
         sink: Option<&'a dyn KeyframeSink>,
     ) -> Run<'a> {
         Run {
             config,
+            demand,
             interrupt,
             observer,
             sink,

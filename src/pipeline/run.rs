@@ -11,7 +11,7 @@ use super::message::{EncodedKeyframe, QUEUE, StageMessage};
 use super::observer::{KeyframeSink, Observer, Outcome};
 use super::stages::collect::CollectStage;
 use super::stages::describe::{DescribeStage, load_captioner};
-use super::stages::encode::{EncodeStage, Encoder};
+use super::stages::encode::EncodeStage;
 use super::stages::watch::{FrameKeyframe, watch};
 use super::stats::Stats;
 use crate::error::Result;
@@ -41,8 +41,8 @@ pub struct Job<'a> {
 /// Only for what concerns all inputs (the model, the runtime, the sink). What concerns one input is in its outcome.
 pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> {
     let Job { inputs, config, model, interrupt, observer, sink } = job;
-    let run = Run::new(config, interrupt, observer, sink);
     let Model { name, decoding, image, encoder, captioner, demand, .. } = model;
+    let run = Run::new(config, demand, interrupt, observer, sink);
     let options = config.content_options(&decoding);
     let thumbnails = match sink {
         Some(_) => config.thumbnail,
@@ -77,10 +77,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         }
         drop(to_encode);
         scope.spawn(move || {
-            run.stage(&watched, |from| {
-                let encoder = Encoder { tower: encoder()?, image, demand };
-                EncodeStage::new(run, encoder, thumbnails, to_describe).run(from)
-            });
+            run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_describe).run(from));
         });
         scope.spawn(move || {
             run.stage(&encoded, |from| DescribeStage::new(run, load_captioner(run, captioner)?, to_collect).run(from));

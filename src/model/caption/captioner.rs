@@ -57,6 +57,11 @@ pub trait Captions {
         false
     }
 
+    /// Most pictures that [`Captions::stream`] takes at a time: what waits for a captioner that reads pictures can be large.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// Describes pictures while they arrive. `done` receives each caption as soon as it is found, with the number of
     /// its picture in order of arrival.
     ///
@@ -69,7 +74,7 @@ pub trait Captions {
     ) -> Result<()> {
         let mut number = 0;
         loop {
-            let some = pictures.more(usize::MAX, true);
+            let some = pictures.more(self.at_once(), true);
             if some.is_empty() {
                 return Ok(());
             }

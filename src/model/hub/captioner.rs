@@ -184,4 +184,8 @@ impl Captions for HubCaptioner {
         let missing = || Error::runtime("a picture got no caption", "Report this as a bug.");
         captions.into_iter().map(|caption| caption.ok_or_else(missing)).collect()
     }
+
+    fn at_once(&self) -> usize {
+        self.batch
+    }
 }

@@ -39,8 +39,8 @@ pub(super) fn assemble_track(
     done: &mut dyn FnMut(usize, Outcome),
 ) -> Result<Stats> {
     let AssembleJob { input, info, end, config, model, interrupt, observer, sink } = job;
-    let run = Run::new(config, interrupt, observer, sink);
-    let Model { name, decoding, captioner, .. } = model;
+    let Model { name, decoding, captioner, demand, .. } = model;
+    let run = Run::new(config, demand, interrupt, observer, sink);
     let options = config.content_options(&decoding);
     thread::scope(|scope| {
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);

@@ -20,7 +20,7 @@ use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::Observer;
 use crate::pipeline::stages::describe::{caption_batch, caption_limits, load_captioner};
-use crate::pipeline::stages::encode::{EncodeStage, Encoder};
+use crate::pipeline::stages::encode::EncodeStage;
 use crate::pipeline::stages::watch::{FrameKeyframe, watch};
 use crate::pipeline::stats::Stats;
 use crate::track::Dedup;
@@ -42,8 +42,8 @@ pub(super) fn watch_stretch(
     sink: &mut dyn FnMut(EncodedKeyframe) -> Result<()>,
 ) -> Result<(StretchReport, Stats)> {
     let StretchJob { input, config, model, interrupt, observer } = job;
-    let run = Run::new(config, interrupt, observer, None);
     let Model { image, encoder, captioner, demand, .. } = model;
+    let run = Run::new(config, demand, interrupt, observer, None);
     let mut marker = Marker::new(enough);
     let mut ended = None;
     thread::scope(|scope| {
@@ -53,14 +53,11 @@ pub(super) fn watch_stretch(
         scope.spawn(move || *ended = Some(watch(run, 0, input, Some(marker), &to_encode)));
         scope.spawn(move || {
             let thumbnails = config.thumbnail;
-            run.stage(&watched, |from| {
-                let encoder = Encoder { tower: encoder()?, image, demand };
-                EncodeStage::new(run, encoder, thumbnails, to_caption).run(from)
-            });
+            run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_caption).run(from));
         });
         run.stage(&encoded, |from| {
             let (captioner, dedup) = (load_captioner(run, captioner)?, Dedup::new(&config.dedup));
-            let mut stage = StretchStage { run, captioner, dedup, all: demand.count > 0, sink };
+            let mut stage = StretchStage { run, captioner, dedup, sink };
             drive(from, caption_limits(run), &mut stage)
         });
     });
@@ -86,8 +83,6 @@ struct StretchStage<'a> {
     run: &'a Run<'a>,
     captioner: Box<dyn Captions>,
     dedup: Dedup,
-    /// Captions repetitions too: a part file holds no pictures from which they could be captioned later.
-    all: bool,
     sink: &'a mut dyn FnMut(EncodedKeyframe) -> Result<()>,
 }
 
@@ -100,7 +95,9 @@ impl BatchStage for StretchStage<'_> {
     fn accept(&mut self, input: Self::Input, batcher: &mut Batcher<EncodedKeyframe, usize>) -> Result<()> {
         let StageMessage::Item(_, keyframe) = input else { return Ok(()) };
         let input = keyframe.input.as_ref();
-        let wanted = input.is_some_and(|input| self.dedup.weigh(&input.encoded.unit()).verdict.is_new() || self.all);
+        // A part file holds no pictures from which a repetition could be captioned later.
+        let all = self.run.demand.count > 0;
+        let wanted = input.is_some_and(|input| self.dedup.weigh(&input.encoded.unit()).verdict.is_new() || all);
         let position = batcher.len();
         batcher.push(keyframe, wanted.then_some(position), Instant::now());
         Ok(())

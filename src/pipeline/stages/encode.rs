@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::media::rgb::Rgb;
 use crate::media::thumbnail::{ThumbnailOptions, thumbnail};
 use crate::media::{Frame, LONGEST_SIDE};
-use crate::model::{CaptionInput, Encode, Encoded, ImageSpec, PictureDemand, Pixels, preprocess};
+use crate::model::{CaptionInput, Encode, Encoded, ImageSpec, Pixels, preprocess};
 use crate::pipeline::batch::{BatchLimits, BatchRule, BatchStage, Batcher, drive};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, QUEUE, StageMessage, split};
@@ -32,27 +32,19 @@ pub(crate) struct EncodeStage<'a> {
     run: &'a Run<'a>,
     encoder: Box<dyn Encode>,
     image: ImageSpec,
-    demand: PictureDemand,
     thumbnails: ThumbnailOptions,
     out: Sender<StageMessage<EncodedKeyframe>>,
-}
-
-/// What the stage runs: the image tower, what it reads, and the pictures that the captioner reads.
-pub(crate) struct Encoder {
-    pub(crate) tower: Box<dyn Encode>,
-    pub(crate) image: ImageSpec,
-    pub(crate) demand: PictureDemand,
 }
 
 impl<'a> EncodeStage<'a> {
     pub(crate) fn new(
         run: &'a Run<'a>,
-        encoder: Encoder,
+        encoder: Box<dyn Encode>,
+        image: ImageSpec,
         thumbnails: ThumbnailOptions,
         out: Sender<StageMessage<EncodedKeyframe>>,
     ) -> EncodeStage<'a> {
-        let Encoder { tower, image, demand } = encoder;
-        EncodeStage { run, encoder: tower, image, demand, thumbnails, out }
+        EncodeStage { run, encoder, image, thumbnails, out }
     }
 
     /// Runs until `from` is closed.
@@ -91,11 +83,11 @@ impl<'a> EncodeStage<'a> {
 
     /// The pictures that the captioner reads. They do not depend on the image tower, nor the tower on them.
     fn pictures(&self, frame: &Arc<Frame>, spread: &[Arc<Frame>]) -> Result<Vec<Arc<Rgb>>> {
-        if self.demand.count == 0 {
+        if self.run.demand.count == 0 {
             return Ok(Vec::new());
         }
         let frames = if spread.is_empty() { std::slice::from_ref(frame) } else { spread };
-        let longest = self.demand.longest.min(LONGEST_SIDE);
+        let longest = self.run.demand.longest.min(LONGEST_SIDE);
         frames.iter().map(|frame| Ok(Arc::new(frame.to_rgb_within(longest)?))).collect()
     }
 

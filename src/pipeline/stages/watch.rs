@@ -38,7 +38,7 @@ pub(crate) fn watch(
     if out.send(StageMessage::Opened(file, Box::new(source.info().clone()))).is_err() {
         return FileEnd::interrupted(Time::ZERO);
     }
-    let (budget, threads, spread) = (&run.config.budget, run.config.decode.threads, run.config.keyframe.frames);
+    let (budget, threads, spread) = (&run.config.budget, run.config.decode.threads, run.demand.count);
     let _memory = match budget.film(input, source.info(), threads, spread) {
         Ok(held) => held,
         Err(e) => return FileEnd::failed(e),
@@ -47,7 +47,7 @@ pub(crate) fn watch(
         run,
         file,
         source,
-        selector: KeyframeSelector::new(&run.config.scene, &run.config.keyframe),
+        selector: KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count),
         marker,
         out,
         first: None,

@@ -8,13 +8,11 @@ use crate::time::Time;
 pub struct KeyframeOptions {
     /// A longer shot gets another keyframe for each such stretch. 0 or less: one for each scene. Default: 8 s.
     pub max_gap: Time,
-    /// Frames spread over each stretch that a keyframe brings along; with 1 or fewer, none besides itself. Default: 1.
-    pub frames: usize,
 }
 
 impl Default for KeyframeOptions {
     fn default() -> Self {
-        KeyframeOptions { max_gap: Time::from_millis(8_000), frames: 1 }
+        KeyframeOptions { max_gap: Time::from_millis(8_000) }
     }
 }
 
@@ -43,6 +41,6 @@ pub struct Keyframe<T> {
     pub quality: f32,
     /// The frame's picture.
     pub picture: T,
-    /// Pictures spread over the stretch, in order of time, if [`KeyframeOptions::frames`] asks for more than one.
+    /// Pictures spread over the stretch, in order of time, if [`KeyframeSelector::with_spread`](super::KeyframeSelector::with_spread) asks for more than one.
     pub spread: Vec<T>,
 }

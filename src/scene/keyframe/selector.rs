@@ -25,6 +25,8 @@ const POSSIBLE_CUT: f32 = 8.0;
 pub struct KeyframeSelector<T> {
     detector: SceneDetector,
     options: KeyframeOptions,
+    /// Frames that each keyframe brings along, spread over its stretch.
+    frames: usize,
     /// The best frames that the detector has not judged yet.
     buckets: FrameBuckets<T>,
     /// The stretch that the next keyframe will represent.
@@ -44,6 +46,7 @@ impl<T: Clone> KeyframeSelector<T> {
         KeyframeSelector {
             detector: SceneDetector::new(scene),
             options: options.clone(),
+            frames: 1,
             buckets: FrameBuckets::new(),
             current: None,
             last: None,
@@ -51,6 +54,13 @@ impl<T: Clone> KeyframeSelector<T> {
             newest: None,
             fallback: None,
         }
+    }
+
+    /// The same selector, whose keyframes bring along this many frames spread over their stretch. With 1 or fewer, none
+    /// besides themselves.
+    #[must_use]
+    pub fn with_spread(self, frames: usize) -> KeyframeSelector<T> {
+        KeyframeSelector { frames, ..self }
     }
 
     /// How many pictures are held now.
@@ -69,7 +79,8 @@ impl<T: Clone> KeyframeSelector<T> {
     /// whatever came before. `picture` gives the number that represents a picture.
     pub(crate) fn digest(&self, picture: impl Fn(&T) -> u64) -> Digest {
         // Every field is named, so that a new one cannot be forgotten.
-        let KeyframeSelector { detector, options: _, buckets, current, last, latest, newest, fallback } = self;
+        let KeyframeSelector { detector, options: _, frames: _, buckets, current, last, latest, newest, fallback } =
+            self;
         let mut d = Digest::at(latest.1);
         detector.digest(&mut d);
         buckets.digest(&mut d, &picture);
@@ -91,7 +102,7 @@ impl<T: Clone> KeyframeSelector<T> {
         let candidate =
             KeyframeCandidate { time, index, flat, sharpness, quality: quality(sharpness, motion), picture };
         if self.current.is_none() {
-            let spread = SpreadFrames::new(self.options.frames);
+            let spread = SpreadFrames::new(self.frames);
             self.current = Some(OpenStretch::new(0, (time, index), Transition::Start, time, spread));
             self.fallback = Some(candidate.clone());
             self.latest = (time, index);
@@ -234,7 +245,7 @@ impl<T: Clone> KeyframeSelector<T> {
         {
             let (scene, best) = (stretch.scene, stretch.next.take());
             out.push(stretch.keyframe(picture, at, index));
-            let rest = std::mem::replace(&mut stretch.spread, SpreadFrames::new(self.options.frames));
+            let rest = std::mem::replace(&mut stretch.spread, SpreadFrames::new(self.frames));
             let mut next = OpenStretch::new(scene, (at, index), Transition::Gap, at, rest);
             next.best = best;
             self.current = Some(next);

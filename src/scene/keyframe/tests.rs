@@ -9,7 +9,7 @@ use crate::scene::test_pictures::{picture, thumb};
 use crate::time::Time;
 
 fn select(frames: &[(i64, Vec<f32>)], end: i64, gap: i64) -> Vec<Keyframe<u64>> {
-    let options = KeyframeOptions { max_gap: Time::from_millis(gap), ..KeyframeOptions::default() };
+    let options = KeyframeOptions { max_gap: Time::from_millis(gap) };
     let mut s = KeyframeSelector::new(&SceneOptions::default(), &options);
     let mut out = Vec::new();
     for (i, (t, f)) in frames.iter().enumerate() {
