@@ -18,6 +18,9 @@ use crate::model::device::Device;
 use crate::model::folder::ModelFolder;
 use crate::model::library::{self, REMEDY};
 
+/// The option that names the folder with the weights of a graph in memory.
+const EXTERNAL_WEIGHTS: &str = "session.model_external_initializers_file_folder_path";
+
 /// How sessions are built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
@@ -37,6 +40,9 @@ impl Default for SessionOptions {
 }
 
 /// ONNX Runtime's library and its environment. There is one for the process.
+///
+/// Its telemetry is off. Some builds open their database of events before that can be said: a program that embeds descry
+/// keeps them from it by setting `ORT_DISABLE_TELEMETRY=1` before it starts, as descry's own program does.
 pub struct Runtime {
     environment: Environment,
     library: PathBuf,
@@ -59,10 +65,10 @@ impl Runtime {
             return Ok(runtime);
         }
         let (builder, library) = library::open()?;
-        let environment = builder
-            .with_name("descry")
-            .build()
-            .map_err(|e| Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY).with_source(e))?;
+        let environment =
+            builder.with_name("descry").with_telemetry(false).build().map_err(|e| {
+                Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY).with_source(e)
+            })?;
         // A failure comes back as an error with its text; the library's own log would only repeat it.
         environment.set_log_level(ort::logging::LogLevel::Fatal);
         Ok(RUNTIME.get_or_init(|| Runtime { environment, library }))
@@ -94,13 +100,24 @@ impl Runtime {
         wrong: impl FnOnce(String) -> Error,
     ) -> Result<Session> {
         let mut builder = self.builder(options)?;
-        builder.commit_from_file(path).map_err(|e| {
-            if options.device == Device::Cpu {
-                wrong(format!("{graph} is not a graph that ONNX Runtime can run: {e}")).with_source(e)
-            } else {
-                cannot_run(graph, options.device, e)
-            }
-        })
+        builder.commit_from_file(path).map_err(|e| refused_graph(graph, options.device, wrong, e))
+    }
+
+    /// The same for a graph in memory. Weights beside the graph are read from the folder `dir`.
+    pub(crate) fn session_in_memory(
+        &self,
+        bytes: &[u8],
+        dir: &Path,
+        graph: &str,
+        options: &SessionOptions,
+        wrong: impl FnOnce(String) -> Error,
+    ) -> Result<Session> {
+        let dir = dir.display().to_string();
+        let mut builder = self.builder(options)?.with_config_entry(EXTERNAL_WEIGHTS, dir).map_err(|e| {
+            let e: ort::Error = e.into();
+            Error::runtime(format!("session options: {e}"), REMEDY).with_source(e)
+        })?;
+        builder.commit_from_memory(bytes).map_err(|e| refused_graph(graph, options.device, wrong, e))
     }
 
     /// Builds the session of a graph that was made in memory.
@@ -138,6 +155,14 @@ impl Runtime {
         builder
             .with_execution_providers([ep::CPU::default().with_arena_allocator(options.arena).build()])
             .map_err(failed)
+    }
+}
+
+fn refused_graph(graph: &str, device: Device, wrong: impl FnOnce(String) -> Error, e: ort::Error) -> Error {
+    if device == Device::Cpu {
+        wrong(format!("{graph} is not a graph that ONNX Runtime can run: {e}")).with_source(e)
+    } else {
+        cannot_run(graph, device, e)
     }
 }
 

@@ -211,6 +211,24 @@ fn a_bad_input_does_not_stop_the_others() {
     assert_eq!(b.read("out/bikes.vtt"), single);
 }
 
+/// ONNX Runtime keeps a database of telemetry below the home folder, unless it is told not to before it starts.
+#[test]
+fn nothing_is_written_outside_of_the_outputs() {
+    let b = Bench::new();
+    std::fs::create_dir(b.path("home")).unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(tiny(&["describe", &sample("bikes.mp4"), "-o", "film.vtt"]))
+        .current_dir(b.path(""))
+        .env("HOME", b.path("home"))
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let left: Vec<_> = std::fs::read_dir(b.path("home")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn a_closed_pipe_is_not_an_error() {
     let b = Bench::new();
