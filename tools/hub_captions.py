@@ -140,15 +140,15 @@ def groups(files: Sequence[Path], frames: int) -> list[list[Path]]:
 
 
 class Graphs:
-    """The folder's graphs in ONNX Runtime."""
+    """The folder's graphs in ONNX Runtime. `suffix` chooses their precision, as in `_int8`."""
 
-    def __init__(self, folder: Path, image_token: int) -> None:
+    def __init__(self, folder: Path, image_token: int, suffix: str = "") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         names = ("vision_encoder", "embed_tokens", "decoder_model_merged")
-        paths = [str(folder / "onnx" / f"{name}.onnx") for name in names]
+        paths = [str(folder / "onnx" / f"{name}{suffix}.onnx") for name in names]
         self.vision, self.embed, self.decoder = (onnxruntime.InferenceSession(p, options) for p in paths)
         self.image_token = image_token
 

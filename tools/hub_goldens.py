@@ -5,7 +5,8 @@
 
 It writes the small model folder tests/models/hub/, pictures and expected pixels to tests/goldens/hub/, and what
 `transformers` generates for them to tests/goldens/hub.json: a list of cases. `ids` and `text` have one entry per group
-of `frames` pictures, and `generation` holds what a case changes in generation_config.json.
+of `frames` pictures, and `generation` holds what a case changes in generation_config.json. And what ONNX Runtime makes
+of the graphs with weights of 8 bits, one picture at a time, to tests/goldens/hub_uint8.json.
 
 Rounding must not decide a test. So a case leaves out the pictures whose ids change with 64-bit floats or with pixels
 that are off by one level. The script fails if too many are left out, if a case's settings change no id, or if the
@@ -27,8 +28,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_captions import PROMPT, Json, Reference, check, groups
-from hub_model import make
+from hub_captions import PROMPT, Graphs, Json, Reference, check, groups, stop_tokens
+from hub_model import make, quantize
 
 TESTS = Path(__file__).parent.parent / "tests"
 SEED, STOP_GAIN = 2, 2.1
@@ -149,6 +150,25 @@ def fill(reference: Reference, folder: Path, case: Json) -> int:
     return len(some) - len(case["ids"])
 
 
+def quantized(reference: Reference, folder: Path, names: Sequence[str]) -> list[Json]:
+    """The captions of the graphs with 8-bit weights. Pictures whose ids change with the last bits of a pixel are left out."""
+    graphs = Graphs(reference.folder, reference.config["image_token_id"], "_uint8")
+    stops = stop_tokens(reference.generation)
+    results: list[Json] = []
+    for frames in (1, 2):
+        case: Json = {"frames": frames, "prompt": PROMPT, "beams": 1, "max_tokens": TOKENS, "pictures": [], "ids": []}
+        prompt = reference.prompt_ids(PROMPT, frames)
+        for group in groups([folder / name for name in names], frames):
+            pixels = reference.pixels(group)
+            ids = graphs.greedy(prompt, pixels.numpy(), TOKENS, stops)[0]
+            noisy = [pixels + 2e-7 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(k)) for k in range(8)]
+            if all(graphs.greedy(prompt, p.numpy(), TOKENS, stops)[0] == ids for p in noisy):
+                case["pictures"] += [f.name for f in group]
+                case["ids"].append(ids)
+        results.append(case)
+    return results
+
+
 def effects(results: list[Json]) -> list[int]:
     """For each case with settings: how many captions differ from those of the same search without them."""
 
@@ -213,8 +233,12 @@ def main() -> None:
     results = cases(list(drawn), end, first[len(first) // 2])
     left_out = sum(fill(reference, goldens, case) for case in results)
     good = report(results, left_out, end)
-    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in results)
-    (args.tests / "goldens/hub.json").write_text(f"[\n{lines}\n]\n")
+    quantize(model, "uint8")
+    rounded = quantized(reference, goldens, list(drawn))
+    print(f"{sum(len(case['ids']) for case in rounded)} captions of graphs with 8-bit weights")
+    for name, cases_of in (("hub", results), ("hub_uint8", rounded)):
+        lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases_of)
+        (args.tests / f"goldens/{name}.json").write_text(f"[\n{lines}\n]\n")
     files = [goldens / name for name in drawn]
     wrong = sum(check(reference, files, frames, PROMPT, TOKENS) for frames in (1, 2, 3))
     sys.exit(1 if wrong or not good else 0)

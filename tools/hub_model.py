@@ -284,6 +284,16 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def quantize(folder: Path, precision: str) -> None:
+    """Writes the graphs with weights of 8 bits beside the others, as transformers.js's scripts do."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    kind = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}[precision]
+    for name in ("vision_encoder", "embed_tokens", "decoder_model_merged"):
+        path = folder / "onnx" / name
+        quantize_dynamic(f"{path}.onnx", f"{path}_{precision}.onnx", weight_type=kind)
+
+
 def make(out: Path, weights: Path, seed: int, stop_gain: float, generation: Json) -> None:
     """Writes a folder in the hub's layout, and PyTorch's weights to another folder."""
     out.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ mod library;
 mod loader;
 pub(crate) mod manifest;
 mod models;
+mod onnx;
 pub(crate) mod preprocess;
 mod prompt;
 mod runtime;

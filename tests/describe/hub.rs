@@ -7,7 +7,8 @@ use std::sync::Arc;
 use descry::error::Error;
 use descry::media::{PictureOptions, open_picture};
 use descry::model::{
-    Caption, CaptionInput, CaptionOptions, Captions, Encoded, HubCaptioner, HubFolder, PromptOptions, SessionOptions,
+    Caption, CaptionInput, CaptionOptions, Captions, Encoded, HubCaptioner, HubFolder, Precision, PromptOptions,
+    SessionOptions,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +21,11 @@ fn ok<T>(result: Result<T, Error>) -> T {
 }
 
 fn cases() -> Vec<Value> {
-    let text = std::fs::read_to_string(root().join("tests/goldens/hub.json")).unwrap();
+    cases_of("hub.json")
+}
+
+fn cases_of(goldens: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(root().join("tests/goldens").join(goldens)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -65,6 +70,10 @@ fn inputs(case: &Value) -> Vec<CaptionInput> {
 }
 
 fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+    captions_in(Precision::Fp32, dir, case, batch, threads)
+}
+
+fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
     let beams = case["beams"].as_u64().unwrap() as usize;
     let options = CaptionOptions {
         beam: Some(beams),
@@ -75,7 +84,7 @@ fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Capti
     };
     let text = case["prompt"].as_str().unwrap().into();
     let prompt = PromptOptions { text, ..PromptOptions::default() };
-    let mut captioner = ok(HubCaptioner::new(&ok(HubFolder::open(dir, None)), prompt, &options));
+    let mut captioner = ok(HubCaptioner::new(&ok(HubFolder::open(dir, Some(precision))), prompt, &options));
     ok(captioner.caption(&inputs(case).iter().collect::<Vec<_>>()))
 }
 
@@ -99,6 +108,18 @@ fn batches_and_threads_change_nothing() {
         let one = captions(&root().join(FOLDER), &case, 1, 1);
         for (batch, threads) in [(2, 1), (3, 2), (16, 2)] {
             assert_eq!(captions(&root().join(FOLDER), &case, batch, threads), one, "batch {batch}, {threads} threads");
+        }
+    }
+}
+
+/// ONNX Runtime scales the integers of a batch by all its values. The goldens are those of one picture at a time.
+#[test]
+fn integers_do_not_depend_on_the_batch() {
+    for case in cases_of("hub_uint8.json") {
+        for (batch, threads) in [(1, 1), (2, 2), (3, 1), (16, 2)] {
+            let got = captions_in(Precision::Uint8, &root().join(FOLDER), &case, batch, threads);
+            let ids: Vec<_> = got.iter().map(|caption| &caption.ids).collect();
+            assert_eq!(json!(ids), case["ids"], "batch {batch}, {threads} threads");
         }
     }
 }
@@ -158,7 +179,9 @@ fn a_folder_that_descry_cannot_run_is_refused() {
     let text = refusal(other.path());
     assert!(text.contains("\"paligemma\"") && text.contains("smolvlm"), "{text}");
     let missing = edited("config.json", &json!({}));
-    std::fs::remove_file(missing.path().join("onnx/embed_tokens.onnx")).unwrap();
+    for variant in ["", "_uint8"] {
+        std::fs::remove_file(missing.path().join(format!("onnx/embed_tokens{variant}.onnx"))).unwrap();
+    }
     let text = refusal(missing.path());
     assert!(text.contains("onnx/embed_tokens.onnx is missing"), "{text}");
     let whole: Value =

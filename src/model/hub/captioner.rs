@@ -76,13 +76,14 @@ impl HubCaptioner {
     /// [`Error::Usage`] if the options do not fit the model; [`Error::Runtime`] if ONNX Runtime or the device is missing;
     /// [`Error::Model`] if descry cannot run the folder's graphs.
     pub fn new(folder: &HubFolder, prompt: PromptOptions, options: &CaptionOptions) -> Result<HubCaptioner> {
+        let graphs = Graphs::load(folder, &options.session)?;
         Ok(HubCaptioner {
             options: generation_options(folder, options)?,
             processor: Processor::new(folder)?,
             chat: Chat::new(folder)?,
-            graphs: Graphs::load(folder, &options.session)?,
+            batch: if graphs.alone { 1 } else { options.batch.max(1) },
+            graphs,
             prompt,
-            batch: if folder.precision.scales_by_batch() { 1 } else { options.batch.max(1) },
         })
     }
 
@@ -144,7 +145,8 @@ impl HubCaptioner {
         let side = self.processor.side();
         let mut features = Vec::new();
         let each = inputs.first().map_or(0, |(_, input)| input.pictures.len());
-        for group in inputs.chunks((VISION_BATCH / each.max(1)).max(1)) {
+        let together = if self.graphs.vision_alone { 1 } else { (VISION_BATCH / each.max(1)).max(1) };
+        for group in inputs.chunks(together) {
             let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
             for picture in group.iter().flat_map(|(_, input)| &input.pictures) {
                 self.processor.append(picture, &mut pixels)?;

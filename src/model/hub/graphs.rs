@@ -9,8 +9,9 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType
 
 use super::config::TextConfig;
 use super::files::{DECODER, EMBED, HubFolder, VISION};
+use super::rewrite::{RewrittenGraph, rewrite_decoder};
 use crate::error::{Error, Result};
-use crate::model::graph::{run_error, wrong_shape};
+use crate::model::graph::{LEAST_ROWS, run_error, wrong_shape};
 use crate::model::runtime::{Runtime, SessionOptions};
 
 /// What to do about a graph that is not as expected.
@@ -27,9 +28,28 @@ struct NamedGraph {
 impl NamedGraph {
     fn load(folder: &HubFolder, graph: &str, known: &[&str], options: &SessionOptions) -> Result<NamedGraph> {
         let file = folder.graph(graph);
-        let session = Runtime::load()?.session_at(&folder.path(&file), &file, options, |cause| {
-            folder.error(cause, "Download the graph again.")
-        })?;
+        let wrong = |cause| folder.error(cause, "Download the graph again.");
+        let session = Runtime::load()?.session_at(&folder.path(&file), &file, options, wrong)?;
+        NamedGraph::of(folder, file, session, known)
+    }
+
+    /// A graph that was changed since it was read.
+    fn load_rewritten(
+        folder: &HubFolder,
+        graph: &str,
+        bytes: &[u8],
+        known: &[&str],
+        options: &SessionOptions,
+    ) -> Result<NamedGraph> {
+        let file = folder.graph(graph);
+        let wrong = |cause| folder.error(cause, "Download the graph again.");
+        let path = folder.path(&file);
+        let dir = path.parent().unwrap_or(folder.dir());
+        let session = Runtime::load()?.session_in_memory(bytes, dir, &file, options, wrong)?;
+        NamedGraph::of(folder, file, session, known)
+    }
+
+    fn of(folder: &HubFolder, file: String, session: Session, known: &[&str]) -> Result<NamedGraph> {
         let inputs: Vec<(String, TensorElementType)> = session
             .inputs()
             .iter()
@@ -92,6 +112,13 @@ fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
     Ok(Tensor::from_array((shape, values))?.into_dyn())
 }
 
+/// The decoder's graph with the changes of [`rewrite_decoder`]; `None` if there are none.
+fn rewritten_decoder(folder: &HubFolder) -> Result<Option<RewrittenGraph>> {
+    let path = folder.path(&folder.graph(DECODER));
+    let bytes = std::fs::read(&path).map_err(|e| Error::read(path.display().to_string(), &e))?;
+    Ok(rewrite_decoder(&bytes))
+}
+
 /// The graphs of a folder.
 pub(crate) struct Graphs {
     vision: NamedGraph,
@@ -106,6 +133,10 @@ pub(crate) struct Graphs {
     cache_element: TensorElementType,
     /// Type of embeddings in the decoder.
     embeds_element: TensorElementType,
+    /// Whether the pictures of a prompt must be alone in a run of the image tower, whose integers have one scale.
+    pub(crate) vision_alone: bool,
+    /// The same for the decoder.
+    pub(crate) alone: bool,
 }
 
 /// DecodedKeys and values of some rows: for each layer two tensors of rows × heads × tokens × head size.
@@ -126,7 +157,13 @@ impl Graphs {
         let vision = NamedGraph::load(folder, VISION, &["pixel_values", "pixel_attention_mask"], options)?;
         let embed = NamedGraph::load(folder, EMBED, &["input_ids"], options)?;
         let known = ["inputs_embeds", "attention_mask", "position_ids", "past_key_values.", "num_logits_to_keep"];
-        let decoder = NamedGraph::load(folder, DECODER, &known, options)?;
+        let (decoder, by_picture) = match rewritten_decoder(folder)? {
+            Some(graph) => {
+                let decoder = NamedGraph::load_rewritten(folder, DECODER, &graph.bytes, &known, options)?;
+                (decoder, graph.scaled_by_picture)
+            }
+            None => (NamedGraph::load(folder, DECODER, &known, options)?, false),
+        };
         vision.require(folder, "pixel_values")?;
         embed.require(folder, "input_ids")?;
         let embeds_element = decoder.require(folder, "inputs_embeds")?;
@@ -147,7 +184,31 @@ impl Graphs {
             return Err(folder.error(cause, "Download both files again."));
         }
         let image_tokens = folder.config.image_tokens();
-        Ok(Graphs { vision, embed, decoder, text, image_tokens, cache_names, cache_element, embeds_element })
+        let scaled = folder.precision.scales_by_batch();
+        let mut graphs = Graphs {
+            vision,
+            embed,
+            decoder,
+            text,
+            image_tokens,
+            cache_names,
+            cache_element,
+            embeds_element,
+            vision_alone: scaled,
+            alone: scaled && !by_picture,
+        };
+        if by_picture && !graphs.keeps_pictures_apart() {
+            graphs.decoder = NamedGraph::load(folder, DECODER, &known, options)?;
+            graphs.alone = true;
+        }
+        Ok(graphs)
+    }
+
+    /// Whether pictures are the first dimension everywhere in the decoder, so that each can have a scale of its own. If its
+    /// products flatten pictures and vectors into one, a step fails.
+    fn keeps_pictures_apart(&mut self) -> bool {
+        let embeds = vec![0.0; LEAST_ROWS * self.width()];
+        self.no_keys(LEAST_ROWS).is_ok_and(|keys| self.decode(embeds, LEAST_ROWS, 1, keys).is_ok())
     }
 
     /// Values in a vector of the language model.

@@ -23,6 +23,7 @@ mod files;
 mod generation;
 mod graphs;
 mod processor;
+mod rewrite;
 
 pub use captioner::HubCaptioner;
 pub(crate) use captioner::generation_options;
