@@ -29,7 +29,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_captions import PROMPT, Graphs, Json, Reference, check, groups, stop_tokens
-from hub_model import make, quantize
+from hub_model import SIZES, make, quantize
 
 TESTS = Path(__file__).parent.parent / "tests"
 SEED, STOP_GAIN = 2, 2.1
@@ -151,7 +151,7 @@ def fill(reference: Reference, folder: Path, case: Json) -> int:
 
 
 def quantized(reference: Reference, folder: Path, names: Sequence[str]) -> list[Json]:
-    """The captions of the graphs with 8-bit weights. Pictures whose ids change with the last bits of a pixel are left out."""
+    """The captions of graphs with 8-bit weights, without pictures whose ids change with the last bits of a pixel."""
     graphs = Graphs(reference.folder, reference.config["image_token_id"], "_uint8")
     stops = stop_tokens(reference.generation)
     results: list[Json] = []
@@ -161,7 +161,9 @@ def quantized(reference: Reference, folder: Path, names: Sequence[str]) -> list[
         for group in groups([folder / name for name in names], frames):
             pixels = reference.pixels(group)
             ids = graphs.greedy(prompt, pixels.numpy(), TOKENS, stops)[0]
-            noisy = [pixels + 2e-7 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(k)) for k in range(8)]
+            noisy = [
+                pixels + 2e-7 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(k)) for k in range(8)
+            ]
             if all(graphs.greedy(prompt, p.numpy(), TOKENS, stops)[0] == ids for p in noisy):
                 case["pictures"] += [f.name for f in group]
                 case["ids"].append(ids)
@@ -220,7 +222,7 @@ def main() -> None:
     args = p.parse_args()
     torch.set_num_threads(1)
     model, goldens = args.tests / "models/hub", args.tests / "goldens/hub"
-    make(model, args.torch, args.seed, args.stop_gain, {})
+    make(SIZES["tiny"], model, args.torch, args.seed, args.stop_gain, {})
     reference = Reference(model, args.torch)
     goldens.mkdir(parents=True, exist_ok=True)
     drawn = pictures()

@@ -20,6 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_captions import FAKE, GLOBAL, IMAGE, Json, Reference, add_run_options, check
 
-PICTURE, PATCH, SCALE, LONGEST_EDGE = 32, 8, 2, 64
-VISION_WIDTH, VISION_LAYERS, VISION_HEADS = 32, 2, 4
-WIDTH, LAYERS, HEADS, KEY_HEADS = 32, 2, 4, 2
-VOCAB = 300
+TOKENS = 300  # of the tokenizer
+
 START, END = "<|im_start|>", "<end_of_utterance>"
 SPECIAL = [START, END, FAKE, GLOBAL, IMAGE]
 # SmolVLM's own template, as data.
@@ -45,6 +44,39 @@ TEMPLATE = (
 )
 # What the tokenizer's merges are learned from.
 TEXT = ["Describe this picture in one sentence.", "What is in this picture?", "a man and a woman in the street"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shapes of a model."""
+
+    picture: int
+    patch: int
+    scale: int
+    longest_edge: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    vision_mlp: int
+    width: int
+    layers: int
+    heads: int
+    key_heads: int
+    mlp: int
+    vocab: int
+    context: int
+
+    @property
+    def image_tokens(self) -> int:
+        """Image tokens of one picture."""
+        return (self.picture // self.patch // self.scale) ** 2
+
+
+SIZES = {
+    "tiny": Size(32, 8, 2, 64, 32, 2, 4, 64, 32, 2, 4, 2, 64, TOKENS, 2048),
+    # SmolVLM-256M. Its tokenizer has fewer tokens here; the others have no text.
+    "base": Size(512, 16, 4, 2048, 768, 12, 12, 3072, 576, 30, 9, 3, 1536, 49280, 8192),
+}
 
 
 # ---- graphs ----------------------------------------------------------------------------------------------------------
@@ -64,7 +96,8 @@ class VisionGraph(nn.Module):
     def forward(self, pixel_values: Tensor, pixel_attention_mask: Tensor) -> Tensor:
         embeddings = self.vision.embeddings
         x = embeddings.patch_embedding(pixel_values.flatten(0, 1)).flatten(2).mT + embeddings.position_embedding.weight
-        valid = nn.functional.max_pool2d(pixel_attention_mask.flatten(0, 1).float(), PATCH).flatten(1)
+        patch = self.vision.config.patch_size
+        valid = nn.functional.max_pool2d(pixel_attention_mask.flatten(0, 1).float(), patch).flatten(1)
         hidden = ((1 - valid) * -1e9)[:, None, None, :]
         for layer in self.vision.encoder.layers:
             x = x + self.attention(layer.self_attn, layer.layer_norm1(x), hidden)
@@ -117,7 +150,7 @@ class DecoderGraph(nn.Module):
         key = torch.cat((past[0], rotated(heads(layer.k_proj(x)), turn)), 2)
         value = torch.cat((past[1], heads(layer.v_proj(x))), 2)
         # A head of keys serves a group of query heads.
-        query = rotated(heads(layer.q_proj(x)), turn).unflatten(1, (KEY_HEADS, HEADS // KEY_HEADS))
+        query = rotated(heads(layer.q_proj(x)), turn).unflatten(1, (-1, layer.num_key_value_groups))
         scores = query @ key[:, :, None].mT * size**-0.5 + hidden[:, None, None]
         mixed = scores.softmax(-1) @ value[:, :, None]
         return layer.o_proj(mixed.flatten(1, 2).transpose(1, 2).flatten(2)), key, value
@@ -130,27 +163,28 @@ def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
-def export_graphs(model: Any, folder: Path) -> None:
+def export_graphs(model: Any, size: Size, folder: Path) -> None:
     """Writes the three graphs. The example sizes differ from each other, so that none of them is taken for another."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = WIDTH // HEADS
-    layers = [f"{i}.{kind}" for i in range(LAYERS) for kind in ("key", "value")]
+    head = size.width // size.heads
+    layers = [f"{i}.{kind}" for i in range(size.layers) for kind in ("key", "value")]
+    side = size.picture
     pictures = {0: "batch_size", 1: "num_images"}
     words = {0: "batch_size", 1: "sequence_length"}
     pasts = {0: "batch_size", 2: "past_sequence_length"}
     export(
         VisionGraph(model),
-        (torch.randn(2, 3, 3, PICTURE, PICTURE), torch.ones(2, 3, PICTURE, PICTURE, dtype=torch.bool)),
+        (torch.randn(2, 3, 3, side, side), torch.ones(2, 3, side, side, dtype=torch.bool)),
         folder / "vision_encoder.onnx",
         {"pixel_values": pictures, "pixel_attention_mask": pictures},
         ["image_features"],
     )
     ids = torch.ones(2, 5, dtype=torch.long)
     export(model.get_input_embeddings(), (ids,), folder / "embed_tokens.onnx", {"input_ids": words}, ["inputs_embeds"])
-    past = tuple(torch.randn(2, KEY_HEADS, 4, head) for _ in layers)
+    past = tuple(torch.randn(2, size.key_heads, 4, head) for _ in layers)
     export(
         DecoderGraph(model),
-        (torch.randn(2, 3, WIDTH), torch.ones(2, 7, dtype=torch.long), torch.arange(4, 7).expand(2, 3), *past),
+        (torch.randn(2, 3, size.width), torch.ones(2, 7, dtype=torch.long), torch.arange(4, 7).expand(2, 3), *past),
         folder / "decoder_model_merged.onnx",
         {
             "inputs_embeds": words,
@@ -210,48 +244,48 @@ def make_tokenizer() -> Any:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB - len(SPECIAL),
+        vocab_size=TOKENS - len(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT * 4, trainer)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    if tokenizer.get_vocab_size() != VOCAB:
-        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {VOCAB}")
+    if tokenizer.get_vocab_size() != TOKENS:
+        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {TOKENS}")
     return tokenizer
 
 
-def make_model(ids: dict[str, int], seed: int, stop_gain: float) -> Any:
+def make_model(size: Size, ids: dict[str, int], seed: int, stop_gain: float) -> Any:
     """A SmolVLM whose weights depend on the seed only."""
     from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration
 
     names: Json = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[START]}
     text = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=KEY_HEADS,
-        head_dim=WIDTH // HEADS,
-        max_position_embeddings=2048,
+        vocab_size=size.vocab,
+        hidden_size=size.width,
+        intermediate_size=size.mlp,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_heads,
+        head_dim=size.width // size.heads,
+        max_position_embeddings=size.context,
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
         tie_word_embeddings=False,
         **names,
     )
     vision = {
-        "hidden_size": VISION_WIDTH,
-        "intermediate_size": 2 * VISION_WIDTH,
-        "num_hidden_layers": VISION_LAYERS,
-        "num_attention_heads": VISION_HEADS,
-        "image_size": PICTURE,
-        "patch_size": PATCH,
+        "hidden_size": size.vision_width,
+        "intermediate_size": size.vision_mlp,
+        "num_hidden_layers": size.vision_layers,
+        "num_attention_heads": size.vision_heads,
+        "image_size": size.picture,
+        "patch_size": size.patch,
     }
     config = SmolVLMConfig(
         vision_config=vision,
         text_config=text.to_dict(),
-        scale_factor=SCALE,
+        scale_factor=size.scale,
         image_token_id=ids[IMAGE],
         tie_word_embeddings=False,
         **names,
@@ -294,37 +328,37 @@ def quantize(folder: Path, precision: str) -> None:
         quantize_dynamic(f"{path}.onnx", f"{path}_{precision}.onnx", weight_type=kind)
 
 
-def make(out: Path, weights: Path, seed: int, stop_gain: float, generation: Json) -> None:
+def make(size: Size, out: Path, weights: Path, seed: int, stop_gain: float, generation: Json) -> None:
     """Writes a folder in the hub's layout, and PyTorch's weights to another folder."""
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
     tokenizer.save(str(out / "tokenizer.json"))
     ids = {t: tokenizer.token_to_id(t) for t in SPECIAL}
-    model = make_model(ids, seed, stop_gain)
+    model = make_model(size, ids, seed, stop_gain)
     model.save_pretrained(weights)
     (out / "config.json").write_text((weights / "config.json").read_text())
     names = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[START]}
     write_json(out / "generation_config.json", {**names, **generation})
-    write_json(out / "preprocessor_config.json", preprocessing())
-    tokens = (PICTURE // PATCH // SCALE) ** 2
-    write_json(out / "processor_config.json", {"image_seq_len": tokens, "processor_class": "SmolVLMProcessor"})
+    write_json(out / "preprocessor_config.json", preprocessing(size))
+    joint = {"image_seq_len": size.image_tokens, "processor_class": "SmolVLMProcessor"}
+    write_json(out / "processor_config.json", joint)
     write_json(
         out / "tokenizer_config.json",
         {
             "bos_token": START,
             "clean_up_tokenization_spaces": False,
             "eos_token": END,
-            "model_max_length": 2048,
+            "model_max_length": size.context,
             "pad_token": START,
             "processor_class": "SmolVLMProcessor",
             "tokenizer_class": "GPT2Tokenizer",
         },
     )
     (out / "chat_template.jinja").write_text(TEMPLATE)
-    export_graphs(model, out / "onnx")
+    export_graphs(model, size, out / "onnx")
 
 
-def preprocessing() -> Json:
+def preprocessing(size: Size) -> Json:
     return {
         "do_convert_rgb": True,
         "do_image_splitting": False,
@@ -335,11 +369,11 @@ def preprocessing() -> Json:
         "image_mean": [0.5, 0.5, 0.5],
         "image_processor_type": "SmolVLMImageProcessor",
         "image_std": [0.5, 0.5, 0.5],
-        "max_image_size": {"longest_edge": PICTURE},
+        "max_image_size": {"longest_edge": size.picture},
         "processor_class": "SmolVLMProcessor",
         "resample": 1,
         "rescale_factor": 1 / 255,
-        "size": {"longest_edge": LONGEST_EDGE},
+        "size": {"longest_edge": size.longest_edge},
     }
 
 
@@ -360,6 +394,12 @@ def arguments() -> argparse.Namespace:
     m = commands.add_parser("make", help="write a model folder")
     m.add_argument("dir", type=Path, metavar="DIR", help="model folder to write")
     m.add_argument("--torch", required=True, type=Path, metavar="DIR", help="folder for PyTorch's weights")
+    m.add_argument(
+        "--size", choices=list(SIZES), default="tiny", help="base has the shapes of SmolVLM-256M (default: tiny)"
+    )
+    m.add_argument(
+        "--quantize", nargs="*", choices=["int8", "uint8"], default=[], help="write graphs with 8-bit weights, too"
+    )
     m.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     m.add_argument("--stop-gain", type=float, default=1.0, help="scales the stop token's logit (default: 1)")
     m.add_argument(
@@ -380,7 +420,9 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
     if args.command == "make":
-        make(args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        make(SIZES[args.size], args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        for precision in args.quantize:
+            quantize(args.dir, precision)
         return
     reference = Reference(args.dir, args.torch or args.dir / "torch")
     if args.command == "check":

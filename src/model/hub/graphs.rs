@@ -116,7 +116,8 @@ fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
 fn rewritten_decoder(folder: &HubFolder) -> Result<Option<RewrittenGraph>> {
     let path = folder.path(&folder.graph(DECODER));
     let bytes = std::fs::read(&path).map_err(|e| Error::read(path.display().to_string(), &e))?;
-    Ok(rewrite_decoder(&bytes))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(rewrite_decoder(&bytes, &name))
 }
 
 /// The graphs of a folder.

@@ -5,7 +5,7 @@
 //! model       a model's nodes and constants; everything else is passed on as it is
 //! ```
 //!
-//! Memory: weights in the file stay where they were read, and are copied once when the model is written.
+//! Memory: the bytes of the file belong to the caller. What is written refers to the weights in the file and has none.
 
 mod model;
 mod wire;

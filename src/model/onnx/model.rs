@@ -2,7 +2,7 @@
 //!
 //! The numbers are those of the fields in ONNX's `onnx.proto`.
 
-use super::wire::{Field, read, read_packed, write, write_nested};
+use super::wire::{Field, read, read_packed, write};
 
 mod model_field {
     pub(super) const GRAPH: u64 = 7;
@@ -40,6 +40,10 @@ mod tensor_field {
     pub(super) const ELEMENT: u64 = 2;
     pub(super) const NAME: u64 = 8;
     pub(super) const RAW: u64 = 9;
+    pub(super) const EXTERNAL: u64 = 13;
+    pub(super) const LOCATION: u64 = 14;
+    /// Where values are that are in another file.
+    pub(super) const IS_EXTERNAL: i64 = 1;
 }
 
 /// Types of a tensor's values.
@@ -49,6 +53,11 @@ pub(crate) mod element {
     pub(crate) const INT8: i64 = 3;
     pub(crate) const INT32: i64 = 6;
     pub(crate) const INT64: i64 = 7;
+}
+
+mod entry_field {
+    pub(super) const KEY: u64 = 1;
+    pub(super) const VALUE: u64 = 2;
 }
 
 mod opset_field {
@@ -138,9 +147,14 @@ impl<'a> Node<'a> {
     }
 }
 
+/// Constants of more bytes are not copied.
+const SMALL: usize = 1024;
+
 /// A model whose nodes can be changed.
 #[derive(Debug)]
 pub(crate) struct OnnxModel<'a> {
+    /// The file.
+    bytes: &'a [u8],
     /// Everything but the graph.
     model: Vec<Field<'a>>,
     /// Everything but the nodes, and new constants.
@@ -157,17 +171,42 @@ impl<'a> OnnxModel<'a> {
         let graph = read(graph.first()?.borrowed_bytes()?)?;
         let (nodes, graph): (Vec<Field>, Vec<Field>) = graph.into_iter().partition(|f| f.number() == graph_field::NODE);
         let nodes = nodes.iter().map(|field| Node::read(field.borrowed_bytes()?)).collect::<Option<_>>()?;
-        Some(OnnxModel { model, graph, nodes })
+        Some(OnnxModel { bytes, model, graph, nodes })
     }
 
-    /// Writes the model.
+    /// Writes the model. The values of its constants are left where they are, in the file of this name, and the new model
+    /// refers to them.
     ///
     /// Types and shapes between the nodes are left out: they are optional, and may no longer be true.
-    pub(crate) fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self, file: &str) -> Vec<u8> {
         let nodes: Vec<Field> = self.nodes.iter().map(|n| Field::bytes(graph_field::NODE, n.write())).collect();
         let rest = self.graph.iter().filter(|f| f.number() != graph_field::VALUE_INFO);
-        let graph: Vec<&Field> = nodes.iter().chain(rest).collect();
-        write_nested(&self.model, model_field::GRAPH, &graph)
+        let rest: Vec<Field> = rest.map(|f| self.referred(f, file).unwrap_or_else(|| f.clone())).collect();
+        let graph = Field::bytes(model_field::GRAPH, write(nodes.iter().chain(&rest)));
+        write(self.model.iter().chain([&graph]))
+    }
+
+    /// A large constant whose values are in the file, as one that refers to them.
+    fn referred(&self, field: &Field<'a>, file: &str) -> Option<Field<'a>> {
+        if field.number() != graph_field::INITIALIZER {
+            return None;
+        }
+        let fields = read(field.borrowed_bytes()?)?;
+        let raw = fields.iter().find(|f| f.number() == tensor_field::RAW)?.borrowed_bytes()?;
+        let offset = (raw.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        if raw.len() <= SMALL {
+            return None;
+        }
+        let entry = |(key, value): (&str, String)| {
+            let pair =
+                [Field::bytes(entry_field::KEY, key.as_bytes()), Field::bytes(entry_field::VALUE, value.as_bytes())];
+            Field::bytes(tensor_field::EXTERNAL, write(&pair))
+        };
+        let place = [("location", file.into()), ("offset", offset.to_string()), ("length", raw.len().to_string())];
+        let place: Vec<Field> = place.into_iter().map(entry).collect();
+        let location = Field::int(tensor_field::LOCATION, tensor_field::IS_EXTERNAL);
+        let rest = fields.iter().filter(|f| f.number() != tensor_field::RAW);
+        Some(Field::bytes(graph_field::INITIALIZER, write(rest.chain(&place).chain([&location]))))
     }
 
     /// The version of ONNX's own operators; 0 if the model does not say.

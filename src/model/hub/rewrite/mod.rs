@@ -13,22 +13,23 @@ mod scale;
 
 use crate::model::onnx::OnnxModel;
 
-/// A graph that was changed.
+/// A graph that was changed. It refers to the weights in the file that it was read from.
 pub(super) struct RewrittenGraph {
     pub(super) bytes: Vec<u8>,
     /// Whether its integers have a scale for each picture.
     pub(super) scaled_by_picture: bool,
 }
 
-/// Changes a decoder's graph; `None` if there is nothing to change, or the bytes are not a graph.
-pub(super) fn rewrite_decoder(bytes: &[u8]) -> Option<RewrittenGraph> {
+/// Changes a decoder's graph, which is in the file of this name; `None` if there is nothing to change, or the bytes are
+/// not a graph.
+pub(super) fn rewrite_decoder(bytes: &[u8], file: &str) -> Option<RewrittenGraph> {
     let mut model = OnnxModel::read(bytes)?;
     if model.nodes.iter().any(|node| node.has_graphs()) {
         return None;
     }
     let scaled_by_picture = scale::scale_by_picture(&mut model);
     let last = logits::keep_last(&mut model);
-    (last || scaled_by_picture).then(|| RewrittenGraph { bytes: model.write(), scaled_by_picture })
+    (last || scaled_by_picture).then(|| RewrittenGraph { bytes: model.write(file), scaled_by_picture })
 }
 
 #[cfg(test)]
@@ -50,23 +51,23 @@ mod tests {
         let bytes = decoder("_uint8");
         let mut model = OnnxModel::read(&bytes).unwrap();
         change(&mut model.nodes);
-        rewrite_decoder(&model.write())
+        rewrite_decoder(&model.write("x"), "x")
     }
 
     #[test]
     fn floats_keep_their_graph_but_for_the_last_vectors() {
         let bytes = decoder("");
-        let rewritten = rewrite_decoder(&bytes).unwrap();
+        let rewritten = rewrite_decoder(&bytes, "x").unwrap();
         assert!(!rewritten.scaled_by_picture);
         assert_eq!(count(&rewritten.bytes, "Slice"), count(&bytes, "Slice") + 1);
-        assert!(rewrite_decoder(&rewritten.bytes[1..]).is_none(), "not a graph");
+        assert!(rewrite_decoder(&rewritten.bytes[1..], "x").is_none(), "not a graph");
     }
 
     #[test]
     fn no_scale_is_that_of_the_batch() {
         let bytes = decoder("_uint8");
         assert!(count(&bytes, "DynamicQuantizeLinear") > 0);
-        let rewritten = rewrite_decoder(&bytes).unwrap();
+        let rewritten = rewrite_decoder(&bytes, "x").unwrap();
         assert!(rewritten.scaled_by_picture);
         assert_eq!(count(&rewritten.bytes, "DynamicQuantizeLinear"), 0);
         assert_eq!(count(&rewritten.bytes, "MatMulInteger"), count(&bytes, "MatMulInteger"));
