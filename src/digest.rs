@@ -3,13 +3,35 @@
 //! Stages that can begin in the middle of a film write their state into a [`Digest`]. Ordinals are written as distances
 //! from the current frame and scene, because a machine that began later counts from another frame.
 
+use std::io::{ErrorKind, Read, Result};
+
 use sha2::{Digest as _, Sha256};
 
 use crate::time::Time;
 
+/// Bytes of a file that are hashed at a time: large enough that system calls cost little.
+const HASH_BLOCK: usize = 64 << 10;
+
 /// A hash in hex.
 pub fn hex(hash: &[u8]) -> String {
     hash.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The SHA-256 of everything that a reader gives, in hex. Memory: one block of 64 KiB.
+///
+/// # Errors
+/// Those of the reader.
+pub(crate) fn sha256_of(mut reader: impl Read) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; HASH_BLOCK];
+    loop {
+        match reader.read(&mut block) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(n) => hash.update(&block[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Collects a state, value by value, always in the same order.

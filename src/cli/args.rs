@@ -252,7 +252,7 @@ pub(super) struct RepetitionArgs {
 
 impl RepetitionArgs {
     pub(super) fn options(&self, folder: &ModelFolder) -> DedupOptions {
-        let measured = DedupOptions::measured(folder.manifest().dedup.as_ref());
+        let measured = DedupOptions::measured(folder.manifest().embedder.as_ref());
         DedupOptions {
             same: self.same.unwrap_or(measured.same),
             returning: self.returning.unwrap_or(measured.returning),

@@ -13,8 +13,8 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::{EncodeOptions, ModelOptions, TextEncoder};
-use crate::pipeline::{self, Model, StillOptions};
+use crate::model::{Encode, EncodeOptions, ImageEncoder, Load, TextEncoder};
+use crate::pipeline::{self, StillOptions};
 
 /// Lines of text that are embedded together.
 const TEXTS: usize = 64;
@@ -52,10 +52,11 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let session = args.model.session(false)?;
     let encode = EncodeOptions { session, ..EncodeOptions::default() }.side_by_side(&folder);
     let batch = encode.batch * encode.sessions;
-    let model = Model::of(&folder.into(), ModelOptions { encode, ..ModelOptions::default() })?;
+    let image = folder.manifest().image.clone();
+    let encoder: Load<dyn Encode> = Box::new(move || Ok(Box::new(ImageEncoder::new(&folder, &encode)?)));
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores() };
-    let stats = pipeline::embeddings(&paths, options, model, interrupt, |number, encoded| match encoded {
+    let stats = pipeline::embeddings(&paths, options, (&image, encoder), interrupt, |number, encoded| match encoded {
         Ok(e) => {
             print_line(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string())
         }

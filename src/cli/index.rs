@@ -18,7 +18,7 @@ use crate::archive::index::{
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::LONGEST_SIDE;
-use crate::model::{CaptionModel, Models};
+use crate::model::{CaptionModel, Manifest, Models};
 use crate::pipeline::budget::Budget;
 use crate::pipeline::{Config, Stats};
 use crate::time::Time;
@@ -182,15 +182,24 @@ impl IndexArgs {
 /// Memory that the program can use besides its videos, in megabytes: itself and the runtime, the weights and what they
 /// unpack to, batches of pictures, and batches of captions with their key-value caches.
 fn own_mb(models: &Models, config: &Config) -> usize {
+    let bytes_of = |manifest: &Manifest| manifest.files.values().map(|f| f.bytes).sum::<u64>();
+    let pictures_of = |manifest: &Manifest| {
+        let side = u64::from(manifest.image.size);
+        config.encode_batch as u64 * side * side * 3 * 4 * 16
+    };
     let manifest = models.embedder.manifest();
-    let mut weights: u64 = manifest.files.values().map(|f| f.bytes).sum();
-    let side = u64::from(manifest.image.size);
-    let pictures = config.encode_batch as u64 * side * side * 3 * 4 * 16;
+    let (mut weights, mut pictures) = (bytes_of(manifest), pictures_of(manifest));
     let captions = match &models.captioner {
-        CaptionModel::ClipCap(_) => {
-            let d = &manifest.decoder;
-            let keys = (d.layers * 2 * d.heads * d.head_dim * 4) as u64 * manifest.longest() as u64;
-            keys * (config.caption_batch * manifest.decoding.beam.max(1)) as u64 * 3
+        CaptionModel::ClipCap(folder) => {
+            if folder.hash() != models.embedder.hash() {
+                weights += bytes_of(folder.manifest());
+                pictures += pictures_of(folder.manifest());
+            }
+            folder.manifest().captioner.as_ref().map_or(0, |captioner| {
+                let d = &captioner.decoder;
+                let keys = (d.layers * 2 * d.heads * d.head_dim * 4) as u64 * captioner.longest() as u64;
+                keys * (config.caption_batch * captioner.decoding.beam.max(1)) as u64 * 3
+            })
         }
         CaptionModel::Hub(folder) => {
             weights += folder.bytes();

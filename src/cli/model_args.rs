@@ -29,9 +29,9 @@ pub(super) struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Opens the model's folder and checks its files.
+    /// Opens the folder of a model that embeds, and checks its files.
     pub(super) fn load(&self) -> Result<ModelFolder> {
-        ModelFolder::load(self.model.as_deref())
+        ModelFolder::load_embedder(self.model.as_deref())
     }
 
     /// Options of an inference session. `shared`: decoders need the other half of the cores.
@@ -49,12 +49,13 @@ impl ModelArgs {
 pub(super) struct CaptionModelArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Model that embeds pictures, if --model has no embeddings of its own [default: the built-in model]
+    /// Model that embeds pictures [default: that of --model, or the built-in model if that has no embedder]
     ///
-    /// Repetitions are recognised by its embeddings, and search uses its text tower.
+    /// A model folder, or a CLIP in the hub's layout. Repetitions are recognised by its embeddings, and search uses its text
+    /// tower.
     #[arg(long, value_name = "DIR|NAME")]
     embedder: Option<String>,
-    /// Variant of the graphs of a model in the hub's layout [default: fp32, or the first that is there]
+    /// Variant of the graphs of a captioner in the hub's layout [default: fp32, or the first that is there]
     ///
     /// One of fp32, fp16, int8, uint8, quantized, q4, q4f16 and bnb4.
     #[arg(long, value_name = "NAME")]

@@ -1,20 +1,25 @@
-//! The model folder: where it is, and whether its files are the ones that its manifest lists.
+//! The model folder: where it is, and whether its files are the ones that its manifest lists. A CLIP in the hub's layout is
+//! one too, with a manifest that is made from its own files.
 //!
 //! Owns the search for the folder and the check of its files; the manifest itself is [`manifest`](super::manifest)'s.
 //! Opening a folder reads every file once to check its SHA-256, in blocks of 64 KiB; no file is held in memory.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
+use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::manifest::{FileSpec, MANIFEST, Manifest};
+use crate::model::hub::clip::{is_clip, read_clip};
+use crate::model::hub::listing::has_hub_layout;
+use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
+use crate::model::manifest_format::{MANIFEST, parse_manifest};
+use crate::model::precision::Precision;
 
 /// The environment variable that names a model folder.
 pub(crate) const ENV_MODEL: &str = "DESCRY_MODEL";
@@ -23,18 +28,18 @@ pub(crate) const BUILTIN: &str = "builtin";
 
 /// Largest manifest in bytes. Real ones take a few kilobytes; the limit bounds what is read of a wrong file.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// Bytes that are hashed at a time: large enough that system calls cost little.
-const HASH_BLOCK: usize = 64 << 10;
 
 /// What to do about a folder whose files do not match its manifest.
 const MAKE_AGAIN: &str = "Download or make the model folder again, and leave its files unchanged.";
 
-/// A model folder whose files all match its manifest.
+/// A model folder whose files all match its manifest, or a CLIP in the hub's layout.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     dir: PathBuf,
     manifest: Manifest,
     hash: String,
+    /// The variant of its graphs, if it has the hub's layout.
+    precision: Option<Precision>,
 }
 
 impl ModelFolder {
@@ -47,19 +52,37 @@ impl ModelFolder {
     /// # Errors
     /// [`Error::Model`] if there is no such folder or [`ModelFolder::open`] refuses it.
     pub fn load(name_or_dir: Option<&str>) -> Result<ModelFolder> {
-        let env = std::env::var(ENV_MODEL).ok().filter(|v| !v.is_empty());
-        let exe = std::env::current_exe().ok();
-        ModelFolder::open(find(name_or_dir, env.as_deref(), exe.as_deref())?)
+        ModelFolder::open(locate(name_or_dir)?)
     }
 
-    /// Opens a folder: reads and validates its manifest, then checks the size and the SHA-256 of every file.
+    /// As [`ModelFolder::load`], for a model that embeds. If none is named and the one of `DESCRY_MODEL` only captions,
+    /// it is the built-in model.
+    ///
+    /// # Errors
+    /// As for [`ModelFolder::load`], and [`Error::Model`] if the model has no embedder.
+    pub fn load_embedder(name_or_dir: Option<&str>) -> Result<ModelFolder> {
+        let folder = match name_or_dir {
+            None if captions_only(&locate(None)?) => ModelFolder::open(find(None, None, program().as_deref())?)?,
+            named => ModelFolder::load(named)?,
+        };
+        folder.embedder()?;
+        Ok(folder)
+    }
+
+    /// Opens a folder: reads and validates its manifest, then checks the size and the SHA-256 of every file. A folder in
+    /// the hub's layout has none; there the files are hashed.
     ///
     /// # Errors
     /// [`Error::Model`] if the manifest or a file is missing, unreadable or not what it should be.
     pub fn open(dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
+        if is_of_hub(dir) {
+            let (manifest, listing) = read_clip(dir)?;
+            let precision = Some(listing.precision);
+            return Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash: listing.hash, precision });
+        }
         let text = read_manifest(dir)?;
-        let manifest = Manifest::parse(&text).map_err(|fault| {
+        let manifest = parse_manifest(&text).map_err(|fault| {
             let error = Error::model(dir.display().to_string(), fault.cause, fault.remedy);
             match fault.source {
                 Some(e) => error.with_source(e),
@@ -70,7 +93,7 @@ impl ModelFolder {
             check_file(dir, name, spec)?;
         }
         let hash = hex(&Sha256::digest(&text));
-        Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash })
+        Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash, precision: None })
     }
 
     /// The folder's path.
@@ -79,7 +102,7 @@ impl ModelFolder {
     }
 
     /// SHA-256 of the manifest, in hexadecimal. The manifest holds the hashes of all files, so this identifies the
-    /// whole model.
+    /// whole model. In the hub's layout, SHA-256 over the names and hashes of the files.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -89,15 +112,75 @@ impl ModelFolder {
         &self.manifest
     }
 
+    /// The part that embeds.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the folder has no such part.
+    pub fn embedder(&self) -> Result<&EmbedderSpec> {
+        self.manifest.embedder.as_ref().ok_or_else(|| {
+            self.error(
+                "it has a captioner and no embedder, so it cannot compare pictures",
+                "Use another model for that, such as the built-in one or a CLIP.",
+            )
+        })
+    }
+
+    /// The part that captions.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the folder has no such part.
+    pub fn captioner(&self) -> Result<&CaptionerSpec> {
+        self.manifest.captioner.as_ref().ok_or_else(|| {
+            self.error(
+                "it has an embedder and no captioner, so it cannot describe pictures",
+                message!["Give it as ", Setting::Embedder, ", and a model that captions as ", Setting::Model, "."],
+            )
+        })
+    }
+
+    /// The variant of its graphs, if it has the hub's layout.
+    pub fn precision(&self) -> Option<Precision> {
+        self.precision
+    }
+
     /// The path of a file that the manifest names.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Bytes of a graph, with the weights beside it.
+    pub(crate) fn graph_bytes(&self, graph: &str) -> u64 {
+        self.manifest.files.iter().filter(|(name, _)| name.starts_with(graph)).map(|(_, spec)| spec.bytes).sum()
     }
 
     /// An [`Error::Model`] about this folder.
     pub(crate) fn error(&self, cause: impl Into<Message>, remedy: impl Into<Message>) -> Error {
         Error::model(self.dir.display().to_string(), cause, remedy)
     }
+}
+
+/// The path of a model folder, as [`ModelFolder::load`] finds it.
+pub(crate) fn locate(name_or_dir: Option<&str>) -> Result<PathBuf> {
+    let env = std::env::var(ENV_MODEL).ok().filter(|v| !v.is_empty());
+    find(name_or_dir, env.as_deref(), program().as_deref())
+}
+
+fn program() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
+
+/// Whether a folder has the hub's layout. A manifest in it comes first.
+pub(crate) fn is_of_hub(dir: &Path) -> bool {
+    !dir.join(MANIFEST).is_file() && has_hub_layout(dir)
+}
+
+/// Whether a folder holds a model that captions and does not embed.
+fn captions_only(dir: &Path) -> bool {
+    if is_of_hub(dir) {
+        return !is_clip(dir);
+    }
+    let manifest = read_manifest(dir).ok().and_then(|text| parse_manifest(&text).ok());
+    manifest.is_some_and(|manifest| manifest.embedder.is_none())
 }
 
 /// Reads the text of a folder's manifest.
@@ -140,7 +223,7 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
             MAKE_AGAIN,
         ));
     }
-    let hash = sha256(file).map_err(|e| {
+    let hash = sha256_of(file).map_err(|e| {
         fail(format!("{name} cannot be read: {e}"), "Check the disk and the file's permissions.").with_source(e)
     })?;
     if hash != spec.sha256.to_ascii_lowercase() {
@@ -150,21 +233,6 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-pub(crate) fn sha256(mut file: File) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut block = vec![0; HASH_BLOCK];
-    loop {
-        let n = match file.read(&mut block) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        hash.update(&block[..n]);
-    }
-    Ok(hex(&hash.finalize()))
 }
 
 /// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `exe` the program's path.

@@ -7,20 +7,25 @@
 use std::thread;
 
 use ort::session::Session;
-use ort::value::{Tensor, TensorElementType};
+use ort::value::TensorElementType;
 
 use crate::error::{Error, Result};
 use crate::model::device::Device;
 use crate::model::folder::ModelFolder;
-use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
+use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats, floats_of, run_error, wrong_shape};
 use crate::model::manifest::ImageSpec;
+use crate::model::precision::Precision;
 use crate::model::preprocess::Pixels;
 use crate::model::runtime::{Runtime, SessionOptions};
+
+/// Names of the graph's input and of its embedding, in a model folder and in the hub's layout.
+const NAMES: (&str, &str) = ("pixels", "embedding");
+const HUB_NAMES: (&str, &str) = ("pixel_values", "image_embeds");
 
 /// What an image tower gives for a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    /// The embedding as the tower gives it, not normalised.
+    /// The embedding as the tower gives it, not normalised. Empty if it gives none.
     pub embedding: Vec<f32>,
     /// Features of the picture's cells, cell by cell, if the model has a grid.
     pub grid: Option<Vec<f32>>,
@@ -73,8 +78,7 @@ impl EncodeOptions {
     /// core gets a session of its own, unless the weights are heavy.
     #[must_use]
     pub fn side_by_side(self, folder: &ModelFolder) -> EncodeOptions {
-        let graph = folder.path(&folder.manifest().image.graph);
-        let light = std::fs::metadata(graph).is_ok_and(|m| m.len() <= LIGHT_GRAPH);
+        let light = folder.graph_bytes(&folder.manifest().image.graph) <= LIGHT_GRAPH;
         let sessions = if light && self.session.device == Device::Cpu { self.session.threads.max(1) } else { 1 };
         EncodeOptions { sessions, ..self }
     }
@@ -89,8 +93,21 @@ impl Default for EncodeOptions {
 /// The image tower of a model folder.
 pub struct ImageEncoder {
     sessions: Vec<Session>,
-    spec: ImageSpec,
+    graph: ImageGraph,
     batch: usize,
+}
+
+/// What is fixed about the tower's graph.
+struct ImageGraph {
+    spec: ImageSpec,
+    /// Values in an embedding, if the tower gives one.
+    dimension: Option<usize>,
+    /// Names of the input and of the embedding.
+    names: (&'static str, &'static str),
+    /// Type of the input.
+    element: TensorElementType,
+    /// Fewest rows of a run.
+    least: usize,
 }
 
 impl ImageEncoder {
@@ -100,7 +117,8 @@ impl ImageEncoder {
     /// [`Error::Runtime`] if ONNX Runtime or the device is missing; [`Error::Model`] if the graph does not match the
     /// manifest.
     pub fn new(folder: &ModelFolder, options: &EncodeOptions) -> Result<ImageEncoder> {
-        let spec = folder.manifest().image.clone();
+        let manifest = folder.manifest();
+        let spec = manifest.image.clone();
         let count = options.sessions.max(1);
         // At least 1: a share of 0 threads would mean one for each core.
         let threads = if count > 1 { (options.session.threads / count).max(1) } else { options.session.threads };
@@ -108,31 +126,39 @@ impl ImageEncoder {
         let runtime = Runtime::load()?;
         let sessions: Vec<Session> =
             (0..count).map(|_| runtime.session(folder, &spec.graph, &session_options)).collect::<Result<_>>()?;
-        let check = GraphCheck::new(folder, &spec.graph, &sessions[0]);
+        let (first, dimension) = (&sessions[0], manifest.embedder.as_ref().map(|e| e.dimension));
+        let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
+        let element = float_type(first.inputs(), names.0);
+        let check = GraphCheck::new(folder, &spec.graph, first);
         let (size, float) = (spec.size as usize, TensorElementType::Float32);
-        check.input("pixels", float, &[None, Some(3), Some(size), Some(size)])?;
-        check.output("embedding", float, &[None, Some(spec.embedding_dim)])?;
+        check.input(names.0, element, &[None, Some(3), Some(size), Some(size)])?;
+        check.no_input_but(&[names.0])?;
+        if let Some(dimension) = dimension {
+            check.output(names.1, float_type(first.outputs(), names.1), &[None, Some(dimension)])?;
+        }
         if let Some(grid) = spec.grid {
             check.output("grid", float, &[None, Some(grid.cells), Some(grid.dim)])?;
         }
-        Ok(ImageEncoder { sessions, spec, batch: options.batch.max(1) })
+        let alone = folder.precision().is_some_and(Precision::scales_by_batch);
+        let (batch, least) = if alone { (1, 1) } else { (options.batch.max(1), LEAST_ROWS) };
+        Ok(ImageEncoder { sessions, graph: ImageGraph { spec, dimension, names, element, least }, batch })
     }
 
     /// How pictures must be prepared.
     pub fn spec(&self) -> &ImageSpec {
-        &self.spec
+        &self.graph.spec
     }
 }
 
 impl Encode for ImageEncoder {
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
-        let ImageEncoder { sessions, spec, batch } = self;
+        let ImageEncoder { sessions, graph, batch } = self;
         // Each session gets one run of consecutive pictures.
         let share = pictures.len().div_ceil(sessions.len()).max(1);
         let mut results: Vec<Result<Vec<Encoded>>> = pictures.chunks(share).map(|_| Ok(Vec::new())).collect();
         let work = |session: &mut Session, pictures: &[Pixels]| -> Result<Vec<Encoded>> {
             let mut out = Vec::with_capacity(pictures.len());
-            pictures.chunks(*batch).try_for_each(|chunk| run(session, spec, chunk, &mut out))?;
+            pictures.chunks(*batch).try_for_each(|chunk| graph.run(session, chunk, &mut out))?;
             Ok(out)
         };
         thread::scope(|scope| {
@@ -154,50 +180,49 @@ impl Encode for ImageEncoder {
     }
 }
 
-/// One run of one session; appends a result for each picture.
-fn run(session: &mut Session, spec: &ImageSpec, pictures: &[Pixels], out: &mut Vec<Encoded>) -> Result<()> {
-    let size = spec.size as usize;
-    let values = 3 * size * size;
-    let rows = pictures.len().max(LEAST_ROWS);
-    let mut pixels = Vec::with_capacity(rows * values);
-    for picture in pictures {
-        if picture.data.len() != values {
+impl ImageGraph {
+    /// One run of one session; appends a result for each picture.
+    fn run(&self, session: &mut Session, pictures: &[Pixels], out: &mut Vec<Encoded>) -> Result<()> {
+        let ImageGraph { spec, names: (input_name, embedding_name), .. } = self;
+        let size = spec.size as usize;
+        let values = 3 * size * size;
+        let rows = pictures.len().max(self.least);
+        let mut pixels = Vec::with_capacity(rows * values);
+        for picture in pictures {
+            if picture.data.len() != values {
+                return Err(Error::runtime(
+                    format!("the image tower got a picture of {} values and reads {values}", picture.data.len()),
+                    "Prepare pictures with this model's own image specification.",
+                ));
+            }
+            pixels.extend_from_slice(&picture.data);
+        }
+        pixels.resize(rows * values, 0.0);
+        let failed = run_error(&spec.graph);
+        let input = floats(self.element, &[rows, 3, size, size], pixels).map_err(&failed)?;
+        let outputs = session.run(ort::inputs![*input_name => input]).map_err(&failed)?;
+        let read = |name: &str, each: usize| -> Result<Vec<f32>> {
+            let (_, values) = floats_of(&outputs[name]).map_err(&failed)?;
+            if values.len() == rows * each { Ok(values) } else { Err(wrong_shape(&spec.graph)) }
+        };
+        let width = self.dimension.unwrap_or(0);
+        let embedding = if width > 0 { read(embedding_name, width)? } else { Vec::new() };
+        let cells = spec.grid.map_or(0, |grid| grid.cells * grid.dim);
+        let grid = if cells > 0 { Some(read("grid", cells)?) } else { None };
+        if !embedding.iter().all(|v| v.is_finite()) {
             return Err(Error::runtime(
-                format!("the image tower got a picture of {} values and reads {values}", picture.data.len()),
-                "Prepare pictures with this model's own image specification.",
+                format!("{} gave an embedding that is not a number", spec.graph),
+                "Make the model folder again.",
             ));
         }
-        pixels.extend_from_slice(&picture.data);
-    }
-    pixels.resize(rows * values, 0.0);
-    let failed = run_error(&spec.graph);
-    let input = Tensor::from_array(([rows, 3, size, size], pixels)).map_err(&failed)?;
-    let outputs = session.run(ort::inputs!["pixels" => input]).map_err(&failed)?;
-    let (_, embedding) = outputs["embedding"].try_extract_tensor::<f32>().map_err(&failed)?;
-    let grid = match spec.grid {
-        Some(grid) => {
-            let (_, values) = outputs["grid"].try_extract_tensor::<f32>().map_err(&failed)?;
-            Some((values, grid.cells * grid.dim))
+        for n in 0..pictures.len() {
+            out.push(Encoded {
+                embedding: embedding[n * width..(n + 1) * width].to_vec(),
+                grid: grid.as_ref().map(|values| values[n * cells..(n + 1) * cells].to_vec()),
+            });
         }
-        None => None,
-    };
-    let width = spec.embedding_dim;
-    if embedding.len() != rows * width || grid.is_some_and(|(values, n)| values.len() != rows * n) {
-        return Err(wrong_shape(&spec.graph));
+        Ok(())
     }
-    if !embedding.iter().all(|v| v.is_finite()) {
-        return Err(Error::runtime(
-            format!("{} gave an embedding that is not a number", spec.graph),
-            "Make the model folder again.",
-        ));
-    }
-    for n in 0..pictures.len() {
-        out.push(Encoded {
-            embedding: embedding[n * width..(n + 1) * width].to_vec(),
-            grid: grid.map(|(values, size)| values[n * size..(n + 1) * size].to_vec()),
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::media::LONGEST_SIDE;
 use crate::message;
 use crate::message::Setting;
-use crate::model::caption::{CaptionOptions, Captioner, Captions, PictureDemand, Strategy};
+use crate::model::caption::{CaptionOptions, Captioner, Captions, OwnTowerCaptioner, PictureDemand, Strategy};
 use crate::model::folder::ModelFolder;
 use crate::model::hub::{HubCaptioner, HubFolder, generation_options};
 use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
@@ -25,7 +25,7 @@ pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
 pub struct Model {
     /// Name and version.
     pub name: String,
-    /// SHA-256 of the manifest, which holds the hashes of all its files. Empty for a model without a folder.
+    /// Hash of the model's files, or of the captioner's and the embedder's if those are two models.
     pub hash: String,
     /// How captions are decoded, as a track's options record it.
     pub decoding: Value,
@@ -47,11 +47,19 @@ impl Model {
     pub fn of(models: &Models, options: ModelOptions) -> Result<Model> {
         let ModelOptions { encode, caption, prompt, frames, server } = options;
         let embedder = models.embedder.clone();
+        embedder.embedder()?;
         if server.is_some() && !matches!(models.captioner, CaptionModel::Server(_)) {
             return Err(not_a_server());
         }
         let own = match &models.captioner {
-            CaptionModel::ClipCap(folder) => CaptionPart::clip_cap(folder, caption, prompt, frames)?,
+            CaptionModel::ClipCap(folder) => {
+                refuse_prompt(folder, prompt.is_some(), frames.is_some())?;
+                if models.share_tower() {
+                    CaptionPart::clip_cap(folder, caption)?
+                } else {
+                    CaptionPart::with_own_tower(folder, encode.clone(), caption)?
+                }
+            }
             CaptionModel::Hub(folder) => {
                 CaptionPart::hub(folder, caption, prompt.unwrap_or_default(), frames.unwrap_or(1))?
             }
@@ -63,7 +71,7 @@ impl Model {
         Ok(Model {
             decoding: own.decoding,
             name: models.captioner.title(),
-            hash: own.hash,
+            hash: if models.share_tower() { own.hash } else { format!("{} {}", own.hash, embedder.hash()) },
             image: embedder.manifest().image.clone(),
             demand: own.demand,
             encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&embedder, &encode)?))),
@@ -85,6 +93,19 @@ pub struct ModelOptions {
     pub frames: Option<usize>,
     /// How a server of models is asked. Default: see [`ServerOptions`]; none for other models.
     pub server: Option<ServerOptions>,
+}
+
+/// Refuses what only models that take a prompt understand.
+fn refuse_prompt(folder: &ModelFolder, prompt: bool, frames: bool) -> Result<()> {
+    for (given, setting) in [(prompt, Setting::Prompt), (frames, Setting::Frames)] {
+        if given {
+            return Err(Error::usage(
+                message![folder.manifest().title(), " takes no ", setting],
+                "Leave it out, or use a model in the hub's layout or on a server.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn not_a_server() -> Error {
@@ -110,21 +131,8 @@ struct CaptionPart {
 }
 
 impl CaptionPart {
-    fn clip_cap(
-        folder: &ModelFolder,
-        caption: CaptionOptions,
-        prompt: Option<PromptOptions>,
-        frames: Option<usize>,
-    ) -> Result<CaptionPart> {
-        for (given, setting) in [(prompt.is_some(), Setting::Prompt), (frames.is_some(), Setting::Frames)] {
-            if given {
-                return Err(Error::usage(
-                    message![folder.manifest().title(), " takes no ", setting],
-                    "Leave it out, or use a model in the hub's layout or on a server.",
-                ));
-            }
-        }
-        let search = caption.search_options(folder.manifest())?;
+    fn clip_cap(folder: &ModelFolder, caption: CaptionOptions) -> Result<CaptionPart> {
+        let search = caption.search_options(folder.captioner()?)?;
         let (hash, folder) = (folder.hash().to_string(), folder.clone());
         Ok(CaptionPart {
             hash,
@@ -142,6 +150,18 @@ impl CaptionPart {
             }),
             captioner: Box::new(move || Ok(Box::new(Captioner::new(&folder, &caption)?))),
         })
+    }
+
+    /// For a model that another one embeds for. An archive has that one as its model, so this one is an option.
+    fn with_own_tower(folder: &ModelFolder, encode: EncodeOptions, caption: CaptionOptions) -> Result<CaptionPart> {
+        let mut part = CaptionPart::clip_cap(folder, caption.clone())?;
+        part.decoding["captioner"] = json!(folder.manifest().title());
+        part.decoding["captioner_hash"] = json!(folder.hash());
+        part.demand = PictureDemand { count: 1, longest: folder.manifest().image.longest_useful() };
+        // The sessions were counted for another tower, and this one may be heavy.
+        let (folder, encode) = (folder.clone(), EncodeOptions { sessions: 1, ..encode });
+        part.captioner = Box::new(move || Ok(Box::new(OwnTowerCaptioner::new(&folder, &encode, &caption)?)));
+        Ok(part)
     }
 
     fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions, frames: usize) -> Result<CaptionPart> {

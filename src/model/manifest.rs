@@ -1,19 +1,14 @@
-//! The manifest of a model folder, `model.json` in format `descry-model/1`: its fields and the rules that they follow.
+//! The manifest of a model folder: its fields, and the rules that they follow.
 //!
-//! Owns parsing and validation and touches no file. A manifest that parses is consistent in itself; whether the graphs
-//! agree with it shows when their sessions are built.
+//! Touches no file. A manifest that is valid is consistent in itself; whether the graphs agree with it shows when their
+//! sessions are built.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::media::resize::Resample;
-
-/// The only manifest format that this version reads.
-pub(crate) const FORMAT: &str = "descry-model/1";
-/// File name of the manifest in a model folder.
-pub(crate) const MANIFEST: &str = "model.json";
 
 /// The widest beam that can be requested. Released ClipCap uses 5. The cache holds this many keys for each picture and
 /// token, so the limit bounds its memory.
@@ -34,11 +29,13 @@ const MAX_LENGTH: usize = 1 << 16;
 /// Most tokens in a vocabulary, and most positions of a decoder.
 const MAX_VOCAB: usize = 1 << 24;
 
-/// What `model.json` holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What `model.json` holds. A folder in the hub's layout has one that is made from its own files.
+///
+/// A model has two parts, of which one may be missing. They share the image tower.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Always `descry-model/1`.
+    /// `descry-model/1` or `descry-model/2`; the `model_type` of a folder in the hub's layout.
     pub format: String,
     /// The model's name, without its version.
     pub name: String,
@@ -55,29 +52,49 @@ pub struct Manifest {
     pub description: String,
     /// The image tower.
     pub image: ImageSpec,
+    /// What compares pictures with each other and with texts. Default: none, and another model must do that.
+    #[serde(default)]
+    pub embedder: Option<EmbedderSpec>,
+    /// What captions pictures. Default: none, and another model must do that.
+    #[serde(default)]
+    pub captioner: Option<CaptionerSpec>,
+    /// Every file of the folder except the manifest, by name.
+    pub files: BTreeMap<String, FileSpec>,
+}
+
+/// The part of a model that compares pictures, by the embedding that the image tower gives, and texts with them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedderSpec {
+    /// Values in an embedding.
+    pub dimension: usize,
+    /// The text tower. Default: none, and pictures cannot be compared with texts.
+    #[serde(default)]
+    pub text: Option<TextSpec>,
+    /// Thresholds for repeated scenes. Default: none, and descry's own apply.
+    #[serde(default)]
+    pub dedup: Option<DedupSpec>,
+}
+
+/// The part of a model that captions pictures, from what the image tower gives.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptionerSpec {
     /// The mapping network.
     pub mapper: MapperSpec,
     /// The language model.
     pub decoder: DecoderSpec,
     /// File name of the captions' tokenizer, in the Hugging Face `tokenizers` format.
     pub tokenizer: String,
-    /// The text tower. Default: none, and pictures cannot be scored against texts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<TextSpec>,
     /// How captions are decoded.
     pub decoding: DecodingSpec,
     /// How captions are scored. Default: none, and captions have no score.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub score: Option<ScoreSpec>,
-    /// Thresholds for repeated scenes. Default: none, and descry's own apply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dedup: Option<DedupSpec>,
-    /// Every file of the folder except the manifest, by name.
-    pub files: BTreeMap<String, FileSpec>,
 }
 
 /// The image tower, and how a picture is prepared for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// File name of the graph.
@@ -92,25 +109,27 @@ pub struct ImageSpec {
     pub mean: [f32; 3],
     /// Standard deviations of red, green and blue, after division by 255.
     pub std: [f32; 3],
-    /// Values in an embedding.
-    pub embedding_dim: usize,
-    /// The grid of local features beside the embedding. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The grid of local features that the tower gives, beside the embedding or alone. Default: none.
+    #[serde(default)]
     pub grid: Option<GridSpec>,
 }
 
 /// How a picture of any shape becomes a square.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resize {
     /// Both sides to `size`, whatever the aspect ratio.
     Squash,
     /// The shorter side to `size`, then the middle square, as CLIP does.
     Crop,
+    /// The shorter side to this length, then the middle square of `size` pixels, whose corner is rounded down, as
+    /// `transformers` does. For folders in the hub's layout; manifests cannot name it.
+    #[serde(skip)]
+    CropFrom(u32),
 }
 
-/// The grid of features that an image tower gives beside its embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The grid of features that an image tower gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridSpec {
     /// Cells of a picture.
@@ -120,7 +139,7 @@ pub struct GridSpec {
 }
 
 /// The mapping network, from a picture's features to the decoder's prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapperSpec {
     /// File name of the graph.
@@ -135,7 +154,7 @@ pub struct MapperSpec {
 }
 
 /// Which of the image tower's outputs the mapping network reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MapperInput {
     /// The embedding of the whole picture.
@@ -145,7 +164,7 @@ pub enum MapperInput {
 }
 
 /// The shape of the language model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderSpec {
     /// File name of the graph.
@@ -165,7 +184,7 @@ pub struct DecoderSpec {
 }
 
 /// The text tower, which maps texts into the space of the image embedding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
     /// File name of the graph.
@@ -179,7 +198,7 @@ pub struct TextSpec {
 }
 
 /// Defaults for decoding, and the tokens that end a caption.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecodingSpec {
     /// Tokens that end a caption; at least one.
@@ -198,7 +217,7 @@ fn default_temperature() -> f32 {
 }
 
 /// How a caption's mean log-probability becomes a score from 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreSpec {
     /// Pairs of mean log-probability and score, ascending. Scores between them are interpolated linearly, those outside
@@ -229,7 +248,7 @@ impl ScoreSpec {
 }
 
 /// Cosine thresholds that were measured for this model's embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DedupSpec {
     /// From this cosine to the previous scene on, a scene shows nothing new. −1 to 1.
@@ -239,7 +258,7 @@ pub struct DedupSpec {
 }
 
 /// A file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
     /// SHA-256 in hexadecimal, 64 digits.
@@ -248,80 +267,30 @@ pub struct FileSpec {
     pub bytes: u64,
 }
 
-/// Why a manifest is refused, and what to do about it.
-#[derive(Debug)]
-pub(crate) struct ManifestFault {
-    pub(crate) cause: String,
-    pub(crate) remedy: &'static str,
-    pub(crate) source: Option<serde_json::Error>,
-}
-
 impl Manifest {
-    /// Parses and validates the text of a manifest.
-    pub(crate) fn parse(text: &[u8]) -> Result<Manifest, ManifestFault> {
-        #[derive(Deserialize)]
-        struct FormatOnly {
-            format: Option<String>,
-        }
-        let malformed = |e: serde_json::Error| ManifestFault {
-            cause: format!("{MANIFEST} cannot be read: {e}"),
-            remedy: "Compare it with the manifest format in docs/models.md, which the README links to.",
-            source: Some(e),
-        };
-        // The format first: a manifest of another format may have any fields.
-        let head: FormatOnly = serde_json::from_slice(text).map_err(malformed)?;
-        match head.format.as_deref() {
-            Some(FORMAT) => {}
-            Some(other) => {
-                return Err(ManifestFault {
-                    cause: format!("{MANIFEST} has format {other:?}; this version of descry reads {FORMAT:?}"),
-                    remedy: "Convert the model folder to that format, or use a version of descry that reads this one.",
-                    source: None,
-                });
-            }
-            None => {
-                return Err(ManifestFault {
-                    cause: format!("{MANIFEST} has no \"format\""),
-                    remedy: "Name a folder whose model.json has \"format\": \"descry-model/1\".",
-                    source: None,
-                });
-            }
-        }
-        let manifest: Manifest = serde_json::from_slice(text).map_err(malformed)?;
-        manifest.validate().map_err(|cause| ManifestFault {
-            cause: format!("{MANIFEST}: {cause}"),
-            remedy: "Correct the manifest, or make the folder again.",
-            source: None,
-        })?;
-        Ok(manifest)
-    }
-
     /// Name and version, as tracks and archives record them.
     pub fn title(&self) -> String {
         format!("{} {}", self.name, self.version)
     }
 
-    /// The most tokens that fit behind the prefix: the last one is never fed back.
-    pub fn longest(&self) -> usize {
-        (self.decoder.context + 1).saturating_sub(self.mapper.prefix_length)
-    }
-
     /// Refuses values that no graph can have or that no caption can come from. The error is the cause.
-    fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         self.validate_files()?;
-        self.validate_image()?;
-        self.validate_decoder()?;
-        self.validate_decoding()?;
-        if let Some(text) = &self.text {
-            within("text.context_length", text.context_length, MAX_LENGTH)?;
+        self.image.validate()?;
+        if let Some(embedder) = &self.embedder {
+            embedder.validate()?;
         }
-        self.validate_thresholds()
+        match &self.captioner {
+            Some(captioner) => captioner.validate(self.image.grid.is_some(), self.embedder.is_some()),
+            None if self.embedder.is_none() => Err("it has neither an \"embedder\" nor a \"captioner\"".into()),
+            None => Ok(()),
+        }
     }
 
     fn validate_files(&self) -> Result<(), String> {
-        let text = self.text.iter().flat_map(|t| [&t.graph, &t.tokenizer]);
-        let used = [&self.image.graph, &self.mapper.graph, &self.decoder.graph, &self.tokenizer];
-        for name in used.into_iter().chain(text) {
+        let text = self.embedder.iter().flat_map(|e| &e.text).flat_map(|t| [&t.graph, &t.tokenizer]);
+        let captioner = self.captioner.iter().flat_map(|c| [&c.mapper.graph, &c.decoder.graph, &c.tokenizer]);
+        for name in [&self.image.graph].into_iter().chain(captioner).chain(text) {
             if !self.files.contains_key(name) {
                 return Err(format!("{name:?} is used but is not listed under \"files\""));
             }
@@ -337,19 +306,59 @@ impl Manifest {
         }
         Ok(())
     }
+}
 
-    fn validate_image(&self) -> Result<(), String> {
-        let image = &self.image;
-        within("image.size", image.size as usize, MAX_IMAGE_SIZE)?;
-        within("image.embedding_dim", image.embedding_dim, MAX_WIDTH)?;
-        if let Some(grid) = image.grid {
+impl ImageSpec {
+    fn validate(&self) -> Result<(), String> {
+        within("image.size", self.size as usize, MAX_IMAGE_SIZE)?;
+        if let Some(grid) = self.grid {
             within("image.grid.cells", grid.cells, MAX_LENGTH)?;
             within("image.grid.dim", grid.dim, MAX_LENGTH)?;
-        } else if self.mapper.input == MapperInput::Grid {
-            return Err("mapper.input is \"grid\", and image has no grid".into());
         }
-        if !image.mean.iter().all(|m| m.is_finite()) || !image.std.iter().all(|s| s.is_finite() && *s > 0.0) {
+        if !self.mean.iter().all(|m| m.is_finite()) || !self.std.iter().all(|s| s.is_finite() && *s > 0.0) {
             return Err("image.mean and image.std must be finite, and image.std above 0".into());
+        }
+        Ok(())
+    }
+}
+
+impl EmbedderSpec {
+    fn validate(&self) -> Result<(), String> {
+        within("the dimension of the embedding", self.dimension, MAX_WIDTH)?;
+        if let Some(text) = &self.text {
+            within("text.context_length", text.context_length, MAX_LENGTH)?;
+        }
+        if let Some(dedup) = &self.dedup
+            && ![dedup.same, dedup.returning].iter().all(|v| (-1.0..=1.0).contains(v))
+        {
+            return Err("dedup thresholds are cosines, from -1 to 1".into());
+        }
+        Ok(())
+    }
+}
+
+impl CaptionerSpec {
+    /// The most tokens that fit behind the prefix: the last one is never fed back.
+    pub fn longest(&self) -> usize {
+        (self.decoder.context + 1).saturating_sub(self.mapper.prefix_length)
+    }
+
+    /// `grid` and `embedding`: whether the image tower gives them.
+    fn validate(&self, grid: bool, embedding: bool) -> Result<(), String> {
+        match self.mapper.input {
+            MapperInput::Grid if !grid => return Err("mapper.input is \"grid\", and image has no grid".into()),
+            MapperInput::Embedding if !embedding => {
+                return Err("mapper.input is \"embedding\", and the folder has no embedder".into());
+            }
+            MapperInput::Grid | MapperInput::Embedding => {}
+        }
+        self.validate_decoder()?;
+        self.validate_decoding()?;
+        let Some(score) = &self.score else { return Ok(()) };
+        let points = &score.calibration;
+        let ascending = points.windows(2).all(|w| w[0][0] < w[1][0]);
+        if points.is_empty() || !ascending || !points.iter().flatten().all(|v| v.is_finite()) {
+            return Err("score.calibration must hold pairs whose first numbers ascend".into());
         }
         Ok(())
     }
@@ -381,22 +390,6 @@ impl Manifest {
         }
         if !(decoding.temperature.is_finite() && decoding.temperature > 0.0) {
             return Err("decoding.temperature must be above 0".into());
-        }
-        Ok(())
-    }
-
-    fn validate_thresholds(&self) -> Result<(), String> {
-        if let Some(score) = &self.score {
-            let points = &score.calibration;
-            let ascending = points.windows(2).all(|w| w[0][0] < w[1][0]);
-            if points.is_empty() || !ascending || !points.iter().flatten().all(|v| v.is_finite()) {
-                return Err("score.calibration must hold pairs whose first numbers ascend".into());
-            }
-        }
-        if let Some(dedup) = &self.dedup
-            && ![dedup.same, dedup.returning].iter().all(|v| (-1.0..=1.0).contains(v))
-        {
-            return Err("dedup thresholds are cosines, from -1 to 1".into());
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Models: everything that ONNX Runtime runs, and models on servers.
 //!
 //! ```text
-//! manifest   what model.json holds             device    where graphs run
-//! folder     finding and checking a folder     library   finding ONNX Runtime
-//! summary    a folder in words                 runtime   sessions from graphs
-//!                                              graph     what all graphs have in common
+//! manifest   what a model folder states        device    where graphs run
+//! manifest_format   its file, model.json       library   finding ONNX Runtime
+//! folder     finding and checking a folder     runtime   sessions from graphs
+//! summary    a folder in words                 graph     what all graphs have in common
+//!                                              precision variants of graphs of the hub
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
 //! models     what embeds and what captions     hub       models in the layout of the hub
@@ -24,8 +25,10 @@ pub(crate) mod image;
 mod library;
 mod loader;
 pub(crate) mod manifest;
+mod manifest_format;
 mod models;
 mod onnx;
+mod precision;
 pub(crate) mod preprocess;
 mod prompt;
 mod runtime;
@@ -39,14 +42,15 @@ pub use caption::{
 };
 pub use device::Device;
 pub use folder::ModelFolder;
-pub use hub::{HubCaptioner, HubFolder, Precision};
+pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
 pub use loader::{Load, Model, ModelOptions};
 pub use manifest::{
-    DecoderSpec, DecodingSpec, DedupSpec, FileSpec, GridSpec, ImageSpec, Manifest, MapperInput, MapperSpec, Resize,
-    ScoreSpec, TextSpec,
+    CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,
+    MapperInput, MapperSpec, Resize, ScoreSpec, TextSpec,
 };
-pub use models::{CaptionModel, Models};
+pub use models::{CaptionModel, FoundModel, Models};
+pub use precision::Precision;
 pub use preprocess::{Pixels, preprocess, to_square};
 pub use prompt::PromptOptions;
 pub use runtime::{Runtime, SessionOptions};

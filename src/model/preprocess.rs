@@ -2,6 +2,7 @@
 //!
 //! One picture in, one out, no state. Memory: the result and what [`resize`] needs.
 
+use crate::media::LONGEST_SIDE;
 use crate::media::resize::{Window, resize};
 use crate::media::rgb::Rgb;
 use crate::model::manifest::{ImageSpec, Resize};
@@ -13,6 +14,17 @@ pub struct Pixels {
     pub size: usize,
     /// Three planes of `size × size` values, red first: `(v / 255 - mean) / std` for each sample `v`.
     pub data: Vec<f32>,
+}
+
+/// A picture of this many times the side of the image tower's input gives the tower's filter enough to choose from. Larger
+/// ones only cost time.
+const DETAIL: u32 = 3;
+
+impl ImageSpec {
+    /// Longest side of a picture, in pixels, that is of any use to the image tower.
+    pub fn longest_useful(&self) -> u32 {
+        self.size.saturating_mul(DETAIL).min(LONGEST_SIDE)
+    }
 }
 
 /// Prepares a picture for the image tower that `spec` describes. An empty picture counts as black.
@@ -39,13 +51,22 @@ pub fn to_square(picture: &Rgb, spec: &ImageSpec) -> Rgb {
     if w == 0 || h == 0 || bytes != Some(picture.data.len()) {
         return Rgb { width: spec.size, height: spec.size, data: vec![0; size * size * 3] };
     }
+    let shortest = match spec.resize {
+        Resize::CropFrom(shortest) => shortest as usize,
+        Resize::Squash | Resize::Crop => size,
+    };
+    // Python's int(shortest * h / w): an exact product, a division in f64, cut to an integer.
+    let longer = |long: usize, short: usize| ((shortest * long) as f64 / short as f64) as usize;
     let (to_w, to_h) = match spec.resize {
         Resize::Squash => (size, size),
-        // Python's int(size * h / w): an exact product, a division in f64, cut to an integer.
-        Resize::Crop if w <= h => (size, ((size * h) as f64 / w as f64) as usize),
-        Resize::Crop => (((size * w) as f64 / h as f64) as usize, size),
+        Resize::Crop | Resize::CropFrom(_) if w <= h => (shortest, longer(h, w)),
+        Resize::Crop | Resize::CropFrom(_) => (longer(w, h), shortest),
     };
-    let window = Window { left: middle(to_w, size), top: middle(to_h, size), width: size, height: size };
+    let corner = |length: usize| match spec.resize {
+        Resize::CropFrom(_) => length.saturating_sub(size) / 2,
+        Resize::Squash | Resize::Crop => middle(length, size),
+    };
+    let window = Window { left: corner(to_w), top: corner(to_h), width: size, height: size };
     resize(picture, to_w, to_h, spec.resample, window)
 }
 
@@ -70,7 +91,6 @@ mod tests {
             resample: Resample::Bicubic,
             mean: [0.5, 0.25, 0.0],
             std: [0.5, 0.25, 1.0],
-            embedding_dim: 1,
             grid: None,
         }
     }
@@ -95,6 +115,18 @@ mod tests {
             assert_eq!((square.width, square.height), (32, 32));
             assert!(square.data.iter().all(|&v| v == 9));
         }
+    }
+
+    #[test]
+    fn a_crop_may_come_from_a_longer_side_and_rounds_down() {
+        // Columns of one value each, so that no filter changes them where nothing is scaled.
+        let data = (0..14u8).cycle().take(14 * 12).flat_map(|x| [x; 3]).collect();
+        let picture = Rgb { width: 14, height: 12, data };
+        let first = |size, resize| to_square(&picture, &spec(size, resize)).data[0];
+        assert_eq!(first(11, Resize::CropFrom(12)), 1, "1.5 is rounded down");
+        assert_eq!(first(12, Resize::CropFrom(12)), 1);
+        assert_eq!(first(12, Resize::Crop), 1);
+        assert_eq!(first(8, Resize::CropFrom(12)), 3);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::media::resize::Resample;
 use crate::model::folder::ModelFolder;
 use crate::model::hub::HubFolder;
-use crate::model::manifest::{Manifest, MapperInput, Resize};
-use crate::model::models::{CaptionModel, Models};
+use crate::model::manifest::{CaptionerSpec, EmbedderSpec, Manifest, MapperInput, Resize, ScoreSpec};
+use crate::model::models::{CaptionModel, FoundModel, Models};
 
 impl fmt::Display for ModelFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,26 +19,28 @@ impl fmt::Display for ModelFolder {
         line("description", m.description.clone())?;
         line("licence", m.licence.clone())?;
         line("trained on", m.trained_on.clone())?;
+        line("parts", parts(m))?;
         line("image", image(m))?;
-        let grid = m.image.grid.map(|g| format!(", grid {} × {}", g.cells, g.dim)).unwrap_or_default();
-        line("embedding", format!("{}{grid}", m.image.embedding_dim))?;
-        line("mapper", mapper(m))?;
-        line("decoder", decoder(m))?;
-        line("decoding", decoding(m))?;
-        if let Some(s) = &m.score {
-            line(
-                "score",
-                format!("calibrated at {} points, default minimum {}", s.calibration.len(), s.default_min_score),
-            )?;
+        if let Some(grid) = m.image.grid {
+            line("grid", format!("{} × {}", grid.cells, grid.dim))?;
         }
-        if let Some(d) = &m.dedup {
-            line("dedup", format!("same from {}, returning from {}", d.same, d.returning))?;
+        if let Some(e) = &m.embedder {
+            line("embedding", e.dimension.to_string())?;
+            line("text tower", text_tower(e))?;
+            line("dedup", dedup(e))?;
         }
-        line("text tower", if m.text.is_some() { "yes".into() } else { "no".into() })?;
+        if let Some(c) = &m.captioner {
+            line("mapper", mapper(c))?;
+            line("decoder", decoder(c))?;
+            line("decoding", decoding(c))?;
+            line("score", score(c))?;
+        }
         let total: u64 = m.files.values().map(|s| s.bytes).sum();
-        line("files", format!("{} in {:.1} MB, all as the manifest says:", m.files.len(), total as f64 / 1e6))?;
+        let checked = if self.precision().is_some() { "" } else { ", all as the manifest says" };
+        line("files", format!("{} in {:.1} MB{checked}:", m.files.len(), total as f64 / 1e6))?;
+        let width = m.files.keys().map(|name| name.len()).max().unwrap_or(0).max(24);
         for (name, spec) in &m.files {
-            writeln!(f, "  {name:<24} {:>12}  {}", spec.bytes, spec.sha256)?;
+            writeln!(f, "  {name:<width$} {:>12}  {}", spec.bytes, spec.sha256)?;
         }
         Ok(())
     }
@@ -52,18 +54,28 @@ impl fmt::Display for HubFolder {
         for (key, value) in self.facts() {
             line(key, value)?;
         }
-        line("files", format!("{} in {:.1} MB:", self.files.len(), self.bytes() as f64 / 1e6))?;
-        for file in &self.files {
+        line("files", format!("{} in {:.1} MB:", self.listing.files.len(), self.bytes() as f64 / 1e6))?;
+        for file in &self.listing.files {
             writeln!(f, "  {:<44} {:>12}  {}", file.name, file.bytes, file.sha256)?;
         }
         Ok(())
     }
 }
 
+impl fmt::Display for FoundModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FoundModel::Folder(folder) => folder.fmt(f),
+            FoundModel::Hub(folder) => folder.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.captioner {
-            CaptionModel::ClipCap(folder) => folder.fmt(f),
+            CaptionModel::ClipCap(folder) if self.share_tower() => folder.fmt(f),
+            CaptionModel::ClipCap(folder) => write!(f, "{folder}\nembeddings come from:\n{}", self.embedder),
             CaptionModel::Hub(folder) => write!(f, "{folder}\nembeddings come from:\n{}", self.embedder),
             CaptionModel::Server(server) => {
                 writeln!(f, "{:<12} {}", "model", server.title())?;
@@ -74,10 +86,19 @@ impl fmt::Display for Models {
     }
 }
 
+fn parts(m: &Manifest) -> String {
+    match (&m.embedder, &m.captioner) {
+        (Some(_), Some(_)) => "embedder and captioner",
+        (Some(_), None) => "embedder",
+        (None, _) => "captioner",
+    }
+    .into()
+}
+
 fn image(m: &Manifest) -> String {
     let shape = match m.image.resize {
         Resize::Squash => "squashed to a square",
-        Resize::Crop => "shorter side resized, middle square",
+        Resize::Crop | Resize::CropFrom(_) => "shorter side resized, middle square",
     };
     let filter = match m.image.resample {
         Resample::Bicubic => "bicubic",
@@ -87,21 +108,36 @@ fn image(m: &Manifest) -> String {
     format!("{0}×{0}, {shape}, {filter}", m.image.size)
 }
 
-fn mapper(m: &Manifest) -> String {
-    let input = match m.mapper.input {
-        MapperInput::Embedding if m.mapper.normalize_prefix => "normalised embedding",
+fn text_tower(e: &EmbedderSpec) -> String {
+    e.text.as_ref().map_or("no".into(), |text| format!("yes, {} tokens", text.context_length))
+}
+
+fn dedup(e: &EmbedderSpec) -> String {
+    e.dedup.map_or(String::new(), |d| format!("same from {}, returning from {}", d.same, d.returning))
+}
+
+fn mapper(c: &CaptionerSpec) -> String {
+    let input = match c.mapper.input {
+        MapperInput::Embedding if c.mapper.normalize_prefix => "normalised embedding",
         MapperInput::Embedding => "embedding",
         MapperInput::Grid => "grid",
     };
-    format!("{input} → {} prefix vectors", m.mapper.prefix_length)
+    format!("{input} → {} prefix vectors", c.mapper.prefix_length)
 }
 
-fn decoder(m: &Manifest) -> String {
-    let d = &m.decoder;
+fn decoder(c: &CaptionerSpec) -> String {
+    let d = &c.decoder;
     format!("{} layers, {} heads, width {}, vocabulary {}, context {}", d.layers, d.heads, d.width, d.vocab, d.context)
 }
 
-fn decoding(m: &Manifest) -> String {
-    let d = &m.decoding;
+fn decoding(c: &CaptionerSpec) -> String {
+    let d = &c.decoding;
     format!("beam {}, at most {} tokens, temperature {}, stop {:?}", d.beam, d.max_tokens, d.temperature, d.stop_tokens)
+}
+
+fn score(c: &CaptionerSpec) -> String {
+    let calibrated = |s: &ScoreSpec| {
+        format!("calibrated at {} points, default minimum {}", s.calibration.len(), s.default_min_score)
+    };
+    c.score.as_ref().map_or(String::new(), calibrated)
 }

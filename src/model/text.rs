@@ -3,19 +3,28 @@
 //! Owns the tower's session and tokenizer. Texts run in batches of [`BATCH`], and results come in order. Memory: the
 //! weights and one batch.
 
+use std::fmt::Display;
+
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
 use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::model::folder::ModelFolder;
-use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
+use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats_of, run_error, wrong_shape};
 use crate::model::image::unit_vector;
 use crate::model::manifest::TextSpec;
+use crate::model::precision::Precision;
 use crate::model::runtime::{Runtime, SessionOptions};
 
 /// Most texts in one run, which bounds its memory. People give one text or a few.
 const BATCH: usize = 32;
+
+/// Names of the graph's tokens and of its embedding, in a model folder and in the hub's layout.
+const NAMES: (&str, &str) = ("ids", "embedding");
+const HUB_NAMES: (&str, &str) = ("input_ids", "text_embeds");
+/// The input, if there is one, that says which tokens are padding.
+const MASK: &str = "attention_mask";
 
 /// The text tower of a model folder.
 pub struct TextEncoder {
@@ -24,6 +33,13 @@ pub struct TextEncoder {
     spec: TextSpec,
     /// Values in an embedding.
     width: usize,
+    /// Names of the tokens and of the embedding.
+    names: (&'static str, &'static str),
+    /// Whether the graph reads which tokens are padding.
+    masked: bool,
+    /// Most texts in a run, and fewest rows.
+    batch: usize,
+    least: usize,
 }
 
 impl TextEncoder {
@@ -33,16 +49,26 @@ impl TextEncoder {
     /// [`Error::Runtime`] if ONNX Runtime or the device is missing; [`Error::Model`] if the folder has no text tower,
     /// or if its graph or tokenizer does not match the manifest.
     pub fn new(folder: &ModelFolder, options: &SessionOptions) -> Result<TextEncoder> {
-        let Some(spec) = folder.manifest().text.clone() else {
+        let embedder = folder.embedder()?;
+        let Some(spec) = embedder.text.clone() else {
             return Err(folder.error("it has no text tower", "Use a model folder that was made with its text tower."));
         };
-        let width = folder.manifest().image.embedding_dim;
+        let width = embedder.dimension;
         let session = Runtime::load()?.session(folder, &spec.graph, options)?;
+        let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let check = GraphCheck::new(folder, &spec.graph, &session);
-        check.input("ids", TensorElementType::Int64, &[None, Some(spec.context_length)])?;
-        check.output("embedding", TensorElementType::Float32, &[None, Some(width)])?;
+        let (int, shape) = (TensorElementType::Int64, [None, Some(spec.context_length)]);
+        check.input(names.0, int, &shape)?;
+        check.no_input_but(&[names.0, MASK])?;
+        check.output(names.1, float_type(session.outputs(), names.1), &[None, Some(width)])?;
+        let masked = session.inputs().iter().any(|input| input.name() == MASK);
+        if masked {
+            check.input(MASK, int, &shape)?;
+        }
         let tokenizer = load_tokenizer(folder, &spec.tokenizer)?;
-        Ok(TextEncoder { session, tokenizer, spec, width })
+        let alone = folder.precision().is_some_and(Precision::scales_by_batch);
+        let (batch, least) = if alone { (1, 1) } else { (BATCH, LEAST_ROWS) };
+        Ok(TextEncoder { session, tokenizer, spec, width, names, masked, batch, least })
     }
 
     /// One embedding of length 1 for each text, in order. Texts that are longer than the tower's context are cut.
@@ -51,7 +77,7 @@ impl TextEncoder {
     /// [`Error::Usage`] if a text cannot be split into tokens; [`Error::Runtime`] if the model fails.
     pub fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let mut out = Vec::with_capacity(texts.len());
-        for batch in texts.chunks(BATCH) {
+        for batch in texts.chunks(self.batch) {
             self.run(batch, &mut out)?;
         }
         Ok(out)
@@ -59,16 +85,28 @@ impl TextEncoder {
 
     fn run(&mut self, texts: &[&str], out: &mut Vec<Vec<f32>>) -> Result<()> {
         let length = self.spec.context_length;
-        let rows = texts.len().max(LEAST_ROWS);
-        let mut ids = Vec::with_capacity(rows * length);
+        let rows = texts.len().max(self.least);
+        let (mut ids, mut mask) = (Vec::with_capacity(rows * length), Vec::new());
         for text in texts {
-            ids.extend(self.tokens(text)?);
+            let own = self.tokens(text)?;
+            if self.masked {
+                mask.extend((0..length).map(|n| i64::from(n < own.len())));
+            }
+            ids.extend(own);
+            ids.resize(ids.len().next_multiple_of(length), self.spec.pad_token);
         }
         ids.resize(rows * length, self.spec.pad_token);
         let failed = run_error(&self.spec.graph);
         let input = Tensor::from_array(([rows, length], ids)).map_err(&failed)?;
-        let outputs = self.session.run(ort::inputs!["ids" => input]).map_err(&failed)?;
-        let (_, embedding) = outputs["embedding"].try_extract_tensor::<f32>().map_err(&failed)?;
+        let mut inputs = ort::inputs![self.names.0 => input];
+        if self.masked {
+            // Rows that pad the batch see all of their tokens: without any, their attention would not be a number.
+            mask.resize(rows * length, 1);
+            let mask = Tensor::from_array(([rows, length], mask)).map_err(&failed)?;
+            inputs.extend(ort::inputs![MASK => mask]);
+        }
+        let outputs = self.session.run(inputs).map_err(&failed)?;
+        let (_, embedding) = floats_of(&outputs[self.names.1]).map_err(&failed)?;
         if embedding.len() != rows * self.width {
             return Err(wrong_shape(&self.spec.graph));
         }
@@ -76,7 +114,7 @@ impl TextEncoder {
         Ok(())
     }
 
-    /// A text's tokens, padded or cut to the tower's context.
+    /// A text's tokens, cut to the tower's context; at least one.
     fn tokens(&self, text: &str) -> Result<Vec<i64>> {
         let length = self.spec.context_length;
         let encoding = self
@@ -91,17 +129,25 @@ impl TextEncoder {
         {
             *last = i64::from(end);
         }
-        ids.resize(length, self.spec.pad_token);
+        if ids.is_empty() {
+            ids.push(self.spec.pad_token);
+        }
         Ok(ids)
     }
 }
 
 /// Reads a tokenizer that the manifest names.
 pub(crate) fn load_tokenizer(folder: &ModelFolder, name: &str) -> Result<Tokenizer> {
-    Tokenizer::from_file(folder.path(name)).map_err(|e| {
+    let wrong = |e: &dyn Display| {
         folder.error(
             format!("{name} is not a tokenizer that can be read: {e}"),
             "Use a tokenizer.json of Hugging Face's tokenizers.",
         )
-    })
+    };
+    let mut tokenizer = Tokenizer::from_file(folder.path(name)).map_err(|e| wrong(&e))?;
+    if folder.precision().is_some() {
+        // Files of the hub may hold the lengths of the last texts that somebody tokenized.
+        tokenizer.with_padding(None).with_truncation(None).map_err(|e| wrong(&e))?;
+    }
+    Ok(tokenizer)
 }

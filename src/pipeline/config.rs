@@ -69,7 +69,7 @@ impl Config {
     /// Default options, with the thresholds that were measured for the models.
     pub fn of_models(models: &Models) -> Config {
         Config {
-            dedup: DedupOptions::measured(models.embedder.manifest().dedup.as_ref()),
+            dedup: DedupOptions::measured(models.embedder.manifest().embedder.as_ref()),
             min_score: models.captioner.default_min_score(),
             ..Config::default()
         }

@@ -88,18 +88,18 @@ pub fn stills(
     })
 }
 
-/// Encodes pictures without captioning them; `done` as for [`stills`].
+/// Encodes pictures without captioning them; `done` as for [`stills`]. `image` is how they are prepared for the encoder.
 ///
 /// # Errors
 /// As for [`stills`].
 pub fn embeddings(
     paths: &[PathBuf],
     options: StillOptions,
-    model: Model,
+    (image, encoder): (&ImageSpec, Load<dyn Encode>),
     interrupt: &Interrupt,
     mut done: impl FnMut(usize, Result<Encoded>) -> Result<bool>,
 ) -> Result<Stats> {
-    encoded(paths, options, (&model.image, PictureDemand::default(), model.encoder), interrupt, |encoded, _| {
+    encoded(paths, options, (image, PictureDemand::default(), encoder), interrupt, |encoded, _| {
         for (number, one) in encoded.into_iter().flatten().enumerate() {
             if interrupt.is_set() || !done(number, one.map(|input| input.encoded))? {
                 break;

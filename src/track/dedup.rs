@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::DedupSpec;
+use crate::model::EmbedderSpec;
 
 /// Thresholds and memory. A model's manifest may bring its own measured thresholds: [`DedupOptions::measured`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,9 +26,10 @@ impl Default for DedupOptions {
 
 impl DedupOptions {
     /// A model's measured thresholds if its manifest has them, otherwise the defaults.
-    pub fn measured(spec: Option<&DedupSpec>) -> DedupOptions {
+    pub fn measured(embedder: Option<&EmbedderSpec>) -> DedupOptions {
         let defaults = DedupOptions::default();
-        spec.map_or(defaults, |s| DedupOptions { same: s.same, returning: s.returning, ..defaults })
+        let measured = embedder.and_then(|e| e.dedup);
+        measured.map_or(defaults, |m| DedupOptions { same: m.same, returning: m.returning, ..defaults })
     }
 
     /// Makes every picture new.

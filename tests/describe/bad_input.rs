@@ -445,7 +445,7 @@ fn unusable_model_folders_are_reported() {
     std::fs::write(&decoder, &bytes).unwrap();
     std::fs::remove_file(model("gone").join("tokenizer.json")).unwrap();
     std::fs::write(model("garbled").join("model.json"), "{").unwrap();
-    edit("future", "descry-model/1", "descry-model/2");
+    edit("future", "descry-model/1", "descry-model/3");
     edit("outside", "\"image.onnx\"", "\"../image.onnx\"");
     // The hashes are right, but the manifest does not match the graphs. Only `describe` can detect this.
     edit("width", "\"embedding_dim\": 24", "\"embedding_dim\": 25");
@@ -460,7 +460,7 @@ fn unusable_model_folders_are_reported() {
         ("flipped", "decoder.onnx was changed", "again", true),
         ("gone", "tokenizer.json is missing", "again", true),
         ("garbled", "model.json cannot be read", "README", true),
-        ("future", "descry-model/2", "use", true),
+        ("future", "descry-model/3", "use", true),
         ("outside", "image.onnx", "again", true),
         ("width", "image.onnx", "again", false),
         ("layers", "decoder.onnx", "again", false),

@@ -219,7 +219,6 @@ fn options_that_do_not_suit_the_model_are_refused() {
         (&tiny, &["--prompt", "x"], "--prompt"),
         (&tiny, &["--language", "French"], "--prompt"),
         (&tiny, &["--precision", "fp32"], "--precision"),
-        (&tiny, &["--embedder", "builtin"], "--embedder"),
     ] {
         let out = b.descry(&[&["caption", &picture, "--model", model], args].concat());
         let text = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod clipcap;
 mod decode;
+mod embedders;
 mod export;
 mod hub;
 mod inference;

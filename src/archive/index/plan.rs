@@ -52,7 +52,7 @@ pub fn recipe(folder: &ModelFolder, config: &Config, decoding: &Value) -> Recipe
     Recipe {
         model: manifest.title().into(),
         model_hash: folder.hash().into(),
-        dimension: manifest.image.embedding_dim,
+        dimension: manifest.embedder.as_ref().map_or(0, |e| e.dimension),
         options,
     }
 }

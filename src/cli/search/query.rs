@@ -30,7 +30,7 @@ impl QueryModel {
                 title: folder.manifest().title(),
                 like: image_embedding(&folder, image, &session)?,
             }),
-            None if folder.manifest().text.is_none() => Err(folder.error(
+            None if folder.embedder()?.text.is_none() => Err(folder.error(
                 "it has no text tower, so it cannot embed a query",
                 "Give --by words, or another model with --model.",
             )),

@@ -14,7 +14,7 @@ use super::pictures::{PictureSlice, Pictures};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::CaptionerSpec;
 use crate::model::text::load_tokenizer;
 
 /// The description of a picture.
@@ -91,7 +91,7 @@ pub struct Captioner {
     mapper: Mapper,
     decoder: Decoder,
     tokenizer: Tokenizer,
-    manifest: Manifest,
+    spec: CaptionerSpec,
     search: SearchOptions,
     seed: u64,
     batch: usize,
@@ -104,13 +104,13 @@ impl Captioner {
     /// [`Error::Usage`] if the options do not fit the model; [`Error::Runtime`] if ONNX Runtime or the device is
     /// missing; [`Error::Model`] if a graph or the tokenizer does not match the manifest.
     pub fn new(folder: &ModelFolder, options: &CaptionOptions) -> Result<Captioner> {
-        let manifest = folder.manifest().clone();
+        let spec = folder.captioner()?.clone();
         Ok(Captioner {
-            search: options.search_options(&manifest)?,
+            search: options.search_options(&spec)?,
             mapper: Mapper::new(folder, &options.session)?,
             decoder: Decoder::new(folder, &options.session)?,
-            tokenizer: load_tokenizer(folder, &manifest.tokenizer)?,
-            manifest,
+            tokenizer: load_tokenizer(folder, &spec.tokenizer)?,
+            spec,
             seed: options.sample.unwrap_or(0),
             batch: options.batch.max(1),
         })
@@ -140,10 +140,10 @@ impl Captions for Captioner {
         pictures: &mut dyn Pictures,
         done: &mut dyn FnMut(usize, Caption) -> Result<()>,
     ) -> Result<()> {
-        let Captioner { mapper, decoder, tokenizer, manifest, search: options, seed, batch } = self;
+        let Captioner { mapper, decoder, tokenizer, spec, search: options, seed, batch } = self;
         let size = BatchOptions { pictures: *batch, hypotheses: options.width(), seed: *seed };
         let mut batch = DecodingBatch::new(mapper, decoder, pictures, &size)?;
-        search(&mut batch, options, |number, found| done(number, to_caption(found, options, tokenizer, manifest)?))
+        search(&mut batch, options, |number, found| done(number, to_caption(found, options, tokenizer, spec)?))
     }
 }
 
@@ -152,14 +152,14 @@ fn to_caption(
     found: TokenSequence,
     options: &SearchOptions,
     tokenizer: &Tokenizer,
-    manifest: &Manifest,
+    spec: &CaptionerSpec,
 ) -> Result<Caption> {
     let stopped = found.ids.last().is_some_and(|&id| options.stops(id));
     let shown = &found.ids[..found.ids.len() - usize::from(stopped)];
     let shown: Vec<u32> = shown.iter().map(|&id| u32::try_from(id).unwrap_or(0)).collect();
     let text = tokenizer.decode(&shown, true).map_err(|e| {
-        Error::runtime(format!("{} cannot decode: {e}", manifest.tokenizer), "Make the model folder again.")
+        Error::runtime(format!("{} cannot decode: {e}", spec.tokenizer), "Make the model folder again.")
     })?;
-    let score = manifest.score.as_ref().and_then(|s| s.score(found.mean_logprob));
+    let score = spec.score.as_ref().and_then(|s| s.score(found.mean_logprob));
     Ok(Caption { text: text.trim().to_string(), ids: found.ids, mean_logprob: found.mean_logprob, score })
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::device::DeviceMemory;
 use crate::model::folder::ModelFolder;
 use crate::model::graph::{GraphCheck, MISMATCH, run_error, wrong_shape};
-use crate::model::manifest::DecoderSpec;
+use crate::model::manifest::{CaptionerSpec, DecoderSpec};
 use crate::model::runtime::{Runtime, SessionOptions};
 
 /// The decoder of a model folder.
@@ -30,15 +30,15 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(folder: &ModelFolder, options: &SessionOptions) -> Result<Decoder> {
-        let spec = folder.manifest().decoder.clone();
+        let CaptionerSpec { decoder: spec, mapper, .. } = folder.captioner()?.clone();
         let session = Runtime::load()?.session(folder, &spec.graph, options)?;
         let names = CacheNames::new(spec.layers);
-        let element = check(folder, &session, &names)?;
+        let element = check(folder, &spec, &session, &names)?;
         let memory = DeviceMemory::of(options.device)?;
         let by_hand = KeyValueCache::moves_by_hand(&memory, element);
         let mover = if by_hand { None } else { Some(KeyMover::new(element, options)?) };
         let graph = DecoderGraph { memory, names, spec, element };
-        Ok(Decoder { session, graph, mover, prefix: folder.manifest().mapper.prefix_length })
+        Ok(Decoder { session, graph, mover, prefix: mapper.prefix_length })
     }
 }
 
@@ -185,8 +185,7 @@ impl DecoderGraph {
 }
 
 /// Refuses a graph that is not this manifest's decoder. Returns the type of its keys.
-fn check(folder: &ModelFolder, session: &Session, names: &CacheNames) -> Result<TensorElementType> {
-    let d = &folder.manifest().decoder;
+fn check(folder: &ModelFolder, d: &DecoderSpec, session: &Session, names: &CacheNames) -> Result<TensorElementType> {
     let (float, int) = (TensorElementType::Float32, TensorElementType::Int64);
     let check = GraphCheck::new(folder, &d.graph, session);
     let own: [(&str, TensorElementType, &[Option<usize>]); 8] = [

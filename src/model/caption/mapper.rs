@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::folder::ModelFolder;
 use crate::model::graph::{GraphCheck, LEAST_ROWS, run_error, wrong_shape};
 use crate::model::image::unit_vector;
-use crate::model::manifest::{ImageSpec, Manifest, MapperInput, MapperSpec};
+use crate::model::manifest::{CaptionerSpec, Manifest, MapperInput, MapperSpec};
 use crate::model::runtime::{Runtime, SessionOptions};
 
 /// The mapper of a model folder.
@@ -34,9 +34,9 @@ pub(crate) struct Prefixes {
 
 impl Mapper {
     pub(crate) fn new(folder: &ModelFolder, options: &SessionOptions) -> Result<Mapper> {
-        let Manifest { mapper, image, decoder, .. } = folder.manifest();
+        let CaptionerSpec { mapper, decoder, .. } = folder.captioner()?;
         let session = Runtime::load()?.session(folder, &mapper.graph, options)?;
-        let input_shape = input_shape(mapper, image);
+        let input_shape = input_shape(mapper, folder.manifest());
         let dims: Vec<_> = std::iter::once(None).chain(input_shape.iter().copied().map(Some)).collect();
         let float = TensorElementType::Float32;
         let check = GraphCheck::new(folder, &mapper.graph, &session);
@@ -81,9 +81,9 @@ impl Mapper {
     }
 }
 
-fn input_shape(mapper: &MapperSpec, image: &ImageSpec) -> Vec<usize> {
-    match (mapper.input, image.grid) {
+fn input_shape(mapper: &MapperSpec, manifest: &Manifest) -> Vec<usize> {
+    match (mapper.input, manifest.image.grid) {
         (MapperInput::Grid, Some(grid)) => vec![grid.cells, grid.dim],
-        _ => vec![image.embedding_dim],
+        _ => vec![manifest.embedder.as_ref().map_or(0, |e| e.dimension)],
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! input           what captioners read of a keyframe
 //! options         what the user asks for, and the search that it comes to with a model
-//! captioner       pictures in, captions out
+//! captioner       pictures in, captions out (own_tower: with an image tower of its own)
 //! beam            the search itself: beams, greedy, sampling (with sample)
 //! language_model  what the search asks of a model
 //! batch           the model's answers for the pictures of one batch
@@ -25,6 +25,7 @@ mod language_model;
 mod mapper;
 mod mover;
 mod options;
+mod own_tower;
 mod pictures;
 mod sample;
 mod visibility;
@@ -32,4 +33,5 @@ mod visibility;
 pub use captioner::{Caption, Captioner, Captions};
 pub use input::{CaptionInput, PictureDemand};
 pub use options::{CaptionOptions, SearchOptions, Strategy};
+pub(crate) use own_tower::OwnTowerCaptioner;
 pub use pictures::Pictures;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use crate::model::manifest::{MAX_BEAM, Manifest};
+use crate::model::manifest::{CaptionerSpec, MAX_BEAM};
 use crate::model::runtime::SessionOptions;
 
 /// How captions are made. `None` means the value in the model's manifest.
@@ -47,9 +47,9 @@ impl CaptionOptions {
     ///
     /// # Errors
     /// [`Error::Usage`] if an option is out of range for the model, or if two of them exclude each other.
-    pub fn search_options(&self, manifest: &Manifest) -> Result<SearchOptions> {
-        let decoding = &manifest.decoding;
-        let vocab = manifest.decoder.vocab;
+    pub fn search_options(&self, captioner: &CaptionerSpec) -> Result<SearchOptions> {
+        let decoding = &captioner.decoding;
+        let vocab = captioner.decoder.vocab;
         let beam = self.beam.unwrap_or(decoding.beam);
         let widest = MAX_BEAM.min(vocab);
         if beam == 0 || beam > widest {
@@ -59,7 +59,7 @@ impl CaptionOptions {
             ));
         }
         let max_tokens = self.max_tokens.unwrap_or(decoding.max_tokens);
-        let longest = manifest.longest();
+        let longest = captioner.longest();
         if max_tokens == 0 || max_tokens > longest {
             return Err(Error::usage(
                 message![Setting::MaxTokens, format!(" {max_tokens} is out of range")],

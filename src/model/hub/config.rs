@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::limited_file;
+use crate::media::resize::Resample;
 
 /// Largest JSON file in bytes, tokenizers excepted. Real ones take a few kilobytes.
 const LIMIT: u64 = 4 << 20;
@@ -34,6 +35,11 @@ impl Family {
     fn of(model_type: &str) -> Option<Family> {
         Family::ALL.iter().find(|(name, _)| *name == model_type).map(|(_, family)| *family)
     }
+}
+
+/// Whether descry captions with models of this `model_type`.
+pub(super) fn is_captioner(model_type: &str) -> bool {
+    Family::of(model_type).is_some()
 }
 
 /// `config.json`.
@@ -107,7 +113,7 @@ pub(crate) struct ProcessorConfig {
     #[serde(default = "yes")]
     pub(crate) do_normalize: bool,
     #[serde(default)]
-    pub(crate) do_center_crop: bool,
+    pub(crate) do_center_crop: Option<bool>,
     pub(crate) size: Value,
     #[serde(default)]
     pub(crate) crop_size: Value,
@@ -117,10 +123,10 @@ pub(crate) struct ProcessorConfig {
     pub(crate) resample: Option<u8>,
     #[serde(default = "per_255")]
     pub(crate) rescale_factor: f64,
-    #[serde(default = "half")]
-    pub(crate) image_mean: [f32; 3],
-    #[serde(default = "half")]
-    pub(crate) image_std: [f32; 3],
+    #[serde(default)]
+    pub(crate) image_mean: Option<[f32; 3]>,
+    #[serde(default)]
+    pub(crate) image_std: Option<[f32; 3]>,
     #[serde(default)]
     image_seq_len: Option<usize>,
 }
@@ -133,8 +139,32 @@ fn per_255() -> f64 {
     1.0 / 255.0
 }
 
-fn half() -> [f32; 3] {
-    [0.5; 3]
+impl ProcessorConfig {
+    /// The filter, by its number in Pillow; the number where descry does not have it.
+    pub(crate) fn filter(&self) -> std::result::Result<Resample, u8> {
+        match self.resample {
+            Some(1) => Ok(Resample::Lanczos),
+            Some(2) => Ok(Resample::Bilinear),
+            Some(3) | None => Ok(Resample::Bicubic),
+            Some(other) => Err(other),
+        }
+    }
+
+    /// The side of a square size.
+    pub(crate) fn square(size: &Value) -> Option<usize> {
+        let (h, w) = (size["height"].as_u64()?, size["width"].as_u64()?);
+        (h == w).then_some(h as usize)
+    }
+
+    /// The length of the shorter side, where that is what the size says. Old files have a number alone.
+    pub(crate) fn shortest_edge(&self) -> Option<usize> {
+        self.size["shortest_edge"].as_u64().or(self.size.as_u64()).map(|n| n as usize)
+    }
+
+    /// The side of the square that is cut out, where the file says it.
+    pub(crate) fn crop(&self) -> Option<usize> {
+        ProcessorConfig::square(&self.crop_size).or(self.crop_size.as_u64().map(|n| n as usize))
+    }
 }
 
 /// `processor_config.json`, where there is one.
@@ -157,6 +187,8 @@ pub(crate) struct TokenizerConfig {
     bos_token: Value,
     #[serde(default)]
     eos_token: Value,
+    #[serde(default)]
+    pad_token: Value,
 }
 
 impl TokenizerConfig {
@@ -171,6 +203,11 @@ impl TokenizerConfig {
 
     pub(crate) fn eos(&self) -> String {
         TokenizerConfig::text(&self.eos_token)
+    }
+
+    /// The token that pads texts, if the file names one.
+    pub(crate) fn pad(&self) -> Option<String> {
+        Some(TokenizerConfig::text(&self.pad_token)).filter(|token| !token.is_empty())
     }
 }
 
@@ -294,19 +331,19 @@ fn chat_template(dir: &Path, tokenizer: &TokenizerConfig) -> Result<String> {
     })
 }
 
-fn required<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
+pub(super) fn required<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
     optional(dir, name)?.ok_or_else(|| {
         Error::model(dir.display().to_string(), format!("{name} is missing"), "Download the whole folder.")
     })
 }
 
-fn optional<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>> {
+pub(super) fn optional<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>> {
     let Some(text) = read_text(dir, name)? else { return Ok(None) };
     let value = serde_json::from_str(&text).map_err(|e| unreadable(dir, name, e))?;
     parse(dir, name, value).map(Some)
 }
 
-fn parse<T: DeserializeOwned>(dir: &Path, name: &str, value: Value) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(dir: &Path, name: &str, value: Value) -> Result<T> {
     serde_json::from_value(value).map_err(|e| unreadable(dir, name, e))
 }
 

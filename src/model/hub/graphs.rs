@@ -11,7 +11,7 @@ use super::config::TextConfig;
 use super::files::{DECODER, EMBED, HubFolder, VISION};
 use super::rewrite::{RewrittenGraph, rewrite_decoder};
 use crate::error::{Error, Result};
-use crate::model::graph::{LEAST_ROWS, run_error, wrong_shape};
+use crate::model::graph::{LEAST_ROWS, floats, floats_of, run_error, wrong_shape};
 use crate::model::runtime::{Runtime, SessionOptions};
 
 /// What to do about a graph that is not as expected.
@@ -82,30 +82,6 @@ impl NamedGraph {
         let value = outputs.values().next().ok_or_else(|| wrong_shape(&self.file))?;
         floats_of(&value).map_err(&failed)
     }
-}
-
-/// A tensor of floats in the type that a graph reads.
-fn floats(element: TensorElementType, shape: &[usize], values: Vec<f32>) -> ort::Result<DynValue> {
-    Ok(match element {
-        TensorElementType::Float16 => {
-            let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-            Tensor::from_array((shape, values))?.into_dyn()
-        }
-        _ => Tensor::from_array((shape, values))?.into_dyn(),
-    })
-}
-
-/// Shape and values of a tensor of floats.
-fn floats_of(value: &DynValue) -> ort::Result<(Vec<usize>, Vec<f32>)> {
-    let half = value.dtype().tensor_type() == Some(TensorElementType::Float16);
-    let (shape, values) = if half {
-        let (shape, values) = value.try_extract_tensor::<f16>()?;
-        (shape, values.iter().map(|v| v.to_f32()).collect())
-    } else {
-        let (shape, values) = value.try_extract_tensor::<f32>()?;
-        (shape, values.to_vec())
-    };
-    Ok((shape.iter().map(|&n| n.max(0) as usize).collect(), values))
 }
 
 fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
@@ -185,7 +161,7 @@ impl Graphs {
             return Err(folder.error(cause, "Download both files again."));
         }
         let image_tokens = folder.config.image_tokens();
-        let scaled = folder.precision.scales_by_batch();
+        let scaled = folder.listing.precision.scales_by_batch();
         let mut graphs = Graphs {
             vision,
             embed,

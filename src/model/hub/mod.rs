@@ -1,7 +1,10 @@
-//! Models in the hub's ONNX layout: a picture's features in the middle of a prompt, and a language model that continues.
+//! Models in the hub's ONNX layout. Captioners: a picture's features in the middle of a prompt, and a language model that
+//! continues. Embedders: CLIP, which becomes a [`ModelFolder`](super::ModelFolder).
 //!
 //! ```text
-//! files       the folder: which files it must have, their hashes
+//! listing     the files that a model needs, their hashes
+//! clip        a CLIP as a model folder
+//! files       the folder of a captioner
 //! config      what its JSON files say
 //! processor   pictures to pixels, as the processor's configuration says
 //! chat        a prompt through the chat template, to tokens
@@ -10,7 +13,7 @@
 //! captioner   pictures in, captions out
 //! ```
 //!
-//! This is ClipCap's idea with words around the prefix. A caption does not depend on the pictures beside its own: pictures
+//! A captioner is ClipCap's idea with words around the prefix. A caption does not depend on the pictures beside its own: pictures
 //! share a batch only if their prompts have the same length, so that nothing is padded, and graphs whose integers are
 //! scaled by the whole batch run one picture at a time.
 //!
@@ -18,13 +21,15 @@
 
 mod captioner;
 mod chat;
+pub(crate) mod clip;
 mod config;
 mod files;
 mod generation;
 mod graphs;
+pub(crate) mod listing;
 mod processor;
 mod rewrite;
 
 pub use captioner::HubCaptioner;
 pub(crate) use captioner::generation_options;
-pub use files::{HubFolder, Precision};
+pub use files::HubFolder;

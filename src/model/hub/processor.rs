@@ -2,8 +2,6 @@
 //!
 //! Memory: the picture between two resizings, at most [`MAX_SIDE`] pixels on its longer side.
 
-use serde_json::Value;
-
 use super::config::{Family, HubConfig, ProcessorConfig};
 use super::files::HubFolder;
 use crate::error::{Error, Result};
@@ -47,12 +45,9 @@ impl Processor {
         let unsupported = |what: String| {
             folder.error(format!("preprocessor_config.json asks for {what}"), "Use a model that descry can run.")
         };
-        let filter = match processor.resample {
-            Some(1) => Resample::Lanczos,
-            Some(2) => Resample::Bilinear,
-            Some(3) | None => Resample::Bicubic,
-            Some(other) => return Err(unsupported(format!("Pillow's filter {other}, which descry does not have"))),
-        };
+        let filter = processor
+            .filter()
+            .map_err(|other| unsupported(format!("Pillow's filter {other}, which descry does not have")))?;
         let steps = match family {
             Family::SmolVlm => smolvlm_steps(processor),
             Family::Llava => llava_steps(processor),
@@ -66,14 +61,11 @@ impl Processor {
         if !(1..=MAX_SIDE).contains(&side) {
             return Err(unsupported(format!("pictures of {side} pixels")));
         }
+        let (mean, std) = (processor.image_mean.unwrap_or([0.5; 3]), processor.image_std.unwrap_or([0.5; 3]));
         let tables = std::array::from_fn(|c| {
             Box::new(std::array::from_fn(|v| {
                 let scaled = if processor.do_rescale { v as f64 * processor.rescale_factor } else { v as f64 } as f32;
-                if processor.do_normalize {
-                    (scaled - processor.image_mean[c]) / processor.image_std[c]
-                } else {
-                    scaled
-                }
+                if processor.do_normalize { (scaled - mean[c]) / std[c] } else { scaled }
             }))
         });
         Ok(Processor { steps, filter, tables, side })
@@ -135,16 +127,11 @@ fn smolvlm_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
 
 /// CLIP's sizes (the shortest edge, then the middle) or SigLIP's (a square).
 fn llava_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
-    let square = |v: &Value| {
-        let (h, w) = (v["height"].as_u64()?, v["width"].as_u64()?);
-        (h == w).then_some(h as usize)
-    };
-    if let Some(side) = square(&config.size) {
+    if let Some(side) = ProcessorConfig::square(&config.size) {
         return Some(vec![ResizeStep::Square(side)]);
     }
-    let shortest = config.size["shortest_edge"].as_u64().or(config.size.as_u64())? as usize;
-    let crop =
-        square(&config.crop_size).or(config.crop_size.as_u64().map(|n| n as usize)).filter(|_| config.do_center_crop);
+    let shortest = config.shortest_edge()?;
+    let crop = config.crop().filter(|_| config.do_center_crop.unwrap_or(false));
     (1..=MAX_SIDE)
         .contains(&shortest)
         .then(|| vec![ResizeStep::ShortestEdge(shortest), ResizeStep::Crop(crop.unwrap_or(shortest))])

@@ -20,10 +20,6 @@ use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, QUEUE, StageMessage, split};
 use crate::pipeline::stats::StageTimers;
 
-/// Keyframes are converted to this many times the side of the image tower's input: its own filter has enough to choose
-/// from, and larger pictures only cost time.
-const DETAIL: u32 = 3;
-
 /// Most messages that wait for a batch.
 const MESSAGES: usize = 4 * QUEUE;
 
@@ -61,7 +57,7 @@ impl<'a> EncodeStage<'a> {
         }
         let _busy = self.run.config.budget.working();
         let start = Instant::now();
-        let rgb = picture.to_rgb_within(self.image.size.saturating_mul(DETAIL).min(LONGEST_SIDE));
+        let rgb = picture.to_rgb_within(self.image.longest_useful());
         let pictures = self.pictures(&picture, &spread);
         drop((picture, spread));
         let pixels = match rgb.and_then(|rgb| Ok((rgb, pictures?))) {

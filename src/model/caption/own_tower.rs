@@ -1,0 +1,49 @@
+//! A ClipCap model whose keyframes another model embeds: its own image tower reads the picture again.
+//!
+//! Captions come in the order of the pictures. Memory: the tower's and the captioner's, and the features of one call.
+
+use super::captioner::{Caption, Captioner, Captions};
+use super::input::CaptionInput;
+use super::options::CaptionOptions;
+use crate::error::Result;
+use crate::model::folder::ModelFolder;
+use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
+use crate::model::preprocess::preprocess;
+
+/// The captioner of a model folder, with the folder's image tower before it.
+pub(crate) struct OwnTowerCaptioner {
+    tower: ImageEncoder,
+    captioner: Captioner,
+    batch: usize,
+}
+
+impl OwnTowerCaptioner {
+    /// Builds the sessions of all graphs and reads the tokenizer.
+    ///
+    /// # Errors
+    /// Those of [`ImageEncoder::new`] and [`Captioner::new`].
+    pub(crate) fn new(folder: &ModelFolder, encode: &EncodeOptions, caption: &CaptionOptions) -> Result<Self> {
+        Ok(OwnTowerCaptioner {
+            tower: ImageEncoder::new(folder, encode)?,
+            captioner: Captioner::new(folder, caption)?,
+            batch: caption.batch.max(1),
+        })
+    }
+}
+
+impl Captions for OwnTowerCaptioner {
+    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
+        let spec = self.tower.spec();
+        let pixels = inputs
+            .iter()
+            .map(|input| Ok(preprocess(&input.required_pictures()?[0], spec)))
+            .collect::<Result<Vec<_>>>()?;
+        let encoded = self.tower.encode(&pixels)?.into_iter();
+        let own: Vec<CaptionInput> = encoded.map(|encoded| CaptionInput { encoded, pictures: Vec::new() }).collect();
+        self.captioner.caption(&own.iter().collect::<Vec<_>>())
+    }
+
+    fn at_once(&self) -> usize {
+        self.batch
+    }
+}

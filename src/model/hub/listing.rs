@@ -1,0 +1,130 @@
+//! The files of a folder in the hub's layout: which ones a model needs, in which precision, and their hashes.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::digest::{hex, sha256_of};
+use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
+use crate::model::precision::{GRAPHS, Precision};
+
+/// A file of the model.
+#[derive(Debug, Clone)]
+pub(crate) struct HubFile {
+    /// Its path below the folder.
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+}
+
+/// The files that a model needs.
+#[derive(Debug, Clone)]
+pub(crate) struct HubFiles {
+    pub(crate) precision: Precision,
+    pub(crate) files: Vec<HubFile>,
+    /// SHA-256 over their names, sizes and hashes, in hexadecimal.
+    pub(crate) hash: String,
+}
+
+/// Whether a folder has this layout.
+pub(crate) fn has_hub_layout(dir: &Path) -> bool {
+    dir.join("config.json").is_file() && dir.join(GRAPHS).is_dir()
+}
+
+/// The folder's own name, or `otherwise` where it has none.
+pub(crate) fn folder_name(dir: &Path, otherwise: &str) -> String {
+    let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or_else(|| otherwise.to_string())
+}
+
+impl HubFiles {
+    /// Finds the graphs, with their external data, and hashes every file. `wanted` is the precision that the user names;
+    /// `optional` files may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if a file is missing or cannot be read.
+    pub(crate) fn list(
+        dir: &Path,
+        required: &[&str],
+        optional: &[&str],
+        graphs: &[&str],
+        wanted: Option<Precision>,
+    ) -> Result<HubFiles> {
+        let precision = choose(dir, graphs, wanted)?;
+        let mut names: Vec<String> = required.iter().map(ToString::to_string).collect();
+        names.extend(optional.iter().filter(|name| dir.join(name).is_file()).map(ToString::to_string));
+        for graph in graphs {
+            names.extend(with_external_data(dir, precision.file(graph))?);
+        }
+        let files = names.into_iter().map(|name| hashed(dir, name)).collect::<Result<Vec<_>>>()?;
+        let mut all = Sha256::new();
+        for file in &files {
+            all.update(format!("{} {} {}\n", file.sha256, file.bytes, file.name));
+        }
+        Ok(HubFiles { precision, files, hash: hex(&all.finalize()) })
+    }
+}
+
+/// The precision that the user wants, or the first that is there in full.
+fn choose(dir: &Path, graphs: &[&str], wanted: Option<Precision>) -> Result<Precision> {
+    let missing = |p: Precision| {
+        let mut files = graphs.iter().map(|graph| p.file(graph));
+        files.find(|file| !dir.join(file).is_file())
+    };
+    let there: Vec<Precision> = Precision::ALL.into_iter().filter(|p| missing(*p).is_none()).collect();
+    let names: Vec<&str> = there.iter().map(|p| p.name()).collect();
+    match (wanted, there.first()) {
+        (Some(p), _) => match missing(p) {
+            None => Ok(p),
+            Some(file) => Err(Error::model(
+                dir.display().to_string(),
+                format!("{file} is missing"),
+                message![
+                    "Download it, or choose another precision with ",
+                    Setting::Precision,
+                    format!(": {}.", if names.is_empty() { "none is complete".into() } else { names.join(", ") })
+                ],
+            )),
+        },
+        (None, Some(p)) => Ok(*p),
+        (None, None) => Err(Error::model(
+            dir.display().to_string(),
+            format!("{} is missing", missing(Precision::Fp32).unwrap_or_default()),
+            format!("descry runs models of this type with the graphs {}: download them all.", graphs.join(", ")),
+        )),
+    }
+}
+
+/// A graph's file and the files with its weights, which are named after it.
+fn with_external_data(dir: &Path, graph: String) -> Result<Vec<String>> {
+    let unreadable = |e: std::io::Error| {
+        let cause = format!("{GRAPHS} cannot be read: {e}");
+        Error::model(dir.display().to_string(), cause, "Make the folder readable.").with_source(e)
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir.join(GRAPHS)).map_err(unreadable)? {
+        let name = format!("{GRAPHS}/{}", entry.map_err(unreadable)?.file_name().to_string_lossy());
+        if name.strip_prefix(&graph).is_some_and(|rest| rest.starts_with("_data") || rest.starts_with(".data")) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names.insert(0, graph);
+    Ok(names)
+}
+
+fn hashed(dir: &Path, name: String) -> Result<HubFile> {
+    let unreadable = |e: std::io::Error| {
+        let (cause, remedy) = match e.kind() {
+            std::io::ErrorKind::NotFound => (format!("{name} is missing"), "Download the whole folder."),
+            _ => (format!("{name} cannot be read: {e}"), "Check the file's permissions and the disk."),
+        };
+        Error::model(dir.display().to_string(), cause, remedy).with_source(e)
+    };
+    let file = std::fs::File::open(dir.join(&name)).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    let sha256 = sha256_of(file).map_err(unreadable)?;
+    Ok(HubFile { name, bytes, sha256 })
+}
