@@ -2,6 +2,7 @@
 //! with one part, and embedders beside captioners of every kind.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use descry::archive::Archive;
 use descry::archive::search::Searcher;
@@ -146,6 +147,18 @@ fn embeddings_of_a_clip_are_those_of_transformers() {
 }
 
 #[test]
+fn lengths_that_a_tokenizer_file_holds_do_not_matter() {
+    let (dir, goldens) = (copy(CLIP), goldens());
+    edit(dir.path(), "tokenizer.json", |all| {
+        all["truncation"] = json!({ "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0 });
+        all["padding"] = json!({ "strategy": { "Fixed": 8 }, "direction": "Left", "pad_to_multiple_of": null,
+            "pad_id": 3, "pad_type_id": 0, "pad_token": "!" });
+    });
+    let folder = ok(ModelFolder::open(dir.path()));
+    assert!(compare(&texts(&folder, &strings(&goldens["texts"])), &goldens["text_embeds"]).0 < 1e-5);
+}
+
+#[test]
 fn batches_do_not_change_embeddings_in_any_precision() {
     let (int8, goldens) = (int8(), goldens());
     for (dir, precision, tolerance) in
@@ -267,8 +280,15 @@ fn a_model_that_only_captions_leaves_embeddings_to_another() {
     assert!(err.contains("no embedder") && err.contains("built-in"), "{err}");
     let (_, err) = b.run(&["caption", &pictures[0], "--model", &tiny, "--embedder", &half], 2);
     assert!(err.contains("no embedder"), "{err}");
-    // The built-in model embeds where nothing is said, also if the default model cannot.
+    // The built-in model embeds where no other is named, also if the default model cannot.
     assert!(b.run(&["model", "show", &half], 0).0.contains("descry-builtin"));
+    for (model, caption) in [(&half, "w4"), (&path(HUB), "")] {
+        let args = ["caption", "--json", "--embedding", "--max-tokens", "3", &pictures[1]];
+        let out = Command::new(env!("CARGO_BIN_EXE_descry")).args(args).env("DESCRY_MODEL", model).output().unwrap();
+        let row: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert!(row["text"].as_str().unwrap().starts_with(caption), "{row}");
+        assert!(row["embedding"].as_array().unwrap().len() > 24, "{row}");
+    }
     b.ffmpeg("-f lavfi -i testsrc=d=3:s=160x120:r=25 -pix_fmt yuv420p a.mp4");
     b.ffmpeg("-f lavfi -i mandelbrot=s=160x120:r=25 -t 3 -pix_fmt yuv420p b.mp4");
     b.write("list.txt", b"file a.mp4\nfile b.mp4\n");
