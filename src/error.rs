@@ -213,6 +213,22 @@ impl Error {
         self
     }
 
+    /// The same error, with the place to which it belongs before it.
+    #[must_use]
+    pub(crate) fn at(mut self, place: &str) -> Error {
+        match &mut self {
+            Error::Input { input: about, .. }
+            | Error::Output { output: about, .. }
+            | Error::Model { folder: about, .. }
+            | Error::Server { server: about, .. } => *about = format!("{place}: {about}"),
+            Error::Runtime { cause, .. } | Error::Usage { cause, .. } | Error::Broken { cause, .. } => {
+                *cause = Message::from(format!("{place}: ")).and(std::mem::take(cause));
+            }
+            Error::Interrupted => {}
+        }
+        self
+    }
+
     /// The whole message for a person, with the words of `name` for each setting.
     pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
         let text = |message: &Message| message.render(&name);

@@ -43,6 +43,8 @@ settings! {
     Beam => "beam",
     /// File that configures the streams of live mode.
     Config => "config",
+    /// Earlier descriptions in a prompt.
+    Context => "context",
     /// Describing a file.
     Describe => "describe",
     /// Device that the model runs on.

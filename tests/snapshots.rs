@@ -22,7 +22,7 @@ fn check(name: &str, text: &str) {
 fn descry(b: &Bench, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
     command.args(args).current_dir(b.path(".")).stdin(Stdio::null()).env_remove("COLUMNS").env_remove("NO_COLOR");
-    for variable in ["DESCRY_MODEL", "DESCRY_HTTP_TOKEN"] {
+    for variable in ["DESCRY_MODEL", "DESCRY_MODEL_NAME", "DESCRY_HTTP_TOKEN"] {
         command.env_remove(variable);
     }
     command.output().expect("the binary starts")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares descry with `transformers` on a model folder in the hub's layout, token by token.
 
-  hub_parity.py --dir DIR [--descry FILE] [--torch DIR] [--pictures PICTURE...]
+  hub_parity.py --dir DIR [--descry FILE] [--torch DIR] [--frames N] [--pictures PICTURE...]
 
 Both read the same folder, with its generation_config.json. The pictures are those of tests/goldens/hub/ by default. It
 exits with 1 if a caption differs, and needs tools/requirements-hub.txt.
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 def descry(args: argparse.Namespace, pictures: Sequence[Path], beams: int) -> list[Json]:
     """The captions of the descry binary."""
     command = [args.descry, "--quiet", "caption", *pictures, "--model", args.dir, "--prompt", args.prompt]
-    command += ["--max-tokens", args.tokens, "--json"]
+    command += ["--max-tokens", args.tokens, "--frames", args.frames, "--json"]
     command += ["--greedy"] if beams == 1 else ["--beam", beams]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
@@ -38,7 +38,7 @@ def descry(args: argparse.Namespace, pictures: Sequence[Path], beams: int) -> li
 def compare(want: list[Json], got: list[Json]) -> int:
     """Prints the captions that differ, and returns how many."""
     if len(want) != len(got):
-        raise SystemExit(f"descry printed {len(got)} captions of {len(want)} pictures")
+        raise SystemExit(f"descry printed {len(got)} captions of {len(want)}")
     wrong = 0
     for w, g in zip(want, got, strict=True):
         if w["ids"] == g["ids"]:
@@ -57,6 +57,7 @@ def main() -> None:
         "--descry", type=Path, default=ROOT / "target/release/descry", metavar="FILE", help="the descry binary"
     )
     p.add_argument("--beams", default="1,3,5", help="numbers of beams; 1 is greedy decoding (default: 1,3,5)")
+    p.add_argument("--frames", type=int, default=1, metavar="N", help="pictures in one prompt, 1 to 8 (default: 1)")
     p.add_argument("--pictures", nargs="+", type=Path, metavar="PICTURE", help="default: those of tests/goldens/hub/")
     add_run_options(p)
     args = p.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
     reference = Reference(args.dir, args.torch or args.dir / "torch")
     wrong = total = 0
     for beams in map(int, args.beams.split(",")):
-        want = reference.captions(pictures, 1, args.prompt, beams, args.tokens)
+        want = reference.captions(pictures, args.frames, args.prompt, beams, args.tokens)
         differ = compare(want, descry(args, pictures, beams))
         print(f"beams {beams}: {len(want) - differ} of {len(want)} captions agree", flush=True)
         wrong += differ

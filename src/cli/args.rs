@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::model_args::{CaptionModelArgs, cores};
+use super::model_args::{CaptionModelArgs, ContextArgs, cores};
 use super::reporter::Reporter;
 use super::values;
 use crate::error::{Error, Result};
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{DecodeOptions, check_device};
-use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, ModelOptions, Models, SessionOptions};
+use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -377,12 +377,8 @@ pub(super) struct DescriptionArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     pub model: CaptionModelArgs,
-    /// Frames of each scene, spread over it, that a model of the hub sees at once, so that it can tell what happens
-    /// [default: 1]
-    ///
-    /// For models that take several pictures, such as SmolVLM2. From 1 to 8.
-    #[arg(long, help_heading = "Model", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
-    frames: Option<u8>,
+    #[command(flatten)]
+    context: ContextArgs,
     /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes]
     ///
     /// Larger batches suit larger models and GPUs.
@@ -426,9 +422,7 @@ impl DescriptionArgs {
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
         let batch = self.batch();
         let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));
-        let options =
-            ModelOptions { frames: self.frames.map(usize::from), ..self.model.options(models, encode, caption)? };
-        Model::of(models, options)
+        Model::of(models, self.model.options(models, encode, caption, self.context.number())?)
     }
 }
 

@@ -1,6 +1,6 @@
-//! `descry caption`: still pictures in, one caption per picture out.
+//! `descry caption`: still pictures in, one caption per picture, or per group of them, out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -22,7 +22,8 @@ Examples:
 
 /// Caption still pictures
 ///
-/// Prints a line for each picture: its name and its caption, separated by a tab. Reads JPEG, PNG, WebP, BMP, GIF (the first
+/// Prints a line for each picture: its name and its caption, separated by a tab. With --frames N, N pictures that follow one
+/// another have one caption and the name of the first; the last ones may be fewer. Reads JPEG, PNG, WebP, BMP, GIF (the first
 /// frame) and TIFF.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,9 +34,12 @@ pub(super) struct CaptionArgs {
     /// Print one JSON object per picture
     ///
     /// Its fields are image, text, ids (the tokens), score, mean_logprob, and said (whether the score reaches --min-score).
+    /// With --frames, images has the names of all pictures of the group.
     #[arg(long, help_heading = "Output")]
     json: bool,
     /// Add the embedding, of length 1, to the JSON
+    ///
+    /// With --frames, it is that of the group's first picture.
     #[arg(long, help_heading = "Output", requires = "json")]
     embedding: bool,
     #[command(flatten)]
@@ -55,13 +59,14 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session).side_by_side(&models.embedder);
     let caption = args.decoder.options(batch, &session);
-    let model = Model::of(&models, args.model.options(&models, encode, caption)?)?;
+    let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
     let paths = pictures::find(&args.inputs, reporter);
+    let groups: Vec<&[PathBuf]> = paths.chunks(model.demand.count.max(1)).collect();
     let options = StillOptions { batch, readers: cores().min(batch) };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
         Ok((encoded, caption)) => {
-            let reached = caption.score.is_none_or(|s| s >= min_score);
-            print_line(&line(args, &paths[number], &encoded, &caption, reached))
+            let reached = caption.reaches(min_score);
+            print_line(&line(args, groups[number], &encoded, &caption, reached))
         }
         Err(e) => {
             reporter.error(&e);
@@ -72,12 +77,16 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     Ok(())
 }
 
-/// What is printed for a picture. `reached`: its caption reached the lowest score.
-fn line(args: &CaptionArgs, path: &Path, encoded: &Encoded, caption: &Caption, reached: bool) -> String {
-    let path = path.display();
+/// What is printed for a group of pictures. `reached`: its caption reached the lowest score.
+fn line(args: &CaptionArgs, group: &[PathBuf], encoded: &Encoded, caption: &Caption, reached: bool) -> String {
+    let names: Vec<String> = group.iter().map(|path| path.display().to_string()).collect();
+    let first = names.first().map_or("", String::as_str);
     if args.json {
-        let mut object = json!({ "image": path.to_string(), "text": caption.text, "ids": caption.ids,
+        let mut object = json!({ "image": first, "text": caption.text, "ids": caption.ids,
             "score": caption.score, "mean_logprob": caption.mean_logprob, "said": reached });
+        if args.model.frames().is_some_and(|frames| frames > 1) {
+            object["images"] = json!(names);
+        }
         if args.embedding {
             object["embedding"] = json!(encoded.unit());
         }
@@ -85,5 +94,5 @@ fn line(args: &CaptionArgs, path: &Path, encoded: &Encoded, caption: &Caption, r
     }
     // A language model may emit line breaks and tabs, which would break up the picture's line.
     let words: Vec<&str> = caption.text.split_whitespace().collect();
-    format!("{path}\t{}", if reached { words.join(" ") } else { String::new() })
+    format!("{first}\t{}", if reached { words.join(" ") } else { String::new() })
 }

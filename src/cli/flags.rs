@@ -12,6 +12,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Batch => "--batch",
         Setting::Beam => "--beam",
         Setting::Config => "--config",
+        Setting::Context => "--context",
         Setting::Describe => "descry describe",
         Setting::Device => "--device",
         Setting::Embedder => "--embedder",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
-use super::model_args::CaptionModelArgs;
+use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{
     self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, OutputConfig, RtspTransport, Secret, fetch_status,
 };
-use crate::model::Model;
+use crate::model::{Model, PromptSource};
 
 /// How long a running descry may take to answer `--status`.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +49,8 @@ pub(super) struct LiveArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     model: CaptionModelArgs,
+    #[command(flatten)]
+    context: ContextArgs,
     #[command(flatten)]
     batch: BatchArgs,
     /// Treat the model as hung when one inference takes longer than this [default: 30]
@@ -151,8 +153,13 @@ struct LiveOutputArgs {
 
 impl StreamArgs {
     /// What the command line sets for all streams.
-    fn defaults(&self, hang: Option<f64>) -> LiveConfig {
+    fn defaults(&self, hang: Option<f64>, prompt: PromptSource) -> LiveConfig {
         LiveConfig {
+            prompt: prompt.text,
+            prompt_file: prompt.file,
+            language: prompt.language,
+            notes: prompt.notes,
+            context: prompt.context,
             transport: self.transport,
             realtime: self.realtime.then_some(true),
             silence: self.silence,
@@ -201,7 +208,11 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         return print_status(args);
     }
     reporter.start_log();
-    let defaults = args.stream.defaults(args.hang);
+    let context = args.context.number();
+    let prompt = args.model.prompt(context);
+    // What is wrong with it is wrong with no stream of the file.
+    prompt.read()?;
+    let defaults = args.stream.defaults(args.hang, prompt);
     let file = args.stream.read_config()?;
     let streams = defaults.streams(file.as_ref(), &args.urls)?;
     let models = args.model.load()?;
@@ -215,8 +226,9 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         hang: defaults.hang(file.as_ref())?,
     };
     let (encode, caption) = (encode_options(batch, &session), args.decoder.options(batch, &session));
-    let model = Model::of(&models, args.model.options(&models, encode, caption)?)?;
+    let model = Model::of(&models, args.model.options(&models, encode, caption, context)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
+    job.check()?;
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
     if live::run(job, interrupt)?.failed > 0 {
         reporter.fail();

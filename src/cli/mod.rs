@@ -18,6 +18,7 @@ mod index;
 mod live;
 mod model;
 mod model_args;
+mod model_choice;
 mod part;
 mod pictures;
 mod probe;

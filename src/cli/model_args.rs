@@ -1,41 +1,31 @@
 //! Arguments that choose the models of a command, and how they become the library's.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::model_choice::{ModelChoice, load_embedder};
 use super::server_args::ServerArgs;
-use crate::error::{Error, Result};
-use crate::limited_file::read_text;
+use crate::error::Result;
 use crate::model::{
-    CaptionModel, CaptionOptions, Device, EncodeOptions, ModelFolder, ModelOptions, Models, Precision, PromptOptions,
-    SessionOptions,
+    CaptionModel, CaptionOptions, Device, EncodeOptions, MOST_CONTEXT, ModelFolder, ModelOptions, Models, Precision,
+    PromptSource, SessionOptions,
 };
 
-/// The model and where it runs.
+/// Where a model runs.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
-pub(super) struct ModelArgs {
-    /// Model folder, or the name of a model next to the program [default: the built-in model]
-    #[arg(long, value_name = "DIR|NAME")]
-    model: Option<String>,
+struct DeviceArgs {
     /// Device that runs the model: cpu, cuda[:N], tensorrt[:N], directml[:N], coreml or openvino
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Threads per inference [default: all cores, or half of them while every frame is decoded]
     #[arg(long, value_name = "N")]
-    pub model_threads: Option<usize>,
+    model_threads: Option<usize>,
 }
 
-impl ModelArgs {
-    /// Opens the folder of a model that embeds, and checks its files.
-    pub(super) fn load(&self) -> Result<ModelFolder> {
-        ModelFolder::load_embedder(self.model.as_deref())
-    }
-
-    /// Options of an inference session. `shared`: decoders need the other half of the cores.
-    pub(super) fn session(&self, shared: bool) -> Result<SessionOptions> {
+impl DeviceArgs {
+    fn session(&self, shared: bool) -> Result<SessionOptions> {
         let cores = cores();
         let threads = self.model_threads.unwrap_or(if shared { cores.div_ceil(2) } else { cores });
         let device: Device = self.device.parse()?;
@@ -43,12 +33,44 @@ impl ModelArgs {
     }
 }
 
+/// A model that embeds, and where it runs.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArgs {
+    /// Model folder, or the name of a model next to the program [default: the built-in model]
+    ///
+    /// The environment variable DESCRY_MODEL sets the default.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl ModelArgs {
+    /// Opens the model's folder and checks its files.
+    pub(super) fn load(&self) -> Result<ModelFolder> {
+        load_embedder(self.model.as_deref())
+    }
+
+    /// Options of an inference session. `shared`: decoders need the other half of the cores.
+    pub(super) fn session(&self, shared: bool) -> Result<SessionOptions> {
+        self.device.session(shared)
+    }
+}
+
 /// The models that describe, and where they run.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct CaptionModelArgs {
+    /// Model folder, name of a model next to the program, folder in the hub's layout, or openai:URL of a server [default:
+    /// the built-in model]
+    ///
+    /// The hub's layout is that of ONNX models for transformers.js and optimum, such as SmolVLM. A server of models needs
+    /// --model-name. The environment variable DESCRY_MODEL sets the default.
+    #[arg(long, value_name = "DIR|NAME|URL")]
+    model: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
+    device: DeviceArgs,
     /// Model that embeds pictures [default: that of --model, or the built-in model if that has no embedder]
     ///
     /// A model folder, or a CLIP in the hub's layout. Repetitions are recognised by its embeddings, and search uses its text
@@ -72,21 +94,36 @@ pub(super) struct CaptionModelArgs {
     /// Read notes for a model that takes a prompt: the title, people, places
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
+    /// Frames or pictures in one prompt, from 1 to 8, so that a model that takes several can tell what happens [default: 1]
+    ///
+    /// For films and streams, these are frames spread over the scene; for still pictures, pictures that follow one another.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    frames: Option<u8>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Largest prompt file in bytes: longer than any model's context.
-const PROMPT_LIMIT: u64 = 1 << 20;
+/// Earlier descriptions in prompts.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ContextArgs {
+    /// Put the last N descriptions of the same film or stream into the prompt, up to 20, so that a model that takes a
+    /// prompt describes only what is new [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=MOST_CONTEXT as i64))]
+    context: Option<u8>,
+}
+
+impl ContextArgs {
+    pub(super) fn number(&self) -> Option<usize> {
+        self.context.map(usize::from)
+    }
+}
 
 impl CaptionModelArgs {
     /// Opens the models' folders and checks their files. A server is not asked yet.
     pub(super) fn load(&self) -> Result<Models> {
-        let model = self.model.model.as_deref();
-        match self.server.model(model, self.precision)? {
-            Some(server) => Models::on_server(server, self.embedder.as_deref()),
-            None => Models::load(model, self.embedder.as_deref(), self.precision),
-        }
+        let (model, name) = (self.model.as_deref(), self.server.model_name());
+        ModelChoice { model, name, embedder: self.embedder.as_deref(), precision: self.precision }.load()
     }
 
     /// Most pictures that are captioned at once, where `batch` suits a model on this machine.
@@ -97,55 +134,43 @@ impl CaptionModelArgs {
         }
     }
 
-    /// Options of the model's stages.
+    /// Options of the model's stages. `context`: earlier descriptions in the prompt.
     pub(super) fn options(
         &self,
         models: &Models,
         encode: EncodeOptions,
         caption: CaptionOptions,
+        context: Option<usize>,
     ) -> Result<ModelOptions> {
-        let (prompt, server) = (self.prompt()?, self.server.options(models)?);
-        Ok(ModelOptions { encode, caption, prompt, server, frames: None })
+        let (prompt, server) = (self.prompt(context).read()?, self.server.options(models)?);
+        Ok(ModelOptions { encode, caption, prompt, server, frames: self.frames() })
+    }
+
+    /// Frames or pictures in one prompt, if the user says how many.
+    pub(super) fn frames(&self) -> Option<usize> {
+        self.frames.map(usize::from)
+    }
+
+    /// What the user gives for a prompt, with so many earlier descriptions.
+    pub(super) fn prompt(&self, context: Option<usize>) -> PromptSource {
+        PromptSource {
+            text: self.prompt.clone(),
+            file: self.prompt_file.clone(),
+            language: self.language.clone(),
+            notes: self.notes.clone(),
+            context,
+        }
     }
 
     /// Options of an inference session; see [`ModelArgs::session`].
     pub(super) fn session(&self, shared: bool) -> Result<SessionOptions> {
-        self.model.session(shared)
+        self.device.session(shared)
     }
 
     /// Threads per inference, if the user names them.
     pub(super) fn threads(&self) -> Option<usize> {
-        self.model.model_threads
+        self.device.model_threads
     }
-
-    /// The prompt, if the user gives one.
-    fn prompt(&self) -> Result<Option<PromptOptions>> {
-        let text = match (&self.prompt, &self.prompt_file) {
-            (Some(text), _) => Some(text.clone()),
-            (None, file) => file.as_deref().map(read_prompt).transpose()?,
-        };
-        let notes = self.notes.as_deref().map(read_prompt).transpose()?;
-        if text.is_none() && notes.is_none() && self.language.is_none() {
-            return Ok(None);
-        }
-        let text = text.unwrap_or_else(|| PromptOptions::default().text);
-        if text.trim().is_empty() {
-            return Err(Error::usage("the prompt is empty", "Give a prompt, or none for the model's own."));
-        }
-        let trimmed = |text: String| text.trim().to_string();
-        let notes = notes.map(trimmed).filter(|notes| !notes.is_empty());
-        Ok(Some(PromptOptions { text: trimmed(text), language: self.language.clone(), notes }))
-    }
-}
-
-fn read_prompt(file: &Path) -> Result<String> {
-    let name = file.display().to_string();
-    read_text(file, PROMPT_LIMIT).map_err(|e| match e.kind() {
-        ErrorKind::FileTooLarge => {
-            Error::usage(format!("{name} is larger than a prompt can be"), "Name a file with the prompt alone.")
-        }
-        _ => Error::read(&name, &e),
-    })
 }
 
 /// Cores that this process may use.

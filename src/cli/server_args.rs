@@ -5,13 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::media::LONGEST_SIDE;
-use crate::model::{ApiKey, CaptionModel, Models, Precision, ServerModel, ServerOptions};
+use crate::model::{ApiKey, CaptionModel, Models, ServerOptions};
 use crate::time::Time;
-
-/// What `--model` begins with for a server.
-const PREFIX: &str = "openai:";
 
 /// Which model of a server describes, and how the server is asked.
 #[derive(Args)]
@@ -21,7 +18,7 @@ pub(super) struct ServerArgs {
     ///
     /// With --model openai:http://localhost:11434/v1, a server captions: Ollama, llama.cpp, vLLM, LM Studio or another one
     /// with OpenAI's API. Pictures of the video are sent to it. The environment variable DESCRY_API_KEY is sent as a bearer
-    /// token.
+    /// token. DESCRY_MODEL_NAME sets the default.
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
     /// Longest time for one answer of the server [default: 60]
@@ -36,26 +33,9 @@ pub(super) struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// The model on the server that `--model` names, if it names one.
-    pub(super) fn model(&self, model: Option<&str>, precision: Option<Precision>) -> Result<Option<ServerModel>> {
-        let name = self.model_name.as_deref();
-        let Some(url) = model.and_then(|model| model.strip_prefix(PREFIX)) else {
-            return match name {
-                Some(_) => Err(Error::usage(
-                    "--model-name works with a server of models only",
-                    "Leave it out, or give --model the address of a server: --model openai:http://HOST:PORT/v1.",
-                )),
-                None => Ok(None),
-            };
-        };
-        let server = ServerModel::new(url, name)?;
-        if precision.is_some() {
-            return Err(Error::usage(
-                "--precision does not work with a server of models",
-                "Leave it out: the server decides how its model runs.",
-            ));
-        }
-        Ok(Some(server))
+    /// Name of the model on the server.
+    pub(super) fn model_name(&self) -> Option<&str> {
+        self.model_name.as_deref()
     }
 
     /// Requests at the same time.

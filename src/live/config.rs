@@ -8,13 +8,14 @@
 //! url = "rtsp://user:password@camera/door"
 //! transport = "udp"           # RTSP: tcp (default) or udp
 //! min_interval = 5            # seconds
+//! prompt = "Who is at the door?"
 //! ```
 //!
 //! [`OutputConfig`] is the `[outputs]` table.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::address::{Address, hide};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::model::{PromptOptions, PromptSource};
 use crate::scene::WatcherOptions;
 use crate::time::Time;
 
@@ -65,6 +67,8 @@ pub struct StreamConfig {
     pub min_interval: Time,
     /// Decoder threads, at most 64. 0 for as many as need not hold frames back. Default: 0.
     pub decode_threads: usize,
+    /// What the model is asked about this stream. Default: what it is asked about all streams.
+    pub prompt: Option<PromptOptions>,
 }
 
 /// Settings of one stream in the TOML file. Times are in seconds.
@@ -80,6 +84,11 @@ pub struct StreamEntry {
     every: Option<f64>,
     min_interval: Option<f64>,
     decode_threads: Option<usize>,
+    prompt: Option<String>,
+    prompt_file: Option<PathBuf>,
+    language: Option<String>,
+    notes: Option<PathBuf>,
+    context: Option<usize>,
 }
 
 /// The TOML file, or the command line that overrides it. Settings hold for every stream that does not override them. Times
@@ -101,6 +110,16 @@ pub struct LiveConfig {
     pub min_interval: Option<f64>,
     /// Decoder threads of each stream.
     pub decode_threads: Option<usize>,
+    /// What to ask a model that takes a prompt.
+    pub prompt: Option<String>,
+    /// File with the prompt, instead of `prompt`.
+    pub prompt_file: Option<PathBuf>,
+    /// Language of the answers.
+    pub language: Option<String>,
+    /// File with notes for the prompt.
+    pub notes: Option<PathBuf>,
+    /// Earlier descriptions of a stream in its prompts, at most 20.
+    pub context: Option<usize>,
     /// Of the whole run: an inference that takes longer counts as hung; from 1.
     pub hang: Option<f64>,
     /// The `[outputs]` table.
@@ -109,6 +128,9 @@ pub struct LiveConfig {
     /// The `[[stream]]` tables.
     #[serde(default, rename = "stream")]
     pub streams: Vec<StreamEntry>,
+    /// The file that it was read from, for messages.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
 }
 
 impl StreamConfig {
@@ -133,13 +155,24 @@ impl LiveConfig {
             Error::usage(format!("{shown}: cannot be read: {e}"), "Name a TOML file that this user may read.")
                 .with_source(e)
         })?;
-        toml::from_str(&text).map_err(|e| {
+        let file: LiveConfig = toml::from_str(&text).map_err(|e| {
             let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
             let line = line.map_or(String::new(), |n| format!(":{n}"));
             // What the parser quotes was in the file.
             let cause = hide(&unquoted(e.message()));
             Error::usage(format!("{shown}{line}: {cause}"), "docs/live.md lists what a configuration may hold.")
-        })
+        })?;
+        Ok(LiveConfig { path: Some(path.to_path_buf()), ..file })
+    }
+
+    fn prompt(&self) -> PromptSource {
+        PromptSource {
+            text: self.prompt.clone(),
+            file: self.prompt_file.clone(),
+            language: self.language.clone(),
+            notes: self.notes.clone(),
+            context: self.context,
+        }
     }
 
     /// How long one inference may take. `self` overrides `file`.
@@ -204,6 +237,17 @@ impl LiveConfig {
         let min_interval = seconds("min_interval", [entry.min_interval, self.min_interval, file.min_interval], 0.0)?;
         let max_gap = seconds("max_gap", [entry.max_gap, self.max_gap, file.max_gap], 0.1)?;
         let max_gap = max_gap.unwrap_or(WatcherOptions::default().max_gap);
+        let prompt = PromptSource {
+            text: entry.prompt,
+            file: entry.prompt_file,
+            language: entry.language,
+            notes: entry.notes,
+            context: entry.context,
+        };
+        let prompt = prompt.or(self.prompt()).or(file.prompt()).read().map_err(|e| match &file.path {
+            Some(path) => e.at(&format!("{}: stream {name}", path.display())),
+            None => e,
+        })?;
         let decode_threads = entry.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0);
         Ok(StreamConfig {
             kind,
@@ -214,6 +258,7 @@ impl LiveConfig {
             every,
             min_interval: min_interval.unwrap_or(MIN_INTERVAL),
             decode_threads: decode_threads.min(MOST_THREADS),
+            prompt,
             name: name.into(),
             address,
         })
@@ -316,6 +361,45 @@ mod tests {
         assert_eq!(option(&second, "rtsp_transport"), Some("udp"));
         assert_eq!(option(&access(&streams[0]), "protocol_whitelist"), Some("rtsp,rtp,tcp"));
         assert_eq!(option(&access(&streams[0]), "fflags"), Some("+genpts+discardcorrupt"));
+    }
+
+    #[test]
+    fn each_stream_may_have_its_own_prompt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door.txt");
+        std::fs::write(&path, "Who is at the door?\n").unwrap();
+        let toml = format!(
+            "language = 'Dutch'\ncontext = 2\n[[stream]]\nurl = 'rtsp://h/a'\nprompt_file = '{}'\ncontext = 0\n\
+             [[stream]]\nurl = 'rtsp://h/b'\nlanguage = 'French'\n",
+            path.display()
+        );
+        let prompts: Vec<_> = read(&toml).unwrap().into_iter().map(|s| s.prompt.unwrap()).collect();
+        assert_eq!((prompts[0].text.as_str(), prompts[0].language.as_deref()), ("Who is at the door?", Some("Dutch")));
+        assert_eq!((prompts[0].context, prompts[1].context), (0, 2));
+        assert_eq!(prompts[1].language.as_deref(), Some("French"));
+        let urls = ["rtsp://h/a".to_string()];
+        assert_eq!(LiveConfig::default().streams(None, &urls).unwrap()[0].prompt, None);
+        // The command line comes between the file and its streams.
+        let line = LiveConfig { language: Some("Greek".into()), context: Some(1), ..LiveConfig::default() };
+        let file = LiveConfig { language: Some("Dutch".into()), prompt: Some("Why?".into()), ..LiveConfig::default() };
+        let prompt = line.streams(Some(&file), &urls).unwrap().remove(0).prompt.unwrap();
+        assert_eq!((prompt.text.as_str(), prompt.language.as_deref(), prompt.context), ("Why?", Some("Greek"), 1));
+    }
+
+    #[test]
+    fn wrong_prompts_are_refused_with_the_file_and_the_stream() {
+        for (line, wanted) in [
+            ("prompt = ' '", "the prompt is empty"),
+            ("prompt = 'a'\nprompt_file = 'b'", "a prompt and a file with a prompt are given"),
+            ("prompt_file = 'nowhere/b.txt'", "nowhere/b.txt: no such file"),
+            ("notes = 'nowhere/n.txt'", "nowhere/n.txt: no such file"),
+            ("language = ''", "the language has no name"),
+            ("context = 21", "`context` 21 is out of range"),
+        ] {
+            let error =
+                read(&format!("[[stream]]\nurl = 'rtsp://h/x'\nname = 'door'\n{line}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("streams.toml: stream door: {wanted}")), "{line}: {error}");
+        }
     }
 
     #[test]

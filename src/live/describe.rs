@@ -2,7 +2,7 @@
 //!
 //! Order: of one stream, keyframes are described in the order in which they were queued.
 //!
-//! Memory: one batch, and what each stream's [`Novelty`] remembers.
+//! Memory: one batch, and for each stream what its [`Novelty`] remembers and the descriptions of its next prompt.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use super::stream::{LiveStream, QueuedKeyframe};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::ImageSpec;
-use crate::model::Model;
 use crate::model::caption::{Caption, CaptionInput, Captions, PictureDemand};
 use crate::model::image::{Encode, Encoded};
 use crate::model::preprocess::{Pixels, preprocess};
+use crate::model::{DescriptionHistory, Model};
 use crate::pipeline::batch::BatchRule;
 use crate::track::dedup::DedupOptions;
 
@@ -69,6 +69,8 @@ struct DescribeLoop {
     captioner: Box<dyn Captions>,
     /// In the order of the streams.
     novelties: Vec<Novelty>,
+    /// What each stream's next prompt consists of; none if the model takes no prompt.
+    histories: Vec<Option<DescriptionHistory>>,
     /// Whether the last batch got no caption for a reason that passes.
     unanswered: bool,
 }
@@ -88,12 +90,18 @@ impl DescribeLoop {
             })
         };
         let novelties = job.streams.iter().map(novelty).collect();
+        let history = |s: &Arc<LiveStream>| {
+            let prompt = s.config.prompt.clone().or_else(|| model.prompt.clone())?;
+            Some(DescriptionHistory::new(Arc::new(prompt)))
+        };
+        let histories = job.streams.iter().map(history).collect();
         Ok(DescribeLoop {
             spec: model.image,
             demand: model.demand,
             encoder,
             captioner,
             novelties,
+            histories,
             unanswered: false,
             job,
         })
@@ -167,9 +175,14 @@ impl DescribeLoop {
         let all = decisions.iter().zip(keyframes).zip(encoded);
         let fresh: Vec<CaptionInput> = all
             .filter(|((decision, _), _)| matches!(decision, Decision::Describe(_)))
-            .map(|((_, (_, keyframe)), encoded)| {
-                let pictures = if self.demand.count > 0 { vec![keyframe.picture.clone()] } else { Vec::new() };
-                CaptionInput { encoded, pictures }
+            .map(|((_, (stream, keyframe)), encoded)| CaptionInput {
+                encoded,
+                pictures: match (self.demand.count, keyframe.spread.as_slice()) {
+                    (0, _) => Vec::new(),
+                    (_, []) => vec![keyframe.picture.clone()],
+                    (_, spread) => spread.to_vec(),
+                },
+                prompt: self.histories[*stream].as_ref().map(DescriptionHistory::prompt),
             })
             .collect();
         if fresh.is_empty() {
@@ -224,10 +237,13 @@ impl DescribeLoop {
             Decision::Repeat { text, score } => Some((text, score, true)),
             Decision::Describe(id) => caption.and_then(|c| {
                 let text = novelty.described(id, &c.text, c.score, keyframe.time)?;
+                if let Some(history) = &mut self.histories[position] {
+                    history.add(&text);
+                }
                 Some((text, c.score, false))
             }),
         };
-        let QueuedKeyframe { start, time: picture_time, wall, arrived, picture } = keyframe;
+        let QueuedKeyframe { start, time: picture_time, wall, arrived, picture, .. } = keyframe;
         if let Some((text, score, returning)) = words {
             let began = Instant::now();
             // Empty where the picture is larger than JPEG allows.

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::media::{DecodeOptions, LONGEST_SIDE, load_camera_support};
 use crate::message;
 use crate::message::Setting;
-use crate::model::Model;
+use crate::model::{Model, PictureDemand};
 use crate::track::dedup::DedupOptions;
 
 /// Longest side of the pictures, in pixels, unless the model reads larger ones. The page shows them at this size.
@@ -85,6 +85,28 @@ impl LiveJob {
         LiveJob { streams, model, outputs: Vec::new(), metrics, options: LiveOptions::default() }
     }
 
+    /// Refuses prompts of streams that are out of range, or that the model does not take.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the first such stream.
+    pub fn check(&self) -> Result<()> {
+        for stream in &self.streams {
+            let Some(prompt) = &stream.prompt else { continue };
+            prompt.check().map_err(|e| e.at(&format!("stream {}", stream.name)))?;
+            if self.model.prompt.is_none() {
+                return Err(Error::usage(
+                    format!("stream {} has a prompt, and {} takes none", stream.name, self.model.name),
+                    message![
+                        "Leave out the stream's prompt, language, notes and context, or name another ",
+                        Setting::Model,
+                        ": one in the hub's layout or on a server."
+                    ],
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The streams' names, as outputs need them.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.streams.iter().map(|s| s.name.clone()).collect()
@@ -101,8 +123,9 @@ pub struct LiveSummary {
 /// Describes all streams until they end or `interrupt` is set. A stream that fails reconnects, and affects no other.
 ///
 /// # Errors
-/// When something that all streams need fails: the model cannot be loaded, fails or hangs, or a thread panics.
+/// When a stream has a prompt that the model cannot take, or something that all streams need fails: the model cannot be loaded, fails or hangs, or a thread panics.
 pub fn run(job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
+    job.check()?;
     if job.streams.iter().any(|s| s.kind == SourceKind::Camera) {
         load_camera_support()?;
     }
@@ -147,8 +170,8 @@ impl Supervisor {
         for (counters, s) in metrics.streams().iter().zip(&streams) {
             counters.set_stuck_limit(s.silence.saturating_add(options.hang));
         }
-        let longest_side =
-            PICTURE_SIDE.max(model.image.size.saturating_mul(2)).max(model.demand.longest).min(LONGEST_SIDE);
+        let longest = PICTURE_SIDE.max(model.image.size.saturating_mul(2)).max(model.demand.longest).min(LONGEST_SIDE);
+        let pictures = PictureDemand { longest, ..model.demand };
         let streams: Vec<Arc<LiveStream>> = streams
             .into_iter()
             .enumerate()
@@ -173,8 +196,7 @@ impl Supervisor {
                 low_delay: true,
                 ..DecodeOptions::default()
             };
-            let thread =
-                std::thread::spawn(move || StreamWatcher::new(&shared, &inbox, halt, decode, longest_side).run());
+            let thread = std::thread::spawn(move || StreamWatcher::new(&shared, &inbox, halt, decode, pictures).run());
             (stream, Some(thread))
         };
         let streams = streams.into_iter().map(watch).collect();

@@ -1,7 +1,7 @@
 //! One stream's thread: connects, decodes, places frames on the stream's clock, chooses keyframes, and reconnects after
 //! each loss.
 //!
-//! Memory: two decoded frames beside the decoder's own.
+//! Memory: two decoded frames beside the decoder's own, and twice as many as a prompt has where it has several.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,8 +16,10 @@ use super::source::SourceKind;
 use super::stream::{LiveStream, QueuedKeyframe};
 use super::timeline::Timeline;
 use crate::address::hide;
+use crate::error;
 use crate::interrupt::Interrupt;
 use crate::media::{Advance, DecodeOptions, Frame, Source, StreamFault};
+use crate::model::PictureDemand;
 use crate::scene::{LiveKeyframe, Watcher};
 use crate::time::Time;
 
@@ -90,10 +92,10 @@ pub(super) struct StreamWatcher<'a> {
     inbox: &'a Inbox<QueuedKeyframe>,
     halt: Interrupt,
     decode: DecodeOptions,
-    /// Longest side of the pictures that are described, in pixels.
-    longest_side: u32,
+    /// How many pictures a keyframe has, and how large they are.
+    pictures: PictureDemand,
     timeline: Timeline,
-    chooser: Watcher<Frame>,
+    chooser: Watcher<Arc<Frame>>,
     damage: DamageFilter,
     /// When progress was reported last.
     reported: Option<Instant>,
@@ -105,16 +107,16 @@ impl<'a> StreamWatcher<'a> {
         inbox: &'a Inbox<QueuedKeyframe>,
         halt: Interrupt,
         decode: DecodeOptions,
-        longest_side: u32,
+        pictures: PictureDemand,
     ) -> StreamWatcher<'a> {
         StreamWatcher {
             stream,
             inbox,
             halt,
             decode,
-            longest_side,
+            pictures,
             timeline: Timeline::new(),
-            chooser: Watcher::new(&stream.config.watcher),
+            chooser: Watcher::new(&stream.config.watcher).with_spread(pictures.count),
             damage: DamageFilter::default(),
             reported: None,
         }
@@ -294,7 +296,7 @@ impl<'a> StreamWatcher<'a> {
             stream.count_dropped(DropReason::Decode, 1);
         } else {
             let thumb = frame.thumb().map_err(|e| StreamFault::Undecodable(e.to_string()))?;
-            let keyframe = self.chooser.push(thumb, frame, not_before);
+            let keyframe = self.chooser.push(thumb, Arc::new(frame), not_before);
             stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
             if let Some(keyframe) = keyframe {
                 self.submit(keyframe);
@@ -308,12 +310,14 @@ impl<'a> StreamWatcher<'a> {
     }
 
     /// Queues a keyframe to be described.
-    fn submit(&self, keyframe: LiveKeyframe<Frame>) {
+    fn submit(&self, keyframe: LiveKeyframe<Arc<Frame>>) {
         let stream = self.stream;
-        let LiveKeyframe { start, time, picture: frame } = keyframe;
+        let LiveKeyframe { start, time, picture: frame, spread } = keyframe;
         let began = Instant::now();
-        let picture = match frame.to_rgb_within(self.longest_side) {
-            Ok(picture) => Arc::new(picture),
+        let convert = |frame: &Arc<Frame>| frame.to_rgb_within(self.pictures.longest).map(Arc::new);
+        let pictures = spread.iter().map(convert).collect::<error::Result<Vec<_>>>();
+        let (picture, spread) = match convert(&frame).and_then(|picture| Ok((picture, pictures?))) {
+            Ok(pictures) => pictures,
             Err(e) => {
                 stream.warn(&e.to_string());
                 stream.count_dropped(DropReason::Decode, 1);
@@ -322,7 +326,7 @@ impl<'a> StreamWatcher<'a> {
         };
         stream.metrics.stage_seconds(Stage::Preprocess, began.elapsed());
         let arrived = frame.arrived.unwrap_or(began);
-        let keyframe = QueuedKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture };
+        let keyframe = QueuedKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture, spread };
         stream.open(start);
         if let Some(counters) = stream.counters() {
             counters.keyframe();

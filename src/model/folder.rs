@@ -23,6 +23,8 @@ use crate::model::precision::Precision;
 
 /// The environment variable that names a model folder.
 pub(crate) const ENV_MODEL: &str = "DESCRY_MODEL";
+/// What the name of a model on a server begins with.
+pub(crate) const SERVER: &str = "openai:";
 /// The model that is used where none is named.
 pub(crate) const BUILTIN: &str = "builtin";
 
@@ -62,7 +64,7 @@ impl ModelFolder {
     /// As for [`ModelFolder::load`], and [`Error::Model`] if the model has no embedder.
     pub fn load_embedder(name_or_dir: Option<&str>) -> Result<ModelFolder> {
         let folder = match name_or_dir {
-            None if captions_only(&locate(None)?) => ModelFolder::open(find(None, None, program().as_deref())?)?,
+            None if default_captions_only()? => ModelFolder::open(find(None, None, program().as_deref())?)?,
             named => ModelFolder::load(named)?,
         };
         folder.embedder()?;
@@ -174,13 +176,17 @@ pub(crate) fn is_of_hub(dir: &Path) -> bool {
     !dir.join(MANIFEST).is_file() && has_hub_layout(dir)
 }
 
-/// Whether a folder holds a model that captions and does not embed.
-fn captions_only(dir: &Path) -> bool {
+/// Whether the model of `DESCRY_MODEL` captions and does not embed.
+fn default_captions_only() -> Result<bool> {
+    if std::env::var(ENV_MODEL).is_ok_and(|model| model.starts_with(SERVER)) {
+        return Ok(true);
+    }
+    let dir = &locate(None)?;
     if is_of_hub(dir) {
-        return !is_clip(dir);
+        return Ok(!is_clip(dir));
     }
     let manifest = read_manifest(dir).ok().and_then(|text| parse_manifest(&text).ok());
-    manifest.is_some_and(|manifest| manifest.embedder.is_none())
+    Ok(manifest.is_some_and(|manifest| manifest.embedder.is_none()))
 }
 
 /// Reads the text of a folder's manifest.

@@ -33,6 +33,8 @@ pub struct Model {
     pub image: ImageSpec,
     /// The pictures that the captioner reads besides.
     pub demand: PictureDemand,
+    /// What the captioner is asked; none if it takes no prompt.
+    pub prompt: Option<PromptOptions>,
     /// Loads the image tower.
     pub encoder: Load<dyn Encode>,
     /// Loads the mapper and the decoder.
@@ -46,6 +48,7 @@ impl Model {
     /// [`Error::Usage`](crate::error::Error::Usage) if the caption options do not fit the model.
     pub fn of(models: &Models, options: ModelOptions) -> Result<Model> {
         let ModelOptions { encode, caption, prompt, frames, server } = options;
+        prompt.as_ref().map_or(Ok(()), PromptOptions::check)?;
         let embedder = models.embedder.clone();
         embedder.embedder()?;
         if server.is_some() && !matches!(models.captioner, CaptionModel::Server(_)) {
@@ -53,7 +56,7 @@ impl Model {
         }
         let own = match &models.captioner {
             CaptionModel::ClipCap(folder) => {
-                refuse_prompt(folder, prompt.is_some(), frames.is_some())?;
+                refuse_prompt(folder, prompt.as_ref(), frames)?;
                 if models.share_tower() {
                     CaptionPart::clip_cap(folder, caption)?
                 } else {
@@ -74,6 +77,7 @@ impl Model {
             hash: if models.share_tower() { own.hash } else { format!("{} {}", own.hash, embedder.hash()) },
             image: embedder.manifest().image.clone(),
             demand: own.demand,
+            prompt: own.prompt,
             encoder: Box::new(move || Ok(Box::new(ImageEncoder::new(&embedder, &encode)?))),
             captioner: own.captioner,
         })
@@ -95,9 +99,12 @@ pub struct ModelOptions {
     pub server: Option<ServerOptions>,
 }
 
-/// Refuses what only models that take a prompt understand.
-fn refuse_prompt(folder: &ModelFolder, prompt: bool, frames: bool) -> Result<()> {
-    for (given, setting) in [(prompt, Setting::Prompt), (frames, Setting::Frames)] {
+/// Refuses what only models that take a prompt and pictures understand.
+fn refuse_prompt(folder: &ModelFolder, prompt: Option<&PromptOptions>, frames: Option<usize>) -> Result<()> {
+    let context = prompt.is_some_and(|prompt| prompt.context > 0);
+    for (given, setting) in
+        [(context, Setting::Context), (prompt.is_some(), Setting::Prompt), (frames.is_some(), Setting::Frames)]
+    {
         if given {
             return Err(Error::usage(
                 message![folder.manifest().title(), " takes no ", setting],
@@ -127,6 +134,7 @@ struct CaptionPart {
     hash: String,
     decoding: Value,
     demand: PictureDemand,
+    prompt: Option<PromptOptions>,
     captioner: Load<dyn Captions>,
 }
 
@@ -137,6 +145,7 @@ impl CaptionPart {
         Ok(CaptionPart {
             hash,
             demand: PictureDemand::default(),
+            prompt: None,
             decoding: json!({
                 "strategy": match search.strategy {
                     Strategy::Beam(_) => "beam",
@@ -179,6 +188,7 @@ impl CaptionPart {
             }),
             hash,
             demand: PictureDemand { count: frames, longest: LONGEST_SIDE },
+            prompt: Some(prompt.clone()),
             captioner: Box::new(move || Ok(Box::new(HubCaptioner::new(&folder, prompt, &caption)?))),
         })
     }
@@ -203,6 +213,7 @@ impl CaptionPart {
             }),
             hash,
             demand: PictureDemand { count: frames, longest: options.picture_side },
+            prompt: Some(prompt.clone()),
             captioner: Box::new(move || Ok(Box::new(ServerCaptioner::new(&model, &options, prompt, &caption)?))),
         })
     }

@@ -52,7 +52,8 @@ pub use manifest::{
 pub use models::{CaptionModel, FoundModel, Models};
 pub use precision::Precision;
 pub use preprocess::{Pixels, preprocess, to_square};
-pub use prompt::PromptOptions;
+pub(crate) use prompt::DescriptionHistory;
+pub use prompt::{CaptionPrompt, MOST_CONTEXT, PromptOptions, PromptSource};
 pub use runtime::{Runtime, SessionOptions};
 pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};
 pub use text::TextEncoder;

@@ -41,7 +41,7 @@ pub struct Job<'a> {
 /// Only for what concerns all inputs (the model, the runtime, the sink). What concerns one input is in its outcome.
 pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> {
     let Job { inputs, config, model, interrupt, observer, sink } = job;
-    let Model { name, decoding, image, encoder, captioner, demand, .. } = model;
+    let Model { name, decoding, image, encoder, captioner, demand, prompt, .. } = model;
     let run = Run::new(config, demand, interrupt, observer, sink);
     let options = config.content_options(&decoding);
     let thumbnails = match sink {
@@ -80,7 +80,9 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
             run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_describe).run(from));
         });
         scope.spawn(move || {
-            run.stage(&encoded, |from| DescribeStage::new(run, load_captioner(run, captioner)?, to_collect).run(from));
+            run.stage(&encoded, |from| {
+                DescribeStage::new(run, load_captioner(run, captioner)?, prompt, to_collect).run(from)
+            });
         });
         let mut collect = CollectStage::new(run, inputs, name, options, &mut done);
         run.stage(&captioned, |from| collect.run(from));

@@ -1,14 +1,17 @@
 //! Still pictures through the model: reading, encoding and captioning side by side.
 //!
 //! ```text
-//! read (one thread for each core)   open, decode, preprocess; reader n has pictures n, n + readers, …
+//! read (one thread for each core)   open, decode, preprocess; reader n has stills n, n + readers, …
 //!   │ bounded, one channel for each reader
-//! encode (one thread)               batches, in the order of the pictures
+//! encode (one thread)               batches, in order
 //!   │ bounded
-//! caption (the caller's thread)     takes pictures as it has room; results in the order of the pictures
+//! caption (the caller's thread)     takes stills as it has room; results in order
 //! ```
 //!
-//! Memory: one picture for each reader, a batch in each of the two model stages and one between them, and [`AHEAD`] batches
+//! A still is one picture, or a group of pictures that follow one another, for a captioner that reads several. A group has the
+//! embedding of its first picture, and no caption if one of its pictures cannot be read.
+//!
+//! Memory: one still for each reader, a batch in each of the two model stages and one between them, and [`AHEAD`] batches
 //! of results that wait for an earlier picture.
 
 use std::cell::RefCell;
@@ -33,7 +36,7 @@ use crate::model::{
 /// Most batches of pictures that are described or in progress at once.
 const AHEAD: usize = 8;
 
-/// The result for a picture.
+/// The result for a picture, or for a group of them.
 pub type Still = Result<(Encoded, Caption)>;
 
 /// How many pictures are in progress at once.
@@ -51,7 +54,8 @@ impl Default for StillOptions {
     }
 }
 
-/// Captions pictures. `done` is called on this thread for each in order; it ends the work by returning `false`. After an
+/// Captions pictures, in groups of as many as the captioner [reads](PictureDemand::count); the last group may have fewer.
+/// `done` is called on this thread for each group in order; it ends the work by returning `false`. After an
 /// interrupt the remaining pictures have no result.
 ///
 /// # Errors
@@ -119,7 +123,10 @@ fn encoded(
 ) -> Result<Stats> {
     let started = Instant::now();
     let timers = StageTimers::default();
-    let (batch, readers) = (options.batch.max(1), options.readers.clamp(1, paths.len().max(1)));
+    let (batch, readers) =
+        (options.batch.max(1), options.readers.clamp(1, paths.len().div_ceil(demand.count.max(1)).max(1)));
+    let groups: Vec<&[PathBuf]> = paths.chunks(demand.count.max(1)).collect();
+    let groups = groups.as_slice();
     thread::scope(|scope| -> Result<()> {
         let timers = &timers;
         let mut read = Vec::new();
@@ -127,12 +134,9 @@ fn encoded(
             let (to, from) = bounded::<Result<ReadStill>>(1);
             read.push(from);
             scope.spawn(move || {
-                for path in paths.iter().skip(first).step_by(readers) {
+                for group in groups.iter().skip(first).step_by(readers) {
                     let start = Instant::now();
-                    let still = picture::open(path, &PictureOptions::default()).map(|rgb| {
-                        let pixels = preprocess(&rgb, image);
-                        ReadStill { pixels, pictures: if demand.count > 0 { vec![Arc::new(rgb)] } else { Vec::new() } }
-                    });
+                    let still = ReadStill::open(group, image, demand);
                     StageTimers::add_since(&timers.prepare, start);
                     if interrupt.is_set() || to.send(still).is_err() {
                         return;
@@ -143,7 +147,7 @@ fn encoded(
         let (to, encoded) = bounded::<Vec<Result<CaptionInput>>>(1);
         let encoding = scope.spawn(move || {
             let mut stage = StillEncoder { encoder: encoder()?, out: to, timers };
-            stage.run(&read, paths.len(), batch)
+            stage.run(&read, groups.len(), batch)
         });
         // When `take` returns, the receiver is gone: the encoder must not wait for anybody here.
         take(encoded, timers)?;
@@ -152,10 +156,25 @@ fn encoded(
     Ok(timers.stats(started.elapsed()))
 }
 
-/// A picture as the model reads it.
+/// A still as the models read it.
 struct ReadStill {
+    /// Of the first picture.
     pixels: Pixels,
+    /// All of them, if the captioner reads pictures.
     pictures: Vec<Arc<Rgb>>,
+}
+
+impl ReadStill {
+    fn open(group: &[PathBuf], image: &ImageSpec, demand: PictureDemand) -> Result<ReadStill> {
+        let open = |path: &PathBuf| picture::open(path, &PictureOptions::default()).map(Arc::new);
+        let mut pictures = group.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let empty = || Error::runtime("a group has no pictures", "Report this.");
+        let pixels = preprocess(pictures.first().ok_or_else(empty)?, image);
+        if demand.count == 0 {
+            pictures.clear();
+        }
+        Ok(ReadStill { pixels, pictures })
+    }
 }
 
 /// Encodes pictures in batches.
@@ -206,7 +225,8 @@ impl StillEncoder<'_> {
             StageTimers::add_since(&self.timers.encode, start);
         }
         let missing = || Error::runtime("a picture got no embedding", "Report this.");
-        let mut input = |pictures| Ok(CaptionInput { encoded: encoded.next().ok_or_else(missing)?, pictures });
+        let mut input =
+            |pictures| Ok(CaptionInput { encoded: encoded.next().ok_or_else(missing)?, pictures, prompt: None });
         Ok(stills.into_iter().map(|still| still.and_then(&mut input)).collect())
     }
 }

@@ -84,9 +84,14 @@ impl ModelServer {
                 let Ok(stream) = stream else { continue };
                 let (answer, into, highest, now) = (answer.clone(), into.clone(), highest.clone(), now.clone());
                 std::thread::spawn(move || {
-                    highest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    let _ = serve(stream, &*answer, &into);
-                    now.fetch_sub(1, Ordering::SeqCst);
+                    let counted = |number: usize, asked: &Asked| {
+                        highest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        let reply = answer(number, asked);
+                        // Before the client has the answer and asks again.
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        reply
+                    };
+                    let _ = serve(stream, &counted, &into);
                 });
             }
         });
@@ -118,7 +123,11 @@ impl Drop for ModelServer {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &Answer, asked: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    answer: &dyn Fn(usize, &Asked) -> Reply,
+    asked: &Mutex<Vec<Asked>>,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut head = String::new();

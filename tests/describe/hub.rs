@@ -7,8 +7,8 @@ use std::sync::Arc;
 use descry::error::Error;
 use descry::media::{PictureOptions, open_picture};
 use descry::model::{
-    Caption, CaptionInput, CaptionOptions, Captions, Encoded, HubCaptioner, HubFolder, Precision, PromptOptions,
-    SessionOptions,
+    Caption, CaptionInput, CaptionOptions, CaptionPrompt, Captions, Encoded, HubCaptioner, HubFolder, Precision,
+    PromptOptions, SessionOptions,
 };
 use serde_json::{Value, json};
 
@@ -65,15 +65,15 @@ fn inputs(case: &Value) -> Vec<CaptionInput> {
     let rgb = |name: &&str| Arc::new(ok(open_picture(&picture(name), &PictureOptions::default())));
     let frames = case["frames"].as_u64().unwrap() as usize;
     let encoded = Encoded { embedding: vec![1.0], grid: None };
-    let input = |group: &[&str]| CaptionInput { encoded: encoded.clone(), pictures: group.iter().map(rgb).collect() };
+    let input = |group: &[&str]| CaptionInput {
+        encoded: encoded.clone(),
+        pictures: group.iter().map(rgb).collect(),
+        prompt: None,
+    };
     names.chunks(frames).map(input).collect()
 }
 
-fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
-    captions_in(Precision::Fp32, dir, case, batch, threads)
-}
-
-fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+fn captioner(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> HubCaptioner {
     let beams = case["beams"].as_u64().unwrap() as usize;
     let options = CaptionOptions {
         beam: Some(beams),
@@ -84,8 +84,15 @@ fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, thr
     };
     let text = case["prompt"].as_str().unwrap().into();
     let prompt = PromptOptions { text, ..PromptOptions::default() };
-    let mut captioner = ok(HubCaptioner::new(&ok(HubFolder::open(dir, Some(precision))), prompt, &options));
-    ok(captioner.caption(&inputs(case).iter().collect::<Vec<_>>()))
+    ok(HubCaptioner::new(&ok(HubFolder::open(dir, Some(precision))), prompt, &options))
+}
+
+fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+    captions_in(Precision::Fp32, dir, case, batch, threads)
+}
+
+fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+    ok(captioner(precision, dir, case, batch, threads).caption(&inputs(case).iter().collect::<Vec<_>>()))
 }
 
 #[test]
@@ -122,6 +129,58 @@ fn integers_do_not_depend_on_the_batch() {
             assert_eq!(json!(ids), case["ids"], "batch {batch}, {threads} threads");
         }
     }
+}
+
+/// Pictures may have prompts of their own; those with equal ones share a batch.
+#[test]
+fn prompts_of_pictures_change_nothing_about_their_neighbours() {
+    let asked = |text: &str, earlier: &[&str]| {
+        let options = Arc::new(PromptOptions { text: text.into(), ..PromptOptions::default() });
+        Some(Arc::new(CaptionPrompt { options, earlier: earlier.iter().map(|&text| text.into()).collect() }))
+    };
+    let case = &cases()[0];
+    let mut inputs = inputs(case);
+    for (input, prompt) in inputs.iter_mut().zip([
+        None,
+        asked("What?", &[]),
+        asked("What?", &["A cat."]),
+        None,
+        asked("What?", &[]),
+        asked("Who?", &["A cat.", "A dog."]),
+    ]) {
+        input.prompt = prompt;
+    }
+    let mut captioner = captioner(Precision::Fp32, &root().join(FOLDER), case, 16, 1);
+    let together = ok(captioner.caption(&inputs.iter().collect::<Vec<_>>()));
+    for (input, caption) in inputs.iter().zip(&together) {
+        assert_eq!(&ok(captioner.caption(&[input])), std::slice::from_ref(caption));
+    }
+    assert_eq!(json!(together[0].ids), case["ids"][0]);
+    assert_ne!(json!(together[1].ids), case["ids"][1]);
+}
+
+#[test]
+fn the_oldest_descriptions_go_where_the_model_has_no_room_for_them() {
+    let config = std::fs::read_to_string(root().join(FOLDER).join("config.json")).unwrap();
+    let mut text: Value = serde_json::from_str::<Value>(&config).unwrap()["text_config"].clone();
+    text["max_position_embeddings"] = json!(160);
+    let small = edited("config.json", &json!({ "text_config": text }));
+    let case = &cases()[0];
+    let mut input = inputs(case).remove(0);
+    let options = Arc::new(PromptOptions::default());
+    let mut caption = |dir: &Path, earlier: &[&str]| {
+        let earlier = earlier.iter().map(|&text| text.into()).collect();
+        input.prompt = Some(Arc::new(CaptionPrompt { options: options.clone(), earlier }));
+        captioner(Precision::Fp32, dir, case, 1, 1).caption(&[&input]).map(|captions| captions[0].ids.clone())
+    };
+    let long = "A long description of what was there before all of this and is of no use now.";
+    let fits = ok(caption(small.path(), &["A cat."]));
+    assert_eq!(ok(caption(small.path(), &[long, long, "A cat."])), fits);
+    assert_ne!(ok(caption(&root().join(FOLDER), &[long, long, "A cat."])), fits);
+    text["max_position_embeddings"] = json!(40);
+    let none = edited("config.json", &json!({ "text_config": text }));
+    let e = caption(none.path(), &["A cat."]).unwrap_err().to_string();
+    assert!(e.contains("the model has room for 40"), "{e}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn encode_side_by_side(
 fn caption(folder: &ModelFolder, encoded: &[Encoded], options: &CaptionOptions) -> Vec<Caption> {
     let mut captioner = ok(Captioner::new(folder, options));
     let inputs: Vec<CaptionInput> =
-        encoded.iter().map(|e| CaptionInput { encoded: e.clone(), pictures: Vec::new() }).collect();
+        encoded.iter().map(|e| CaptionInput { encoded: e.clone(), pictures: Vec::new(), prompt: None }).collect();
     ok(captioner.caption(&inputs.iter().collect::<Vec<_>>()))
 }
 

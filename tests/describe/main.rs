@@ -13,5 +13,6 @@ mod hub;
 mod inference;
 mod parts;
 mod pipeline;
+mod prompts;
 mod server;
 mod streams;

@@ -183,6 +183,7 @@ static CAPTIONED: AtomicUsize = AtomicUsize::new(0);
 fn model() -> Result<Model> {
     Ok(Model {
         demand: PictureDemand::default(),
+        prompt: None,
         name: "mock 1".into(),
         hash: "0123".into(),
         decoding: serde_json::Value::Null,

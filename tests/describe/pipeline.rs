@@ -110,6 +110,7 @@ impl Case {
         let hook = std::mem::replace(&mut self.hook, Box::new(|_| ()));
         Model {
             demand: PictureDemand::default(),
+            prompt: None,
             name: "mock 1".into(),
             hash: String::new(),
             decoding: serde_json::Value::Null,

@@ -89,6 +89,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
     let model = Model {
         demand: PictureDemand::default(),
+        prompt: None,
         name: "mock".into(),
         hash: String::new(),
         decoding: serde_json::Value::Null,

@@ -1,8 +1,8 @@
-//! Live mode with a server of models: what it drops while the server is down, and what ends the run.
+//! Live mode with a server of models: what each stream asks it, what is dropped while it is down, and what ends the run.
 
 use std::time::{Duration, Instant};
 
-use crate::common::model_server::{ModelServer, Reply};
+use crate::common::model_server::{Asked, ModelServer, Reply};
 use crate::common::rtsp::free_port;
 use crate::common::{Bench, TINY, root};
 use crate::streams::{Live, film, get};
@@ -106,4 +106,118 @@ fn a_server_that_refuses_for_good_ends_the_run() {
         assert!(errors.contains(&format!("answers {status}: never")) && errors.contains(word), "{errors}");
         assert_eq!(server.asked().len(), 1);
     }
+}
+
+/// The prompt of a request, and how many pictures it has.
+fn question(asked: &Asked) -> (String, usize) {
+    let content = asked.body["messages"][0]["content"].as_array().unwrap();
+    (content.last().unwrap()["text"].as_str().unwrap().to_string(), content.len() - 1)
+}
+
+#[test]
+fn each_stream_has_its_own_prompt_and_context() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "320:180", "libx264 -preset ultrafast");
+    let file = b.path("film.mp4").display().to_string();
+    b.write("who.txt", b"Who comes?\n");
+    b.write("notes.txt", b"Ann lives here.\n");
+    let (who, notes) = (b.path("who.txt").display().to_string(), b.path("notes.txt").display().to_string());
+    b.write(
+        "streams.toml",
+        format!(
+            "realtime = true\nmax_gap = 1\nlanguage = 'French'\n\
+             [[stream]]\nname = 'yard'\nurl = '{file}'\n\
+             [[stream]]\nname = 'door'\nurl = '{file}'\nprompt_file = '{who}'\nlanguage = 'Dutch'\nnotes = '{notes}'\n\
+             context = 2\n"
+        )
+        .as_bytes(),
+    );
+    let config = b.path("streams.toml").display().to_string();
+    let server = ModelServer::new(|n, _| Reply::text(&format!("Sight number {n}.")));
+    let (model, embedder) = (server.model(), root().join(TINY).display().to_string());
+    let mut live = Live::new(&[
+        "--config",
+        &config,
+        "--jsonl",
+        "--model",
+        &model,
+        "--model-name",
+        "m",
+        "--embedder",
+        &embedder,
+        "--prompt",
+        "What happens?",
+        "--same",
+        "2",
+        "--returning",
+        "2",
+    ]);
+    let mut n = 0;
+    let mut texts: Vec<String> = Vec::new();
+    // Until the stream with a context has four descriptions.
+    while texts.len() < 4 {
+        let (caption, next) = live.caption(n);
+        n = next;
+        if caption["stream"] == "door" {
+            texts.push(caption["text"].as_str().unwrap().to_string());
+        }
+    }
+    live.stop();
+    let asked: Vec<(String, usize)> = server.asked().iter().map(question).collect();
+    assert!(asked.iter().all(|(_, pictures)| *pictures == 1), "{asked:?}");
+    let (door, yard): (Vec<_>, Vec<_>) = asked.iter().map(|(prompt, _)| prompt).partition(|p| p.contains("Who comes?"));
+    // The command line comes before the file's own defaults.
+    assert!(yard.iter().all(|prompt| *prompt == "What happens? Answer in French."), "{yard:?}");
+    assert!(!yard.is_empty(), "{asked:?}");
+    let start = "Notes about what you will see:\nAnn lives here.\n\n";
+    assert_eq!(door[0], &format!("{start}Who comes? Answer in Dutch."));
+    for number in 1..4 {
+        let earlier: String = texts[number.max(2) - 2..number].iter().map(|text| format!("- {text}\n")).collect();
+        let want = format!(
+            "{start}Earlier descriptions, oldest first:\n{earlier}\nWho comes? Describe only what is new. Answer in Dutch."
+        );
+        assert_eq!(door[number], &want);
+    }
+}
+
+#[test]
+fn a_prompt_has_frames_of_the_scene_so_far() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "320:180", "libx264 -preset ultrafast");
+    let (file, embedder) = (b.path("film.mp4").display().to_string(), root().join(TINY).display().to_string());
+    let page = format!("127.0.0.1:{}", free_port());
+    let server = ModelServer::new(|n, _| Reply::text(&format!("Sight number {n}.")));
+    let model = server.model();
+    let mut live = Live::new(&[&args(&file, &model, &embedder, &page)[..], &["--frames", "3"]].concat());
+    let (_, n) = live.caption(0);
+    live.caption(n);
+    live.stop();
+    let pictures: Vec<usize> = server.asked().iter().map(|asked| question(asked).1).collect();
+    assert!(pictures.len() >= 2 && pictures.iter().all(|count| *count == 3), "{pictures:?}");
+}
+
+#[test]
+fn prompts_that_cannot_be_are_refused_before_anything_starts() {
+    let b = Bench::new();
+    let refused = |toml: &str, args: &[&str]| {
+        b.write(
+            "streams.toml",
+            format!("[[stream]]\nname = 'door'\nurl = 'rtsp://127.0.0.1:1/x'\n{toml}\n").as_bytes(),
+        );
+        let out = b.descry(&[&["live", "--config", "streams.toml", "--vtt", "out.vtt"], args].concat());
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(matches!(out.status.code(), Some(1 | 2)) && !b.path("out.vtt").exists(), "{text}");
+        text
+    };
+    let tiny = root().join(TINY).display().to_string();
+    let text = refused("prompt = 'Who?'", &["--model", &tiny]);
+    assert!(text.contains("stream door has a prompt") && text.contains("--model"), "{text}");
+    let text = refused("context = 40", &["--model", &tiny]);
+    assert!(text.contains("streams.toml: stream door: --context 40 is out of range"), "{text}");
+    let text = refused("", &["--model", &tiny, "--prompt", " "]);
+    assert!(text.starts_with("error: the prompt is empty"), "{text}");
+    let text = refused("", &["--model", &tiny, "--context", "3"]);
+    assert!(text.contains("takes no --context"), "{text}");
+    let text = refused("", &["--model", &tiny, "--frames", "3"]);
+    assert!(text.contains("takes no --frames"), "{text}");
 }

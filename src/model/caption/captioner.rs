@@ -30,6 +30,13 @@ pub struct Caption {
     pub score: Option<f32>,
 }
 
+impl Caption {
+    /// Whether the score is at least `min_score`. A caption without a score always is good enough.
+    pub(crate) fn reaches(&self, min_score: f32) -> bool {
+        self.score.is_none_or(|score| score >= min_score)
+    }
+}
+
 /// Describes pictures. A trait, so that the pipeline can be tested without a model.
 pub trait Captions {
     /// One caption for each picture, in order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::media::rgb::Rgb;
 use crate::model::image::Encoded;
+use crate::model::prompt::CaptionPrompt;
 
 /// A keyframe to caption.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,8 @@ pub struct CaptionInput {
     pub encoded: Encoded,
     /// Pictures of the scene, in order of time, as many as the captioner reads at most; see [`PictureDemand`].
     pub pictures: Vec<Arc<Rgb>>,
+    /// What is asked about it. None for the captioner's own prompt, and for captioners that take none.
+    pub prompt: Option<Arc<CaptionPrompt>>,
 }
 
 impl CaptionInput {

@@ -39,7 +39,8 @@ impl Captions for OwnTowerCaptioner {
             .map(|input| Ok(preprocess(&input.required_pictures()?[0], spec)))
             .collect::<Result<Vec<_>>>()?;
         let encoded = self.tower.encode(&pixels)?.into_iter();
-        let own: Vec<CaptionInput> = encoded.map(|encoded| CaptionInput { encoded, pictures: Vec::new() }).collect();
+        let own: Vec<CaptionInput> =
+            encoded.map(|encoded| CaptionInput { encoded, pictures: Vec::new(), prompt: None }).collect();
         self.captioner.caption(&own.iter().collect::<Vec<_>>())
     }
 

@@ -14,7 +14,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions};
 use crate::model::graph::LEAST_ROWS;
-use crate::model::prompt::PromptOptions;
+use crate::model::prompt::{CaptionPrompt, PromptOptions};
 
 /// Most beams: more need more memory than they are worth.
 const MAX_BEAMS: usize = 64;
@@ -58,7 +58,8 @@ pub struct HubCaptioner {
     chat: Chat,
     processor: Processor,
     options: GenerationOptions,
-    prompt: PromptOptions,
+    /// Where an input has none of its own.
+    prompt: CaptionPrompt,
     batch: usize,
 }
 
@@ -83,7 +84,7 @@ impl HubCaptioner {
             chat: Chat::new(folder)?,
             batch: if graphs.alone { 1 } else { options.batch.max(1) },
             graphs,
-            prompt,
+            prompt: prompt.into(),
         })
     }
 
@@ -140,6 +141,25 @@ impl HubCaptioner {
         }
     }
 
+    /// The tokens of a prompt with so many pictures. Leaves out the oldest of its earlier descriptions until it fits.
+    fn prompt(&self, prompt: &CaptionPrompt, pictures: usize) -> Result<Prompt> {
+        let context = self.graphs.context();
+        let mut shorter = Some(prompt.clone());
+        let mut needed = 0;
+        while let Some(prompt) = shorter {
+            let tokens = self.chat.prompt(&prompt.compose(), pictures)?;
+            needed = tokens.ids.len() + self.options.max_tokens;
+            if needed <= context {
+                return Ok(tokens);
+            }
+            shorter = prompt.shortened();
+        }
+        Err(Error::usage(
+            format!("the prompt and a caption need {needed} tokens, and the model has room for {context}"),
+            message!["Shorten the ", Setting::Prompt, ", or lower ", Setting::MaxTokens, "."],
+        ))
+    }
+
     /// The features of all pictures, in order.
     fn features(&mut self, inputs: &[(usize, &CaptionInput)]) -> Result<Vec<f32>> {
         let side = self.processor.side();
@@ -166,19 +186,14 @@ impl HubCaptioner {
 impl Captions for HubCaptioner {
     fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
         let mut captions = vec![None; inputs.len()];
-        let mut groups: BTreeMap<usize, Vec<(usize, &CaptionInput)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, String), Vec<(usize, &CaptionInput)>> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
-            groups.entry(input.required_pictures()?.len()).or_default().push((number, input));
+            let text = input.prompt.as_deref().unwrap_or(&self.prompt).compose();
+            groups.entry((input.required_pictures()?.len(), text)).or_default().push((number, input));
         }
-        for (pictures, group) in groups {
-            let prompt = self.chat.prompt(&self.prompt.compose(), pictures)?;
-            let (needed, context) = (prompt.ids.len() + self.options.max_tokens, self.graphs.context());
-            if needed > context {
-                return Err(Error::usage(
-                    format!("the prompt and a caption need {needed} tokens, and the model has room for {context}"),
-                    message!["Shorten the ", Setting::Prompt, ", or lower ", Setting::MaxTokens, "."],
-                ));
-            }
+        for ((pictures, _), group) in groups {
+            let asked = group.first().and_then(|(_, input)| input.prompt.as_deref()).unwrap_or(&self.prompt);
+            let prompt = self.prompt(asked, pictures)?;
             for batch in group.chunks(self.batch) {
                 self.batch(batch, &prompt, &mut captions)?;
             }

@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
 use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions};
-use crate::model::prompt::PromptOptions;
+use crate::model::prompt::{CaptionPrompt, PromptOptions};
 
 /// Tokens of an answer if the user gives no number.
 const MAX_TOKENS: usize = 64;
@@ -60,6 +60,8 @@ pub(crate) fn server_search(caption: &CaptionOptions, options: &ServerOptions) -
 /// A model on a server.
 pub struct ServerCaptioner {
     client: ChatClient,
+    /// Where an input has none of its own.
+    prompt: CaptionPrompt,
     jobs: usize,
     picture_side: u32,
     interrupt: Interrupt,
@@ -86,9 +88,10 @@ impl ServerCaptioner {
         caption: &CaptionOptions,
     ) -> Result<ServerCaptioner> {
         let max_tokens = server_search(caption, options)?;
-        let question = Question { model: server.title(), prompt: prompt.compose(), max_tokens };
+        let question = Question { model: server.title(), max_tokens };
         Ok(ServerCaptioner {
             client: ChatClient::new(server, options, question),
+            prompt: prompt.into(),
             jobs: options.jobs,
             picture_side: options.picture_side,
             interrupt: Interrupt::new(),
@@ -133,7 +136,8 @@ impl ServerCaptioner {
     fn ask(&self, input: &CaptionInput, stopped: &(dyn Fn() -> bool + Sync)) -> Result<Caption> {
         let pictures = input.required_pictures()?.iter();
         let jpegs = pictures.map(|picture| jpeg(picture, self.picture_side)).collect::<Result<Vec<_>>>()?;
-        let text = sentence_of(&self.client.ask(&jpegs, stopped)?);
+        let prompt = input.prompt.as_deref().unwrap_or(&self.prompt).compose();
+        let text = sentence_of(&self.client.ask(&prompt, &jpegs, stopped)?);
         Ok(Caption { text, ids: Vec::new(), mean_logprob: 0.0, score: None })
     }
 }

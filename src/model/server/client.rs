@@ -51,8 +51,8 @@ impl ChatClient {
     }
 
     /// What the model writes about a picture; empty if it refuses. Ends early once `stopped`.
-    pub(super) fn ask(&self, jpegs: &[Vec<u8>], stopped: &(dyn Fn() -> bool + Sync)) -> Result<String> {
-        let body = self.question.body(jpegs).to_string();
+    pub(super) fn ask(&self, prompt: &str, jpegs: &[Vec<u8>], stopped: &(dyn Fn() -> bool + Sync)) -> Result<String> {
+        let body = self.question.body(prompt, jpegs).to_string();
         let mut tries = 0;
         loop {
             if stopped() {

@@ -45,19 +45,18 @@ fn size_within(width: u32, height: u32, longest: u32) -> (u32, u32) {
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) model: String,
-    pub(super) prompt: String,
     pub(super) max_tokens: usize,
 }
 
 impl Question {
-    /// The body of a request for these pictures.
-    pub(super) fn body(&self, jpegs: &[Vec<u8>]) -> Value {
+    /// The body of a request with this prompt for these pictures.
+    pub(super) fn body(&self, prompt: &str, jpegs: &[Vec<u8>]) -> Value {
         let picture = |jpeg: &Vec<u8>| {
             let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg));
             json!({ "type": "image_url", "image_url": { "url": url } })
         };
         let mut content: Vec<Value> = jpegs.iter().map(picture).collect();
-        content.push(json!({ "type": "text", "text": self.prompt }));
+        content.push(json!({ "type": "text", "text": prompt }));
         json!({
             "model": self.model,
             "messages": [{ "role": "user", "content": content }],
@@ -100,8 +99,8 @@ mod tests {
 
     #[test]
     fn the_body_has_the_form_of_openai() {
-        let question = Question { model: "m:3b".into(), prompt: "What \"is\" it?".into(), max_tokens: 64 };
-        let body = question.body(&[b"jpeg".to_vec()]);
+        let question = Question { model: "m:3b".into(), max_tokens: 64 };
+        let body = question.body("What \"is\" it?", &[b"jpeg".to_vec()]);
         assert_eq!(body["model"], "m:3b");
         assert_eq!((body["max_tokens"].as_u64(), body["temperature"].as_f64()), (Some(64), Some(0.0)));
         let content = &body["messages"][0]["content"];

@@ -50,7 +50,7 @@ pub(super) fn assemble_track(
         scope.spawn(move || {
             let captioner =
                 Box::new(LazyCaptioner { load: Some(captioner), loaded: None, interrupt: run.interrupt.clone() });
-            run.stage(&encoded, |from| DescribeStage::new(run, captioner, to_collect).run(from));
+            run.stage(&encoded, |from| DescribeStage::new(run, captioner, None, to_collect).run(from));
         });
         let inputs = [input.to_string()];
         run.stage(&captioned, |from| CollectStage::new(run, &inputs, name, options, done).run(from));

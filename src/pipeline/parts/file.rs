@@ -315,8 +315,11 @@ impl PartFile {
                 picture: (),
                 spread: Vec::new(),
             },
-            input: embedding
-                .map(|embedding| CaptionInput { encoded: Encoded { embedding, grid }, pictures: Vec::new() }),
+            input: embedding.map(|embedding| CaptionInput {
+                encoded: Encoded { embedding, grid },
+                pictures: Vec::new(),
+                prompt: None,
+            }),
             caption: row.caption.map(|c| Caption {
                 text: c.text,
                 ids: c.ids,

@@ -163,6 +163,16 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
             "Describe that stretch by itself, without parts.",
         ));
     }
+    if model.prompt.as_ref().is_some_and(|prompt| prompt.context > 0) {
+        return Err(Error::usage(
+            message![
+                "a part of a film cannot have ",
+                Setting::Context,
+                ": the descriptions before it are in another part"
+            ],
+            "Leave it out, or describe the film as a whole.",
+        ));
+    }
     let bytes = std::fs::metadata(input).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
     Ok(serde_json::json!({
         "descry": env!("CARGO_PKG_VERSION"),

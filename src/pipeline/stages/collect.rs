@@ -146,7 +146,7 @@ impl TrackBuilder {
         let position = self.scenes.len();
         let first = keyframe.distinct.map(|id| *self.first_seen.entry(id).or_insert(position));
         let (info, caption) = (&keyframe.info, keyframe.caption.as_ref());
-        let shown = caption.filter(|c| c.score.is_none_or(|score| score >= min_score));
+        let shown = caption.filter(|c| c.reaches(min_score));
         let text = |caption: &Caption| caption.text.clone();
         self.cues.extend(self.builder.push(Description { start: info.start, end: info.end, text: shown.map(text) }));
         let record = SceneRecord {

@@ -64,7 +64,7 @@ impl<'a> EncodeStage<'a> {
             Ok((rgb, pictures)) => {
                 // A placeholder until the batch has run.
                 let encoded = Encoded { embedding: Vec::new(), grid: None };
-                keyframe.input = Some(CaptionInput { encoded, pictures });
+                keyframe.input = Some(CaptionInput { encoded, pictures, prompt: None });
                 keyframe.thumbnail = thumbnail(&rgb, self.thumbnails);
                 Some(preprocess(&rgb, &self.image))
             }

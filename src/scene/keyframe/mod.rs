@@ -17,6 +17,7 @@ mod stretch;
 pub use options::{Keyframe, KeyframeOptions};
 pub use selector::KeyframeSelector;
 pub(crate) use selector::MAX_PICTURES;
+pub(in crate::scene) use spread::SpreadFrames;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::time::Time;
 /// Memory: at most twice as many frames as are wanted. When there are more, every other one goes, and from then on only
 /// every other one comes in.
 #[derive(Debug, Clone)]
-pub(super) struct SpreadFrames<T> {
+pub(in crate::scene) struct SpreadFrames<T> {
     wanted: usize,
     /// One frame in so many is held.
     stride: usize,
@@ -19,16 +19,16 @@ pub(super) struct SpreadFrames<T> {
 
 impl<T> SpreadFrames<T> {
     /// None yet. Of a single one there is nothing to spread: then no frame is held.
-    pub(super) fn new(wanted: usize) -> SpreadFrames<T> {
+    pub(in crate::scene) fn new(wanted: usize) -> SpreadFrames<T> {
         SpreadFrames { wanted, stride: 1, skipped: 0, frames: Vec::new() }
     }
 
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::scene) fn held(&self) -> usize {
         self.frames.len()
     }
 
     /// Adds the next frame.
-    pub(super) fn add(&mut self, time: Time, picture: T) {
+    pub(in crate::scene) fn add(&mut self, time: Time, picture: T) {
         if self.wanted <= 1 {
             return;
         }
@@ -48,9 +48,17 @@ impl<T> SpreadFrames<T> {
         }
     }
 
+    /// Drops the frames before `start`, because the stretch begins there.
+    pub(in crate::scene) fn drop_before(&mut self, start: Time) {
+        self.frames.retain(|(time, _)| *time >= start);
+        if self.frames.is_empty() {
+            (self.stride, self.skipped) = (1, 0);
+        }
+    }
+
     /// Takes the frames before `end` out, and returns as many as are wanted of them, in order. The others belong to the
     /// next stretch.
-    pub(super) fn cut(&mut self, end: Time) -> Vec<T> {
+    pub(in crate::scene) fn cut(&mut self, end: Time) -> Vec<T> {
         let count = self.frames.iter().take_while(|(time, _)| *time < end).count();
         let rest = self.frames.split_off(count);
         let own = std::mem::replace(&mut self.frames, rest);
@@ -62,7 +70,7 @@ impl<T> SpreadFrames<T> {
         numbered.filter(|(n, _)| chosen.contains(n)).map(|(_, (_, picture))| picture).collect()
     }
 
-    pub(super) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
+    pub(in crate::scene) fn digest(&self, d: &mut Digest, picture: &impl Fn(&T) -> u64) {
         let SpreadFrames { wanted, stride, skipped, frames } = self;
         // Parts that were made without spread frames stay equal.
         if *wanted <= 1 {
@@ -109,6 +117,18 @@ mod tests {
         let mut spread = spread(3, 6);
         assert_eq!(spread.cut(Time::from_millis(3)), [0, 1, 2]);
         assert_eq!(spread.cut(Time::from_millis(9)), [3, 4, 5]);
+    }
+
+    #[test]
+    fn a_stretch_that_begins_later_has_its_own_frames() {
+        let mut spread = spread(2, 100);
+        spread.drop_before(Time::from_millis(90));
+        let held = spread.held();
+        assert!((1..=2).contains(&held), "{held}");
+        spread.drop_before(Time::from_millis(100));
+        assert_eq!(spread.held(), 0);
+        (100..104).for_each(|n| spread.add(Time::from_millis(n), n));
+        assert_eq!(spread.cut(Time::from_millis(104)), [101, 103]);
     }
 
     #[test]
