@@ -30,7 +30,8 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 from hub_captions import PROMPT, Reference
-from hub_model import SIZES, Size, make, quantize
+from hub_export import quantize
+from hub_model import SIZES, Size, make
 
 BATCH = 32
 
@@ -228,7 +229,7 @@ def main() -> None:
     a = p.parse_args()
     a.torch = a.dir / "torch"
     if not (a.dir / "onnx/decoder_model_merged_int8.onnx").exists():
-        make(SIZES[a.size], a.dir, a.torch, 0, 0.0, {})
+        make(a.dir, a.torch, 0, 0.0, {}, SIZES[a.size])
         quantize(a.dir, "int8")
     pictures = sorted(a.images.rglob("*.jpg"))[: a.pictures]
     measure(a, pictures)

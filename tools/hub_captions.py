@@ -107,6 +107,10 @@ class Reference:
         end = next((k + 1 for k, token in enumerate(ids) if token in stops), len(ids))
         return ids[:end]
 
+    def graphs(self) -> Any:
+        """The folder's graphs in ONNX Runtime."""
+        return Graphs(self.folder, self.config["image_token_id"])
+
     def text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -181,7 +185,7 @@ class Graphs:
 
 def check(reference: Reference, files: Sequence[Path], frames: int, prompt: str, tokens: int) -> int:
     """Prints how the graphs agree with PyTorch in greedy decoding. Returns the number of differences."""
-    graphs = Graphs(reference.folder, reference.config["image_token_id"])
+    graphs = reference.graphs()
     stops = stop_tokens(reference.generation)
     plain = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
     wrong, smallest = 0, float("inf")

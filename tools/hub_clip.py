@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_captions import Json
-from hub_model import export, write_json
+from hub_export import exported, write_graph, write_json
 
 TESTS = Path(__file__).parent.parent / "tests"
 PICTURES = ("landscape.png", "portrait.png", "tiny.png", "grey.png", "wide.png")
@@ -170,18 +170,13 @@ def export_graphs(model: Any, folder: Path) -> None:
     folder.mkdir(parents=True)
     pictures, words = {0: "batch_size"}, {0: "batch_size", 1: "sequence_length"}
     vision = folder / "vision_model.onnx"
-    export(
-        VisionGraph(model),
-        (torch.randn(3, 3, PICTURE, PICTURE),),
-        vision,
-        {"pixel_values": pictures},
-        ["image_embeds"],
-    )
+    example = (torch.randn(3, 3, PICTURE, PICTURE),)
+    write_graph(exported(VisionGraph(model), example, {"pixel_values": pictures}, ["image_embeds"]), vision)
     ids, mask = torch.ones(3, CONTEXT - 2, dtype=torch.long), torch.ones(3, CONTEXT - 2, dtype=torch.long)
     text, plain = folder / "text_model.onnx", folder / "plain.onnx"
     inputs: Json = {"input_ids": words, "attention_mask": words}
-    export(TextGraph(model), (ids, mask), text, inputs, ["text_embeds"])
-    export(TextGraph(model), (ids,), plain, {"input_ids": words}, ["text_embeds"])
+    write_graph(exported(TextGraph(model), (ids, mask), inputs, ["text_embeds"]), text)
+    write_graph(exported(TextGraph(model), (ids,), {"input_ids": words}, ["text_embeds"]), plain)
     for source, target in ((vision, "vision_model_int8.onnx"), (plain, "text_model_int8.onnx")):
         quantize_dynamic(source, folder / target, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
     plain.unlink()

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Regenerates the model and the golden results of the tests of models in the hub's layout.
+"""Regenerates the models and the golden results of the tests of models in the hub's layout.
 
-  hub_goldens.py [--torch DIR] [--seed N] [--stop-gain X]
+  hub_goldens.py [--kind KIND] [--torch DIR] [--seed N] [--stop-gain X]
 
-It writes the small model folder tests/models/hub/, pictures and expected pixels to tests/goldens/hub/, and what
-`transformers` generates for them to tests/goldens/hub.json: a list of cases. `ids` and `text` have one entry per group
-of `frames` pictures, and `generation` holds what a case changes in generation_config.json. And what ONNX Runtime makes
-of the graphs with weights of 8 bits, one picture at a time, to tests/goldens/hub_uint8.json.
+It writes the small model folders tests/models/hub/ (SmolVLM) and tests/models/florence/ (Florence-2), pictures and
+expected pixels to tests/goldens/hub/, and what `transformers` generates for them to tests/goldens/hub.json and
+florence.json: a list of cases. `ids` and `text` have one entry per group of `frames` pictures, and `generation` holds
+what a case changes in generation_config.json. And what ONNX Runtime makes of SmolVLM's graphs with weights of 8 bits,
+one picture at a time, to hub_uint8.json.
 
 Rounding must not decide a test. So a case leaves out the pictures whose ids change with 64-bit floats or with pixels
 that are off by one level. The script fails if too many are left out, if a case's settings change no id, or if the
@@ -18,7 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,16 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
+import hub_florence
+import hub_model
 from hub_captions import PROMPT, Graphs, Json, Reference, check, groups, stop_tokens
-from hub_model import SIZES, make, quantize
+from hub_export import quantize
 
 TESTS = Path(__file__).parent.parent / "tests"
-SEED, STOP_GAIN = 2, 2.1
 TOKENS = 24
 TENSORS = ("landscape.png", "wide.png")
 NOISES = 4  # how often pixels are changed by a level
+REGION = "<REGION_TO_DESCRIPTION><loc_0><loc_1><loc_2><loc_3>"
 OTHER_PROMPT = "Où est le chat nº 12?\nAnswer in 3 words…"
 
 
@@ -109,11 +113,51 @@ def cases(names: Sequence[str], end: int, other: int) -> list[Json]:
     return plain + short + prompts + several + changed
 
 
-def off_by_one(pixels: Tensor, seed: int) -> Tensor:
+def florence_cases(names: Sequence[str], end: int, other: int) -> list[Json]:
+    """The same for a model with tasks, an encoder and forced tokens."""
+
+    def case(beams: int = 3, tokens: int = TOKENS, prompt: str = hub_florence.TASK, **generation: Any) -> Json:
+        return {
+            "pictures": list(names),
+            "frames": 1,
+            "prompt": prompt,
+            "beams": beams,
+            "max_tokens": tokens,
+            "generation": generation,
+        }
+
+    plain = [case(beams) for beams in (1, 3, 5)]
+    short = [case(beams, tokens=tokens) for beams in (1, 3) for tokens in (1, 2, 3, 6)]
+    tasks = ("<DETAILED_CAPTION>", "What is the text in the image?", REGION)
+    asked = [case(beams, prompt=task) for beams in (1, 3) for task in tasks]
+    rules: list[Json] = [
+        {"no_repeat_ngram_size": 0},
+        {"no_repeat_ngram_size": 1},
+        {"repetition_penalty": 1.3},
+        {"forced_bos_token_id": None},
+        {"forced_bos_token_id": other},
+        {"forced_eos_token_id": None},
+        {"eos_token_id": [end, other]},
+        {"decoder_start_token_id": other},
+        {"suppress_tokens": [other]},
+    ]
+    changed = [case(beams, **generation) for generation in rules for beams in (1, 3)]
+    searches: list[Json] = [
+        {"length_penalty": 0.5},
+        {"length_penalty": 0.5, "early_stopping": False},
+        {"length_penalty": 2.0, "early_stopping": False},
+        {"length_penalty": 2.0, "early_stopping": "never"},
+        {"forced_eos_token_id": None, "early_stopping": False, "no_repeat_ngram_size": 0},
+    ]
+    changed += [case(beams, **generation) for generation in searches for beams in (3, 5)]
+    return plain + short + asked + changed
+
+
+def off_by_one(pixels: Tensor, seed: int, level: Tensor) -> Tensor:
     """Pixels of which every tenth is one level off, as those of another resizer may be."""
     dice = torch.Generator().manual_seed(seed)
     step = torch.randint(-1, 2, pixels.shape, generator=dice) * (torch.rand(pixels.shape, generator=dice) < 0.15)
-    return pixels + step * (2 / 255)
+    return pixels + step * level
 
 
 def is_steady(reference: Reference, case: Json, pixels: Tensor, ids: list[int]) -> bool:
@@ -122,10 +166,11 @@ def is_steady(reference: Reference, case: Json, pixels: Tensor, ids: list[int]) 
     def same(pixels: Tensor) -> bool:
         return generate(reference, case, pixels) == ids
 
+    level = 1 / 255 / torch.tensor(reference.processor.image_std)[:, None, None]
     reference.model.double()
     exact = same(pixels)
     reference.model.float()
-    return exact and all(same(off_by_one(pixels, seed)) for seed in range(NOISES))
+    return exact and all(same(off_by_one(pixels, seed, level)) for seed in range(NOISES))
 
 
 def generate(reference: Reference, case: Json, pixels: Tensor) -> list[int]:
@@ -205,45 +250,78 @@ def report(results: list[Json], left_out: int, stop: int) -> bool:
     return min(changed.values()) > 0 and left_out < len(captions) / 5 and all(case["ids"] for case in results)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model, and where its files go."""
+
+    name: str
+    seed: int
+    stop_gain: float
+    make: Callable[[Path, Path, int, float, Json], None]
+    cases: Callable[[Sequence[str], int, int], list[Json]]
+    prompt: str
+    most_frames: int
+
+
+KINDS = {
+    "smolvlm": Kind("hub", 2, 2.1, hub_model.make, cases, PROMPT, 3),
+    "florence2": Kind("florence", 2, 1.8, hub_florence.make, florence_cases, hub_florence.TASK, 1),
+}
+
+
+def write_cases(path: Path, cases: Sequence[Json]) -> None:
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
+def write(kind: Kind, args: argparse.Namespace) -> bool:
+    """Writes a kind's model and results. Returns whether they are good enough."""
+    model, goldens, torch_folder = args.tests / "models" / kind.name, args.tests / "goldens/hub", args.torch / kind.name
+    seed = kind.seed if args.seed is None else args.seed
+    kind.make(model, torch_folder, seed, args.stop_gain or kind.stop_gain, {})
+    reference = hub_florence.open_reference(model, torch_folder)
+    goldens.mkdir(parents=True, exist_ok=True)
+    drawn = pictures()
+    for name, image in drawn.items():
+        image.save(goldens / name, optimize=True)
+    suffix = ".npy" if kind.name == "hub" else f".{kind.name}.npy"
+    for name in TENSORS:
+        np.save((goldens / name).with_suffix(suffix), reference.pixels([goldens / name])[0, 0].numpy())
+    end = reference.generation["eos_token_id"]
+    first = reference.captions([goldens / "landscape.png"], 1, kind.prompt, 3, TOKENS)[0]["ids"]
+    results = kind.cases(list(drawn), end, first[len(first) // 2])
+    left_out = sum(fill(reference, goldens, case) for case in results)
+    good = report(results, left_out, end)
+    write_cases(args.tests / f"goldens/{kind.name}.json", results)
+    if kind.name == "hub":
+        quantize(model, "uint8")
+        rounded = quantized(reference, goldens, list(drawn))
+        print(f"{sum(len(case['ids']) for case in rounded)} captions of graphs with 8-bit weights")
+        write_cases(args.tests / "goldens/hub_uint8.json", rounded)
+    files = [goldens / name for name in drawn]
+    frames = range(1, kind.most_frames + 1)
+    wrong = sum(check(reference, files, count, kind.prompt, TOKENS) for count in frames)
+    return good and not wrong
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--kind", choices=list(KINDS), help="write this kind only (default: all)")
     p.add_argument(
         "--torch",
         type=Path,
         default=Path("target/hub-torch"),
         metavar="DIR",
-        help="PyTorch's weights (default: target/hub-torch)",
+        help="folder for PyTorch's weights (default: target/hub-torch)",
     )
-    p.add_argument("--seed", type=int, default=SEED, help=f"seed of the weights (default: {SEED})")
-    p.add_argument(
-        "--stop-gain", type=float, default=STOP_GAIN, help=f"scales the stop token's logit (default: {STOP_GAIN})"
-    )
+    p.add_argument("--seed", type=int, help="seed of the weights (default: the kind's own)")
+    p.add_argument("--stop-gain", type=float, help="scales the stop token's logit (default: the kind's own)")
     p.add_argument("--tests", type=Path, default=TESTS, metavar="DIR", help="folder to write to (default: tests/)")
     args = p.parse_args()
     torch.set_num_threads(1)
-    model, goldens = args.tests / "models/hub", args.tests / "goldens/hub"
-    make(SIZES["tiny"], model, args.torch, args.seed, args.stop_gain, {})
-    reference = Reference(model, args.torch)
-    goldens.mkdir(parents=True, exist_ok=True)
-    drawn = pictures()
-    for name, image in drawn.items():
-        image.save(goldens / name, optimize=True)
-    for name in TENSORS:
-        np.save((goldens / name).with_suffix(".npy"), reference.pixels([goldens / name])[0, 0].numpy())
-    end = reference.generation["eos_token_id"]
-    first = reference.captions([goldens / "landscape.png"], 1, PROMPT, 3, TOKENS)[0]["ids"]
-    results = cases(list(drawn), end, first[len(first) // 2])
-    left_out = sum(fill(reference, goldens, case) for case in results)
-    good = report(results, left_out, end)
-    quantize(model, "uint8")
-    rounded = quantized(reference, goldens, list(drawn))
-    print(f"{sum(len(case['ids']) for case in rounded)} captions of graphs with 8-bit weights")
-    for name, cases_of in (("hub", results), ("hub_uint8", rounded)):
-        lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases_of)
-        (args.tests / f"goldens/{name}.json").write_text(f"[\n{lines}\n]\n")
-    files = [goldens / name for name in drawn]
-    wrong = sum(check(reference, files, frames, PROMPT, TOKENS) for frames in (1, 2, 3))
-    sys.exit(1 if wrong or not good else 0)
+    kinds = [KINDS[args.kind]] if args.kind else list(KINDS.values())
+    good = [write(kind, args) for kind in kinds]
+    sys.exit(0 if all(good) else 1)
 
 
 if __name__ == "__main__":

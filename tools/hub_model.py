@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes small seeded SmolVLM models in the ONNX layout of the Hugging Face hub, and captions pictures with them.
+"""Makes small seeded models in the ONNX layout of the Hugging Face hub, and captions pictures with them.
 
   hub_model.py make DIR --torch DIR     writes a folder, and apart from it the weights as `transformers` reads them
   hub_model.py run DIR PICTURE...       prints what `transformers` generates, one JSON line per picture or group
@@ -7,8 +7,8 @@
 
 hub_goldens.py makes the files of the tests with it, and hub_parity.py compares descry with `transformers`.
 
-The weights are random, the architecture is SmolVLM's own, and the tokenizer has 300 tokens: bytes, a few pieces of
-words and SmolVLM's special tokens.
+The weights are random, the architecture is SmolVLM's own (or Florence-2's, with --kind florence2), and the tokenizer
+has 300 tokens: bytes, a few pieces of words and the model's special tokens.
 
 It needs its own environment, because other tools use older releases of transformers and tokenizers:
 python3 -m venv target/hub && target/hub/bin/pip install -r tools/requirements-hub.txt
@@ -28,7 +28,10 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_captions import FAKE, GLOBAL, IMAGE, Json, Reference, add_run_options, check
+import hub_florence
+from hub_captions import FAKE, GLOBAL, IMAGE, Json, add_run_options, check
+from hub_export import exported, quantize, randomise, write_graph, write_json
+from hub_florence import open_reference
 
 TOKENS = 300  # of the tokenizer
 
@@ -172,20 +175,20 @@ def export_graphs(model: Any, size: Size, folder: Path) -> None:
     pictures = {0: "batch_size", 1: "num_images"}
     words = {0: "batch_size", 1: "sequence_length"}
     pasts = {0: "batch_size", 2: "past_sequence_length"}
-    export(
+    vision = exported(
         VisionGraph(model),
         (torch.randn(2, 3, 3, side, side), torch.ones(2, 3, side, side, dtype=torch.bool)),
-        folder / "vision_encoder.onnx",
         {"pixel_values": pictures, "pixel_attention_mask": pictures},
         ["image_features"],
     )
+    write_graph(vision, folder / "vision_encoder.onnx")
     ids = torch.ones(2, 5, dtype=torch.long)
-    export(model.get_input_embeddings(), (ids,), folder / "embed_tokens.onnx", {"input_ids": words}, ["inputs_embeds"])
+    embed = exported(model.get_input_embeddings(), (ids,), {"input_ids": words}, ["inputs_embeds"])
+    write_graph(embed, folder / "embed_tokens.onnx")
     past = tuple(torch.randn(2, size.key_heads, 4, head) for _ in layers)
-    export(
+    decoder = exported(
         DecoderGraph(model),
         (torch.randn(2, 3, size.width), torch.ones(2, 7, dtype=torch.long), torch.arange(4, 7).expand(2, 3), *past),
-        folder / "decoder_model_merged.onnx",
         {
             "inputs_embeds": words,
             "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
@@ -194,41 +197,7 @@ def export_graphs(model: Any, size: Size, folder: Path) -> None:
         },
         ["logits", *(f"present.{name}" for name in layers)],
     )
-
-
-def export(module: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: Json, outputs: list[str]) -> None:
-    """Exports a module. `inputs` names the variable sizes of each input."""
-    import onnx
-
-    sizes: Any = tuple(inputs.values())
-    if isinstance(module, DecoderGraph):
-        sizes = (*sizes[:3], sizes[3:])  # the parameter *past is one tuple
-    exported = torch.onnx.export(
-        module.eval(),
-        example,
-        input_names=list(inputs),
-        output_names=outputs,
-        dynamic_shapes=sizes,
-        dynamo=True,
-        opset_version=18,
-        verbose=False,
-    )
-    model = exported.model_proto
-    # Notes of the exporter are half of a small graph's size, and name folders of the machine.
-    del model.graph.value_info[:]
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    model.graph.doc_string = ""
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    for constant in model.graph.initializer:
-        del constant.metadata_props[:]
-        constant.doc_string = ""
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    write_graph(decoder, folder / "decoder_model_merged.onnx")
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------
@@ -291,44 +260,15 @@ def make_model(size: Size, ids: dict[str, int], seed: int, stop_gain: float) -> 
         **names,
     )
     model = SmolVLMForConditionalGeneration(config).float().eval()
-    randomise(model, seed, stop_gain, ids[END])
+    randomise(model, seed)
+    with torch.no_grad():
+        model.model.connector.modality_projection.proj.weight.mul_(4)
+        model.lm_head.weight.mul_(2)
+        model.lm_head.weight[ids[END]] *= stop_gain
     return model
 
 
-@torch.no_grad()
-def randomise(model: Any, seed: int, stop_gain: float, stop: int) -> None:
-    """Gives every weight a random value, biases and norms too: zeros and ones would hide that one of them is left out.
-
-    The weights are large. Logits of small random weights are near ties, which no two runtimes break alike.
-    """
-    dice = torch.Generator().manual_seed(seed)
-    for name, weight in model.named_parameters():
-        noise = torch.randn(weight.shape, generator=dice)
-        if weight.dim() > 1:
-            fan = weight[0].numel()
-            weight.copy_(noise * (1.0 if "embed" in name and "patch" not in name else fan**-0.5))
-        else:
-            weight.copy_(0.1 * noise + float("norm" in name and name.endswith("weight")))
-    model.model.connector.modality_projection.proj.weight.mul_(4)
-    model.lm_head.weight.mul_(2)
-    model.lm_head.weight[stop] *= stop_gain
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def quantize(folder: Path, precision: str) -> None:
-    """Writes the graphs with weights of 8 bits beside the others, as transformers.js's scripts do."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    kind = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}[precision]
-    for name in ("vision_encoder", "embed_tokens", "decoder_model_merged"):
-        path = folder / "onnx" / name
-        quantize_dynamic(f"{path}.onnx", f"{path}_{precision}.onnx", weight_type=kind)
-
-
-def make(size: Size, out: Path, weights: Path, seed: int, stop_gain: float, generation: Json) -> None:
+def make(out: Path, weights: Path, seed: int, stop_gain: float, generation: Json, size: Size = SIZES["tiny"]) -> None:
     """Writes a folder in the hub's layout, and PyTorch's weights to another folder."""
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
@@ -393,9 +333,15 @@ def arguments() -> argparse.Namespace:
     commands = p.add_subparsers(dest="command", required=True)
     m = commands.add_parser("make", help="write a model folder")
     m.add_argument("dir", type=Path, metavar="DIR", help="model folder to write")
+    m.add_argument(
+        "--kind", choices=["smolvlm", "florence2"], default="smolvlm", help="architecture (default: smolvlm)"
+    )
     m.add_argument("--torch", required=True, type=Path, metavar="DIR", help="folder for PyTorch's weights")
     m.add_argument(
-        "--size", choices=list(SIZES), default="tiny", help="base has the shapes of SmolVLM-256M (default: tiny)"
+        "--size",
+        choices=list(SIZES),
+        default="tiny",
+        help="of a smolvlm; base has the shapes of SmolVLM-256M (default: tiny)",
     )
     m.add_argument(
         "--quantize", nargs="*", choices=["int8", "uint8"], default=[], help="write graphs with 8-bit weights, too"
@@ -420,11 +366,14 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
     if args.command == "make":
-        make(SIZES[args.size], args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        if args.kind == "florence2":
+            hub_florence.make(args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        else:
+            make(args.dir, args.torch, args.seed, args.stop_gain, args.generation, SIZES[args.size])
         for precision in args.quantize:
             quantize(args.dir, precision)
         return
-    reference = Reference(args.dir, args.torch or args.dir / "torch")
+    reference = open_reference(args.dir, args.torch or args.dir / "torch")
     if args.command == "check":
         sys.exit(1 if check(reference, args.pictures, args.frames, args.prompt, args.tokens) else 0)
     for row in reference.captions(args.pictures, args.frames, args.prompt, args.beams, args.tokens):

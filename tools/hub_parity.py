@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_captions import Json, Reference, add_run_options
+from hub_captions import PROMPT, Json, add_run_options
+from hub_florence import TASK, open_reference
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,7 +64,9 @@ def main() -> None:
     args = p.parse_args()
     torch.set_num_threads(1)
     pictures = args.pictures or sorted((ROOT / "tests/goldens/hub").glob("*.png"))
-    reference = Reference(args.dir, args.torch or args.dir / "torch")
+    reference = open_reference(args.dir, args.torch or args.dir / "torch")
+    if args.prompt == PROMPT and reference.config["model_type"] == "florence2":
+        args.prompt = TASK
     wrong = total = 0
     for beams in map(int, args.beams.split(",")):
         want = reference.captions(pictures, args.frames, args.prompt, beams, args.tokens)

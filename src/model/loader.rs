@@ -175,6 +175,7 @@ impl CaptionPart {
 
     fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions, frames: usize) -> Result<CaptionPart> {
         let search = generation_options(folder, &caption)?;
+        let prompt = folder.settle_prompt(prompt, frames)?;
         let (hash, folder) = (folder.hash().to_string(), folder.clone());
         Ok(CaptionPart {
             decoding: json!({

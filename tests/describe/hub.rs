@@ -16,28 +16,29 @@ use crate::common::{Bench, root};
 
 const FOLDER: &str = "tests/models/hub";
 
-fn ok<T>(result: Result<T, Error>) -> T {
+pub(crate) fn ok<T>(result: Result<T, Error>) -> T {
     result.unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn cases() -> Vec<Value> {
-    cases_of("hub.json")
+    cases_in("hub.json")
 }
 
-fn cases_of(goldens: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(root().join("tests/goldens").join(goldens)).unwrap();
+/// What `transformers` generates, in a file of tests/goldens.
+pub(crate) fn cases_in(file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(root().join("tests/goldens").join(file)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn picture(name: &str) -> PathBuf {
+pub(crate) fn picture(name: &str) -> PathBuf {
     root().join("tests/goldens/hub").join(name)
 }
 
-/// A copy of the model's folder.
-fn copy(to: &Path) {
+/// A copy of a model's folder.
+fn copy(folder: &str, to: &Path) {
     for sub in ["", "onnx"] {
         std::fs::create_dir_all(to.join(sub)).unwrap();
-        for entry in std::fs::read_dir(root().join(FOLDER).join(sub)).unwrap() {
+        for entry in std::fs::read_dir(root().join(folder).join(sub)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
                 std::fs::copy(&path, to.join(sub).join(path.file_name().unwrap())).unwrap();
@@ -48,8 +49,13 @@ fn copy(to: &Path) {
 
 /// A copy of the model's folder in which a JSON file has other fields.
 fn edited(file: &str, fields: &Value) -> tempfile::TempDir {
+    edited_copy(FOLDER, file, fields)
+}
+
+/// The same of another model's folder.
+pub(crate) fn edited_copy(folder: &str, file: &str, fields: &Value) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy(dir.path());
+    copy(folder, dir.path());
     let path = dir.path().join(file);
     let mut all: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     for (key, value) in fields.as_object().unwrap() {
@@ -87,7 +93,8 @@ fn captioner(precision: Precision, dir: &Path, case: &Value, batch: usize, threa
     ok(HubCaptioner::new(&ok(HubFolder::open(dir, Some(precision))), prompt, &options))
 }
 
-fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
+/// Captions of a case's pictures.
+pub(crate) fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
     captions_in(Precision::Fp32, dir, case, batch, threads)
 }
 
@@ -97,9 +104,14 @@ fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, thr
 
 #[test]
 fn captions_are_those_of_pytorch() {
-    for case in cases() {
-        let dir = edited("generation_config.json", &case["generation"]);
-        let got = captions(dir.path(), &case, 16, 1);
+    check_cases(FOLDER, &cases());
+}
+
+/// Compares captions with those of the cases, token for token.
+pub(crate) fn check_cases(folder: &str, cases: &[Value]) {
+    for case in cases {
+        let dir = edited_copy(folder, "generation_config.json", &case["generation"]);
+        let got = captions(dir.path(), case, 16, 1);
         let (ids, texts) = (case["ids"].as_array().unwrap(), case["text"].as_array().unwrap());
         assert_eq!(got.len(), ids.len());
         for ((got, ids), text) in got.iter().zip(ids).zip(texts) {
@@ -111,10 +123,15 @@ fn captions_are_those_of_pytorch() {
 
 #[test]
 fn batches_and_threads_change_nothing() {
-    for case in cases().into_iter().filter(|c| c["generation"] == json!({})) {
-        let one = captions(&root().join(FOLDER), &case, 1, 1);
+    check_batches(FOLDER, &cases());
+}
+
+/// Compares captions in batches and with threads with those of single pictures.
+pub(crate) fn check_batches(folder: &str, cases: &[Value]) {
+    for case in cases.iter().filter(|c| c["generation"] == json!({})) {
+        let one = captions(&root().join(folder), case, 1, 1);
         for (batch, threads) in [(2, 1), (3, 2), (16, 2)] {
-            assert_eq!(captions(&root().join(FOLDER), &case, batch, threads), one, "batch {batch}, {threads} threads");
+            assert_eq!(captions(&root().join(folder), case, batch, threads), one, "batch {batch}, {threads} threads");
         }
     }
 }
@@ -122,7 +139,7 @@ fn batches_and_threads_change_nothing() {
 /// ONNX Runtime scales the integers of a batch by all its values. The goldens are those of one picture at a time.
 #[test]
 fn integers_do_not_depend_on_the_batch() {
-    for case in cases_of("hub_uint8.json") {
+    for case in cases_in("hub_uint8.json") {
         for (batch, threads) in [(1, 1), (2, 2), (3, 1), (16, 2)] {
             let got = captions_in(Precision::Uint8, &root().join(FOLDER), &case, batch, threads);
             let ids: Vec<_> = got.iter().map(|caption| &caption.ids).collect();

@@ -9,6 +9,7 @@ mod clipcap;
 mod decode;
 mod embedders;
 mod export;
+mod florence;
 mod hub;
 mod inference;
 mod parts;

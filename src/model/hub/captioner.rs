@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::chat::{Chat, Prompt};
+use super::config::Family;
 use super::files::HubFolder;
-use super::generation::{Generation, GenerationOptions, NextRow};
-use super::graphs::Graphs;
+use super::generation::{GeneratedText, Generation, GenerationOptions, NextRow};
+use super::language::{HubGraphs, TextGraphs};
 use super::processor::Processor;
 use crate::error::{Error, Result};
 use crate::message;
@@ -20,8 +21,6 @@ use crate::model::prompt::{CaptionPrompt, PromptOptions};
 const MAX_BEAMS: usize = 64;
 /// Tokens of a caption where neither the user nor the model says how many.
 const MAX_TOKENS: usize = 64;
-/// Most pictures in one run of the image tower: its attention needs hundreds of megabytes for more.
-const VISION_BATCH: usize = 4;
 
 /// The options of a search with a hub model.
 ///
@@ -54,18 +53,21 @@ pub(crate) fn generation_options(folder: &HubFolder, options: &CaptionOptions) -
 
 /// A model in the hub's layout.
 pub struct HubCaptioner {
-    graphs: Graphs,
+    graphs: HubGraphs,
     chat: Chat,
     processor: Processor,
     options: GenerationOptions,
     /// Where an input has none of its own.
     prompt: CaptionPrompt,
     batch: usize,
+    /// Fewest rows of a step. One row is computed in another way than several, unless its integers have a scale of
+    /// their own.
+    least_rows: usize,
 }
 
 /// A picture of a batch, or several that are described together.
 struct BatchedPicture {
-    /// Its number among the inputs.
+    /// Its number in the batch.
     number: usize,
     search: Generation,
 }
@@ -74,81 +76,49 @@ impl HubCaptioner {
     /// Builds the sessions of all graphs and reads the tokenizer.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the options do not fit the model; [`Error::Runtime`] if ONNX Runtime or the device is missing;
-    /// [`Error::Model`] if descry cannot run the folder's graphs.
+    /// [`Error::Usage`] if the options or the prompt do not fit the model; [`Error::Runtime`] if ONNX Runtime or the
+    /// device is missing; [`Error::Model`] if descry cannot run the folder's graphs.
     pub fn new(folder: &HubFolder, prompt: PromptOptions, options: &CaptionOptions) -> Result<HubCaptioner> {
-        let graphs = Graphs::load(folder, &options.session)?;
+        let search = generation_options(folder, options)?;
+        let graphs = HubGraphs::load(folder, &options.session)?;
+        let batch = match folder.config.family {
+            _ if graphs.scale_by_batch() => 1,
+            Family::SmolVlm | Family::Llava => options.batch,
+            // Each hypothesis has the keys of hundreds of features, so their number is what counts.
+            Family::Florence => options.batch / search.beams,
+        };
         Ok(HubCaptioner {
-            options: generation_options(folder, options)?,
+            options: search,
             processor: Processor::new(folder)?,
             chat: Chat::new(folder)?,
-            batch: if graphs.alone { 1 } else { options.batch.max(1) },
+            prompt: folder.settle_prompt(prompt, 1)?.into(),
+            batch: batch.max(1),
+            least_rows: if graphs.scale_by_batch() { 1 } else { LEAST_ROWS },
             graphs,
-            prompt: prompt.into(),
         })
     }
 
     /// Captions pictures whose prompts have the same length.
     fn batch(&mut self, inputs: &[(usize, &CaptionInput)], prompt: &Prompt, out: &mut [Option<Caption>]) -> Result<()> {
-        let (width, length) = (self.graphs.width(), prompt.ids.len());
-        let words = self.graphs.embed(&prompt.ids)?;
         let features = self.features(inputs)?;
-        let each = prompt.features.len() * width;
-        let mut embeds = Vec::with_capacity(inputs.len() * words.len());
-        for features in features.chunks_exact(each) {
-            let start = embeds.len();
-            embeds.extend_from_slice(&words);
-            for (&position, feature) in prompt.features.iter().zip(features.chunks_exact(width)) {
-                embeds[start + position * width..][..width].copy_from_slice(feature);
-            }
+        let batch = Batch { prompt, features: &features, options: &self.options, least_rows: self.least_rows };
+        let texts = match &mut self.graphs {
+            HubGraphs::Decoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
+            HubGraphs::EncoderDecoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
+        };
+        for ((number, _), text) in inputs.iter().zip(texts) {
+            out[*number] = Some(self.caption_of(text)?);
         }
-        let mut searches: Vec<BatchedPicture> = inputs
-            .iter()
-            .map(|(number, _)| BatchedPicture { number: *number, search: Generation::new(prompt.ids.clone()) })
-            .collect();
-        let (mut logits, mut keys) =
-            self.graphs.decode(embeds, inputs.len(), length, self.graphs.no_keys(inputs.len())?)?;
-        // Rows of each picture in the present step.
-        let mut rows = vec![1; searches.len()];
-        let vocab = self.graphs.vocab();
-        loop {
-            let (mut next, mut counts, mut first) = (Vec::new(), Vec::new(), 0);
-            for (picture, count) in searches.iter_mut().zip(&rows) {
-                let own = &logits[first * vocab..(first + count) * vocab];
-                let more = picture.search.advance(own, vocab, &self.options);
-                if picture.search.is_done() {
-                    out[picture.number] = Some(self.caption_of(&picture.search)?);
-                } else {
-                    counts.push(more.len());
-                    next.extend(more.into_iter().map(|r| NextRow { source: first + r.source, ..r }));
-                }
-                first += count;
-            }
-            searches.retain(|picture| !picture.search.is_done());
-            if next.is_empty() {
-                return Ok(());
-            }
-            rows = counts;
-            // One row is computed in another way than several, unless its integers have a scale of their own.
-            if self.batch > 1 && next.len() < LEAST_ROWS {
-                next.resize(LEAST_ROWS, next[0]);
-            }
-            let sources: Vec<usize> = next.iter().map(|r| r.source).collect();
-            keys = self.graphs.select(keys, &sources)?;
-            let tokens: Vec<i64> = next.iter().map(|r| r.token).collect();
-            let embeds = self.graphs.embed(&tokens)?;
-            (logits, keys) = self.graphs.decode(embeds, next.len(), 1, keys)?;
-        }
+        Ok(())
     }
 
     /// The tokens of a prompt with so many pictures. Leaves out the oldest of its earlier descriptions until it fits.
     fn prompt(&self, prompt: &CaptionPrompt, pictures: usize) -> Result<Prompt> {
-        let context = self.graphs.context();
         let mut shorter = Some(prompt.clone());
-        let mut needed = 0;
+        let (mut needed, mut context) = (0, 0);
         while let Some(prompt) = shorter {
             let tokens = self.chat.prompt(&prompt.compose(), pictures)?;
-            needed = tokens.ids.len() + self.options.max_tokens;
+            (needed, context) = self.graphs.room(&tokens, self.options.max_tokens);
             if needed <= context {
                 return Ok(tokens);
             }
@@ -165,21 +135,68 @@ impl HubCaptioner {
         let side = self.processor.side();
         let mut features = Vec::new();
         let each = inputs.first().map_or(0, |(_, input)| input.pictures.len());
-        let together = if self.graphs.vision_alone { 1 } else { (VISION_BATCH / each.max(1)).max(1) };
-        for group in inputs.chunks(together) {
+        for group in inputs.chunks((self.graphs.vision_batch() / each.max(1)).max(1)) {
             let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
             for picture in group.iter().flat_map(|(_, input)| &input.pictures) {
                 self.processor.append(picture, &mut pixels)?;
             }
-            features.extend(self.graphs.features(pixels, group.len(), each, side)?);
+            features.extend(self.graphs.inputs().features(pixels, group.len(), each, side)?);
         }
         Ok(features)
     }
 
-    fn caption_of(&self, search: &Generation) -> Result<Caption> {
-        let best = search.best();
-        let text = self.chat.text(&best.ids)?;
-        Ok(Caption { text, ids: best.ids, mean_logprob: best.mean_logprob, score: None })
+    fn caption_of(&self, text: GeneratedText) -> Result<Caption> {
+        let GeneratedText { ids, mean_logprob } = text;
+        Ok(Caption { text: self.chat.text(&ids)?, ids, mean_logprob, score: None })
+    }
+}
+
+/// Pictures whose texts are generated side by side.
+struct Batch<'b> {
+    prompt: &'b Prompt,
+    /// The features of all pictures, in order.
+    features: &'b [f32],
+    options: &'b GenerationOptions,
+    /// Fewest rows of a step.
+    least_rows: usize,
+}
+
+impl Batch<'_> {
+    /// The texts of all pictures, in order.
+    fn texts<G: TextGraphs>(&self, graphs: &mut G, pictures: usize) -> Result<Vec<GeneratedText>> {
+        let before = graphs.before(self.prompt);
+        let mut texts = vec![GeneratedText { ids: Vec::new(), mean_logprob: 0.0 }; pictures];
+        let mut searches: Vec<BatchedPicture> =
+            (0..pictures).map(|number| BatchedPicture { number, search: Generation::new(before.clone()) }).collect();
+        let (mut logits, mut keys) = graphs.prefill(self.prompt, self.features, pictures)?;
+        // Rows of each picture in the present step.
+        let mut rows = vec![1; searches.len()];
+        let vocab = graphs.vocab();
+        loop {
+            let (mut next, mut counts, mut first) = (Vec::new(), Vec::new(), 0);
+            for (picture, count) in searches.iter_mut().zip(&rows) {
+                let own = &logits[first * vocab..(first + count) * vocab];
+                let more = picture.search.advance(own, vocab, self.options);
+                if picture.search.is_done() {
+                    texts[picture.number] = picture.search.best();
+                } else {
+                    counts.push(more.len());
+                    next.extend(more.into_iter().map(|r| NextRow { source: first + r.source, ..r }));
+                }
+                first += count;
+            }
+            searches.retain(|picture| !picture.search.is_done());
+            if next.is_empty() {
+                return Ok(texts);
+            }
+            rows = counts;
+            if next.len() < self.least_rows {
+                next.resize(self.least_rows, next[0]);
+            }
+            let sources: Vec<usize> = next.iter().map(|r| r.source).collect();
+            let tokens: Vec<i64> = next.iter().map(|r| r.token).collect();
+            (logits, keys) = graphs.step(&tokens, &sources, keys)?;
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Chat {
     eos: String,
     /// What a template's image token becomes.
     picture: String,
-    image_token: i64,
+    image_token: Option<i64>,
+    /// Image tokens of one picture; 0 if the features come before the prompt.
     image_tokens: usize,
     tokenizer: Tokenizer,
     dir: String,
@@ -36,7 +37,7 @@ pub(crate) struct Chat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<i64>,
-    /// Positions that the features of the pictures take, in order.
+    /// Positions that the features of the pictures take, in order; none if the features come before the prompt.
     pub(crate) features: Vec<usize>,
 }
 
@@ -49,17 +50,27 @@ impl Chat {
         let HubConfig { family, template, tokenizer: config, model, .. } = &folder.config;
         let tokenizer = Tokenizer::from_file(folder.path("tokenizer.json"))
             .map_err(|e| folder.error(format!("tokenizer.json cannot be read: {e}"), "Download the file again."))?;
-        let image_tokens = folder.config.image_tokens();
-        let picture = match family {
-            Family::SmolVlm => format!("{AROUND}{WHOLE}{}{AROUND}", IMAGE.repeat(image_tokens)),
-            Family::Llava => IMAGE.repeat(image_tokens),
+        let tokens = folder.config.image_tokens();
+        let (picture, image_tokens) = match family {
+            Family::SmolVlm => (format!("{AROUND}{WHOLE}{}{AROUND}", IMAGE.repeat(tokens)), tokens),
+            Family::Llava => (IMAGE.repeat(tokens), tokens),
+            Family::Florence => (String::new(), 0),
         };
         let known = tokenizer.token_to_id(IMAGE).map(i64::from);
-        if known != Some(model.image_token_id) {
+        if image_tokens > 0 && (known.is_none() || known != model.image_token_id) {
             return Err(folder.error(
-                format!("tokenizer.json gives {IMAGE} the id {known:?}, and config.json {}", model.image_token_id),
+                format!("tokenizer.json gives {IMAGE} the id {known:?}, and config.json {:?}", model.image_token_id),
                 "Download both files again.",
             ));
+        }
+        let around = [("bos_token", config.bos()), ("eos_token", config.eos())];
+        for (field, token) in around.iter().filter(|_| *family == Family::Florence) {
+            if tokenizer.token_to_id(token).is_none() {
+                return Err(folder.error(
+                    format!("tokenizer_config.json says {field} is {token:?}, which tokenizer.json does not have"),
+                    "Download both files again.",
+                ));
+            }
         }
         Ok(Chat {
             template: template.clone(),
@@ -107,7 +118,8 @@ impl Chat {
             .encode(expanded, false)
             .map_err(|e| Error::usage(format!("the prompt cannot be split into tokens: {e}"), "Use other words."))?;
         let ids: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
-        let features: Vec<usize> = (0..ids.len()).filter(|&n| ids[n] == self.image_token).collect();
+        let features: Vec<usize> =
+            (0..ids.len()).filter(|&n| self.image_tokens > 0 && Some(ids[n]) == self.image_token).collect();
         if features.len() != pictures * self.image_tokens {
             return Err(broken(format!(
                 "makes {} image tokens of {pictures} pictures, which need {}",

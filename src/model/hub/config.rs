@@ -1,6 +1,7 @@
-//! What the JSON files of a hub folder say, as far as captioning needs it. Other fields are ignored: the files have many,
-//! and new ones come with every release of the tools that write them.
+//! What the JSON files of a hub folder say, as far as captioning needs it. Other fields are ignored: the files have
+//! many, and new ones come with every release of the tools that write them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -14,6 +15,13 @@ use crate::media::resize::Resample;
 /// Largest JSON file in bytes, tokenizers excepted. Real ones take a few kilobytes.
 const LIMIT: u64 = 4 << 20;
 
+/// How pictures are prepared. Newer exporters write it into `processor_config.json`.
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// How Florence's processor writes its only kind of prompt. The features come before it.
+const FLORENCE_TEMPLATE: &str = "{{ bos_token }}{{ messages[0].content[-1].text }}{{ eos_token }}";
+/// Features of a picture where a Florence folder does not say: those of the published models.
+const FLORENCE_FEATURES: usize = 577;
+
 /// Kinds of models that descry can run, by the `model_type` of `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -21,15 +29,18 @@ pub(crate) enum Family {
     SmolVlm,
     /// LLaVA: pictures as a run of image tokens.
     Llava,
+    /// Florence-2: an encoder reads pictures and a task, a decoder answers.
+    Florence,
 }
 
 impl Family {
     /// The families by `model_type`.
-    const ALL: [(&'static str, Family); 4] = [
+    const ALL: [(&'static str, Family); 5] = [
         ("smolvlm", Family::SmolVlm),
         ("idefics3", Family::SmolVlm),
         ("llava", Family::Llava),
         ("llava_qwen2", Family::Llava),
+        ("florence2", Family::Florence),
     ];
 
     fn of(model_type: &str) -> Option<Family> {
@@ -46,8 +57,9 @@ pub(super) fn is_captioner(model_type: &str) -> bool {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ModelConfig {
     model_type: String,
-    #[serde(alias = "image_token_index")]
-    pub(crate) image_token_id: i64,
+    /// The token that features replace. Florence needs none.
+    #[serde(default, alias = "image_token_index")]
+    pub(crate) image_token_id: Option<i64>,
     pub(crate) text_config: TextConfig,
     #[serde(default)]
     pub(crate) vision_config: VisionConfig,
@@ -57,6 +69,9 @@ pub(crate) struct ModelConfig {
     /// LLaVA: whether the class token is among the features.
     #[serde(default)]
     vision_feature_select_strategy: Option<String>,
+    /// Florence: features of a picture.
+    #[serde(default)]
+    num_image_tokens: Option<usize>,
 }
 
 fn one() -> usize {
@@ -76,6 +91,8 @@ pub(crate) struct TextConfig {
     pub(crate) vocab_size: usize,
     #[serde(default = "long")]
     pub(crate) max_position_embeddings: usize,
+    #[serde(default)]
+    decoder_start_token_id: Option<i64>,
 }
 
 fn long() -> usize {
@@ -127,8 +144,17 @@ pub(crate) struct ProcessorConfig {
     pub(crate) image_mean: Option<[f32; 3]>,
     #[serde(default)]
     pub(crate) image_std: Option<[f32; 3]>,
-    #[serde(default)]
+    #[serde(default, alias = "image_seq_length")]
     image_seq_len: Option<usize>,
+    /// Florence: what kind of answer each task has.
+    #[serde(default)]
+    pub(crate) tasks_answer_post_processing_type: BTreeMap<String, String>,
+    /// Florence: the sentences of tasks.
+    #[serde(default)]
+    pub(crate) task_prompts_without_inputs: BTreeMap<String, String>,
+    /// Florence: the sentences of tasks about something, with `{input}` for it.
+    #[serde(default)]
+    pub(crate) task_prompts_with_input: BTreeMap<String, String>,
 }
 
 fn yes() -> bool {
@@ -176,6 +202,9 @@ pub(crate) struct JointConfig {
     patch_size: Option<usize>,
     #[serde(default)]
     vision_feature_select_strategy: Option<String>,
+    /// What `preprocessor_config.json` says, where that is not a file of its own.
+    #[serde(default)]
+    image_processor: Value,
 }
 
 /// `tokenizer_config.json`.
@@ -219,6 +248,16 @@ enum Tokens {
     Several(Vec<i64>),
 }
 
+impl Tokens {
+    fn list(tokens: Option<&Tokens>) -> Vec<i64> {
+        match tokens {
+            None => Vec::new(),
+            Some(Tokens::One(id)) => vec![*id],
+            Some(Tokens::Several(ids)) => ids.clone(),
+        }
+    }
+}
+
 /// `generation_config.json`: how the model's makers generate.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct GenerationConfig {
@@ -239,16 +278,26 @@ pub(crate) struct GenerationConfig {
     pub(crate) no_repeat_ngram_size: Option<usize>,
     #[serde(default)]
     pub(crate) suppress_tokens: Option<Vec<i64>>,
+    /// Encoder and decoder: the first token, which no picture changes.
+    #[serde(default)]
+    pub(crate) forced_bos_token_id: Option<i64>,
+    /// What the longest texts end with.
+    #[serde(default)]
+    forced_eos_token_id: Option<Tokens>,
+    /// Encoder and decoder: what the decoder reads first.
+    #[serde(default)]
+    decoder_start_token_id: Option<i64>,
 }
 
 impl GenerationConfig {
     /// Tokens that end a text.
     pub(crate) fn stop_tokens(&self) -> Vec<i64> {
-        match &self.eos_token_id {
-            None => Vec::new(),
-            Some(Tokens::One(id)) => vec![*id],
-            Some(Tokens::Several(ids)) => ids.clone(),
-        }
+        Tokens::list(self.eos_token_id.as_ref())
+    }
+
+    /// Tokens of which one ends a text of the greatest length; none if such a text may break off.
+    pub(crate) fn forced_last(&self) -> Vec<i64> {
+        Tokens::list(self.forced_eos_token_id.as_ref())
     }
 }
 
@@ -268,7 +317,7 @@ pub(crate) struct HubConfig {
 impl HubConfig {
     /// Reads the JSON files of a folder.
     pub(crate) fn read(dir: &Path) -> Result<HubConfig> {
-        let raw: Value = required(dir, "config.json")?;
+        let mut raw: Value = required(dir, "config.json")?;
         let model_type = raw["model_type"].as_str().unwrap_or_default();
         let Some(family) = Family::of(model_type) else {
             let known: Vec<&str> = Family::ALL.iter().map(|(name, _)| *name).collect();
@@ -279,13 +328,31 @@ impl HubConfig {
             ));
         };
         let tokenizer: TokenizerConfig = optional(dir, "tokenizer_config.json")?.unwrap_or_default();
-        let template = chat_template(dir, &tokenizer)?;
+        let template = match family {
+            Family::Florence => FLORENCE_TEMPLATE.to_string(),
+            Family::SmolVlm | Family::Llava => chat_template(dir, &tokenizer)?,
+        };
+        let generation = match optional(dir, "generation_config.json")? {
+            Some(generation) => generation,
+            None => parse(dir, "config.json", generation_fields(&raw))?,
+        };
+        if family == Family::Florence {
+            as_one_decoder(&mut raw);
+        }
+        let joint: JointConfig = optional(dir, "processor_config.json")?.unwrap_or_default();
+        let processor = match optional(dir, PREPROCESSOR)? {
+            Some(processor) => processor,
+            None if joint.image_processor.is_object() => {
+                parse(dir, "processor_config.json", joint.image_processor.clone())?
+            }
+            None => required(dir, PREPROCESSOR)?,
+        };
         Ok(HubConfig {
             family,
             model: parse(dir, "config.json", raw)?,
-            processor: required(dir, "preprocessor_config.json")?,
-            joint: optional(dir, "processor_config.json")?.unwrap_or_default(),
-            generation: optional(dir, "generation_config.json")?.unwrap_or_default(),
+            processor,
+            joint,
+            generation,
             tokenizer,
             template,
         })
@@ -309,6 +376,37 @@ impl HubConfig {
                 let strategy = strategy.or(self.model.vision_feature_select_strategy.as_ref());
                 patches + usize::from(strategy.is_some_and(|s| s == "full"))
             }
+            Family::Florence => stated.or(self.model.num_image_tokens).unwrap_or(FLORENCE_FEATURES),
+        }
+    }
+
+    /// The token that a decoder behind an encoder reads first.
+    pub(crate) fn decoder_start(&self) -> Option<i64> {
+        self.generation.decoder_start_token_id.or(self.model.text_config.decoder_start_token_id)
+    }
+}
+
+/// How old exporters configure generation: among the fields of the language model, or of the whole model before them.
+fn generation_fields(config: &Value) -> Value {
+    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let mut all = fields(&config["text_config"]);
+    all.extend(fields(config).into_iter().filter(|(_, value)| !value.is_null()));
+    Value::Object(all)
+}
+
+/// Gives the sizes of BART's decoder the names that other language models have, and leaves out those of DaViT, which
+/// has a list of them where other image towers have one.
+fn as_one_decoder(config: &mut Value) {
+    let Some(config) = config.as_object_mut() else { return };
+    config.remove("vision_config");
+    let Some(text) = config.get_mut("text_config").and_then(Value::as_object_mut) else { return };
+    for (bart, name) in [
+        ("d_model", "hidden_size"),
+        ("decoder_layers", "num_hidden_layers"),
+        ("decoder_attention_heads", "num_attention_heads"),
+    ] {
+        if let Some(value) = text.get(bart).cloned() {
+            text.insert(name.into(), value);
         }
     }
 }

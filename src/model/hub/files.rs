@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::HubConfig;
+use super::config::{Family, HubConfig, PREPROCESSOR};
 use super::listing::{HubFiles, folder_name};
+use super::tasks::{self, Tasks};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::model::precision::Precision;
+use crate::model::prompt::PromptOptions;
 
 /// A captioner in the hub's ONNX layout.
 #[derive(Debug, Clone)]
@@ -16,9 +18,11 @@ pub struct HubFolder {
     pub(crate) listing: HubFiles,
 }
 
-/// The graphs of a model that continues a prompt.
+/// The graphs of a model: pictures to features, tokens to vectors, and what continues a prompt or answers it.
 pub(crate) const VISION: &str = "vision_encoder";
 pub(crate) const EMBED: &str = "embed_tokens";
+/// Of models that answer: what reads the features and the prompt.
+pub(crate) const ENCODER: &str = "encoder_model";
 pub(crate) const DECODER: &str = "decoder_model_merged";
 
 impl HubFolder {
@@ -29,7 +33,12 @@ impl HubFolder {
     pub fn open(dir: impl AsRef<Path>, precision: Option<Precision>) -> Result<HubFolder> {
         let dir = dir.as_ref();
         let config = HubConfig::read(dir)?;
-        let required = ["config.json", "preprocessor_config.json", "tokenizer.json"];
+        let graphs: &[&str] = match config.family {
+            Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
+            Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
+        };
+        let mut required = vec!["config.json", PREPROCESSOR, "tokenizer.json"];
+        required.retain(|name| *name != PREPROCESSOR || dir.join(name).is_file());
         let optional = [
             "processor_config.json",
             "generation_config.json",
@@ -37,7 +46,7 @@ impl HubFolder {
             "chat_template.json",
             "chat_template.jinja",
         ];
-        let listing = HubFiles::list(dir, &required, &optional, &[VISION, EMBED, DECODER], precision)?;
+        let listing = HubFiles::list(dir, &required, &optional, graphs, precision)?;
         Ok(HubFolder { dir: dir.to_path_buf(), config, listing })
     }
 
@@ -59,7 +68,7 @@ impl HubFolder {
     /// What its configuration says, for people.
     pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
         let (text, generation) = (&self.config.model.text_config, &self.config.generation);
-        vec![
+        let mut facts = vec![
             ("type", self.config.model_type().to_string()),
             ("picture", format!("{} tokens", self.config.image_tokens())),
             (
@@ -75,7 +84,16 @@ impl HubFolder {
                 ),
             ),
             ("decoding", format!("beam {}, stop {:?}", generation.num_beams.unwrap_or(1), generation.stop_tokens())),
-        ]
+        ];
+        if self.config.family == Family::Florence {
+            facts.push(("tasks", Tasks::of(&self.config.processor).names()));
+        }
+        facts
+    }
+
+    /// What the model is asked; see [`tasks::settle_prompt`].
+    pub(crate) fn settle_prompt(&self, prompt: PromptOptions, frames: usize) -> Result<PromptOptions> {
+        tasks::settle_prompt(&self.config, &self.title(), prompt, frames)
     }
 
     /// Bytes of all its files, most of which are weights.
@@ -90,10 +108,14 @@ impl HubFolder {
         const TOKENS: u64 = 256;
         /// The attention of four pictures of 1,024 patches in 12 heads, with room for what else a layer needs.
         const VISION: u64 = 512 << 20;
-        let text = &self.config.model.text_config;
+        let (text, beams) = (&self.config.model.text_config, self.config.generation.num_beams.unwrap_or(1));
+        let (rows, tokens, logits) = match self.config.family {
+            Family::SmolVlm | Family::Llava => (pictures * beams, TOKENS, TOKENS),
+            // A batch has so many hypotheses, not pictures, and each has the keys of its picture's features too.
+            Family::Florence => (pictures.max(beams), TOKENS + self.config.image_tokens() as u64, 1),
+        };
         let keys = (text.num_hidden_layers * 2 * text.key_value_heads() * text.head_dim() * 4) as u64;
-        let rows = (pictures * self.config.generation.num_beams.unwrap_or(1)) as u64;
-        rows * TOKENS * (keys * 3 + text.vocab_size as u64 * 4) + VISION
+        rows as u64 * (tokens * keys * 3 + logits * text.vocab_size as u64 * 4) + VISION
     }
 
     /// The file of a graph.

@@ -24,6 +24,10 @@ pub(crate) struct GenerationOptions {
     pub(crate) no_repeat_ngram: usize,
     /// Tokens that never come.
     pub(crate) suppressed: Vec<i64>,
+    /// The first token behind a prompt of one token, which is where a decoder behind an encoder starts.
+    pub(crate) forced_first: Option<i64>,
+    /// Tokens of which one ends a text of the greatest length; empty if such a text breaks off.
+    pub(crate) forced_last: Vec<i64>,
 }
 
 /// When a beam search with enough finished hypotheses ends.
@@ -53,7 +57,17 @@ impl GenerationOptions {
             repetition_penalty: config.repetition_penalty.unwrap_or(1.0),
             no_repeat_ngram: config.no_repeat_ngram_size.unwrap_or(0),
             suppressed: config.suppress_tokens.clone().unwrap_or_default(),
+            forced_first: config.forced_bos_token_id,
+            forced_last: config.forced_last(),
         }
+    }
+
+    /// The only tokens that may come behind so many of the prompt and new ones, if there is such a rule.
+    fn forced(&self, prompt: usize, new: usize) -> Option<&[i64]> {
+        if new + 1 == self.max_tokens && !self.forced_last.is_empty() {
+            return Some(&self.forced_last);
+        }
+        self.forced_first.as_ref().filter(|_| prompt + new == 1).map(std::slice::from_ref)
     }
 
     /// Candidates that a step of beam search considers: enough that each beam can go on if the best ones all stop.
@@ -132,7 +146,9 @@ impl Generation {
         apply_rules(&mut scores, &self.prompt, &hypothesis.ids, options);
         let best = scores.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a }).map_or(0, |(id, _)| id);
         let token = best as i64;
-        hypothesis.total += logits[best] - log_sum(logits);
+        // A token that comes by rule is certain.
+        let forced = options.forced(self.prompt.len(), hypothesis.ids.len()).is_some();
+        hypothesis.total += if forced { 0.0 } else { logits[best] - log_sum(logits) };
         hypothesis.ids.push(token);
         self.done = options.stop_tokens.contains(&token) || self.length >= options.max_tokens;
         if self.done { Vec::new() } else { vec![NextRow { source: 0, token }] }
@@ -190,7 +206,10 @@ impl Generation {
             apply_rules(&mut scores, &self.prompt, &hypothesis.ids, options);
             for (id, logprob) in scores.into_iter().enumerate() {
                 let total = hypothesis.total + logprob;
-                if best.len() == most && best.last().is_some_and(|worst| total <= worst.total) {
+                // A token that cannot come is no candidate. `transformers` fills its place with a beam that never wins.
+                if total == f32::NEG_INFINITY
+                    || best.len() == most && best.last().is_some_and(|worst| total <= worst.total)
+                {
                     continue;
                 }
                 let at = best.partition_point(|c| c.total >= total);
@@ -253,6 +272,14 @@ fn apply_rules(scores: &mut [f32], prompt: &[i64], ids: &[i64], options: &Genera
         for ngram in all.windows(n).filter(|ngram| ngram[..n - 1] == *latest) {
             if let Some(score) = scores.get_mut(ngram[n - 1]) {
                 *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+    if let Some(forced) = options.forced(prompt.len(), ids.len()) {
+        scores.fill(f32::NEG_INFINITY);
+        for &id in forced {
+            if let Some(score) = usize::try_from(id).ok().and_then(|id| scores.get_mut(id)) {
+                *score = 0.0;
             }
         }
     }

@@ -1,7 +1,8 @@
-//! The three graphs of a model that continues a prompt: pictures to features, tokens to vectors, vectors to logits.
+//! The graphs of a model that continues a prompt: pictures to features, tokens to vectors, vectors to logits. Every
+//! model has the first two.
 //!
-//! Inputs are fed by the names that the graphs themselves have, because exporters differ in which ones they keep. Owns the
-//! sessions. Memory: the weights; what a run returns belongs to the caller.
+//! Inputs are fed by the names that the graphs themselves have, because exporters differ in which ones they keep. Owns
+//! the sessions. Memory: the weights; what a run returns belongs to the caller.
 
 use half::f16;
 use ort::session::{Session, SessionInputValue};
@@ -18,15 +19,20 @@ use crate::model::runtime::{Runtime, SessionOptions};
 const REMEDY: &str = "Export the model again in the layout of transformers.js, or download it.";
 
 /// A graph, with the names and types of what it reads.
-struct NamedGraph {
-    session: Session,
+pub(super) struct NamedGraph {
+    pub(super) session: Session,
     /// Its file, for messages.
-    file: String,
+    pub(super) file: String,
     inputs: Vec<(String, TensorElementType)>,
 }
 
 impl NamedGraph {
-    fn load(folder: &HubFolder, graph: &str, known: &[&str], options: &SessionOptions) -> Result<NamedGraph> {
+    pub(super) fn load(
+        folder: &HubFolder,
+        graph: &str,
+        known: &[&str],
+        options: &SessionOptions,
+    ) -> Result<NamedGraph> {
         let file = folder.graph(graph);
         let wrong = |cause| folder.error(cause, "Download the graph again.");
         let session = Runtime::load()?.session_at(&folder.path(&file), &file, options, wrong)?;
@@ -64,28 +70,25 @@ impl NamedGraph {
     }
 
     /// The type of an input; `None` if the graph does not read it.
-    fn reads(&self, name: &str) -> Option<TensorElementType> {
+    pub(super) fn reads(&self, name: &str) -> Option<TensorElementType> {
         self.inputs.iter().find(|(n, _)| n == name).map(|(_, element)| *element)
     }
 
-    fn require(&self, folder: &HubFolder, name: &str) -> Result<TensorElementType> {
+    /// The type of an input that the graph must read.
+    pub(super) fn require(&self, folder: &HubFolder, name: &str) -> Result<TensorElementType> {
         let have = || self.inputs.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
         self.reads(name)
             .ok_or_else(|| folder.error(format!("{} has no input {name:?}, only {}", self.file, have()), REMEDY))
     }
 
     /// The graph's only output as 32-bit floats: shape and values.
-    fn run_one(&mut self, inputs: Vec<(String, DynValue)>) -> Result<(Vec<usize>, Vec<f32>)> {
+    pub(super) fn run_one(&mut self, inputs: Vec<(String, DynValue)>) -> Result<(Vec<usize>, Vec<f32>)> {
         let failed = run_error(&self.file);
         let inputs: Vec<(String, SessionInputValue)> = inputs.into_iter().map(|(n, v)| (n, v.into())).collect();
         let outputs = self.session.run(inputs).map_err(&failed)?;
         let value = outputs.values().next().ok_or_else(|| wrong_shape(&self.file))?;
         floats_of(&value).map_err(&failed)
     }
-}
-
-fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
-    Ok(Tensor::from_array((shape, values))?.into_dyn())
 }
 
 /// The decoder's graph with the changes of [`rewrite_decoder`]; `None` if there are none.
@@ -96,24 +99,35 @@ fn rewritten_decoder(folder: &HubFolder) -> Result<Option<RewrittenGraph>> {
     Ok(rewrite_decoder(&bytes, &name))
 }
 
-/// The graphs of a folder.
-pub(crate) struct Graphs {
+pub(super) fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
+    Ok(Tensor::from_array((shape, values))?.into_dyn())
+}
+
+/// The graphs that make a language model's input: pictures to features, tokens to vectors.
+pub(crate) struct InputGraphs {
     vision: NamedGraph,
     embed: NamedGraph,
-    decoder: NamedGraph,
-    text: TextConfig,
+    /// Values in a vector.
+    width: usize,
     /// Features of one picture.
     image_tokens: usize,
+    /// Whether the image tower's integers have one scale for all pictures of a run.
+    pub(super) scale_by_batch: bool,
+}
+
+/// The graphs of a folder.
+pub(crate) struct Graphs {
+    pub(super) inputs: InputGraphs,
+    decoder: NamedGraph,
+    text: TextConfig,
     /// Names of what a step reads of the keys and values, and of what it returns.
     cache_names: Vec<(String, String)>,
     /// Type of keys and values.
     cache_element: TensorElementType,
     /// Type of embeddings in the decoder.
     embeds_element: TensorElementType,
-    /// Whether the pictures of a prompt must be alone in a run of the image tower, whose integers have one scale.
-    pub(crate) vision_alone: bool,
-    /// The same for the decoder.
-    pub(crate) alone: bool,
+    /// Whether the decoder's integers have one scale for a batch.
+    pub(super) scale_by_batch: bool,
 }
 
 /// DecodedKeys and values of some rows: for each layer two tensors of rows × heads × tokens × head size.
@@ -131,8 +145,7 @@ impl Graphs {
     /// [`Error::Runtime`] if ONNX Runtime or the device is missing.
     pub(crate) fn load(folder: &HubFolder, options: &SessionOptions) -> Result<Graphs> {
         let text = folder.config.model.text_config.clone();
-        let vision = NamedGraph::load(folder, VISION, &["pixel_values", "pixel_attention_mask"], options)?;
-        let embed = NamedGraph::load(folder, EMBED, &["input_ids"], options)?;
+        let inputs = InputGraphs::load(folder, options)?;
         let known = ["inputs_embeds", "attention_mask", "position_ids", "past_key_values.", "num_logits_to_keep"];
         let (decoder, by_picture) = match rewritten_decoder(folder)? {
             Some(graph) => {
@@ -141,42 +154,14 @@ impl Graphs {
             }
             None => (NamedGraph::load(folder, DECODER, &known, options)?, false),
         };
-        vision.require(folder, "pixel_values")?;
-        embed.require(folder, "input_ids")?;
         let embeds_element = decoder.require(folder, "inputs_embeds")?;
-        let names =
-            (0..text.num_hidden_layers).flat_map(|layer| ["key", "value"].map(|part| format!("{layer}.{part}")));
-        let cache_names: Vec<(String, String)> =
-            names.map(|n| (format!("past_key_values.{n}"), format!("present.{n}"))).collect();
-        let mut cache_element = TensorElementType::Float32;
-        for (past, present) in &cache_names {
-            cache_element = decoder.require(folder, past)?;
-            if !decoder.session.outputs().iter().any(|o| o.name() == present) {
-                return Err(folder.error(format!("{} has no output {present:?}", decoder.file), REMEDY));
-            }
-        }
-        let layers = decoder.inputs.iter().filter(|(n, _)| n.starts_with("past_key_values.")).count() / 2;
-        if layers != text.num_hidden_layers {
-            let cause = format!("{} has {layers} layers, and config.json {}", decoder.file, text.num_hidden_layers);
-            return Err(folder.error(cause, "Download both files again."));
-        }
-        let image_tokens = folder.config.image_tokens();
-        let scaled = folder.listing.precision.scales_by_batch();
-        let mut graphs = Graphs {
-            vision,
-            embed,
-            decoder,
-            text,
-            image_tokens,
-            cache_names,
-            cache_element,
-            embeds_element,
-            vision_alone: scaled,
-            alone: scaled && !by_picture,
-        };
+        let (cache_names, cache_element) = cache_names(folder, &decoder, "")?;
+        check_layers(folder, &decoder, 2)?;
+        let scale_by_batch = folder.listing.precision.scales_by_batch() && !by_picture;
+        let mut graphs = Graphs { inputs, decoder, text, cache_names, cache_element, embeds_element, scale_by_batch };
         if by_picture && !graphs.keeps_pictures_apart() {
             graphs.decoder = NamedGraph::load(folder, DECODER, &known, options)?;
-            graphs.alone = true;
+            graphs.scale_by_batch = true;
         }
         Ok(graphs)
     }
@@ -184,13 +169,8 @@ impl Graphs {
     /// Whether pictures are the first dimension everywhere in the decoder, so that each can have a scale of its own. If its
     /// products flatten pictures and vectors into one, a step fails.
     fn keeps_pictures_apart(&mut self) -> bool {
-        let embeds = vec![0.0; LEAST_ROWS * self.width()];
+        let embeds = vec![0.0; LEAST_ROWS * self.inputs.width()];
         self.no_keys(LEAST_ROWS).is_ok_and(|keys| self.decode(embeds, LEAST_ROWS, 1, keys).is_ok())
-    }
-
-    /// Values in a vector of the language model.
-    pub(crate) fn width(&self) -> usize {
-        self.text.hidden_size
     }
 
     /// Most tokens of a prompt and what follows.
@@ -201,6 +181,29 @@ impl Graphs {
     /// Tokens in the vocabulary.
     pub(crate) fn vocab(&self) -> usize {
         self.text.vocab_size
+    }
+}
+
+impl InputGraphs {
+    /// Builds the sessions and checks what they read; see [`Graphs::load`].
+    pub(super) fn load(folder: &HubFolder, options: &SessionOptions) -> Result<InputGraphs> {
+        let vision = NamedGraph::load(folder, VISION, &["pixel_values", "pixel_attention_mask"], options)?;
+        let embed = NamedGraph::load(folder, EMBED, &["input_ids"], options)?;
+        vision.require(folder, "pixel_values")?;
+        embed.require(folder, "input_ids")?;
+        let width = folder.config.model.text_config.hidden_size;
+        let scale_by_batch = folder.listing.precision.scales_by_batch();
+        Ok(InputGraphs { vision, embed, width, image_tokens: folder.config.image_tokens(), scale_by_batch })
+    }
+
+    /// Values in a vector of the language model.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Features of one picture.
+    pub(crate) fn image_tokens(&self) -> usize {
+        self.image_tokens
     }
 
     /// Features of pictures: for each, image tokens × width. `pixels` holds `groups` × `each` pictures of three planes.
@@ -223,7 +226,7 @@ impl Graphs {
             inputs.push(("pixel_attention_mask".into(), mask.map_err(&failed)?));
         }
         let (_, features) = self.vision.run_one(inputs)?;
-        if features.len() != groups * each * self.image_tokens * self.width() {
+        if features.is_empty() || features.len() != groups * each * self.image_tokens * self.width() {
             return Err(wrong_shape(&file));
         }
         Ok(features)
@@ -238,7 +241,9 @@ impl Graphs {
         }
         Ok(vectors)
     }
+}
 
+impl Graphs {
     /// No keys yet, for some rows.
     pub(crate) fn no_keys(&self, rows: usize) -> Result<DecodedKeys> {
         let shape = [rows, self.text.key_value_heads(), 0, self.text.head_dim()];
@@ -248,8 +253,8 @@ impl Graphs {
         Ok(DecodedKeys { values, tokens: 0 })
     }
 
-    /// Runs the decoder over `length` vectors of each row, behind the tokens of `keys`. Returns the logits of each row's
-    /// last vector, rows × vocabulary, and the keys with those vectors.
+    /// Runs the decoder over `length` vectors of each row, behind the tokens of `keys`. Returns the logits of each
+    /// row's last vector, rows × vocabulary, and the keys with those vectors.
     pub(crate) fn decode(
         &mut self,
         embeds: Vec<f32>,
@@ -280,41 +285,78 @@ impl Graphs {
         let values = self.cache_names.iter().map(|(_, present)| outputs.remove(present).ok_or_else(missing));
         let values = values.collect::<Result<_>>()?;
         drop(outputs);
-        let logits = self.last_logits(&logits, rows)?;
+        let logits = last_logits(&self.decoder.file, self.vocab(), &logits, rows)?;
         Ok((logits, DecodedKeys { values, tokens: total }))
-    }
-
-    /// The last vector's logits of each row.
-    fn last_logits(&self, logits: &DynValue, rows: usize) -> Result<Vec<f32>> {
-        let vocab = self.vocab();
-        let (shape, all) = floats_of(logits).map_err(run_error(&self.decoder.file))?;
-        let (&[have, positions, width], true) = (shape.as_slice(), !all.is_empty()) else {
-            return Err(wrong_shape(&self.decoder.file));
-        };
-        if have != rows || width != vocab || positions == 0 {
-            return Err(wrong_shape(&self.decoder.file));
-        }
-        let last: Vec<f32> =
-            all.chunks_exact(positions * vocab).flat_map(|row| &row[row.len() - vocab..]).copied().collect();
-        if last.iter().any(|l| l.is_nan()) {
-            let cause = format!("{} gave logits that are not numbers", self.decoder.file);
-            return Err(Error::runtime(cause, "Try another precision, or download the graph again."));
-        }
-        Ok(last)
     }
 
     /// The keys of some rows, in this order; a row may come several times.
     pub(crate) fn select(&self, keys: DecodedKeys, rows: &[usize]) -> Result<DecodedKeys> {
         let failed = run_error(&self.decoder.file);
-        let half = self.cache_element == TensorElementType::Float16;
-        let select = |value| if half { select_rows::<f16>(value, rows) } else { select_rows::<f32>(value, rows) };
-        let values = keys.values.into_iter().map(|v| select(v).map_err(&failed)).collect::<Result<_>>()?;
+        let select = |value| select_rows(self.cache_element, value, rows).map_err(&failed);
+        let values = keys.values.into_iter().map(select).collect::<Result<_>>()?;
         Ok(DecodedKeys { values, tokens: keys.tokens })
     }
 }
 
-/// Some rows of a tensor, in this order. All of them in their order cost nothing.
-fn select_rows<T>(value: DynValue, rows: &[usize]) -> ort::Result<DynValue>
+/// Names of the keys and values that a decoder reads and returns, `past_key_values.0.key` and `present.0.key` for the
+/// first layer, and their type. `part` comes after the layer's number.
+pub(super) fn cache_names(
+    folder: &HubFolder,
+    decoder: &NamedGraph,
+    part: &str,
+) -> Result<(Vec<(String, String)>, TensorElementType)> {
+    let layers = folder.config.model.text_config.num_hidden_layers;
+    let names = (0..layers).flat_map(|layer| ["key", "value"].map(|kind| format!("{layer}{part}.{kind}")));
+    let names: Vec<(String, String)> =
+        names.map(|n| (format!("past_key_values.{n}"), format!("present.{n}"))).collect();
+    let mut element = TensorElementType::Float32;
+    for (past, present) in &names {
+        element = decoder.require(folder, past)?;
+        if !decoder.session.outputs().iter().any(|o| o.name() == present) {
+            return Err(folder.error(format!("{} has no output {present:?}", decoder.file), REMEDY));
+        }
+    }
+    Ok((names, element))
+}
+
+/// Refuses a decoder that has more layers than the configuration says; one that has fewer lacks an input.
+pub(super) fn check_layers(folder: &HubFolder, decoder: &NamedGraph, tensors: usize) -> Result<()> {
+    let layers = decoder.inputs.iter().filter(|(n, _)| n.starts_with("past_key_values.")).count() / tensors;
+    let said = folder.config.model.text_config.num_hidden_layers;
+    if layers == said {
+        return Ok(());
+    }
+    let cause = format!("{} has {layers} layers, and config.json {said}", decoder.file);
+    Err(folder.error(cause, "Download both files again."))
+}
+
+/// The last vector's logits of each row.
+pub(super) fn last_logits(file: &str, vocab: usize, logits: &DynValue, rows: usize) -> Result<Vec<f32>> {
+    let (shape, all) = floats_of(logits).map_err(run_error(file))?;
+    let (&[have, positions, width], true) = (shape.as_slice(), !all.is_empty()) else {
+        return Err(wrong_shape(file));
+    };
+    if have != rows || width != vocab || positions == 0 {
+        return Err(wrong_shape(file));
+    }
+    let last: Vec<f32> =
+        all.chunks_exact(positions * vocab).flat_map(|row| &row[row.len() - vocab..]).copied().collect();
+    if last.iter().any(|l| l.is_nan()) {
+        let cause = format!("{file} gave logits that are not numbers");
+        return Err(Error::runtime(cause, "Try another precision, or download the graph again."));
+    }
+    Ok(last)
+}
+
+/// Some rows of a tensor of floats, in this order. All of them in their order cost nothing.
+pub(super) fn select_rows(element: TensorElementType, value: DynValue, rows: &[usize]) -> ort::Result<DynValue> {
+    match element {
+        TensorElementType::Float16 => select_rows_of::<f16>(value, rows),
+        _ => select_rows_of::<f32>(value, rows),
+    }
+}
+
+fn select_rows_of<T>(value: DynValue, rows: &[usize]) -> ort::Result<DynValue>
 where
     T: PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
 {

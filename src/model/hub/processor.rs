@@ -50,7 +50,7 @@ impl Processor {
             .map_err(|other| unsupported(format!("Pillow's filter {other}, which descry does not have")))?;
         let steps = match family {
             Family::SmolVlm => smolvlm_steps(processor),
-            Family::Llava => llava_steps(processor),
+            Family::Llava | Family::Florence => llava_steps(processor),
         };
         let steps = steps.ok_or_else(|| unsupported(format!("the size {}", processor.size)))?;
         let (Some(ResizeStep::Square(side) | ResizeStep::Crop(side)), true) =
@@ -189,17 +189,19 @@ mod tests {
 
     #[test]
     fn pixels_are_those_of_pillow() {
-        let folder = HubFolder::open(goldens().join("../../models/hub"), None).unwrap();
-        let processor = Processor::new(&folder).unwrap();
-        for name in ["landscape", "wide"] {
-            let path = goldens().join(format!("{name}.png"));
-            let picture = crate::media::picture::open(&path, &Default::default()).unwrap();
-            let mut pixels = Vec::new();
-            processor.append(&picture, &mut pixels).unwrap();
-            let wanted = npy(&format!("{name}.npy"));
-            assert_eq!(pixels.len(), wanted.len());
-            let off = pixels.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off < 1e-6, "{name}: {off}");
+        for (model, suffix) in [("hub", ""), ("florence", ".florence")] {
+            let folder = HubFolder::open(goldens().join("../../models").join(model), None).unwrap();
+            let processor = Processor::new(&folder).unwrap();
+            for name in ["landscape", "wide"] {
+                let path = goldens().join(format!("{name}.png"));
+                let picture = crate::media::picture::open(&path, &Default::default()).unwrap();
+                let mut pixels = Vec::new();
+                processor.append(&picture, &mut pixels).unwrap();
+                let wanted = npy(&format!("{name}{suffix}.npy"));
+                assert_eq!(pixels.len(), wanted.len());
+                let off = pixels.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off < 1e-6, "{model}, {name}: {off}");
+            }
         }
     }
 
