@@ -98,14 +98,18 @@ class Reference:
         out = self.model.generate(
             input_ids=torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            pixel_values=pixels.to(self.model.dtype),
-            pixel_attention_mask=torch.ones(*pixels.shape[:2], *pixels.shape[3:], dtype=torch.bool),
             generation_config=GenerationConfig(**fields),
+            **self.picture_inputs(pixels.to(self.model.dtype)),
         )
         ids = out[0, len(prompt) :].tolist()
         stops = stop_tokens(fields)
         end = next((k + 1 for k, token in enumerate(ids) if token in stops), len(ids))
         return ids[:end]
+
+    def picture_inputs(self, pixels: Tensor) -> Json:
+        """What the model reads of the pictures."""
+        mask = torch.ones(*pixels.shape[:2], *pixels.shape[3:], dtype=torch.bool)
+        return {"pixel_values": pixels, "pixel_attention_mask": mask}
 
     def graphs(self) -> Any:
         """The folder's graphs in ONNX Runtime."""
@@ -160,8 +164,11 @@ class Graphs:
         self, prompt: Sequence[int], pixels: np.ndarray, tokens: int, stops: Sequence[int]
     ) -> tuple[list[int], float]:
         """The generated tokens, and the smallest margin between the two most likely ones."""
-        mask = np.ones((*pixels.shape[:2], *pixels.shape[3:]), bool)
-        features = self.vision.run(None, {"pixel_values": pixels, "pixel_attention_mask": mask})[0]
+        if len(self.vision.get_inputs()) == 1:
+            features = self.vision.run(None, {"pixel_values": pixels[0]})[0]
+        else:
+            mask = np.ones((*pixels.shape[:2], *pixels.shape[3:]), bool)
+            features = self.vision.run(None, {"pixel_values": pixels, "pixel_attention_mask": mask})[0]
         row = np.array([prompt], np.int64)
         x = self.embed.run(None, {"input_ids": row})[0]
         x[row == self.image_token] = features.reshape(-1, x.shape[-1])

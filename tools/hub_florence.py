@@ -444,9 +444,3 @@ class FlorenceGraphs:
             ids.append(latest)
             if latest in stops or len(ids) == tokens:
                 return ids, margin
-
-
-def open_reference(folder: Path, weights: Path) -> Reference:
-    """The reference that fits a folder."""
-    is_florence = '"florence2"' in (folder / "config.json").read_text()
-    return FlorenceReference(folder, weights) if is_florence else Reference(folder, weights)

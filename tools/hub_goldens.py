@@ -3,9 +3,9 @@
 
   hub_goldens.py [--kind KIND] [--torch DIR] [--seed N] [--stop-gain X]
 
-It writes the small model folders tests/models/hub/ (SmolVLM) and tests/models/florence/ (Florence-2), pictures and
-expected pixels to tests/goldens/hub/, and what `transformers` generates for them to tests/goldens/hub.json and
-florence.json: a list of cases. `ids` and `text` have one entry per group of `frames` pictures, and `generation` holds
+It writes the small model folders hub/ (SmolVLM), llava/ and florence/ to tests/models/, pictures and expected pixels to
+tests/goldens/hub/, and what `transformers` generates for them to hub.json, llava.json and florence.json in
+tests/goldens/: lists of cases. `ids` and `text` have one entry per group of `frames` pictures, and `generation` holds
 what a case changes in generation_config.json. And what ONNX Runtime makes of SmolVLM's graphs with weights of 8 bits,
 one picture at a time, to hub_uint8.json.
 
@@ -31,9 +31,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hub_florence
+import hub_llava
 import hub_model
 from hub_captions import PROMPT, Graphs, Json, Reference, check, groups, stop_tokens
 from hub_export import quantize
+from hub_references import open_reference
 
 TESTS = Path(__file__).parent.parent / "tests"
 TOKENS = 24
@@ -111,6 +113,12 @@ def cases(names: Sequence[str], end: int, other: int) -> list[Json]:
     ]
     changed += [case(beams, **generation) for generation in searches for beams in (3, 5)]
     return plain + short + prompts + several + changed
+
+
+def llava_cases(names: Sequence[str], end: int, other: int) -> list[Json]:
+    """The same for a model whose decoder is of the same form: what concerns its prompt and its pictures."""
+    rules: list[Json] = [{}, {"repetition_penalty": 1.3}]
+    return [case for case in cases(names, end, other) if case["generation"] in rules and case["frames"] < 3]
 
 
 def florence_cases(names: Sequence[str], end: int, other: int) -> list[Json]:
@@ -265,6 +273,7 @@ class Kind:
 
 KINDS = {
     "smolvlm": Kind("hub", 2, 2.1, hub_model.make, cases, PROMPT, 3),
+    "llava": Kind("llava", 1, 2.0, hub_llava.make, llava_cases, PROMPT, 2),
     "florence2": Kind("florence", 2, 1.8, hub_florence.make, florence_cases, hub_florence.TASK, 1),
 }
 
@@ -279,7 +288,7 @@ def write(kind: Kind, args: argparse.Namespace) -> bool:
     model, goldens, torch_folder = args.tests / "models" / kind.name, args.tests / "goldens/hub", args.torch / kind.name
     seed = kind.seed if args.seed is None else args.seed
     kind.make(model, torch_folder, seed, args.stop_gain or kind.stop_gain, {})
-    reference = hub_florence.open_reference(model, torch_folder)
+    reference = open_reference(model, torch_folder)
     goldens.mkdir(parents=True, exist_ok=True)
     drawn = pictures()
     for name, image in drawn.items():

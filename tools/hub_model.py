@@ -7,7 +7,7 @@
 
 hub_goldens.py makes the files of the tests with it, and hub_parity.py compares descry with `transformers`.
 
-The weights are random, the architecture is SmolVLM's own (or Florence-2's, with --kind florence2), and the tokenizer
+The weights are random, the architecture is SmolVLM's own (or another's, with --kind), and the tokenizer
 has 300 tokens: bytes, a few pieces of words and the model's special tokens.
 
 It needs its own environment, because other tools use older releases of transformers and tokenizers:
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hub_florence
+import hub_llava
 from hub_captions import FAKE, GLOBAL, IMAGE, Json, add_run_options, check
 from hub_export import exported, quantize, randomise, write_graph, write_json
-from hub_florence import open_reference
+from hub_references import open_reference
+from hub_text import DecoderGraph, export_text
 
 TOKENS = 300  # of the tokenizer
 
@@ -116,65 +117,11 @@ class VisionGraph(nn.Module):
         return layer.out_proj((weights @ value).transpose(1, 2).flatten(2))
 
 
-class DecoderGraph(nn.Module):
-    """One step of the language model, for a prompt (past of length zero) and for what follows it.
-
-    inputs_embeds [B, T, D], attention_mask [B, P + T], position_ids [B, T] and past_key_values.I.{key, value}
-    [B, heads, P, head] → logits [B, T, vocabulary] and present.I.{key, value} [B, heads, P + T, head].
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.text, self.head = model.model.text_model, model.lm_head
-
-    def forward(self, inputs_embeds: Tensor, attention_mask: Tensor, position_ids: Tensor, *past: Tensor) -> Any:
-        x, present = inputs_embeds, []
-        angles = position_ids[:, None, :, None].float() * self.text.rotary_emb.inv_freq
-        turn = angles.cos(), angles.sin()
-        # Key j may be seen from row i of this call if it is not later, and if the mask allows it.
-        rows = torch.arange(x.shape[1])[:, None] + past[0].shape[2]
-        later = torch.arange(attention_mask.shape[1])[None, :] > rows
-        hidden = (later[None] | (attention_mask[:, None, :] == 0)).float() * torch.finfo(torch.float32).min
-        for i, layer in enumerate(self.text.layers):
-            a, key, value = self.attention(layer.self_attn, layer.input_layernorm(x), turn, hidden, past[2 * i :][:2])
-            present += [key, value]
-            x = x + a
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return self.head(self.text.norm(x)), *present
-
-    def attention(
-        self, layer: Any, x: Tensor, turn: tuple[Tensor, Tensor], hidden: Tensor, past: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        size = layer.head_dim
-
-        def heads(y: Tensor) -> Tensor:
-            return y.unflatten(2, (-1, size)).transpose(1, 2)
-
-        key = torch.cat((past[0], rotated(heads(layer.k_proj(x)), turn)), 2)
-        value = torch.cat((past[1], heads(layer.v_proj(x))), 2)
-        # A head of keys serves a group of query heads.
-        query = rotated(heads(layer.q_proj(x)), turn).unflatten(1, (-1, layer.num_key_value_groups))
-        scores = query @ key[:, :, None].mT * size**-0.5 + hidden[:, None, None]
-        mixed = scores.softmax(-1) @ value[:, :, None]
-        return layer.o_proj(mixed.flatten(1, 2).transpose(1, 2).flatten(2)), key, value
-
-
-def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions: the first half of a head's vector turns against the second half."""
-    cos, sin = turn
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
-
-
 def export_graphs(model: Any, size: Size, folder: Path) -> None:
     """Writes the three graphs. The example sizes differ from each other, so that none of them is taken for another."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = size.width // size.heads
-    layers = [f"{i}.{kind}" for i in range(size.layers) for kind in ("key", "value")]
     side = size.picture
     pictures = {0: "batch_size", 1: "num_images"}
-    words = {0: "batch_size", 1: "sequence_length"}
-    pasts = {0: "batch_size", 2: "past_sequence_length"}
     vision = exported(
         VisionGraph(model),
         (torch.randn(2, 3, 3, side, side), torch.ones(2, 3, side, side, dtype=torch.bool)),
@@ -182,22 +129,7 @@ def export_graphs(model: Any, size: Size, folder: Path) -> None:
         ["image_features"],
     )
     write_graph(vision, folder / "vision_encoder.onnx")
-    ids = torch.ones(2, 5, dtype=torch.long)
-    embed = exported(model.get_input_embeddings(), (ids,), {"input_ids": words}, ["inputs_embeds"])
-    write_graph(embed, folder / "embed_tokens.onnx")
-    past = tuple(torch.randn(2, size.key_heads, 4, head) for _ in layers)
-    decoder = exported(
-        DecoderGraph(model),
-        (torch.randn(2, 3, size.width), torch.ones(2, 7, dtype=torch.long), torch.arange(4, 7).expand(2, 3), *past),
-        {
-            "inputs_embeds": words,
-            "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
-            "position_ids": words,
-            **{f"past_key_values.{name}": pasts for name in layers},
-        },
-        ["logits", *(f"present.{name}" for name in layers)],
-    )
-    write_graph(decoder, folder / "decoder_model_merged.onnx")
+    export_text(model.get_input_embeddings(), DecoderGraph(model.model.text_model, model.lm_head), folder)
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------
@@ -334,7 +266,7 @@ def arguments() -> argparse.Namespace:
     m = commands.add_parser("make", help="write a model folder")
     m.add_argument("dir", type=Path, metavar="DIR", help="model folder to write")
     m.add_argument(
-        "--kind", choices=["smolvlm", "florence2"], default="smolvlm", help="architecture (default: smolvlm)"
+        "--kind", choices=["smolvlm", "llava", "florence2"], default="smolvlm", help="architecture (default: smolvlm)"
     )
     m.add_argument("--torch", required=True, type=Path, metavar="DIR", help="folder for PyTorch's weights")
     m.add_argument(
@@ -366,10 +298,11 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
     if args.command == "make":
-        if args.kind == "florence2":
-            hub_florence.make(args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        rest = (args.dir, args.torch, args.seed, args.stop_gain, args.generation)
+        if args.kind == "smolvlm":
+            make(*rest, SIZES[args.size])
         else:
-            make(args.dir, args.torch, args.seed, args.stop_gain, args.generation, SIZES[args.size])
+            (hub_florence if args.kind == "florence2" else hub_llava).make(*rest)
         for precision in args.quantize:
             quantize(args.dir, precision)
         return

@@ -20,7 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_captions import PROMPT, Json, add_run_options
-from hub_florence import TASK, open_reference
+from hub_florence import TASK
+from hub_references import open_reference
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,6 +12,7 @@ mod export;
 mod florence;
 mod hub;
 mod inference;
+mod llava;
 mod parts;
 mod pipeline;
 mod prompts;

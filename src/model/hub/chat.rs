@@ -19,6 +19,29 @@ const WHOLE: &str = "<global-img>";
 /// The token that a picture's features replace.
 const IMAGE: &str = "<image>";
 
+/// Marks of what a model has written, for training on it. Only `transformers` knows them, and they make no text.
+const MARKS: [&str; 2] = ["generation", "endgeneration"];
+
+/// A template without its marks.
+fn without_marks(template: &str) -> String {
+    let mut rest = template;
+    let mut kept = String::with_capacity(rest.len());
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let (before, statement) = (&rest[..start], &rest[start..start + length + 2]);
+        let word = statement[2..length].trim_matches(['-', '+', ' ', '\n']);
+        kept.push_str(before);
+        // An empty statement of the same kind still trims the spaces beside it.
+        match MARKS.contains(&word) {
+            true => kept.push_str(&statement.replacen(word, "set _ = 0", 1)),
+            false => kept.push_str(statement),
+        }
+        rest = &rest[start + length + 2..];
+    }
+    kept.push_str(rest);
+    kept
+}
+
 /// Turns prompts into tokens.
 pub(crate) struct Chat {
     template: String,
@@ -73,7 +96,7 @@ impl Chat {
             }
         }
         Ok(Chat {
-            template: template.clone(),
+            template: without_marks(template),
             bos: config.bos(),
             eos: config.eos(),
             picture,
@@ -112,10 +135,12 @@ impl Chat {
                 context! { messages, add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos },
             )
             .map_err(|e| broken(format!("cannot be rendered: {e}")).with_source(e))?;
+        // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
+        let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
         let expanded = rendered.replace(IMAGE, &self.picture);
         let encoding = self
             .tokenizer
-            .encode(expanded, false)
+            .encode(expanded, !starts)
             .map_err(|e| Error::usage(format!("the prompt cannot be split into tokens: {e}"), "Use other words."))?;
         let ids: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
         let features: Vec<usize> =
@@ -140,5 +165,19 @@ impl Chat {
         let text =
             text.map_err(|e| Error::runtime(format!("tokenizer.json cannot decode: {e}"), "Download it again."))?;
         Ok(text.trim().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_for_training_make_no_text() {
+        let template = "a {%- generation -%} {{ b }} {% endgeneration %}{% if b %}c{% endif %}{% gener";
+        let kept = without_marks(template);
+        assert_eq!(kept, "a {%- set _ = 0 -%} {{ b }} {% set _ = 0 %}{% if b %}c{% endif %}{% gener");
+        let whole = kept.strip_suffix("{% gener").unwrap();
+        assert_eq!(Environment::new().render_str(whole, context! { b => 1 }).unwrap(), "a1 c");
     }
 }

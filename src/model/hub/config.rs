@@ -115,6 +115,8 @@ impl TextConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct VisionConfig {
     #[serde(default)]
+    model_type: String,
+    #[serde(default)]
     image_size: usize,
     #[serde(default)]
     patch_size: usize,
@@ -202,6 +204,9 @@ pub(crate) struct JointConfig {
     patch_size: Option<usize>,
     #[serde(default)]
     vision_feature_select_strategy: Option<String>,
+    /// LLaVA: features besides those of the patches, such as a class token's.
+    #[serde(default)]
+    num_additional_image_tokens: Option<usize>,
     /// What `preprocessor_config.json` says, where that is not a file of its own.
     #[serde(default)]
     image_processor: Value,
@@ -374,7 +379,10 @@ impl HubConfig {
             Family::Llava => {
                 let strategy = self.joint.vision_feature_select_strategy.as_ref();
                 let strategy = strategy.or(self.model.vision_feature_select_strategy.as_ref());
-                patches + usize::from(strategy.is_some_and(|s| s == "full"))
+                // SigLIP has no class token. By default, the first feature is dropped.
+                let class_token = usize::from(!vision.model_type.contains("siglip"));
+                let all = patches + self.joint.num_additional_image_tokens.unwrap_or(class_token);
+                all.saturating_sub(usize::from(strategy.is_none_or(|s| s == "default")))
             }
             Family::Florence => stated.or(self.model.num_image_tokens).unwrap_or(FLORENCE_FEATURES),
         }
@@ -456,5 +464,44 @@ fn read_text(dir: &Path, name: &str) -> Result<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(unreadable(dir, name, e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Image tokens of the small LLaVA with other fields in its configuration files.
+    fn tokens(config: &Value, joint: &Value) -> usize {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/llava");
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["config.json", "processor_config.json", "preprocessor_config.json", "chat_template.jinja"];
+        for (name, fields) in names.into_iter().zip([config, joint, &Value::Null, &Value::Null]) {
+            let text = std::fs::read_to_string(source.join(name)).unwrap();
+            let text = match fields.as_object() {
+                Some(fields) => {
+                    let mut all: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+                    all.extend(fields.clone());
+                    json!(all).to_string()
+                }
+                None => text,
+            };
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        HubConfig::read(dir.path()).unwrap().image_tokens()
+    }
+
+    #[test]
+    fn features_of_llava_are_counted_as_its_processor_counts_them() {
+        let none = json!({});
+        let plain = json!({ "num_additional_image_tokens": null, "vision_feature_select_strategy": null });
+        assert_eq!(tokens(&none, &none), 16, "CLIP without its class token");
+        assert_eq!(tokens(&none, &plain), 16, "an older processor");
+        assert_eq!(tokens(&none, &json!({ "vision_feature_select_strategy": "full" })), 17, "CLIP with it");
+        let siglip = json!({ "vision_config": { "model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8 },
+            "vision_feature_select_strategy": "full" });
+        assert_eq!(tokens(&siglip, &plain), 16, "SigLIP has none");
     }
 }

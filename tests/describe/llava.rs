@@ -1,0 +1,16 @@
+//! LLaVA in the hub's layout, against what PyTorch generates with the same weights (`tools/hub_goldens.py`): its template
+//! with marks for training, the token that its tokenizer puts before every text, and pictures that are cropped.
+
+use crate::hub::{cases_in, check_batches, check_cases};
+
+const FOLDER: &str = "tests/models/llava";
+
+#[test]
+fn captions_are_those_of_pytorch() {
+    check_cases(FOLDER, &cases_in("llava.json"));
+}
+
+#[test]
+fn batches_and_threads_change_nothing() {
+    check_batches(FOLDER, &cases_in("llava.json"));
+}
