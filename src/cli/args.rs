@@ -21,7 +21,7 @@ use crate::track::output::{self, Target};
 use crate::track::{CueOptions, DedupOptions, Format};
 
 /// Largest batch of an inference. Larger ones only pay with larger models or on a GPU.
-const BATCH: u16 = 4;
+pub(super) const BATCH: u16 = 4;
 /// The same with `--mode keyframes`, where dozens of pictures arrive per second.
 const KEYFRAME_MODE_BATCH: u16 = 16;
 /// Largest frame that is decoded: 8192 × 8192 pixels, beyond any common video format.
@@ -379,7 +379,7 @@ pub(super) struct DescriptionArgs {
     pub model: CaptionModelArgs,
     #[command(flatten)]
     context: ContextArgs,
-    /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes]
+    /// Largest batch of pictures per inference [default: 4, or 16 with --mode keyframes or a model of the hub]
     ///
     /// Larger batches suit larger models and GPUs.
     #[arg(long, help_heading = "Model", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -402,17 +402,17 @@ impl DescriptionArgs {
             cue: self.cue.options(),
             min_score: self.decoder.min_score(models)?,
             jobs: usize::from(self.decode.jobs),
-            encode_batch: self.batch(),
-            caption_batch: self.model.caption_batch(models, self.batch()),
+            encode_batch: usize::from(self.batch.unwrap_or(self.usual_batch())),
+            caption_batch: self.model.caption_batch(models, self.batch, self.usual_batch()),
             ..Config::default()
         })
     }
 
-    fn batch(&self) -> usize {
-        usize::from(self.batch.unwrap_or(match self.decode.mode {
+    fn usual_batch(&self) -> u16 {
+        match self.decode.mode {
             DecodeMode::All => BATCH,
             DecodeMode::Keyframes => KEYFRAME_MODE_BATCH,
-        }))
+        }
     }
 
     /// The model's stages. `threads` overrides how many an inference uses.
@@ -420,7 +420,7 @@ impl DescriptionArgs {
         // With keyframes alone the decoder has little work, and most of it between inferences.
         let session = self.model.session(self.decode.mode == DecodeMode::All)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
-        let batch = self.batch();
+        let batch = self.model.caption_batch(models, self.batch, self.usual_batch());
         let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));
         Model::of(models, self.model.options(models, encode, caption, self.context.number())?)
     }

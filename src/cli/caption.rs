@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::args::{BatchArgs, DecoderArgs, StatsArgs, encode_options};
+use super::args::{BATCH, DecoderArgs, StatsArgs, encode_options};
 use super::model_args::{CaptionModelArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
@@ -48,14 +48,17 @@ pub(super) struct CaptionArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     model: CaptionModelArgs,
-    #[command(flatten)]
-    batch: BatchArgs,
+    /// Largest batch of pictures per inference [default: 4, or 16 with a model of the hub]
+    ///
+    /// Larger batches suit larger models and GPUs.
+    #[arg(long, help_heading = "Model", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: Option<u16>,
 }
 
 pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let models = args.model.load()?;
     let session = args.model.session(false)?;
-    let batch = args.model.caption_batch(&models, args.batch.size());
+    let batch = args.model.caption_batch(&models, args.batch, BATCH);
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session).side_by_side(&models.embedder);
     let caption = args.decoder.options(batch, &session);

@@ -12,6 +12,10 @@ use crate::model::{
     PromptSource, SessionOptions,
 };
 
+/// Most pictures that a model of the hub captions at once by default. A step of decoding reads all its weights, whether for
+/// one picture or for many.
+const HUB_BATCH: usize = 16;
+
 /// Where a model runs.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
@@ -126,10 +130,13 @@ impl CaptionModelArgs {
         ModelChoice { model, name, embedder: self.embedder.as_deref(), precision: self.precision }.load()
     }
 
-    /// Most pictures that are captioned at once, where `batch` suits a model on this machine.
-    pub(super) fn caption_batch(&self, models: &Models, batch: usize) -> usize {
+    /// Most pictures that are captioned at once: as many as the user has `given`, or what suits the model. `usual` is the
+    /// batch of other inferences.
+    pub(super) fn caption_batch(&self, models: &Models, given: Option<u16>, usual: u16) -> usize {
+        let batch = usize::from(given.unwrap_or(usual));
         match &models.captioner {
             CaptionModel::Server(_) => batch.max(self.server.jobs()),
+            CaptionModel::Hub(_) if given.is_none() => batch.max(HUB_BATCH),
             CaptionModel::ClipCap(_) | CaptionModel::Hub(_) => batch,
         }
     }

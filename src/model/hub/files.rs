@@ -110,7 +110,8 @@ impl HubFolder {
         const VISION: u64 = 512 << 20;
         let (text, beams) = (&self.config.model.text_config, self.config.generation.num_beams.unwrap_or(1));
         let (rows, tokens, logits) = match self.config.family {
-            Family::SmolVlm | Family::Llava => (pictures * beams, TOKENS, TOKENS),
+            // The graph computes the logits of the last two vectors only.
+            Family::SmolVlm | Family::Llava => (pictures * beams, TOKENS, 2),
             // A batch has so many hypotheses, not pictures, and each has the keys of its picture's features too.
             Family::Florence => (pictures.max(beams), TOKENS + self.config.image_tokens() as u64, 1),
         };
