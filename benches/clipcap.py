@@ -14,10 +14,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,9 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benches"))
+from machine import machine_speed, shell
+
 BEAM, TOKENS, SIZE = 5, 67, 224
 # GPT-2 small: twelve layers of width 768, and its table of 50,257 tokens as the head.
 LAYERS, WIDTH, VOCAB = 12, 768, 50257
@@ -34,14 +36,6 @@ GPT2 = LAYERS * 12 * WIDTH * WIDTH + WIDTH * VOCAB  # multiplications per token
 # A picture through ViT-B/32; the last layer computes only the class vector.
 VIT = 12 * (12 * 768 * 768 * 50 + 2 * 50 * 50 * 768) - 49 * 9 * 768 * 768 + 3 * 32 * 32 * 768 * 49
 WEIGHT_BYTES = {"fp32": 4, "int8": 1}
-
-
-def shell(*command: object) -> tuple[str, str]:
-    """Runs a command; returns its standard output and standard error."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command[:6]))} …\n{done.stderr}")
-    return done.stdout, done.stderr
 
 
 # ---- the floor -------------------------------------------------------------------------------------------------------
@@ -56,53 +50,9 @@ class Floor:
     read: float
 
 
-def best_time(times: int, run: Callable[[], Any]) -> float:
-    """The shortest of several runs, in seconds."""
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def machine_speed() -> dict[str, float]:
-    """GFLOP/s of float and integer products, each by the fastest library here, and GB/s of reading memory."""
-    a, b = torch.randn(400, 3072), torch.randn(3072, 3072)
-    count = 2 * 400 * 3072 * 3072 / 1e9
-    big = torch.ones(64 << 20)
-    integers = integer_product(3072)
-    rows = {"rows": np.random.randint(0, 255, (400, 3072)).astype(np.uint8)}
-    return {
-        "fp32": count / best_time(20, lambda: a @ b),
-        "int8": count / best_time(20, lambda: integers.run(None, rows)),
-        "bandwidth": big.numel() * 4 / best_time(10, big.sum) / 1e9,
-    }
-
-
-def integer_product(width: int) -> Any:
-    """A session that multiplies rows of 8-bit numbers by a square matrix."""
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = np.random.randint(-63, 64, (width, width)).astype(np.int8)
-    constants = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.uint8(128), "zero")]
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["rows", "weight", "zero"], ["sums"])],
-        "product",
-        [helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", width])],
-        [helper.make_tensor_value_info("sums", TensorProto.INT32, ["n", width])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
-
-
 def measure_floor(batch: int) -> dict[str, Floor]:
     """Measures and prints the floor of each precision."""
-    speed = machine_speed()
+    speed = machine_speed(400, 3072, 3072)
     floors = {}
     for precision, weight_bytes in WEIGHT_BYTES.items():
         floor = Floor(
@@ -129,13 +79,13 @@ def import_model(a: argparse.Namespace, precision: str) -> Path:
         command = ["--clipcap", reference / "clipcap.pt", "--clip", reference / "clip", "--tokenizer", a.tokenizer]
         command += ["--out", out, "--stop-token", "13", "--no-normalize-prefix", "--precision", precision]
         command += ["--images", a.images, "--limit", "32", "--binary", a.binary]
-        shell(sys.executable, ROOT / "tools/models.py", "import", *command)
+        shell([sys.executable, ROOT / "tools/models.py", "import", *command])
     return out
 
 
 def descry(a: argparse.Namespace, *command: object) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """What a command of the binary prints, an object per picture, and its statistics."""
-    out, err = shell(a.binary, "--quiet", *command, "--stats", "--model-threads", torch.get_num_threads())
+    out, err = shell([a.binary, "--quiet", *command, "--stats", "--model-threads", torch.get_num_threads()])
     stats = json.loads(next(line for line in err.splitlines() if line.startswith("{")))
     return [json.loads(line) for line in out.splitlines()], stats
 
@@ -220,7 +170,7 @@ def result(ids: list[list[int]], encode: float, decode: float) -> Result:
 def measure_reference(a: argparse.Namespace, generate: Generate, pictures: Sequence[str]) -> Result:
     """The reference captions few pictures, of which the first is cold; encoding is timed on more."""
     command = ["run", "--dir", a.work / "reference", "--beam", BEAM, *pictures[: a.slow]]
-    out, _ = shell(sys.executable, a.reference, *command)
+    out, _ = shell([sys.executable, a.reference, *command])
     lines = [json.loads(line) for line in out.splitlines()]
     encode = len(lines) * generate.one_by_one(pictures[:24])
     return result([o["ids"] for o in lines], encode, sum(o["seconds"]["decode"] for o in lines))
@@ -276,7 +226,7 @@ def main() -> None:
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     if not (a.work / "reference/clipcap.pt").exists():
-        shell(sys.executable, a.reference, "make", "--size", "base", "--mapper", "mlp", "--out", a.work / "reference")
+        shell([sys.executable, a.reference, "make", "--size", "base", "--mapper", "mlp", "--out", a.work / "reference"])
     pictures = [str(f) for f in sorted(a.images.rglob("*.jpg"))[: a.pictures]]
     models = {precision: import_model(a, precision) for precision in WEIGHT_BYTES}
     floors = measure_floor(a.batch)

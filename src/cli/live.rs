@@ -228,7 +228,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let (encode, caption) = (encode_options(batch, &session), args.decoder.options(batch, &session));
     let model = Model::of(&models, args.model.options(&models, encode, caption, context)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
-    job.check()?;
+    job.settle_prompts()?;
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
     if live::run(job, interrupt)?.failed > 0 {
         reporter.fail();

@@ -91,7 +91,8 @@ impl DescribeLoop {
         };
         let novelties = job.streams.iter().map(novelty).collect();
         let history = |s: &Arc<LiveStream>| {
-            let prompt = s.config.prompt.clone().or_else(|| model.prompt.clone())?;
+            let prompt =
+                s.config.prompt.clone().or_else(|| model.prompt.as_ref().map(|prompt| prompt.options.clone()))?;
             Some(DescriptionHistory::new(Arc::new(prompt)))
         };
         let histories = job.streams.iter().map(history).collect();

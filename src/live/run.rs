@@ -85,15 +85,14 @@ impl LiveJob {
         LiveJob { streams, model, outputs: Vec::new(), metrics, options: LiveOptions::default() }
     }
 
-    /// Refuses prompts of streams that are out of range, or that the model does not take.
+    /// Settles the streams' own prompts.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the first such stream.
-    pub fn check(&self) -> Result<()> {
-        for stream in &self.streams {
-            let Some(prompt) = &stream.prompt else { continue };
-            prompt.check().map_err(|e| e.at(&format!("stream {}", stream.name)))?;
-            if self.model.prompt.is_none() {
+    /// [`Error::Usage`] that names the first stream whose prompt is out of range, or which the model does not take.
+    pub fn settle_prompts(&mut self) -> Result<()> {
+        for stream in &mut self.streams {
+            let Some(own) = stream.prompt.take() else { continue };
+            let Some(prompt) = &self.model.prompt else {
                 return Err(Error::usage(
                     format!("stream {} has a prompt, and {} takes none", stream.name, self.model.name),
                     message![
@@ -102,7 +101,9 @@ impl LiveJob {
                         ": one in the hub's layout or on a server."
                     ],
                 ));
-            }
+            };
+            let settled = prompt.settle(own).map_err(|e| e.at(&format!("stream {}", stream.name)))?;
+            stream.prompt = Some(settled);
         }
         Ok(())
     }
@@ -123,9 +124,10 @@ pub struct LiveSummary {
 /// Describes all streams until they end or `interrupt` is set. A stream that fails reconnects, and affects no other.
 ///
 /// # Errors
-/// When a stream has a prompt that the model cannot take, or something that all streams need fails: the model cannot be loaded, fails or hangs, or a thread panics.
-pub fn run(job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
-    job.check()?;
+/// When a stream has a prompt that the model does not take, or something that all streams need fails: the model cannot be
+/// loaded, fails or hangs, or a thread panics.
+pub fn run(mut job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
+    job.settle_prompts()?;
     if job.streams.iter().any(|s| s.kind == SourceKind::Camera) {
         load_camera_support()?;
     }

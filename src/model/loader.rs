@@ -21,6 +21,29 @@ use crate::model::server::{ServerCaptioner, ServerModel, ServerOptions, server_s
 /// Makes a part of a model, on the thread that will use it.
 pub type Load<T> = Box<dyn FnOnce() -> Result<Box<T>> + Send>;
 
+/// What a captioner is asked.
+pub struct ModelPrompt {
+    /// Where a stream has no prompt of its own.
+    pub options: PromptOptions,
+    settle: Box<dyn Fn(PromptOptions) -> Result<PromptOptions> + Send>,
+}
+
+impl ModelPrompt {
+    /// For a model that takes any prompt.
+    fn any(options: PromptOptions) -> ModelPrompt {
+        ModelPrompt { options, settle: Box::new(Ok) }
+    }
+
+    /// Another prompt, as the model is asked it: for a model with tasks, a task's name becomes its sentence.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the prompt is out of range, or not one that the model takes.
+    pub fn settle(&self, options: PromptOptions) -> Result<PromptOptions> {
+        options.check()?;
+        (self.settle)(options)
+    }
+}
+
 /// A model, as the stages need it.
 pub struct Model {
     /// Name and version.
@@ -33,8 +56,8 @@ pub struct Model {
     pub image: ImageSpec,
     /// The pictures that the captioner reads besides.
     pub demand: PictureDemand,
-    /// What the captioner is asked; none if it takes no prompt.
-    pub prompt: Option<PromptOptions>,
+    /// None if the captioner takes no prompt.
+    pub prompt: Option<ModelPrompt>,
     /// Loads the image tower.
     pub encoder: Load<dyn Encode>,
     /// Loads the mapper and the decoder.
@@ -134,7 +157,7 @@ struct CaptionPart {
     hash: String,
     decoding: Value,
     demand: PictureDemand,
-    prompt: Option<PromptOptions>,
+    prompt: Option<ModelPrompt>,
     captioner: Load<dyn Captions>,
 }
 
@@ -175,7 +198,9 @@ impl CaptionPart {
 
     fn hub(folder: &HubFolder, caption: CaptionOptions, prompt: PromptOptions, frames: usize) -> Result<CaptionPart> {
         let search = generation_options(folder, &caption)?;
-        let prompt = folder.settle_prompt(prompt, frames)?;
+        let asked = folder.clone();
+        let settle = move |prompt| asked.settle_prompt(prompt, frames);
+        let prompt = settle(prompt)?;
         let (hash, folder) = (folder.hash().to_string(), folder.clone());
         Ok(CaptionPart {
             decoding: json!({
@@ -189,7 +214,7 @@ impl CaptionPart {
             }),
             hash,
             demand: PictureDemand { count: frames, longest: LONGEST_SIDE },
-            prompt: Some(prompt.clone()),
+            prompt: Some(ModelPrompt { options: prompt.clone(), settle: Box::new(settle) }),
             captioner: Box::new(move || Ok(Box::new(HubCaptioner::new(&folder, prompt, &caption)?))),
         })
     }
@@ -214,7 +239,7 @@ impl CaptionPart {
             }),
             hash,
             demand: PictureDemand { count: frames, longest: options.picture_side },
-            prompt: Some(prompt.clone()),
+            prompt: Some(ModelPrompt::any(prompt.clone())),
             captioner: Box::new(move || Ok(Box::new(ServerCaptioner::new(&model, &options, prompt, &caption)?))),
         })
     }

@@ -44,7 +44,7 @@ pub use device::Device;
 pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
-pub use loader::{Load, Model, ModelOptions};
+pub use loader::{Load, Model, ModelOptions, ModelPrompt};
 pub use manifest::{
     CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,
     MapperInput, MapperSpec, Resize, ScoreSpec, TextSpec,

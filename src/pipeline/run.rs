@@ -81,7 +81,13 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         });
         scope.spawn(move || {
             run.stage(&encoded, |from| {
-                DescribeStage::new(run, load_captioner(run, captioner)?, prompt, to_collect).run(from)
+                DescribeStage::new(
+                    run,
+                    load_captioner(run, captioner)?,
+                    prompt.map(|prompt| prompt.options),
+                    to_collect,
+                )
+                .run(from)
             });
         });
         let mut collect = CollectStage::new(run, inputs, name, options, &mut done);

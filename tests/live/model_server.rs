@@ -220,4 +220,9 @@ fn prompts_that_cannot_be_are_refused_before_anything_starts() {
     assert!(text.contains("takes no --context"), "{text}");
     let text = refused("", &["--model", &tiny, "--frames", "3"]);
     assert!(text.contains("takes no --frames"), "{text}");
+    let florence = root().join("tests/models/florence").display().to_string();
+    let text = refused("prompt = 'Who?'", &["--model", &florence]);
+    assert!(text.contains("stream door") && text.contains("<OCR>"), "{text}");
+    let text = refused("notes = 'streams.toml'", &["--model", &florence]);
+    assert!(text.contains("stream door") && text.contains("notes cannot be added"), "{text}");
 }

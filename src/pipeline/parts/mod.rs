@@ -163,7 +163,7 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
             "Describe that stretch by itself, without parts.",
         ));
     }
-    if model.prompt.as_ref().is_some_and(|prompt| prompt.context > 0) {
+    if model.prompt.as_ref().is_some_and(|prompt| prompt.options.context > 0) {
         return Err(Error::usage(
             message![
                 "a part of a film cannot have ",
