@@ -1,6 +1,6 @@
 """What `transformers` generates with a SmolVLM in the layout of the Hugging Face hub, and what its graphs generate.
 
-Pictures are not split into tiles. Pixels are those of the processor's Pillow form.
+Pixels are those of the processor's Pillow form.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reference:
         settings = self.json("preprocessor_config.json")
         left_out = ("image_processor_type", "processor_class", "image_seq_len")
         settings = {k: v for k, v in settings.items() if k not in left_out}
-        self.processor = SmolVLMImageProcessorPil(**{**settings, "do_image_splitting": False})
+        self.processor = SmolVLMImageProcessorPil(**settings)
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
 
     def json(self, name: str) -> Json:
@@ -65,7 +65,13 @@ class Reference:
         opened = [Image.open(f).convert("RGB") for f in files]
         return self.processor([opened], return_tensors="pt")["pixel_values"].float()
 
-    def prompt_ids(self, prompt: str, pictures: int) -> list[int]:
+    def grids(self, files: Sequence[Path]) -> list[tuple[int, int]]:
+        """Rows and columns of tiles of each picture; zeros for one that is not split."""
+        opened = [Image.open(f).convert("RGB") for f in files]
+        info = self.processor([opened], return_row_col_info=True)
+        return list(zip(info["rows"][0], info["cols"][0], strict=True))
+
+    def prompt_ids(self, prompt: str, pictures: int, grids: Sequence[tuple[int, int]] = ()) -> list[int]:
         """The tokens of the chat with its pictures' tokens, as SmolVLM's processor writes it."""
         from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
@@ -76,15 +82,19 @@ class Reference:
             add_generation_prompt=True,
             tokenize=False,
         )
-        one = get_image_prompt_string(
-            0,
-            0,
-            self.image_tokens,
-            fake_token_around_image=FAKE,
-            image_token=IMAGE,
-            global_image_token=GLOBAL,
-        )
-        return self.tokenizer(chat.replace(IMAGE, one), add_special_tokens=False)["input_ids"]
+        first, *parts = chat.split(IMAGE)
+        text = first
+        for (rows, columns), part in zip(grids or [(0, 0)] * pictures, parts, strict=True):
+            text += get_image_prompt_string(
+                rows,
+                columns,
+                self.image_tokens,
+                fake_token_around_image=FAKE,
+                image_token=IMAGE,
+                global_image_token=GLOBAL,
+            )
+            text += part
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @torch.no_grad()
     def generate(self, prompt: Sequence[int], pixels: Tensor, beams: int, tokens: int, extra: Json) -> list[int]:
@@ -128,7 +138,9 @@ class Reference:
         rows = []
         for group in groups(files, frames):
             pixels = self.pixels(group)
-            ids = self.generate(self.prompt_ids(prompt, len(group)), pixels, beams, tokens, {})
+            split = getattr(self.processor, "do_image_splitting", False)
+            prompt_ids = self.prompt_ids(prompt, len(group), self.grids(group) if split else ())
+            ids = self.generate(prompt_ids, pixels, beams, tokens, {})
             digest = hashlib.sha256(self.levels(pixels)).hexdigest()
             rows.append({"image": group[0].name, "ids": ids, "text": self.text(ids), "pixels": digest})
         return rows

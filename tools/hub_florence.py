@@ -374,7 +374,7 @@ class FlorenceReference(Reference):
             raise SystemExit("Florence-2 reads one picture at a time")
         return self.processor(Image.open(files[0]).convert("RGB"), return_tensors="pt")["pixel_values"].float()[None]
 
-    def prompt_ids(self, prompt: str, pictures: int) -> list[int]:
+    def prompt_ids(self, prompt: str, pictures: int, grids: Sequence[tuple[int, int]] = ()) -> list[int]:
         blank = Image.new("RGB", (8, 8))
         return self.joint(images=[blank], text=[prompt], return_tensors="pt")["input_ids"][0].tolist()
 

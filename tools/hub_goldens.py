@@ -7,7 +7,7 @@ It writes the small model folders hub/ (SmolVLM), llava/ and florence/ to tests/
 tests/goldens/hub/, and what `transformers` generates for them to hub.json, llava.json and florence.json in
 tests/goldens/: lists of cases. `ids` and `text` have one entry per group of `frames` pictures, and `generation` holds
 what a case changes in generation_config.json. And what ONNX Runtime makes of SmolVLM's graphs with weights of 8 bits,
-one picture at a time, to hub_uint8.json.
+one picture at a time, to hub_uint8.json; and what pictures give that are split into tiles, to hub_split.json.
 
 Rounding must not decide a test. So a case leaves out the pictures whose ids change with 64-bit floats or with pixels
 that are off by one level. The script fails if too many are left out, if a case's settings change no id, or if the
@@ -224,6 +224,27 @@ def quantized(reference: Reference, folder: Path, names: Sequence[str]) -> list[
     return results
 
 
+def split(reference: Reference, folder: Path, names: Sequence[str]) -> list[Json]:
+    """The captions of pictures that are split into tiles, one at a time and in pairs."""
+    reference.processor.do_image_splitting = True
+    results: list[Json] = []
+    for beams, frames in ((1, 1), (3, 1), (1, 2)):
+        case: Json = {"frames": frames, "prompt": PROMPT, "beams": beams, "max_tokens": TOKENS}
+        case |= {"generation": {}, "pictures": [], "ids": [], "text": []}
+        for group in groups([folder / name for name in names], frames):
+            case["prompt_ids"] = reference.prompt_ids(PROMPT, frames, reference.grids(group))
+            pixels = reference.pixels(group)
+            ids = generate(reference, case, pixels)
+            if is_steady(reference, case, pixels, ids):
+                case["pictures"] += [f.name for f in group]
+                case["ids"].append(ids)
+                case["text"].append(reference.text(ids))
+        del case["prompt_ids"]
+        results.append(case)
+    reference.processor.do_image_splitting = False
+    return results
+
+
 def effects(results: list[Json]) -> list[int]:
     """For each case with settings: how many captions differ from those of the same search without them."""
 
@@ -307,6 +328,9 @@ def write(kind: Kind, args: argparse.Namespace) -> bool:
         rounded = quantized(reference, goldens, list(drawn))
         print(f"{sum(len(case['ids']) for case in rounded)} captions of graphs with 8-bit weights")
         write_cases(args.tests / "goldens/hub_uint8.json", rounded)
+        tiles = split(reference, goldens, list(drawn))
+        print(f"{sum(len(case['ids']) for case in tiles)} captions of pictures that are split into tiles")
+        write_cases(args.tests / "goldens/hub_split.json", tiles)
     files = [goldens / name for name in drawn]
     frames = range(1, kind.most_frames + 1)
     wrong = sum(check(reference, files, count, kind.prompt, TOKENS) for count in frames)

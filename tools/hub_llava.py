@@ -210,7 +210,7 @@ class LlavaReference(Reference):
         opened = [Image.open(f).convert("RGB") for f in files]
         return self.processor(opened, return_tensors="pt")["pixel_values"].float()[None]
 
-    def prompt_ids(self, prompt: str, pictures: int) -> list[int]:
+    def prompt_ids(self, prompt: str, pictures: int, grids: Sequence[tuple[int, int]] = ()) -> list[int]:
         content = [{"type": "image"} for _ in range(pictures)] + [{"type": "text", "text": prompt}]
         chat = self.joint.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         blank = [Image.new("RGB", (8, 8)) for _ in range(pictures)]

@@ -12,7 +12,7 @@ use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::model::{Caption, Encoded};
+use crate::model::{Caption, CaptionOptions, Encoded};
 use crate::pipeline::{self, Model, StillOptions};
 
 const EXAMPLES: &str = "\
@@ -48,6 +48,11 @@ pub(super) struct CaptionArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     model: CaptionModelArgs,
+    /// Do not split pictures into tiles, even if the processor of a model of the hub says so
+    ///
+    /// Tiles show more detail, and each costs as much as a picture.
+    #[arg(long, help_heading = "Model")]
+    whole_pictures: bool,
     /// Largest batch of pictures per inference [default: 4, or 16 with a model of the hub]
     ///
     /// Larger batches suit larger models and GPUs.
@@ -61,7 +66,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let batch = args.model.caption_batch(&models, args.batch, BATCH);
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session).side_by_side(&models.embedder);
-    let caption = args.decoder.options(batch, &session);
+    let caption = CaptionOptions { split_pictures: !args.whole_pictures, ..args.decoder.options(batch, &session) };
     let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
     let paths = pictures::find(&args.inputs, reporter);
     let groups: Vec<&[PathBuf]> = paths.chunks(model.demand.count.max(1)).collect();

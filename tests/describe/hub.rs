@@ -85,6 +85,7 @@ fn captioner(precision: Precision, dir: &Path, case: &Value, batch: usize, threa
         beam: Some(beams),
         max_tokens: Some(case["max_tokens"].as_u64().unwrap() as usize),
         batch,
+        split_pictures: true,
         session: SessionOptions { threads, ..SessionOptions::default() },
         ..CaptionOptions::default()
     };
@@ -132,6 +133,19 @@ pub(crate) fn check_batches(folder: &str, cases: &[Value]) {
         let one = captions(&root().join(folder), case, 1, 1);
         for (batch, threads) in [(2, 1), (3, 2), (16, 2)] {
             assert_eq!(captions(&root().join(folder), case, batch, threads), one, "batch {batch}, {threads} threads");
+        }
+    }
+}
+
+/// The processors of most published folders split pictures.
+#[test]
+fn pictures_are_split_into_tiles_where_the_processor_says_so() {
+    let dir = edited("preprocessor_config.json", &json!({ "do_image_splitting": true }));
+    for case in cases_in("hub_split.json") {
+        for (batch, threads) in [(1, 1), (16, 2)] {
+            let got = captions(dir.path(), &case, batch, threads);
+            let ids: Vec<_> = got.iter().map(|caption| &caption.ids).collect();
+            assert_eq!(json!(ids), case["ids"], "batch {batch}, {threads} threads");
         }
     }
 }

@@ -23,6 +23,9 @@ pub struct CaptionOptions {
     pub max_tokens: Option<usize>,
     /// Most pictures at once. Default: 16.
     pub batch: usize,
+    /// Whether a model of the hub splits pictures into tiles where its processor says so: more detail, for many times the
+    /// work. Default: false, as processors of videos do with frames.
+    pub split_pictures: bool,
     /// Threads, device and memory. Default: ONNX Runtime's threads on the CPU.
     pub session: SessionOptions,
 }
@@ -37,6 +40,7 @@ impl Default for CaptionOptions {
             temperature: None,
             max_tokens: None,
             batch: 16,
+            split_pictures: false,
             session: SessionOptions::default(),
         }
     }

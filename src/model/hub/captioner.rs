@@ -9,7 +9,7 @@ use super::config::Family;
 use super::files::HubFolder;
 use super::generation::{GeneratedText, Generation, GenerationOptions, NextRow};
 use super::language::{HubGraphs, TextGraphs};
-use super::processor::Processor;
+use super::processor::{Processor, TileGrid};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -89,7 +89,7 @@ impl HubCaptioner {
         };
         Ok(HubCaptioner {
             options: search,
-            processor: Processor::new(folder)?,
+            processor: Processor::new(folder, options.split_pictures)?,
             chat: Chat::new(folder)?,
             prompt: folder.settle_prompt(prompt, 1)?.into(),
             batch: batch.max(1),
@@ -100,7 +100,8 @@ impl HubCaptioner {
 
     /// Captions pictures whose prompts have the same length.
     fn batch(&mut self, inputs: &[(usize, &CaptionInput)], prompt: &Prompt, out: &mut [Option<Caption>]) -> Result<()> {
-        let features = self.features(inputs)?;
+        let grids = inputs.first().map(|(_, input)| self.grids(input)).unwrap_or_default();
+        let features = self.features(inputs, tower_pictures(&grids))?;
         let batch = Batch { prompt, features: &features, options: &self.options, least_rows: self.least_rows };
         let texts = match &mut self.graphs {
             HubGraphs::Decoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
@@ -112,12 +113,12 @@ impl HubCaptioner {
         Ok(())
     }
 
-    /// The tokens of a prompt with so many pictures. Leaves out the oldest of its earlier descriptions until it fits.
-    fn prompt(&self, prompt: &CaptionPrompt, pictures: usize) -> Result<Prompt> {
+    /// The tokens of a prompt with such pictures. Leaves out the oldest of its earlier descriptions until it fits.
+    fn prompt(&self, prompt: &CaptionPrompt, grids: &[Option<TileGrid>]) -> Result<Prompt> {
         let mut shorter = Some(prompt.clone());
         let (mut needed, mut context) = (0, 0);
         while let Some(prompt) = shorter {
-            let tokens = self.chat.prompt(&prompt.compose(), pictures)?;
+            let tokens = self.chat.prompt(&prompt.compose(), grids)?;
             (needed, context) = self.graphs.room(&tokens, self.options.max_tokens);
             if needed <= context {
                 return Ok(tokens);
@@ -130,25 +131,44 @@ impl HubCaptioner {
         ))
     }
 
-    /// The features of all pictures, in order.
-    fn features(&mut self, inputs: &[(usize, &CaptionInput)]) -> Result<Vec<f32>> {
+    /// The features of all pictures, in order. `each` is what the image tower reads for one prompt.
+    fn features(&mut self, inputs: &[(usize, &CaptionInput)], each: usize) -> Result<Vec<f32>> {
         let side = self.processor.side();
+        let at_once = self.graphs.vision_batch();
+        // Integers have the scale of a whole prompt. Otherwise the tiles of a picture may come in several runs.
+        let run = if self.graphs.inputs().scale_by_batch { each } else { each.min(at_once.max(1)) };
         let mut features = Vec::new();
-        let each = inputs.first().map_or(0, |(_, input)| input.pictures.len());
-        for group in inputs.chunks((self.graphs.vision_batch() / each.max(1)).max(1)) {
+        for group in inputs.chunks((at_once / each.max(1)).max(1)) {
             let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
             for picture in group.iter().flat_map(|(_, input)| &input.pictures) {
                 self.processor.append(picture, &mut pixels)?;
             }
-            features.extend(self.graphs.inputs().features(pixels, group.len(), each, side)?);
+            if each <= run {
+                features.extend(self.graphs.inputs().features(pixels, group.len(), each, side)?);
+                continue;
+            }
+            for tiles in pixels.chunks(run * 3 * side * side) {
+                let count = tiles.len() / (3 * side * side);
+                features.extend(self.graphs.inputs().features(tiles.to_vec(), 1, count, side)?);
+            }
         }
         Ok(features)
+    }
+
+    /// How each picture of a prompt is split.
+    fn grids(&self, input: &CaptionInput) -> Vec<Option<TileGrid>> {
+        input.pictures.iter().map(|picture| self.processor.grid(picture)).collect()
     }
 
     fn caption_of(&self, text: GeneratedText) -> Result<Caption> {
         let GeneratedText { ids, mean_logprob } = text;
         Ok(Caption { text: self.chat.text(&ids)?, ids, mean_logprob, score: None })
     }
+}
+
+/// Pictures that the image tower reads for a prompt with such pictures.
+fn tower_pictures(grids: &[Option<TileGrid>]) -> usize {
+    grids.iter().map(|&grid| TileGrid::pictures(grid)).sum()
 }
 
 /// Pictures whose texts are generated side by side.
@@ -203,15 +223,18 @@ impl Batch<'_> {
 impl Captions for HubCaptioner {
     fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
         let mut captions = vec![None; inputs.len()];
-        let mut groups: BTreeMap<(usize, String), Vec<(usize, &CaptionInput)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Vec<Option<TileGrid>>, String), Vec<(usize, &CaptionInput)>> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
             let text = input.prompt.as_deref().unwrap_or(&self.prompt).compose();
-            groups.entry((input.required_pictures()?.len(), text)).or_default().push((number, input));
+            input.required_pictures()?;
+            groups.entry((self.grids(input), text)).or_default().push((number, input));
         }
-        for ((pictures, _), group) in groups {
+        for ((grids, _), group) in groups {
             let asked = group.first().and_then(|(_, input)| input.prompt.as_deref()).unwrap_or(&self.prompt);
-            let prompt = self.prompt(asked, pictures)?;
-            for batch in group.chunks(self.batch) {
+            let prompt = self.prompt(asked, &grids)?;
+            // Tiles have tokens, too, whose keys take memory.
+            let together = (self.batch * grids.len() / tower_pictures(&grids).max(1)).max(1);
+            for batch in group.chunks(together) {
                 self.batch(batch, &prompt, &mut captions)?;
             }
         }

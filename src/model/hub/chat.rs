@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 
 use super::config::{Family, HubConfig};
 use super::files::HubFolder;
+use super::processor::TileGrid;
 use crate::error::{Error, Result};
 
 /// Most steps of a template: real ones take a few hundred.
@@ -107,11 +108,12 @@ impl Chat {
         })
     }
 
-    /// The tokens of a prompt with some pictures before it.
+    /// The tokens of a prompt with some pictures before it, whole or split into tiles.
     ///
     /// # Errors
     /// [`Error::Model`] if the template cannot be rendered, or places another number of pictures.
-    pub(crate) fn prompt(&self, text: &str, pictures: usize) -> Result<Prompt> {
+    pub(crate) fn prompt(&self, text: &str, grids: &[Option<TileGrid>]) -> Result<Prompt> {
+        let pictures = grids.len();
         let broken = |cause: String| {
             Error::model(self.dir.clone(), format!("its chat template {cause}"), "Download the model's files again.")
         };
@@ -137,7 +139,7 @@ impl Chat {
             .map_err(|e| broken(format!("cannot be rendered: {e}")).with_source(e))?;
         // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
         let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
-        let expanded = rendered.replace(IMAGE, &self.picture);
+        let expanded = self.expanded(&rendered, grids);
         let encoding = self
             .tokenizer
             .encode(expanded, !starts)
@@ -145,14 +147,38 @@ impl Chat {
         let ids: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
         let features: Vec<usize> =
             (0..ids.len()).filter(|&n| self.image_tokens > 0 && Some(ids[n]) == self.image_token).collect();
-        if features.len() != pictures * self.image_tokens {
-            return Err(broken(format!(
-                "makes {} image tokens of {pictures} pictures, which need {}",
-                features.len(),
-                pictures * self.image_tokens
-            )));
+        let needed = self.image_tokens * grids.iter().map(|&grid| TileGrid::pictures(grid)).sum::<usize>();
+        if features.len() != needed {
+            let made = features.len();
+            return Err(broken(format!("makes {made} image tokens of {pictures} pictures, which need {needed}")));
         }
         Ok(Prompt { ids, features })
+    }
+
+    /// A rendered template in which each picture has its tokens.
+    fn expanded(&self, rendered: &str, grids: &[Option<TileGrid>]) -> String {
+        let mut grids = grids.iter().copied();
+        let mut parts = rendered.split(IMAGE);
+        let mut text = parts.next().unwrap_or_default().to_string();
+        for part in parts {
+            text.push_str(&self.tokens_of(grids.next().flatten()));
+            text.push_str(part);
+        }
+        text
+    }
+
+    /// The tokens of a picture. Tiles come row by row, each with its place, and the whole picture behind them.
+    fn tokens_of(&self, grid: Option<TileGrid>) -> String {
+        let Some(TileGrid { rows, columns }) = grid else { return self.picture.clone() };
+        let tokens = IMAGE.repeat(self.image_tokens);
+        let mut text = String::new();
+        for row in 1..=rows {
+            for column in 1..=columns {
+                text.push_str(&format!("{AROUND}<row_{row}_col_{column}>{tokens}"));
+            }
+            text.push('\n');
+        }
+        text + "\n" + &self.picture
     }
 
     /// The text of generated tokens, without special tokens.

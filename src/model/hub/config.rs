@@ -125,6 +125,8 @@ pub(crate) struct VisionConfig {
 /// `preprocessor_config.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ProcessorConfig {
+    #[serde(default)]
+    pub(crate) do_image_splitting: bool,
     #[serde(default = "yes")]
     pub(crate) do_resize: bool,
     #[serde(default = "yes")]

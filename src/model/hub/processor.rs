@@ -11,10 +11,26 @@ use crate::media::rgb::Rgb;
 /// The absolute maximum of `transformers` (`MAX_IMAGE_SIZE` of SmolVLM).
 const MAX_SIDE: usize = 4096;
 
+/// The tiles of a picture that is split. The whole picture comes behind them, as large as a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TileGrid {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl TileGrid {
+    /// Pictures that the image tower reads of a picture; one if it is not split.
+    pub(crate) fn pictures(grid: Option<TileGrid>) -> usize {
+        grid.map_or(1, |grid| grid.rows * grid.columns + 1)
+    }
+}
+
 /// How pictures become pixels.
 #[derive(Debug, Clone)]
 pub(crate) struct Processor {
     steps: Vec<ResizeStep>,
+    /// Whether pictures are split into tiles.
+    split: bool,
     filter: Resample,
     /// Value of a sample of 8 bits, by colour.
     tables: [Box<[f32; 256]>; 3],
@@ -36,11 +52,11 @@ enum ResizeStep {
 }
 
 impl Processor {
-    /// The processor of a folder.
+    /// The processor of a folder. `split`: pictures are split into tiles if its configuration says so.
     ///
     /// # Errors
     /// [`Error::Model`] if its configuration asks for something that descry cannot do.
-    pub(crate) fn new(folder: &HubFolder) -> Result<Processor> {
+    pub(crate) fn new(folder: &HubFolder, split: bool) -> Result<Processor> {
         let HubConfig { processor, family, .. } = &folder.config;
         let unsupported = |what: String| {
             folder.error(format!("preprocessor_config.json asks for {what}"), "Use a model that descry can run.")
@@ -68,7 +84,8 @@ impl Processor {
                 if processor.do_normalize { (scaled - mean[c]) / std[c] } else { scaled }
             }))
         });
-        Ok(Processor { steps, filter, tables, side })
+        let split = split && processor.do_image_splitting && *family == Family::SmolVlm;
+        Ok(Processor { steps, split, filter, tables, side })
     }
 
     /// Width and height of the result.
@@ -85,23 +102,78 @@ impl Processor {
         if picture.data.is_empty() || bytes != Some(picture.data.len()) {
             return Err(Error::input("picture", "it has no pixels", "Leave it out."));
         }
-        let mut resized = None;
-        for step in &self.steps {
-            let from = resized.as_ref().unwrap_or(picture);
-            resized = Some(step.apply(from, self.filter));
-        }
-        let shown = resized.as_ref().unwrap_or(picture);
-        for (c, table) in self.tables.iter().enumerate() {
-            out.extend(shown.data.iter().skip(c).step_by(3).map(|&v| table[usize::from(v)]));
+        match self.grid(picture) {
+            Some(grid) => self.tiles(picture, grid).iter().for_each(|tile| self.append_samples(tile, out)),
+            None => {
+                let mut resized = None;
+                for step in &self.steps {
+                    let from = resized.as_ref().unwrap_or(picture);
+                    resized = Some(step.apply(from, self.filter));
+                }
+                self.append_samples(resized.as_ref().unwrap_or(picture), out);
+            }
         }
         Ok(())
+    }
+
+    fn append_samples(&self, picture: &Rgb, out: &mut Vec<f32>) {
+        for (c, table) in self.tables.iter().enumerate() {
+            out.extend(picture.data.iter().skip(c).step_by(3).map(|&v| table[usize::from(v)]));
+        }
+    }
+
+    /// The tiles of a picture; `None` if it is not split.
+    pub(crate) fn grid(&self, picture: &Rgb) -> Option<TileGrid> {
+        let (true, Some(ResizeStep::LongestEdge(length))) = (self.split, self.steps.first()) else { return None };
+        let (w, h) = longest_edge(picture.width as usize, picture.height as usize, *length);
+        let (columns, rows) = tiles(w, h, self.side);
+        (rows > 1 || columns > 1).then_some(TileGrid { rows, columns })
+    }
+
+    /// The tiles of a picture, row by row, and the whole picture. As in `transformers`, the whole is made of the picture
+    /// that was resized for the tiles.
+    fn tiles(&self, picture: &Rgb, grid: TileGrid) -> Vec<Rgb> {
+        let side = self.side;
+        let first = self.steps[0].apply(picture, self.filter);
+        let all = stretched(&first, grid.columns * side, grid.rows * side, self.filter);
+        let mut tiles = Vec::with_capacity(TileGrid::pictures(Some(grid)));
+        for row in 0..grid.rows {
+            for column in 0..grid.columns {
+                let mut data = Vec::with_capacity(side * side * 3);
+                for y in row * side..(row + 1) * side {
+                    let start = (y * grid.columns + column) * side * 3;
+                    data.extend_from_slice(&all.data[start..start + side * 3]);
+                }
+                tiles.push(Rgb { width: side as u32, height: side as u32, data });
+            }
+        }
+        tiles.push(stretched(&all, side, side, self.filter));
+        tiles
+    }
+}
+
+/// A picture in another size.
+fn stretched(picture: &Rgb, w: usize, h: usize, filter: Resample) -> Rgb {
+    resize(picture, w, h, filter, Window { left: 0, top: 0, width: w, height: h })
+}
+
+/// Columns and rows of tiles that cover a picture, as Python computes them: the longer side decides.
+fn tiles(w: usize, h: usize, side: usize) -> (usize, usize) {
+    let aspect = w as f64 / h as f64;
+    let covering = |length: f64| (length as usize).div_ceil(side).max(1);
+    if w >= h {
+        let columns = w.div_ceil(side);
+        (columns, covering((columns * side) as f64 / aspect))
+    } else {
+        let rows = h.div_ceil(side);
+        (covering((rows * side) as f64 * aspect), rows)
     }
 }
 
 impl ResizeStep {
     fn apply(self, picture: &Rgb, filter: Resample) -> Rgb {
         let (w, h) = (picture.width as usize, picture.height as usize);
-        let whole = |w: usize, h: usize| resize(picture, w, h, filter, Window { left: 0, top: 0, width: w, height: h });
+        let whole = |w: usize, h: usize| stretched(picture, w, h, filter);
         match self {
             ResizeStep::LongestEdge(length) => {
                 let (w, h) = longest_edge(w, h, length);
@@ -118,7 +190,7 @@ impl ResizeStep {
     }
 }
 
-/// SmolVLM's sizes: the longest edge first, then a square. The picture is not split into tiles.
+/// SmolVLM's sizes: the longest edge first, then a square, or tiles of it.
 fn smolvlm_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
     let first = config.size["longest_edge"].as_u64()? as usize;
     let side = config.max_image_size["longest_edge"].as_u64()? as usize;
@@ -191,7 +263,7 @@ mod tests {
     fn pixels_are_those_of_pillow() {
         for (model, suffix) in [("hub", ""), ("florence", ".florence")] {
             let folder = HubFolder::open(goldens().join("../../models").join(model), None).unwrap();
-            let processor = Processor::new(&folder).unwrap();
+            let processor = Processor::new(&folder, true).unwrap();
             for name in ["landscape", "wide"] {
                 let path = goldens().join(format!("{name}.png"));
                 let picture = crate::media::picture::open(&path, &Default::default()).unwrap();
@@ -211,6 +283,15 @@ mod tests {
         assert_eq!(longest_edge(333, 500, 2048), (1364, 2048));
         assert_eq!(longest_edge(1, 1, 128), (128, 128));
         assert_eq!(longest_edge(5000, 1, 128), (128, 1), "not below one pixel");
+    }
+
+    #[test]
+    fn tiles_cover_a_picture_as_in_transformers() {
+        assert_eq!(tiles(2048, 1364, 512), (4, 3));
+        assert_eq!(tiles(1364, 2048, 512), (3, 4));
+        assert_eq!(tiles(64, 64, 32), (2, 2));
+        assert_eq!(tiles(64, 2, 32), (2, 1));
+        assert_eq!(tiles(64, 66, 32), (3, 3));
     }
 
     #[test]
