@@ -166,6 +166,9 @@ impl HubCaptioner {
     }
 }
 
+/// What inputs must have in common to share a batch: how their pictures are split, and the prompt.
+type BatchKey = (Vec<Option<TileGrid>>, String);
+
 /// Pictures that the image tower reads for a prompt with such pictures.
 fn tower_pictures(grids: &[Option<TileGrid>]) -> usize {
     grids.iter().map(|&grid| TileGrid::pictures(grid)).sum()
@@ -223,7 +226,7 @@ impl Batch<'_> {
 impl Captions for HubCaptioner {
     fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
         let mut captions = vec![None; inputs.len()];
-        let mut groups: BTreeMap<(Vec<Option<TileGrid>>, String), Vec<(usize, &CaptionInput)>> = BTreeMap::new();
+        let mut groups: BTreeMap<BatchKey, Vec<(usize, &CaptionInput)>> = BTreeMap::new();
         for (number, input) in inputs.iter().enumerate() {
             let text = input.prompt.as_deref().unwrap_or(&self.prompt).compose();
             input.required_pictures()?;
