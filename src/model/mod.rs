@@ -5,6 +5,7 @@
 //! manifest_format   its file, model.json       library   finding ONNX Runtime
 //! folder     finding and checking a folder     runtime   sessions from graphs
 //! summary    a folder in words                 graph     what all graphs have in common
+//!                                              onnx      graphs that are changed before they are loaded
 //!                                              precision variants of graphs of the hub
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked

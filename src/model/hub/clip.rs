@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::config::{ProcessorConfig, TokenizerConfig, is_captioner, optional, parse, required};
+use super::config::{ProcessorConfig, TokenizerConfig, is_captioner};
+use super::json_files::{optional, parse, required};
 use super::listing::{HubFiles, folder_name};
 use crate::error::{Error, Result};
 use crate::message;

@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::json_files::{optional, parse, read_text, required};
 use crate::error::{Error, Result};
-use crate::limited_file;
 use crate::media::resize::Resample;
-
-/// Largest JSON file in bytes, tokenizers excepted. Real ones take a few kilobytes.
-const LIMIT: u64 = 4 << 20;
 
 /// How pictures are prepared. Newer exporters write it into `processor_config.json`.
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -437,36 +433,6 @@ fn chat_template(dir: &Path, tokenizer: &TokenizerConfig) -> Result<String> {
             "Download chat_template.jinja or tokenizer_config.json of the model.",
         )
     })
-}
-
-pub(super) fn required<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T> {
-    optional(dir, name)?.ok_or_else(|| {
-        Error::model(dir.display().to_string(), format!("{name} is missing"), "Download the whole folder.")
-    })
-}
-
-pub(super) fn optional<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>> {
-    let Some(text) = read_text(dir, name)? else { return Ok(None) };
-    let value = serde_json::from_str(&text).map_err(|e| unreadable(dir, name, e))?;
-    parse(dir, name, value).map(Some)
-}
-
-pub(super) fn parse<T: DeserializeOwned>(dir: &Path, name: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|e| unreadable(dir, name, e))
-}
-
-fn unreadable(dir: &Path, name: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let cause = format!("{name} cannot be read: {e}");
-    Error::model(dir.display().to_string(), cause, "Download the file again.").with_source(e)
-}
-
-/// The text of a file; `None` if there is none.
-fn read_text(dir: &Path, name: &str) -> Result<Option<String>> {
-    match limited_file::read_text(&dir.join(name), LIMIT) {
-        Ok(text) => Ok(Some(text)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(unreadable(dir, name, e)),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! listing          the files that a model needs, their hashes
 //! clip             a CLIP as a model folder
 //! files            the folder of a captioner
-//! config           what its JSON files say
+//! json_files       its JSON files
+//! config           what they say
 //! processor        pictures to pixels, as the processor's configuration says
 //! chat             a prompt through the chat template, to tokens
 //! tasks            the prompts of models that have tasks
@@ -32,6 +33,7 @@ mod encoder_decoder;
 mod files;
 mod generation;
 mod graphs;
+mod json_files;
 mod language;
 pub(crate) mod listing;
 mod processor;
