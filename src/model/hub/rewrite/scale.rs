@@ -106,16 +106,20 @@ fn sums(model: &OnnxModel, weights: &str) -> Option<WeightSums> {
     if columns == 0 || constant.values.len() != columns.checked_mul(usize::try_from(rows).ok()?)? {
         return None;
     }
-    let value: fn(u8) -> i32 = match constant.element {
-        element::INT8 => |v| i32::from(v.cast_signed()),
-        element::UINT8 => i32::from,
+    let columns = match constant.element {
+        element::INT8 => column_sums(constant.values, columns, |v| i32::from(v.cast_signed())),
+        element::UINT8 => column_sums(constant.values, columns, i32::from),
         _ => return None,
     };
+    Some(WeightSums { rows, columns })
+}
+
+fn column_sums(values: &[u8], columns: usize, value: impl Fn(u8) -> i32) -> Vec<i32> {
     let mut sums = vec![0; columns];
-    for row in constant.values.chunks_exact(columns) {
+    for row in values.chunks_exact(columns) {
         sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += value(v));
     }
-    Some(WeightSums { rows, columns: sums })
+    sums
 }
 
 /// The definition of `DynamicQuantizeLinear` for each picture. The zero point becomes a 32-bit integer.
