@@ -115,9 +115,9 @@ fn sums(model: &OnnxModel, weights: &str) -> Option<WeightSums> {
 }
 
 fn column_sums(values: &[u8], columns: usize, value: impl Fn(u8) -> i32) -> Vec<i32> {
-    let mut sums = vec![0; columns];
+    let mut sums = vec![0_i32; columns];
     for row in values.chunks_exact(columns) {
-        sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += value(v));
+        sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum = sum.wrapping_add(value(v)));
     }
     sums
 }
