@@ -34,6 +34,8 @@ pub(super) fn rewrite_decoder(bytes: &[u8], file: &str) -> Option<RewrittenGraph
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::onnx::Node;
 
@@ -71,6 +73,18 @@ mod tests {
         assert!(rewritten.scaled_by_picture);
         assert_eq!(count(&rewritten.bytes, "DynamicQuantizeLinear"), 0);
         assert_eq!(count(&rewritten.bytes, "MatMulInteger"), count(&bytes, "MatMulInteger"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_graph_does_not_panic(cut in 0_usize..60_000, at in 0_usize..60_000, byte: u8) {
+            let mut bytes = decoder("_uint8");
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            rewrite_decoder(&bytes, "x");
+            bytes.truncate(cut);
+            rewrite_decoder(&bytes, "x");
+        }
     }
 
     #[test]
