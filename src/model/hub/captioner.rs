@@ -98,10 +98,15 @@ impl HubCaptioner {
         })
     }
 
-    /// Captions pictures whose prompts have the same length.
-    fn batch(&mut self, inputs: &[(usize, &CaptionInput)], prompt: &Prompt, out: &mut [Option<Caption>]) -> Result<()> {
-        let grids = inputs.first().map(|(_, input)| self.grids(input)).unwrap_or_default();
-        let features = self.features(inputs, tower_pictures(&grids))?;
+    /// Captions inputs with the same prompt, for each of which the image tower reads `each` pictures.
+    fn batch(
+        &mut self,
+        inputs: &[(usize, &CaptionInput)],
+        each: usize,
+        prompt: &Prompt,
+        out: &mut [Option<Caption>],
+    ) -> Result<()> {
+        let features = self.features(inputs, each)?;
         let batch = Batch { prompt, features: &features, options: &self.options, least_rows: self.least_rows };
         let texts = match &mut self.graphs {
             HubGraphs::Decoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
@@ -131,25 +136,21 @@ impl HubCaptioner {
         ))
     }
 
-    /// The features of all pictures, in order. `each` is what the image tower reads for one prompt.
+    /// The features of all pictures, in order.
     fn features(&mut self, inputs: &[(usize, &CaptionInput)], each: usize) -> Result<Vec<f32>> {
         let side = self.processor.side();
         let at_once = self.graphs.vision_batch();
-        // Integers have the scale of a whole prompt. Otherwise the tiles of a picture may come in several runs.
-        let run = if self.graphs.inputs().scale_by_batch { each } else { each.min(at_once.max(1)) };
+        // Integers have one scale for all pictures of a prompt, so those are always in one run.
+        let run = if self.graphs.inputs().scale_by_batch { each } else { at_once };
         let mut features = Vec::new();
         for group in inputs.chunks((at_once / each.max(1)).max(1)) {
             let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
             for picture in group.iter().flat_map(|(_, input)| &input.pictures) {
                 self.processor.append(picture, &mut pixels)?;
             }
-            if each <= run {
-                features.extend(self.graphs.inputs().features(pixels, group.len(), each, side)?);
-                continue;
-            }
-            for tiles in pixels.chunks(run * 3 * side * side) {
-                let count = tiles.len() / (3 * side * side);
-                features.extend(self.graphs.inputs().features(tiles.to_vec(), 1, count, side)?);
+            while !pixels.is_empty() {
+                let rest = pixels.split_off(pixels.len().min(run * 3 * side * side));
+                features.extend(self.graphs.inputs().features(std::mem::replace(&mut pixels, rest), side)?);
             }
         }
         Ok(features)
@@ -168,11 +169,6 @@ impl HubCaptioner {
 
 /// What inputs must have in common to share a batch: how their pictures are split, and the prompt.
 type BatchKey = (Vec<Option<TileGrid>>, String);
-
-/// Pictures that the image tower reads for a prompt with such pictures.
-fn tower_pictures(grids: &[Option<TileGrid>]) -> usize {
-    grids.iter().map(|&grid| TileGrid::pictures(grid)).sum()
-}
 
 /// Pictures whose texts are generated side by side.
 struct Batch<'b> {
@@ -236,9 +232,9 @@ impl Captions for HubCaptioner {
             let asked = group.first().and_then(|(_, input)| input.prompt.as_deref()).unwrap_or(&self.prompt);
             let prompt = self.prompt(asked, &grids)?;
             // Tiles have tokens, too, whose keys take memory.
-            let together = (self.batch * grids.len() / tower_pictures(&grids).max(1)).max(1);
-            for batch in group.chunks(together) {
-                self.batch(batch, &prompt, &mut captions)?;
+            let each = grids.iter().map(|&grid| TileGrid::pictures(grid)).sum::<usize>().max(1);
+            for batch in group.chunks((self.batch * grids.len() / each).max(1)) {
+                self.batch(batch, each, &prompt, &mut captions)?;
             }
         }
         let missing = || Error::runtime("a picture got no caption", "Report this as a bug.");

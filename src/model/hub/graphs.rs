@@ -206,27 +206,28 @@ impl InputGraphs {
         self.image_tokens
     }
 
-    /// Features of pictures: for each, image tokens × width. `pixels` holds `groups` × `each` pictures of three planes.
-    pub(crate) fn features(&mut self, pixels: Vec<f32>, groups: usize, each: usize, side: usize) -> Result<Vec<f32>> {
+    /// Features of pictures: for each, image tokens × width. `pixels` holds pictures of three planes of side × side.
+    pub(crate) fn features(&mut self, pixels: Vec<f32>, side: usize) -> Result<Vec<f32>> {
+        let count = pixels.len() / (3 * side * side);
         let file = self.vision.file.clone();
         let failed = run_error(&file);
         let element = self.vision.reads("pixel_values").unwrap_or(TensorElementType::Float32);
         let nested = self.vision.session.inputs().iter().find(|i| i.name() == "pixel_values");
-        // Graphs that take several pictures a prompt have a dimension for them; others take all pictures in one.
+        // Graphs for several pictures a prompt have a dimension for them, which nothing in the image tower depends on.
         let nested = nested.and_then(|i| i.dtype().tensor_shape()).is_some_and(|s| s.len() == 5);
-        let shape = if nested { vec![groups, each, 3, side, side] } else { vec![groups * each, 3, side, side] };
+        let shape = if nested { vec![count, 1, 3, side, side] } else { vec![count, 3, side, side] };
         let mut inputs = vec![("pixel_values".to_string(), floats(element, &shape, pixels).map_err(&failed)?)];
         if let Some(element) = self.vision.reads("pixel_attention_mask") {
-            let (shape, count) = ([groups, each, side, side], groups * each * side * side);
+            let (shape, samples) = ([count, 1, side, side], count * side * side);
             // No picture is padded, so every pixel counts.
             let mask = match element {
-                TensorElementType::Bool => Tensor::from_array((shape, vec![true; count])).map(Tensor::into_dyn),
-                _ => ints(&shape, vec![1; count]),
+                TensorElementType::Bool => Tensor::from_array((shape, vec![true; samples])).map(Tensor::into_dyn),
+                _ => ints(&shape, vec![1; samples]),
             };
             inputs.push(("pixel_attention_mask".into(), mask.map_err(&failed)?));
         }
         let (_, features) = self.vision.run_one(inputs)?;
-        if features.is_empty() || features.len() != groups * each * self.image_tokens * self.width() {
+        if features.is_empty() || features.len() != count * self.image_tokens * self.width() {
             return Err(wrong_shape(&file));
         }
         Ok(features)
