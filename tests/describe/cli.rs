@@ -211,7 +211,7 @@ fn a_bad_input_does_not_stop_the_others() {
     assert_eq!(b.read("out/bikes.vtt"), single);
 }
 
-/// ONNX Runtime keeps a database of telemetry below the home folder, unless it is told not to before it starts.
+/// ONNX Runtime writes a telemetry database to the home folder, unless telemetry is turned off before it starts.
 #[test]
 fn nothing_is_written_outside_of_the_outputs() {
     let b = Bench::new();

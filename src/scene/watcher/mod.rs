@@ -75,8 +75,8 @@ pub struct LiveKeyframe<T> {
     pub time: Time,
     /// The picture.
     pub picture: T,
-    /// Frames spread over the scene so far, in order of time: as many as the watcher was asked for, or fewer if there were
-    /// no more. Empty if it was asked for one.
+    /// Frames spread over the scene so far, in order of time: as many as the watcher was asked for, or all of them if there
+    /// are fewer. Empty if it was asked for one.
     pub spread: Vec<T>,
 }
 
