@@ -38,18 +38,20 @@ class Reference:
         from transformers import PreTrainedTokenizerFast, SmolVLMForConditionalGeneration
         from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-        self.folder = folder
-        self.config = self.json("config.json")
-        self.generation = {k: v for k, v in self.json("generation_config.json").items() if k not in SAMPLING}
-        # Eager attention is the published formula. Others fuse it, with other roundings.
-        self.model = SmolVLMForConditionalGeneration.from_pretrained(
-            weights, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
+        self.open(folder, weights, SmolVLMForConditionalGeneration)
         settings = self.json("preprocessor_config.json")
         left_out = ("image_processor_type", "processor_class", "image_seq_len")
         settings = {k: v for k, v in settings.items() if k not in left_out}
         self.processor = SmolVLMImageProcessorPil(**settings)
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+
+    def open(self, folder: Path, weights: Path, model: Any) -> None:
+        """Reads the folder's configuration and PyTorch's weights. `model` is their class in `transformers`."""
+        self.folder = folder
+        self.config = self.json("config.json")
+        self.generation = {k: v for k, v in self.json("generation_config.json").items() if k not in SAMPLING}
+        # Eager attention is the published formula. Others fuse it, with other roundings.
+        self.model = model.from_pretrained(weights, dtype=torch.float32, attn_implementation="eager").eval()
 
     def json(self, name: str) -> Json:
         return json.loads((self.folder / name).read_text())

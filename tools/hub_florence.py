@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_captions import IMAGE, SAMPLING, Json, Reference, stop_tokens
+from hub_captions import IMAGE, Json, Reference, stop_tokens
 from hub_export import exported, randomise, write_graph, write_json
 
 PICTURE, FEATURES = 40, 10
@@ -350,12 +350,7 @@ class FlorenceReference(Reference):
         from transformers import Florence2ForConditionalGeneration, Florence2Processor, PreTrainedTokenizerFast
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-        self.folder = folder
-        self.config = self.json("config.json")
-        self.generation = {k: v for k, v in self.json("generation_config.json").items() if k not in SAMPLING}
-        self.model = Florence2ForConditionalGeneration.from_pretrained(
-            weights, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
+        self.open(folder, weights, Florence2ForConditionalGeneration)
         settings = self.json("preprocessor_config.json")
         left_out = ("image_processor_type", "processor_class", "image_seq_length")
         self.processor = CLIPImageProcessorPil(**{k: v for k, v in settings.items() if k not in left_out})

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_captions import IMAGE, SAMPLING, Json, Reference
+from hub_captions import IMAGE, Json, Reference
 from hub_export import exported, randomise, write_graph, write_json
-from hub_text import DecoderGraph, export_text
+from hub_text import DecoderGraph, byte_bpe, export_text
 
 PICTURE, PATCH, SHORTEST = 32, 8, 32
 VOCAB = 300
@@ -67,20 +67,9 @@ class VisionGraph(nn.Module):
 
 def make_tokenizer() -> Any:
     """A byte-level BPE that puts a token before every text, as Llama's tokenizer does."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB - len(SPECIAL),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 4, trainer)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    if tokenizer.get_vocab_size() != VOCAB:
-        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {VOCAB}")
+    tokenizer = byte_bpe(VOCAB, SPECIAL, TEXT, pre_tokenizers.ByteLevel(add_prefix_space=False))
     start = tokenizer.token_to_id(START)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A", pair=f"{START} $A {START} $B", special_tokens=[(START, start)]
@@ -188,13 +177,8 @@ class LlavaReference(Reference):
         from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-        self.folder = folder
-        self.config = self.json("config.json")
+        self.open(folder, weights, LlavaForConditionalGeneration)
         self.config["image_token_id"] = self.config.get("image_token_id", self.config.get("image_token_index"))
-        self.generation = {k: v for k, v in self.json("generation_config.json").items() if k not in SAMPLING}
-        self.model = LlavaForConditionalGeneration.from_pretrained(
-            weights, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
         settings = self.json("preprocessor_config.json")
         left_out = ("image_processor_type", "processor_class")
         self.processor = CLIPImageProcessorPil(**{k: v for k, v in settings.items() if k not in left_out})

@@ -32,7 +32,7 @@ import hub_llava
 from hub_captions import FAKE, GLOBAL, IMAGE, Json, add_run_options, check
 from hub_export import exported, quantize, randomise, write_graph, write_json
 from hub_references import open_reference
-from hub_text import DecoderGraph, export_text
+from hub_text import DecoderGraph, byte_bpe, export_text
 
 TOKENS = 300  # of the tokenizer
 
@@ -137,23 +137,10 @@ def export_graphs(model: Any, size: Size, folder: Path) -> None:
 
 def make_tokenizer() -> Any:
     """A byte-level BPE in the form of SmolVLM's: single digits, no prefix space, special tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import pre_tokenizers
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=TOKENS - len(SPECIAL),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 4, trainer)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    if tokenizer.get_vocab_size() != TOKENS:
-        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {TOKENS}")
-    return tokenizer
+    digits, pieces = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return byte_bpe(TOKENS, SPECIAL, TEXT, pre_tokenizers.Sequence([digits, pieces]))
 
 
 def make_model(size: Size, ids: dict[str, int], seed: int, stop_gain: float) -> Any:

@@ -1,4 +1,4 @@
-"""Llama-like language models as graphs in the layout of the Hugging Face hub: tokens to vectors, vectors to logits."""
+"""Llama-like language models in the layout of the Hugging Face hub: tokenizers, embeddings and decoders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_export import exported, write_graph
+
+
+def byte_bpe(size: int, special: Sequence[str], texts: Sequence[str], pre_tokenizer: Any) -> Any:
+    """A byte-level BPE of `size` tokens whose merges are learned from the texts. The special tokens come last."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(special),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(list(texts) * 4, trainer)
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    if tokenizer.get_vocab_size() != size:
+        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {size}")
+    return tokenizer
 
 
 class DecoderGraph(nn.Module):
