@@ -5,6 +5,9 @@ The folder follows descry-model/1 with everything small: a convolutional image t
 the grid, a two-layer GPT-2, a text tower. The golden file holds pictures (as seeds of a formula), their embeddings, and
 the ids of beam search, greedy and other settings, computed here without a key/value cache, one picture at a time.
 
+With --support it is the same model with a word detector, whose support the search and the score use, and with a text
+tower in the form of BERT's: word pieces, and attention that masks the padding inside the graph.
+
 It needs torch, onnx, tokenizers and numpy.
 """
 
@@ -15,6 +18,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,9 @@ WIDTH = HEADS * HEAD_DIM
 STOP, MAX_TOKENS = 13, 20
 TEXT_LENGTH = 12
 MEAN, STD = [0.5, 0.45, 0.4], [0.25, 0.3, 0.35]
+WEIGHT, CANDIDATES = 0.5, 12
+EVIDENCE = {"mean_logprob": 1.0, "mean_support": 0.5, "least_support": 0.25, "content_words": -0.0625}
+CALIBRATION = [[-4.0, 0.05], [-1.0, 0.6], [0.0, 0.95]]
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------
@@ -60,6 +67,21 @@ class Mapper(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return self.mix(torch.tanh(self.cell(input)).transpose(1, 2)).transpose(1, 2)
+
+
+class DetectingMapper(nn.Module):
+    """Grid -> prefix, and the support of each word: 0 for every third one and the stop token."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        super().__init__()
+        self.mapper = mapper
+        self.detector = nn.Linear(CELL_DIM, VOCAB)  # of the first cell: pictures differ by their tint
+        words = torch.arange(VOCAB)
+        self.register_buffer("content", words.remainder(3).ne(0) & words.ne(STOP))
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        support = F.logsigmoid(6 * self.detector(input[:, 0]))
+        return self.mapper(input), torch.where(self.content, support, 0.0)
 
 
 class Layer(nn.Module):
@@ -109,6 +131,21 @@ class Text(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         real = (ids != 0).float().unsqueeze(-1)
         return self.out((self.table(ids) * real).sum(1) / real.sum(1).clamp(min=1))
+
+
+class MaskingText(nn.Module):
+    """Ids -> embedding, with a row of attention. The graph knows from the ids what is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(VOCAB, DIM), nn.Linear(DIM, DIM)
+        self.query, self.key = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x, padding = self.table(ids), ids.eq(0)
+        scores = self.query(x) @ self.key(x).transpose(1, 2)
+        x = x + scores.masked_fill(padding[:, None], -float("inf")).softmax(-1) @ x
+        return self.out(x[:, 0])
 
 
 # ---- the decoder's graph ---------------------------------------------------------------------------------------------
@@ -304,9 +341,26 @@ def write_tokenizer(path: Path, special: bool) -> None:
     path.write_text(json.dumps(data))
 
 
-def write_manifest(out: Path) -> None:
+def write_word_pieces(path: Path) -> None:
+    """A tokenizer in the form of BERT's. Like published ones, its file holds lengths that nobody should use."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    words = "[PAD] [UNK] [CLS] [SEP] a the man dog car on of with street tree red blue ##s ##ning run cafe ,".split()
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(words[:4])
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=TEXT_LENGTH + 4)
+    tokenizer.save(str(path))
+
+
+def write_manifest(out: Path, support: bool) -> None:
     """Writes model.json, which seals the other files."""
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": "descry-model/1",
         "name": "tiny",
         "version": "1.0.0",
@@ -341,7 +395,7 @@ def write_manifest(out: Path) -> None:
             "pad_token": 0,
         },
         "decoding": {"stop_tokens": [STOP], "max_tokens": MAX_TOKENS, "beam": 5, "temperature": 1.0},
-        "score": {"calibration": [[-4.0, 0.05], [-1.0, 0.6], [0.0, 0.95]], "default_min_score": 0.0},
+        "score": {"calibration": CALIBRATION, "default_min_score": 0.0},
         "dedup": {"same": 0.98, "returning": 0.99},
         "files": {
             f.name: {"sha256": hashlib.sha256(f.read_bytes()).hexdigest(), "bytes": f.stat().st_size}
@@ -349,6 +403,10 @@ def write_manifest(out: Path) -> None:
             if f.name != "model.json"
         },
     }
+    if support:
+        manifest["mapper"]["support"] = True
+        manifest["decoding"]["support"] = {"weight": WEIGHT, "candidates": CANDIDATES}
+        manifest["score"]["evidence"] = EVIDENCE
     (out / "model.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
@@ -389,61 +447,108 @@ def log_probabilities(gpt: Gpt, context: Tensor, temperature: float) -> Tensor:
     return logp if temperature == 1 else (logp / temperature).log_softmax(-1)
 
 
+@dataclass
+class Fusion:
+    """Shallow fusion with the support of words [VOCAB]."""
+
+    support: Tensor
+
+    def values(self, logp: Tensor) -> Tensor:
+        """What the search compares, from log-probabilities [N,VOCAB]: the candidates' fused values alone."""
+        candidates = logp.topk(CANDIDATES).indices
+        fused = logp + WEIGHT * self.support
+        return torch.full_like(logp, -float("inf")).scatter(1, candidates, fused.gather(1, candidates))
+
+
 @torch.no_grad()
-def beam_search(gpt: Gpt, prefix: Tensor, beam: int, limit: int, temperature: float) -> tuple[list[int], float]:
-    """The ids of the best caption and its mean log-probability."""
-    logp = log_probabilities(gpt, prefix, temperature)
+def beam_search(
+    gpt: Gpt, prefix: Tensor, beam: int, temperature: float, fusion: Fusion | None = None
+) -> tuple[list[int], float]:
+    """The ids of the best caption and its mean log-probability, which leaves the support out."""
+    raw = log_probabilities(gpt, prefix, temperature)
+    logp = fusion.values(raw) if fusion else raw
     total, first = logp[0].topk(beam)
+    own = raw[0, first]
     ids, length, stopped = first[:, None], torch.ones(beam), first.eq(STOP)
-    for _ in range(limit - 1):
+    for _ in range(MAX_TOKENS - 1):
         if stopped.all():
             break
         context = torch.cat((prefix.expand(beam, -1, -1), gpt.wte(ids)), 1)
-        logp = log_probabilities(gpt, context, temperature)
+        raw = log_probabilities(gpt, context, temperature)
+        logp = fusion.values(raw) if fusion else raw.clone()
         logp[stopped] = -float("inf")
         logp[stopped, 0] = 0
         length = length + (~stopped).float()
         mean, flat = ((total[:, None] + logp) / length[:, None]).view(-1).topk(beam)
         source, token = flat // VOCAB, flat % VOCAB
+        own = own[source] + torch.where(stopped[source], 0.0, raw[source, token])
         length, stopped = length[source], stopped[source]
         total = mean * length
         ids = torch.cat((ids[source], token[:, None]), 1)
         stopped = stopped | token.eq(STOP)
     mean = total / length
     best = int(mean.argmax())
-    return ids[best, : int(length[best])].tolist(), float(mean[best])
+    return ids[best, : int(length[best])].tolist(), float(own[best] / length[best] if fusion else mean[best])
 
 
 @torch.no_grad()
-def greedy(gpt: Gpt, prefix: Tensor, limit: int) -> tuple[list[int], float]:
+def greedy(gpt: Gpt, prefix: Tensor, fusion: Fusion | None = None) -> tuple[list[int], float]:
     """The ids of the greedy caption and its mean log-probability."""
     ids: list[int] = []
     total = 0.0
-    for _ in range(limit):
+    for _ in range(MAX_TOKENS):
         context = torch.cat((prefix, gpt.wte(torch.tensor([ids], dtype=torch.long))), 1)
         logp = gpt(context)
-        ids.append(int(logp.argmax()))
-        total += float(logp.max())
+        ids.append(int((fusion.values(logp) if fusion else logp).argmax()))
+        total += float(logp[0, ids[-1]])
         if ids[-1] == STOP:
             break
     return ids, total / len(ids)
 
 
+def tower_input(seed: int) -> Tensor:
+    """Pixels [1,3,SIZE,SIZE] of a picture."""
+    x = torch.from_numpy(picture(seed).astype(np.float32) / 255)
+    return ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1)[None]
+
+
 @torch.no_grad()
 def golden_picture(seed: int, tower: Tower, mapper: Mapper, gpt: Gpt) -> dict[str, Any]:
     """Embedding and captions of one picture."""
-    x = torch.from_numpy(picture(seed).astype(np.float32) / 255)
-    x = ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1)[None]
-    embedding, grid = tower(x)
+    embedding, grid = tower(tower_input(seed))
     prefix = mapper(grid)
-    found = {f"beam {beam}": beam_search(gpt, prefix, beam, MAX_TOKENS, 1.0) for beam in (1, 3, 5, 10)}
-    found["beam 5 warm"] = beam_search(gpt, prefix, 5, MAX_TOKENS, 0.7)
-    found["greedy"] = greedy(gpt, prefix, MAX_TOKENS)
+    found = {f"beam {beam}": beam_search(gpt, prefix, beam, 1.0) for beam in (1, 3, 5, 10)}
+    found["beam 5 warm"] = beam_search(gpt, prefix, 5, 0.7)
+    found["greedy"] = greedy(gpt, prefix)
     return {
         "seed": seed,
         "embedding": [round(float(v), 6) for v in embedding[0]],
         **{name: {"ids": ids, "mean_logprob": round(mean, 6)} for name, (ids, mean) in found.items()},
     }
+
+
+@torch.no_grad()
+def golden_support(seed: int, tower: Tower, mapper: DetectingMapper, gpt: Gpt) -> dict[str, Any]:
+    """Captions of one picture, which its support decides, with their support and score."""
+    prefix, support = mapper(tower(tower_input(seed))[1])
+    fusion = Fusion(support[0])
+    found = {f"beam {beam}": beam_search(gpt, prefix, beam, 1.0, fusion) for beam in (1, 3, 5, 12)}
+    found["beam 5 warm"] = beam_search(gpt, prefix, 5, 0.7, fusion)
+    found["greedy"] = greedy(gpt, prefix, fusion)
+    captions = {}
+    for name, (ids, mean) in found.items():
+        words = [float(support[0, i]) for i in ids]
+        content = [v for v in words if v < 0]
+        facts = {
+            "mean_logprob": mean,
+            "mean_support": sum(content) / max(len(content), 1),
+            "least_support": min(content, default=0.0),
+        }
+        evidence = sum(EVIDENCE[k] * v for k, v in facts.items()) + EVIDENCE["content_words"] * len(content)
+        facts["score"] = float(np.interp(evidence, *zip(*CALIBRATION, strict=True)))
+        rounded = {k: round(v, 6) for k, v in facts.items()}
+        captions[name] = {"ids": ids, **rounded, "word_support": [round(v, 6) for v in words]}
+    return {"seed": seed, **captions}
 
 
 @torch.no_grad()
@@ -456,10 +561,20 @@ def golden_text(words: str, text: Text, tokenizer: Any) -> list[float]:
     return [round(float(v), 6) for v in e / e.norm()]
 
 
+@torch.no_grad()
+def golden_word_pieces(words: str, text: MaskingText, tokenizer: Any) -> list[float]:
+    """Embedding of one text, cut and padded by `tokenizers`."""
+    tokenizer.enable_truncation(TEXT_LENGTH)
+    tokenizer.enable_padding(length=TEXT_LENGTH)
+    e = text(torch.tensor([tokenizer.encode(words).ids]))[0]
+    return [round(float(v), 6) for v in e / e.norm()]
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=Path, metavar="OUT", help="model folder to write")
     p.add_argument("--golden", type=Path, metavar="FILE", help="file for the golden results")
+    p.add_argument("--support", action="store_true", help="give the model a word detector")
     p.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     args = p.parse_args()
     torch.manual_seed(args.seed)
@@ -469,21 +584,32 @@ def main() -> None:
     tower, mapper, gpt, text = Tower().eval(), Mapper().eval(), Gpt().eval(), Text().eval()
     spread_out(tower, mapper, gpt)
     export(tower, torch.zeros(2, 3, SIZE, SIZE), out / "image.onnx", (["pixels"], ["embedding", "grid"]))
-    export(mapper, torch.zeros(2, CELLS, CELL_DIM), out / "mapper.onnx", (["input"], ["prefix"]))
-    export(text, torch.zeros(2, TEXT_LENGTH, dtype=torch.long), out / "text.onnx", (["ids"], ["embedding"]))
+    detecting = DetectingMapper(mapper).eval()
+    outputs = ["prefix", "support"] if args.support else ["prefix"]
+    mapping = detecting if args.support else mapper
+    export(mapping, torch.zeros(2, CELLS, CELL_DIM), out / "mapper.onnx", (["input"], outputs))
+    masking = MaskingText().eval()
+    ids = torch.zeros(2, TEXT_LENGTH, dtype=torch.long)
+    export(masking if args.support else text, ids, out / "text.onnx", (["ids"], ["embedding"]))
     (out / "decoder.onnx").write_bytes(decoder_graph(gpt))
     write_tokenizer(out / "tokenizer.json", False)
-    write_tokenizer(out / "text_tokenizer.json", True)
-    write_manifest(out)
+    if args.support:
+        write_word_pieces(out / "text_tokenizer.json")
+    else:
+        write_tokenizer(out / "text_tokenizer.json", True)
+    write_manifest(out, args.support)
     if args.golden:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(out / "text_tokenizer.json"))
         lines = ("a dog", "a red car on the street", "A man with a blue tree of the dog on the red street with a car")
-        golden = {
-            "pictures": [golden_picture(seed, tower, mapper, gpt) for seed in range(1, 13)],
-            "texts": {line: golden_text(line, text, tokenizer) for line in lines},
-        }
+        if args.support:
+            pictures = [golden_support(seed, tower, detecting, gpt) for seed in range(1, 13)]
+            texts = {line: golden_word_pieces(line, masking, tokenizer) for line in (*lines, "Running dogs, CAFÉS", "")}
+        else:
+            pictures = [golden_picture(seed, tower, mapper, gpt) for seed in range(1, 13)]
+            texts = {line: golden_text(line, text, tokenizer) for line in lines}
+        golden = {"pictures": pictures, "texts": texts}
         args.golden.write_text(json.dumps(golden, indent=None, separators=(",", ":")) + "\n")
 
 

@@ -34,6 +34,8 @@ pub(super) struct CaptionArgs {
     /// Print one JSON object per picture
     ///
     /// Its fields are image, text, ids (the tokens), score, mean_logprob, and said (whether the score reaches --min-score).
+    /// A model with a word detector adds word_support (the log-probability of each token's word being right for the picture,
+    /// 0 for words that say nothing about it), and the mean and the minimum of those below 0, mean_support and least_support.
     /// With --frames, images has the names of all pictures of the group.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -94,6 +96,11 @@ fn line(args: &CaptionArgs, group: &[PathBuf], encoded: &Encoded, caption: &Capt
             "score": caption.score, "mean_logprob": caption.mean_logprob, "said": reached });
         if args.model.frames().is_some_and(|frames| frames > 1) {
             object["images"] = json!(names);
+        }
+        if let Some(support) = &caption.support {
+            object["mean_support"] = json!(support.mean());
+            object["least_support"] = json!(support.least());
+            object["word_support"] = json!(support.tokens);
         }
         if args.embedding {
             object["embedding"] = json!(encoded.unit());

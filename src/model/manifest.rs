@@ -8,6 +8,8 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::score::ScoreSpec;
+use super::support::SupportSpec;
 use crate::media::resize::Resample;
 
 /// The widest beam that can be requested. Released ClipCap uses 5. The cache holds this many keys for each picture and
@@ -151,6 +153,9 @@ pub struct MapperSpec {
     pub normalize_prefix: bool,
     /// Vectors in a prefix.
     pub prefix_length: usize,
+    /// Whether it also gives the support of each word of the vocabulary. Default: false.
+    #[serde(default)]
+    pub support: bool,
 }
 
 /// Which of the image tower's outputs the mapping network reads.
@@ -210,41 +215,13 @@ pub struct DecodingSpec {
     /// Logits are divided by this; above 0. Default: 1.
     #[serde(default = "default_temperature")]
     pub temperature: f32,
+    /// How the search weighs the support of words. Default: none, and the decoder alone decides.
+    #[serde(default)]
+    pub support: Option<SupportSpec>,
 }
 
 fn default_temperature() -> f32 {
     1.0
-}
-
-/// How a caption's mean log-probability becomes a score from 0 to 1.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScoreSpec {
-    /// Pairs of mean log-probability and score, ascending. Scores between them are interpolated linearly, those outside
-    /// are the nearest pair's.
-    pub calibration: Vec<[f32; 2]>,
-    /// Captions that score lower are not used, unless the user sets another minimum.
-    pub default_min_score: f32,
-}
-
-impl ScoreSpec {
-    /// The score of a caption; `None` where the mean log-probability is NaN.
-    pub fn score(&self, mean_logprob: f32) -> Option<f32> {
-        let points = &self.calibration;
-        let (first, last) = (points.first()?, points.last()?);
-        if mean_logprob.is_nan() {
-            return None;
-        }
-        if mean_logprob <= first[0] {
-            return Some(first[1]);
-        }
-        if mean_logprob >= last[0] {
-            return Some(last[1]);
-        }
-        let above = points.partition_point(|p| p[0] <= mean_logprob);
-        let ([x0, y0], [x1, y1]) = (points[above - 1], points[above]);
-        Some(y0 + (y1 - y0) * ((mean_logprob - x0) / (x1 - x0)))
-    }
 }
 
 /// Cosine thresholds that were measured for this model's embedding.
@@ -354,13 +331,7 @@ impl CaptionerSpec {
         }
         self.validate_decoder()?;
         self.validate_decoding()?;
-        let Some(score) = &self.score else { return Ok(()) };
-        let points = &score.calibration;
-        let ascending = points.windows(2).all(|w| w[0][0] < w[1][0]);
-        if points.is_empty() || !ascending || !points.iter().flatten().all(|v| v.is_finite()) {
-            return Err("score.calibration must hold pairs whose first numbers ascend".into());
-        }
-        Ok(())
+        self.score.as_ref().map_or(Ok(()), |score| score.validate(self.mapper.support))
     }
 
     fn validate_decoder(&self) -> Result<(), String> {
@@ -391,7 +362,11 @@ impl CaptionerSpec {
         if !(decoding.temperature.is_finite() && decoding.temperature > 0.0) {
             return Err("decoding.temperature must be above 0".into());
         }
-        Ok(())
+        match &decoding.support {
+            Some(_) if !self.mapper.support => Err("decoding.support needs a mapper with \"support\": true".into()),
+            Some(support) => support.validate(decoding.beam, decoder.vocab),
+            None => Ok(()),
+        }
     }
 }
 
@@ -401,20 +376,5 @@ fn within(field: &str, value: usize, max: usize) -> Result<(), String> {
         0 => Err(format!("{field} is 0")),
         v if v > max => Err(format!("{field} is {v}; the most is {max}")),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_lie_on_the_calibration() {
-        let spec = ScoreSpec { calibration: vec![[-2.0, 0.1], [-1.0, 0.5], [0.0, 0.9]], default_min_score: 0.2 };
-        assert_eq!(spec.score(-9.0), Some(0.1));
-        assert_eq!(spec.score(-1.0), Some(0.5));
-        assert_eq!(spec.score(-1.5), Some(0.3));
-        assert_eq!(spec.score(1.0), Some(0.9));
-        assert_eq!(spec.score(f32::NAN), None);
     }
 }

@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::manifest::{
     CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,
-    MapperSpec, Resize, ScoreSpec, TextSpec,
+    MapperSpec, Resize, TextSpec,
 };
+use super::score::ScoreSpec;
 use crate::media::resize::Resample;
 
 /// File name of the manifest in a model folder.
@@ -136,6 +137,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::score::EvidenceSpec;
+    use crate::model::support::SupportSpec;
 
     /// The manifest of the built-in model or another of format 1, as JSON.
     fn v1() -> Value {
@@ -185,6 +188,45 @@ mod tests {
         let mut all = v2();
         all["image"].as_object_mut().unwrap().remove("grid");
         assert!(parse(&all).unwrap_err().contains("no grid"));
+    }
+
+    #[test]
+    fn support_is_used_where_the_mapper_gives_it() {
+        let with = |mapper: Value, decoding: Value, evidence: Value| {
+            let mut all = v1();
+            all["mapper"]["support"] = mapper;
+            all["decoding"]["support"] = decoding;
+            all["score"]["evidence"] = evidence;
+            parse(&all).map(|manifest| manifest.captioner.unwrap())
+        };
+        let search = || json!({ "weight": 0.3, "candidates": 48 });
+        let evidence = || json!({ "mean_logprob": 1.0, "least_support": 0.5 });
+        let parsed = with(json!(true), search(), evidence()).unwrap();
+        assert_eq!(parsed.decoding.support, Some(SupportSpec { weight: 0.3, candidates: 48 }));
+        let weights = EvidenceSpec { mean_logprob: 1.0, least_support: 0.5, ..EvidenceSpec::default() };
+        assert_eq!(parsed.score.unwrap().evidence, Some(weights));
+        assert!(!parse(&v1()).unwrap().captioner.unwrap().mapper.support);
+        let none = || Value::Null;
+        with(json!(true), none(), none()).unwrap();
+        for (decoding, evidence, cause) in [
+            (search(), none(), "decoding.support needs a mapper"),
+            (none(), evidence(), "score.evidence needs a mapper"),
+        ] {
+            assert!(with(json!(false), decoding, evidence).unwrap_err().contains(cause), "{cause}");
+        }
+        for (decoding, evidence, cause) in [
+            (json!({ "weight": -0.1, "candidates": 48 }), none(), "support.weight must be at least 0"),
+            (json!({ "weight": 1e60, "candidates": 48 }), none(), "support.weight must be at least 0"),
+            (json!({ "weight": 0.3, "candidates": 4 }), none(), "support.candidates is 4; it must be from 5"),
+            (json!({ "weight": 0.3, "candidates": 121 }), none(), "support.candidates is 121"),
+            (json!({ "weight": 0.3 }), none(), "candidates"),
+            (none(), json!({}), "not all 0"),
+            (none(), json!({ "mean_logprob": 1e60 }), "finite"),
+            (none(), json!({ "words": 1.0 }), "words"),
+        ] {
+            let refused = with(json!(true), decoding, evidence).unwrap_err();
+            assert!(refused.contains(cause), "{refused}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! manifest_format   its file, model.json       library   finding ONNX Runtime
 //! folder     finding and checking a folder     runtime   sessions from graphs
 //! summary    a folder in words                 graph     what all graphs have in common
-//!                                              onnx      graphs that are changed before they are loaded
-//!                                              precision variants of graphs of the hub
+//! score      how likely a caption is right     onnx      graphs that are changed before they are loaded
+//! support    whether its words are             precision variants of graphs of the hub
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
 //! models     what embeds and what captions     hub       models in the layout of the hub
@@ -33,8 +33,10 @@ mod precision;
 pub(crate) mod preprocess;
 mod prompt;
 mod runtime;
+mod score;
 pub(crate) mod server;
 mod summary;
+mod support;
 mod text;
 
 pub use crate::media::resize::Resample;
@@ -48,7 +50,7 @@ pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
 pub use loader::{Load, Model, ModelOptions, ModelPrompt};
 pub use manifest::{
     CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,
-    MapperInput, MapperSpec, Resize, ScoreSpec, TextSpec,
+    MapperInput, MapperSpec, Resize, TextSpec,
 };
 pub use models::{CaptionModel, FoundModel, Models};
 pub use precision::Precision;
@@ -56,5 +58,7 @@ pub use preprocess::{Pixels, preprocess, to_square};
 pub(crate) use prompt::DescriptionHistory;
 pub use prompt::{CaptionPrompt, MOST_CONTEXT, PromptOptions, PromptSource};
 pub use runtime::{Runtime, SessionOptions};
+pub use score::{EvidenceSpec, ScoreSpec};
 pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};
+pub use support::{SupportSpec, WordSupport};
 pub use text::TextEncoder;

@@ -5,8 +5,9 @@ use std::fmt;
 use crate::media::resize::Resample;
 use crate::model::folder::ModelFolder;
 use crate::model::hub::HubFolder;
-use crate::model::manifest::{CaptionerSpec, EmbedderSpec, Manifest, MapperInput, Resize, ScoreSpec};
+use crate::model::manifest::{CaptionerSpec, EmbedderSpec, Manifest, MapperInput, Resize};
 use crate::model::models::{CaptionModel, FoundModel, Models};
+use crate::model::score::{EvidenceSpec, ScoreSpec};
 
 impl fmt::Display for ModelFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,7 +123,8 @@ fn mapper(c: &CaptionerSpec) -> String {
         MapperInput::Embedding => "embedding",
         MapperInput::Grid => "grid",
     };
-    format!("{input} → {} prefix vectors", c.mapper.prefix_length)
+    let support = if c.mapper.support { " and the support of words" } else { "" };
+    format!("{input} → {} prefix vectors{support}", c.mapper.prefix_length)
 }
 
 fn decoder(c: &CaptionerSpec) -> String {
@@ -132,12 +134,25 @@ fn decoder(c: &CaptionerSpec) -> String {
 
 fn decoding(c: &CaptionerSpec) -> String {
     let d = &c.decoding;
-    format!("beam {}, at most {} tokens, temperature {}, stop {:?}", d.beam, d.max_tokens, d.temperature, d.stop_tokens)
+    let support = d.support.map_or(String::new(), |s| {
+        format!(", support of words with weight {} among {} candidates", s.weight, s.candidates)
+    });
+    format!(
+        "beam {}, at most {} tokens, temperature {}, stop {:?}{support}",
+        d.beam, d.max_tokens, d.temperature, d.stop_tokens
+    )
 }
 
 fn score(c: &CaptionerSpec) -> String {
     let calibrated = |s: &ScoreSpec| {
-        format!("calibrated at {} points, default minimum {}", s.calibration.len(), s.default_min_score)
+        let evidence = s.evidence.as_ref().map_or(String::new(), |e| format!(", evidence {}", evidence(e)));
+        format!("calibrated at {} points, default minimum {}{evidence}", s.calibration.len(), s.default_min_score)
     };
     c.score.as_ref().map_or(String::new(), calibrated)
+}
+
+/// The weighted sum that a score comes from.
+fn evidence(weights: &EvidenceSpec) -> String {
+    let used = weights.weights().into_iter().filter(|(_, weight)| *weight != 0.0);
+    used.map(|(name, weight)| format!("{weight} × {name}")).collect::<Vec<_>>().join(" + ")
 }

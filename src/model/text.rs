@@ -4,6 +4,7 @@
 //! weights and one batch.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
@@ -88,20 +89,24 @@ impl TextEncoder {
         let rows = texts.len().max(self.least);
         let (mut ids, mut mask) = (Vec::with_capacity(rows * length), Vec::new());
         for text in texts {
-            let own = self.tokens(text)?;
+            let own = tokens(&self.tokenizer, &self.spec, text)?;
             if self.masked {
                 mask.extend((0..length).map(|n| i64::from(n < own.len())));
             }
             ids.extend(own);
             ids.resize(ids.len().next_multiple_of(length), self.spec.pad_token);
         }
-        ids.resize(rows * length, self.spec.pad_token);
+        // Rows that pad the batch repeat the last text: without any token, their attention would not be a number.
+        for list in [&mut ids, &mut mask] {
+            let last = list.len().saturating_sub(length)..list.len();
+            while !list.is_empty() && list.len() < rows * length {
+                list.extend_from_within(last.clone());
+            }
+        }
         let failed = run_error(&self.spec.graph);
         let input = Tensor::from_array(([rows, length], ids)).map_err(&failed)?;
         let mut inputs = ort::inputs![self.names.0 => input];
         if self.masked {
-            // Rows that pad the batch see all of their tokens: without any, their attention would not be a number.
-            mask.resize(rows * length, 1);
             let mask = Tensor::from_array(([rows, length], mask)).map_err(&failed)?;
             inputs.extend(ort::inputs![MASK => mask]);
         }
@@ -113,27 +118,26 @@ impl TextEncoder {
         out.extend(embedding.chunks_exact(self.width).take(texts.len()).map(unit_vector));
         Ok(())
     }
+}
 
-    /// A text's tokens, cut to the tower's context; at least one.
-    fn tokens(&self, text: &str) -> Result<Vec<i64>> {
-        let length = self.spec.context_length;
-        let encoding = self
-            .tokenizer
-            .encode(text, true)
-            .map_err(|e| Error::usage(format!("{text:?} cannot be split into tokens: {e}"), "Use other words."))?;
-        let all = encoding.get_ids();
-        let mut ids: Vec<i64> = all.iter().take(length).map(|&id| i64::from(id)).collect();
-        // A text that is cut keeps its last token: it marks the end, and CLIP reads the embedding there.
-        if all.len() > length
-            && let (Some(&end), Some(last)) = (all.last(), ids.last_mut())
-        {
-            *last = i64::from(end);
-        }
-        if ids.is_empty() {
-            ids.push(self.spec.pad_token);
-        }
-        Ok(ids)
+/// A text's tokens with those that mark its beginning and its end, cut to the tower's context; at least one.
+fn tokens(tokenizer: &Tokenizer, spec: &TextSpec, text: &str) -> Result<Vec<i64>> {
+    let length = spec.context_length;
+    let encoding = tokenizer
+        .encode(text, true)
+        .map_err(|e| Error::usage(format!("{text:?} cannot be split into tokens: {e}"), "Use other words."))?;
+    let all = encoding.get_ids();
+    let mut ids: Vec<i64> = all.iter().take(length).map(|&id| i64::from(id)).collect();
+    // A text that is cut keeps its last token: it marks the end, and CLIP reads the embedding there.
+    if all.len() > length
+        && let (Some(&end), Some(last)) = (all.last(), ids.last_mut())
+    {
+        *last = i64::from(end);
     }
+    if ids.is_empty() {
+        ids.push(spec.pad_token);
+    }
+    Ok(ids)
 }
 
 /// Reads a tokenizer that the manifest names.
@@ -144,10 +148,88 @@ pub(crate) fn load_tokenizer(folder: &ModelFolder, name: &str) -> Result<Tokeniz
             "Use a tokenizer.json of Hugging Face's tokenizers.",
         )
     };
-    let mut tokenizer = Tokenizer::from_file(folder.path(name)).map_err(|e| wrong(&e))?;
-    if folder.precision().is_some() {
-        // Files of the hub may hold the lengths of the last texts that somebody tokenized.
-        tokenizer.with_padding(None).with_truncation(None).map_err(|e| wrong(&e))?;
-    }
+    open_tokenizer(&folder.path(name)).map_err(|e| wrong(&e))
+}
+
+/// Reads a tokenizer without the lengths in its file, which are those of the last texts that somebody tokenized; the
+/// manifest says how long texts are.
+fn open_tokenizer(path: &Path) -> tokenizers::Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::from_file(path)?;
+    tokenizer.with_padding(None).with_truncation(None)?;
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+
+    use super::*;
+
+    /// A tokenizer in the form of BERT's, with the lengths that a published file may hold.
+    fn word_piece() -> (tempfile::TempDir, Tokenizer) {
+        let words = "[PAD] [UNK] [CLS] [SEP] a dog cat on the street run ##ning ##s cafe ,".split(' ');
+        let vocab: serde_json::Map<_, _> = words.enumerate().map(|(id, word)| (word.to_string(), json!(id))).collect();
+        let special = |id: usize, word: &str| {
+            json!({ "id": id, "content": word, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+        };
+        let marker = |word: &str| json!({ "SpecialToken": { "id": word, "type_id": 0 } });
+        let text = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
+        let ids = |id: usize, word: &str| json!({ "id": word, "ids": [id], "tokens": [word] });
+        let file = json!({
+            "version": "1.0",
+            "truncation": { "direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0 },
+            "padding": { "strategy": { "Fixed": 16 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                "pad_type_id": 0, "pad_token": "[PAD]" },
+            "added_tokens": [special(0, "[PAD]"), special(1, "[UNK]"), special(2, "[CLS]"), special(3, "[SEP]")],
+            "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": null, "lowercase": true },
+            "pre_tokenizer": { "type": "BertPreTokenizer" },
+            "post_processor": { "type": "TemplateProcessing", "single": [marker("[CLS]"), text("A"), marker("[SEP]")],
+                "pair": [marker("[CLS]"), text("A"), marker("[SEP]"), text("B"), marker("[SEP]")],
+                "special_tokens": { "[CLS]": ids(2, "[CLS]"), "[SEP]": ids(3, "[SEP]") } },
+            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+            "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100, "vocab": vocab },
+        });
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
+        let tokenizer = open_tokenizer(&dir.path().join("tokenizer.json")).unwrap();
+        (dir, tokenizer)
+    }
+
+    fn spec(context_length: usize) -> TextSpec {
+        TextSpec { graph: String::new(), tokenizer: String::new(), context_length, pad_token: 0 }
+    }
+
+    #[test]
+    fn word_pieces_are_lower_case_between_their_markers() {
+        let (_dir, tokenizer) = word_piece();
+        let ids = |text, length| tokens(&tokenizer, &spec(length), text).unwrap();
+        assert_eq!(ids("A Dog runs, the CAFÉ", 12), [2, 4, 5, 10, 12, 14, 8, 13, 3]);
+        assert_eq!(ids("zebras", 12), [2, 1, 3]);
+        assert_eq!(ids("", 12), [2, 3]);
+        // A text that is cut keeps the marker of its end.
+        assert_eq!(ids("a dog running on the street", 5), [2, 4, 5, 10, 3]);
+        assert_eq!(ids("a dog", 4), [2, 4, 5, 3]);
+    }
+
+    #[test]
+    fn texts_are_cut_as_tokenizers_cuts_them() {
+        let (_dir, tokenizer) = word_piece();
+        for text in ["a dog", "A cat on the street, running", "the the the the the the the the the the the the", ""] {
+            for length in 3..12 {
+                let mut other = tokenizer.clone();
+                let pad = PaddingParams { strategy: PaddingStrategy::Fixed(length), ..PaddingParams::default() };
+                let cut = TruncationParams { max_length: length, ..TruncationParams::default() };
+                other.with_padding(Some(pad)).with_truncation(Some(cut)).unwrap();
+                let want: Vec<i64> =
+                    other.encode(text, true).unwrap().get_ids().iter().map(|&id| i64::from(id)).collect();
+                let mut ids = tokens(&tokenizer, &spec(length), text).unwrap();
+                ids.resize(length, 0);
+                assert_eq!(ids, want, "{text:?} in {length}");
+            }
+        }
+    }
 }

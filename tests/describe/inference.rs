@@ -17,11 +17,11 @@ fn root() -> PathBuf {
 }
 
 /// Panics with the error's message, not with its Rust structure.
-fn ok<T>(result: Result<T, Error>) -> T {
+pub(crate) fn ok<T>(result: Result<T, Error>) -> T {
     result.unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn tiny() -> ModelFolder {
+pub(crate) fn tiny() -> ModelFolder {
     ok(ModelFolder::open(root().join("tests/models/tiny")))
 }
 
@@ -43,11 +43,11 @@ fn picture(seed: u32) -> Rgb {
     Rgb { width: 32, height: 32, data }
 }
 
-fn pixels(folder: &ModelFolder, seeds: impl Iterator<Item = u32>) -> Vec<Pixels> {
+pub(crate) fn pixels(folder: &ModelFolder, seeds: impl Iterator<Item = u32>) -> Vec<Pixels> {
     seeds.map(|seed| preprocess(&picture(seed), &folder.manifest().image)).collect()
 }
 
-fn encode(folder: &ModelFolder, pixels: &[Pixels], batch: usize, threads: usize) -> Vec<Encoded> {
+pub(crate) fn encode(folder: &ModelFolder, pixels: &[Pixels], batch: usize, threads: usize) -> Vec<Encoded> {
     encode_side_by_side(folder, pixels, batch, threads, 1)
 }
 
@@ -63,18 +63,18 @@ fn encode_side_by_side(
     ok(encoder.encode(pixels))
 }
 
-fn caption(folder: &ModelFolder, encoded: &[Encoded], options: &CaptionOptions) -> Vec<Caption> {
+pub(crate) fn caption(folder: &ModelFolder, encoded: &[Encoded], options: &CaptionOptions) -> Vec<Caption> {
     let mut captioner = ok(Captioner::new(folder, options));
     let inputs: Vec<CaptionInput> =
         encoded.iter().map(|e| CaptionInput { encoded: e.clone(), pictures: Vec::new(), prompt: None }).collect();
     ok(captioner.caption(&inputs.iter().collect::<Vec<_>>()))
 }
 
-fn one_thread() -> SessionOptions {
+pub(crate) fn one_thread() -> SessionOptions {
     SessionOptions { threads: 1, ..SessionOptions::default() }
 }
 
-fn numbers(value: &Value) -> Vec<f32> {
+pub(crate) fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
 }
 
@@ -235,7 +235,7 @@ fn edited(edits: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();

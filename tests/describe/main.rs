@@ -18,3 +18,4 @@ mod pipeline;
 mod prompts;
 mod server;
 mod streams;
+mod support;

@@ -171,6 +171,7 @@ impl Captions for Captioner<'_> {
                     ids: vec![(hash % 97) as i64],
                     mean_logprob,
                     score: Some(mean_logprob.exp()),
+                    support: None,
                 }
             })
             .collect())

@@ -70,7 +70,10 @@ impl Captions for Captioner {
         }
         self.log.captioned.fetch_add(pictures.len(), Ordering::SeqCst);
         let text = |input: &CaptionInput| format!("a picture of {:?}", input.encoded.embedding);
-        Ok(pictures.iter().map(|e| Caption { text: text(e), ids: vec![1], mean_logprob: -0.5, score: None }).collect())
+        Ok(pictures
+            .iter()
+            .map(|e| Caption { text: text(e), ids: vec![1], mean_logprob: -0.5, score: None, support: None })
+            .collect())
     }
 }
 

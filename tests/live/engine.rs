@@ -41,7 +41,7 @@ impl Captions for Mock {
         let text = |input: &&CaptionInput| format!("Picture {}", input.encoded.embedding[2]);
         Ok(pictures
             .iter()
-            .map(|e| Caption { text: text(e), ids: Vec::new(), mean_logprob: 0.0, score: Some(1.0) })
+            .map(|e| Caption { text: text(e), ids: Vec::new(), mean_logprob: 0.0, score: Some(1.0), support: None })
             .collect())
     }
 }

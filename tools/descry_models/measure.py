@@ -252,18 +252,29 @@ def held_out_error(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(gaps))
 
 
+def evidence(answer: Answer, weights: dict[str, float] | None) -> float:
+    """What a caption's score comes from: the weighted sum that the manifest names, or the mean log-probability."""
+    if weights is None:
+        return float(answer["mean_logprob"])
+    values = {**answer, "content_words": sum(v < 0 for v in answer["word_support"])}
+    return float(sum(weight * values[name] for name, weight in weights.items()))
+
+
 def calibrate(options: JudgeOptions) -> None:
-    """Fits the curve from mean log-probability to score, writes it into model.json, and prints how good it is."""
+    """Fits the curve from evidence to score, writes it into model.json, and prints how good it is."""
     from .export import seal
 
     pictures = options.pictures()
     answers = Binary(options.binary, options.model).captions(paths_of(pictures))
-    x, y = np.array([a["mean_logprob"] for a in answers]), right(answers, pictures)
+    manifest = json.loads((options.model / "model.json").read_text())
+    weights = (manifest.get("score") or {}).get("evidence")
+    x, y = np.array([evidence(a, weights) for a in answers]), right(answers, pictures)
     curve = rising_curve(x, y)
     scores = np.interp(x, *np.array(curve).T)
     least = round(float(min(WORTH_SHOWING, np.quantile(scores, MOST_HIDDEN))), 3)
-    manifest = json.loads((options.model / "model.json").read_text())
     manifest["score"] = {"calibration": curve, "default_min_score": least}
+    if weights is not None:
+        manifest["score"]["evidence"] = weights
     seal(options.model, manifest)
     hidden = scores < least
     report = {

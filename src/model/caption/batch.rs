@@ -16,8 +16,8 @@ use ort::value::DynValue;
 use super::cache::{JoiningKeys, KeyValueCache};
 use super::decoder::{Decoder, DecoderGraph, DecoderInput};
 use super::input::CaptionInput;
-use super::language_model::{LanguageModel, StepRow, TopTokens};
-use super::mapper::Mapper;
+use super::language_model::{JoinedPicture, LanguageModel, StepRow, TopTokens};
+use super::mapper::{Mapper, Prefixes};
 use super::mover::KeyMover;
 use super::pictures::Pictures;
 use super::sample::picture_seed;
@@ -100,23 +100,24 @@ impl<'s> DecodingBatch<'s> {
         })
     }
 
-    /// Reads the prefixes of pictures. Returns the likeliest first tokens, and the prefixes' keys with a slot for each.
-    fn read_prefixes(&mut self, pictures: &[CaptionInput], k: usize) -> Result<(TopTokens, Vec<DynValue>)> {
-        let (prefixes, length) = (self.mapper.prefixes(pictures)?, self.prefix);
-        let (slots, count) = (prefixes.rows, (prefixes.rows * length) as i64);
+    /// Reads prefixes, of which the first `count` are of pictures. Returns the likeliest first tokens of those, and the
+    /// keys of all with a slot for each.
+    fn read_prefixes(&mut self, prefixes: Prefixes, count: usize, k: usize) -> Result<(TopTokens, Vec<DynValue>)> {
+        let length = self.prefix;
+        let (slots, vectors) = (prefixes.rows, (prefixes.rows * length) as i64);
         let graph = self.graph;
         let cache = KeyValueCache::new(&graph.memory, &graph.spec, graph.element, slots, length)?;
         let input = DecoderInput {
             embeds: prefixes.data,
             ids: Vec::new(),
             position: (0..length as i64).cycle().take(slots * length).collect(),
-            spread: (0..count).collect(),
-            rows: (0..count).collect(),
+            spread: (0..vectors).collect(),
+            rows: (0..vectors).collect(),
             mask: cache.causal_mask(),
             asked: (1..=slots as i64).map(|n| n * length as i64 - 1).collect(),
             k,
         };
-        graph.run(self.session, &cache, input, pictures.len())
+        graph.run(self.session, &cache, input, count)
     }
 
     /// Gives the pictures that remain the first slots, and the new ones the slots after them.
@@ -136,20 +137,27 @@ impl<'s> DecodingBatch<'s> {
 }
 
 impl LanguageModel for DecodingBatch<'_> {
-    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<u64>, TopTokens)> {
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<JoinedPicture>, TopTokens)> {
         if !live.is_empty() && self.since_settled < SETTLE {
             return Ok((Vec::new(), TopTokens::empty(k)));
         }
         let room = self.most.saturating_sub(live.len());
         let mut new = if room > 0 { self.pictures.more(room, live.is_empty()) } else { Vec::new() };
         new.truncate(room);
-        let (top, keys) = if new.is_empty() { (TopTokens::empty(k), Vec::new()) } else { self.read_prefixes(&new, k)? };
+        let (mut top, mut keys, mut joined) = (TopTokens::empty(k), Vec::new(), Vec::new());
+        if !new.is_empty() {
+            let mut prefixes = self.mapper.prefixes(&new)?;
+            let support = std::mem::take(&mut prefixes.support);
+            let seed = |picture: &CaptionInput| picture_seed(self.seed, &picture.encoded.embedding);
+            joined = new.iter().zip(support).map(|(p, support)| JoinedPicture { seed: seed(p), support }).collect();
+            (top, keys) = self.read_prefixes(prefixes, new.len(), k)?;
+        }
         let stay: Vec<usize> = live.iter().map(|picture| self.slots.get(picture).map_or(0, |s| s.slot)).collect();
         let joining = JoiningKeys { count: new.len(), keys, prefix: self.prefix };
         self.cache.settle(&stay, joining, self.mover.as_deref_mut())?;
         self.since_settled = 0;
         self.assign_slots(live, new.len());
-        Ok((new.iter().map(|p| picture_seed(self.seed, &p.encoded.embedding)).collect(), top))
+        Ok((joined, top))
     }
 
     fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens> {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
 use crate::model::manifest::CaptionerSpec;
+use crate::model::support::WordSupport;
 use crate::model::text::load_tokenizer;
 
 /// The description of a picture.
@@ -28,6 +29,8 @@ pub struct Caption {
     pub mean_logprob: f32,
     /// From 0 to 1, if the model has a calibration.
     pub score: Option<f32>,
+    /// How far the picture supports each token, if the model has a word detector and made the caption in this run.
+    pub support: Option<WordSupport>,
 }
 
 impl Caption {
@@ -167,6 +170,7 @@ fn to_caption(
     let text = tokenizer.decode(&shown, true).map_err(|e| {
         Error::runtime(format!("{} cannot decode: {e}", spec.tokenizer), "Make the model folder again.")
     })?;
-    let score = spec.score.as_ref().and_then(|s| s.score(found.mean_logprob));
-    Ok(Caption { text: text.trim().to_string(), ids: found.ids, mean_logprob: found.mean_logprob, score })
+    let TokenSequence { ids, mean_logprob, support } = found;
+    let score = spec.score.as_ref().and_then(|s| s.score(mean_logprob, support.as_ref()));
+    Ok(Caption { text: text.trim().to_string(), ids, mean_logprob, score, support })
 }

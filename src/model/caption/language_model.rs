@@ -40,14 +40,23 @@ pub(crate) struct StepRow {
     pub(crate) token: i64,
 }
 
+/// A picture that has just joined.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JoinedPicture {
+    /// For draws.
+    pub(crate) seed: u64,
+    /// The support of each word of the vocabulary; empty if the model has no word detector.
+    pub(crate) support: Vec<f32>,
+}
+
 /// A language model that answers for many pictures at once.
 pub(crate) trait LanguageModel {
     /// Lets pictures join the batch, as many as there are and as there is room for, and reads their prefixes. Returns
-    /// the seed of each new picture and a row of tokens for each.
+    /// the new pictures and a row of tokens for each.
     ///
     /// `live` are the pictures that remain in the batch, ascending. If there are none, an empty answer means that no
     /// picture will come any more.
-    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<u64>, TopTokens)>;
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<JoinedPicture>, TopTokens)>;
 
     /// Extends each hypothesis by its token and returns a row of next tokens for each. The rows of a picture are
     /// adjacent, by ascending place.

@@ -1,9 +1,10 @@
-//! The mapping network: from a picture's features to the decoder's prefix.
+//! The mapping network: from a picture's features to the decoder's prefix, and to the support of words if the model has a
+//! word detector.
 //!
 //! Owns the mapper's session. Prefixes come in the order of the pictures. Memory: the weights and one batch of
-//! prefixes.
+//! prefixes and supports.
 
-use ort::session::Session;
+use ort::session::{Session, SessionOutputs};
 use ort::value::{Tensor, TensorElementType};
 
 use super::input::CaptionInput;
@@ -22,6 +23,8 @@ pub(crate) struct Mapper {
     input_shape: Vec<usize>,
     /// Values in a vector of the prefix.
     width: usize,
+    /// Words in the vocabulary.
+    vocab: usize,
 }
 
 /// Prefixes of some pictures.
@@ -30,6 +33,8 @@ pub(crate) struct Prefixes {
     pub(crate) rows: usize,
     /// Rows × prefix length × width of the decoder.
     pub(crate) data: Vec<f32>,
+    /// For each picture the support of each word of the vocabulary; nothing if the model has no word detector.
+    pub(crate) support: Vec<Vec<f32>>,
 }
 
 impl Mapper {
@@ -42,7 +47,10 @@ impl Mapper {
         let check = GraphCheck::new(folder, &mapper.graph, &session);
         check.input("input", float, &dims)?;
         check.output("prefix", float, &[None, Some(mapper.prefix_length), Some(decoder.width)])?;
-        Ok(Mapper { session, spec: mapper.clone(), input_shape, width: decoder.width })
+        if mapper.support {
+            check.output("support", float, &[None, Some(decoder.vocab)])?;
+        }
+        Ok(Mapper { session, spec: mapper.clone(), input_shape, width: decoder.width, vocab: decoder.vocab })
     }
 
     /// Maps pictures to prefixes.
@@ -72,13 +80,27 @@ impl Mapper {
         let shape: Vec<usize> = std::iter::once(rows).chain(self.input_shape.iter().copied()).collect();
         let input = Tensor::from_array((shape, input)).map_err(&failed)?;
         let outputs = self.session.run(ort::inputs!["input" => input]).map_err(&failed)?;
-        let prefix = outputs.get("prefix").ok_or_else(|| wrong_shape(&self.spec.graph))?;
-        let (_, data) = prefix.try_extract_tensor::<f32>().map_err(&failed)?;
-        if data.len() != rows * self.spec.prefix_length * self.width {
-            return Err(wrong_shape(&self.spec.graph));
+        let data = output(&self.spec, &outputs, "prefix", rows * self.spec.prefix_length * self.width)?;
+        let mut support = vec![Vec::new(); pictures.len()];
+        if self.spec.support {
+            let all = output(&self.spec, &outputs, "support", rows * self.vocab)?;
+            if !all.iter().all(|v| v.is_finite() && *v <= 0.0) {
+                return Err(Error::runtime(
+                    format!("{} gave support that is not a finite log-probability", self.spec.graph),
+                    "Make the model folder again.",
+                ));
+            }
+            support.iter_mut().zip(all.chunks_exact(self.vocab)).for_each(|(own, values)| own.extend(values));
         }
-        Ok(Prefixes { rows, data: data.to_vec() })
+        Ok(Prefixes { rows, data: data.to_vec(), support })
     }
+}
+
+/// The values of an output, which must be `count`.
+fn output<'a>(spec: &MapperSpec, outputs: &'a SessionOutputs<'_>, name: &str, count: usize) -> Result<&'a [f32]> {
+    let value = outputs.get(name).ok_or_else(|| wrong_shape(&spec.graph))?;
+    let (_, values) = value.try_extract_tensor::<f32>().map_err(run_error(&spec.graph))?;
+    if values.len() == count { Ok(values) } else { Err(wrong_shape(&spec.graph)) }
 }
 
 fn input_shape(mapper: &MapperSpec, manifest: &Manifest) -> Vec<usize> {

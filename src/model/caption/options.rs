@@ -5,6 +5,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::manifest::{CaptionerSpec, MAX_BEAM};
 use crate::model::runtime::SessionOptions;
+use crate::model::support::SupportSpec;
 
 /// How captions are made. `None` means the value in the model's manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +90,8 @@ impl CaptionOptions {
             (false, None) => Strategy::Beam(beam),
         };
         let stop_tokens = decoding.stop_tokens.clone();
-        Ok(SearchOptions { strategy, max_tokens, temperature, stop_tokens, vocab })
+        let support = decoding.support.filter(|support| support.weight > 0.0);
+        Ok(SearchOptions { strategy, max_tokens, temperature, stop_tokens, vocab, support })
     }
 }
 
@@ -120,6 +122,8 @@ pub struct SearchOptions {
     pub stop_tokens: Vec<i64>,
     /// Tokens in the language model's vocabulary. Default: 50,257, GPT-2's.
     pub vocab: usize,
+    /// How the support of words is weighed; sampling ignores it. Default: none, and the language model alone decides.
+    pub support: Option<SupportSpec>,
 }
 
 impl Default for SearchOptions {
@@ -130,6 +134,7 @@ impl Default for SearchOptions {
             temperature: 1.0,
             stop_tokens: vec![13],
             vocab: 50_257,
+            support: None,
         }
     }
 }
@@ -144,13 +149,17 @@ impl SearchOptions {
     }
 
     /// How many of the likeliest tokens the model must return for each hypothesis. Beams at a temperature other than
-    /// 1 need the whole vocabulary for the right sum. A draw weighs its candidates against one another, so it needs
-    /// only those.
+    /// 1 need the whole vocabulary for the right sum.
+    pub(crate) fn returned_tokens(&self) -> usize {
+        if self.rescales() { self.vocab } else { self.candidates() }
+    }
+
+    /// Among how many of a hypothesis's likeliest tokens the next one is chosen. A draw weighs its candidates against
+    /// one another, so it needs only those.
     pub(crate) fn candidates(&self) -> usize {
+        let supported = self.support.map_or(1, |support| support.candidates);
         match self.strategy {
-            Strategy::Beam(_) if self.rescales() => self.vocab,
-            Strategy::Beam(_) => self.width(),
-            Strategy::Greedy => 1,
+            Strategy::Beam(_) | Strategy::Greedy => supported.clamp(self.width(), self.vocab.max(1)),
             Strategy::Sample { top_k } => top_k.clamp(1, self.vocab.max(1)),
         }
     }

@@ -163,7 +163,7 @@ impl HubCaptioner {
 
     fn caption_of(&self, text: GeneratedText) -> Result<Caption> {
         let GeneratedText { ids, mean_logprob } = text;
-        Ok(Caption { text: self.chat.text(&ids)?, ids, mean_logprob, score: None })
+        Ok(Caption { text: self.chat.text(&ids)?, ids, mean_logprob, score: None, support: None })
     }
 }
 

@@ -138,7 +138,7 @@ impl ServerCaptioner {
         let jpegs = pictures.map(|picture| jpeg(picture, self.picture_side)).collect::<Result<Vec<_>>>()?;
         let prompt = input.prompt.as_deref().unwrap_or(&self.prompt).compose();
         let text = sentence_of(&self.client.ask(&prompt, &jpegs, stopped)?);
-        Ok(Caption { text, ids: Vec::new(), mean_logprob: 0.0, score: None })
+        Ok(Caption { text, ids: Vec::new(), mean_logprob: 0.0, score: None, support: None })
     }
 }
 

@@ -325,6 +325,7 @@ impl PartFile {
                 ids: c.ids,
                 mean_logprob: f32::from_bits(c.mean_logprob),
                 score: c.score.map(f32::from_bits),
+                support: None,
             }),
             fault: row.fault,
             thumbnail,

@@ -3,9 +3,13 @@
 //! Pure logic over a [`LanguageModel`]. Many pictures are searched at once. A hypothesis that has stopped costs
 //! nothing more, a picture that is done leaves the batch, and others join when the model has room. A picture's search
 //! uses that picture's rows alone, so its neighbours do not matter. Pictures finish in any order. Memory: tokens and
-//! a few numbers for each hypothesis of the pictures in the batch.
+//! a few numbers for each hypothesis of the pictures in the batch, and the support of each word for each picture.
 //!
-//! The rules: hypotheses are compared by mean log-probability, and the length counts the stop token. A hypothesis
+//! The value of a token is its log-probability. If the model has a word detector, the token's weighted
+//! [support](crate::model::support) is added, and the best tokens are chosen among more candidates of each hypothesis.
+//! What is reported is the log-probability alone.
+//!
+//! The rules: hypotheses are compared by mean value, and the length counts the stop token. A hypothesis
 //! that has stopped keeps its score and its length. A picture is done when all its hypotheses have stopped, or at the
 //! length limit. Sums are kept as the released code keeps them (`total = mean × length`, in f32). Of two candidates
 //! that are exactly equal, the one of the earlier hypothesis comes first, then the one with the lower token. A
@@ -14,10 +18,11 @@
 
 use std::cmp::Ordering;
 
-use super::language_model::{LanguageModel, StepRow, TopTokens};
+use super::language_model::{JoinedPicture, LanguageModel, StepRow, TopTokens};
 use super::options::{SearchOptions, Strategy};
 use super::sample::{SplitMix, draw_token};
 use crate::error::Result;
+use crate::model::support::WordSupport;
 
 /// The tokens of a picture's best caption.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +31,8 @@ pub(crate) struct TokenSequence {
     pub(crate) ids: Vec<i64>,
     /// Mean natural log-probability of a token.
     pub(crate) mean_logprob: f32,
+    /// How far the picture supports each token, if the model has a word detector.
+    pub(crate) support: Option<WordSupport>,
 }
 
 /// Finds a caption for each picture that joins. `done` receives it with the picture's number.
@@ -34,20 +41,20 @@ pub(crate) fn search<M: LanguageModel + ?Sized>(
     options: &SearchOptions,
     mut done: impl FnMut(usize, TokenSequence) -> Result<()>,
 ) -> Result<()> {
-    let k = options.candidates();
+    let k = options.returned_tokens();
     // The pictures in the batch, in the order in which they joined.
     let mut batch: Vec<PictureSearch> = Vec::new();
     let mut joined = 0;
     let mut rows = Vec::new();
     loop {
         let live: Vec<usize> = batch.iter().map(|p| p.number).collect();
-        let (seeds, top) = model.join(&live, k)?;
-        if seeds.is_empty() && batch.is_empty() {
+        let (new, top) = model.join(&live, k)?;
+        if new.is_empty() && batch.is_empty() {
             return Ok(());
         }
         let top = apply_temperature(top, options);
-        for (row, seed) in seeds.into_iter().enumerate() {
-            batch.push(PictureSearch::new(joined, seed, top.row(row), options));
+        for (row, picture) in new.into_iter().enumerate() {
+            batch.push(PictureSearch::new(joined, picture, top.row(row), options));
             joined += 1;
         }
         release_finished(&mut batch, options, &mut done)?;
@@ -94,6 +101,8 @@ fn apply_temperature(mut top: TopTokens, options: &SearchOptions) -> TopTokens {
 /// The search for one picture's caption.
 struct PictureSearch {
     number: usize,
+    /// The support of each word; empty if the model has no word detector.
+    support: Vec<f32>,
     /// Tokens of its longest hypotheses.
     steps: usize,
     hypotheses: Hypotheses,
@@ -112,8 +121,10 @@ struct Hypothesis {
     ids: Vec<i64>,
     /// Tokens that count: up to the stop token, and including it.
     length: usize,
-    /// Sum of log-probabilities.
+    /// Sum of values.
     total: f32,
+    /// Sum of log-probabilities.
+    logprob: f32,
     stopped: bool,
     /// The place of the hypothesis that it continues.
     source: usize,
@@ -122,6 +133,10 @@ struct Hypothesis {
 impl Hypothesis {
     fn mean(&self) -> f32 {
         self.total / self.length as f32
+    }
+
+    fn mean_logprob(&self) -> f32 {
+        self.logprob / self.length as f32
     }
 }
 
@@ -134,16 +149,54 @@ struct SingleSequence {
 
 impl SingleSequence {
     /// Appends a token of the row.
-    fn extend(&mut self, row: impl Iterator<Item = (f32, i64)>, options: &SearchOptions) {
-        let (logprob, id) = draw_token(row, options.candidates(), options.temperature, &mut self.random);
+    fn extend(&mut self, row: impl Iterator<Item = (f32, i64)>, support: &[f32], options: &SearchOptions) {
+        let (logprob, id) = match options.strategy {
+            Strategy::Sample { .. } => draw_token(row, options.candidates(), options.temperature, &mut self.random),
+            Strategy::Beam(_) | Strategy::Greedy => {
+                let best = next_tokens(row, support, options).first().map(|next| (next.logprob, next.id));
+                best.unwrap_or((f32::NEG_INFINITY, 0))
+            }
+        };
         self.ids.push(id);
         self.total += logprob;
     }
 }
 
+/// A token that may come next.
+struct NextToken {
+    value: f32,
+    logprob: f32,
+    id: i64,
+}
+
+/// The best next tokens of a row, as many as the search is wide, best first.
+fn next_tokens(row: impl Iterator<Item = (f32, i64)>, support: &[f32], options: &SearchOptions) -> Vec<NextToken> {
+    let row = row.take(options.candidates());
+    let Some(weight) = options.support.map(|support| support.weight) else {
+        return row.map(|(logprob, id)| NextToken { value: logprob, logprob, id }).collect();
+    };
+    let value = |logprob: f32, id: i64| logprob + weight * support_of(id, support);
+    let mut next: Vec<NextToken> =
+        row.map(|(logprob, id)| NextToken { value: value(logprob, id), logprob, id }).collect();
+    next.sort_by(|a, b| best_first(a.value, b.value).then(a.id.cmp(&b.id)));
+    next.truncate(options.width());
+    next
+}
+
+/// A token's support; 0 if the model has no word detector.
+fn support_of(id: i64, support: &[f32]) -> f32 {
+    usize::try_from(id).ok().and_then(|id| support.get(id)).copied().unwrap_or(0.0)
+}
+
+fn best_first(a: f32, b: f32) -> Ordering {
+    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
+}
+
 /// A hypothesis that the next beam may hold.
 struct BeamCandidate {
+    /// Mean value, and mean log-probability.
     mean: f32,
+    mean_logprob: f32,
     /// The place of the hypothesis that it continues.
     source: usize,
     /// The token that it gains; 0 if its source has stopped.
@@ -154,27 +207,28 @@ impl PictureSearch {
     /// `first`: the likeliest tokens after the prefix.
     fn new(
         number: usize,
-        seed: u64,
+        picture: JoinedPicture,
         first: impl Iterator<Item = (f32, i64)>,
         options: &SearchOptions,
     ) -> PictureSearch {
+        let JoinedPicture { seed, support } = picture;
         let hypotheses = match options.strategy {
             Strategy::Beam(_) => Hypotheses::Beam(
-                first
-                    .take(options.width())
-                    .map(|(total, id)| {
+                next_tokens(first, &support, options)
+                    .into_iter()
+                    .map(|NextToken { value: total, logprob, id }| {
                         let stopped = options.stops(id);
-                        Hypothesis { ids: vec![id], length: 1, total, stopped, source: 0 }
+                        Hypothesis { ids: vec![id], length: 1, total, logprob, stopped, source: 0 }
                     })
                     .collect(),
             ),
             Strategy::Greedy | Strategy::Sample { .. } => {
                 let mut sequence = SingleSequence { ids: Vec::new(), total: 0.0, random: SplitMix(seed) };
-                sequence.extend(first, options);
+                sequence.extend(first, &support, options);
                 Hypotheses::Single(sequence)
             }
         };
-        PictureSearch { number, steps: 1, hypotheses }
+        PictureSearch { number, support, steps: 1, hypotheses }
     }
 
     fn is_done(&self, options: &SearchOptions) -> bool {
@@ -186,17 +240,17 @@ impl PictureSearch {
     }
 
     fn best(&self) -> TokenSequence {
-        match &self.hypotheses {
+        let (ids, mean_logprob) = match &self.hypotheses {
             Hypotheses::Beam(all) => {
                 // The first of the best: `reduce` moves on only where a later one is better.
                 let best = all.iter().reduce(|a, b| if b.mean() > a.mean() { b } else { a });
-                let nothing = || TokenSequence { ids: Vec::new(), mean_logprob: f32::NEG_INFINITY };
-                best.map_or_else(nothing, |h| TokenSequence { ids: h.ids.clone(), mean_logprob: h.mean() })
+                best.map_or((Vec::new(), f32::NEG_INFINITY), |h| (h.ids.clone(), h.mean_logprob()))
             }
-            Hypotheses::Single(SingleSequence { ids, total, .. }) => {
-                TokenSequence { ids: ids.clone(), mean_logprob: total / ids.len().max(1) as f32 }
-            }
-        }
+            Hypotheses::Single(SingleSequence { ids, total, .. }) => (ids.clone(), total / ids.len().max(1) as f32),
+        };
+        let tokens = || ids.iter().map(|&id| support_of(id, &self.support)).collect();
+        let support = (!self.support.is_empty()).then(|| WordSupport { tokens: tokens() });
+        TokenSequence { ids, mean_logprob, support }
     }
 
     /// Appends a row for each hypothesis that has not stopped.
@@ -221,11 +275,11 @@ impl PictureSearch {
         self.steps += 1;
         match &mut self.hypotheses {
             Hypotheses::Single(sequence) => {
-                sequence.extend(top.row(row), options);
+                sequence.extend(top.row(row), &self.support, options);
                 row + 1
             }
             Hypotheses::Beam(all) => {
-                let (candidates, next_row) = candidates(all, top, row, options.width());
+                let (candidates, next_row) = candidates(all, top, row, &self.support, options);
                 *all = candidates.iter().map(|c| c.hypothesis(all, options)).collect();
                 next_row
             }
@@ -243,31 +297,37 @@ impl BeamCandidate {
             ids.push(self.token);
         }
         let stopped = from.stopped || options.stops(self.token);
-        Hypothesis { ids, length, total: self.mean * length as f32, stopped, source: self.source }
+        let (total, logprob) = (self.mean * length as f32, self.mean_logprob * length as f32);
+        Hypothesis { ids, length, total, logprob, stopped, source: self.source }
     }
 }
 
-/// The best `width` continuations of a beam, best first, and the row after the picture's own in `top`.
-fn candidates(beam: &[Hypothesis], top: &TopTokens, mut row: usize, width: usize) -> (Vec<BeamCandidate>, usize) {
+/// The best continuations of a beam, as many as it is wide, best first, and the row after the picture's own in `top`.
+fn candidates(
+    beam: &[Hypothesis],
+    top: &TopTokens,
+    mut row: usize,
+    support: &[f32],
+    options: &SearchOptions,
+) -> (Vec<BeamCandidate>, usize) {
+    let width = options.width();
     let mut candidates: Vec<BeamCandidate> = Vec::with_capacity(width * width);
     for (source, h) in beam.iter().enumerate() {
         if h.stopped {
-            candidates.push(BeamCandidate { mean: h.mean(), source, token: 0 });
+            candidates.push(BeamCandidate { mean: h.mean(), mean_logprob: h.mean_logprob(), source, token: 0 });
         } else {
             let length = (h.length + 1) as f32;
-            let next = top.row(row).take(width);
-            candidates.extend(next.map(|(logprob, token)| BeamCandidate {
-                mean: (h.total + logprob) / length,
+            let next = next_tokens(top.row(row), support, options);
+            candidates.extend(next.into_iter().map(|NextToken { value, logprob, id }| BeamCandidate {
+                mean: (h.total + value) / length,
+                mean_logprob: (h.logprob + logprob) / length,
                 source,
-                token,
+                token: id,
             }));
             row += 1;
         }
     }
-    candidates.sort_by(|a, b| {
-        let likeliest_first = b.mean.partial_cmp(&a.mean).unwrap_or(Ordering::Equal);
-        likeliest_first.then((a.source, a.token).cmp(&(b.source, b.token)))
-    });
+    candidates.sort_by(|a, b| best_first(a.mean, b.mean).then((a.source, a.token).cmp(&(b.source, b.token))));
     candidates.truncate(width);
     (candidates, row)
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::caption::options::Strategy;
 use crate::model::caption::sample::SplitMix;
+use crate::model::support::SupportSpec;
 
 /// A language model whose logits depend on a picture and on all tokens before.
 #[derive(Clone)]
@@ -12,6 +13,8 @@ struct Mock {
     vocab: usize,
     pictures: Vec<u64>,
     seeds: Vec<u64>,
+    /// Whether it has a word detector.
+    detects: bool,
     /// How much likelier the stop token is.
     gain: f32,
     /// Logits are multiples of this; a coarse grain gives many ties.
@@ -33,11 +36,26 @@ impl Mock {
     fn new(vocab: usize, pictures: &[u64], gain: f32, grain: f32) -> Mock {
         let (pictures, seeds) = (pictures.to_vec(), vec![0; pictures.len()]);
         let (room, every, read) = (pictures.len().max(1), 1, Default::default());
-        Mock { vocab, pictures, seeds, gain, grain, room, every, joined: 0, since: 0, read, steps: 0, rows: 0 }
+        let detects = false;
+        Mock { vocab, pictures, seeds, detects, gain, grain, room, every, joined: 0, since: 0, read, steps: 0, rows: 0 }
     }
 
     fn seeded(self, seeds: Vec<u64>) -> Mock {
         Mock { seeds, ..self }
+    }
+
+    fn detecting(self) -> Mock {
+        Mock { detects: true, ..self }
+    }
+
+    /// The support of each word: that of a few words is high, every third says nothing about a picture.
+    fn support(&self, picture: u64) -> Vec<f32> {
+        let mut random = SplitMix(picture ^ 99);
+        let support = (0..self.vocab).map(|t| {
+            let support = (random.unit() as f32 * -8.0 / self.grain).round() * self.grain;
+            if t % 3 == 0 || t as i64 == STOP { 0.0 } else { support }
+        });
+        if self.detects { support.collect() } else { Vec::new() }
     }
 
     fn narrow(self, room: usize, every: usize) -> Mock {
@@ -72,7 +90,7 @@ impl Mock {
 }
 
 impl LanguageModel for Mock {
-    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<u64>, TopTokens)> {
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<JoinedPicture>, TopTokens)> {
         self.read.retain(|picture, _| live.contains(picture));
         assert_eq!(self.read.len(), live.len(), "the pictures that remain were in the batch");
         let open = live.is_empty() || self.since >= self.every;
@@ -84,7 +102,8 @@ impl LanguageModel for Mock {
         self.joined = new.end;
         new.clone().for_each(|picture| drop(self.read.insert(picture, vec![(0, vec![])])));
         let top = self.top(k, new.clone().map(|picture| (picture, &[][..])));
-        Ok((new.map(|picture| self.seeds[picture]).collect(), top))
+        let joined = |n: usize| JoinedPicture { seed: self.seeds[n], support: self.support(self.pictures[n]) };
+        Ok((new.map(joined).collect(), top))
     }
 
     fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens> {
@@ -118,8 +137,9 @@ fn all(mut model: Mock, options: &SearchOptions) -> Vec<TokenSequence> {
 }
 
 /// The loop of released ClipCap, over whole rows of the vocabulary, for one picture.
-fn released(model: &Mock, picture: u64, beam: usize, limit: usize, temperature: f32) -> TokenSequence {
-    let v = model.vocab;
+fn released(model: &Mock, picture: u64, options: &SearchOptions) -> TokenSequence {
+    let SearchOptions { max_tokens: limit, temperature, support: fusion, .. } = *options;
+    let (v, beam, support) = (model.vocab, options.width(), model.support(picture));
     let row = |tokens: &[i64]| {
         let raw = model.logprobs(picture, tokens);
         if temperature == 1.0 {
@@ -135,7 +155,16 @@ fn released(model: &Mock, picture: u64, beam: usize, limit: usize, temperature: 
         order.truncate(beam);
         order
     };
-    let first = row(&[]);
+    // The detector weighs in where the decoder gives a token a chance; other tokens are out.
+    let fused = |logp: &[f32]| {
+        let Some(SupportSpec { weight, candidates }) = fusion else { return logp.to_vec() };
+        let mut order: Vec<usize> = (0..v).collect();
+        order.sort_by(|a, b| logp[*b].partial_cmp(&logp[*a]).unwrap().then(a.cmp(b)));
+        let mut values = vec![f32::NEG_INFINITY; v];
+        order[..candidates].iter().for_each(|&t| values[t] = logp[t] + weight * support[t]);
+        values
+    };
+    let first = fused(&row(&[]));
     let mut ids: Vec<Vec<i64>> = vec![];
     let (mut total, mut length, mut stopped) = (vec![], vec![1.0f32; beam], vec![]);
     for t in topk(&first) {
@@ -149,7 +178,7 @@ fn released(model: &Mock, picture: u64, beam: usize, limit: usize, temperature: 
         }
         let mut mean = vec![];
         for b in 0..beam {
-            let mut logp = row(&ids[b]);
+            let mut logp = fused(&row(&ids[b]));
             if stopped[b] {
                 logp.fill(f32::NEG_INFINITY);
                 logp[0] = 0.0;
@@ -171,11 +200,18 @@ fn released(model: &Mock, picture: u64, beam: usize, limit: usize, temperature: 
             best = b;
         }
     }
-    TokenSequence { ids: ids[best][..length[best] as usize].to_vec(), mean_logprob: total[best] / length[best] }
+    let ids = ids[best][..length[best] as usize].to_vec();
+    if fusion.is_none() {
+        return TokenSequence { ids, mean_logprob: total[best] / length[best], support: None };
+    }
+    // What is reported: the decoder's own log-probabilities.
+    let own: f32 = (0..ids.len()).map(|n| row(&ids[..n])[ids[n] as usize]).sum();
+    let tokens = ids.iter().map(|&id| support[id as usize]).collect();
+    TokenSequence { mean_logprob: own / ids.len() as f32, support: Some(WordSupport { tokens }), ids }
 }
 
 fn options(strategy: Strategy, vocab: usize, limit: usize, temperature: f32) -> SearchOptions {
-    SearchOptions { strategy, max_tokens: limit, temperature, stop_tokens: vec![STOP], vocab }
+    SearchOptions { strategy, max_tokens: limit, temperature, stop_tokens: vec![STOP], vocab, support: None }
 }
 
 proptest! {
@@ -188,29 +224,69 @@ proptest! {
         room in 1usize..6, every in 1usize..5,
     ) {
         let model = Mock::new(vocab, &pictures, gain, grain);
-        let found = all(model.clone().narrow(room, every), &options(Strategy::Beam(beam), vocab, limit, 1.0));
+        let how = options(Strategy::Beam(beam), vocab, limit, 1.0);
+        let found = all(model.clone().narrow(room, every), &how);
         for (picture, found) in pictures.iter().zip(found) {
-            prop_assert_eq!(released(&model, *picture, beam, limit, 1.0), found);
+            prop_assert_eq!(released(&model, *picture, &how), found);
         }
     }
 
     #[test]
     fn temperature_weighs_the_whole_vocabulary(picture: u64, gain in 0.0f32..4.0, temperature in 0.3f32..3.0) {
         let model = Mock::new(20, &[picture], gain, 1e-6);
-        let found = all(model.clone(), &options(Strategy::Beam(4), 20, 6, temperature));
-        let want = released(&model, picture, 4, 6, temperature);
+        let how = options(Strategy::Beam(4), 20, 6, temperature);
+        let found = all(model.clone(), &how);
+        let want = released(&model, picture, &how);
         prop_assert_eq!(&want.ids, &found[0].ids);
         prop_assert!((want.mean_logprob - found[0].mean_logprob).abs() < 1e-4);
     }
 
     #[test]
+    fn support_decides_among_the_candidates(
+        pictures in prop::collection::vec(any::<u64>(), 1..6),
+        vocab in 10usize..30, beam in 1usize..8, limit in 1usize..9, more in 0usize..22,
+        gain in 0.0f32..6.0, weight in 0.1f32..3.0,
+        temperature in prop::sample::select(vec![1.0f32, 1.0, 0.7]),
+        room in 1usize..6, every in 1usize..5,
+    ) {
+        let model = Mock::new(vocab, &pictures, gain, 1e-6).detecting();
+        let support = Some(SupportSpec { weight, candidates: (beam + more).min(vocab) });
+        let how = SearchOptions { support, ..options(Strategy::Beam(beam), vocab, limit, temperature) };
+        let found = all(model.clone().narrow(room, every), &how);
+        for (picture, found) in pictures.iter().zip(found) {
+            let want = released(&model, *picture, &how);
+            prop_assert_eq!(&want.ids, &found.ids);
+            prop_assert_eq!(&want.support, &found.support);
+            prop_assert!((want.mean_logprob - found.mean_logprob).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn support_of_no_weight_changes_nothing(
+        pictures in prop::collection::vec(any::<u64>(), 1..6), gain in 0.0f32..6.0,
+        beam in 1usize..8, candidates in 8usize..20, grain in prop::sample::select(vec![1e-6f32, 2.0]),
+        strategy in prop::sample::select(vec![0, 1, 2]),
+    ) {
+        let strategy = [Strategy::Beam(beam), Strategy::Greedy, Strategy::Sample { top_k: 5 }][strategy];
+        let how = options(strategy, 20, 8, 1.0);
+        let model = Mock::new(20, &pictures, gain, grain);
+        let none = SearchOptions { support: Some(SupportSpec { weight: 0.0, candidates }), ..how.clone() };
+        for (plain, found) in all(model.clone(), &how).into_iter().zip(all(model.detecting(), &none)) {
+            prop_assert_eq!(plain, TokenSequence { support: None, ..found });
+        }
+    }
+
+    #[test]
     fn greedy_is_a_beam_of_one(pictures in prop::collection::vec(any::<u64>(), 1..6), gain in 0.0f32..6.0) {
         let model = Mock::new(20, &pictures, gain, 1e-6);
-        let greedy = all(model.clone(), &options(Strategy::Greedy, 20, 8, 1.0));
-        let beam = all(model, &options(Strategy::Beam(1), 20, 8, 1.0));
-        for (a, b) in greedy.iter().zip(beam) {
-            prop_assert_eq!(&a.ids, &b.ids);
-            prop_assert!((a.mean_logprob - b.mean_logprob).abs() < 1e-5);
+        for support in [None, Some(SupportSpec { weight: 0.8, candidates: 9 })] {
+            let how = |strategy| SearchOptions { support, ..options(strategy, 20, 8, 1.0) };
+            let greedy = all(model.clone().detecting(), &how(Strategy::Greedy));
+            let beam = all(model.clone().detecting(), &how(Strategy::Beam(1)));
+            for (a, b) in greedy.iter().zip(beam) {
+                prop_assert_eq!(&a.ids, &b.ids);
+                prop_assert!((a.mean_logprob - b.mean_logprob).abs() < 1e-5);
+            }
         }
     }
 
@@ -225,6 +301,63 @@ proptest! {
             prop_assert_eq!(&all(model(&[*picture]), &how)[0], &found);
         }
     }
+}
+
+/// A model that says one caption to every picture, word by word, with these probabilities.
+struct Script(Vec<Vec<(f32, i64)>>, Vec<f32>, usize);
+
+impl Script {
+    fn top(&self, step: usize, rows: usize, k: usize) -> TopTokens {
+        let row = &self.0[step][..k];
+        let (logprob, id): (Vec<f32>, Vec<i64>) = row.iter().map(|(p, id)| (p.ln(), *id)).unzip();
+        TopTokens { k, logprob: logprob.repeat(rows), id: id.repeat(rows) }
+    }
+}
+
+impl LanguageModel for Script {
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<JoinedPicture>, TopTokens)> {
+        if !live.is_empty() || self.2 > 0 {
+            return Ok((Vec::new(), TopTokens::empty(k)));
+        }
+        Ok((vec![JoinedPicture { seed: 0, support: self.1.clone() }], self.top(0, 1, k)))
+    }
+
+    fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens> {
+        self.2 += 1;
+        Ok(self.top(self.2, rows.len(), k))
+    }
+}
+
+#[test]
+fn a_general_word_replaces_one_that_the_picture_does_not_support() {
+    // The decoder's words: 0 a, 1 poodle, 2 dog, 4 zebra. The detector supports a dog, and by no means a poodle.
+    let support = vec![0.0, -6.0, -0.25, 0.0, -0.125];
+    let words = [vec![(0.9, 0), (0.1, 2)], vec![(0.6, 1), (0.3, 2), (0.0001, 4)], vec![(0.9, STOP), (0.1, 0)]];
+    let said = |how: &SearchOptions| {
+        let words = words.iter().map(|row| [&row[..], &[(1e-9, 4); 3]].concat()).collect();
+        let mut found = None;
+        search(&mut Script(words, support.clone(), 0), how, |_, sequence| {
+            found = Some(sequence);
+            Ok(())
+        })
+        .unwrap();
+        found.unwrap()
+    };
+    for strategy in [Strategy::Greedy, Strategy::Beam(1), Strategy::Beam(2)] {
+        let plain = options(strategy, 5, 3, 1.0);
+        assert_eq!(said(&plain).ids, [0, 1, STOP]);
+        let fused = SearchOptions { support: Some(SupportSpec { weight: 0.5, candidates: 3 }), ..plain };
+        let found = said(&fused);
+        assert_eq!(found.ids, [0, 2, STOP]);
+        assert_eq!(found.support, Some(WordSupport { tokens: vec![0.0, -0.25, 0.0] }));
+        // The reported mean is the decoder's own.
+        let own = (0.9f32.ln() + 0.3f32.ln() + 0.9f32.ln()) / 3.0;
+        assert!((found.mean_logprob - own).abs() < 1e-6, "{} {own}", found.mean_logprob);
+    }
+    // Draws take no notice.
+    let draw = options(Strategy::Sample { top_k: 1 }, 5, 3, 1.0);
+    let weighed = SearchOptions { support: Some(SupportSpec { weight: 0.5, candidates: 3 }), ..draw };
+    assert_eq!(said(&weighed).ids, [0, 1, STOP]);
 }
 
 #[test]
