@@ -62,12 +62,14 @@ def import_checkpoint(args: Args) -> None:
 
 
 def judge(args: Args) -> None:
-    from descry_models import measure
+    from descry_models.calibrate import calibrate
+    from descry_models.measure import JudgeOptions, score
+    from descry_models.neighbours import neighbours
 
     if not args.binary.exists():
         raise SystemExit(f"{args.binary} is missing: run `make build`, or name the binary with --binary")
-    commands = {"score": measure.score, "calibrate": measure.calibrate, "neighbours": measure.neighbours}
-    commands[args.command](options(measure.JudgeOptions, args))
+    commands = {"score": score, "calibrate": calibrate, "neighbours": neighbours}
+    commands[args.command](options(JudgeOptions, args))
 
 
 def train_tiles(args: Args) -> None:
@@ -83,12 +85,8 @@ def score_film(args: Args) -> None:
     import json
 
     from descry_models.film_score import score_film
-    from descry_models.measure import Binary
 
-    if args.answers:
-        answers = [json.loads(line) for line in args.answers.read_text().splitlines()]
-    else:
-        answers = Binary(args.binary, args.model).run("caption", str(args.frames.parent), "--json")
+    answers = [json.loads(line) for line in args.answers.read_text().splitlines()]
     print(json.dumps(score_film(args.frames, answers), indent=1))
 
 
@@ -253,20 +251,76 @@ def add_import(commands: Commands) -> None:
 
 
 def add_judges(commands: Commands) -> None:
-    for name, text in (
-        ("score", "measure BLEU, CIDEr and retrieval of a model folder"),
-        ("calibrate", "measure what a caption's score means, and write it into model.json"),
-        ("neighbours", "print cosines of similar and of different pictures"),
-    ):
-        p = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. Runs the descry binary.")
-        p.add_argument("--model", required=True, type=Path, metavar="DIR", help="model folder")
-        p.add_argument("--captions", required=True, type=Path, metavar="JSONL", help="captions file")
-        p.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of its pictures")
-        p.add_argument("--split", default="val", help="use the pictures of this split, or 'all' (default: val)")
-        p.add_argument("--limit", type=int, help="use only the first N pictures")
-        p.add_argument("--beam", type=int, help="width of the beam search (default: the model's)")
-        add_binary(p)
-        p.set_defaults(run=judge)
+    score = add_judge(
+        commands,
+        "score",
+        "measure how good the captions of a model folder are",
+        "Measures BLEU, CIDEr, retrieval, how many content words of the captions occur in the human ones, with the "
+        "pictures as they are and as film frames, and what the scores are worth.",
+    )
+    score.add_argument("--beam", type=int, help="width of the beam search (default: the model's)")
+    score.add_argument(
+        "--film",
+        type=Path,
+        metavar="JSONL",
+        help='score film frames too: {"image": NAME, "captions": [...]} per line, beside the pictures',
+    )
+    calibrate = add_judge(
+        commands,
+        "calibrate",
+        "fit what a caption's score means, and write it into model.json",
+        "Fits scores to the captions of held-back pictures, as they are and as film frames, and writes them into "
+        "model.json: the weights of the evidence, if the model has a word detector; how often captions are not wrong; "
+        "and the lowest score at which at most 12 % of the captions of film frames that are shown are wrong, or the "
+        "one that shows half of them. Prints how far that holds on pictures that it was not fitted on.",
+    )
+    calibrate.add_argument(
+        "--references",
+        type=int,
+        default=3,
+        metavar="N",
+        help="fit on pictures with at least N human captions, and only judge the others, because one caption leaves "
+        "out most of what is right (default: 3)",
+    )
+    neighbours = add_judge(
+        commands,
+        "neighbours",
+        "print cosines of what is alike and of what differs, for the thresholds of dedup",
+        "Prints cosines of changed and of different pictures, and of frames of one shot and of different shots of "
+        "films, and the thresholds that they suggest.",
+    )
+    neighbours.add_argument("--films", type=Path, metavar="DIR", help="folder of films (needs the ffmpeg program)")
+
+
+def add_judge(commands: Commands, name: str, text: str, description: str) -> Any:
+    p = commands.add_parser(name, help=text, description=f"{description} Runs the descry binary.")
+    p.add_argument("--model", required=True, type=Path, metavar="DIR", help="model folder")
+    p.add_argument(
+        "--captions",
+        required=True,
+        type=Path,
+        action="append",
+        metavar="JSONL",
+        help="captions file; may be repeated",
+    )
+    p.add_argument(
+        "--images",
+        required=True,
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="folder of its pictures; one for each --captions",
+    )
+    p.add_argument(
+        "--split",
+        action="append",
+        help="which pictures of a captions file: those of this split, 'every-tenth' (the first, the eleventh and so "
+        "on), or 'all'; one for all files or one for each (default: val)",
+    )
+    p.add_argument("--limit", type=int, help="use only the first N pictures of each captions file")
+    add_binary(p)
+    p.set_defaults(run=judge)
+    return p
 
 
 def add_train_tiles(commands: Commands) -> None:
@@ -333,21 +387,24 @@ def add_convert_centernet(commands: Commands) -> None:
 def add_score_film(commands: Commands) -> None:
     p = commands.add_parser(
         "score-film",
-        help="measure captions on film frames",
-        description="Measures the content-word precision of captions on film frames, and how many are right or wrong.",
+        help="measure captions of film frames that another model made",
+        description="Measures the content-word precision of captions of film frames, and how many are right or wrong. "
+        "For model folders, `score --film` does the same.",
     )
     p.add_argument(
         "--frames",
         type=Path,
         required=True,
         metavar="JSONL",
-        help='frames with human descriptions, {"image": NAME, "captions": [...]} per line, beside their pictures',
+        help='frames with human descriptions: {"image": NAME, "captions": [...]} per line',
     )
-    p.add_argument("--model", type=Path, metavar="DIR", help="model folder; the descry binary captions the frames")
     p.add_argument(
-        "--answers", type=Path, metavar="JSONL", help="captions to score instead, as descry caption prints them"
+        "--answers",
+        type=Path,
+        required=True,
+        metavar="JSONL",
+        help='captions to measure, as `descry caption DIR --json` prints them: {"image": NAME, "text": ...} per line',
     )
-    add_binary(p)
     p.set_defaults(run=score_film)
 
 

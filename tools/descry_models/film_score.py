@@ -19,6 +19,8 @@ FUNCTION_WORDS = frozenset(
     side its his her their it he she they this that there while through up down out off as some top very other another
     """.split()
 )
+# A caption of at least this precision is not wrong.
+NOT_WRONG = 0.5
 # Different stems of one meaning.
 SYNONYMS = {
     "men": "man",
@@ -55,7 +57,7 @@ def summary(precisions: Sequence[float]) -> dict[str, float | int]:
     """Mean precision, and the shares of right, partly right and wrong captions."""
     n = max(1, len(precisions))
     right = sum(p == 1 for p in precisions)
-    partly = sum(0.5 <= p < 1 for p in precisions)
+    partly = sum(NOT_WRONG <= p < 1 for p in precisions)
     return {
         "frames": len(precisions),
         "content-word precision": round(sum(precisions) / n, 3),
@@ -65,15 +67,24 @@ def summary(precisions: Sequence[float]) -> dict[str, float | int]:
     }
 
 
+def summaries(precisions: Sequence[float], answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of all captions, and of those that descry shows by default."""
+    shown = [p for p, a in zip(precisions, answers, strict=True) if a.get("said", True)]
+    return {"all": summary(precisions), "shown by default": summary(shown)}
+
+
+def read_frames(frames: Path) -> list[dict[str, Any]]:
+    """Reads a .jsonl of {"image", "captions"}."""
+    return [json.loads(line) for line in frames.read_text().splitlines()]
+
+
 def score_film(frames: Path, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Scores the answers of `descry caption DIR --json` on frames: a .jsonl of {"image", "captions"}."""
+    """Scores captions of frames, with the fields that `descry caption DIR --json` prints; "said" may be missing."""
     by_name = {Path(a["image"]).name: a for a in answers}
-    rows = [json.loads(line) for line in frames.read_text().splitlines()]
+    rows = read_frames(frames)
     missing = sorted(r["image"] for r in rows if r["image"] not in by_name)
     if missing:
         raise SystemExit(f"{frames}: no caption for {', '.join(missing[:5])}")
-    scored = [(caption_precision(by_name[r["image"]]["text"] or "", r["captions"]), by_name[r["image"]]) for r in rows]
-    return {
-        "all": summary([precision for precision, _ in scored]),
-        "shown by default": summary([precision for precision, answer in scored if answer.get("said", True)]),
-    }
+    ours = [by_name[r["image"]] for r in rows]
+    precisions = [caption_precision(a["text"] or "", r["captions"]) for a, r in zip(ours, rows, strict=True)]
+    return summaries(precisions, ours)

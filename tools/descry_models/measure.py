@@ -1,8 +1,7 @@
 """Judges a model folder through the descry binary, so that the figures are those of what users run.
 
-Captions: BLEU-1 … 4 and CIDEr by pycocoevalcap after its PTB tokenizer (needs Java). Retrieval: every human caption is
-a query among all pictures. Calibration: how often a caption of a given mean log-probability agrees with the human
-captions.
+Captions: BLEU-1 … 4 and CIDEr by pycocoevalcap after its PTB tokenizer (needs Java); content words by `film_score`, on
+the pictures as they are and as film frames. Retrieval: every human caption is a query among all pictures.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import random
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,24 @@ import numpy as np
 from PIL import Image
 
 from .data import Picture, read_pictures, words
+from .film import film_frame
+from .film_score import NOT_WRONG, caption_precision, read_frames, summaries
 
-# A caption is right when at least this share of its content words occurs in the human captions.
-SHARE = 0.5
-# Captions that are right less often than this are better not shown, but never hide more than MOST_HIDDEN of all.
-WORTH_SHOWING, MOST_HIDDEN = 0.5, 0.10
-# Words that carry little about a picture: function words, and what nearly every caption has.
-STOP = frozenset(
-    """a an the and or of in on at to with by for from is are was be being it its his her their there that this
-these those as up down out into over while who which one some something other another next near behind front top side
-background standing sitting looking being has have having""".split()
-)
 # The command line of one run must not get too long.
 PICTURES_PER_RUN = 1000
+# A rule for holding pictures back, for collections without a split: the first of every ten in the captions file.
+EVERY_TENTH = "every-tenth"
 
 Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The held-back pictures of one captions file."""
+
+    name: str
+    split: str
+    pictures: list[Picture]
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,39 @@ class JudgeOptions:
     """What `score`, `calibrate` and `neighbours` need."""
 
     model: Path
-    captions: Path
-    images: Path
+    captions: Sequence[Path]
+    images: Sequence[Path]
+    """Folders of the pictures, one for each captions file."""
     binary: Path
-    split: str = "val"
-    """Pictures of this split, or "all"."""
+    split: Sequence[str] | None = None
+    """Which pictures, for each captions file or for all: those of this split, EVERY_TENTH, or "all". Default: "val"."""
     limit: int | None = None
-    """Only the first so many pictures. Default: all."""
+    """Only the first so many pictures of each captions file. Default: all."""
     beam: int | None = None
     """Default: the model's own."""
+    film: Path | None = None
+    """`score`: film frames with human descriptions, a .jsonl beside its pictures."""
+    references: int = 3
+    """`calibrate`: fit on pictures with at least so many human captions."""
+    films: Path | None = None
+    """`neighbours`: a folder of films."""
 
-    def pictures(self) -> list[Picture]:
-        pictures = read_pictures(self.captions, self.images)
-        pictures = [p for p in pictures if self.split in ("all", p.split)]
-        if not pictures:
-            raise SystemExit(f"{self.captions}: no picture of split {self.split}")
-        return pictures[: self.limit]
+    def collections(self) -> list[Collection]:
+        if len(self.captions) != len(self.images):
+            raise SystemExit("--captions and --images go together: give one folder for each captions file")
+        splits = list(self.split or ["val"])
+        if len(splits) == 1:
+            splits *= len(self.captions)
+        if len(splits) != len(self.captions):
+            raise SystemExit("--split goes with --captions: give one for all captions files, or one for each")
+        return [self.collection(*which) for which in zip(self.captions, self.images, splits, strict=True)]
+
+    def collection(self, captions: Path, images: Path, split: str) -> Collection:
+        pictures = read_pictures(captions, images)
+        kept = pictures[::10] if split == EVERY_TENTH else [p for p in pictures if split in ("all", p.split)]
+        if not kept:
+            raise SystemExit(f"{captions}: no picture of split {split}")
+        return Collection(captions.name, split, kept[: self.limit])
 
 
 class Binary:
@@ -66,27 +85,42 @@ class Binary:
     def __init__(self, path: str | Path, model: str | Path) -> None:
         self.path, self.model = str(path), str(model)
 
-    def run(self, *args: str, text: str | None = None) -> list[Answer]:
-        """Runs a command and reads the JSON lines that it prints."""
+    def output(self, *args: str, text: str | None = None) -> str:
+        """Runs a command and returns what it prints."""
         command = [self.path, "--quiet", *args, "--model", self.model]
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command[:4])} … exit {done.returncode}\n{done.stderr}")
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout
+
+    def run(self, *args: str, text: str | None = None) -> list[Answer]:
+        """Runs a command and reads the JSON lines that it prints."""
+        return [json.loads(line) for line in self.output(*args, text=text).splitlines()]
+
+    def is_video(self, path: Path) -> bool:
+        return subprocess.run([self.path, "--quiet", "probe", str(path)], capture_output=True).returncode == 0
 
     def captions(self, paths: Sequence[str], beam: int | None = None) -> list[Answer]:
-        """One answer per picture, in order: text, ids, mean_logprob, score, embedding."""
+        """One answer per picture, in order: text, ids, mean_logprob, score, said (by default), embedding.
+
+        Models with a word detector add mean_support, least_support and word_support.
+        """
         answers: list[Answer] = []
         more = ["--beam", str(beam)] if beam else []
         for start in range(0, len(paths), PICTURES_PER_RUN):
             some = paths[start : start + PICTURES_PER_RUN]
-            answers += self.run("caption", *some, "--json", "--embedding", "--min-score", "0", *more)
+            answers += self.run("caption", *some, "--json", "--embedding", *more)
         if len(answers) != len(paths):
             raise SystemExit(f"{self.path}: {len(answers)} captions for {len(paths)} pictures")
         return answers
 
     def embeddings(self, paths: Sequence[str]) -> np.ndarray:
-        return np.array([a["embedding"] for a in self.captions(paths, 1)], np.float32)
+        answers: list[Answer] = []
+        for start in range(0, len(paths), PICTURES_PER_RUN):
+            answers += self.run("embed", *paths[start : start + PICTURES_PER_RUN])
+        if len(answers) != len(paths):
+            raise SystemExit(f"{self.path}: {len(answers)} embeddings for {len(paths)} pictures")
+        return np.array([a["embedding"] for a in answers], np.float32)
 
     def texts(self, lines: Sequence[str]) -> np.ndarray:
         """Embeddings of texts."""
@@ -96,6 +130,20 @@ class Binary:
 
 def paths_of(pictures: Sequence[Picture]) -> list[str]:
     return [p.path for p in pictures]
+
+
+def film_views(pictures: Sequence[Picture], folder: str | Path) -> list[str]:
+    """Writes each picture as a film frame, in the shape that it has then, and returns the paths.
+
+    The name of a picture is the seed of its view.
+    """
+    paths = []
+    for i, picture in enumerate(pictures):
+        path = Path(folder) / f"{i}.png"
+        with Image.open(picture.path) as image:
+            film_frame(image, random.Random(f"film {picture.image}")).save(path, compress_level=1)
+        paths.append(str(path))
+    return paths
 
 
 def rounding_cost(binary: str | Path, exact: Path, rounded: Path, pictures: Sequence[str | Path]) -> dict[str, Any]:
@@ -165,170 +213,76 @@ def retrieval(binary: Binary, answers: Sequence[Answer], pictures: Sequence[Pict
     return {"text to picture": recall(rank), "picture to text": recall(back)}
 
 
-def score(options: JudgeOptions) -> None:
-    """Prints BLEU, CIDEr, retrieval, and how often captions are right, in all and by their score."""
-    binary, pictures = Binary(options.binary, options.model), options.pictures()
-    answers = binary.captions(paths_of(pictures), options.beam)
-    manifest = json.loads((options.model / "model.json").read_text())
-    result: dict[str, Any] = {
-        "model": f"{manifest['name']} {manifest['version']}",
-        "pictures": len(pictures),
-        "split": options.split,
-        "beam": options.beam or manifest["decoding"]["beam"],
-        **bleu_and_cider(answers, pictures),
-    }
-    if "text" in manifest:
-        result["recall"] = retrieval(binary, answers, pictures)
-    hits = right(answers, pictures)
-    result["right"] = round(float(hits.mean()), 4)
-    scores = np.array([a["score"] if a["score"] is not None else np.nan for a in answers], np.float64)
-    if not np.isnan(scores).any():
-        fifths = np.array_split(np.argsort(scores, kind="stable"), 5)
-        result["right, by score"] = [
-            [round(float(scores[part].mean()), 3), round(float(hits[part].mean()), 3)] for part in fifths
-        ]
-    print(json.dumps(result, indent=1))
+# ---- content words ---------------------------------------------------------------------------------------------------
 
 
-# ---- what a score means ----------------------------------------------------------------------------------------------
-
-
-def stem(word: str) -> str:
-    """Removes plural, -ing and -ed: enough for "dogs run" to meet "a dog is running"."""
-    for end in ("ing", "ed", "es", "s"):
-        if word.endswith(end) and len(word) - len(end) >= 3:
-            word = word[: -len(end)]
-            if len(word) > 3 and word[-1] == word[-2]:
-                word = word[:-1]
-            break
-    return word[:-1] if word.endswith("e") and len(word) > 3 else word
-
-
-def content(caption: str) -> set[str]:
-    """Stems of the content words."""
-    return {stem(w) for w in words(caption) if w not in STOP}
-
-
-def right(answers: Sequence[Answer], pictures: Sequence[Picture]) -> np.ndarray:
-    """1 where a caption shares its content with the human ones, else 0."""
-    hits = []
-    for answer, picture in zip(answers, pictures, strict=True):
-        ours = content(answer["text"] or "")
-        human: set[str] = set().union(*(content(c) for c in picture.captions))
-        hits.append(float(bool(ours) and len(ours & human) >= SHARE * len(ours)))
-    return np.array(hits)
-
-
-def rising_curve(x: np.ndarray, y: np.ndarray, bins: int = 24) -> list[list[float]]:
-    """Points (x, rate) of a curve that never falls: pool adjacent violators on bins of equal size."""
-    order = np.argsort(x, kind="stable")
-    out: list[list[float]] = []
-    for part in np.array_split(order, bins):
-        out.append([float(x[part].mean()), float(y[part].mean()), len(part)])
-        while len(out) > 1 and out[-2][1] >= out[-1][1]:
-            (x1, y1, n1), (x2, y2, n2) = out[-2:]
-            out[-2:] = [[(x1 * n1 + x2 * n2) / (n1 + n2), (y1 * n1 + y2 * n2) / (n1 + n2), n1 + n2]]
-    return [[round(a, 3), round(b, 3)] for a, b, _ in out]
+def precisions(answers: Sequence[Answer], pictures: Sequence[Picture]) -> np.ndarray:
+    """Content-word precision of each caption."""
+    pairs = zip(answers, pictures, strict=True)
+    return np.array([caption_precision(a["text"] or "", p.captions) for a, p in pairs], np.float64)
 
 
 def area_under_roc(x: np.ndarray, y: np.ndarray) -> float:
-    up, down = x[y > 0.5], x[y < 0.5]
+    """How well x tells those with y = 1 from those with y = 0: 0.5 is chance. 0.5 if all have the same y."""
+    up, down = x[y > 0.5], np.sort(x[y < 0.5])
     if not len(up) or not len(down):
         return 0.5
-    return float(((up[:, None] > down).mean() + (up[:, None] >= down).mean()) / 2)
+    below = np.searchsorted(down, up, "left") + np.searchsorted(down, up, "right")
+    return float(below.mean() / 2 / len(down))
 
 
-def held_out_error(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean error of a fifth of the captions, for a curve that is fitted to one half and judged on the other."""
-    order = list(range(len(x)))
-    random.Random(0).shuffle(order)
-    halves = np.array_split(order, 2)
-    gaps: list[float] = []
-    for fitted, judged in (halves, halves[::-1]):
-        curve = np.array(rising_curve(x[fitted], y[fitted], 12))
-        expected = np.interp(x[judged], curve[:, 0], curve[:, 1])
-        fifths = np.array_split(np.argsort(expected, kind="stable"), 5)
-        gaps += [abs(expected[part].mean() - y[judged][part].mean()) for part in fifths]
-    return float(np.mean(gaps))
-
-
-def evidence(answer: Answer, weights: dict[str, float] | None) -> float:
-    """What a caption's score comes from: the weighted sum that the manifest names, or the mean log-probability."""
-    if weights is None:
-        return float(answer["mean_logprob"])
-    values = {**answer, "content_words": sum(v < 0 for v in answer["word_support"])}
-    return float(sum(weight * values[name] for name, weight in weights.items()))
-
-
-def calibrate(options: JudgeOptions) -> None:
-    """Fits the curve from evidence to score, writes it into model.json, and prints how good it is."""
-    from .export import seal
-
-    pictures = options.pictures()
-    answers = Binary(options.binary, options.model).captions(paths_of(pictures))
-    manifest = json.loads((options.model / "model.json").read_text())
-    weights = (manifest.get("score") or {}).get("evidence")
-    x, y = np.array([evidence(a, weights) for a in answers]), right(answers, pictures)
-    curve = rising_curve(x, y)
-    scores = np.interp(x, *np.array(curve).T)
-    least = round(float(min(WORTH_SHOWING, np.quantile(scores, MOST_HIDDEN))), 3)
-    manifest["score"] = {"calibration": curve, "default_min_score": least}
-    if weights is not None:
-        manifest["score"]["evidence"] = weights
-    seal(options.model, manifest)
-    hidden = scores < least
-    report = {
-        "pictures": len(pictures),
-        "right": round(float(y.mean()), 3),
-        "area under ROC": round(area_under_roc(x, y), 3),
-        "error of a fifth, held out": round(held_out_error(x, y), 3),
-        "calibration": curve,
-        "default_min_score": least,
-        "hidden": round(float(hidden.mean()), 3),
-        "right among the hidden": round(float(y[hidden].mean()), 3) if hidden.any() else None,
+def content_words(answers: Sequence[Answer], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """How many content words are right, in all captions and in those that are shown, and what the scores are worth."""
+    found = precisions(answers, pictures)
+    result = summaries(list(found), answers)
+    if any(a["score"] is None for a in answers):
+        return result
+    scores, fine = np.array([a["score"] for a in answers], np.float64), found >= NOT_WRONG
+    fifths = np.array_split(np.argsort(scores, kind="stable"), 5)
+    return {
+        **result,
+        "area under ROC of the score, for not wrong": round(area_under_roc(scores, fine), 3),
+        "not wrong, by score": [
+            [round(float(scores[part].mean()), 3), round(float(fine[part].mean()), 3)] for part in fifths if len(part)
+        ],
     }
-    print(json.dumps(report, indent=1))
 
 
-# ---- cosines of neighbours -------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def mirrored(image: Image.Image, _: random.Random) -> Image.Image:
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-
-
-def cropped(image: Image.Image, rng: random.Random) -> Image.Image:
-    """A random crop of 0.85 of each side."""
-    width, height = image.size
-    crop_width, crop_height = int(width * 0.85), int(height * 0.85)
-    x, y = rng.randint(0, width - crop_width), rng.randint(0, height - crop_height)
-    return image.crop((x, y, x + crop_width, y + crop_height))
-
-
-def quantiles(values: np.ndarray, *which: str) -> dict[str, float]:
-    return {q: round(float(np.quantile(values, float(q))), 3) for q in which}
-
-
-def neighbours(options: JudgeOptions) -> None:
-    """Prints the cosines that dedup's thresholds rest on: views of one picture against different pictures."""
-    pictures = options.pictures()
-    binary, rng = Binary(options.binary, options.model), random.Random(0)
-    plain = binary.embeddings(paths_of(pictures))
-    result = {}
-    changes: tuple[tuple[str, Callable[[Image.Image, random.Random], Image.Image]], ...] = (
-        ("mirrored", mirrored),
-        ("cropped to 0.72 of the area", cropped),
-    )
+def score_collection(binary: Binary, collection: Collection, beam: int | None, texts: bool) -> dict[str, Any]:
+    """`texts`: the model has a text tower."""
+    pictures = collection.pictures
+    answers = binary.captions(paths_of(pictures), beam)
+    result: dict[str, Any] = {
+        "captions": collection.name,
+        "split": collection.split,
+        "pictures": len(pictures),
+        **bleu_and_cider(answers, pictures),
+    }
+    if texts:
+        result["recall"] = retrieval(binary, answers, pictures)
+    result["as they are"] = content_words(answers, pictures)
     with tempfile.TemporaryDirectory() as folder:
-        for name, change in changes:
-            views = []
-            for i, picture in enumerate(pictures):
-                path = Path(folder) / f"{i}.png"
-                change(Image.open(picture.path).convert("RGB"), rng).save(path, compress_level=1)
-                views.append(str(path))
-            result[name] = quantiles((plain * binary.embeddings(views)).sum(1), "0.01", "0.1", "0.5")
-    cosines = plain @ plain.T
-    np.fill_diagonal(cosines, -1)
-    result["different pictures, a pair"] = quantiles(cosines, "0.5", "0.99", "0.9999")
-    result["different pictures, the nearest"] = quantiles(cosines.max(1), "0.5", "0.9", "0.99")
+        result["as film frames"] = content_words(binary.captions(film_views(pictures, folder), beam), pictures)
+    return result
+
+
+def score(options: JudgeOptions) -> None:
+    """Prints how good captions are: BLEU, CIDEr, retrieval, content words, and what the scores are worth."""
+    binary, beam = Binary(options.binary, options.model), options.beam
+    manifest = json.loads((options.model / "model.json").read_text())
+    result: dict[str, Any] = {
+        "model": f"{manifest['name']} {manifest['version']}",
+        "beam": beam or manifest["decoding"]["beam"],
+        "collections": [score_collection(binary, c, beam, "text" in manifest) for c in options.collections()],
+    }
+    if options.film:
+        folder = options.film.parent
+        frames = [
+            Picture(row["image"], str(folder / row["image"]), row["captions"], "film")
+            for row in read_frames(options.film)
+        ]
+        result["film"] = content_words(binary.captions(paths_of(frames), beam), frames)
     print(json.dumps(result, indent=1))
