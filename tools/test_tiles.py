@@ -82,6 +82,24 @@ class Frames(unittest.TestCase):
         spot.paste(picture(20, 20), (40, 30))
         self.assertEqual(tiles.without_bars(spot).size, (160, 80), "a spot of light is no frame")
 
+    def test_bars_come_in_pairs_with_straight_edges(self) -> None:
+        dark_above, below, subtitled, title = (
+            boxed(160, 80, 10),
+            boxed(160, 80, 10),
+            boxed(160, 80, 20),
+            boxed(160, 80, 10),
+        )
+        dark_above.paste((0, 0, 0), (0, 0, 160, 40))
+        self.assertEqual(tiles.without_bars(dark_above).tobytes(), dark_above.crop((0, 10, 160, 90)).tobytes())
+        below = below.crop((0, 10, 160, 100))
+        self.assertEqual(tiles.without_bars(below).size, below.size, "a bar on one side only")
+        for x in range(40, 120, 8):
+            subtitled.paste((230, 230, 230), (x, 105, x + 4, 112))
+        self.assertEqual(tiles.without_bars(subtitled).size, (160, 80))
+        title.paste((0, 0, 0), (0, 0, 50, 100))
+        title.paste((0, 0, 0), (110, 0, 160, 100))
+        self.assertEqual(tiles.without_bars(title).size, title.size, "too little would remain")
+
     def test_film_frames_repeat_with_their_seed(self) -> None:
         a, b, c = (film_frame(picture(160, 120), random.Random(seed)) for seed in (1, 1, 2))
         self.assertEqual(a.tobytes(), b.tobytes())

@@ -399,6 +399,7 @@ impl DescriptionArgs {
             scene: self.scene.options(),
             keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
+            bars: self.model.picture.bars(),
             cue: self.cue.options(),
             min_score: self.decoder.min_score(models)?,
             jobs: usize::from(self.decode.jobs),

@@ -72,7 +72,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
     let paths = pictures::find(&args.inputs, reporter);
     let groups: Vec<&[PathBuf]> = paths.chunks(model.demand.count.max(1)).collect();
-    let options = StillOptions { batch, readers: cores().min(batch) };
+    let options = StillOptions { batch, readers: cores().min(batch), bars: args.model.picture.bars() };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
         Ok((encoded, caption)) => {
             let reached = caption.reaches(min_score);

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::StatsArgs;
-use super::model_args::{ModelArgs, cores};
+use super::model_args::{ModelArgs, PictureArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;
@@ -35,12 +35,14 @@ pub(super) struct EmbedArgs {
     #[arg(value_name = "PICTURE", required_unless_present = "text", conflicts_with = "text")]
     inputs: Vec<PathBuf>,
     /// Embed texts instead, one per line of standard input
-    #[arg(long, help_heading = "Input")]
+    #[arg(long, help_heading = "Input", conflicts_with = "keep_bars")]
     text: bool,
     #[command(flatten)]
     stats: StatsArgs,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    picture: PictureArgs,
 }
 
 pub(super) fn run(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
@@ -55,7 +57,7 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let image = folder.manifest().image.clone();
     let encoder: Load<dyn Encode> = Box::new(move || Ok(Box::new(ImageEncoder::new(&folder, &encode)?)));
     let paths = pictures::find(&args.inputs, reporter);
-    let options = StillOptions { batch, readers: cores() };
+    let options = StillOptions { batch, readers: cores(), bars: args.picture.bars() };
     let stats = pipeline::embeddings(&paths, options, (&image, encoder), interrupt, |number, encoded| match encoded {
         Ok(e) => {
             print_line(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string())

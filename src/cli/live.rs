@@ -221,6 +221,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let options = LiveOptions {
         dedup: args.repetition.options(&models.embedder),
         min_score: args.decoder.min_score(&models)?,
+        bars: args.model.picture.bars(),
         batch,
         max_pixels: args.stream.max_pixels,
         hang: defaults.hang(file.as_ref())?,

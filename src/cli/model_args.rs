@@ -7,6 +7,7 @@ use clap::Args;
 use super::model_choice::{ModelChoice, load_embedder};
 use super::server_args::ServerArgs;
 use crate::error::Result;
+use crate::media::Bars;
 use crate::model::{
     CaptionModel, CaptionOptions, Device, EncodeOptions, MOST_CONTEXT, ModelFolder, ModelOptions, Models, Precision,
     PromptSource, SessionOptions,
@@ -34,6 +35,24 @@ impl DeviceArgs {
         let threads = self.model_threads.unwrap_or(if shared { cores.div_ceil(2) } else { cores });
         let device: Device = self.device.parse()?;
         Ok(SessionOptions { threads, device, ..SessionOptions::default() })
+    }
+}
+
+/// How pictures are prepared for a model.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct PictureArgs {
+    /// Do not crop black bars off pictures
+    ///
+    /// By default, models see pictures without the bars of letterbox and pillarbox. Scene detection, thumbnails and the web
+    /// page keep them.
+    #[arg(long)]
+    keep_bars: bool,
+}
+
+impl PictureArgs {
+    pub(super) fn bars(&self) -> Bars {
+        if self.keep_bars { Bars::Keep } else { Bars::Crop }
     }
 }
 
@@ -103,6 +122,8 @@ pub(super) struct CaptionModelArgs {
     /// For films and streams, these are frames spread over the scene; for still pictures, pictures that follow one another.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     frames: Option<u8>,
+    #[command(flatten)]
+    pub(super) picture: PictureArgs,
     #[command(flatten)]
     server: ServerArgs,
 }

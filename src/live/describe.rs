@@ -14,6 +14,7 @@ use super::novelty::{Decision, Novelty, NoveltyOptions};
 use super::stream::{LiveStream, QueuedKeyframe};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::Rgb;
 use crate::model::ImageSpec;
 use crate::model::caption::{Caption, CaptionInput, Captions, PictureDemand};
 use crate::model::image::{Encode, Encoded};
@@ -147,7 +148,7 @@ impl DescribeLoop {
                 stream.reject(keyframe.start);
                 continue;
             }
-            pixels.push(preprocess(&keyframe.picture, &self.spec));
+            pixels.push(preprocess(keyframe.inside.as_ref().unwrap_or(&keyframe.picture), &self.spec));
             keyframes.push((position, keyframe));
         }
         if !keyframes.is_empty() {
@@ -178,11 +179,7 @@ impl DescribeLoop {
             .filter(|((decision, _), _)| matches!(decision, Decision::Describe(_)))
             .map(|((_, (stream, keyframe)), encoded)| CaptionInput {
                 encoded,
-                pictures: match (self.demand.count, keyframe.spread.as_slice()) {
-                    (0, _) => Vec::new(),
-                    (_, []) => vec![keyframe.picture.clone()],
-                    (_, spread) => spread.to_vec(),
-                },
+                pictures: self.pictures(keyframe),
                 prompt: self.histories[*stream].as_ref().map(DescriptionHistory::prompt),
             })
             .collect();
@@ -211,6 +208,16 @@ impl DescribeLoop {
         }
         self.log_failure(failure, results.iter().any(Result::is_ok));
         Ok(results)
+    }
+
+    /// The pictures that the captioner reads.
+    fn pictures(&self, keyframe: &QueuedKeyframe) -> Vec<Arc<Rgb>> {
+        let pictures = match (self.demand.count, keyframe.spread.as_slice()) {
+            (0, _) => &[],
+            (_, []) => std::slice::from_ref(keyframe.inside.as_ref().unwrap_or(&keyframe.picture)),
+            (_, spread) => spread,
+        };
+        pictures.to_vec()
     }
 
     /// Logs once when captions begin to fail, and once when they succeed again.

@@ -18,7 +18,7 @@ use super::stream::{LiveStream, QueuedKeyframe};
 use super::watch::StreamWatcher;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::{DecodeOptions, LONGEST_SIDE, load_camera_support};
+use crate::media::{Bars, DecodeOptions, LONGEST_SIDE, load_camera_support};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{Model, PictureDemand};
@@ -44,6 +44,8 @@ pub struct LiveOptions {
     pub dedup: DedupOptions,
     /// Captions with a lower score are left out, from 0 to 1. Default: 0.
     pub min_score: f32,
+    /// What happens to black bars before a model sees a picture. Outputs show them. Default: crop.
+    pub bars: Bars,
     /// Most pictures in one inference. Default: 4.
     pub batch: usize,
     /// Frames with more pixels are refused. Default: that of [`DecodeOptions`].
@@ -57,6 +59,7 @@ impl Default for LiveOptions {
         LiveOptions {
             dedup: DedupOptions::default(),
             min_score: 0.0,
+            bars: Bars::default(),
             batch: 4,
             max_pixels: DecodeOptions::default().max_pixels,
             hang: Duration::from_secs(30),
@@ -198,7 +201,9 @@ impl Supervisor {
                 low_delay: true,
                 ..DecodeOptions::default()
             };
-            let thread = std::thread::spawn(move || StreamWatcher::new(&shared, &inbox, halt, decode, pictures).run());
+            let thread = std::thread::spawn(move || {
+                StreamWatcher::new(&shared, &inbox, halt, decode, (pictures, options.bars)).run()
+            });
             (stream, Some(thread))
         };
         let streams = streams.into_iter().map(watch).collect();

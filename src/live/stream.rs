@@ -29,6 +29,8 @@ pub(super) struct QueuedKeyframe {
     /// When the picture's packet arrived.
     pub(super) arrived: Instant,
     pub(super) picture: Arc<Rgb>,
+    /// The part of the picture that models see, if that is not all of it.
+    pub(super) inside: Option<Arc<Rgb>>,
     /// Pictures spread over the scene so far, for a captioner that reads several.
     pub(super) spread: Vec<Arc<Rgb>>,
 }

@@ -18,7 +18,7 @@ use super::timeline::Timeline;
 use crate::address::hide;
 use crate::error;
 use crate::interrupt::Interrupt;
-use crate::media::{Advance, DecodeOptions, Frame, Source, StreamFault};
+use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, Source, StreamFault};
 use crate::model::PictureDemand;
 use crate::scene::{LiveKeyframe, Watcher};
 use crate::time::Time;
@@ -94,6 +94,7 @@ pub(super) struct StreamWatcher<'a> {
     decode: DecodeOptions,
     /// How many pictures a keyframe has, and how large they are.
     pictures: PictureDemand,
+    bars: Bars,
     timeline: Timeline,
     chooser: Watcher<Arc<Frame>>,
     damage: DamageFilter,
@@ -107,7 +108,7 @@ impl<'a> StreamWatcher<'a> {
         inbox: &'a Inbox<QueuedKeyframe>,
         halt: Interrupt,
         decode: DecodeOptions,
-        pictures: PictureDemand,
+        (pictures, bars): (PictureDemand, Bars),
     ) -> StreamWatcher<'a> {
         StreamWatcher {
             stream,
@@ -115,6 +116,7 @@ impl<'a> StreamWatcher<'a> {
             halt,
             decode,
             pictures,
+            bars,
             timeline: Timeline::new(),
             chooser: Watcher::new(&stream.config.watcher).with_spread(pictures.count),
             damage: DamageFilter::default(),
@@ -309,14 +311,25 @@ impl<'a> StreamWatcher<'a> {
         Ok(())
     }
 
+    /// A frame's picture, and the part of it that models see, if that is not all of it.
+    fn convert(&self, frame: &Frame) -> error::Result<(Arc<Rgb>, Option<Arc<Rgb>>)> {
+        let longest = self.pictures.longest;
+        let whole = frame.to_rgb_within(longest)?;
+        let inside = frame.to_rgb_inside(self.bars, &whole, longest)?;
+        Ok((Arc::new(whole), inside.map(Arc::new)))
+    }
+
     /// Queues a keyframe to be described.
     fn submit(&self, keyframe: LiveKeyframe<Arc<Frame>>) {
         let stream = self.stream;
         let LiveKeyframe { start, time, picture: frame, spread } = keyframe;
         let began = Instant::now();
-        let convert = |frame: &Arc<Frame>| frame.to_rgb_within(self.pictures.longest).map(Arc::new);
-        let pictures = spread.iter().map(convert).collect::<error::Result<Vec<_>>>();
-        let (picture, spread) = match convert(&frame).and_then(|picture| Ok((picture, pictures?))) {
+        let pictures = spread.iter().map(|frame| {
+            let (whole, inside) = self.convert(frame)?;
+            Ok(inside.unwrap_or(whole))
+        });
+        let pictures = pictures.collect::<error::Result<Vec<_>>>();
+        let ((picture, inside), spread) = match self.convert(&frame).and_then(|both| Ok((both, pictures?))) {
             Ok(pictures) => pictures,
             Err(e) => {
                 stream.warn(&e.to_string());
@@ -326,7 +339,8 @@ impl<'a> StreamWatcher<'a> {
         };
         stream.metrics.stage_seconds(Stage::Preprocess, began.elapsed());
         let arrived = frame.arrived.unwrap_or(began);
-        let keyframe = QueuedKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture, spread };
+        let keyframe =
+            QueuedKeyframe { start, time, wall: self.timeline.wall(start), arrived, picture, inside, spread };
         stream.open(start);
         if let Some(counters) = stream.counters() {
             counters.keyframe();

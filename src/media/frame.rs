@@ -10,9 +10,11 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
 use crate::error::{Error, Result};
+use crate::media::bars::Bars;
 use crate::media::orientation::Orientation;
+use crate::media::resize::Window;
 use crate::media::rgb::Rgb;
-use crate::media::scale::{Rows, scale};
+use crate::media::scale::{Rows, crop, scale};
 use crate::time::Time;
 
 /// A decoded frame: a reference to the decoder's own buffer, with its time.
@@ -41,6 +43,9 @@ unsafe impl Sync for Frame {}
 /// small enough that a few of them are nothing beside a decoder's own frames.
 pub const LONGEST_SIDE: u32 = 1280;
 
+/// Longest side in pixels of the picture in which the exact edges of bars are found: all of a frame of 1920 × 1080.
+const BARS_SIDE: u32 = 2048;
+
 /// Interlaced frames with fewer rows are taken whole: one field would be a single line.
 const LEAST_INTERLACED_ROWS: u32 = 4;
 
@@ -62,23 +67,66 @@ impl Frame {
     /// # Errors
     /// If FFmpeg cannot convert the pixel format.
     pub fn to_rgb_within(&self, longest: u32) -> Result<Rgb> {
-        let (w, h) = (self.av.width(), self.av.height());
+        self.convert(&self.av, longest)
+    }
+
+    /// The part of the picture that a model sees, at most `longest` pixels on its longer side; `None` if that is `whole`,
+    /// which [`Frame::to_rgb_within`] returned for `longest`.
+    ///
+    /// The frame is cropped before it is scaled. So the result is that of the same frame without bars.
+    ///
+    /// # Errors
+    /// If FFmpeg cannot convert the pixel format.
+    pub fn to_rgb_inside(&self, bars: Bars, whole: &Rgb, longest: u32) -> Result<Option<Rgb>> {
+        // Most frames have no bars, and a look at the smaller picture is enough to know.
+        if bars.window(whole).is_none() {
+            return Ok(None);
+        }
+        let (rows, stride) = self.rows();
+        let (all_columns, all_rows) = (self.av.width(), self.av.height() / stride * stride);
+        let shrink = all_columns.max(all_rows).div_ceil(BARS_SIDE);
+        let (width, height) = ((all_columns / shrink).max(1), (all_rows / stride / shrink).max(1));
+        let data = scale(&self.av, rows, ff::format::Pixel::RGB24, width, height).ok_or_else(|| self.unsupported())?;
+        let Some(found) = bars.window(&Rgb { width, height, data }) else { return Ok(None) };
+        // Back to the frame's own columns and rows.
+        let (x, y) = (shrink as usize, (shrink * stride) as usize);
+        let (right, bottom) = (width as usize - found.left - found.width, height as usize - found.top - found.height);
+        let window = Window {
+            left: found.left * x,
+            top: found.top * y,
+            width: all_columns as usize - (found.left + right) * x,
+            height: all_rows as usize - (found.top + bottom) * y,
+        };
+        let av = crop(&self.av, window).ok_or_else(|| self.unsupported())?;
+        self.convert(&av, longest).map(Some)
+    }
+
+    /// Which rows are read, and one in how many that is.
+    fn rows(&self) -> (Rows, u32) {
+        // SAFETY: a plain read of a valid frame's field.
+        let interlaced = unsafe { (*self.av.as_ptr()).interlaced_frame != 0 };
+        if interlaced && self.av.height() >= LEAST_INTERLACED_ROWS { (Rows::OneField, 2) } else { (Rows::All, 1) }
+    }
+
+    /// Converts this frame, or a part of it.
+    fn convert(&self, av: &ff::frame::Video, longest: u32) -> Result<Rgb> {
+        let (w, h) = (av.width(), av.height());
         let (num, den) = self.sample_aspect;
         let (shown_w, shown_h) = (f64::from(w) * f64::from(num) / f64::from(den), f64::from(h));
         let shrink = (f64::from(longest.max(1)) / shown_w.max(shown_h)).min(1.0);
         let side = |length: f64| (length * shrink).round().max(1.0) as u32;
         let (width, height) = (side(shown_w), side(shown_h));
-        // SAFETY: a plain read of a valid frame's field.
-        let interlaced = unsafe { (*self.av.as_ptr()).interlaced_frame != 0 };
-        let rows = if interlaced && h >= LEAST_INTERLACED_ROWS { Rows::OneField } else { Rows::All };
-        let data = scale(&self.av, rows, ff::format::Pixel::RGB24, width, height).ok_or_else(|| {
-            Error::input(
-                format!("frame of {w}×{h} {:?}", self.av.format()),
-                "the picture cannot be converted",
-                "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
-            )
-        })?;
+        let data = scale(av, self.rows().0, ff::format::Pixel::RGB24, width, height);
+        let data = data.ok_or_else(|| self.unsupported())?;
         Ok(self.orientation.apply(Rgb { width, height, data }))
+    }
+
+    fn unsupported(&self) -> Error {
+        Error::input(
+            format!("frame of {}×{} {:?}", self.av.width(), self.av.height(), self.av.format()),
+            "the picture cannot be converted",
+            "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+        )
     }
 
     /// A hash of its samples, of its own timestamp and of its position in the file. Two frames with the same hash were

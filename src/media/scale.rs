@@ -5,6 +5,8 @@ use std::ptr;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use crate::media::resize::Window;
+
 /// Which rows of a frame are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rows {
@@ -72,6 +74,32 @@ pub(crate) fn scale(
     };
     out.truncate(plane * 3);
     (scaled > 0).then_some(out)
+}
+
+/// A part of a frame, which must lie inside it. It shares the frame's buffers, and its colours are converted as those of the
+/// whole frame. Returns `None` if FFmpeg refuses.
+pub(crate) fn crop(frame: &ff::frame::Video, window: Window) -> Option<ff::frame::Video> {
+    let (right, bottom) = (window.left + window.width, window.top + window.height);
+    let mut part = ff::frame::Video::empty();
+    // SAFETY: both frames are valid. `av_frame_ref` makes `part` own references to the buffers, and `av_frame_apply_cropping`
+    // checks the borders and moves the pointers within them.
+    unsafe {
+        let av = part.as_mut_ptr();
+        if ffi::av_frame_ref(av, frame.as_ptr()) < 0 {
+            return None;
+        }
+        (*av).crop_left = window.left;
+        (*av).crop_top = window.top;
+        (*av).crop_right = (frame.width() as usize).checked_sub(right)?;
+        (*av).crop_bottom = (frame.height() as usize).checked_sub(bottom)?;
+        if ffi::av_frame_apply_cropping(av, ffi::AV_FRAME_CROP_UNALIGNED as i32) < 0 {
+            return None;
+        }
+        if (*av).colorspace == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED && frame.height() > SD_ROWS {
+            (*av).colorspace = ffi::AVColorSpace::AVCOL_SPC_BT709;
+        }
+    }
+    Some(part)
 }
 
 /// The matrix between YUV and RGB. Where the stream names none, high definition is Rec. 709, as in players.

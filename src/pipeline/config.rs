@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::budget::Budget;
-use crate::media::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
+use crate::media::{Bars, DecodeOptions};
 use crate::model::Models;
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -23,6 +23,8 @@ pub struct Config {
     pub scene: SceneOptions,
     /// How keyframes are chosen.
     pub keyframe: KeyframeOptions,
+    /// What happens to black bars before a model sees a keyframe. Scenes and thumbnails keep them. Default: crop.
+    pub bars: Bars,
     /// When a keyframe shows something new.
     pub dedup: DedupOptions,
     /// How cues are laid out.
@@ -52,6 +54,7 @@ impl Default for Config {
             decode: DecodeOptions::default(),
             scene: SceneOptions::default(),
             keyframe: KeyframeOptions::default(),
+            bars: Bars::default(),
             dedup: DedupOptions::default(),
             cue: CueOptions::default(),
             thumbnail: ThumbnailOptions::default(),
@@ -92,6 +95,7 @@ impl Config {
             "interval": self.scene.interval.secs(),
             "min_scene": self.scene.min_scene.secs(),
             "max_gap": self.keyframe.max_gap.secs(),
+            "bars": self.bars.name(),
             "same": cosine(self.dedup.same),
             "returning": cosine(self.dedup.returning),
             "max_line": self.cue.max_line,

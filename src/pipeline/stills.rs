@@ -27,6 +27,7 @@ use super::batch::{BatchLimits, BatchRule, Batcher};
 use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::Bars;
 use crate::media::picture::{self, PictureOptions};
 use crate::media::rgb::Rgb;
 use crate::model::{
@@ -39,18 +40,20 @@ const AHEAD: usize = 8;
 /// The result for a picture, or for a group of them.
 pub type Still = Result<(Encoded, Caption)>;
 
-/// How many pictures are in progress at once.
+/// How pictures are read, and how many are in progress at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StillOptions {
     /// Most pictures in one run of the model. Default: 8.
     pub batch: usize,
     /// Threads that read pictures. Default: 2.
     pub readers: usize,
+    /// What happens to black bars before a model sees a picture. Default: crop.
+    pub bars: Bars,
 }
 
 impl Default for StillOptions {
     fn default() -> StillOptions {
-        StillOptions { batch: 8, readers: 2 }
+        StillOptions { batch: 8, readers: 2, bars: Bars::default() }
     }
 }
 
@@ -136,7 +139,7 @@ fn encoded(
             scope.spawn(move || {
                 for group in groups.iter().skip(first).step_by(readers) {
                     let start = Instant::now();
-                    let still = ReadStill::open(group, image, demand);
+                    let still = ReadStill::open(group, image, demand, options.bars);
                     StageTimers::add_since(&timers.prepare, start);
                     if interrupt.is_set() || to.send(still).is_err() {
                         return;
@@ -165,8 +168,8 @@ struct ReadStill {
 }
 
 impl ReadStill {
-    fn open(group: &[PathBuf], image: &ImageSpec, demand: PictureDemand) -> Result<ReadStill> {
-        let open = |path: &PathBuf| picture::open(path, &PictureOptions::default()).map(Arc::new);
+    fn open(group: &[PathBuf], image: &ImageSpec, demand: PictureDemand, bars: Bars) -> Result<ReadStill> {
+        let open = |path: &PathBuf| Ok(Arc::new(bars.apply(picture::open(path, &PictureOptions::default())?)));
         let mut pictures = group.iter().map(open).collect::<Result<Vec<_>>>()?;
         let empty = || Error::runtime("a group has no pictures", "Report this.");
         let pixels = preprocess(pictures.first().ok_or_else(empty)?, image);

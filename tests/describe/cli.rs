@@ -110,6 +110,7 @@ fn json_records_the_options() {
         (&["--reading-speed", "15"], "/reading_speed", json!(15.0)),
         (&["--min-duration", "2"], "/min_duration", json!(2.0)),
         (&["--max-duration", "7"], "/max_duration", json!(7.0)),
+        (&["--keep-bars"], "/bars", json!("keep")),
         (&["--min-score", "0.3"], "/min_score", json!(0.3)),
         (&["--beam", "2"], "/decoding/beam", json!(2)),
         (&["--greedy"], "/decoding/strategy", json!("greedy")),

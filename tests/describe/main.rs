@@ -4,6 +4,7 @@
 mod common;
 
 mod bad_input;
+mod bars;
 mod cli;
 mod clipcap;
 mod decode;

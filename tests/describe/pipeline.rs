@@ -133,11 +133,17 @@ impl Case {
     fn stills(mut self, paths: &[PathBuf], batch: usize, readers: usize) -> (Result<Stats>, Vec<Option<String>>) {
         let (model, interrupt) = (self.model(), self.interrupt.clone());
         let mut captions = Vec::new();
-        let stats = stills(paths, StillOptions { batch, readers }, model, &interrupt, |number, still| {
-            assert_eq!(number, captions.len(), "pictures come in order");
-            captions.push(still.ok().map(|(_, caption)| caption.text));
-            Ok(true)
-        });
+        let stats = stills(
+            paths,
+            StillOptions { batch, readers, ..StillOptions::default() },
+            model,
+            &interrupt,
+            |number, still| {
+                assert_eq!(number, captions.len(), "pictures come in order");
+                captions.push(still.ok().map(|(_, caption)| caption.text));
+                Ok(true)
+            },
+        );
         (stats, captions)
     }
 

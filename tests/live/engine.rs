@@ -84,7 +84,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
     let asked = LiveConfig { realtime: Some(true), min_interval: Some(0.0), ..LiveConfig::default() };
     let streams: Vec<StreamConfig> = asked.streams(None, &urls).unwrap();
     let dedup = DedupOptions::off();
-    let options = LiveOptions { dedup, min_score: 0.0, batch: 4, max_pixels: 1 << 24, hang };
+    let options = LiveOptions { dedup, max_pixels: 1 << 24, hang, ..LiveOptions::default() };
     let mock = |batches: Arc<Mutex<Vec<usize>>>| Mock { count: 0.0, slow, fail_at, batches };
     let (one, two) = (mock(batches.clone()), mock(Arc::default()));
     let model = Model {

@@ -226,3 +226,22 @@ fn prompts_that_cannot_be_are_refused_before_anything_starts() {
     let text = refused("notes = 'streams.toml'", &["--model", &florence]);
     assert!(text.contains("stream door") && text.contains("notes cannot be added"), "{text}");
 }
+
+/// Models see streams without bars.
+#[test]
+fn a_stream_is_cropped_like_a_film() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "320:180", "libx264 -preset ultrafast");
+    b.ffmpeg("-t 8 -i film.mp4 -vf pad=320:240:0:30 -c:v libx264 -preset ultrafast bars.mp4");
+    let (file, embedder) = (b.path("bars.mp4").display().to_string(), root().join(TINY).display().to_string());
+    let server = ModelServer::new(|n, _| Reply::text(&format!("Scene {n}.")));
+    let model = server.model();
+    for (more, size) in [(&[][..], (320, 180)), (&["--keep-bars"], (320, 240))] {
+        let (page, before) = (format!("127.0.0.1:{}", free_port()), server.asked().len());
+        let mut live = Live::new(&[&args(&file, &model, &embedder, &page)[..], more].concat());
+        live.caption(0);
+        live.stop();
+        let sizes: Vec<_> = server.asked()[before..].iter().map(|asked| asked.picture().dimensions()).collect();
+        assert!(!sizes.is_empty() && sizes.iter().all(|s| *s == size), "{more:?}: {sizes:?}");
+    }
+}

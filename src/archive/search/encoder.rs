@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::query::QueryEmbedding;
 use crate::error::Result;
+use crate::media::Bars;
 use crate::media::picture::{self, PictureOptions};
 use crate::model::SessionOptions;
 use crate::model::TextEncoder;
@@ -46,12 +47,17 @@ impl QueryEncoder {
     }
 }
 
-/// The embedding of a picture: finds what looks like it.
+/// The embedding of a picture: finds what looks like it. `bars` are treated as those of the archive's keyframes were.
 ///
 /// # Errors
 /// The picture cannot be read, or the model cannot be run.
-pub fn image_embedding(folder: &ModelFolder, image: &Path, session: &SessionOptions) -> Result<QueryEmbedding> {
-    let rgb = picture::open(image, &PictureOptions::default())?;
+pub fn image_embedding(
+    folder: &ModelFolder,
+    image: &Path,
+    bars: Bars,
+    session: &SessionOptions,
+) -> Result<QueryEmbedding> {
+    let rgb = bars.apply(picture::open(image, &PictureOptions::default())?);
     let options = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
     let mut encoder = ImageEncoder::new(folder, &options)?;
     let pixels = preprocess(&rgb, encoder.spec());

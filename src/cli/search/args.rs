@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, SearchQuery};
-use crate::cli::model_args::ModelArgs;
+use crate::cli::model_args::{ModelArgs, PictureArgs};
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::time::Time;
@@ -35,13 +35,13 @@ pub(in crate::cli) struct SearchArgs {
     /// Archive made by 'descry index': a folder, or s3://BUCKET/PREFIX
     pub(super) archive: String,
     /// What to find, in plain words
-    #[arg(value_name = "QUERY")]
+    #[arg(value_name = "QUERY", conflicts_with = "keep_bars")]
     query: Vec<String>,
     /// Find moments that look like this picture
     #[arg(long, help_heading = "Query", value_name = "FILE", conflicts_with_all = ["query", "queries"])]
     pub(super) image: Option<PathBuf>,
     /// Answer each line of this file, or of standard input (-), with one JSON object
-    #[arg(long, help_heading = "Query", value_name = "FILE", conflicts_with = "query")]
+    #[arg(long, help_heading = "Query", value_name = "FILE", conflicts_with_all = ["query", "keep_bars"])]
     pub(super) queries: Option<PathBuf>,
     /// What to compare with the query [default: both, or meaning for a picture]
     #[arg(long, help_heading = "Query", value_enum)]
@@ -68,6 +68,8 @@ pub(in crate::cli) struct SearchArgs {
     pub(super) rebuild: bool,
     #[command(flatten)]
     pub(super) model: ModelArgs,
+    #[command(flatten)]
+    pub(super) picture: PictureArgs,
 }
 
 /// Which moments may be found.

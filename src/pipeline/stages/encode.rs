@@ -57,17 +57,8 @@ impl<'a> EncodeStage<'a> {
         }
         let _busy = self.run.config.budget.working();
         let start = Instant::now();
-        let rgb = picture.to_rgb_within(self.image.longest_useful());
-        let pictures = self.pictures(&picture, &spread);
-        drop((picture, spread));
-        let pixels = match rgb.and_then(|rgb| Ok((rgb, pictures?))) {
-            Ok((rgb, pictures)) => {
-                // A placeholder until the batch has run.
-                let encoded = Encoded { embedding: Vec::new(), grid: None };
-                keyframe.input = Some(CaptionInput { encoded, pictures, prompt: None });
-                keyframe.thumbnail = thumbnail(&rgb, self.thumbnails);
-                Some(preprocess(&rgb, &self.image))
-            }
+        let pixels = match self.convert(&picture, &spread, keyframe) {
+            Ok(pixels) => Some(pixels),
             Err(e) => {
                 keyframe.fault = Some(e.to_string());
                 None
@@ -77,6 +68,20 @@ impl<'a> EncodeStage<'a> {
         pixels
     }
 
+    /// Gives a keyframe its pictures and its thumbnail; with what the image tower reads.
+    fn convert(&self, frame: &Arc<Frame>, spread: &[Arc<Frame>], keyframe: &mut EncodedKeyframe) -> Result<Pixels> {
+        let longest = self.image.longest_useful();
+        let whole = frame.to_rgb_within(longest)?;
+        let pictures = self.pictures(frame, spread)?;
+        // A placeholder until the batch has run.
+        let encoded = Encoded { embedding: Vec::new(), grid: None };
+        let thumbnail = thumbnail(&whole, self.thumbnails);
+        let inside = frame.to_rgb_inside(self.run.config.bars, &whole, longest)?.unwrap_or(whole);
+        keyframe.input = Some(CaptionInput { encoded, pictures, prompt: None });
+        keyframe.thumbnail = thumbnail;
+        Ok(preprocess(&inside, &self.image))
+    }
+
     /// The pictures that the captioner reads. They do not depend on the image tower, nor the tower on them.
     fn pictures(&self, frame: &Arc<Frame>, spread: &[Arc<Frame>]) -> Result<Vec<Arc<Rgb>>> {
         if self.run.demand.count == 0 {
@@ -84,7 +89,11 @@ impl<'a> EncodeStage<'a> {
         }
         let frames = if spread.is_empty() { std::slice::from_ref(frame) } else { spread };
         let longest = self.run.demand.longest.min(LONGEST_SIDE);
-        frames.iter().map(|frame| Ok(Arc::new(frame.to_rgb_within(longest)?))).collect()
+        let convert = |frame: &Arc<Frame>| {
+            let whole = frame.to_rgb_within(longest)?;
+            Ok(Arc::new(frame.to_rgb_inside(self.run.config.bars, &whole, longest)?.unwrap_or(whole)))
+        };
+        frames.iter().map(convert).collect()
     }
 
     fn encode(&mut self, pixels: &[Pixels]) -> Result<Vec<Encoded>> {
