@@ -46,7 +46,7 @@ build: setup
 	cargo build --release --locked
 
 demo: build
-	@for f in samples/*.mp4; do $(BINARY) describe "$$f" -o - || exit 1; done
+	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" -o - || exit 1; done
 
 check: setup-lint lint
 	$(LINTED) cargo test --locked --lib
