@@ -5,8 +5,9 @@ The folder follows descry-model/1 with everything small: a convolutional image t
 the grid, a two-layer GPT-2, a text tower. The golden file holds pictures (as seeds of a formula), their embeddings, and
 the ids of beam search, greedy and other settings, computed here without a key/value cache, one picture at a time.
 
-With --support it is the same model with a word detector, whose support the search and the score use, and with a text
-tower in the form of BERT's: word pieces, and attention that masks the padding inside the graph.
+With --support it is the same model with a word detector, whose support the search and the score use. Its golden file
+also holds what is left of the captions where a model asks for their certain part. The text tower is in the form of
+BERT's: word pieces, and attention that masks the padding inside the graph.
 
 It needs torch, onnx, tokenizers and numpy.
 """
@@ -18,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -527,6 +528,69 @@ def golden_picture(seed: int, tower: Tower, mapper: Mapper, gpt: Gpt) -> dict[st
     }
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Which part of a caption is certain."""
+
+    least: float | None
+    open: tuple[int, ...]
+    repeats: bool
+
+    def kept(self, ids: Sequence[int], support: Sequence[float]) -> list[int]:
+        """What is left of a caption. `support` is that of each word of the vocabulary."""
+        words = [token for token in ids if token != STOP]
+        content = [token for token in words if support[token] < 0]
+        if not content:
+            return list(ids)
+        kept: list[int] = []
+        for token in words:
+            if support[token] < 0:
+                if self.least is not None and support[token] < self.least:
+                    break
+                if not self.repeats and token in kept:
+                    break
+            kept.append(token)
+        while kept and kept[-1] in self.open:
+            kept.pop()
+        if not set(kept) & set(content):
+            first = next((token for token in content if token not in self.open), content[0])
+            kept = words[: words.index(first) + 1]
+        return list(ids) if kept == words else kept
+
+
+RULES = {
+    "certain": Rules(-0.6, (9, 11, 12, 33), True),
+    "complete": Rules(None, (117, 11), True),
+    "without repeats": Rules(-1.2, (9, 12, 43, 67), False),
+}
+
+
+@torch.no_grad()
+def mean_logprob(gpt: Gpt, prefix: Tensor, ids: list[int], temperature: float) -> float:
+    """The mean log-probability of a given caption."""
+    words = gpt.wte(torch.tensor([ids]))
+    rows = [
+        log_probabilities(gpt, torch.cat((prefix, words[:, :n]), 1), temperature)[0, token]
+        for n, token in enumerate(ids)
+    ]
+    return float(torch.stack(rows).mean())
+
+
+def golden_facts(ids: list[int], mean: float, support: Tensor) -> dict[str, Any]:
+    """What is known about a caption."""
+    words = [float(support[i]) for i in ids]
+    content = [v for v in words if v < 0]
+    facts = {
+        "mean_logprob": mean,
+        "mean_support": sum(content) / max(len(content), 1),
+        "least_support": min(content, default=0.0),
+    }
+    evidence = sum(EVIDENCE[k] * v for k, v in facts.items()) + EVIDENCE["content_words"] * len(content)
+    facts["score"] = float(np.interp(evidence, *zip(*CALIBRATION, strict=True)))
+    rounded = {k: round(v, 6) for k, v in facts.items()}
+    return {"ids": ids, **rounded, "word_support": [round(v, 6) for v in words]}
+
+
 @torch.no_grad()
 def golden_support(seed: int, tower: Tower, mapper: DetectingMapper, gpt: Gpt) -> dict[str, Any]:
     """Captions of one picture, which its support decides, with their support and score."""
@@ -535,19 +599,13 @@ def golden_support(seed: int, tower: Tower, mapper: DetectingMapper, gpt: Gpt) -
     found = {f"beam {beam}": beam_search(gpt, prefix, beam, 1.0, fusion) for beam in (1, 3, 5, 12)}
     found["beam 5 warm"] = beam_search(gpt, prefix, 5, 0.7, fusion)
     found["greedy"] = greedy(gpt, prefix, fusion)
-    captions = {}
+    captions = {name: golden_facts(ids, mean, support[0]) for name, (ids, mean) in found.items()}
     for name, (ids, mean) in found.items():
-        words = [float(support[0, i]) for i in ids]
-        content = [v for v in words if v < 0]
-        facts = {
-            "mean_logprob": mean,
-            "mean_support": sum(content) / max(len(content), 1),
-            "least_support": min(content, default=0.0),
-        }
-        evidence = sum(EVIDENCE[k] * v for k, v in facts.items()) + EVIDENCE["content_words"] * len(content)
-        facts["score"] = float(np.interp(evidence, *zip(*CALIBRATION, strict=True)))
-        rounded = {k: round(v, 6) for k, v in facts.items()}
-        captions[name] = {"ids": ids, **rounded, "word_support": [round(v, 6) for v in words]}
+        for rule, rules in RULES.items():
+            kept = rules.kept(ids, support[0].tolist())
+            temperature = 0.7 if "warm" in name else 1.0
+            of_kept = mean if kept == ids else mean_logprob(gpt, prefix, kept, temperature)
+            captions[f"{name}, {rule}"] = golden_facts(kept, of_kept, support[0])
     return {"seed": seed, **captions}
 
 
@@ -610,6 +668,8 @@ def main() -> None:
             pictures = [golden_picture(seed, tower, mapper, gpt) for seed in range(1, 13)]
             texts = {line: golden_text(line, text, tokenizer) for line in lines}
         golden = {"pictures": pictures, "texts": texts}
+        if args.support:
+            golden["rules"] = {name: asdict(rules) for name, rules in RULES.items()}
         args.golden.write_text(json.dumps(golden, indent=None, separators=(",", ":")) + "\n")
 
 

@@ -201,12 +201,12 @@ mod tests {
         };
         let search = || json!({ "weight": 0.3, "candidates": 48 });
         let evidence = || json!({ "mean_logprob": 1.0, "least_support": 0.5 });
+        let none = || Value::Null;
         let parsed = with(json!(true), search(), evidence()).unwrap();
-        assert_eq!(parsed.decoding.support, Some(SupportSpec { weight: 0.3, candidates: 48 }));
+        assert_eq!(parsed.decoding.support, Some(SupportSpec::new(0.3, 48)));
         let weights = EvidenceSpec { mean_logprob: 1.0, least_support: 0.5, ..EvidenceSpec::default() };
         assert_eq!(parsed.score.unwrap().evidence, Some(weights));
         assert!(!parse(&v1()).unwrap().captioner.unwrap().mapper.support);
-        let none = || Value::Null;
         with(json!(true), none(), none()).unwrap();
         for (decoding, evidence, cause) in [
             (search(), none(), "decoding.support needs a mapper"),
@@ -225,6 +225,31 @@ mod tests {
             (none(), json!({ "words": 1.0 }), "words"),
         ] {
             let refused = with(json!(true), decoding, evidence).unwrap_err();
+            assert!(refused.contains(cause), "{refused}");
+        }
+    }
+
+    #[test]
+    fn captions_are_cut_where_the_model_asks_for_it() {
+        let with = |field: &str, value: Value| {
+            let mut all = v1();
+            all["mapper"]["support"] = json!(true);
+            all["decoding"]["support"] =
+                json!({ "weight": 0.3, "candidates": 48, "least": -1.6, "open": [119, 0], "repeats": false });
+            all["decoding"]["support"][field] = value;
+            parse(&all).map(|manifest| manifest.captioner.unwrap().decoding.support.unwrap())
+        };
+        let rules = SupportSpec { least: Some(-1.6), open: vec![119, 0], repeats: false, ..SupportSpec::new(0.3, 48) };
+        assert_eq!(with("weight", json!(0.3)).unwrap(), rules);
+        assert_eq!(with("least", Value::Null).unwrap(), SupportSpec { least: None, ..rules });
+        for (field, value, cause) in [
+            ("least", json!(0.0), "support.least must be finite and below 0"),
+            ("least", json!(-1e60), "support.least must be finite and below 0"),
+            ("open", json!([3, 120]), "support.open must hold ids of the vocabulary"),
+            ("open", json!([-1]), "support.open must hold ids of the vocabulary"),
+            ("repeats", json!("no"), "expected a boolean"),
+        ] {
+            let refused = with(field, value).unwrap_err();
             assert!(refused.contains(cause), "{refused}");
         }
     }

@@ -8,6 +8,7 @@ use crate::model::hub::HubFolder;
 use crate::model::manifest::{CaptionerSpec, EmbedderSpec, Manifest, MapperInput, Resize};
 use crate::model::models::{CaptionModel, FoundModel, Models};
 use crate::model::score::{EvidenceSpec, ScoreSpec};
+use crate::model::support::SupportSpec;
 
 impl fmt::Display for ModelFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,13 +135,22 @@ fn decoder(c: &CaptionerSpec) -> String {
 
 fn decoding(c: &CaptionerSpec) -> String {
     let d = &c.decoding;
-    let support = d.support.map_or(String::new(), |s| {
-        format!(", support of words with weight {} among {} candidates", s.weight, s.candidates)
-    });
+    let support = d.support.as_ref().map_or(String::new(), support);
     format!(
         "beam {}, at most {} tokens, temperature {}, stop {:?}{support}",
         d.beam, d.max_tokens, d.temperature, d.stop_tokens
     )
+}
+
+/// How the support of words is weighed, and where captions are cut.
+fn support(s: &SupportSpec) -> String {
+    let least = s.least.map_or(String::new(), |least| format!(", cut before words of support below {least}"));
+    let repeats = if s.repeats { "" } else { ", cut before repeated words" };
+    let open = match s.open.len() {
+        0 => String::new(),
+        count => format!(", never ending on {count} open tokens"),
+    };
+    format!(", support of words with weight {} among {} candidates{least}{repeats}{open}", s.weight, s.candidates)
 }
 
 fn score(c: &CaptionerSpec) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use descry::error::Error;
 use descry::model::{Caption, CaptionOptions, Captioner, Encoded, ModelFolder, SessionOptions, TextEncoder};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{Bench, root};
 use crate::inference::{caption, copy, encode, numbers, ok, one_thread, pixels, tiny};
@@ -41,39 +41,91 @@ fn near(found: f32, want: &Value) -> bool {
     (found - want.as_f64().unwrap() as f32).abs() < 1e-4
 }
 
-#[test]
-fn captions_match_pytorch() {
-    let (folder, goldens) = (detecting(), goldens());
-    let cases = goldens["pictures"].as_array().unwrap();
-    let pictures = encoded(&folder, cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32));
+/// The searches of the golden file, by name.
+fn searches() -> [(&'static str, CaptionOptions); 6] {
     let plain = || CaptionOptions { session: one_thread(), ..CaptionOptions::default() };
-    let settings = [
+    [
         ("beam 1", CaptionOptions { beam: Some(1), ..plain() }),
         ("beam 3", CaptionOptions { beam: Some(3), ..plain() }),
         ("beam 5", plain()),
         ("beam 12", CaptionOptions { beam: Some(12), ..plain() }),
         ("beam 5 warm", CaptionOptions { temperature: Some(0.7), ..plain() }),
         ("greedy", CaptionOptions { greedy: true, ..plain() }),
-    ];
+    ]
+}
+
+fn seeds(cases: &[Value]) -> impl Iterator<Item = u32> {
+    cases.iter().map(|c| c["seed"].as_u64().unwrap() as u32)
+}
+
+fn assert_matches(found: &Caption, want: &Value, at: &str) {
+    let ids: Vec<i64> = want["ids"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
+    assert_eq!(found.ids, ids, "{at}");
+    assert!(near(found.mean_logprob, &want["mean_logprob"]), "{at}: {}", found.mean_logprob);
+    let support = found.support.as_ref().expect("the model gives it");
+    assert_eq!(support.tokens.len(), ids.len(), "{at}");
+    for (have, want) in support.tokens.iter().zip(numbers(&want["word_support"])) {
+        assert!((have - want).abs() < 1e-4 && (*have == 0.0) == (want == 0.0), "{at}: {have} {want}");
+    }
+    assert!(near(support.mean(), &want["mean_support"]) && near(support.least(), &want["least_support"]));
+    assert!(near(found.score.unwrap(), &want["score"]), "{at}: {:?} {}", found.score, want["score"]);
+}
+
+#[test]
+fn captions_match_pytorch() {
+    let (folder, goldens) = (detecting(), goldens());
+    let cases = goldens["pictures"].as_array().unwrap();
+    let pictures = encoded(&folder, seeds(cases));
     let mut others = 0;
-    for (name, options) in settings {
+    for (name, options) in searches() {
         let without = caption(&tiny(), &pictures, &options);
         for ((case, found), plain) in cases.iter().zip(caption(&folder, &pictures, &options)).zip(without) {
-            let (want, at) = (&case[name], format!("{name}, picture {}", case["seed"]));
-            let ids: Vec<i64> = want["ids"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
-            assert_eq!(found.ids, ids, "{at}");
-            assert!(near(found.mean_logprob, &want["mean_logprob"]), "{at}: {}", found.mean_logprob);
-            let support = found.support.expect("the model gives it");
-            assert_eq!(support.tokens.len(), ids.len(), "{at}");
-            for (have, want) in support.tokens.iter().zip(numbers(&want["word_support"])) {
-                assert!((have - want).abs() < 1e-4 && (*have == 0.0) == (want == 0.0), "{at}: {have} {want}");
-            }
-            assert!(near(support.mean(), &want["mean_support"]) && near(support.least(), &want["least_support"]));
-            assert!(near(found.score.unwrap(), &want["score"]), "{at}: {:?} {}", found.score, want["score"]);
+            assert_matches(&found, &case[name], &format!("{name}, picture {}", case["seed"]));
             others += usize::from(found.ids != plain.ids);
         }
     }
     assert!((20..60).contains(&others), "support should change some captions and not all: {others} of 72");
+}
+
+#[test]
+fn certain_parts_match_pytorch() {
+    let goldens = goldens();
+    let cases = goldens["pictures"].as_array().unwrap();
+    let rules = goldens["rules"].as_object().unwrap();
+    let mut cut = 0;
+    for (rule, fields) in rules {
+        let dir = edited(|manifest| {
+            let support = manifest["decoding"]["support"].as_object_mut().unwrap();
+            support.extend(fields.as_object().unwrap().clone());
+        });
+        let folder = ok(ModelFolder::open(dir.path()));
+        let pictures = encoded(&folder, seeds(cases));
+        for (name, options) in searches() {
+            for (case, found) in cases.iter().zip(caption(&folder, &pictures, &options)) {
+                let name_with_rule = format!("{name}, {rule}");
+                assert_matches(&found, &case[&name_with_rule], &format!("{name_with_rule}, picture {}", case["seed"]));
+                assert_eq!(found.text.split_whitespace().count(), words(&found.ids), "{}", found.text);
+                cut += usize::from(json!(found.ids) != case[name]["ids"]);
+            }
+        }
+    }
+    assert!((100..200).contains(&cut), "the rules should cut many captions and not all: {cut} of 216");
+}
+
+/// Tokens that are words: all but the stop token.
+fn words(ids: &[i64]) -> usize {
+    ids.iter().filter(|&&id| id != 13).count()
+}
+
+#[test]
+fn draws_are_cut_too() {
+    let pictures = encoded(&tiny(), 1..=12);
+    let options = CaptionOptions { session: one_thread(), sample: Some(3), ..CaptionOptions::default() };
+    let dir = edited(|manifest| manifest["decoding"]["support"]["repeats"] = false.into());
+    let cut = caption(&ok(ModelFolder::open(dir.path())), &pictures, &options);
+    let whole = caption(&detecting(), &pictures, &options);
+    assert!(cut.iter().zip(&whole).all(|(cut, whole)| whole.ids.starts_with(&cut.ids)));
+    assert!(cut.iter().zip(&whole).any(|(cut, whole)| cut.ids != whole.ids));
 }
 
 #[test]
@@ -164,7 +216,13 @@ fn the_command_line_shows_the_support() {
     let without = line(tiny);
     assert!(["mean_support", "least_support", "word_support"].iter().all(|key| without.get(key).is_none()));
 
+    let rules = json!({ "weight": 0.5, "candidates": 12, "least": -1.5, "open": [20, 21], "repeats": false });
+    let cutting = edited(|manifest| manifest["decoding"]["support"] = rules);
+    let (shown, _) = b.run(&["model", "show", cutting.path().to_str().unwrap()], 0);
+    let rules = ", cut before words of support below -1.5, cut before repeated words, never ending on 2 open tokens";
+    assert!(shown.contains(rules), "{shown}");
     let (shown, _) = b.run(&["model", "show", model], 0);
+    assert!(!shown.contains("cut before") && !shown.contains("open tokens"), "{shown}");
     for fact in [
         "5 prefix vectors and the support of words",
         "support of words with weight 0.5 among 12 candidates",

@@ -6,6 +6,7 @@ use tokenizers::Tokenizer;
 
 use super::batch::{BatchOptions, DecodingBatch};
 use super::beam::{TokenSequence, search};
+use super::certain::certain_part;
 use super::decoder::Decoder;
 use super::input::CaptionInput;
 use super::mapper::Mapper;
@@ -23,7 +24,7 @@ use crate::model::text::load_tokenizer;
 pub struct Caption {
     /// The text, without the stop token and trimmed.
     pub text: String,
-    /// Token ids, including the stop token.
+    /// Token ids, including the stop token unless the caption was cut.
     pub ids: Vec<i64>,
     /// Mean natural log-probability of a token; at most 0.
     pub mean_logprob: f32,
@@ -153,7 +154,9 @@ impl Captions for Captioner {
         let Captioner { mapper, decoder, tokenizer, spec, search: options, seed, batch } = self;
         let size = BatchOptions { pictures: *batch, hypotheses: options.width(), seed: *seed };
         let mut batch = DecodingBatch::new(mapper, decoder, pictures, &size)?;
-        search(&mut batch, options, |number, found| done(number, to_caption(found, options, tokenizer, spec)?))
+        search(&mut batch, options, |number, found| {
+            done(number, to_caption(certain_part(found, options), options, tokenizer, spec)?)
+        })
     }
 }
 
@@ -170,7 +173,7 @@ fn to_caption(
     let text = tokenizer.decode(&shown, true).map_err(|e| {
         Error::runtime(format!("{} cannot decode: {e}", spec.tokenizer), "Make the model folder again.")
     })?;
-    let TokenSequence { ids, mean_logprob, support } = found;
+    let TokenSequence { ids, mean_logprob, support, .. } = found;
     let score = spec.score.as_ref().and_then(|s| s.score(mean_logprob, support.as_ref()));
     Ok(Caption { text: text.trim().to_string(), ids, mean_logprob, score, support })
 }

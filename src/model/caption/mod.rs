@@ -5,6 +5,7 @@
 //! options         what the user asks for, and the search that it comes to with a model
 //! captioner       pictures in, captions out (own_tower: with an image tower of its own)
 //! beam            the search itself: beams, greedy, sampling (with sample)
+//! certain         the part of a caption that the picture supports
 //! language_model  what the search asks of a model
 //! batch           the model's answers for the pictures of one batch
 //! mapper          prefixes of pictures
@@ -19,6 +20,7 @@ mod batch;
 mod beam;
 mod cache;
 mod captioner;
+mod certain;
 mod decoder;
 mod input;
 mod language_model;

@@ -90,7 +90,7 @@ impl CaptionOptions {
             (false, None) => Strategy::Beam(beam),
         };
         let stop_tokens = decoding.stop_tokens.clone();
-        let support = decoding.support.filter(|support| support.weight > 0.0);
+        let support = decoding.support.clone();
         Ok(SearchOptions { strategy, max_tokens, temperature, stop_tokens, vocab, support })
     }
 }
@@ -122,7 +122,8 @@ pub struct SearchOptions {
     pub stop_tokens: Vec<i64>,
     /// Tokens in the language model's vocabulary. Default: 50,257, GPT-2's.
     pub vocab: usize,
-    /// How the support of words is weighed; sampling ignores it. Default: none, and the language model alone decides.
+    /// How the support of words is weighed, which sampling ignores, and where captions are cut. Default: none, and the
+    /// language model alone decides.
     pub support: Option<SupportSpec>,
 }
 
@@ -157,11 +158,16 @@ impl SearchOptions {
     /// Among how many of a hypothesis's likeliest tokens the next one is chosen. A draw weighs its candidates against
     /// one another, so it needs only those.
     pub(crate) fn candidates(&self) -> usize {
-        let supported = self.support.map_or(1, |support| support.candidates);
+        let supported = self.fusion().map_or(1, |support| support.candidates);
         match self.strategy {
             Strategy::Beam(_) | Strategy::Greedy => supported.clamp(self.width(), self.vocab.max(1)),
             Strategy::Sample { top_k } => top_k.clamp(1, self.vocab.max(1)),
         }
+    }
+
+    /// How the search weighs the support of words, if it does.
+    pub(crate) fn fusion(&self) -> Option<&SupportSpec> {
+        self.support.as_ref().filter(|support| support.weight > 0.0)
     }
 
     /// Whether log-probabilities must be computed again at the search's temperature.

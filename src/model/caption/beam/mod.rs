@@ -31,6 +31,8 @@ pub(crate) struct TokenSequence {
     pub(crate) ids: Vec<i64>,
     /// Mean natural log-probability of a token.
     pub(crate) mean_logprob: f32,
+    /// Natural log-probability of each token.
+    pub(crate) logprobs: Vec<f32>,
     /// How far the picture supports each token, if the model has a word detector.
     pub(crate) support: Option<WordSupport>,
 }
@@ -123,8 +125,9 @@ struct Hypothesis {
     length: usize,
     /// Sum of values.
     total: f32,
-    /// Sum of log-probabilities.
+    /// Sum of log-probabilities, and each of them.
     logprob: f32,
+    logprobs: Vec<f32>,
     stopped: bool,
     /// The place of the hypothesis that it continues.
     source: usize,
@@ -142,8 +145,9 @@ impl Hypothesis {
 
 struct SingleSequence {
     ids: Vec<i64>,
-    /// Sum of log-probabilities.
+    /// Sum of log-probabilities, and each of them.
     total: f32,
+    logprobs: Vec<f32>,
     random: SplitMix,
 }
 
@@ -159,6 +163,7 @@ impl SingleSequence {
         };
         self.ids.push(id);
         self.total += logprob;
+        self.logprobs.push(logprob);
     }
 }
 
@@ -172,7 +177,7 @@ struct NextToken {
 /// The best next tokens of a row, as many as the search is wide, best first.
 fn next_tokens(row: impl Iterator<Item = (f32, i64)>, support: &[f32], options: &SearchOptions) -> Vec<NextToken> {
     let row = row.take(options.candidates());
-    let Some(weight) = options.support.map(|support| support.weight) else {
+    let Some(weight) = options.fusion().map(|support| support.weight) else {
         return row.map(|(logprob, id)| NextToken { value: logprob, logprob, id }).collect();
     };
     let value = |logprob: f32, id: i64| logprob + weight * support_of(id, support);
@@ -199,8 +204,9 @@ struct BeamCandidate {
     mean_logprob: f32,
     /// The place of the hypothesis that it continues.
     source: usize,
-    /// The token that it gains; 0 if its source has stopped.
+    /// The token that it gains, and its log-probability; 0 if its source has stopped.
     token: i64,
+    logprob: f32,
 }
 
 impl PictureSearch {
@@ -218,12 +224,14 @@ impl PictureSearch {
                     .into_iter()
                     .map(|NextToken { value: total, logprob, id }| {
                         let stopped = options.stops(id);
-                        Hypothesis { ids: vec![id], length: 1, total, logprob, stopped, source: 0 }
+                        let logprobs = vec![logprob];
+                        Hypothesis { ids: vec![id], length: 1, total, logprob, logprobs, stopped, source: 0 }
                     })
                     .collect(),
             ),
             Strategy::Greedy | Strategy::Sample { .. } => {
-                let mut sequence = SingleSequence { ids: Vec::new(), total: 0.0, random: SplitMix(seed) };
+                let mut sequence =
+                    SingleSequence { ids: Vec::new(), total: 0.0, logprobs: Vec::new(), random: SplitMix(seed) };
                 sequence.extend(first, &support, options);
                 Hypotheses::Single(sequence)
             }
@@ -240,17 +248,21 @@ impl PictureSearch {
     }
 
     fn best(&self) -> TokenSequence {
-        let (ids, mean_logprob) = match &self.hypotheses {
+        let (ids, logprobs, mean_logprob) = match &self.hypotheses {
             Hypotheses::Beam(all) => {
                 // The first of the best: `reduce` moves on only where a later one is better.
                 let best = all.iter().reduce(|a, b| if b.mean() > a.mean() { b } else { a });
-                best.map_or((Vec::new(), f32::NEG_INFINITY), |h| (h.ids.clone(), h.mean_logprob()))
+                best.map_or((Vec::new(), Vec::new(), f32::NEG_INFINITY), |h| {
+                    (h.ids.clone(), h.logprobs.clone(), h.mean_logprob())
+                })
             }
-            Hypotheses::Single(SingleSequence { ids, total, .. }) => (ids.clone(), total / ids.len().max(1) as f32),
+            Hypotheses::Single(SingleSequence { ids, total, logprobs, .. }) => {
+                (ids.clone(), logprobs.clone(), total / ids.len().max(1) as f32)
+            }
         };
         let tokens = || ids.iter().map(|&id| support_of(id, &self.support)).collect();
         let support = (!self.support.is_empty()).then(|| WordSupport { tokens: tokens() });
-        TokenSequence { ids, mean_logprob, support }
+        TokenSequence { ids, mean_logprob, logprobs, support }
     }
 
     /// Appends a row for each hypothesis that has not stopped.
@@ -293,12 +305,15 @@ impl BeamCandidate {
         let length = from.length + usize::from(!from.stopped);
         let mut ids = Vec::with_capacity(from.ids.len() + 1);
         ids.extend_from_slice(&from.ids);
+        let mut logprobs = Vec::with_capacity(from.ids.len() + 1);
+        logprobs.extend_from_slice(&from.logprobs);
         if !from.stopped {
             ids.push(self.token);
+            logprobs.push(self.logprob);
         }
         let stopped = from.stopped || options.stops(self.token);
         let (total, logprob) = (self.mean * length as f32, self.mean_logprob * length as f32);
-        Hypothesis { ids, length, total, logprob, stopped, source: self.source }
+        Hypothesis { ids, length, total, logprob, logprobs, stopped, source: self.source }
     }
 }
 
@@ -314,7 +329,8 @@ fn candidates(
     let mut candidates: Vec<BeamCandidate> = Vec::with_capacity(width * width);
     for (source, h) in beam.iter().enumerate() {
         if h.stopped {
-            candidates.push(BeamCandidate { mean: h.mean(), mean_logprob: h.mean_logprob(), source, token: 0 });
+            let (mean, mean_logprob) = (h.mean(), h.mean_logprob());
+            candidates.push(BeamCandidate { mean, mean_logprob, source, token: 0, logprob: 0.0 });
         } else {
             let length = (h.length + 1) as f32;
             let next = next_tokens(top.row(row), support, options);
@@ -323,6 +339,7 @@ fn candidates(
                 mean_logprob: (h.logprob + logprob) / length,
                 source,
                 token: id,
+                logprob,
             }));
             row += 1;
         }

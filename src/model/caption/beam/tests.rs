@@ -138,7 +138,7 @@ fn all(mut model: Mock, options: &SearchOptions) -> Vec<TokenSequence> {
 
 /// The loop of released ClipCap, over whole rows of the vocabulary, for one picture.
 fn released(model: &Mock, picture: u64, options: &SearchOptions) -> TokenSequence {
-    let SearchOptions { max_tokens: limit, temperature, support: fusion, .. } = *options;
+    let SearchOptions { max_tokens: limit, temperature, support: ref fusion, .. } = *options;
     let (v, beam, support) = (model.vocab, options.width(), model.support(picture));
     let row = |tokens: &[i64]| {
         let raw = model.logprobs(picture, tokens);
@@ -157,7 +157,7 @@ fn released(model: &Mock, picture: u64, options: &SearchOptions) -> TokenSequenc
     };
     // The detector weighs in where the decoder gives a token a chance; other tokens are out.
     let fused = |logp: &[f32]| {
-        let Some(SupportSpec { weight, candidates }) = fusion else { return logp.to_vec() };
+        let &Some(SupportSpec { weight, candidates, .. }) = fusion else { return logp.to_vec() };
         let mut order: Vec<usize> = (0..v).collect();
         order.sort_by(|a, b| logp[*b].partial_cmp(&logp[*a]).unwrap().then(a.cmp(b)));
         let mut values = vec![f32::NEG_INFINITY; v];
@@ -201,13 +201,14 @@ fn released(model: &Mock, picture: u64, options: &SearchOptions) -> TokenSequenc
         }
     }
     let ids = ids[best][..length[best] as usize].to_vec();
-    if fusion.is_none() {
-        return TokenSequence { ids, mean_logprob: total[best] / length[best], support: None };
-    }
     // What is reported: the decoder's own log-probabilities.
-    let own: f32 = (0..ids.len()).map(|n| row(&ids[..n])[ids[n] as usize]).sum();
+    let logprobs: Vec<f32> = (0..ids.len()).map(|n| row(&ids[..n])[ids[n] as usize]).collect();
+    if fusion.is_none() {
+        return TokenSequence { ids, mean_logprob: total[best] / length[best], logprobs, support: None };
+    }
+    let mean_logprob = logprobs.iter().sum::<f32>() / ids.len() as f32;
     let tokens = ids.iter().map(|&id| support[id as usize]).collect();
-    TokenSequence { mean_logprob: own / ids.len() as f32, support: Some(WordSupport { tokens }), ids }
+    TokenSequence { mean_logprob, logprobs, support: Some(WordSupport { tokens }), ids }
 }
 
 fn options(strategy: Strategy, vocab: usize, limit: usize, temperature: f32) -> SearchOptions {
@@ -250,13 +251,15 @@ proptest! {
         room in 1usize..6, every in 1usize..5,
     ) {
         let model = Mock::new(vocab, &pictures, gain, 1e-6).detecting();
-        let support = Some(SupportSpec { weight, candidates: (beam + more).min(vocab) });
+        let support = Some(SupportSpec::new(weight, (beam + more).min(vocab)));
         let how = SearchOptions { support, ..options(Strategy::Beam(beam), vocab, limit, temperature) };
         let found = all(model.clone().narrow(room, every), &how);
         for (picture, found) in pictures.iter().zip(found) {
             let want = released(&model, *picture, &how);
             prop_assert_eq!(&want.ids, &found.ids);
             prop_assert_eq!(&want.support, &found.support);
+            let pairs = || want.logprobs.iter().zip(&found.logprobs);
+            prop_assert!(pairs().count() == found.ids.len() && pairs().all(|(a, b)| (a - b).abs() < 1e-4));
             prop_assert!((want.mean_logprob - found.mean_logprob).abs() < 1e-4);
         }
     }
@@ -270,7 +273,7 @@ proptest! {
         let strategy = [Strategy::Beam(beam), Strategy::Greedy, Strategy::Sample { top_k: 5 }][strategy];
         let how = options(strategy, 20, 8, 1.0);
         let model = Mock::new(20, &pictures, gain, grain);
-        let none = SearchOptions { support: Some(SupportSpec { weight: 0.0, candidates }), ..how.clone() };
+        let none = SearchOptions { support: Some(SupportSpec::new(0.0, candidates)), ..how.clone() };
         for (plain, found) in all(model.clone(), &how).into_iter().zip(all(model.detecting(), &none)) {
             prop_assert_eq!(plain, TokenSequence { support: None, ..found });
         }
@@ -279,8 +282,8 @@ proptest! {
     #[test]
     fn greedy_is_a_beam_of_one(pictures in prop::collection::vec(any::<u64>(), 1..6), gain in 0.0f32..6.0) {
         let model = Mock::new(20, &pictures, gain, 1e-6);
-        for support in [None, Some(SupportSpec { weight: 0.8, candidates: 9 })] {
-            let how = |strategy| SearchOptions { support, ..options(strategy, 20, 8, 1.0) };
+        for support in [None, Some(SupportSpec::new(0.8, 9))] {
+            let how = |strategy| SearchOptions { support: support.clone(), ..options(strategy, 20, 8, 1.0) };
             let greedy = all(model.clone().detecting(), &how(Strategy::Greedy));
             let beam = all(model.clone().detecting(), &how(Strategy::Beam(1)));
             for (a, b) in greedy.iter().zip(beam) {
@@ -346,7 +349,7 @@ fn a_general_word_replaces_one_that_the_picture_does_not_support() {
     for strategy in [Strategy::Greedy, Strategy::Beam(1), Strategy::Beam(2)] {
         let plain = options(strategy, 5, 3, 1.0);
         assert_eq!(said(&plain).ids, [0, 1, STOP]);
-        let fused = SearchOptions { support: Some(SupportSpec { weight: 0.5, candidates: 3 }), ..plain };
+        let fused = SearchOptions { support: Some(SupportSpec::new(0.5, 3)), ..plain };
         let found = said(&fused);
         assert_eq!(found.ids, [0, 2, STOP]);
         assert_eq!(found.support, Some(WordSupport { tokens: vec![0.0, -0.25, 0.0] }));
@@ -356,7 +359,7 @@ fn a_general_word_replaces_one_that_the_picture_does_not_support() {
     }
     // Draws take no notice.
     let draw = options(Strategy::Sample { top_k: 1 }, 5, 3, 1.0);
-    let weighed = SearchOptions { support: Some(SupportSpec { weight: 0.5, candidates: 3 }), ..draw };
+    let weighed = SearchOptions { support: Some(SupportSpec::new(0.5, 3)), ..draw };
     assert_eq!(said(&weighed).ids, [0, 1, STOP]);
 }
 
