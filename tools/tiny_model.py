@@ -540,8 +540,6 @@ class Rules:
         """What is left of a caption. `support` is that of each word of the vocabulary."""
         words = [token for token in ids if token != STOP]
         content = [token for token in words if support[token] < 0]
-        if not content:
-            return list(ids)
         kept: list[int] = []
         for token in words:
             if support[token] < 0:
@@ -552,10 +550,10 @@ class Rules:
             kept.append(token)
         while kept and kept[-1] in self.open:
             kept.pop()
-        if not set(kept) & set(content):
+        if content and not set(kept) & set(content):
             first = next((token for token in content if token not in self.open), content[0])
             kept = words[: words.index(first) + 1]
-        return list(ids) if kept == words else kept
+        return list(ids) if not kept or kept == words else kept
 
 
 RULES = {

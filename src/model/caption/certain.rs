@@ -25,7 +25,7 @@ pub(crate) fn certain_part(found: TokenSequence, options: &SearchOptions) -> Tok
     }
 }
 
-/// How many of a caption's tokens are kept: all of them where it has no content word, and otherwise at least one.
+/// How many of a caption's tokens are kept: at least one, and all of a caption that has nothing but open ones.
 /// `ids` are without the stop token; `support` has a value for each.
 fn kept_tokens(ids: &[i64], support: &[f32], rules: &SupportSpec) -> usize {
     let content = || (0..ids.len()).filter(|&n| support[n] < 0.0);
@@ -34,7 +34,8 @@ fn kept_tokens(ids: &[i64], support: &[f32], rules: &SupportSpec) -> usize {
     let open = |n: usize| rules.open.contains(&ids[n]);
     let cut = content().find(|&n| uncertain(n) || repeated(n)).unwrap_or(ids.len());
     let kept = (0..cut).rev().find(|&n| !open(n)).map_or(0, |last| last + 1);
-    if content().any(|n| n < kept) {
+    let says_something = if content().next().is_some() { content().any(|n| n < kept) } else { kept > 0 };
+    if says_something {
         return kept;
     }
     // No caption is empty. Its low support stays visible, and so its score is low.
