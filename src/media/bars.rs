@@ -11,7 +11,7 @@
 //! - A bar is flat, and the picture begins at once along most of its edge. A night sky or a spotlit face does neither.
 //! - Narrow pairs stay, as does everything where too little would remain.
 //!
-//! `tools/descry_models/tiles.py` has the same rule for training. Time: a picture without bars costs its outermost lines;
+//! `tools/descry_models/bars.py` has the same rule in Python. Time: a picture without bars costs its outermost lines;
 //! of each line at most [`SAMPLES`] pixels are read.
 
 use crate::media::resize::Window;

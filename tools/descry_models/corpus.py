@@ -1,7 +1,7 @@
-"""Pictures and texts that the tile captioner learns from, and how they are split.
+"""Pictures and texts that the built-in model learns from, and how they are split.
 
-Three collections have pictures (Flickr8k, a COCO subset, and `web`), one has captions alone. Flickr8k's val and every
-tenth picture of `web` are never trained on: candidates are chosen on them.
+Three collections have pictures: Flickr8k, a COCO subset, and `web`. A fourth has captions alone. Flickr8k's val and
+every tenth picture of the others are never trained on: candidates are chosen on them, and scores calibrated.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .data import Picture, read_pictures, vocabulary
-from .train import encode
 
-# Every so many pictures of `web` one is held out.
-WEB_HELD_OUT = 10
+# Of these collections, one picture in so many is held out, beginning with the first.
+HELD_OUT, HELD_OUT_OF = 10, ("coco", "web")
 # A word must occur this often in all captions together.
 LEAST_OCCURRENCES = 5
 # `web` names people by a role without an article, where other collections describe them.
@@ -40,22 +39,19 @@ def plain_style(caption: str) -> str:
 
 
 class Corpus:
-    """All pictures in one order, which the caches share, and the vocabulary of the captions that are trained on."""
+    """All pictures in one order, and the vocabulary of the captions that are trained on."""
 
     def __init__(self, pictures: Sequence[Picture], texts: Sequence[str]) -> None:
         """`texts` are captions without pictures."""
         self.pictures, self.texts = pictures, texts
         self.val = [i for i, p in enumerate(pictures) if p.source == "flickr8k" and p.split == "val"]
-        self.web_held_out = [i for i, p in enumerate(pictures) if p.source == "web"][::WEB_HELD_OUT]
-        held_out = {*self.val, *self.web_held_out}
+        held_out = set(self.val)
+        for name in HELD_OUT_OF:
+            held_out.update([i for i, p in enumerate(pictures) if p.source == name][::HELD_OUT])
         self.train = [i for i in range(len(pictures)) if i not in held_out]
-        self.captions = [c for i in self.train for c in pictures[i].captions]
-        self.table = vocabulary([*self.captions, *texts], LEAST_OCCURRENCES)
+        captions = [c for i in self.train for c in pictures[i].captions]
+        self.table = vocabulary([*captions, *texts], LEAST_OCCURRENCES)
         self.words = list(self.table)
-
-    def pairs(self) -> list[tuple[int, list[int]]]:
-        """(picture, ids of a caption) for all captions that are trained on."""
-        return [(i, encode(c, self.table)) for i in self.train for c in self.pictures[i].captions]
 
 
 def read_corpus(collections: Iterable[tuple[str, str, str]], texts: Path | None) -> Corpus:

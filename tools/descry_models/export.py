@@ -9,7 +9,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from .int8 import quantise, to_int8
-from .net import Captioner, Decoder, ImageHead, Shape, TextTower
-from .tower import SIZE, Tower
+from .net import Decoder, Shape
 
-TEXT_LENGTH = 32
 OPSET = 17
-
-
-class ImageGraph(nn.Module):
-    """Pixels -> embedding and grid."""
-
-    def __init__(self, tower: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.tower, self.head = tower, head
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        grid = self.tower(pixels)
-        return self.head(grid), grid
-
-
-class Prefixes(nn.Module):
-    """The mappers of an ensemble side by side: grid -> prefix vectors as wide as all decoders together."""
-
-    def __init__(self, mappers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.mappers = nn.ModuleList(mappers)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        return torch.cat([m(grid) for m in self.mappers], 2)
 
 
 class DecoderGraph(nn.Module):
@@ -344,68 +318,6 @@ def word_tokenizer(words: Sequence[str]) -> Any:
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class BuiltinParts:
-    """The trained parts of the built-in model. Several captioners of one shape become an ensemble."""
-
-    shape: Shape
-    captioners: Sequence[Captioner]
-    words: Sequence[str]
-    tower: Tower
-    image: ImageHead
-    text: TextTower
-
-
-def export_builtin(out: Path, parts: BuiltinParts, facts: Mapping[str, Any]) -> None:
-    """Writes the model folder. `facts` are the manifest's texts (name, version, …) and its score and dedup entries."""
-    out.mkdir(parents=True, exist_ok=True)
-    shape, captioners = parts.shape, [c.eval() for c in parts.captioners]
-    cells = shape.cells * shape.cells
-    write_graph(
-        ImageGraph(parts.tower, parts.image.eval()),
-        (torch.zeros(2, 3, SIZE, SIZE),),
-        out / "image.onnx",
-        (["pixels"], ["embedding", "grid"]),
-        batched("pixels", "embedding", "grid"),
-    )
-    mapper = Prefixes([c.mapper for c in captioners])
-    write_mapper(mapper, (cells, shape.features), out / "mapper.onnx", "int8-stored")
-    write_text(parts.text.eval(), TEXT_LENGTH, out / "text.onnx")
-    write_decoder([c.decoder for c in captioners], shape, out / "decoder.onnx", "int8")
-    word_tokenizer(parts.words).save(str(out / "tokenizer.json"))
-    manifest = {
-        "format": "descry-model/1",
-        **{k: facts[k] for k in ("name", "version", "licence", "trained_on", "description")},
-        "image": {
-            "graph": "image.onnx",
-            "size": SIZE,
-            "resize": "squash",
-            "resample": "bicubic",
-            "mean": [127 / 255] * 3,
-            "std": [128 / 255] * 3,
-            "embedding_dim": shape.embedding,
-            "grid": {"cells": cells, "dim": shape.features},
-        },
-        "mapper": {
-            "graph": "mapper.onnx",
-            "input": "grid",
-            "normalize_prefix": False,
-            "prefix_length": shape.prefix,
-        },
-        "decoder": decoder_spec(shape, len(captioners)),
-        "tokenizer": "tokenizer.json",
-        "text": {
-            "graph": "text.onnx",
-            "tokenizer": "tokenizer.json",
-            "context_length": TEXT_LENGTH,
-            "pad_token": 0,
-        },
-        "decoding": {"stop_tokens": [0], "max_tokens": 22, "beam": 5, "temperature": 1.0},
-    }
-    manifest.update({k: facts[k] for k in ("score", "dedup") if facts.get(k)})
-    seal(out, manifest)
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:

@@ -129,8 +129,8 @@ class MappedCaptioner(Captioner):
     """A mapper in front of any decoder."""
 
     def __init__(self, mapper: nn.Module, decoder: Decoder, frozen: bool) -> None:
-        nn.Module.__init__(self)
-        self.mapper, self.decoder, self.frozen = mapper, decoder, frozen
+        super().__init__(mapper, decoder)
+        self.frozen = frozen
         if frozen:
             decoder.requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""The networks of the built-in model: grid mapper, GPT-2 decoder, embedding heads.
+"""The decoder, in GPT-2's form, and how captions are drawn and searched with it.
 
 Shapes: B pictures, C captions per picture, P prefix vectors, T tokens, W the decoder's width, V the vocabulary.
 
@@ -9,8 +9,7 @@ keys and values. The exported graph works the same way, and training costs half 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,43 +21,27 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass
 class Shape:
-    """Everything that rebuilds the networks from a checkpoint."""
+    """Shape of a decoder."""
 
     vocab: int
-    cells: int = 3
-    """The tower's 9 x 9 grid is pooled to cells x cells."""
-    features: int = 1400
-    """Channels of a cell: the tower's last ones, then those at stride 16, which know colours better."""
-    semantic: int = 1280
-    """How many of them, from the first on, the embedding is made of."""
     width: int = 384
     layers: int = 4
     heads: int = 6
-    mapper_layers: int = 0
     context: int = 64
     drop: float = 0.3
     """Dropout on the outputs of the MLPs."""
     drop_light: float = 0.2
     """Dropout on the outputs of attention and on the decoder's input."""
-    drop_features: float = 0.3
-    embedding: int = 256
-
-    @property
-    def prefix(self) -> int:
-        """Prefix vectors: the cells and their mean."""
-        return self.cells * self.cells + 1
 
     @property
     def head_dim(self) -> int:
+        """Size of a head's vectors."""
         return self.width // self.heads
 
     @property
     def cache_heads(self) -> int:
         """Heads of keys and values in the cache."""
         return self.heads
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Block(nn.Module):
@@ -98,34 +81,6 @@ class Block(nn.Module):
         return self.rest(x, a.transpose(1, 2).flatten(2)), (k, v)
 
 
-class GridMapper(nn.Module):
-    """Grid of features [B, cells*cells, features] -> prefix [B,P,W]: the cells and their mean, each with a position.
-
-    Channels are standardised by the training pictures' mean and deviation. Pooled ReLU6 features differ widely in scale
-    from channel to channel; without this, the linear map spends its epochs on learning that.
-    """
-
-    def __init__(self, s: Shape) -> None:
-        super().__init__()
-        self.s = s
-        self.register_buffer("mean", torch.zeros(s.features))
-        self.register_buffer("deviation", torch.ones(s.features))
-        self.linear = nn.Linear(s.features, s.width)
-        self.place = nn.Parameter(torch.randn(s.prefix, s.width) * 0.02)
-        self.blocks = nn.ModuleList(Block(s) for _ in range(s.mapper_layers))
-
-    def forward(self, grid: Tensor) -> Tensor:
-        x = torch.cat((grid, grid.mean(1, keepdim=True)), 1)
-        x = (x - self.mean) / self.deviation
-        if self.training and self.s.drop_features:  # whole channels, the same in every cell
-            keep = 1 - self.s.drop_features
-            x = x * (torch.rand(x.shape[0], 1, x.shape[2]) < keep) / keep
-        x = self.linear(x) + self.place
-        for block in self.blocks:
-            x, _ = block(x)
-        return x
-
-
 class Decoder(nn.Module):
     """GPT-2. The token table is the output head too, unless there is a separate one. Positions count the prefix."""
 
@@ -147,11 +102,12 @@ class Decoder(nn.Module):
         return x + self.wpe(place)
 
     def logits(self, x: Tensor) -> Tensor:
+        """Hidden states [...,W] -> logits of the next token [...,V]."""
         return F.linear(self.ln_f(x), self.wte.weight if self.head is None else self.head)
 
     def prefill(self, prefix: Tensor) -> tuple[Tensor, list[KeysValues]]:
         """Prefix [B,P,W] -> last hidden state [B,W], and for each layer its keys and values [B,H,P,D]."""
-        place = torch.arange(prefix.shape[1])
+        place = torch.arange(prefix.shape[1], device=prefix.device)
         x = self.drop(self.placed(prefix, place))
         cache = []
         for block in self.blocks:
@@ -163,9 +119,9 @@ class Decoder(nn.Module):
         """Token ids [B,C,T] after a prefilled prefix -> hidden states [B,C,T,W], each for the next token."""
         b, c, t = ids.shape
         p = cache[0][0].shape[2]
-        place = torch.arange(p, p + t)
+        place = torch.arange(p, p + t, device=ids.device)
         x = self.drop(self.placed(self.wte(ids.view(b * c, t)), place))
-        mask = torch.ones(t, p + t, dtype=torch.bool).tril(p)
+        mask = torch.ones(t, p + t, dtype=torch.bool, device=ids.device).tril(p)
         for block, past in zip(self.blocks, cache, strict=True):
             k, v = (z[:, None].expand(b, c, *z.shape[1:]).reshape(b * c, *z.shape[1:]) for z in past)
             x, _ = block(x, mask=mask, past=(k, v), place=place)
@@ -173,7 +129,7 @@ class Decoder(nn.Module):
 
     def step(self, past: list[KeysValues], ids: Tensor, position: int) -> tuple[Tensor, list[KeysValues]]:
         """One token per row: ids [N] -> logits [N,V] and the longer `past`."""
-        place = torch.tensor([position])
+        place = torch.tensor([position], device=ids.device)
         x = self.placed(self.wte(ids)[:, None], place)
         longer = []
         for block, (k, v) in zip(self.blocks, past, strict=True):
@@ -183,22 +139,21 @@ class Decoder(nn.Module):
 
 
 class Captioner(nn.Module):
-    """A mapper and the decoder that reads its prefix."""
+    """A mapper and the decoder that reads its prefix. `grid` is whatever the mapper reads."""
 
-    def __init__(self, s: Shape) -> None:
+    def __init__(self, mapper: nn.Module, decoder: Decoder) -> None:
         super().__init__()
-        self.shape = s
-        self.mapper, self.decoder = GridMapper(s), Decoder(s)
+        self.mapper, self.decoder = mapper, decoder
 
     @torch.no_grad()
     def sample(self, grid: Tensor, per_picture: int, limit: int, stop: int, temperature: float = 1.0) -> Tensor:
         """Draws captions token by token: ids [B, per_picture, limit], filled with `stop` after the first one."""
         b = grid.shape[0]
         last, cache = self.decoder.prefill(self.mapper(grid))
-        rows = torch.arange(b).repeat_interleave(per_picture)
+        rows = torch.arange(b, device=last.device).repeat_interleave(per_picture)
         past = [(k[rows], v[rows]) for k, v in cache]
         logits, out = self.decoder.logits(last)[rows], []
-        done = torch.zeros(len(rows), dtype=torch.bool)
+        done = torch.zeros(len(rows), dtype=torch.bool, device=last.device)
         position = cache[0][0].shape[2]
         for t in range(limit):
             ids = torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
@@ -235,9 +190,9 @@ class Captioner(nn.Module):
         b = grid.shape[0]
         last, cache = self.decoder.prefill(self.mapper(grid))
         total, first = self.decoder.logits(last).float().log_softmax(-1).topk(beam, -1)
-        rows = torch.arange(b).repeat_interleave(beam)
+        rows = torch.arange(b, device=last.device).repeat_interleave(beam)
         past = [(k[rows], v[rows]) for k, v in cache]
-        ids, length = first[..., None], torch.ones(b, beam)
+        ids, length = first[..., None], torch.ones(b, beam, device=last.device)
         stopped = first.eq(stop)
         position = cache[0][0].shape[2]
         for t in range(limit - 1):
@@ -255,7 +210,7 @@ class Captioner(nn.Module):
             length, stopped = length.gather(1, source), stopped.gather(1, source)
             total = mean * length
             ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
-            rows = (torch.arange(b)[:, None] * beam + source).view(-1)
+            rows = (torch.arange(b, device=last.device)[:, None] * beam + source).view(-1)
             past = [(k[rows], v[rows]) for k, v in past]
             stopped = stopped | token.eq(stop)
         captions = []
@@ -263,43 +218,3 @@ class Captioner(nn.Module):
             best = ids[i, j, : int(length[i, j])].tolist()
             captions.append((best[:-1] if best[-1] == stop else best, float(total[i, j] / length[i, j])))
         return captions
-
-
-class ImageHead(nn.Module):
-    """Grid -> embedding [B,D], trained against captions as CLIP's is."""
-
-    def __init__(self, s: Shape) -> None:
-        super().__init__()
-        self.semantic = s.semantic
-        self.norm = nn.LayerNorm(s.semantic)
-        self.score = nn.Linear(s.semantic, 4)
-        self.drop = nn.Dropout(0.3)
-        self.out = nn.Linear(4 * s.semantic, s.embedding)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        x = self.norm(grid[..., : self.semantic])
-        pooled = self.score(x).softmax(1).transpose(1, 2) @ x  # four attention pools
-        return self.out(self.drop(pooled.flatten(1)))
-
-
-class TextTower(nn.Module):
-    """Padded ids [N,T] (0 pads) -> embedding [N,D]: word vectors, one attention block, mean."""
-
-    def __init__(self, s: Shape, width: int = 256) -> None:
-        super().__init__()
-        small = Shape(s.vocab, width=width, heads=4, drop=0.2, drop_light=0.2)
-        self.table = nn.Embedding(s.vocab, width)
-        self.place = nn.Parameter(torch.randn(32, width) * 0.02)
-        self.block = Block(small)
-        self.norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(0.2)
-        self.out = nn.Linear(width, s.embedding)
-        nn.init.normal_(self.table.weight, std=0.05)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        real = ids.ne(0)
-        x = self.drop(self.table(ids) + self.place[: ids.shape[1]])
-        x, _ = self.block(x, mask=real[:, None, None, :])
-        weight = real.float()[..., None]
-        x = (self.norm(x) * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-        return self.out(x)
