@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
-from descry_models import bars, film, film_views, tfjs
+from descry_models import bars, film, film_views
 from descry_models.convolutions import GraphNet, SameConv, Twice, folded
 from descry_models.convs import merge_pads, session
 from descry_models.export import batched, write_graph
@@ -283,15 +283,6 @@ class Graphs(unittest.TestCase):
         onnx.save(model, self.path)
         for a, b in zip(before, outputs_of(self.path, x, names), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-
-    def test_detections_are_local_maxima(self) -> None:
-        heat: np.ndarray = np.zeros((80, 128, 128), np.float32)
-        box: np.ndarray = np.full((4, 128, 128), 8, np.float32)
-        heat[0, 64, 32], heat[0, 64, 33], heat[16, 0, 0] = 0.9, 0.5, 0.4
-        found = tfjs.detections(heat, box)
-        self.assertEqual([(d.label, round(d.score, 2)) for d in found], [(0, 0.9), (16, 0.4)])
-        self.assertEqual(found[0].box, (120 / 512, 248 / 512, 136 / 512, 264 / 512))
-        self.assertEqual(found[1].box, (0.0, 0.0, 8 / 512, 8 / 512))
 
 
 if __name__ == "__main__":

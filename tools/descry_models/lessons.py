@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .bars import without_bars
 from .corpus import Corpus
 from .data import words
 from .film_score import FUNCTION_WORDS, stem
@@ -128,9 +129,9 @@ def concepts_of(corpus: Corpus) -> tuple[list[int], list[int]]:
 
 
 def stored(path: str) -> tuple[bytes, float]:
-    """A picture as WebP, its longer side at most STORED pixels, and its aspect ratio."""
+    """A picture without black bars as WebP, its longer side at most STORED pixels, and its aspect ratio."""
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
+        picture = without_bars(opened.convert("RGB"))
     width, height = picture.size
     if (share := STORED / max(width, height)) < 1:
         smaller = max(1, round(width * share)), max(1, round(height * share))

@@ -2,7 +2,7 @@
 
 TF.js keeps channels last and convolution weights as [height, width, in, out]; ONNX keeps channels first. The converter
 supports the operators of such networks and stops at the requested outputs, so that what follows them (choosing the best
-boxes) is not converted. `detections` does that part.
+boxes) is not converted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,32 +173,3 @@ def convert_centernet(model: Path, out: Path) -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="descry")
     onnx.checker.check_model(proto)
     onnx.save(proto, out)
-
-
-@dataclass(frozen=True)
-class Detection:
-    """An object: its class (COCO's 80), its score, and its box as shares of the picture: left, top, right, bottom."""
-
-    label: int
-    score: float
-    box: tuple[float, float, float, float]
-
-
-def detections(heat: np.ndarray, box: np.ndarray, least: float = 0.3) -> list[Detection]:
-    """Objects of one picture from `heat` [80,S,S] and `box` [4,S,S]: local maxima of the heat, best first.
-
-    `box` holds the distances from a cell to the left, top, right and bottom of its object, in pixels of the input.
-    """
-    side = heat.shape[1]
-    around = np.pad(heat, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    neighbours = [around[:, dy : dy + side, dx : dx + side] for dy in range(3) for dx in range(3)]
-    peaks = (heat >= least) & (heat == np.max(neighbours, 0))
-    found = []
-    for label, y, x in np.argwhere(peaks):
-        stride = 4.0
-        left, top, right, bottom = box[:, y, x]
-        corners = (x * stride - left, y * stride - top, x * stride + right, y * stride + bottom)
-        size = stride * side
-        a, b, c, d = (float(np.clip(v / size, 0, 1)) for v in corners)
-        found.append(Detection(int(label), float(heat[label, y, x]), (a, b, c, d)))
-    return sorted(found, key=lambda d: -d.score)
