@@ -119,7 +119,7 @@ def write_image(sight: Sight, path: Path) -> None:
 def manifest(parts: Trained, prefix: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """model.json without its `files`. `prefix` is the number of prefix vectors."""
     support = {**facts["support"], "open": open_words(parts.lessons)}
-    decoding = {"stop_tokens": [0], "max_tokens": LIMIT, "beam": 5, "temperature": 1.0, "support": support}
+    decoding = {"stop_tokens": [0], "max_tokens": LIMIT, "beam": 3, "temperature": 1.0, "support": support}
     written = {
         "format": "descry-model/1",
         **{k: facts[k] for k in ("name", "version", "licence", "trained_on", "description")},
