@@ -68,7 +68,7 @@ pub struct EncodeOptions {
 }
 
 /// Graphs of more bytes get a single session, because every session holds the weights again. The built-in model's image
-/// tower (11 MB) is below this, CLIP ViT-B/32's (350 MB) above.
+/// tower (20 MB) is below this, CLIP ViT-B/32's (350 MB) above.
 const LIGHT_GRAPH: u64 = 128 << 20;
 
 impl EncodeOptions {
