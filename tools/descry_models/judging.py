@@ -16,6 +16,7 @@ from .cider import CiderD
 from .film_score import summary
 from .lessons import FUNCTION, LIMIT, STOP, Lessons
 from .members import STYLES
+from .net import beam_search
 from .seeing import Model, PictureSource
 
 BATCH = 250
@@ -31,49 +32,13 @@ class Ensemble:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    @torch.no_grad()
     def beam(
         self, prefixes: Sequence[Tensor], beam: int, support: Tensor | None = None, weight: float = 0.0
     ) -> list[list[int]]:
         """Captions [B] after the members' prefixes; `support` [B,V] times `weight` is added to log-probabilities."""
-        members = list(self.model.members)
-        filled = [m.decoder.prefill(p) for m, p in zip(members, prefixes, strict=True)]
-        b, device = len(prefixes[0]), prefixes[0].device
-        logp = self.mean([m.decoder.logits(last) for m, (last, _) in zip(members, filled, strict=True)])
         bonus = None if support is None else support * weight
-        total, first = (logp if bonus is None else logp + bonus).topk(beam, -1)
-        rows = torch.arange(b, device=device).repeat_interleave(beam)
-        pasts = [[(k[rows], v[rows]) for k, v in cache] for _, cache in filled]
-        ids, length, stopped = first[..., None], torch.ones(b, beam, device=device), first.eq(STOP)
-        position = prefixes[0].shape[1]
-        for t in range(LIMIT - 1):
-            if stopped.all():
-                break
-            stepped = [
-                m.decoder.step(past, ids[:, :, -1].reshape(-1), position + t)
-                for m, past in zip(members, pasts, strict=True)
-            ]
-            logp = self.mean([logits for logits, _ in stepped]).view(b, beam, -1)
-            if bonus is not None:
-                logp = logp + bonus[:, None]
-            logp[stopped] = -float("inf")
-            logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
-            length = length + (~stopped).float()
-            mean, flat = ((total[..., None] + logp) / length[..., None]).view(b, -1).topk(beam, -1)
-            source, token = flat // logp.shape[-1], flat % logp.shape[-1]
-            length, stopped = length.gather(1, source), stopped.gather(1, source)
-            total = mean * length
-            ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
-            rows = (torch.arange(b, device=device)[:, None] * beam + source).view(-1)
-            pasts = [[(k[rows], v[rows]) for k, v in past] for _, past in stepped]
-            stopped = stopped | token.eq(STOP)
-        best = (total / length).argmax(1).tolist()
-        return [[w for w in ids[i, j, : int(length[i, j])].tolist() if w != STOP] for i, j in enumerate(best)]
-
-    @staticmethod
-    def mean(logits: Sequence[Tensor]) -> Tensor:
-        """Logits [N,V] of each member -> the mean log-probabilities [N,V], normalised."""
-        return torch.stack([x.float().log_softmax(-1) for x in logits]).mean(0).log_softmax(-1)
+        decoders = [m.decoder for m in self.model.members]
+        return [ids for ids, _ in beam_search(decoders, prefixes, beam, LIMIT, STOP, bonus)]
 
 
 def support_of(logits: Tensor, concepts: Tensor) -> Tensor:

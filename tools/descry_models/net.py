@@ -8,7 +8,7 @@ keys and values. The exported graph works the same way, and training costs half 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -187,34 +187,55 @@ class Captioner(nn.Module):
         It maximises the mean log-probability, and the length counts the stop token. Returns for each picture the ids
         without the stop token and the mean log-probability.
         """
-        b = grid.shape[0]
-        last, cache = self.decoder.prefill(self.mapper(grid))
-        total, first = self.decoder.logits(last).float().log_softmax(-1).topk(beam, -1)
-        rows = torch.arange(b, device=last.device).repeat_interleave(beam)
-        past = [(k[rows], v[rows]) for k, v in cache]
-        ids, length = first[..., None], torch.ones(b, beam, device=last.device)
-        stopped = first.eq(stop)
-        position = cache[0][0].shape[2]
-        for t in range(limit - 1):
-            if stopped.all():
-                break
-            logits, past = self.decoder.step(past, ids[:, :, -1].reshape(-1), position + t)
-            logp = logits.float().log_softmax(-1).view(b, beam, -1)
-            vocab = logp.shape[-1]
-            # A stopped beam continues with id 0 at no cost.
-            logp[stopped] = -float("inf")
-            logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
-            length = length + (~stopped).float()
-            mean, flat = ((total[..., None] + logp) / length[..., None]).view(b, -1).topk(beam, -1)
-            source, token = flat // vocab, flat % vocab
-            length, stopped = length.gather(1, source), stopped.gather(1, source)
-            total = mean * length
-            ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
-            rows = (torch.arange(b, device=last.device)[:, None] * beam + source).view(-1)
-            past = [(k[rows], v[rows]) for k, v in past]
-            stopped = stopped | token.eq(stop)
-        captions = []
-        for i, j in enumerate((total / length).argmax(1).tolist()):
-            best = ids[i, j, : int(length[i, j])].tolist()
-            captions.append((best[:-1] if best[-1] == stop else best, float(total[i, j] / length[i, j])))
-        return captions
+        return beam_search([self.decoder], [self.mapper(grid)], beam, limit, stop)
+
+
+def mean_logprobs(logits: Sequence[Tensor]) -> Tensor:
+    """Logits [N,V] of each decoder -> the mean of their log-probabilities [N,V], normalised."""
+    logps = [x.float().log_softmax(-1) for x in logits]
+    return logps[0] if len(logps) == 1 else torch.stack(logps).mean(0).log_softmax(-1)
+
+
+@torch.no_grad()
+def beam_search(
+    decoders: Sequence[Decoder],
+    prefixes: Sequence[Tensor],
+    beam: int,
+    limit: int,
+    stop: int,
+    bonus: Tensor | None = None,
+) -> list[tuple[list[int], float]]:
+    """`Captioner.beam` of an ensemble, each decoder after its prefix [B,P,W]. `bonus` [B,V] is added to each word."""
+    filled = [d.prefill(p) for d, p in zip(decoders, prefixes, strict=True)]
+    b, device, position = len(prefixes[0]), prefixes[0].device, prefixes[0].shape[1]
+    logp = mean_logprobs([d.logits(last) for d, (last, _) in zip(decoders, filled, strict=True)])
+    total, first = (logp if bonus is None else logp + bonus).topk(beam, -1)
+    rows = torch.arange(b, device=device).repeat_interleave(beam)
+    pasts = [[(k[rows], v[rows]) for k, v in cache] for _, cache in filled]
+    ids, length, stopped = first[..., None], torch.ones(b, beam, device=device), first.eq(stop)
+    for t in range(limit - 1):
+        if stopped.all():
+            break
+        last_ids = ids[:, :, -1].reshape(-1)
+        stepped = [d.step(past, last_ids, position + t) for d, past in zip(decoders, pasts, strict=True)]
+        logp = mean_logprobs([logits for logits, _ in stepped]).view(b, beam, -1)
+        if bonus is not None:
+            logp = logp + bonus[:, None]
+        vocab = logp.shape[-1]
+        # A stopped beam continues with id 0 at no cost.
+        logp[stopped] = -float("inf")
+        logp[..., 0] = torch.where(stopped, 0.0, logp[..., 0])
+        length = length + (~stopped).float()
+        mean, flat = ((total[..., None] + logp) / length[..., None]).view(b, -1).topk(beam, -1)
+        source, token = flat // vocab, flat % vocab
+        length, stopped = length.gather(1, source), stopped.gather(1, source)
+        total = mean * length
+        ids = torch.cat((ids.gather(1, source[..., None].expand(-1, -1, ids.shape[2])), token[..., None]), 2)
+        rows = (torch.arange(b, device=device)[:, None] * beam + source).view(-1)
+        pasts = [[(k[rows], v[rows]) for k, v in past] for _, past in stepped]
+        stopped = stopped | token.eq(stop)
+    captions = []
+    for i, j in enumerate((total / length).argmax(1).tolist()):
+        best = ids[i, j, : int(length[i, j])].tolist()
+        captions.append((best[:-1] if best[-1] == stop else best, float(total[i, j] / length[i, j])))
+    return captions
