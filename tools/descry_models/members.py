@@ -73,7 +73,10 @@ class ToldPrefix(nn.Module):
 
 
 class MemberMapper(nn.Module):
-    """Evidence [B,G,E] and probabilities of concepts [B,K] -> prefix [B,P,W]: what is told, then what is seen."""
+    """Evidence [B,G,E] and probabilities of concepts [B,K] -> prefix [B,P,W].
+
+    The vectors made of the concepts come first, those of the queries after them.
+    """
 
     def __init__(self, s: MemberShape) -> None:
         super().__init__()
