@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::access_args::AccessArgs;
 use super::model_args::{CaptionModelArgs, ContextArgs, cores};
 use super::reporter::Reporter;
 use super::values;
@@ -365,6 +366,8 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     decode: DecodeArgs,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     scene: SceneArgs,
     #[command(flatten)]
     repetition: RepetitionArgs,
@@ -395,7 +398,7 @@ impl DescriptionArgs {
 
     pub(super) fn config(&self, models: &Models) -> Result<Config> {
         Ok(Config {
-            decode: self.decode.options(),
+            decode: DecodeOptions { access: self.access.policy()?, ..self.decode.options() },
             scene: self.scene.options(),
             keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },

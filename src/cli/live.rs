@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::access_args::AccessArgs;
 use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
@@ -41,6 +42,8 @@ pub(super) struct LiveArgs {
     urls: Vec<String>,
     #[command(flatten)]
     stream: StreamArgs,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     output: LiveOutputArgs,
     #[command(flatten)]
@@ -153,7 +156,8 @@ struct LiveOutputArgs {
 
 impl StreamArgs {
     /// What the command line sets for all streams.
-    fn defaults(&self, hang: Option<f64>, prompt: PromptSource) -> LiveConfig {
+    fn defaults(&self, access: &AccessArgs, hang: Option<f64>, prompt: PromptSource) -> LiveConfig {
+        let (allow_private, insecure, ca) = access.keys();
         LiveConfig {
             prompt: prompt.text,
             prompt_file: prompt.file,
@@ -167,6 +171,9 @@ impl StreamArgs {
             every: self.every,
             min_interval: self.min_interval,
             decode_threads: self.decode_threads,
+            allow_private,
+            insecure,
+            ca,
             hang,
             ..LiveConfig::default()
         }
@@ -212,7 +219,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let prompt = args.model.prompt(context);
     // What is wrong with it is wrong with no stream of the file.
     prompt.read()?;
-    let defaults = args.stream.defaults(args.hang, prompt);
+    let defaults = args.stream.defaults(&args.access, args.hang, prompt);
     let file = args.stream.read_config()?;
     let streams = defaults.streams(file.as_ref(), &args.urls)?;
     let models = args.model.load()?;

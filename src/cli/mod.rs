@@ -6,6 +6,7 @@
 //!
 //! Results go to standard output or to files, everything else to standard error.
 
+mod access_args;
 mod archive;
 mod args;
 mod caption;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::access_args::AccessArgs;
 use super::reporter::Reporter;
 use super::stdout::print_line;
 use crate::address::Address;
@@ -27,12 +28,15 @@ pub(super) struct ProbeArgs {
     /// Print one JSON object per input
     #[arg(long, help_heading = "Output")]
     json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 pub(super) fn run(args: &ProbeArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let options = DecodeOptions { access: args.access.policy()?, ..DecodeOptions::default() };
     for input in &args.inputs {
         let address = Address::new(input.as_str());
-        match probe(input, &DecodeOptions::default(), interrupt.clone()) {
+        match probe(input, &options, interrupt.clone()) {
             Ok(mut found) => {
                 found.input = address.shown();
                 let text =

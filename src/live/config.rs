@@ -25,6 +25,7 @@ use super::outputs::OutputConfig;
 use super::source::{RtspTransport, SourceKind};
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
+use crate::media::{AccessPolicy, Authorities};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
@@ -67,6 +68,8 @@ pub struct StreamConfig {
     pub min_interval: Time,
     /// Decoder threads, at most 64. 0 for as many as need not hold frames back. Default: 0.
     pub decode_threads: usize,
+    /// What the stream may reach on the network. Default: see [`AccessPolicy`].
+    pub access: AccessPolicy,
     /// What the model is asked about this stream. Default: what it is asked about all streams.
     pub prompt: Option<PromptOptions>,
 }
@@ -84,6 +87,9 @@ pub struct StreamEntry {
     every: Option<f64>,
     min_interval: Option<f64>,
     decode_threads: Option<usize>,
+    allow_private: Option<bool>,
+    insecure: Option<bool>,
+    ca: Option<PathBuf>,
     prompt: Option<String>,
     prompt_file: Option<PathBuf>,
     language: Option<String>,
@@ -110,6 +116,12 @@ pub struct LiveConfig {
     pub min_interval: Option<f64>,
     /// Decoder threads of each stream.
     pub decode_threads: Option<usize>,
+    /// Lets redirects and playlists lead to addresses that are not public.
+    pub allow_private: Option<bool>,
+    /// Accepts any certificate.
+    pub insecure: Option<bool>,
+    /// PEM file of authorities to trust besides the public ones.
+    pub ca: Option<PathBuf>,
     /// What to ask a model that takes a prompt.
     pub prompt: Option<String>,
     /// File with the prompt, instead of `prompt`.
@@ -214,6 +226,18 @@ impl LiveConfig {
         Ok(streams)
     }
 
+    /// The policy of a stream whose own keys are `entry`.
+    fn access(&self, file: &LiveConfig, entry: (Option<bool>, Option<bool>, Option<&Path>)) -> Result<AccessPolicy> {
+        let (allow_private, insecure, ca) = entry;
+        let insecure = insecure.or(self.insecure).or(file.insecure).unwrap_or(false);
+        let ca = ca.or(self.ca.as_deref()).or(file.ca.as_deref());
+        Ok(AccessPolicy {
+            allow_private: allow_private.or(self.allow_private).or(file.allow_private).unwrap_or(false),
+            insecure,
+            authorities: ca.filter(|_| !insecure).map(Authorities::read).transpose()?,
+        })
+    }
+
     fn stream(&self, file: &LiveConfig, entry: StreamEntry, names: &mut HashSet<String>) -> Result<StreamConfig> {
         let address = Address::new(entry.url);
         let kind = SourceKind::of(address.reveal())?;
@@ -248,6 +272,7 @@ impl LiveConfig {
             Some(path) => e.at(&format!("{}: stream {name}", path.display())),
             None => e,
         })?;
+        let access = self.access(file, (entry.allow_private, entry.insecure, entry.ca.as_deref()))?;
         let decode_threads = entry.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0);
         Ok(StreamConfig {
             kind,
@@ -258,6 +283,7 @@ impl LiveConfig {
             every,
             min_interval: min_interval.unwrap_or(MIN_INTERVAL),
             decode_threads: decode_threads.min(MOST_THREADS),
+            access,
             prompt,
             name: name.into(),
             address,

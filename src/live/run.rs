@@ -198,6 +198,7 @@ impl Supervisor {
                 threads: stream.config.decode_threads,
                 max_pixels: options.max_pixels,
                 timeout: stream.config.silence,
+                access: stream.config.access.clone(),
                 low_delay: true,
                 ..DecodeOptions::default()
             };

@@ -3,6 +3,7 @@
 //! [`Source`] opens a file, URL or object and returns [`Frame`]s in order; a frame becomes an [`Rgb`] picture only where
 //! one is needed. Still pictures come from [`open_picture`]. Nothing here depends on scenes or models.
 
+pub(crate) mod access;
 pub(crate) mod bars;
 pub(crate) mod decode;
 pub(crate) mod frame;
@@ -15,6 +16,7 @@ pub(crate) mod rgb;
 pub(crate) mod scale;
 pub(crate) mod thumbnail;
 
+pub use access::{AccessPolicy, Authorities};
 pub use bars::Bars;
 pub use decode::{
     Advance, Damage, DecodeOptions, Source, StreamAccess, StreamFault, StreamInfo, check_device, container_version,

@@ -80,6 +80,11 @@ fn ffmpeg_address(address: &Address, options: &DecodeOptions) -> (String, ff::Di
         // that for ever. `reconnect` continues from where the server stopped.
         dictionary.set("reconnect", "1");
         dictionary.set("reconnect_delay_max", "4");
+        let access = &options.access;
+        dictionary.set("tls_verify", if access.insecure { "0" } else { "1" });
+        if let Some(path) = access.authorities.as_ref().and_then(|a| a.path().to_str()) {
+            dictionary.set("ca_file", path);
+        }
     }
     dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
     (input.to_string(), dictionary)

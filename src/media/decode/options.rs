@@ -7,6 +7,7 @@ use std::time::Duration;
 use ffmpeg_next::ffi;
 use serde::Serialize;
 
+use crate::media::access::AccessPolicy;
 use crate::time::Time;
 
 /// How to open and decode an input.
@@ -28,6 +29,8 @@ pub struct DecodeOptions {
     /// A server fails if it takes longer than this to open the stream or to send the next packet. Files have no limit.
     /// Default: 30 s.
     pub timeout: Duration,
+    /// What the input may reach on the network. Default: public addresses, and servers with a valid certificate.
+    pub access: AccessPolicy,
     /// Avoid decoder threads that hold frames back. Default: false.
     pub low_delay: bool,
 }
@@ -42,6 +45,7 @@ impl Default for DecodeOptions {
             hwaccel: None,
             max_pixels: 8192 * 8192,
             timeout: Duration::from_secs(30),
+            access: AccessPolicy::default(),
             low_delay: false,
         }
     }

@@ -1,0 +1,55 @@
+//! Certificate authorities that the user trusts besides the public ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::error::{Error, Result};
+use crate::limited_file;
+
+/// Largest PEM file. A bundle of all public authorities has a quarter of this.
+const MOST_PEM: u64 = 1 << 20;
+
+/// The certificates of a PEM file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorities {
+    path: PathBuf,
+    certificates: Arc<Vec<CertificateDer<'static>>>,
+}
+
+impl Authorities {
+    /// Reads a PEM file. Keys and whatever else is in it are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it cannot be read, or holds no certificate that can be an authority's.
+    pub fn read(path: &Path) -> Result<Authorities> {
+        let wrong = |cause: String| {
+            Error::usage(format!("{}: {cause}", path.display()), "Name a PEM file of the authorities' certificates.")
+        };
+        let pem = limited_file::read_bytes(path, MOST_PEM).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let found = found.map_err(|_| wrong("is not a PEM file, or is truncated".into()))?;
+        if found.is_empty() {
+            return Err(wrong("contains no certificate".into()));
+        }
+        let mut store = RootCertStore::empty();
+        for certificate in &found {
+            store.add(certificate.clone()).map_err(|_| wrong("contains a certificate that cannot be read".into()))?;
+        }
+        Ok(Authorities { path: path.to_path_buf(), certificates: Arc::new(found) })
+    }
+
+    /// The file that they were read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The certificates.
+    #[allow(dead_code)]
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+}
