@@ -277,6 +277,53 @@ fn every_type_name_means_one_thing() {
     assert!(double.is_empty(), "{}", double.join("\n"));
 }
 
+/// C enumerations can hold integers that no Rust `enum` has. `media::ffmpeg` reads them as integers.
+#[test]
+fn enumerations_of_ffmpeg_are_read_in_one_place() {
+    // Fields, and the methods of `ffmpeg_next` that read them.
+    const READS: [&str; 22] = [
+        ".parameters()",
+        ".medium()",
+        ".kind()",
+        ".format()",
+        ".color_space()",
+        ".color_range()",
+        ".color_primaries()",
+        ".color_transfer_characteristic()",
+        ".chroma_location()",
+        ".discard()",
+        ".profile()",
+        ").colorspace ==",
+        ").color_range",
+        ").codec_type",
+        ").codec_id",
+        ").pix_fmt",
+        ").pict_type",
+        ").field_order",
+        "transmute::<",
+        "&*av.",
+        "&mut *context.",
+        "av_hwdevice_find_type_by_name",
+    ];
+    let mut found = Vec::new();
+    let mut seen = 0;
+    for file in sources() {
+        if !file.code.contains("ffmpeg_next") || file.module == ["media", "ffmpeg"] {
+            continue;
+        }
+        seen += 1;
+        for line in file.code.lines() {
+            // The format of a container is a pointer to a table, and errors of the system have a kind.
+            let line = line.replace("input.format().name()", "").replace("match e.kind()", "");
+            for read in READS.iter().filter(|read| line.contains(**read)) {
+                found.push(format!("{}: {read}", file.module.join("::")));
+            }
+        }
+    }
+    assert!(seen > 10, "the files are not read");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn groups_and_relative_paths_are_read() {
     let file = SourceFile {

@@ -3,7 +3,6 @@
 //! A frame owns nothing but references to the decoder's buffers. A picture is made only where one is needed: upright,
 //! with square pixels, full range.
 
-use std::os::raw::c_int;
 use std::time::Instant;
 
 use ffmpeg_next as ff;
@@ -11,6 +10,7 @@ use ffmpeg_next::ffi;
 
 use crate::error::{Error, Result};
 use crate::media::bars::Bars;
+use crate::media::ffmpeg::PixelFormat;
 use crate::media::orientation::Orientation;
 use crate::media::resize::Window;
 use crate::media::rgb::Rgb;
@@ -86,7 +86,7 @@ impl Frame {
         let (all_columns, all_rows) = (self.av.width(), self.av.height() / stride * stride);
         let shrink = all_columns.max(all_rows).div_ceil(BARS_SIDE);
         let (width, height) = ((all_columns / shrink).max(1), (all_rows / stride / shrink).max(1));
-        let data = scale(&self.av, rows, ff::format::Pixel::RGB24, width, height).ok_or_else(|| self.unsupported())?;
+        let data = scale(&self.av, rows, PixelFormat::RGB24, width, height).ok_or_else(|| self.unsupported())?;
         let Some(found) = bars.window(&Rgb { width, height, data }) else { return Ok(None) };
         // Back to the frame's own columns and rows.
         let (x, y) = (shrink as usize, (shrink * stride) as usize);
@@ -116,14 +116,14 @@ impl Frame {
         let shrink = (f64::from(longest.max(1)) / shown_w.max(shown_h)).min(1.0);
         let side = |length: f64| (length * shrink).round().max(1.0) as u32;
         let (width, height) = (side(shown_w), side(shown_h));
-        let data = scale(av, self.rows().0, ff::format::Pixel::RGB24, width, height);
+        let data = scale(av, self.rows().0, PixelFormat::RGB24, width, height);
         let data = data.ok_or_else(|| self.unsupported())?;
         Ok(self.orientation.apply(Rgb { width, height, data }))
     }
 
     fn unsupported(&self) -> Error {
         Error::input(
-            format!("frame of {}×{} {:?}", self.av.width(), self.av.height(), self.av.format()),
+            format!("frame of {}×{} {}", self.av.width(), self.av.height(), PixelFormat::of(&self.av).name()),
             "the picture cannot be converted",
             "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
         )
@@ -136,22 +136,24 @@ impl Frame {
         // SAFETY: plain reads of a valid frame's fields. Each row that is read is within its plane: FFmpeg guarantees a
         // plane's height times its line size, which may be negative, and the widths and heights are FFmpeg's own.
         unsafe {
-            let av = &*self.av.as_ptr();
-            hash.word(av.pkt_pos as u64);
+            let av = self.av.as_ptr();
+            hash.word((*av).pkt_pos as u64);
             hash.word(self.pts.map_or(u64::MAX, |t| t.micros() as u64));
-            let format: ffi::AVPixelFormat = self.av.format().into();
-            let Some(d) = ffi::av_pix_fmt_desc_get(format).as_ref() else { return hash.finish() };
+            let format = PixelFormat::of(&self.av);
+            let Some(d) = format.descriptor() else { return hash.finish() };
             let palette = d.flags & ffi::AV_PIX_FMT_FLAG_PAL as u64 != 0;
             for plane in 0..4 {
-                let base = av.data[plane];
-                let bytes = ffi::av_image_get_linesize(format, av.width, plane as c_int);
-                let lines = if plane == 1 || plane == 2 { -((-av.height) >> d.log2_chroma_h) } else { av.height };
-                let exists = !base.is_null() && bytes > 0 && bytes <= av.linesize[plane].abs();
+                let base = (*av).data[plane];
+                let bytes = format.line_size((*av).width, plane as i32);
+                let height = (*av).height;
+                let lines = if plane == 1 || plane == 2 { -((-height) >> d.log2_chroma_h) } else { height };
+                let stride = (*av).linesize[plane];
+                let exists = !base.is_null() && bytes > 0 && bytes <= stride.abs();
                 if !exists || palette && plane > 0 {
                     continue;
                 }
                 for y in (0..lines).step_by(IDENTITY_ROWS) {
-                    let start = base.offset(av.linesize[plane] as isize * y as isize);
+                    let start = base.offset(stride as isize * y as isize);
                     hash.row(std::slice::from_raw_parts(start, bytes as usize));
                 }
             }

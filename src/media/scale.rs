@@ -5,6 +5,7 @@ use std::ptr;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use crate::media::ffmpeg::{PixelFormat, ScalerSide, color_range, color_space, scaler};
 use crate::media::resize::Window;
 
 /// Which rows of a frame are read.
@@ -26,13 +27,7 @@ const SD_ROWS: u32 = 576;
 ///
 /// `to` is RGB24 (packed) or YUVJ444P (three planes, one behind the other). Returns `None` if swscale refuses the
 /// frame's format.
-pub(crate) fn scale(
-    frame: &ff::frame::Video,
-    rows: Rows,
-    to: ff::format::Pixel,
-    width: u32,
-    height: u32,
-) -> Option<Vec<u8>> {
+pub(crate) fn scale(frame: &ff::frame::Video, rows: Rows, to: PixelFormat, width: u32, height: u32) -> Option<Vec<u8>> {
     let (lines, stride) = match rows {
         Rows::All => (frame.height(), 1),
         Rows::OneField => (frame.height() / 2, 2),
@@ -45,24 +40,24 @@ pub(crate) fn scale(
     // SAFETY: the context is made for exactly these sizes and formats and freed below. Source pointers come from a valid
     // frame and are read for `lines` rows only. `out` holds three bytes a pixel, which both targets need, and `SLACK`.
     let scaled = unsafe {
-        let (from, no_filter) = (frame.format().into(), ptr::null_mut());
         let (w, h, to_w, to_h) = (frame.width() as i32, lines as i32, width as i32, height as i32);
-        let context = ffi::sws_getContext(w, h, from, to_w, to_h, to.into(), flags, no_filter, no_filter, ptr::null());
+        let from = ScalerSide { width: w, height: h, format: PixelFormat::of(frame) };
+        let context = scaler(from, ScalerSide { width: to_w, height: to_h, format: to }, flags);
         if context.is_null() {
             return None;
         }
-        let av = &*frame.as_ptr();
-        let table = ffi::sws_getCoefficients(coefficients(av.colorspace, frame.height()));
+        let av = frame.as_ptr();
+        let table = ffi::sws_getCoefficients(coefficients(color_space(frame), frame.height()));
         let full = i32::from(is_full_range(frame));
         ffi::sws_setColorspaceDetails(context, table, full, table, 1, 0, 1 << 16, 1 << 16);
         let mut data = [ptr::null::<u8>(); 4];
         let mut strides = [0i32; 4];
         for i in 0..4 {
-            data[i] = av.data[i].cast_const();
-            strides[i] = av.linesize[i] * stride;
+            data[i] = (*av).data[i].cast_const();
+            strides[i] = (*av).linesize[i] * stride;
         }
         let base = out.as_mut_ptr();
-        let (targets, target_strides) = if to == ff::format::Pixel::RGB24 {
+        let (targets, target_strides) = if to == PixelFormat::RGB24 {
             ([base, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()], [3 * to_w, 0, 0, 0])
         } else {
             ([base, base.add(plane), base.add(2 * plane), ptr::null_mut()], [to_w, to_w, to_w, 0])
@@ -95,7 +90,7 @@ pub(crate) fn crop(frame: &ff::frame::Video, window: Window) -> Option<ff::frame
         if ffi::av_frame_apply_cropping(av, ffi::AV_FRAME_CROP_UNALIGNED as i32) < 0 {
             return None;
         }
-        if (*av).colorspace == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED && frame.height() > SD_ROWS {
+        if color_space(frame) == ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as u32 && frame.height() > SD_ROWS {
             (*av).colorspace = ffi::AVColorSpace::AVCOL_SPC_BT709;
         }
     }
@@ -103,25 +98,33 @@ pub(crate) fn crop(frame: &ff::frame::Video, window: Window) -> Option<ff::frame
 }
 
 /// The matrix between YUV and RGB. Where the stream names none, high definition is Rec. 709, as in players.
-fn coefficients(space: ffi::AVColorSpace, rows: u32) -> i32 {
+fn coefficients(space: u32, rows: u32) -> i32 {
     use ffi::AVColorSpace::*;
-    match space {
-        AVCOL_SPC_BT709 => ffi::SWS_CS_ITU709,
-        AVCOL_SPC_BT2020_NCL | AVCOL_SPC_BT2020_CL => ffi::SWS_CS_BT2020,
-        AVCOL_SPC_SMPTE240M => ffi::SWS_CS_SMPTE240M,
-        AVCOL_SPC_UNSPECIFIED if rows > SD_ROWS => ffi::SWS_CS_ITU709,
-        _ => ffi::SWS_CS_ITU601,
+    let is = |named: ffi::AVColorSpace| space == named as u32;
+    if is(AVCOL_SPC_BT709) || is(AVCOL_SPC_UNSPECIFIED) && rows > SD_ROWS {
+        ffi::SWS_CS_ITU709
+    } else if is(AVCOL_SPC_BT2020_NCL) || is(AVCOL_SPC_BT2020_CL) {
+        ffi::SWS_CS_BT2020
+    } else if is(AVCOL_SPC_SMPTE240M) {
+        ffi::SWS_CS_SMPTE240M
+    } else {
+        ffi::SWS_CS_ITU601
     }
 }
 
 /// Whether samples use all values. Grey does unless the stream says otherwise, as in swscale.
 pub(crate) fn is_full_range(frame: &ff::frame::Video) -> bool {
-    use ff::format::Pixel::*;
-    // SAFETY: a plain read of a valid frame's field.
-    let range = unsafe { (*frame.as_ptr()).color_range };
-    match frame.format() {
-        YUVJ420P | YUVJ422P | YUVJ444P | YUVJ440P | YUVJ411P => true,
-        GRAY8 | GRAY10LE | GRAY12LE | GRAY16LE | YA8 => range != ffi::AVColorRange::AVCOL_RANGE_MPEG,
-        _ => range == ffi::AVColorRange::AVCOL_RANGE_JPEG,
+    use ffi::AVPixelFormat::*;
+    const FULL: [ffi::AVPixelFormat; 5] =
+        [AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P, AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUVJ411P];
+    const GREY: [ffi::AVPixelFormat; 5] =
+        [AV_PIX_FMT_GRAY8, AV_PIX_FMT_GRAY10LE, AV_PIX_FMT_GRAY12LE, AV_PIX_FMT_GRAY16LE, AV_PIX_FMT_YA8];
+    let (format, range) = (PixelFormat::of(frame), color_range(frame));
+    if FULL.iter().any(|f| format.is(*f)) {
+        true
+    } else if GREY.iter().any(|f| format.is(*f)) {
+        range != ffi::AVColorRange::AVCOL_RANGE_MPEG as u32
+    } else {
+        range == ffi::AVColorRange::AVCOL_RANGE_JPEG as u32
     }
 }

@@ -12,6 +12,7 @@ use ffmpeg_next::ffi;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::media::Frame;
+use crate::media::ffmpeg::PixelFormat;
 use crate::media::scale::{Rows, is_full_range, scale};
 use crate::time::Time;
 
@@ -74,7 +75,7 @@ impl Frame {
             Some(layout) => from_planes(&self.av, &layout),
             None => from_scaler(&self.av).ok_or_else(|| {
                 Error::input(
-                    format!("{:?}", self.av.format()),
+                    PixelFormat::of(&self.av).name(),
                     "this pixel format cannot be read",
                     "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
                 )
@@ -110,9 +111,7 @@ struct SampleLayout {
 
 /// The layout of little-endian YUV and grey formats with 8 to 16 bits; `None` for all others.
 fn layout(av: &ff::frame::Video) -> Option<SampleLayout> {
-    let format: ffi::AVPixelFormat = av.format().into();
-    // SAFETY: the descriptor is static data of FFmpeg, null for unknown formats.
-    let d = unsafe { ffi::av_pix_fmt_desc_get(format).as_ref() }?;
+    let d = PixelFormat::of(av).descriptor()?;
     const OTHER: i32 = ffi::AV_PIX_FMT_FLAG_RGB
         | ffi::AV_PIX_FMT_FLAG_PAL
         | ffi::AV_PIX_FMT_FLAG_BE
@@ -152,12 +151,12 @@ fn row<'a>(av: &'a ff::frame::Video, c: &Component, y: usize) -> &'a [u8] {
     // SAFETY: FFmpeg guarantees `height` rows of `linesize` bytes a plane, the line size may be negative (bottom-up)
     // but a row always holds `width` samples of its format; a null plane gives an empty row.
     unsafe {
-        let f = &*av.as_ptr();
-        let base = f.data[c.plane];
-        if base.is_null() || (f.linesize[c.plane].unsigned_abs() as usize) < length {
+        let f = av.as_ptr();
+        let (base, stride) = ((*f).data[c.plane], (*f).linesize[c.plane]);
+        if base.is_null() || (stride.unsigned_abs() as usize) < length {
             return &[];
         }
-        let start = base.offset(f.linesize[c.plane] as isize * y as isize);
+        let start = base.offset(stride as isize * y as isize);
         std::slice::from_raw_parts(start, length)
     }
 }
@@ -330,7 +329,7 @@ fn narrow_row(bytes: &[u8], c: &Component, out: &mut Vec<u8>) {
 type BlockMeans = (Vec<u8>, Vec<u8>, Vec<u8>, f32);
 
 fn from_scaler(av: &ff::frame::Video) -> Option<BlockMeans> {
-    let data = scale(av, Rows::All, ff::format::Pixel::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32)?;
+    let data = scale(av, Rows::All, PixelFormat::YUVJ444P, THUMB_WIDTH as u32, THUMB_HEIGHT as u32)?;
     let y = data[..SAMPLES].to_vec();
     let gradient: u32 = y
         .chunks(THUMB_WIDTH)

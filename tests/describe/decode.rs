@@ -208,3 +208,27 @@ fn decoding_continues_after_a_change_of_size() {
     assert_eq!((last.width, last.height), (320, 240));
     assert!(got.iter().all(|f| f.thumb().is_ok()));
 }
+
+#[test]
+fn a_matrix_that_nobody_knows_is_no_matrix() {
+    let b = Bench::new();
+    let picture = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=0.2 -pix_fmt yuv420p -colorspace bt709 -c:v ffv1";
+    b.ffmpeg(&format!("{picture} named.mkv"));
+    let named = std::fs::read(b.path("named.mkv")).unwrap();
+    // Matroska's MatrixCoefficients, one byte long. FFmpeg hands on any integer.
+    let at = named.windows(3).position(|w| w == [0x55, 0xB1, 0x81]).unwrap() + 3;
+    let picture = |value: u8| {
+        let mut bytes = named.clone();
+        bytes[at] = value;
+        b.write("patched.mkv", &bytes);
+        let (frames, _) = frames(&b, "patched.mkv", &DecodeOptions::default());
+        assert_eq!(frames.len(), 5, "{value}");
+        (frames[0].to_rgb().unwrap(), frames[0].thumb().unwrap())
+    };
+    // 2: not named, which is Rec. 601 at this size.
+    let unnamed = picture(2);
+    assert!(picture(1).0 != unnamed.0, "Rec. 709 looks different");
+    for value in [15, 99, 255] {
+        assert!(picture(value) == unnamed, "{value}");
+    }
+}

@@ -10,6 +10,7 @@ use ffmpeg_next::ffi;
 use super::deadline::Deadline;
 use super::object_io::ObjectIo;
 use crate::interrupt::Interrupt;
+use crate::media::ffmpeg::parameters;
 use crate::media::object_store::RemoteError;
 
 /// What to open, and how.
@@ -108,8 +109,8 @@ fn open_input(
 }
 
 fn header_sizes(input: &ff::format::context::Input) -> Vec<(i32, i32)> {
-    // SAFETY: plain reads of valid streams' parameters.
-    input.streams().map(|s| unsafe { ((*(*s.as_ptr()).codecpar).width, (*(*s.as_ptr()).codecpar).height) }).collect()
+    // SAFETY: plain reads of integers of valid streams' parameters.
+    input.streams().map(|s| unsafe { ((*parameters(&s)).width, (*parameters(&s)).height) }).collect()
 }
 
 /// Finds the streams by decoding their first frames. `ffmpeg_next` cannot limit how large those may be, and a header can

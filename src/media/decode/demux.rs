@@ -8,6 +8,7 @@ use super::object_io::ObjectIo;
 use super::seek::{KeyframeJumps, seek_to_start};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::ffmpeg::{codec_name, medium_name};
 use crate::media::object_store::RemoteError;
 use crate::time::Time;
 
@@ -61,9 +62,8 @@ impl Demuxer {
         self.input
             .streams()
             .map(|s| {
-                let p = s.parameters();
                 let chosen = if s.index() == self.stream { " (described)" } else { "" };
-                format!("{}: {:?} {}{chosen}", s.index(), p.medium(), p.id().name()).replace("Video", "video")
+                format!("{}: {} {}{chosen}", s.index(), medium_name(&s), codec_name(&s))
             })
             .collect()
     }

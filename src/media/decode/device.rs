@@ -1,7 +1,6 @@
 //! Devices: those to decode on, and cameras to read from.
 
 use std::ffi::CString;
-use std::ptr;
 use std::sync::OnceLock;
 
 use ffmpeg_next as ff;
@@ -10,6 +9,7 @@ use ffmpeg_next::ffi;
 use super::container::container_version;
 use super::log::init;
 use crate::error::{Error, Result};
+use crate::media::ffmpeg::DeviceKind;
 use crate::message;
 use crate::message::Setting;
 
@@ -34,19 +34,8 @@ pub(super) fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
         )
     };
     let name = CString::new(device).map_err(|_| absent("not a name".into()))?;
-    // SAFETY: the name is a C string, and `reference` is a place for the pointer.
-    unsafe {
-        let kind = ffi::av_hwdevice_find_type_by_name(name.as_ptr());
-        if kind == ffi::AVHWDeviceType::AV_HWDEVICE_TYPE_NONE {
-            return Err(absent("FFmpeg knows no such device type".into()));
-        }
-        let mut reference = ptr::null_mut();
-        let code = ffi::av_hwdevice_ctx_create(&raw mut reference, kind, ptr::null(), ptr::null_mut(), 0);
-        if code < 0 {
-            return Err(absent(format!("the device cannot be opened: {}", ff::Error::from(code))));
-        }
-        Ok(reference)
-    }
+    let kind = DeviceKind::named(&name).ok_or_else(|| absent("FFmpeg knows no such device type".into()))?;
+    kind.open().map_err(|e| absent(format!("the device cannot be opened: {e}")))
 }
 
 /// Copies a frame from a device into memory. Frames already in memory are returned as they are.

@@ -15,6 +15,7 @@ use super::options::DecodeOptions;
 use super::source::Source;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::media::ffmpeg::is_video;
 use crate::media::frame::Frame;
 
 /// How to reach a live source.
@@ -134,7 +135,7 @@ impl Source {
             }
             Err(failure) => return Err(StreamFault::of(failure.error, true, || deadline.cause())),
         };
-        if !container.input.streams().any(|s| s.parameters().medium() == ff::media::Type::Video) {
+        if !container.input.streams().any(|s| is_video(&s)) {
             return Err(StreamFault::NoVideo);
         }
         let mut source =

@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
+use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -59,8 +60,11 @@ unsafe extern "C" fn count_concealed<T>(context: *mut c_void, _level: c_int, for
         if context.is_null() || format.is_null() || !CStr::from_ptr(format).to_bytes().starts_with(b"concealing ") {
             return;
         }
-        let class = (*context.cast::<*const ffi::AVClass>()).as_ref();
-        if class.is_some_and(|c| !c.class_name.is_null() && CStr::from_ptr(c.class_name) == c"AVCodecContext")
+        // Not as a reference: a class holds an enumeration.
+        let class = *context.cast::<*const ffi::AVClass>();
+        let name = if class.is_null() { ptr::null() } else { (*class).class_name };
+        if !name.is_null()
+            && CStr::from_ptr(name) == c"AVCodecContext"
             && let Some(counter) = (*context.cast::<ffi::AVCodecContext>()).opaque.cast::<AtomicU64>().as_ref()
         {
             counter.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use ffmpeg_next::ffi;
 use serde::Serialize;
 
 use crate::media::access::AccessPolicy;
+use crate::media::ffmpeg::PixelFormat;
 use crate::time::Time;
 
 /// How to open and decode an input.
@@ -83,14 +84,9 @@ impl StreamInfo {
     /// Bits that a pixel takes in memory; 24 if the header does not give the format.
     pub fn bits_per_pixel(&self) -> u32 {
         let Ok(name) = CString::new(self.pixel_format.as_str()) else { return DEFAULT_BITS_PER_PIXEL };
-        // SAFETY: both calls look up FFmpeg's static tables; the first accepts any C string.
-        let bits = unsafe {
-            let description = ffi::av_pix_fmt_desc_get(ffi::av_get_pix_fmt(name.as_ptr()));
-            if description.is_null() {
-                return DEFAULT_BITS_PER_PIXEL;
-            }
-            ffi::av_get_padded_bits_per_pixel(description)
-        };
+        let Some(description) = PixelFormat::named(&name).descriptor() else { return DEFAULT_BITS_PER_PIXEL };
+        // SAFETY: a computation from an entry of FFmpeg's static table.
+        let bits = unsafe { ffi::av_get_padded_bits_per_pixel(description) };
         u32::try_from(bits).unwrap_or(DEFAULT_BITS_PER_PIXEL)
     }
 }

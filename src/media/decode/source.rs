@@ -1,6 +1,7 @@
 //! An open input: packets in, frames with their times out.
 
 use ffmpeg_next as ff;
+use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
 use super::arrivals::Arrivals;
 use super::clock::FrameClock;
@@ -12,6 +13,7 @@ use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausi
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::ffmpeg::{codec_name, is_side_data};
 use crate::media::frame::Frame;
 use crate::message;
 use crate::message::Setting;
@@ -77,7 +79,7 @@ impl Source {
         let has_duration = duration != ff::ffi::AV_NOPTS_VALUE && duration > 0;
         let info = StreamInfo {
             container: input.format().name().to_string(),
-            codec: stream.parameters().id().name().to_string(),
+            codec: codec_name(&stream),
             width: header.width as u32,
             height: header.height as u32,
             sample_aspect: header.sample_aspect,
@@ -280,7 +282,7 @@ impl Source {
         {
             return Ok(());
         }
-        if packet.side_data().any(|d| d.kind() == ff::codec::packet::side_data::Type::EncryptionInfo) {
+        if packet.side_data().any(|d| is_side_data(&d, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) {
             return Err(encrypted(&self.name));
         }
         if packet.is_corrupt() {

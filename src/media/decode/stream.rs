@@ -1,18 +1,19 @@
 //! Which stream of a container is decoded, what its header says, and its decoder.
 
-use std::ffi::CStr;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ffmpeg_next as ff;
-use ffmpeg_next::codec::packet::side_data::Type as SideData;
 use ffmpeg_next::ffi;
+use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
 use super::container::ffprobe;
 use super::device::open_device;
 use super::log::count_concealed_in;
 use super::options::DecodeOptions;
 use crate::error::{Error, Result};
+use crate::media::ffmpeg::{PixelFormat, codec_name, decoder, is_side_data, is_video, parameters};
 use crate::media::orientation::Orientation;
 use crate::message;
 use crate::message::Setting;
@@ -26,7 +27,6 @@ const PLAUSIBLE_ASPECT: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 /// # Errors
 /// If there is none.
 pub(super) fn choose_stream(input: &ff::format::context::Input, name: &str) -> Result<usize> {
-    let is_video = |s: &ff::format::stream::Stream<'_>| s.parameters().medium() == ff::media::Type::Video;
     let is_cover =
         |s: &ff::format::stream::Stream<'_>| s.disposition().contains(ff::format::stream::Disposition::ATTACHED_PIC);
     if input.nb_streams() == 0 {
@@ -66,39 +66,35 @@ impl StreamHeader {
         let mut orientation = Orientation::UPRIGHT;
         let mut is_encrypted = false;
         for side in stream.side_data() {
-            match side.kind() {
-                SideData::DisplayMatrix if side.data().len() >= 36 => {
-                    let mut matrix = [0i32; 9];
-                    for (value, bytes) in matrix.iter_mut().zip(side.data().chunks_exact(4)) {
-                        *value = i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                    }
-                    orientation = Orientation::from_matrix(&matrix);
+            if is_side_data(&side, SideData::AV_PKT_DATA_DISPLAYMATRIX) && side.data().len() >= 36 {
+                let mut matrix = [0i32; 9];
+                for (value, bytes) in matrix.iter_mut().zip(side.data().chunks_exact(4)) {
+                    *value = i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
                 }
-                SideData::EncryptionInitInfo => is_encrypted = true,
-                _ => {}
+                orientation = Orientation::from_matrix(&matrix);
             }
+            is_encrypted |= is_side_data(&side, SideData::AV_PKT_DATA_ENCRYPTION_INIT_INFO);
         }
-        // SAFETY: plain reads of a valid stream's fields. A name of FFmpeg's is a static C string, or null.
-        unsafe {
-            let av = &*stream.as_ptr();
-            let par = &*av.codecpar;
-            let aspect = if av.sample_aspect_ratio.num > 0 { av.sample_aspect_ratio } else { par.sample_aspect_ratio };
-            let format = ffi::av_get_pix_fmt_name(std::mem::transmute::<i32, ffi::AVPixelFormat>(par.format));
-            let pixel_format = if format.is_null() { c"unknown" } else { CStr::from_ptr(format) };
-            let (width, height) = match container_size {
-                Some(size) if par.width <= 0 || par.height <= 0 => size,
-                _ => (par.width, par.height),
-            };
-            StreamHeader {
-                width,
-                height,
-                orientation,
-                sample_aspect: plausible_aspect((aspect.num, aspect.den)),
-                pixel_format: pixel_format.to_string_lossy().into_owned(),
-                time_base: (i64::from(tick.numerator()), i64::from(tick.denominator().max(1))),
-                frame_rate,
-                is_encrypted: is_encrypted || par.codec_tag == u32::from_le_bytes(*b"encv"),
-            }
+        let par = parameters(stream);
+        // SAFETY: plain reads of integers of a valid stream.
+        let (own_size, codec_tag, aspects) = unsafe {
+            let aspects = ((*stream.as_ptr()).sample_aspect_ratio, (*par).sample_aspect_ratio);
+            (((*par).width, (*par).height), (*par).codec_tag, aspects)
+        };
+        let aspect = if aspects.0.num > 0 { aspects.0 } else { aspects.1 };
+        let (width, height) = match container_size {
+            Some(size) if own_size.0 <= 0 || own_size.1 <= 0 => size,
+            _ => own_size,
+        };
+        StreamHeader {
+            width,
+            height,
+            orientation,
+            sample_aspect: plausible_aspect((aspect.num, aspect.den)),
+            pixel_format: PixelFormat::of_stream(stream).name(),
+            time_base: (i64::from(tick.numerator()), i64::from(tick.denominator().max(1))),
+            frame_rate,
+            is_encrypted: is_encrypted || codec_tag == u32::from_le_bytes(*b"encv"),
         }
     }
 
@@ -131,6 +127,20 @@ impl StreamHeader {
 
 pub(super) fn encrypted(name: &str) -> Error {
     Error::input(name, "the video is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
+}
+
+/// Opens the decoder of a video stream.
+fn open_codec(
+    mut context: ff::decoder::Decoder,
+    stream: &ff::format::stream::Stream<'_>,
+) -> Result<ff::decoder::Video, ff::Error> {
+    let codec = decoder(stream);
+    if codec.is_null() {
+        return Err(ff::Error::DecoderNotFound);
+    }
+    // SAFETY: the context was made for this stream and is not open yet; the codec is static data of FFmpeg.
+    let code = unsafe { ffi::avcodec_open2(context.as_mut_ptr(), codec, ptr::null_mut()) };
+    if code < 0 { Err(ff::Error::from(code)) } else { Ok(ff::decoder::Video(ff::decoder::Opened(context))) }
 }
 
 /// Absurd pixel shapes, from broken headers, count as square.
@@ -166,35 +176,37 @@ impl VideoDecoder {
         options: &DecodeOptions,
         name: &str,
     ) -> Result<VideoDecoder> {
-        let mut context = ff::codec::Context::from_parameters(stream.parameters()).map_err(|e| {
-            let remedy = format!("Check the file: {}", ffprobe(name));
-            Error::input(name, format!("its video stream cannot be set up: {e}"), remedy)
-        })?;
-        let codec = context.id().name();
+        let mut context = ff::codec::Context::new();
+        // SAFETY: FFmpeg copies the parameters of a valid stream into a new context.
+        let code = unsafe { ffi::avcodec_parameters_to_context(context.as_mut_ptr(), parameters(stream)) };
+        if code < 0 {
+            let (e, remedy) = (ff::Error::from(code), format!("Check the file: {}", ffprobe(name)));
+            return Err(Error::input(name, format!("its video stream cannot be set up: {e}"), remedy));
+        }
         let concealed = Arc::new(AtomicU64::new(0));
         // SAFETY: plain writes to a codec context that is not open yet; `VideoDecoder` keeps the counter longer than it.
         unsafe {
             count_concealed_in(context.as_mut_ptr(), Arc::as_ptr(&concealed));
-            let av = &mut *context.as_mut_ptr();
-            av.thread_count = i32::try_from(options.threads).unwrap_or(0);
+            let av = context.as_mut_ptr();
+            (*av).thread_count = i32::try_from(options.threads).unwrap_or(0);
             // Each frame thread holds a frame back, for which a live stream has no time.
             let frame_threads = !(options.low_delay && options.threads == 0);
-            av.thread_type = ffi::FF_THREAD_SLICE | if frame_threads { ffi::FF_THREAD_FRAME } else { 0 };
-            av.max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
-            av.pkt_timebase = ffi::AVRational { num: header.time_base.0 as i32, den: header.time_base.1 as i32 };
+            (*av).thread_type = ffi::FF_THREAD_SLICE | if frame_threads { ffi::FF_THREAD_FRAME } else { 0 };
+            (*av).max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
+            (*av).pkt_timebase = ffi::AVRational { num: header.time_base.0 as i32, den: header.time_base.1 as i32 };
             if let Some(device) = &options.hwaccel {
                 // The context frees it.
-                av.hw_device_ctx = open_device(device)?;
+                (*av).hw_device_ctx = open_device(device)?;
             }
         }
-        let mut decoder = context.decoder();
+        let mut context = context.decoder();
         if options.keyframes_only {
-            decoder.skip_frame(ff::codec::discard::Discard::NonKey);
+            context.skip_frame(ff::codec::discard::Discard::NonKey);
         }
-        let video = decoder.video().map_err(|e| {
+        let video = open_codec(context, stream).map_err(|e| {
             Error::input(
                 name,
-                format!("its codec {codec} cannot be decoded by this FFmpeg: {e}"),
+                format!("its codec {} cannot be decoded by this FFmpeg: {e}", codec_name(stream)),
                 "Install an FFmpeg that has this codec, or convert the file.",
             )
         })?;
