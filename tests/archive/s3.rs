@@ -197,3 +197,32 @@ fn a_failing_store_fails_only_the_current_video() {
     let (_, err) = cloud.run(&["index", "film.mp4", "--into", "s3://films/archive"], 1);
     assert!(err.contains("s3://films/archive"), "{err}");
 }
+
+/// FFmpeg reads through descry while it opens and closes an object. `make test-sanitizers` runs this under valgrind.
+#[test]
+fn objects_that_open_in_part_are_closed_cleanly() {
+    let cloud = Cloud::new();
+    let b = &cloud.b;
+    b.ffmpeg("-f lavfi -i testsrc2=size=192x108:rate=25:duration=4 -c:v libx264 -g 25 film.mp4");
+    b.ffmpeg("-f lavfi -i sine=duration=1 -c:a aac sound.m4a");
+    b.ffmpeg("-i film.mp4 -c copy film.mkv");
+    let film = std::fs::read(b.path("film.mp4")).unwrap();
+    b.write("text.mp4", b"hello, world\n");
+    b.write("cut.mp4", &film[..film.len() / 2]);
+    for name in ["film.mp4", "film.mkv", "sound.m4a", "text.mp4", "cut.mp4"] {
+        cloud.server.put(&format!("films/{name}"), &std::fs::read(b.path(name)).unwrap());
+    }
+    // Closed after its first frame.
+    for name in ["film.mp4", "film.mkv"] {
+        let (out, _) = cloud.run(&["probe", &format!("s3://films/{name}")], 0);
+        assert!(out.contains("192×108"), "{out}");
+    }
+    // Refused once it is open.
+    let (_, err) = cloud.run(&["probe", "s3://films/sound.m4a"], 1);
+    assert!(err.contains("has no video stream"), "{err}");
+    // Refused by FFmpeg, while it opens it.
+    for name in ["text.mp4", "cut.mp4"] {
+        let (_, err) = cloud.run(&["probe", &format!("s3://films/{name}")], 1);
+        assert!(err.contains("not a video that FFmpeg can read"), "{err}");
+    }
+}

@@ -9,6 +9,7 @@ use ffmpeg_next::ffi;
 
 use super::deadline::Deadline;
 use super::object_io::ObjectIo;
+use super::open_input::OpenInput;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::parameters;
 use crate::media::object_store::RemoteError;
@@ -29,9 +30,7 @@ pub(super) struct ContainerRequest<'a> {
 
 /// An open container.
 pub(super) struct Container {
-    /// Dropped before `io`, which it reads through.
-    pub(super) input: ff::format::context::Input,
-    pub(super) io: Option<ObjectIo>,
+    pub(super) open: OpenInput,
     /// Width and height of each stream by the container's header. FFmpeg forgets a size that it refuses.
     pub(super) sizes: Vec<(i32, i32)>,
     pub(super) deadline: Deadline,
@@ -46,6 +45,12 @@ pub(super) struct OpenFailure {
     pub(super) late: bool,
 }
 
+impl OpenFailure {
+    fn new(error: ff::Error, io: Option<&ObjectIo>) -> OpenFailure {
+        OpenFailure { error, remote: io.and_then(ObjectIo::error), late: false }
+    }
+}
+
 /// Opens a container and finds its streams. Gives up when interrupted or when the deadline passes.
 pub(super) fn open_container(
     request: ContainerRequest<'_>,
@@ -54,18 +59,29 @@ pub(super) fn open_container(
 ) -> Result<Container, OpenFailure> {
     let (stopped, waiting) = (interrupt.clone(), deadline.clone());
     let stop = move || stopped.is_set() || waiting.has_passed();
-    let ContainerRequest { address, format, options, max_pixels, io } = request;
     deadline.start();
-    let opened = open_input(address, format, options, io.as_ref(), stop).and_then(|mut input| {
-        let sizes = header_sizes(&input);
-        find_streams(&mut input, max_pixels)?;
-        Ok((input, sizes))
-    });
+    let opened = open_streams(request, stop);
     let late = deadline.has_passed();
     deadline.stop();
-    match opened {
-        Ok((input, sizes)) => Ok(Container { input, io, sizes, deadline: deadline.clone() }),
-        Err(error) => Err(OpenFailure { error, remote: io.as_ref().and_then(ObjectIo::error), late }),
+    let (open, sizes) = opened.map_err(|failure| OpenFailure { late, ..failure })?;
+    Ok(Container { open, sizes, deadline: deadline.clone() })
+}
+
+/// Opens a container and finds its streams, whose sizes by the header it returns.
+fn open_streams(
+    request: ContainerRequest<'_>,
+    stop: impl FnMut() -> bool + Send + 'static,
+) -> Result<(OpenInput, Vec<(i32, i32)>), OpenFailure> {
+    let ContainerRequest { address, format, options, max_pixels, io } = request;
+    let input = match open_input(address, format, options, io.as_ref(), stop) {
+        Ok(input) => input,
+        Err(error) => return Err(OpenFailure::new(error, io.as_ref())),
+    };
+    let mut open = OpenInput::new(input, io);
+    let sizes = header_sizes(open.input());
+    match find_streams(open.input_mut(), max_pixels) {
+        Ok(()) => Ok((open, sizes)),
+        Err(error) => Err(OpenFailure::new(error, open.io())),
     }
 }
 

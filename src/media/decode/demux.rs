@@ -5,6 +5,7 @@ use ffmpeg_next as ff;
 use super::container::Container;
 use super::deadline::{Deadline, is_timeout};
 use super::object_io::ObjectIo;
+use super::open_input::OpenInput;
 use super::seek::{KeyframeJumps, seek_to_start};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -17,9 +18,7 @@ const MOST_INVALID: u32 = 1_000;
 
 /// Reads the packets of one stream of a container.
 pub(super) struct Demuxer {
-    /// Dropped before `io`, which it reads through.
-    input: ff::format::context::Input,
-    io: Option<ObjectIo>,
+    open: OpenInput,
     stream: usize,
     deadline: Deadline,
     interrupt: Interrupt,
@@ -42,24 +41,26 @@ pub(super) struct Ending {
 impl Demuxer {
     /// Reads `stream` alone: the others are not even demuxed.
     pub(super) fn new(container: Container, stream: usize, interrupt: Interrupt) -> Demuxer {
-        let Container { mut input, io, deadline, .. } = container;
+        let Container { mut open, deadline, .. } = container;
+        let input = open.input_mut();
         for i in (0..input.nb_streams() as usize).filter(|i| *i != stream) {
             if let Some(mut other) = input.stream_mut(i) {
                 // SAFETY: a plain write to a field of a valid stream.
                 unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
             }
         }
-        Demuxer { input, io, stream, deadline, interrupt, jumps: KeyframeJumps::default() }
+        Demuxer { open, stream, deadline, interrupt, jumps: KeyframeJumps::default() }
     }
 
     /// Seeks to a time on the container's own clock.
     pub(super) fn seek(&mut self, start: Time) {
-        seek_to_start(&mut self.input, start);
+        seek_to_start(self.open.input_mut(), start);
     }
 
     /// Every stream of the container in a few words, this one marked.
     pub(super) fn streams(&self) -> Vec<String> {
-        self.input
+        self.open
+            .input()
             .streams()
             .map(|s| {
                 let chosen = if s.index() == self.stream { " (described)" } else { "" };
@@ -80,8 +81,8 @@ impl Demuxer {
 
     /// Jumps from the keyframe `packet` to the next one. Does nothing unless an object is read.
     pub(super) fn jump(&mut self, packet: &ff::Packet) {
-        if let Some(io) = &mut self.io {
-            self.jumps.jump(packet, &mut self.input, self.stream, io);
+        if let (input, Some(io)) = self.open.parts_mut() {
+            self.jumps.jump(packet, input, self.stream, io);
         }
     }
 
@@ -103,7 +104,7 @@ impl Demuxer {
                 return Err(Error::Interrupted);
             }
             let mut packet = ff::Packet::empty();
-            match packet.read(&mut self.input) {
+            match packet.read(self.open.input_mut()) {
                 Ok(()) if packet.stream() != self.stream || self.jumps.has_passed(&packet) => {}
                 Ok(()) => return Ok(Demuxed::Packet(packet)),
                 Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
@@ -118,7 +119,7 @@ impl Demuxer {
 
     /// Why reading stopped; none at the end of the file.
     fn reason(&self, error: ff::Error) -> Option<String> {
-        let remote = self.io.as_ref().and_then(ObjectIo::error);
+        let remote = self.open.io().and_then(ObjectIo::error);
         // A container may take a failed read for its end.
         if error == ff::Error::Eof && remote.is_none() {
             return None;

@@ -135,7 +135,7 @@ impl Source {
             }
             Err(failure) => return Err(StreamFault::of(failure.error, true, || deadline.cause())),
         };
-        if !container.input.streams().any(|s| is_video(&s)) {
+        if !container.open.input().streams().any(|s| is_video(&s)) {
             return Err(StreamFault::NoVideo);
         }
         let mut source =

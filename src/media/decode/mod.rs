@@ -10,8 +10,8 @@
 //! [`Source::connect`] opens live sources: it names the kind of each failure, stamps packets as they arrive, and lets a
 //! caller that cannot keep up skip to the next keyframe.
 //!
-//! From the bottom up: [`container`] opens a file, URL or object (read through [`object_io`]); [`stream`] chooses the
-//! video stream and opens its decoder; [`demux`] reads packets; [`source`] turns them into frames, whose times come from
+//! From the bottom up: [`container`] opens a file, URL or object (read through [`object_io`]; [`open_input`] owns both);
+//! [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`source`] turns them into frames, whose times come from
 //! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
 mod arrivals;
@@ -24,6 +24,7 @@ mod live;
 mod log;
 mod object_io;
 mod open;
+mod open_input;
 mod options;
 mod ranges;
 mod seek;

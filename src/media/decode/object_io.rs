@@ -31,7 +31,7 @@ struct IoState {
     error: LastError,
 }
 
-/// What FFmpeg reads through. Dropped after the container that uses it.
+/// What FFmpeg reads through. [`OpenInput`](super::open_input::OpenInput) drops it after the container that uses it.
 pub(super) struct ObjectIo {
     context: *mut ffi::AVIOContext,
     error: LastError,

@@ -66,7 +66,7 @@ impl Source {
         options: &DecodeOptions,
         interrupt: Interrupt,
     ) -> Result<Source> {
-        let input = &container.input;
+        let input = container.open.input();
         let index = choose_stream(input, name)?;
         let stream =
             input.stream(index).ok_or_else(|| Error::input(name, "lost its video stream", "Report this file."))?;
