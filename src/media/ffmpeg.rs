@@ -45,6 +45,9 @@ mod c {
     }
 }
 
+/// Bits a pixel of an unknown format: those of 8-bit RGB.
+const DEFAULT_BITS_PER_PIXEL: u32 = 24;
+
 /// A pixel format: one that FFmpeg knows, or any other integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PixelFormat(c_int);
@@ -57,8 +60,17 @@ impl PixelFormat {
 
     /// The format of a frame.
     pub(crate) fn of(frame: &ff::frame::Video) -> PixelFormat {
-        // SAFETY: a plain read of an integer of a valid frame.
-        PixelFormat(unsafe { (*frame.as_ptr()).format })
+        // SAFETY: a valid frame.
+        unsafe { PixelFormat::of_raw(frame.as_ptr()) }
+    }
+
+    /// The format of a frame of FFmpeg's own.
+    ///
+    /// # Safety
+    /// `frame` must be valid.
+    pub(super) unsafe fn of_raw(frame: *const ffi::AVFrame) -> PixelFormat {
+        // SAFETY: a plain read of an integer of a frame that the caller vouches for.
+        PixelFormat(unsafe { (*frame).format })
     }
 
     /// The format of a stream, as its header gives it.
@@ -89,6 +101,13 @@ impl PixelFormat {
         // SAFETY: a look-up in FFmpeg's static table, which takes any integer. It returns null or an entry, which never
         // changes and has no enumeration in it.
         unsafe { c::av_pix_fmt_desc_get(self.0).as_ref() }
+    }
+
+    /// Bits that a pixel takes in memory; those of 8-bit RGB for what FFmpeg does not know.
+    pub(super) fn bits_per_pixel(self) -> u32 {
+        // SAFETY: a computation from an entry of FFmpeg's static table.
+        let bits = self.descriptor().map(|d| unsafe { ffi::av_get_padded_bits_per_pixel(d) });
+        bits.and_then(|bits| u32::try_from(bits).ok()).unwrap_or(DEFAULT_BITS_PER_PIXEL)
     }
 
     /// Bytes of a row of a plane; not positive if there is no such plane.

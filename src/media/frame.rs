@@ -10,6 +10,7 @@ use ffmpeg_next::ffi;
 
 use crate::error::{Error, Result};
 use crate::media::bars::Bars;
+use crate::media::decode::FrameSize;
 use crate::media::ffmpeg::PixelFormat;
 use crate::media::orientation::Orientation;
 use crate::media::resize::Window;
@@ -119,6 +120,12 @@ impl Frame {
         let data = scale(av, self.rows().0, PixelFormat::RGB24, width, height);
         let data = data.ok_or_else(|| self.unsupported())?;
         Ok(self.orientation.apply(Rgb { width, height, data }))
+    }
+
+    /// Its size in memory.
+    pub fn size(&self) -> FrameSize {
+        let bits_per_pixel = PixelFormat::of(&self.av).bits_per_pixel();
+        FrameSize { width: self.av.width(), height: self.av.height(), bits_per_pixel }
     }
 
     fn unsupported(&self) -> Error {

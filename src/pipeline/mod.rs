@@ -32,6 +32,7 @@ pub(crate) mod message;
 mod observer;
 pub mod parts;
 mod run;
+mod shares;
 mod stages;
 mod stats;
 mod stills;

@@ -322,3 +322,48 @@ fn budgets_bound_threads_and_memory() {
     assert!(err.contains("--memory leaves"), "{err}");
     assert!(failures(&b.path("small"))["0.mp4"].1["cause"].as_str().unwrap().contains("1920×1080"));
 }
+
+/// The sizes of a film's frames may change at any frame, up and down. Its memory is reserved again, or it is refused.
+#[cfg(target_os = "linux")]
+#[test]
+fn films_that_change_their_size_stay_within_the_budget() {
+    let b = Bench::new();
+    let films = b.path("films");
+    std::fs::create_dir(&films).unwrap();
+    let sizes = ["320x240", "1280x720", "160x120", "1920x1080", "640x360"];
+    for size in sizes {
+        b.ffmpeg(&format!(
+            "-f lavfi -i testsrc2=size={size}:rate=25:duration=1 -c:v libx264 -preset ultrafast -g 25 {size}.h264"
+        ));
+    }
+    let part = |size: &str| std::fs::read(b.path(&format!("{size}.h264"))).unwrap();
+    b.write("all.h264", &sizes.map(part).concat());
+    for n in 0..3 {
+        b.ffmpeg(&format!("-framerate 25 -i all.h264 -c copy films/{n}.ts"));
+    }
+    let index = |into: &str, args: &[&str], code: i32| {
+        let all = [&["index", "films", "--into", into, "--decode-threads", "1", "--stats"], args].concat();
+        b.run(&tiny(&all), code).1
+    };
+    let peak = |err: &str| -> f64 {
+        serde_json::from_str::<Value>(err.lines().last().unwrap()).unwrap()["peak_rss_mb"].as_f64().unwrap()
+    };
+    // One at a time, the reservation grows on the way.
+    let free = index("free", &["--jobs", "1"], 0);
+    let bound = index("bound", &["--jobs", "1", "--memory", "420M"], 0);
+    assert!(peak(&bound) <= 420.0, "{free}\n{bound}");
+    assert_same(&b.path("bound"), &b.path("free"));
+    // Refused as soon as it cannot fit, with both sizes.
+    let small = index("small", &["--jobs", "1", "--memory", "230M"], 1);
+    assert!(peak(&small) <= 230.0, "{small}");
+    assert!(small.contains("1280×720") && small.contains("1920×10") && small.contains("--memory leaves"), "{small}");
+    assert_eq!(failures(&b.path("small")).len(), 3);
+    // Three at once cannot all grow. Each is described as if it was alone, or refused; none waits for ever.
+    let three = index("three", &["--jobs", "3", "--memory", "420M"], 1);
+    assert!(peak(&three) <= 420.0, "{three}");
+    let refused = failures(&b.path("three"));
+    assert!(refused.values().all(|f| f.1["cause"].as_str().unwrap().contains("other films hold the rest")), "{three}");
+    assert!((1..3).contains(&refused.len()), "{three}");
+    index("three", &["--jobs", "1", "--memory", "420M", "--retry-failed"], 0);
+    assert_same(&b.path("three"), &b.path("free"));
+}

@@ -7,11 +7,12 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use super::gate::DecoderState;
 use crate::address::hide;
 
 /// Longest line that is printed, in bytes. FFmpeg's own callback has the same limit (`LINE_SZ`).
@@ -41,10 +42,10 @@ pub fn print_warnings() {
 /// Makes a codec context count the frames whose errors its decoder conceals.
 ///
 /// # Safety
-/// `context` must be valid, and `counter` must live longer than the context.
-pub(super) unsafe fn count_concealed_in(context: *mut ffi::AVCodecContext, counter: *const AtomicU64) {
+/// `context` must be valid, and `state` must live longer than the context.
+pub(super) unsafe fn count_concealed_in(context: *mut ffi::AVCodecContext, state: *const DecoderState) {
     // SAFETY: a plain write to a valid context's field, which FFmpeg leaves to its user.
-    unsafe { (*context).opaque = counter.cast_mut().cast() };
+    unsafe { (*context).opaque = state.cast_mut().cast() };
 }
 
 /// Counts frames that a decoder had to make up in part.
@@ -55,7 +56,7 @@ pub(super) unsafe fn count_concealed_in(context: *mut ffi::AVCodecContext, count
 /// Generic over the argument list, whose type differs from platform to platform and which is not read.
 unsafe extern "C" fn count_concealed<T>(context: *mut c_void, _level: c_int, format: *const c_char, _arguments: T) {
     // SAFETY: FFmpeg logs with a C string, and for null or a structure that begins with a pointer to its class. A codec
-    // context with an opaque pointer is one of ours: it points to a counter that lives longer than the context.
+    // context with an opaque pointer is one of ours: it points to a state that lives longer than the context.
     unsafe {
         if context.is_null() || format.is_null() || !CStr::from_ptr(format).to_bytes().starts_with(b"concealing ") {
             return;
@@ -65,9 +66,9 @@ unsafe extern "C" fn count_concealed<T>(context: *mut c_void, _level: c_int, for
         let name = if class.is_null() { ptr::null() } else { (*class).class_name };
         if !name.is_null()
             && CStr::from_ptr(name) == c"AVCodecContext"
-            && let Some(counter) = (*context.cast::<ffi::AVCodecContext>()).opaque.cast::<AtomicU64>().as_ref()
+            && let Some(state) = (*context.cast::<ffi::AVCodecContext>()).opaque.cast::<DecoderState>().as_ref()
         {
-            counter.fetch_add(1, Ordering::Relaxed);
+            state.concealed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -20,6 +20,7 @@ mod container;
 mod deadline;
 mod demux;
 mod device;
+mod gate;
 mod live;
 mod log;
 mod object_io;
@@ -33,6 +34,7 @@ mod stream;
 
 pub use container::container_version;
 pub use device::{check_device, load_camera_support};
+pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;
 pub use options::{Damage, DecodeOptions, StreamInfo};

@@ -4,9 +4,9 @@ use std::ffi::CString;
 use std::fmt;
 use std::time::Duration;
 
-use ffmpeg_next::ffi;
 use serde::Serialize;
 
+use super::gate::FrameSize;
 use crate::media::access::AccessPolicy;
 use crate::media::ffmpeg::PixelFormat;
 use crate::time::Time;
@@ -77,17 +77,12 @@ pub struct StreamInfo {
     pub start_time: f64,
 }
 
-/// Bits a pixel of an unknown format: those of 8-bit RGB.
-const DEFAULT_BITS_PER_PIXEL: u32 = 24;
-
 impl StreamInfo {
-    /// Bits that a pixel takes in memory; 24 if the header does not give the format.
-    pub fn bits_per_pixel(&self) -> u32 {
-        let Ok(name) = CString::new(self.pixel_format.as_str()) else { return DEFAULT_BITS_PER_PIXEL };
-        let Some(description) = PixelFormat::named(&name).descriptor() else { return DEFAULT_BITS_PER_PIXEL };
-        // SAFETY: a computation from an entry of FFmpeg's static table.
-        let bits = unsafe { ffi::av_get_padded_bits_per_pixel(description) };
-        u32::try_from(bits).unwrap_or(DEFAULT_BITS_PER_PIXEL)
+    /// The size of its frames by the header; 24 bits a pixel if that does not give the format.
+    pub fn frame_size(&self) -> FrameSize {
+        let name = CString::new(self.pixel_format.as_str()).unwrap_or_default();
+        let bits_per_pixel = PixelFormat::named(&name).bits_per_pixel();
+        FrameSize { width: self.width, height: self.height, bits_per_pixel }
     }
 }
 

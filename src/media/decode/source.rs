@@ -1,5 +1,7 @@
 //! An open input: packets in, frames with their times out.
 
+use std::sync::Arc;
+
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
@@ -8,6 +10,7 @@ use super::clock::FrameClock;
 use super::container::{Container, ffprobe};
 use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
+use super::gate::FrameGate;
 use super::options::{Damage, DecodeOptions, StreamInfo};
 use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
@@ -115,6 +118,11 @@ impl Source {
             done: false,
             arrivals: None,
         })
+    }
+
+    /// Asks `gate` before the decoder allocates a frame. Only the first gate counts.
+    pub fn guard(&mut self, gate: Arc<dyn FrameGate>) {
+        self.decoder.guard(gate);
     }
 
     /// What is known about the stream before decoding.
@@ -230,6 +238,10 @@ impl Source {
     pub(super) fn step(&mut self) -> Result<Option<Frame>> {
         if self.interrupt.is_set() {
             return Err(Error::Interrupted);
+        }
+        if self.decoder.is_refused() {
+            let remedy = message!["Allow more memory with ", Setting::Memory, ", or lower ", Setting::Jobs, "."];
+            return Err(Error::input(&self.name, "its frames have become too large", remedy));
         }
         let mut av = ff::frame::Video::empty();
         match self.decoder.video.receive_frame(&mut av) {

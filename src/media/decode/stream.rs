@@ -2,7 +2,7 @@
 
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -10,6 +10,7 @@ use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
 use super::container::ffprobe;
 use super::device::open_device;
+use super::gate::{DecoderState, FrameGate};
 use super::log::count_concealed_in;
 use super::options::DecodeOptions;
 use crate::error::{Error, Result};
@@ -160,9 +161,9 @@ pub(super) fn rescale(timestamp: i64, (num, den): (i64, i64)) -> Time {
 
 /// An open decoder.
 pub(super) struct VideoDecoder {
-    /// Dropped before `concealed`, which it points to.
+    /// Dropped before `state`, which it points to.
     pub(super) video: ff::decoder::Video,
-    concealed: Arc<AtomicU64>,
+    state: Box<DecoderState>,
 }
 
 impl VideoDecoder {
@@ -183,10 +184,10 @@ impl VideoDecoder {
             let (e, remedy) = (ff::Error::from(code), format!("Check the file: {}", ffprobe(name)));
             return Err(Error::input(name, format!("its video stream cannot be set up: {e}"), remedy));
         }
-        let concealed = Arc::new(AtomicU64::new(0));
-        // SAFETY: plain writes to a codec context that is not open yet; `VideoDecoder` keeps the counter longer than it.
+        let state = Box::<DecoderState>::default();
+        // SAFETY: plain writes to a codec context that is not open yet; `VideoDecoder` keeps the state longer than it.
         unsafe {
-            count_concealed_in(context.as_mut_ptr(), Arc::as_ptr(&concealed));
+            count_concealed_in(context.as_mut_ptr(), &raw const *state);
             let av = context.as_mut_ptr();
             (*av).thread_count = i32::try_from(options.threads).unwrap_or(0);
             // Each frame thread holds a frame back, for which a live stream has no time.
@@ -210,12 +211,23 @@ impl VideoDecoder {
                 "Install an FFmpeg that has this codec, or convert the file.",
             )
         })?;
-        Ok(VideoDecoder { video, concealed })
+        Ok(VideoDecoder { video, state })
+    }
+
+    /// Asks `gate` before every frame from now on. Only the first gate counts.
+    pub(super) fn guard(&mut self, gate: Arc<dyn FrameGate>) {
+        // SAFETY: between two calls of FFmpeg nothing uses the context. `open` made it point to the state.
+        unsafe { self.state.guard(self.video.as_mut_ptr(), gate) };
+    }
+
+    /// Whether the gate has refused a frame.
+    pub(super) fn is_refused(&self) -> bool {
+        self.state.refused.load(Ordering::Relaxed)
     }
 
     /// Frames so far in which errors were concealed.
     pub(super) fn concealed(&self) -> u64 {
-        self.concealed.load(Ordering::Relaxed)
+        self.state.concealed.load(Ordering::Relaxed)
     }
 }
 

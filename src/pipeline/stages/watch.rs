@@ -10,7 +10,8 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
-use crate::media::{Frame, Source};
+use crate::media::{Frame, FrameGate, Source};
+use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
 use crate::pipeline::parts::mark::Marker;
@@ -29,7 +30,7 @@ pub(crate) fn watch(
     marker: Option<&mut Marker<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
-    let source = match Source::open(input, &run.config.decode, run.interrupt.clone()) {
+    let mut source = match Source::open(input, &run.config.decode, run.interrupt.clone()) {
         Ok(source) => source,
         Err(Error::Interrupted) => return FileEnd::interrupted(Time::ZERO),
         Err(e) => return FileEnd::failed(e),
@@ -38,15 +39,19 @@ pub(crate) fn watch(
     if out.send(StageMessage::Opened(file, Box::new(source.info().clone()))).is_err() {
         return FileEnd::interrupted(Time::ZERO);
     }
-    let (budget, threads, spread) = (&run.config.budget, run.config.decode.threads, run.demand.count);
-    let _memory = match budget.film(input, source.info(), threads, spread) {
-        Ok(held) => held,
+    let need = FilmNeed { decode_threads: run.config.decode.threads, spread: run.demand.count };
+    let share = match run.config.budget.film(input, source.info().frame_size(), need) {
+        Ok(share) => share,
         Err(e) => return FileEnd::failed(e),
     };
+    if run.config.budget.limits_memory() {
+        source.guard(share.clone());
+    }
     let mut watch = Watch {
         run,
         file,
         source,
+        share,
         selector: KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count),
         marker,
         out,
@@ -63,7 +68,9 @@ pub(crate) fn watch(
 struct Watch<'a, 'm, 's> {
     run: &'a Run<'a>,
     file: usize,
+    /// Dropped before `share`, which accounts for its frames.
     source: Source,
+    share: Arc<FilmShare>,
     selector: KeyframeSelector<Arc<Frame>>,
     marker: Option<&'m mut Marker<'s>>,
     out: &'a Sender<StageMessage<FrameKeyframe>>,
@@ -79,10 +86,13 @@ impl Watch<'_, '_, '_> {
             if self.run.has_failed() {
                 return Err(Box::new(FileEnd::interrupted(self.last)));
             }
-            let busy = self.run.config.budget.decoding();
+            let share = self.share.clone();
+            let step = share.step();
             let start = Instant::now();
             let next = self.source.next();
             StageTimers::add_since(&self.run.timers.decode, start);
+            // What is stored of a film must not depend on the films beside it: one that was refused memory is not described.
+            self.share.check().map_err(|e| Box::new(FileEnd::failed(e)))?;
             let frame = match next {
                 Ok(Some(frame)) => Arc::new(frame),
                 Ok(None) => return Ok(None),
@@ -91,7 +101,7 @@ impl Watch<'_, '_, '_> {
                 Err(e) => return Ok(Some(e)),
             };
             let keyframes = self.examine(&frame)?;
-            drop(busy);
+            drop(step);
             let count = keyframes.len();
             self.run.observer.watched(self.file, self.last - self.first.unwrap_or_default());
             self.send(keyframes)?;
@@ -109,6 +119,9 @@ impl Watch<'_, '_, '_> {
         let start = Instant::now();
         let thumb = frame.thumb().map_err(|e| Box::new(FileEnd::failed(e)))?;
         StageTimers::add_since(&timers.analyse, start);
+        if !self.share.admits(frame.size()) {
+            self.share.check().map_err(|e| Box::new(FileEnd::failed(e)))?;
+        }
         self.first.get_or_insert(frame.time);
         self.last = frame.time;
         StageTimers::count(&timers.frames, 1);
