@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::{BATCH, DecoderArgs, StatsArgs, encode_options};
-use super::model_args::{CaptionModelArgs, cores};
+use super::model_args::{CaptionModelArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;
@@ -31,6 +31,8 @@ pub(super) struct CaptionArgs {
     /// Pictures, or folders of pictures (one level deep)
     #[arg(required = true, value_name = "PICTURE")]
     inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    stills: StillArgs,
     /// Print one JSON object per picture
     ///
     /// Its fields are image, text, ids (the tokens), score, mean_logprob, and said (whether the score reaches --min-score).
@@ -72,7 +74,12 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
     let paths = pictures::find(&args.inputs, reporter);
     let groups: Vec<&[PathBuf]> = paths.chunks(model.demand.count.max(1)).collect();
-    let options = StillOptions { batch, readers: cores().min(batch), bars: args.model.picture.bars() };
+    let options = StillOptions {
+        batch,
+        readers: cores().min(batch),
+        bars: args.model.picture.bars(),
+        pictures: args.stills.options(),
+    };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
         Ok((encoded, caption)) => {
             let reached = caption.reaches(min_score);

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::StatsArgs;
-use super::model_args::{ModelArgs, PictureArgs, cores};
+use super::model_args::{ModelArgs, PictureArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stdout::print_line;
@@ -38,6 +38,8 @@ pub(super) struct EmbedArgs {
     #[arg(long, help_heading = "Input", conflicts_with = "keep_bars")]
     text: bool,
     #[command(flatten)]
+    stills: StillArgs,
+    #[command(flatten)]
     stats: StatsArgs,
     #[command(flatten)]
     model: ModelArgs,
@@ -57,7 +59,7 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let image = folder.manifest().image.clone();
     let encoder: Load<dyn Encode> = Box::new(move || Ok(Box::new(ImageEncoder::new(&folder, &encode)?)));
     let paths = pictures::find(&args.inputs, reporter);
-    let options = StillOptions { batch, readers: cores(), bars: args.picture.bars() };
+    let options = StillOptions { batch, readers: cores(), bars: args.picture.bars(), pictures: args.stills.options() };
     let stats = pipeline::embeddings(&paths, options, (&image, encoder), interrupt, |number, encoded| match encoded {
         Ok(e) => {
             print_line(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string())

@@ -7,7 +7,7 @@ use clap::Args;
 use super::model_choice::{ModelChoice, load_embedder};
 use super::server_args::ServerArgs;
 use crate::error::Result;
-use crate::media::Bars;
+use crate::media::{Bars, PictureOptions};
 use crate::model::{
     CaptionModel, CaptionOptions, Device, EncodeOptions, MOST_CONTEXT, ModelFolder, ModelOptions, Models, Precision,
     PromptSource, SessionOptions,
@@ -53,6 +53,23 @@ pub(super) struct PictureArgs {
 impl PictureArgs {
     pub(super) fn bars(&self) -> Bars {
         if self.keep_bars { Bars::Keep } else { Bars::Crop }
+    }
+}
+
+/// Which still pictures are read.
+#[derive(Args)]
+pub(super) struct StillArgs {
+    /// Refuse pictures with more pixels
+    ///
+    /// Checked before memory is allocated for a picture. The default is 8192 × 8192. JPEG files beyond that are decoded at a
+    /// smaller size.
+    #[arg(long, help_heading = "Input", value_name = "PIXELS", default_value_t = PictureOptions::default().max_pixels)]
+    max_pixels: u64,
+}
+
+impl StillArgs {
+    pub(super) fn options(&self) -> PictureOptions {
+        PictureOptions { max_pixels: self.max_pixels }
     }
 }
 

@@ -24,7 +24,7 @@ pub use decode::{
     container_version, load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE};
-pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, is_picture, open as open_picture};
+pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;

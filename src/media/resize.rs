@@ -5,6 +5,8 @@
 //! the window are computed. Memory: a copy of the source under the window, the picture between the passes, and a few rows
 //! of scratch.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::media::rgb::Rgb;
@@ -68,24 +70,60 @@ fn resize_plain(picture: &Rgb, width: usize, height: usize, filter: Resample, wi
     // Source columns and rows under the window. The rest is cut away first.
     let (left, right) = x.as_ref().map_or((window.left, window.left + window.width), Taps::span);
     let (top, bottom) = y.as_ref().map_or((window.top, window.top + window.height), Taps::span);
-    let wide = right - left;
-    let mut data = Vec::with_capacity(wide * (bottom - top) * 3);
-    for row in picture.data.chunks_exact(from_w * 3).take(bottom).skip(top) {
-        data.extend_from_slice(&row[left * 3..right * 3]);
-    }
+    let mut part = PicturePart {
+        data: Cow::Borrowed(&picture.data),
+        line: from_w * 3,
+        left: left * 3,
+        top,
+        width: (right - left) * 3,
+        height: bottom - top,
+    };
     // Pillow's order: across, then down; the other way round if the height shrinks by more than twice as many samples as
     // the width does (from Pillow 13 on; earlier versions always went across first).
     let down_first = from_h.saturating_sub(height) > 2 * from_w.saturating_sub(width);
     if let (true, Some(taps)) = (down_first, &y) {
-        data = down(&data, wide * 3, top, taps);
+        part = down(&part, top, taps);
     }
     if let Some(taps) = &x {
-        data = across(&data, wide, left, taps);
+        part = across(&part, left, taps);
     }
     if let (false, Some(taps)) = (down_first, &y) {
-        data = down(&data, window.width * 3, top, taps);
+        part = down(&part, top, taps);
     }
-    Rgb { width: window.width as u32, height: window.height as u32, data }
+    Rgb { width: window.width as u32, height: window.height as u32, data: part.into_data() }
+}
+
+/// A part of a picture, without a copy of it.
+struct PicturePart<'a> {
+    data: Cow<'a, [u8]>,
+    /// Bytes of a whole row.
+    line: usize,
+    /// Bytes before the part in each row, and rows before it.
+    left: usize,
+    top: usize,
+    /// Bytes of a row, and rows.
+    width: usize,
+    height: usize,
+}
+
+impl PicturePart<'_> {
+    /// The result of a pass.
+    fn made(data: Vec<u8>, width: usize, height: usize) -> PicturePart<'static> {
+        PicturePart { data: Cow::Owned(data), line: width, left: 0, top: 0, width, height }
+    }
+
+    #[inline(always)]
+    fn row(&self, y: usize) -> &[u8] {
+        let start = (self.top + y) * self.line + self.left;
+        &self.data[start..start + self.width]
+    }
+
+    fn into_data(self) -> Vec<u8> {
+        match self.data {
+            Cow::Owned(data) => data,
+            Cow::Borrowed(_) => (0..self.height).flat_map(|y| self.row(y)).copied().collect(),
+        }
+    }
 }
 
 /// The source samples and weights of each wanted output sample.
@@ -182,19 +220,18 @@ fn round_and_clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Horizontal pass over rows of `from` pixels; column 0 of `source` is column `first` of the picture. [`ROWS`] rows at a
+/// Horizontal pass; column 0 of `source` is column `first` of the picture. [`ROWS`] rows at a
 /// time are laid out column by column, so that one weight meets [`LANES`] neighbours.
 #[inline(always)]
-fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
+fn across(source: &PicturePart<'_>, first: usize, taps: &Taps) -> PicturePart<'static> {
     let to = taps.bounds.len();
-    let rows = source.len() / (from * 3);
+    let (from, rows) = (source.width / 3, source.height);
     let mut out = vec![0; rows * to * 3];
     let mut columns = vec![0u8; from * LANES];
     for top in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - top);
         for r in 0..count {
-            let row = &source[(top + r) * from * 3..(top + r + 1) * from * 3];
-            for (column, pixel) in columns.chunks_exact_mut(LANES).zip(row.chunks_exact(3)) {
+            for (column, pixel) in columns.chunks_exact_mut(LANES).zip(source.row(top + r).chunks_exact(3)) {
                 column[r * 3] = pixel[0];
                 column[r * 3 + 1] = pixel[1];
                 column[r * 3 + 2] = pixel[2];
@@ -215,17 +252,19 @@ fn across(source: &[u8], from: usize, first: usize, taps: &Taps) -> Vec<u8> {
             }
         }
     }
-    out
+    PicturePart::made(out, to * 3, rows)
 }
 
-/// Vertical pass over rows of `line` samples; row 0 of `source` is row `first` of the picture.
+/// Vertical pass; row 0 of `source` is row `first` of the picture.
 #[inline(always)]
-fn down(source: &[u8], line: usize, first: usize, taps: &Taps) -> Vec<u8> {
+fn down(source: &PicturePart<'_>, first: usize, taps: &Taps) -> PicturePart<'static> {
+    let line = source.width;
     let mut out = vec![0; taps.bounds.len() * line];
     let mut sums = vec![0i32; line];
     for ((low, weights), row) in taps.iter().zip(out.chunks_exact_mut(line)) {
         sums.fill(1 << (PRECISION - 1));
-        for (above, &weight) in source[(low - first) * line..].chunks_exact(line).zip(weights) {
+        for (n, &weight) in weights.iter().enumerate() {
+            let above = source.row(low - first + n);
             for (sum, &sample) in sums.iter_mut().zip(above) {
                 *sum = sum.wrapping_add(i32::from(sample) * weight);
             }
@@ -234,7 +273,7 @@ fn down(source: &[u8], line: usize, first: usize, taps: &Taps) -> Vec<u8> {
             *to = round_and_clip(sum);
         }
     }
-    out
+    PicturePart::made(out, line, taps.bounds.len())
 }
 
 #[cfg(test)]

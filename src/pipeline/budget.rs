@@ -86,7 +86,7 @@ impl Budget {
         } else {
             0
         };
-        let state = Mutex::new(FilmState { size, mb, threads: 0, refused: None });
+        let state = Mutex::new(FilmHold { size, mb, threads: 0, refused: None });
         Ok(Arc::new(FilmShare { budget: self.clone(), input: input.into(), need, state }))
     }
 }
@@ -108,11 +108,11 @@ pub struct FilmShare {
     budget: Arc<Budget>,
     input: String,
     need: FilmNeed,
-    state: Mutex<FilmState>,
+    state: Mutex<FilmHold>,
 }
 
 #[derive(Debug)]
-struct FilmState {
+struct FilmHold {
     /// The largest frame that `mb` is enough for.
     size: FrameSize,
     /// Megabytes that are held.
@@ -151,12 +151,12 @@ impl FilmShare {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, FilmState> {
+    fn lock(&self) -> MutexGuard<'_, FilmHold> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `mb` megabytes more. Whoever waits for memory holds no threads, which others need to go on.
-    fn grow(&self, memory: &Shares, mb: usize, state: &mut FilmState) -> bool {
+    fn grow(&self, memory: &Shares, mb: usize, state: &mut FilmHold) -> bool {
         if memory.try_grow(mb) {
             return true;
         }

@@ -20,6 +20,8 @@ struct ShareState {
     holders: usize,
     /// Those of them who wait for more.
     growing: usize,
+    /// Nobody waits for a turn any more.
+    closed: bool,
 }
 
 /// Shares that are in use; returned when dropped.
@@ -33,7 +35,7 @@ impl Shares {
     /// `all` shares, at least one.
     pub fn new(all: usize) -> Shares {
         let all = all.max(1);
-        let state = ShareState { free: all, next: 0, serving: 0, holders: 0, growing: 0 };
+        let state = ShareState { free: all, next: 0, serving: 0, holders: 0, growing: 0, closed: false };
         Shares { all, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -45,6 +47,31 @@ impl Shares {
     /// Waits for `n` of them; a request for more than there are gets all.
     pub fn take(&self, n: usize) -> Held<'_> {
         Held { of: self, n: self.acquire(n) }
+    }
+
+    /// Waits for `n` of them and for those who have the turns before. Every turn from 0 on must be taken; the shares serve
+    /// turns alone. `None` after [`Shares::close`].
+    pub(super) fn take_turn(&self, turn: u64, n: usize) -> Option<Held<'_>> {
+        let n = n.min(self.all);
+        let mut state = self.lock();
+        while !state.closed && (state.serving != turn || state.free < n) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return None;
+        }
+        state.free -= n;
+        state.serving += 1;
+        state.holders += usize::from(n > 0);
+        drop(state);
+        self.changed.notify_all();
+        Some(Held { of: self, n })
+    }
+
+    /// Ends all waits for a turn: the next ones will not be taken.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
     }
 
     /// As [`Shares::take`], for those who return them by [`Shares::release`]. Returns how many it took.

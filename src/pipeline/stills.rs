@@ -11,8 +11,10 @@
 //! A still is one picture, or a group of pictures that follow one another, for a captioner that reads several. A group has the
 //! embedding of its first picture, and no caption if one of its pictures cannot be read.
 //!
-//! Memory: one still for each reader, a batch in each of the two model stages and one between them, and [`AHEAD`] batches
-//! of results that wait for an earlier picture.
+//! Memory: what is being read takes [`READING_MB`] at most, or one still if that needs more: readers take shares in the order of
+//! the pictures. Pictures that the captioner reads keep theirs until they are in a batch, and a batch is complete at
+//! [`BATCH_BYTES`]. There are a batch in each of the two model stages and one between them, and [`AHEAD`] batches of results
+//! that wait for an earlier picture.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -24,18 +26,24 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::batch::{BatchLimits, BatchRule, Batcher};
+use super::shares::{Held, Shares};
 use super::stats::{StageTimers, Stats};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::Bars;
-use crate::media::picture::{self, PictureOptions};
 use crate::media::rgb::Rgb;
+use crate::media::{PictureOptions, StillPicture};
 use crate::model::{
     Caption, CaptionInput, Encode, Encoded, ImageSpec, Load, Model, PictureDemand, Pictures, Pixels, preprocess,
 };
 
 /// Most batches of pictures that are described or in progress at once.
 const AHEAD: usize = 8;
+
+/// Megabytes of the pictures that are read at once.
+const READING_MB: usize = 512;
+/// Bytes of pictures that complete a batch, however many they are.
+const BATCH_BYTES: usize = 64 << 20;
 
 /// The result for a picture, or for a group of them.
 pub type Still = Result<(Encoded, Caption)>;
@@ -49,11 +57,13 @@ pub struct StillOptions {
     pub readers: usize,
     /// What happens to black bars before a model sees a picture. Default: crop.
     pub bars: Bars,
+    /// Which pictures are refused. Default: those of more than 64 megapixels.
+    pub pictures: PictureOptions,
 }
 
 impl Default for StillOptions {
     fn default() -> StillOptions {
-        StillOptions { batch: 8, readers: 2, bars: Bars::default() }
+        StillOptions { batch: 8, readers: 2, bars: Bars::default(), pictures: PictureOptions::default() }
     }
 }
 
@@ -130,18 +140,21 @@ fn encoded(
         (options.batch.max(1), options.readers.clamp(1, paths.len().div_ceil(demand.count.max(1)).max(1)));
     let groups: Vec<&[PathBuf]> = paths.chunks(demand.count.max(1)).collect();
     let groups = groups.as_slice();
+    let memory = Shares::new(READING_MB);
     thread::scope(|scope| -> Result<()> {
-        let timers = &timers;
+        let (timers, memory) = (&timers, &memory);
         let mut read = Vec::new();
         for first in 0..readers {
-            let (to, from) = bounded::<Result<ReadStill>>(1);
+            let (to, from) = bounded::<Result<ReadStill<'_>>>(1);
             read.push(from);
             scope.spawn(move || {
-                for group in groups.iter().skip(first).step_by(readers) {
+                for (turn, group) in (0..).zip(groups).skip(first).step_by(readers) {
                     let start = Instant::now();
-                    let still = ReadStill::open(group, image, demand, options.bars);
+                    let still = ReadStill::open(group, image, demand, (&options, memory, turn));
                     StageTimers::add_since(&timers.prepare, start);
+                    let Some(still) = still else { return };
                     if interrupt.is_set() || to.send(still).is_err() {
+                        memory.close();
                         return;
                     }
                 }
@@ -160,24 +173,43 @@ fn encoded(
 }
 
 /// A still as the models read it.
-struct ReadStill {
+struct ReadStill<'a> {
     /// Of the first picture.
     pixels: Pixels,
     /// All of them, if the captioner reads pictures.
     pictures: Vec<Arc<Rgb>>,
+    /// Their memory.
+    _memory: Option<Held<'a>>,
 }
 
-impl ReadStill {
-    fn open(group: &[PathBuf], image: &ImageSpec, demand: PictureDemand, bars: Bars) -> Result<ReadStill> {
-        let open = |path: &PathBuf| Ok(Arc::new(bars.apply(picture::open(path, &PictureOptions::default())?)));
-        let mut pictures = group.iter().map(open).collect::<Result<Vec<_>>>()?;
-        let empty = || Error::runtime("a group has no pictures", "Report this.");
-        let pixels = preprocess(pictures.first().ok_or_else(empty)?, image);
-        if demand.count == 0 {
-            pictures.clear();
-        }
-        Ok(ReadStill { pixels, pictures })
+impl<'a> ReadStill<'a> {
+    /// Reads a group when it is its turn and there is memory for it. `None`: nobody wants it any more.
+    fn open(
+        group: &[PathBuf],
+        image: &ImageSpec,
+        demand: PictureDemand,
+        (options, memory, turn): (&StillOptions, &'a Shares, u64),
+    ) -> Option<Result<ReadStill<'a>>> {
+        let headers = group.iter().map(|path| StillPicture::open(path, &options.pictures)).collect::<Result<Vec<_>>>();
+        let bytes = headers.as_ref().map_or(0, |all| all.iter().map(StillPicture::bytes).sum());
+        // Every turn must be taken, also that of pictures that cannot be read.
+        let held = memory.take_turn(turn, usize::try_from(bytes.div_ceil(1 << 20)).unwrap_or(usize::MAX))?;
+        let decode = || -> Result<ReadStill<'a>> {
+            let read = |header: StillPicture| Ok(Arc::new(options.bars.apply(header.decode()?)));
+            let pictures = headers?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+            let empty = || Error::runtime("a group has no pictures", "Report this.");
+            let pixels = preprocess(pictures.first().ok_or_else(empty)?, image);
+            if demand.count == 0 {
+                return Ok(ReadStill { pixels, pictures: Vec::new(), _memory: None });
+            }
+            Ok(ReadStill { pixels, pictures, _memory: Some(held) })
+        };
+        Some(decode())
     }
+}
+
+fn bytes_of(pictures: &[Arc<Rgb>]) -> usize {
+    pictures.iter().map(|picture| picture.data.len()).sum()
 }
 
 /// Encodes pictures in batches.
@@ -188,23 +220,28 @@ struct StillEncoder<'a> {
 }
 
 impl StillEncoder<'_> {
-    fn run(&mut self, read: &[Receiver<Result<ReadStill>>], pictures: usize, batch: usize) -> Result<()> {
+    fn run(&mut self, read: &[Receiver<Result<ReadStill<'_>>>], pictures: usize, batch: usize) -> Result<()> {
         // Pictures are there as soon as they are read, so a batch waits until it is full.
         let rule = BatchRule { size: batch, linger: Duration::MAX };
         let mut batcher: Batcher<Result<Vec<Arc<Rgb>>>, Pixels> = Batcher::new(BatchLimits { rule, messages: batch });
+        let mut bytes = 0;
         for next in 0..pictures {
             // A channel that is closed: its reader has seen the interrupt.
             let Ok(picture) = read[next % read.len()].recv() else { return Ok(()) };
             let (message, pixels) = match picture {
-                Ok(ReadStill { pixels, pictures }) => (Ok(pictures), Some(pixels)),
+                Ok(ReadStill { pixels, pictures, .. }) => {
+                    bytes += bytes_of(&pictures);
+                    (Ok(pictures), Some(pixels))
+                }
                 Err(e) => (Err(e), None),
             };
             batcher.push(message, pixels, Instant::now());
-            if next + 1 == pictures {
+            if next + 1 == pictures || bytes >= BATCH_BYTES {
                 batcher.flush();
             }
             if batcher.is_due(Instant::now()) {
                 let (pixels, messages) = batcher.take();
+                bytes = 0;
                 let encoded = self.encode(&pixels, messages)?;
                 if self.out.send(encoded).is_err() {
                     return Ok(());
@@ -312,9 +349,10 @@ impl<D: FnMut(usize, Still) -> Result<bool>> Results<'_, D> {
 impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Results<'_, D>> {
     fn more(&mut self, most: usize, wait: bool) -> Vec<CaptionInput> {
         let mut results = self.borrow_mut();
-        let mut some = Vec::new();
+        let (mut some, mut bytes) = (Vec::new(), 0);
         while !results.is_over()
             && some.len() < most
+            && bytes < BATCH_BYTES
             && results.pending.len() < results.most
             && results.receive(wait && some.is_empty())
         {
@@ -322,6 +360,7 @@ impl<D: FnMut(usize, Still) -> Result<bool>> Pictures for &RefCell<Results<'_, D
             let number = input.is_ok().then_some(results.captioned);
             let encoded = input.map(|input| {
                 let encoded = input.encoded.clone();
+                bytes += bytes_of(&input.pictures);
                 some.push(input);
                 encoded
             });

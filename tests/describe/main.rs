@@ -18,5 +18,6 @@ mod parts;
 mod pipeline;
 mod prompts;
 mod server;
+mod stills;
 mod streams;
 mod support;

@@ -55,9 +55,10 @@ pub fn image_embedding(
     folder: &ModelFolder,
     image: &Path,
     bars: Bars,
+    pictures: &PictureOptions,
     session: &SessionOptions,
 ) -> Result<QueryEmbedding> {
-    let rgb = bars.apply(picture::open(image, &PictureOptions::default())?);
+    let rgb = bars.apply(picture::open(image, pictures)?);
     let options = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
     let mut encoder = ImageEncoder::new(folder, &options)?;
     let pixels = preprocess(&rgb, encoder.spec());

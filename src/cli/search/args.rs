@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, SearchQuery};
-use crate::cli::model_args::{ModelArgs, PictureArgs};
+use crate::cli::model_args::{ModelArgs, PictureArgs, StillArgs};
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::time::Time;
@@ -70,6 +70,8 @@ pub(in crate::cli) struct SearchArgs {
     pub(super) model: ModelArgs,
     #[command(flatten)]
     pub(super) picture: PictureArgs,
+    #[command(flatten)]
+    pub(super) stills: StillArgs,
 }
 
 /// Which moments may be found.

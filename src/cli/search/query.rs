@@ -28,7 +28,7 @@ impl QueryModel {
         match &args.image {
             Some(image) => Ok(QueryModel::Picture {
                 title: folder.manifest().title(),
-                like: image_embedding(&folder, image, args.picture.bars(), &session)?,
+                like: image_embedding(&folder, image, args.picture.bars(), &args.stills.options(), &session)?,
             }),
             None if folder.embedder()?.text.is_none() => Err(folder.error(
                 "it has no text tower, so it cannot embed a query",
