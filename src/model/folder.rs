@@ -20,6 +20,7 @@ use crate::model::hub::listing::has_hub_layout;
 use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
 use crate::model::manifest_format::{MANIFEST, parse_manifest};
 use crate::model::precision::Precision;
+use crate::model::verified::{ListedFiles, resolve};
 
 /// The environment variable that names a model folder.
 pub(crate) const ENV_MODEL: &str = "DESCRY_MODEL";
@@ -145,9 +146,9 @@ impl ModelFolder {
         self.precision
     }
 
-    /// The path of a file that the manifest names.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    /// Its files, as they were when they were hashed.
+    pub(crate) fn listed(&self) -> ListedFiles<'_> {
+        ListedFiles { dir: &self.dir, files: &self.manifest.files }
     }
 
     /// Bytes of a graph, with the weights beside it.
@@ -211,7 +212,7 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>> {
 /// Refuses a file whose size or SHA-256 is not the manifest's.
 fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
     let fail = |cause: String, remedy: &str| Error::model(dir.display().to_string(), cause, remedy);
-    let opened = File::open(dir.join(name)).and_then(|f| Ok((f.metadata()?, f)));
+    let opened = resolve(dir, name).and_then(File::open).and_then(|f| Ok((f.metadata()?, f)));
     let (meta, file) = match opened {
         Ok(opened) => opened,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(fail(format!("{name} is missing"), MAKE_AGAIN)),

@@ -124,8 +124,10 @@ impl ImageEncoder {
         let threads = if count > 1 { (options.session.threads / count).max(1) } else { options.session.threads };
         let session_options = SessionOptions { threads, ..options.session.clone() };
         let runtime = Runtime::load()?;
-        let sessions: Vec<Session> =
-            (0..count).map(|_| runtime.session(folder, &spec.graph, &session_options)).collect::<Result<_>>()?;
+        let graph = folder.listed().graph(&spec.graph)?;
+        let wrong = |cause| folder.error(cause, "Make the model folder again.");
+        let session = |_| runtime.session_of_graph((&graph, None), &session_options, wrong);
+        let sessions: Vec<Session> = (0..count).map(session).collect::<Result<_>>()?;
         let (first, dimension) = (&sessions[0], manifest.embedder.as_ref().map(|e| e.dimension));
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let element = float_type(first.inputs(), names.0);

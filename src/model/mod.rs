@@ -4,6 +4,7 @@
 //! manifest   what a model folder states        device    where graphs run
 //! manifest_format   its file, model.json       library   finding ONNX Runtime
 //! folder     finding and checking a folder     runtime   sessions from graphs
+//! verified   its files, as they were hashed
 //! summary    a folder in words                 graph     what all graphs have in common
 //! score      how likely a caption is right     onnx      graphs that are changed before they are loaded
 //! support    whether its words are             precision variants of graphs of the hub
@@ -38,6 +39,7 @@ pub(crate) mod server;
 mod summary;
 mod support;
 mod text;
+mod verified;
 
 pub use crate::media::resize::Resample;
 pub use caption::{

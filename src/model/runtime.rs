@@ -17,6 +17,7 @@ use crate::message::Setting;
 use crate::model::device::Device;
 use crate::model::folder::ModelFolder;
 use crate::model::library::{self, REMEDY};
+use crate::model::verified::{GraphStorage, VerifiedGraph};
 
 /// The option that names the folder with the weights of a graph in memory.
 const EXTERNAL_WEIGHTS: &str = "session.model_external_initializers_file_folder_path";
@@ -86,38 +87,41 @@ impl Runtime {
 
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
-        let wrong = |cause| folder.error(cause, "Make the model folder again.");
-        self.session_at(&folder.path(graph), graph, options, wrong)
+        let graph = folder.listed().graph(graph)?;
+        self.session_of_graph((&graph, None), options, |cause| folder.error(cause, "Make the model folder again."))
     }
 
-    /// Builds the session of a graph in a file. `graph` is its name for messages; `wrong` makes the error for a graph that
-    /// ONNX Runtime refuses.
-    pub(crate) fn session_at(
+    /// Builds the session of a graph, or of what it has become if it was rewritten: that takes weights from the graph's own
+    /// file. `wrong` makes the error for a graph that ONNX Runtime refuses.
+    pub(crate) fn session_of_graph(
         &self,
-        path: &Path,
-        graph: &str,
+        (graph, rewritten): (&VerifiedGraph, Option<&[u8]>),
         options: &SessionOptions,
         wrong: impl FnOnce(String) -> Error,
     ) -> Result<Session> {
-        let mut builder = self.builder(options)?;
-        builder.commit_from_file(path).map_err(|e| refused_graph(graph, options.device, wrong, e))
-    }
-
-    /// The same for a graph in memory. Weights beside the graph are read from the folder `dir`.
-    pub(crate) fn session_in_memory(
-        &self,
-        bytes: &[u8],
-        dir: &Path,
-        graph: &str,
-        options: &SessionOptions,
-        wrong: impl FnOnce(String) -> Error,
-    ) -> Result<Session> {
-        let dir = dir.display().to_string();
-        let mut builder = self.builder(options)?.with_config_entry(EXTERNAL_WEIGHTS, dir).map_err(|e| {
+        let refused = |e: ort::Error<SessionBuilder>| {
             let e: ort::Error = e.into();
             Error::runtime(format!("session options: {e}"), REMEDY).with_source(e)
-        })?;
-        builder.commit_from_memory(bytes).map_err(|e| refused_graph(graph, options.device, wrong, e))
+        };
+        let mut builder = self.builder(options)?;
+        let session = match &graph.storage {
+            GraphStorage::Memory(bytes, weights) => {
+                let own = rewritten.map(|_| (graph.file().to_string(), bytes.clone()));
+                for (file, bytes) in weights.iter().cloned().chain(own) {
+                    builder = builder.with_external_initializer_file_in_memory(file, bytes).map_err(refused)?;
+                }
+                builder.commit_from_memory(rewritten.unwrap_or(bytes))
+            }
+            GraphStorage::Private(dir, _) => match rewritten {
+                Some(bytes) => {
+                    let dir = dir.path().display().to_string();
+                    let mut builder = builder.with_config_entry(EXTERNAL_WEIGHTS, dir).map_err(refused)?;
+                    builder.commit_from_memory(bytes)
+                }
+                None => builder.commit_from_file(dir.path().join(graph.file())),
+            },
+        };
+        session.map_err(|e| refused_graph(&graph.name, options.device, wrong, e))
     }
 
     /// Builds the session of a graph that was made in memory.

@@ -4,7 +4,6 @@
 //! weights and one batch.
 
 use std::fmt::Display;
-use std::path::Path;
 
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
@@ -148,13 +147,13 @@ pub(crate) fn load_tokenizer(folder: &ModelFolder, name: &str) -> Result<Tokeniz
             "Use a tokenizer.json of Hugging Face's tokenizers.",
         )
     };
-    open_tokenizer(&folder.path(name)).map_err(|e| wrong(&e))
+    read_tokenizer(&folder.listed().read(name)?).map_err(|e| wrong(&e))
 }
 
 /// Reads a tokenizer without the lengths in its file, which are those of the last texts that somebody tokenized; the
 /// manifest says how long texts are.
-fn open_tokenizer(path: &Path) -> tokenizers::Result<Tokenizer> {
-    let mut tokenizer = Tokenizer::from_file(path)?;
+fn read_tokenizer(bytes: &[u8]) -> tokenizers::Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::from_bytes(bytes)?;
     tokenizer.with_padding(None).with_truncation(None)?;
     Ok(tokenizer)
 }
@@ -195,7 +194,7 @@ mod tests {
         });
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
-        let tokenizer = open_tokenizer(&dir.path().join("tokenizer.json")).unwrap();
+        let tokenizer = read_tokenizer(&std::fs::read(dir.path().join("tokenizer.json")).unwrap()).unwrap();
         (dir, tokenizer)
     }
 

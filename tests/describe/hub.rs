@@ -35,7 +35,7 @@ pub(crate) fn picture(name: &str) -> PathBuf {
 }
 
 /// A copy of a model's folder.
-fn copy(folder: &str, to: &Path) {
+pub(crate) fn copy(folder: &str, to: &Path) {
     for sub in ["", "onnx"] {
         std::fs::create_dir_all(to.join(sub)).unwrap();
         for entry in std::fs::read_dir(root().join(folder).join(sub)).unwrap() {

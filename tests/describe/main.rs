@@ -14,6 +14,7 @@ mod florence;
 mod hub;
 mod inference;
 mod llava;
+mod model_files;
 mod parts;
 mod pipeline;
 mod prompts;

@@ -72,7 +72,7 @@ impl Chat {
     /// [`Error::Model`] if the tokenizer cannot be read or lacks the image token.
     pub(crate) fn new(folder: &HubFolder) -> Result<Chat> {
         let HubConfig { family, template, tokenizer: config, model, .. } = &folder.config;
-        let tokenizer = Tokenizer::from_file(folder.path("tokenizer.json"))
+        let tokenizer = Tokenizer::from_bytes(folder.listed().read("tokenizer.json")?)
             .map_err(|e| folder.error(format!("tokenizer.json cannot be read: {e}"), "Download the file again."))?;
         let tokens = folder.config.image_tokens();
         let (picture, image_tokens) = match family {

@@ -7,12 +7,13 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::config::{ProcessorConfig, TokenizerConfig, is_captioner};
-use super::json_files::{optional, parse, required};
+use super::json_files::{JsonFolder, optional, required};
 use super::listing::{HubFiles, folder_name};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use crate::model::manifest::{EmbedderSpec, FileSpec, ImageSpec, Manifest, Resize, TextSpec};
+use crate::model::manifest::{EmbedderSpec, ImageSpec, Manifest, Resize, TextSpec};
+use crate::model::verified::ListedFiles;
 
 /// The `model_type` of such a folder.
 const CLIP: &str = "clip";
@@ -74,7 +75,7 @@ impl Default for ClipVisionConfig {
 
 /// Whether a folder in the hub's layout holds a CLIP.
 pub(crate) fn is_clip(dir: &Path) -> bool {
-    required::<Value>(dir, "config.json").is_ok_and(|config| config["model_type"] == CLIP)
+    required::<Value>(&JsonFolder::Unlisted(dir), "config.json").is_ok_and(|config| config["model_type"] == CLIP)
 }
 
 /// The manifest of a CLIP, and its files: fp32, or the first variant that is complete.
@@ -82,15 +83,18 @@ pub(crate) fn is_clip(dir: &Path) -> bool {
 /// # Errors
 /// [`Error::Model`] if a file is missing or cannot be read, or if descry cannot embed with such a model.
 pub(crate) fn read_clip(dir: &Path) -> Result<(Manifest, HubFiles)> {
-    let raw: Value = required(dir, "config.json")?;
+    let raw: Value = required(&JsonFolder::Unlisted(dir), "config.json")?;
     let model_type = raw["model_type"].as_str().unwrap_or_default();
     if model_type != CLIP {
         return Err(not_a_clip(dir, model_type));
     }
-    let config: ClipConfig = parse(dir, "config.json", raw)?;
     let needed = ["config.json", "preprocessor_config.json", "tokenizer.json"];
     let listing = HubFiles::list(dir, &needed, &["tokenizer_config.json"], &[VISION, TEXT], None)?;
-    let processor: ProcessorConfig = required(dir, "preprocessor_config.json")?;
+    // What counts is what was hashed.
+    let listed = ListedFiles { dir, files: &listing.specs };
+    let json = JsonFolder::Listed(listed);
+    let config: ClipConfig = required(&json, "config.json")?;
+    let processor: ProcessorConfig = required(&json, "preprocessor_config.json")?;
     let image = image_spec(&processor, listing.precision.file(VISION)).map_err(|what| {
         let cause = format!("preprocessor_config.json asks for {what}");
         Error::model(dir.display().to_string(), cause, "Use a CLIP whose pictures are squares.")
@@ -105,9 +109,8 @@ pub(crate) fn read_clip(dir: &Path) -> Result<(Manifest, HubFiles)> {
         graph: listing.precision.file(TEXT),
         tokenizer: "tokenizer.json".into(),
         context_length: config.text_config.max_position_embeddings,
-        pad_token: pad_token(dir)?,
+        pad_token: pad_token(listed)?,
     };
-    let files = listing.files.iter();
     let manifest = Manifest {
         format: CLIP.into(),
         name: folder_name(dir, CLIP),
@@ -118,7 +121,7 @@ pub(crate) fn read_clip(dir: &Path) -> Result<(Manifest, HubFiles)> {
         image,
         embedder: Some(EmbedderSpec { dimension: config.projection_dim, text: Some(text), dedup: None }),
         captioner: None,
-        files: files.map(|f| (f.name.clone(), FileSpec { sha256: f.sha256.clone(), bytes: f.bytes })).collect(),
+        files: listing.specs.clone(),
     };
     manifest.validate().map_err(|cause| {
         Error::model(dir.display().to_string(), format!("config.json: {cause}"), "Download the file again.")
@@ -173,11 +176,11 @@ fn image_spec(config: &ProcessorConfig, graph: String) -> std::result::Result<Im
 }
 
 /// The token that pads a text, as the tokenizer's configuration names it.
-fn pad_token(dir: &Path) -> Result<i64> {
-    let fail = |cause: String| Error::model(dir.display().to_string(), cause, "Download the tokenizer again.");
-    let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))
+fn pad_token(listed: ListedFiles<'_>) -> Result<i64> {
+    let fail = |cause: String| Error::model(listed.dir.display().to_string(), cause, "Download the tokenizer again.");
+    let tokenizer = Tokenizer::from_bytes(listed.read("tokenizer.json")?)
         .map_err(|e| fail(format!("tokenizer.json is not a tokenizer that can be read: {e}")))?;
-    let config: TokenizerConfig = optional(dir, "tokenizer_config.json")?.unwrap_or_default();
+    let config: TokenizerConfig = optional(&JsonFolder::Listed(listed), "tokenizer_config.json")?.unwrap_or_default();
     let pad = config.pad().unwrap_or_else(|| PAD.into());
     tokenizer.token_to_id(&pad).map(i64::from).ok_or_else(|| fail(format!("tokenizer.json has no token {pad:?}")))
 }

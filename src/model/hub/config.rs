@@ -2,12 +2,11 @@
 //! many, and new ones come with every release of the tools that write them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::json_files::{optional, parse, read_text, required};
+use super::json_files::{JsonFolder, optional, parse, read_text, required};
 use crate::error::{Error, Result};
 use crate::media::resize::Resample;
 
@@ -319,40 +318,40 @@ pub(crate) struct HubConfig {
 
 impl HubConfig {
     /// Reads the JSON files of a folder.
-    pub(crate) fn read(dir: &Path) -> Result<HubConfig> {
-        let mut raw: Value = required(dir, "config.json")?;
+    pub(super) fn read(files: &JsonFolder<'_>) -> Result<HubConfig> {
+        let mut raw: Value = required(files, "config.json")?;
         let model_type = raw["model_type"].as_str().unwrap_or_default();
         let Some(family) = Family::of(model_type) else {
             let known: Vec<&str> = Family::ALL.iter().map(|(name, _)| *name).collect();
             return Err(Error::model(
-                dir.display().to_string(),
+                files.dir().display().to_string(),
                 format!("its model_type is {model_type:?}, which descry cannot run"),
                 format!("Use a model of one of these types: {}.", known.join(", ")),
             ));
         };
-        let tokenizer: TokenizerConfig = optional(dir, "tokenizer_config.json")?.unwrap_or_default();
+        let tokenizer: TokenizerConfig = optional(files, "tokenizer_config.json")?.unwrap_or_default();
         let template = match family {
             Family::Florence => FLORENCE_TEMPLATE.to_string(),
-            Family::SmolVlm | Family::Llava => chat_template(dir, &tokenizer)?,
+            Family::SmolVlm | Family::Llava => chat_template(files, &tokenizer)?,
         };
-        let generation = match optional(dir, "generation_config.json")? {
+        let generation = match optional(files, "generation_config.json")? {
             Some(generation) => generation,
-            None => parse(dir, "config.json", generation_fields(&raw))?,
+            None => parse(files, "config.json", generation_fields(&raw))?,
         };
         if family == Family::Florence {
             as_one_decoder(&mut raw);
         }
-        let joint: JointConfig = optional(dir, "processor_config.json")?.unwrap_or_default();
-        let processor = match optional(dir, PREPROCESSOR)? {
+        let joint: JointConfig = optional(files, "processor_config.json")?.unwrap_or_default();
+        let processor = match optional(files, PREPROCESSOR)? {
             Some(processor) => processor,
             None if joint.image_processor.is_object() => {
-                parse(dir, "processor_config.json", joint.image_processor.clone())?
+                parse(files, "processor_config.json", joint.image_processor.clone())?
             }
-            None => required(dir, PREPROCESSOR)?,
+            None => required(files, PREPROCESSOR)?,
         };
         Ok(HubConfig {
             family,
-            model: parse(dir, "config.json", raw)?,
+            model: parse(files, "config.json", raw)?,
             processor,
             joint,
             generation,
@@ -418,17 +417,17 @@ fn as_one_decoder(config: &mut Value) {
 }
 
 /// The template of `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`, in this order.
-fn chat_template(dir: &Path, tokenizer: &TokenizerConfig) -> Result<String> {
-    if let Some(text) = read_text(dir, "chat_template.jinja")? {
+fn chat_template(files: &JsonFolder<'_>, tokenizer: &TokenizerConfig) -> Result<String> {
+    if let Some(text) = read_text(files, "chat_template.jinja")? {
         return Ok(text);
     }
-    let own: Option<Value> = optional(dir, "chat_template.json")?;
+    let own: Option<Value> = optional(files, "chat_template.json")?;
     let templates = own.map_or(tokenizer.chat_template.clone(), |own| own["chat_template"].clone());
     // A text, or a list of named templates.
     let named = |name: &str| templates.as_array()?.iter().find(|t| t["name"] == name)?["template"].as_str();
     templates.as_str().or_else(|| named("default")).map(str::to_string).ok_or_else(|| {
         Error::model(
-            dir.display().to_string(),
+            files.dir().display().to_string(),
             "it has no chat template",
             "Download chat_template.jinja or tokenizer_config.json of the model.",
         )
@@ -437,6 +436,8 @@ fn chat_template(dir: &Path, tokenizer: &TokenizerConfig) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -458,7 +459,7 @@ mod tests {
             };
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        HubConfig::read(dir.path()).unwrap().image_tokens()
+        HubConfig::read(&JsonFolder::Unlisted(dir.path())).unwrap().image_tokens()
     }
 
     #[test]

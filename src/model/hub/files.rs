@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::config::{Family, HubConfig, PREPROCESSOR};
+use super::json_files::JsonFolder;
 use super::listing::{HubFiles, folder_name};
 use super::tasks::{self, Tasks};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::model::precision::Precision;
 use crate::model::prompt::PromptOptions;
+use crate::model::verified::ListedFiles;
 
 /// A captioner in the hub's ONNX layout.
 #[derive(Debug, Clone)]
@@ -32,8 +34,8 @@ impl HubFolder {
     /// [`Error::Model`] if a file is missing or cannot be read, or if descry cannot run such a model.
     pub fn open(dir: impl AsRef<Path>, precision: Option<Precision>) -> Result<HubFolder> {
         let dir = dir.as_ref();
-        let config = HubConfig::read(dir)?;
-        let graphs: &[&str] = match config.family {
+        let planned = HubConfig::read(&JsonFolder::Unlisted(dir))?;
+        let graphs: &[&str] = match planned.family {
             Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
             Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
         };
@@ -47,6 +49,12 @@ impl HubFolder {
             "chat_template.jinja",
         ];
         let listing = HubFiles::list(dir, &required, &optional, graphs, precision)?;
+        // What counts is what was hashed.
+        let config = HubConfig::read(&JsonFolder::Listed(ListedFiles { dir, files: &listing.specs }))?;
+        if config.family != planned.family {
+            let cause = "config.json was changed while it was read";
+            return Err(Error::model(dir.display().to_string(), cause, "Run descry again."));
+        }
         Ok(HubFolder { dir: dir.to_path_buf(), config, listing })
     }
 
@@ -124,8 +132,9 @@ impl HubFolder {
         self.listing.precision.file(graph)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    /// Its files, as they were when they were hashed.
+    pub(crate) fn listed(&self) -> ListedFiles<'_> {
+        ListedFiles { dir: &self.dir, files: &self.listing.specs }
     }
 
     /// An [`Error::Model`] about this folder.

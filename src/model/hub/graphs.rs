@@ -10,10 +10,11 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType
 
 use super::config::TextConfig;
 use super::files::{DECODER, EMBED, HubFolder, VISION};
-use super::rewrite::{RewrittenGraph, rewrite_decoder};
+use super::rewrite::rewrite_decoder;
 use crate::error::{Error, Result};
 use crate::model::graph::{LEAST_ROWS, floats, floats_of, run_error, wrong_shape};
 use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::verified::VerifiedGraph;
 
 /// What to do about a graph that is not as expected.
 const REMEDY: &str = "Export the model again in the layout of transformers.js, or download it.";
@@ -34,25 +35,19 @@ impl NamedGraph {
         options: &SessionOptions,
     ) -> Result<NamedGraph> {
         let file = folder.graph(graph);
-        let wrong = |cause| folder.error(cause, "Download the graph again.");
-        let session = Runtime::load()?.session_at(&folder.path(&file), &file, options, wrong)?;
-        NamedGraph::of(folder, file, session, known)
+        NamedGraph::load_verified(folder, (&folder.listed().graph(&file)?, None), known, options)
     }
 
-    /// A graph that was changed since it was read.
-    fn load_rewritten(
+    /// A graph and, if it was changed since it was read, what it has become.
+    fn load_verified(
         folder: &HubFolder,
-        graph: &str,
-        bytes: &[u8],
+        (graph, rewritten): (&VerifiedGraph, Option<&[u8]>),
         known: &[&str],
         options: &SessionOptions,
     ) -> Result<NamedGraph> {
-        let file = folder.graph(graph);
         let wrong = |cause| folder.error(cause, "Download the graph again.");
-        let path = folder.path(&file);
-        let dir = path.parent().unwrap_or(folder.dir());
-        let session = Runtime::load()?.session_in_memory(bytes, dir, &file, options, wrong)?;
-        NamedGraph::of(folder, file, session, known)
+        let session = Runtime::load()?.session_of_graph((graph, rewritten), options, wrong)?;
+        NamedGraph::of(folder, graph.name.clone(), session, known)
     }
 
     fn of(folder: &HubFolder, file: String, session: Session, known: &[&str]) -> Result<NamedGraph> {
@@ -89,14 +84,6 @@ impl NamedGraph {
         let value = outputs.values().next().ok_or_else(|| wrong_shape(&self.file))?;
         floats_of(&value).map_err(&failed)
     }
-}
-
-/// The decoder's graph with the changes of [`rewrite_decoder`]; `None` if there are none.
-fn rewritten_decoder(folder: &HubFolder) -> Result<Option<RewrittenGraph>> {
-    let path = folder.path(&folder.graph(DECODER));
-    let bytes = std::fs::read(&path).map_err(|e| Error::read(path.display().to_string(), &e))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(rewrite_decoder(&bytes, &name))
 }
 
 pub(super) fn ints(shape: &[usize], values: Vec<i64>) -> ort::Result<DynValue> {
@@ -147,20 +134,18 @@ impl Graphs {
         let text = folder.config.model.text_config.clone();
         let inputs = InputGraphs::load(folder, options)?;
         let known = ["inputs_embeds", "attention_mask", "position_ids", "past_key_values.", "num_logits_to_keep"];
-        let (decoder, by_picture) = match rewritten_decoder(folder)? {
-            Some(graph) => {
-                let decoder = NamedGraph::load_rewritten(folder, DECODER, &graph.bytes, &known, options)?;
-                (decoder, graph.scaled_by_picture)
-            }
-            None => (NamedGraph::load(folder, DECODER, &known, options)?, false),
-        };
+        let read = folder.listed().graph(&folder.graph(DECODER))?;
+        let rewritten = rewrite_decoder(read.bytes(), read.file());
+        let by_picture = rewritten.as_ref().is_some_and(|graph| graph.scaled_by_picture);
+        let changed = rewritten.as_ref().map(|graph| graph.bytes.as_slice());
+        let decoder = NamedGraph::load_verified(folder, (&read, changed), &known, options)?;
         let embeds_element = decoder.require(folder, "inputs_embeds")?;
         let (cache_names, cache_element) = cache_names(folder, &decoder, "")?;
         check_layers(folder, &decoder, 2)?;
         let scale_by_batch = folder.listing.precision.scales_by_batch() && !by_picture;
         let mut graphs = Graphs { inputs, decoder, text, cache_names, cache_element, embeds_element, scale_by_batch };
         if by_picture && !graphs.keeps_pictures_apart() {
-            graphs.decoder = NamedGraph::load(folder, DECODER, &known, options)?;
+            graphs.decoder = NamedGraph::load_verified(folder, (&read, None), &known, options)?;
             graphs.scale_by_batch = true;
         }
         Ok(graphs)

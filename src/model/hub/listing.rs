@@ -1,5 +1,6 @@
 //! The files of a folder in the hub's layout: which ones a model needs, in which precision, and their hashes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -8,7 +9,9 @@ use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::model::manifest::FileSpec;
 use crate::model::precision::{GRAPHS, Precision};
+use crate::model::verified::resolve;
 
 /// A file of the model.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub(crate) struct HubFile {
 pub(crate) struct HubFiles {
     pub(crate) precision: Precision,
     pub(crate) files: Vec<HubFile>,
+    /// The same by name.
+    pub(crate) specs: BTreeMap<String, FileSpec>,
     /// SHA-256 over their names, sizes and hashes, in hexadecimal.
     pub(crate) hash: String,
 }
@@ -63,7 +68,9 @@ impl HubFiles {
         for file in &files {
             all.update(format!("{} {} {}\n", file.sha256, file.bytes, file.name));
         }
-        Ok(HubFiles { precision, files, hash: hex(&all.finalize()) })
+        let spec = |f: &HubFile| (f.name.clone(), FileSpec { sha256: f.sha256.clone(), bytes: f.bytes });
+        let specs = files.iter().map(spec).collect();
+        Ok(HubFiles { precision, files, specs, hash: hex(&all.finalize()) })
     }
 }
 
@@ -123,7 +130,7 @@ fn hashed(dir: &Path, name: String) -> Result<HubFile> {
         };
         Error::model(dir.display().to_string(), cause, remedy).with_source(e)
     };
-    let file = std::fs::File::open(dir.join(&name)).map_err(unreadable)?;
+    let file = resolve(dir, &name).and_then(std::fs::File::open).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
     let sha256 = sha256_of(file).map_err(unreadable)?;
     Ok(HubFile { name, bytes, sha256 })
