@@ -6,13 +6,14 @@
 #: test          everything in check, and every other test
 #: snapshots     write the expected texts in tests/snapshots anew; review them with git diff
 #: deny          licences, banned crates and sources (ADVISORIES=1: known vulnerabilities too)
+#: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: test-browser  live outputs in hls.js and the page, in headless Chromium
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test snapshots deny bench test-browser test-ray setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-sanitizers snapshots deny bench test-browser test-ray setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
@@ -63,6 +64,19 @@ test: setup-test lint
 	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test --locked --doc
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
+
+# The unsafe code is in decoding. Valgrind follows the program, and neither FFmpeg's tools nor Python.
+VALGRIND := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+	--trace-children=yes --trace-children-skip=*/ffmpeg,*/ffprobe,*/python* --suppressions=$(CURDIR)/tests/valgrind.supp
+HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+UNDER_VALGRIND = CARGO_TARGET_$(HOST)_RUNNER='$(VALGRIND)' $(LINTED)
+
+test-sanitizers: setup-test
+	@sh tools/setup.sh valgrind
+	$(UNDER_VALGRIND) cargo test --locked --lib media::
+	$(UNDER_VALGRIND) cargo test --locked --lib scene::thumb
+	$(UNDER_VALGRIND) cargo test --locked --test describe decode::
+	$(UNDER_VALGRIND) cargo test --locked --test archive closed_cleanly
 
 snapshots: setup-test
 	INSTA_UPDATE=always $(LINTED) cargo test --locked --test snapshots

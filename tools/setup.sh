@@ -4,6 +4,7 @@
 #   setup.sh test     that, and what the tests use
 #   setup.sh lint     that of run, and what checks the Python code
 #   setup.sh browser  that of run, and a browser for the outputs of live mode
+#   setup.sh valgrind that of run, and valgrind
 #   setup.sh bench    that of run, and what the benches compare descry with
 # Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
@@ -108,6 +109,9 @@ command -v cargo >/dev/null || { log "Rust is missing: install it from https://r
 command -v cc >/dev/null || packages gcc libc6-dev
 have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
 runtime
+if [ "${1:-run}" = valgrind ]; then
+    command -v valgrind >/dev/null || packages valgrind
+fi
 if [ "${1:-run}" = lint ]; then
     lint_tools
 fi
