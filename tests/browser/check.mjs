@@ -174,7 +174,8 @@ async function livePage(browser) {
   const refused = await page.request.get(url + "status");
   assert.equal(refused.status(), 401);
   await page.goto(`${url}?token=${token}`);
-  assert.equal(page.url(), url);
+  // The answer to the token sets a cookie and leads here.
+  await page.waitForURL(url);
   await page.waitForFunction(() => new Set(window.announced).size >= 6 && window.announced.some((t) => t.includes("<script>")), null, { timeout: 40_000 });
   await page.waitForFunction(() => [...document.images].filter((i) => i.naturalWidth > 0 && i.alt.length > 5).length > 0);
   const state = await page.evaluate(() => ({

@@ -6,5 +6,6 @@ mod common;
 mod engine;
 mod model_server;
 mod outputs;
+mod page_attacks;
 mod service;
 mod streams;

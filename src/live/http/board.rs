@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::super::event::{Event, EventKind, Reason, StreamState};
 use super::super::json::event_json;
 use super::super::metrics::Metrics;
+use super::client_address::{ClientAddress, heaviest};
 use crate::track::cue::sentence;
 
 /// Clients that read events.
@@ -37,18 +38,31 @@ struct StreamView {
     picture: Option<Arc<[u8]>>,
 }
 
-/// A client that reads events.
-struct EventClient {
+/// A client that asks for events.
+pub(super) struct EventClient {
     /// Number of its connection.
     number: u64,
-    queue: Sender<EventMessage>,
+    address: ClientAddress,
     /// Closes its connection.
     abort: AbortHandle,
 }
 
+impl EventClient {
+    pub(super) fn new(number: u64, address: ClientAddress, abort: AbortHandle) -> EventClient {
+        EventClient { number, address, abort }
+    }
+}
+
+/// A client that reads events.
+struct EventReader {
+    client: EventClient,
+    queue: Sender<EventMessage>,
+}
+
 pub(super) struct Board {
     streams: Vec<StreamView>,
-    clients: Vec<EventClient>,
+    /// The oldest first.
+    readers: Vec<EventReader>,
     closed: bool,
 }
 
@@ -62,7 +76,7 @@ impl Board {
             captions: VecDeque::new(),
             picture: None,
         };
-        Board { streams: streams.iter().map(view).collect(), clients: Vec::new(), closed: false }
+        Board { streams: streams.iter().map(view).collect(), readers: Vec::new(), closed: false }
     }
 
     /// Shows an event, and sends it to the clients.
@@ -92,7 +106,7 @@ impl Board {
 
     /// Sends the clients the current numbers.
     pub(super) fn send_status(&mut self, metrics: &Metrics) {
-        if !self.clients.is_empty() {
+        if !self.readers.is_empty() {
             self.broadcast(metrics, "status", &metrics.status());
         }
     }
@@ -100,42 +114,49 @@ impl Board {
     /// Sends to all clients, and drops those whose queue is full.
     fn broadcast(&mut self, metrics: &Metrics, kind: &str, data: &Value) {
         let message = message(kind, data);
-        self.clients.retain(|c| match c.queue.try_send(message.clone()) {
+        self.readers.retain(|r| match r.queue.try_send(message.clone()) {
             Ok(()) => true,
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(_)) => {
                 metrics.http.dropped.inc();
-                c.abort.abort();
+                r.client.abort.abort();
                 false
             }
         });
     }
 
-    /// Adds a client. Returns its queue and its first message, or `None` where there are too many or the server closes.
+    /// Adds a client. Returns its queue and its first message, or `None` where there are too many or the server closes. Where
+    /// there are too many, one address may not have them all: a reader of the address with the most gives way.
     pub(super) fn subscribe(
         &mut self,
-        number: u64,
-        abort: AbortHandle,
+        client: EventClient,
         metrics: &Metrics,
     ) -> Option<(Receiver<EventMessage>, EventMessage)> {
-        if self.clients.len() >= CLIENTS || self.closed {
+        if self.closed {
             return None;
         }
+        if self.readers.len() >= CLIENTS {
+            let addresses: Vec<ClientAddress> = self.readers.iter().map(|r| r.client.address).collect();
+            let surplus = heaviest(&addresses, client.address).filter(|h| h.surplus > 1)?;
+            let at = addresses.iter().position(|a| *a == surplus.address)?;
+            metrics.http.dropped.inc();
+            self.readers.remove(at).client.abort.abort();
+        }
         let (queue, messages) = channel(QUEUE);
-        self.clients.push(EventClient { number, queue, abort });
+        self.readers.push(EventReader { client, queue });
         Some((messages, message("snapshot", &self.snapshot(metrics))))
     }
 
     /// Removes a client. False where it was dropped before.
     pub(super) fn unsubscribe(&mut self, number: u64) -> bool {
-        let at = self.clients.iter().position(|c| c.number == number);
-        at.map(|i| self.clients.swap_remove(i)).is_some()
+        let at = self.readers.iter().position(|r| r.client.number == number);
+        at.map(|i| self.readers.remove(i)).is_some()
     }
 
     /// Lets the clients receive what is queued, and accepts no new ones.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.clients.clear();
+        self.readers.clear();
     }
 
     /// The last picture of a stream, as JPEG.

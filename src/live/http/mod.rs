@@ -4,20 +4,24 @@
 //! clients of `/events` (server-sent events). axum routes and hyper parses, in one thread with its own tokio runtime.
 //!
 //! Memory and time are bounded. A connection carries one request, whose head has at most 8 KiB and 5 s to arrive in,
-//! however slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections: a new one takes
-//! the place of the oldest whose head has not arrived, so that clients which never finish their requests do not keep others
-//! out. At most 16 clients read events, each with a queue of 64; one that does not read is dropped and counted. Bodies are
-//! not read, and connections are not kept alive. hyper enforces the limits of the head; [`server`] and [`timed`] enforce
-//! the others, which hyper lacks.
+//! however slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections. Beyond that a new
+//! one takes the place of another one, of the address that has the most, so that no address keeps others out; those whose
+//! head has not arrived go first. At most 16 clients read events, each with a queue of 64; one that does not read is dropped
+//! and counted, and those places are shared in the same way. Bodies are not read, and connections are not kept alive. hyper
+//! enforces the limits of the head; [`server`] and [`timed`] enforce the others, which hyper lacks.
 //!
 //! [`auth`] decides who may read. There is no TLS: put a proxy before the server.
 
 mod auth;
 mod board;
 mod client;
+mod client_address;
+mod guesses;
+mod proof;
 mod response;
 mod routes;
 mod server;
+mod sessions;
 mod timed;
 
 use std::io::{self, ErrorKind};
@@ -36,7 +40,7 @@ use super::metrics::Metrics;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use auth::AccessPolicy;
+use auth::PagePolicy;
 use board::Board;
 use routes::ServerState;
 
@@ -107,11 +111,9 @@ impl HttpServer {
         let listener = TcpListener::bind(options.listen).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let state = Arc::new(ServerState {
-            metrics,
-            access: AccessPolicy::new(address, options.token.as_deref()),
-            board: Mutex::new(Board::new(streams)),
-        });
+        let access = PagePolicy::new(address, options.token.as_deref(), Instant::now());
+        let access = access.map_err(|_| fail(io::Error::other("the system has no random numbers")))?;
+        let state = Arc::new(ServerState { metrics, access, board: Mutex::new(Board::new(streams)) });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(fail)?;
         let (stop, stopped) = oneshot::channel();
         let shared = state.clone();

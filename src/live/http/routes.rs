@@ -1,13 +1,14 @@
 //! The pages: what each path answers, and the event stream.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,8 +21,8 @@ use tokio::sync::mpsc::Receiver;
 
 use super::super::lock::lock;
 use super::super::metrics::Metrics;
-use super::auth::{AccessPolicy, Refusal};
-use super::board::{Board, EventMessage};
+use super::auth::PagePolicy;
+use super::board::{Board, EventClient, EventMessage};
 use super::response::{add_headers, bad_request, json, method_not_allowed, not_found, text};
 use super::timed::WriteTimer;
 
@@ -31,13 +32,11 @@ const STALL_TIME: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a browser waits before it reconnects.
 const RECONNECT: Duration = Duration::from_secs(2);
-/// Slows guessing down, whatever the token.
-const GUESS_TIME: Duration = Duration::from_millis(300);
 
 /// What all requests share.
 pub(super) struct ServerState {
     pub(super) metrics: Arc<Metrics>,
-    pub(super) access: AccessPolicy,
+    pub(super) access: PagePolicy,
     pub(super) board: Mutex<Board>,
 }
 
@@ -45,6 +44,7 @@ pub(super) struct ServerState {
 #[derive(Clone)]
 pub(super) struct Peer {
     pub(super) number: u64,
+    pub(super) address: SocketAddr,
     /// Closes the connection.
     pub(super) abort: AbortHandle,
     pub(super) timer: Arc<WriteTimer>,
@@ -68,16 +68,22 @@ pub(super) fn router(state: Arc<ServerState>) -> Router {
 }
 
 /// Lets requests through that are allowed, counts them, and adds the headers of every response.
-async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
+async fn guard(
+    State(state): State<Arc<ServerState>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let mut response = match admit(&state.access, &parts) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(refusal) => {
-            if refusal.is_guess {
-                tokio::time::sleep(GUESS_TIME).await;
+    let mut response = match admit(&state.access, &parts, peer.address) {
+        Ok(cookie) => {
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            if let Some(cookie) = cookie {
+                response.headers_mut().insert(SET_COOKIE, cookie);
             }
-            *refusal.response
+            response
         }
+        Err(refusal) => *refusal,
     };
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let counters = &state.metrics.http;
@@ -86,16 +92,16 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
     response
 }
 
-fn admit(access: &AccessPolicy, request: &Parts) -> Result<(), Refusal> {
+fn admit(access: &PagePolicy, request: &Parts, peer: SocketAddr) -> Result<Option<HeaderValue>, Box<Response>> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(method_not_allowed().into());
+        return Err(Box::new(method_not_allowed()));
     }
     // A path, and not a whole address as for a proxy.
     let is_path = request.uri.authority().is_none() && request.uri.path().starts_with('/');
     if !is_path || request.headers.get_all(HOST).iter().count() > 1 {
-        return Err(bad_request().into());
+        return Err(Box::new(bad_request()));
     }
-    access.check(request)
+    access.check(request, peer, Instant::now())
 }
 
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
@@ -124,9 +130,11 @@ async fn keyframe(State(state): State<Arc<ServerState>>, uri: Uri) -> Response {
 /// Server-sent events: a snapshot first, then everything as it happens.
 async fn events(State(state): State<Arc<ServerState>>, Extension(peer): Extension<Peer>, method: Method) -> Response {
     if method == Method::HEAD {
-        return not_found();
+        // The headers alone, without a place among the readers.
+        return ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")], ()).into_response();
     }
-    let subscribed = lock(&state.board).subscribe(peer.number, peer.abort, &state.metrics);
+    let client = EventClient::new(peer.number, peer.address.ip().into(), peer.abort);
+    let subscribed = lock(&state.board).subscribe(client, &state.metrics);
     let Some((messages, snapshot)) = subscribed else {
         let text = text(StatusCode::SERVICE_UNAVAILABLE, "Too many clients read events already.");
         return ([(RETRY_AFTER, "10")], text).into_response();

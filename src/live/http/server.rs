@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::lock::lock;
 use super::super::metrics::HttpMetrics;
+use super::client_address::{ClientAddress, heaviest};
 use super::routes::{Peer, ServerState, router};
 use super::timed::TimedStream;
 
@@ -50,6 +52,7 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n
 
 struct OpenConnection {
     number: u64,
+    address: ClientAddress,
     /// The request's head has not arrived yet.
     is_waiting: bool,
     abort: AbortHandle,
@@ -63,16 +66,16 @@ struct Connections {
 }
 
 impl Connections {
-    /// Adds a connection. It may take the place of the oldest whose head has not arrived; without one it is refused.
-    fn add(&self, abort: AbortHandle, counters: &HttpMetrics) -> Option<u64> {
+    /// Adds a connection. Where there is no room, another one gives way, or this one is refused.
+    fn add(&self, address: ClientAddress, abort: AbortHandle, counters: &HttpMetrics) -> Option<u64> {
         let mut open = lock(&self.open);
         if open.len() >= CONNECTIONS {
             counters.refused.inc();
-            let oldest = open.iter().position(|c| c.is_waiting)?;
-            open.remove(oldest).abort.abort();
+            let dispensable = dispensable(&open, address)?;
+            open.remove(dispensable).abort.abort();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        open.push(OpenConnection { number, is_waiting: true, abort });
+        open.push(OpenConnection { number, address, is_waiting: true, abort });
         Some(number)
     }
 
@@ -88,13 +91,24 @@ impl Connections {
     }
 }
 
+/// Which connection gives way to a new one: of the address that has the most, the oldest whose head has not arrived, or else
+/// the oldest where that address still has as many as the new one's then. Where no address has more than the new one's, only
+/// a connection of its own whose head has not arrived gives way.
+fn dispensable(open: &[OpenConnection], newcomer: ClientAddress) -> Option<usize> {
+    let addresses: Vec<ClientAddress> = open.iter().map(|c| c.address).collect();
+    let (address, surplus) = heaviest(&addresses, newcomer).map_or((newcomer, 0), |h| (h.address, h.surplus));
+    let of_it = || open.iter().enumerate().filter(|(_, c)| c.address == address);
+    let waiting = of_it().find(|(_, c)| c.is_waiting);
+    waiting.or_else(|| of_it().next().filter(|_| surplus > 1)).map(|(at, _)| at)
+}
+
 /// Serves until `stop` resolves, then lets connections finish for a moment.
 pub(super) async fn serve(listener: TcpListener, state: Arc<ServerState>, mut stop: oneshot::Receiver<()>) {
     let server = Server { router: router(state.clone()), state, connections: Arc::default() };
     let mut tasks = JoinSet::new();
     loop {
         match select(pin!(listener.accept()), &mut stop).await {
-            Either::Left((Ok((stream, _)), _)) => server.accept(stream, &mut tasks),
+            Either::Left((Ok((stream, address)), _)) => server.accept(stream, address, &mut tasks),
             Either::Left((Err(_), _)) => sleep(ACCEPT_PAUSE).await,
             Either::Right(_) => break,
         }
@@ -112,10 +126,11 @@ struct Server {
 }
 
 impl Server {
-    fn accept(&self, stream: TcpStream, tasks: &mut JoinSet<()>) {
+    fn accept(&self, stream: TcpStream, address: SocketAddr, tasks: &mut JoinSet<()>) {
         let (abort, registration) = AbortHandle::new_pair();
-        let Some(number) = self.connections.add(abort.clone(), &self.state.metrics.http) else { return };
-        let peer = Peer { number, abort, timer: Arc::default() };
+        let counters = &self.state.metrics.http;
+        let Some(number) = self.connections.add(address.ip().into(), abort.clone(), counters) else { return };
+        let peer = Peer { number, address, abort, timer: Arc::default() };
         let (router, state, connections) = (self.router.clone(), self.state.clone(), self.connections.clone());
         tasks.spawn(async move {
             let serving = serve_connection(stream, peer, router, &state.metrics.http, connections.clone());
@@ -189,4 +204,55 @@ async fn refuse(mut stream: TimedStream, timed_out: bool) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn address(n: u32) -> ClientAddress {
+        IpAddr::from(Ipv4Addr::from_bits(n)).into()
+    }
+
+    fn open(all: &[(u32, bool)]) -> Vec<OpenConnection> {
+        let one = |(number, (from, is_waiting)): (usize, &(u32, bool))| OpenConnection {
+            number: number as u64,
+            address: address(*from),
+            is_waiting: *is_waiting,
+            abort: AbortHandle::new_pair().0,
+        };
+        all.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn the_address_with_the_most_connections_gives_way() {
+        let way = |all: &[(u32, bool)], newcomer| dispensable(&open(all), address(newcomer));
+        // One that has not sent its request yet, or else the oldest.
+        assert_eq!(way(&[(9, true), (1, false), (1, true), (1, true)], 2), Some(2));
+        assert_eq!(way(&[(9, true), (1, false), (1, false)], 2), Some(1));
+        // Nobody gives way to an address that has as many.
+        assert_eq!(way(&[(1, false), (1, false), (2, false), (2, false)], 2), None);
+        assert_eq!(way(&[(1, true), (1, true), (2, false), (2, false)], 2), None);
+        assert_eq!(way(&[(1, false), (2, false)], 3), None);
+        assert_eq!(way(&[(1, false), (1, true)], 1), Some(1));
+        assert_eq!(way(&[(1, false), (1, false)], 1), None);
+    }
+
+    #[test]
+    fn one_address_holds_all_connections_only_while_nobody_else_wants_one() {
+        let (connections, counters) = (Connections::default(), HttpMetrics::default());
+        let add = |from| connections.add(address(from), AbortHandle::new_pair().0, &counters);
+        for _ in 0..CONNECTIONS {
+            let number = add(1).unwrap();
+            connections.keep(number);
+        }
+        assert_eq!(add(1), None);
+        for other in 2..34 {
+            connections.keep(add(other).unwrap());
+        }
+        let open = lock(&connections.open);
+        assert_eq!((open.len(), open.iter().filter(|c| c.address == address(1)).count()), (CONNECTIONS, 32));
+    }
 }
