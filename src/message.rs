@@ -43,6 +43,8 @@ settings! {
     Beam => "beam",
     /// File that configures the streams of live mode.
     Config => "config",
+    /// Environment variables that the program of an output inherits.
+    CommandEnv => "command_env",
     /// Earlier descriptions in a prompt.
     Context => "context",
     /// Describing a file.

@@ -11,6 +11,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::ArchiveRepair => "descry archive check --repair",
         Setting::Batch => "--batch",
         Setting::Beam => "--beam",
+        Setting::CommandEnv => "--command-env",
         Setting::Config => "--config",
         Setting::Context => "--context",
         Setting::Describe => "descry describe",

@@ -147,6 +147,12 @@ struct LiveOutputArgs {
     /// Run this program for each description, with the text on its standard input
     #[arg(long, value_name = "PROGRAM ARGUMENTS")]
     command: Vec<CommandLine>,
+    /// Let that program inherit this environment variable too
+    ///
+    /// It inherits PATH, HOME, the language, the time zone, and what it needs to reach the user's screen and sound; nothing
+    /// else, because the environment may hold keys.
+    #[arg(long, value_name = "NAME")]
+    command_env: Vec<String>,
     /// Print the state of a running descry as JSON, and exit
     ///
     /// Asks the descry that serves the address of --http, 127.0.0.1:8080 by default.
@@ -202,6 +208,7 @@ impl LiveOutputArgs {
             webhook: self.webhook.clone(),
             webhook_ca: self.webhook_ca.clone(),
             command: self.command.clone(),
+            command_env: self.command_env.clone(),
             // Tokens do not belong on a command line, where every user of the machine can see them.
             http_token: None,
             webhook_token: None,
@@ -271,7 +278,7 @@ mod tests {
     fn outputs_are_those_of_the_command_line() {
         let all = outputs(
             "--jsonl --vtt v --vtt-rotate day --vtt-keep 3 --append --hls h --hls-video u --hls-segment 4 \
-             --hls-window 5 --http 127.0.0.1:0 --webhook http://h/secret --webhook-ca c.pem --command cat",
+             --hls-window 5 --http 127.0.0.1:0 --webhook http://h/secret --webhook-ca c.pem --command cat --command-env A",
         );
         assert!(all.jsonl && all.append && !all.force);
         assert_eq!((all.vtt, all.hls), (Some("v".into()), Some("h".into())));
@@ -281,7 +288,7 @@ mod tests {
             (all.http.map(|a| a.to_string()), all.webhook_ca),
             (Some("127.0.0.1:0".into()), Some("c.pem".into()))
         );
-        assert_eq!((all.webhook.len(), all.command.len()), (1, 1));
+        assert_eq!((all.webhook.len(), all.command.len(), all.command_env), (1, 1, vec!["A".to_string()]));
         assert!(!format!("{:?}", all.webhook).contains("secret"));
         assert!(outputs("--force").force);
     }

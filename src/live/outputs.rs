@@ -15,6 +15,7 @@
 //! webhook_token = "…"         # or DESCRY_WEBHOOK_TOKEN
 //! webhook_ca = "ca.pem"
 //! command = [["espeak-ng", "--stdin"]]
+//! command_env = ["ESPEAK_DATA_PATH"]
 //! ```
 
 use std::convert::Infallible;
@@ -110,6 +111,8 @@ pub struct OutputConfig {
     pub webhook_ca: Option<PathBuf>,
     /// Run this program for each description, with the text on its standard input.
     pub command: Vec<CommandLine>,
+    /// Environment variables that this program inherits besides the usual ones.
+    pub command_env: Vec<String>,
 }
 
 impl OutputConfig {
@@ -133,6 +136,7 @@ impl OutputConfig {
             webhook_token: self.webhook_token.or(file.webhook_token),
             webhook_ca: self.webhook_ca.or(file.webhook_ca),
             command: if self.command.is_empty() { file.command } else { self.command },
+            command_env: if self.command_env.is_empty() { file.command_env } else { self.command_env },
         }
     }
 
@@ -152,9 +156,7 @@ impl OutputConfig {
         }
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         self.open_webhooks(&mut sinks)?;
-        for line in &self.command {
-            sinks.push(Box::new(CommandSink::new(&line.0, &CommandOptions::default())?));
-        }
+        self.open_commands(&mut sinks)?;
         if let Some(listen) = self.http {
             let options = HttpOptions { listen, token: self.http_token() };
             sinks.push(Box::new(HttpServer::bind(&options, streams, metrics.clone())?));
@@ -171,6 +173,18 @@ impl OutputConfig {
             sinks.push(Box::new(JsonLinesSink::new(std::io::stdout())));
         }
         Ok(sinks)
+    }
+
+    fn open_commands(&self, sinks: &mut Vec<Box<dyn Sink>>) -> Result<()> {
+        if self.command.is_empty() && !self.command_env.is_empty() {
+            let cause = "environment variables are given for a command, and no command";
+            return Err(Error::usage(cause, "Name a command too, or leave them out."));
+        }
+        let options = CommandOptions { environment: self.command_env.clone(), ..CommandOptions::default() };
+        for line in &self.command {
+            sinks.push(Box::new(CommandSink::new(&line.0, &options)?));
+        }
+        Ok(())
     }
 
     fn open_webhooks(&self, sinks: &mut Vec<Box<dyn Sink>>) -> Result<()> {
@@ -283,6 +297,9 @@ mod tests {
             json!({ "vtt_rotate": "day" }),
             json!({ "vtt_keep": 3 }),
             json!({ "webhook_ca": "x.pem" }),
+            json!({ "command_env": ["PATH"] }),
+            json!({ "command": [["cat"]], "command_env": ["DESCRY_THERE_IS_NONE"] }),
+            json!({ "command": [["cat"]], "command_env": ["A=B"] }),
             json!({ "vtt": "x.vtt", "vtt_rotate": "1" }),
         ] {
             assert!(names(&outputs(lonely.clone())).is_err(), "{lonely}");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::rtsp::{Mode, Proxy, Server, free_port, next_port};
-use crate::common::{Bench, sample};
+use crate::common::{Bench, sample, tiny};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -538,13 +538,21 @@ fn a_file_at_its_own_pace_is_described_to_its_end() {
 fn a_command_gets_the_text_and_no_tokens() {
     let b = Bench::new();
     b.ffmpeg(&format!("-i {} -t 2 -c copy -an short.mp4", sample("bikes.mp4")));
-    b.write("tell.sh", b"{ env; cat; } >> $1");
+    b.write("tell.sh", b"{ env; ls -l /proc/self/fd; cat; } >> $1");
     let said = b.path("said");
     let command = format!("sh {} {}", b.path("tell.sh").display(), said.display());
-    let tokens = [("DESCRY_HTTP_TOKEN", "t0ken-of-the-page-0000"), ("DESCRY_WEBHOOK_TOKEN", "t0ken-of-a-hook")];
+    let tokens = [
+        ("DESCRY_HTTP_TOKEN", "t0ken-of-the-page-0000"),
+        ("DESCRY_WEBHOOK_TOKEN", "t0ken-of-a-hook"),
+        ("AWS_SECRET_ACCESS_KEY", "t0ken-of-a-cloud"),
+        ("LC_TIME", "nl_NL"),
+        ("VOICE", "anna"),
+    ];
     let film = b.path("short.mp4").display().to_string();
-    let mut live =
-        Live::with(&["--realtime", &film, "--command", &command, "--jsonl", "--http", "127.0.0.1:0"], &tokens);
+    let mut live = Live::with(
+        &["--realtime", &film, "--command", &command, "--command-env", "VOICE", "--jsonl", "--http", "127.0.0.1:0"],
+        &tokens,
+    );
     let (caption, _) = live.caption(0);
     let started = Instant::now();
     while !said.exists() || !b.read("said").contains(caption["text"].as_str().unwrap()) {
@@ -554,6 +562,12 @@ fn a_command_gets_the_text_and_no_tokens() {
     let text = b.read("said");
     assert!(text.contains("DESCRY_STREAM=short.mp4\n") && text.contains("DESCRY_WALL=2"), "{text}");
     assert!(!text.contains("t0ken"), "{text}");
+    assert!(["VOICE=anna", "LC_TIME=nl_NL"].iter().all(|set| text.lines().any(|line| line == *set)), "{text}");
+    // Standard error alone is descry's.
+    assert!(!text.contains("socket:") && !text.contains("short.mp4 ->"), "{text}");
+    let wrong = ["live", "--realtime", "short.mp4", "--command", "cat", "--command-env", "THERE_IS_NONE"];
+    let (_, err) = b.run(&tiny(&wrong), 2);
+    assert!(err.contains("THERE_IS_NONE") && err.contains("--command-env"), "{err}");
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Runs a program for each caption, with the text on its standard input: to speak it, for example.
 //!
+//! The program gets nothing of descry's that it does not need: of the environment only what [`INHERITED`] and
+//! [`CommandOptions::environment`] name, because the rest may hold keys of clouds and tokens; and no open file but standard
+//! error.
+//!
 //! Order: one program at a time, never through a shell. It is killed, with what it started, when it takes too long or the
 //! run ends.
 //!
 //! Memory: few captions wait, because a caption spoken minutes later is useless; the oldest are lost and counted.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -14,6 +19,8 @@ use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, StopSignal};
 use super::super::wall::rfc3339;
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
 use crate::track::cue::sentence;
 
 /// How the program runs.
@@ -23,13 +30,48 @@ pub struct CommandOptions {
     pub timeout: Duration,
     /// Captions that may wait for the program. Default: 4.
     pub waiting: usize,
+    /// Names of further environment variables that the program inherits. Default: none.
+    pub environment: Vec<String>,
 }
 
 impl Default for CommandOptions {
     fn default() -> CommandOptions {
-        CommandOptions { timeout: Duration::from_secs(30), waiting: 4 }
+        CommandOptions { timeout: Duration::from_secs(30), waiting: 4, environment: Vec::new() }
     }
 }
+
+/// The variables that every program inherits, and `LC_…`: where programs and the user's files are, who the user is, in which
+/// language and time zone; and for programs that speak or show a message, how to reach the user's screen, sound and session.
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "XAUTHORITY",
+    "WAYLAND_DISPLAY",
+    "PULSE_SERVER",
+    #[cfg(windows)]
+    "SYSTEMROOT",
+    #[cfg(windows)]
+    "COMSPEC",
+    #[cfg(windows)]
+    "PATHEXT",
+    #[cfg(windows)]
+    "USERPROFILE",
+    #[cfg(windows)]
+    "TEMP",
+    #[cfg(windows)]
+    "TMP",
+];
 
 /// Bytes of a text that the program gets: what a pipe holds without a reader.
 const TEXT: usize = 4_096;
@@ -39,16 +81,17 @@ pub struct CommandSink {
     name: String,
     line: Vec<String>,
     options: CommandOptions,
+    environment: Vec<(OsString, OsString)>,
     stop: StopSignal,
     delivered: Vec<(Arc<str>, Duration)>,
 }
 
 impl CommandSink {
-    /// `line`: the program and its arguments. Its environment has `DESCRY_STREAM`, `DESCRY_TIME` (stream time in seconds)
-    /// and `DESCRY_WALL` (RFC 3339).
+    /// `line`: the program and its arguments. Its environment also has `DESCRY_STREAM`, `DESCRY_TIME` (stream time in
+    /// seconds) and `DESCRY_WALL` (RFC 3339).
     ///
     /// # Errors
-    /// When `line` is empty.
+    /// When `line` is empty, or an environment variable that the program is to inherit does not exist.
     pub fn new(line: &[String], options: &CommandOptions) -> Result<CommandSink> {
         let Some(program) = line.first().filter(|p| !p.is_empty()) else {
             return Err(Error::usage("the command to run is empty", "Name a program, such as espeak-ng."));
@@ -58,6 +101,7 @@ impl CommandSink {
             name: format!("command {file}"),
             line: line.to_vec(),
             options: options.clone(),
+            environment: environment(&options.environment)?,
             stop: StopSignal::default(),
             delivered: Vec::new(),
         })
@@ -67,10 +111,8 @@ impl CommandSink {
         let mut process = Process::new(&self.line[0]);
         process
             .args(&self.line[1..])
-            // Secrets of descry are not for the program.
-            .env_remove("DESCRY_HTTP_TOKEN")
-            .env_remove("DESCRY_WEBHOOK_TOKEN")
-            .env_remove("DESCRY_API_KEY")
+            .env_clear()
+            .envs(self.environment.iter().cloned())
             .env("DESCRY_STREAM", &*event.stream)
             .env("DESCRY_TIME", format!("{time:.3}"))
             .env("DESCRY_WALL", wall)
@@ -78,7 +120,7 @@ impl CommandSink {
             // Standard output may carry JSON lines.
             .stdout(Stdio::null());
         #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut process, 0);
+        detach(&mut process);
         let mut child = process.spawn()?;
         if let Some(mut input) = child.stdin.take() {
             // A program need not read the text.
@@ -106,6 +148,56 @@ impl CommandSink {
             nap = (nap * 2).min(Duration::from_millis(50));
         }
     }
+}
+
+/// What the program inherits of the environment.
+fn environment(more: &[String]) -> Result<Vec<(OsString, OsString)>> {
+    for name in more {
+        // Such names would make `var_os` panic or mean something else.
+        if name.is_empty() || name.contains(['=', '\0']) || std::env::var_os(name).is_none() {
+            return Err(Error::usage(
+                message![
+                    format!("the environment variable {name}, which "),
+                    Setting::CommandEnv,
+                    " names, does not exist"
+                ],
+                "Set it before descry starts, or leave it out.",
+            ));
+        }
+    }
+    let is_inherited = |name: &OsStr| {
+        name.to_str().is_some_and(|n| INHERITED.contains(&n) || n.starts_with("LC_") || more.iter().any(|m| m == n))
+    };
+    Ok(std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect())
+}
+
+/// Gives the program a process group of its own, and closes everything but its standard streams when it starts. descry opens
+/// its own files so that they close by themselves, but libraries, and whoever started descry, may not have.
+#[cfg(unix)]
+fn detach(process: &mut Process) {
+    use std::os::unix::process::CommandExt;
+
+    use nix::libc;
+
+    process.process_group(0);
+    // SAFETY: only reads a limit.
+    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    let limit = libc::c_int::try_from(limit).unwrap_or(libc::c_int::MAX).clamp(256, 1 << 16);
+    let close = move || {
+        // Marks them only: the standard library needs one of them until the program runs.
+        #[cfg(target_os = "linux")]
+        // SAFETY: a system call with numbers.
+        if unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } == 0 {
+            return Ok(());
+        }
+        for descriptor in 3..limit {
+            // SAFETY: a system call with numbers; it fails where nothing is open.
+            unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls that are allowed there, allocates nothing and takes no lock.
+    unsafe { process.pre_exec(close) };
 }
 
 /// Kills the program with everything that it started, where the system has process groups.
@@ -163,5 +255,41 @@ impl Sink for CommandSink {
 
     fn delivered(&mut self) -> Option<Vec<(Arc<str>, Duration)>> {
         Some(std::mem::take(&mut self.delivered))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::time::SystemTime;
+
+    use super::super::super::event::LiveCaption;
+    use super::*;
+    use crate::time::Time;
+
+    #[test]
+    fn the_program_inherits_no_open_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (secret, seen) = (dir.path().join("secret"), dir.path().join("seen"));
+        let file = File::create(&secret).unwrap();
+        // SAFETY: the copy is a descriptor of its own, which the new `File` closes. Programs inherit it.
+        let _inherited = unsafe { File::from_raw_fd(nix::libc::dup(file.as_raw_fd())) };
+        let script = format!("ls -l /proc/self/fd > {}; cat > /dev/null", seen.display());
+        let mut sink = CommandSink::new(&["sh".into(), "-c".into(), script], &CommandOptions::default()).unwrap();
+        let caption = LiveCaption {
+            start: Time::ZERO,
+            picture_time: Time::ZERO,
+            wall: SystemTime::now(),
+            arrived: Instant::now(),
+            text: "a dog".into(),
+            score: None,
+            returning: false,
+            jpeg: Arc::new([]),
+        };
+        let event = Event { stream: "s".into(), number: 0, at: SystemTime::now(), kind: EventKind::Caption(caption) };
+        sink.event(&event).unwrap();
+        let seen = std::fs::read_to_string(seen).unwrap();
+        assert!(seen.contains("seen") && !seen.contains("secret"), "{seen}");
     }
 }
