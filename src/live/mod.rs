@@ -70,6 +70,8 @@ mod run;
 mod sinks;
 mod source;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod wall;
 mod watch;

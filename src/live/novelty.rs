@@ -54,6 +54,12 @@ impl Novelty {
         Novelty { dedup: Dedup::new(&options.dedup), options, texts: HashMap::new(), last: None }
     }
 
+    /// Scenes whose descriptions are kept.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.texts.len()
+    }
+
     /// The earliest time of the next description.
     pub(super) fn not_before(&self) -> Time {
         self.last.as_ref().map_or(Time::ZERO, |(_, _, at)| *at + self.options.min_interval)

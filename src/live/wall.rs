@@ -1,8 +1,12 @@
 //! Wall-clock times in outputs: RFC 3339 in UTC, with milliseconds.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_rfc3339_millis;
+
+/// The wall clock of an output. Tests have one of their own.
+pub(super) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The last millisecond of the year 9999, the last moment that RFC 3339 can write, as Unix time.
 const LAST: Duration = Duration::from_millis(253_402_300_799_999);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::super::event::ClockMapping;
 use super::super::super::hub::write_error;
-use super::super::super::wall::rfc3339;
+use super::super::super::wall::{WallClock, rfc3339};
 use super::super::block::cue_block;
 use super::super::pace::CuePacer;
 use super::Existing;
@@ -57,6 +57,8 @@ pub(super) struct GrowingFile {
     /// Stream time 0 in the file's time.
     offset: Time,
     pacer: CuePacer,
+    /// Decides which day it is.
+    wall: WallClock,
     /// A clock that is not written yet.
     clock: Option<ClockMapping>,
     /// The last clock, for the next file.
@@ -74,7 +76,13 @@ pub(super) struct GrowingFile {
 
 impl GrowingFile {
     /// Creates or opens the file, and locks it against a second writer.
-    pub(super) fn open(path: PathBuf, stream: &str, existing: Existing, options: &CueOptions) -> Result<GrowingFile> {
+    pub(super) fn open(
+        path: PathBuf,
+        stream: &str,
+        existing: Existing,
+        options: &CueOptions,
+        clock: WallClock,
+    ) -> Result<GrowingFile> {
         let header = format!(
             "WEBVTT\n\nNOTE\nDescriptions of the live stream {}\nmade by descry {}\nkind: descriptions\n",
             one_line(stream),
@@ -84,11 +92,11 @@ impl GrowingFile {
         let appends = there.is_some() && existing == Existing::Append;
         let opened = match there {
             Some(file) if appends => resume(file, &path)?,
-            _ => create(&path, &header, existing == Existing::Replace)?,
+            _ => create(&path, &header, existing == Existing::Replace, clock())?,
         };
         let mut waiting = VecDeque::new();
         if appends {
-            waiting.push_back((format!("NOTE descry began anew at {}\n", rfc3339(SystemTime::now())), None));
+            waiting.push_back((format!("NOTE descry began anew at {}\n", rfc3339(clock())), None));
         }
         Ok(GrowingFile {
             path,
@@ -98,6 +106,7 @@ impl GrowingFile {
             torn: false,
             offset: opened.end,
             pacer: CuePacer::new(options),
+            wall: clock,
             clock: None,
             last_clock: None,
             rotation: None,
@@ -181,7 +190,7 @@ impl GrowingFile {
 
     /// Writes a block into this file, or into the next.
     fn put(&mut self, block: &str) -> io::Result<()> {
-        let now = SystemTime::now();
+        let now = (self.wall)();
         if let Some(rotation) = self.rotation
             && rotation.is_due(self.day, self.length, block.len(), now)
             && self.length > self.header.len() as u64
@@ -291,7 +300,7 @@ fn resume(mut file: File, path: &Path) -> Result<OpenFile> {
 }
 
 /// A new file, locked. Readers see it with its header or not at all.
-fn create(path: &Path, header: &str, overwrite: bool) -> Result<OpenFile> {
+fn create(path: &Path, header: &str, overwrite: bool, now: SystemTime) -> Result<OpenFile> {
     let made = || -> io::Result<File> {
         let mut file = AtomicFile::create(path, overwrite)?;
         file.write_all(header.as_bytes())?;
@@ -305,7 +314,7 @@ fn create(path: &Path, header: &str, overwrite: bool) -> Result<OpenFile> {
     };
     let file = made().map_err(|e| explain(path, &e))?;
     lock(&file, path)?;
-    Ok(OpenFile { file, length: header.len() as u64, end: Time::ZERO, day: day_of(SystemTime::now()) })
+    Ok(OpenFile { file, length: header.len() as u64, end: Time::ZERO, day: day_of(now) })
 }
 
 fn lock(file: &File, path: &Path) -> Result<()> {
@@ -336,6 +345,8 @@ fn explain(path: &Path, e: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::rotation::RotateWhen;
     use super::*;
 
@@ -343,7 +354,9 @@ mod tests {
     fn another_day_begins_another_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.vtt");
-        let mut file = GrowingFile::open(path.clone(), "s", Existing::Refuse, &CueOptions::default()).unwrap();
+        let mut file =
+            GrowingFile::open(path.clone(), "s", Existing::Refuse, &CueOptions::default(), Arc::new(SystemTime::now))
+                .unwrap();
         file.set_rotation(Rotation { when: RotateWhen::Day, keep: 2 });
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
         for second in 0..6 {
@@ -361,7 +374,8 @@ mod tests {
         // One that is gone on with is of the day it was written to last.
         let yesterday = SystemTime::now() - Duration::from_secs(86_400);
         File::options().write(true).open(&path).unwrap().set_modified(yesterday).unwrap();
-        let file = GrowingFile::open(path, "s", Existing::Append, &CueOptions::default()).unwrap();
+        let file =
+            GrowingFile::open(path, "s", Existing::Append, &CueOptions::default(), Arc::new(SystemTime::now)).unwrap();
         assert_eq!(file.day, day_of(yesterday));
     }
 }

@@ -14,10 +14,11 @@ mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, write_error};
+use super::super::wall::WallClock;
 use super::paths::stream_paths;
 use crate::error::{Error, Result};
 use crate::message::Setting;
@@ -49,11 +50,22 @@ impl VttSink {
     /// # Errors
     /// When a file cannot be written, exists and is to be refused, or is written by another program.
     pub fn open(path: &Path, streams: &[Arc<str>], existing: Existing, options: &CueOptions) -> Result<VttSink> {
+        VttSink::open_with(path, streams, existing, options, &(Arc::new(SystemTime::now) as WallClock))
+    }
+
+    /// As [`VttSink::open`], with this wall clock.
+    pub(in crate::live) fn open_with(
+        path: &Path,
+        streams: &[Arc<str>],
+        existing: Existing,
+        options: &CueOptions,
+        clock: &WallClock,
+    ) -> Result<VttSink> {
         if streams.len() > 1 {
             std::fs::create_dir_all(path).map_err(|e| write_error(path.display().to_string(), &e, Setting::Vtt))?;
         }
         let open = |(stream, path): (Arc<str>, PathBuf)| {
-            let file = GrowingFile::open(path, &stream, existing, options)?;
+            let file = GrowingFile::open(path, &stream, existing, options, clock.clone())?;
             Ok((stream, file))
         };
         let files = stream_paths(path, streams, ".vtt")?.into_iter().map(open).collect::<Result<_>>()?;

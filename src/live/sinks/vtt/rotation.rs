@@ -52,7 +52,8 @@ impl Rotation {
     /// Whether a file of `day` with `length` bytes is full for a block of `block` bytes at `now`.
     pub(super) fn is_due(&self, day: u64, length: u64, block: usize, now: SystemTime) -> bool {
         match self.when {
-            RotateWhen::Day => day != day_of(now),
+            // A clock that is set back a little at midnight is no other day; one that was far ahead is.
+            RotateWhen::Day => day_of(now) > day || day_of(now) + 1 < day,
             RotateWhen::Bytes(most) => length + block as u64 > most,
         }
     }
@@ -102,6 +103,17 @@ pub(super) fn prune(path: &Path, keep: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_begins_once_even_if_the_clock_is_set_back() {
+        let daily = Rotation { when: RotateWhen::Day, keep: 2 };
+        let at = |secs: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+        let due = |day: u64, secs: u64| daily.is_due(day, 100, 100, at(secs));
+        assert!(!due(20_000, 20_001 * 86_400 - 1) && due(20_000, 20_001 * 86_400));
+        // Set back over midnight by a correction, and by years after a start with a wrong clock.
+        assert!(!due(20_001, 20_001 * 86_400 - 1));
+        assert!(due(24_000, 20_001 * 86_400));
+    }
 
     #[test]
     fn sizes_are_read() {
