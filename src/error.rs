@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::message;
 use crate::message::{Message, Setting};
+use crate::printable::printable;
 
 /// A result whose error is [`Error`] unless it says otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -229,17 +230,19 @@ impl Error {
         self
     }
 
-    /// The whole message for a person, with the words of `name` for each setting.
+    /// The whole message for a person, with the words of `name` for each setting. Control characters in it are escaped.
     pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
         let text = |message: &Message| message.render(&name);
         match self {
-            Error::Input { input: about, cause, remedy, .. } | Error::Output { output: about, cause, remedy, .. } => {
-                format!("{about}: {}\n  {}", text(cause), text(remedy))
+            Error::Input { input: name, cause, remedy, .. }
+            | Error::Output { output: name, cause, remedy, .. }
+            | Error::Server { server: name, cause, remedy, .. } => {
+                format!("{}: {}\n  {}", about(name), text(cause), text(remedy))
+        let about = |name: &str| printable(name).into_owned();
             }
             Error::Model { folder, cause, remedy, .. } => {
-                format!("model {folder}: {}\n  {}", text(cause), text(remedy))
+                format!("model {}: {}\n  {}", about(folder), text(cause), text(remedy))
             }
-            Error::Server { server, cause, remedy, .. } => format!("{server}: {}\n  {}", text(cause), text(remedy)),
             Error::Runtime { cause, remedy, .. } => format!("ONNX Runtime: {}\n  {}", text(cause), text(remedy)),
             Error::Usage { cause, remedy, .. } | Error::Broken { cause, remedy, .. } => {
                 format!("{}\n  {}", text(cause), text(remedy))

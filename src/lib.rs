@@ -26,7 +26,7 @@
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, [`interrupt`], `limited_file`, [`message`], [`time`] | the ground floor: imports nothing above it |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, [`interrupt`], `limited_file`, [`message`], `printable`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -50,6 +50,8 @@ pub mod media;
 pub mod message;
 pub mod model;
 pub mod pipeline;
+mod printable;
+mod regular_file;
 pub mod scene;
 pub mod time;
 pub mod track;

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::printable::printable_message;
+
 /// Declares [`Setting`] with the name that the library displays for each variant.
 macro_rules! settings {
     ($($(#[$doc:meta])* $variant:ident => $field:literal,)*) => {
@@ -41,10 +43,10 @@ settings! {
     Batch => "batch",
     /// Hypotheses that beam search keeps.
     Beam => "beam",
-    /// File that configures the streams of live mode.
-    Config => "config",
     /// Environment variables that the program of an output inherits.
     CommandEnv => "command_env",
+    /// File that configures the streams of live mode.
+    Config => "config",
     /// Earlier descriptions in a prompt.
     Context => "context",
     /// Describing a file.
@@ -171,7 +173,7 @@ impl Message {
         self.0
             .iter()
             .map(|fragment| match fragment {
-                Fragment::Text(text) => text.clone(),
+                Fragment::Text(text) => printable_message(text).into_owned(),
                 Fragment::Setting(setting) => name(*setting),
             })
             .collect()

@@ -6,7 +6,19 @@ use std::path::{Path, PathBuf};
 
 /// Top-level modules from the ground up. Modules of one row do not import each other.
 const LAYERS: &[&[&str]] = &[
-    &["address", "atomic_file", "digest", "error", "fingerprint", "interrupt", "limited_file", "message", "time"],
+    &[
+        "address",
+        "atomic_file",
+        "digest",
+        "error",
+        "fingerprint",
+        "interrupt",
+        "limited_file",
+        "message",
+        "printable",
+        "regular_file",
+        "time",
+    ],
     &["media"],
     &["scene"],
     &["model"],

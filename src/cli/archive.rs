@@ -6,8 +6,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::reporter::{Reporter, count};
-use super::stdout::print_line;
-use crate::archive::{Archive, RecordName, video_key};
+use super::stdout::{print_fields, print_json};
+use crate::archive::{Archive, video_key};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -72,33 +72,35 @@ pub(super) fn run(command: &ArchiveCommand, reporter: &Reporter, interrupt: &Int
 
 fn list(archive: &Archive, failures: bool, json: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let names = if failures { archive.failure_names()? } else { archive.record_names()? };
+    let report = |e: &Error| {
+        reporter.error(e);
+        Ok(true)
+    };
     for name in names {
         if interrupt.is_set() {
             break;
         }
-        let line = if failures { failure_line(archive, name, json) } else { record_line(archive, name, json) };
-        match line {
-            Ok(Some(line)) if !print_line(&line)? => break,
-            // `None`: the entry has been removed since the names were listed.
-            Ok(_) => {}
-            Err(e) => reporter.error(&e),
+        // `None`: the entry has been removed since the names were listed.
+        let printed = if failures {
+            match archive.read_failure(name) {
+                Ok(Some(f)) if json => print_json(&f),
+                Ok(Some(f)) => print_fields(&[&f.video, &f.attempts.to_string(), &f.cause]),
+                Ok(None) => Ok(true),
+                Err(e) => report(&e),
+            }
+        } else {
+            match archive.read_record(name) {
+                Ok(Some(r)) if json => print_json(&r),
+                Ok(Some(r)) => print_fields(&[&r.video, &r.keyframes.to_string(), &archive.video_path(name, "")]),
+                Ok(None) => Ok(true),
+                Err(e) => report(&e),
+            }
+        };
+        if !printed? {
+            break;
         }
     }
     Ok(())
-}
-
-fn failure_line(archive: &Archive, name: RecordName, json: bool) -> Result<Option<String>> {
-    Ok(archive.read_failure(name)?.map(|f| match json {
-        true => serde_json::to_string(&f).unwrap_or_default(),
-        false => format!("{}\t{}\t{}", f.video, f.attempts, f.cause),
-    }))
-}
-
-fn record_line(archive: &Archive, name: RecordName, json: bool) -> Result<Option<String>> {
-    Ok(archive.read_record(name)?.map(|r| match json {
-        true => serde_json::to_string(&r).unwrap_or_default(),
-        false => format!("{}\t{}\t{}", r.video, r.keyframes, archive.video_path(name, "")),
-    }))
 }
 
 fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {

@@ -9,7 +9,7 @@ use super::args::{BATCH, DecoderArgs, StatsArgs, encode_options};
 use super::model_args::{CaptionModelArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
-use super::stdout::print_line;
+use super::stdout::{print_fields, print_json};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::{Caption, CaptionOptions, Encoded};
@@ -83,7 +83,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
         Ok((encoded, caption)) => {
             let reached = caption.reaches(min_score);
-            print_line(&line(args, groups[number], &encoded, &caption, reached))
+            print_caption(args, groups[number], &encoded, &caption, reached)
         }
         Err(e) => {
             reporter.error(&e);
@@ -94,8 +94,14 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     Ok(())
 }
 
-/// What is printed for a group of pictures. `reached`: its caption reached the lowest score.
-fn line(args: &CaptionArgs, group: &[PathBuf], encoded: &Encoded, caption: &Caption, reached: bool) -> String {
+/// Prints the line of a group of pictures. `reached`: its caption reached the lowest score.
+fn print_caption(
+    args: &CaptionArgs,
+    group: &[PathBuf],
+    encoded: &Encoded,
+    caption: &Caption,
+    reached: bool,
+) -> Result<bool> {
     let names: Vec<String> = group.iter().map(|path| path.display().to_string()).collect();
     let first = names.first().map_or("", String::as_str);
     if args.json {
@@ -112,9 +118,9 @@ fn line(args: &CaptionArgs, group: &[PathBuf], encoded: &Encoded, caption: &Capt
         if args.embedding {
             object["embedding"] = json!(encoded.unit());
         }
-        return object.to_string();
+        return print_json(&object);
     }
     // A language model may emit line breaks and tabs, which would break up the picture's line.
     let words: Vec<&str> = caption.text.split_whitespace().collect();
-    format!("{first}\t{}", if reached { words.join(" ") } else { String::new() })
+    print_fields(&[first, &if reached { words.join(" ") } else { String::new() }])
 }

@@ -10,7 +10,7 @@ use super::args::StatsArgs;
 use super::model_args::{ModelArgs, PictureArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
-use super::stdout::print_line;
+use super::stdout::print_json;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::{Encode, EncodeOptions, ImageEncoder, Load, TextEncoder};
@@ -61,9 +61,7 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let paths = pictures::find(&args.inputs, reporter);
     let options = StillOptions { batch, readers: cores(), bars: args.picture.bars(), pictures: args.stills.options() };
     let stats = pipeline::embeddings(&paths, options, (&image, encoder), interrupt, |number, encoded| match encoded {
-        Ok(e) => {
-            print_line(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() }).to_string())
-        }
+        Ok(e) => print_json(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() })),
         Err(e) => {
             reporter.error(&e);
             Ok(true)
@@ -88,7 +86,7 @@ fn embed_texts(args: &ModelArgs) -> Result<()> {
         }
         let texts: Vec<&str> = read.iter().map(String::as_str).collect();
         for (text, embedding) in texts.iter().zip(encoder.embed(&texts)?) {
-            if !print_line(&json!({ "text": text, "embedding": embedding }).to_string())? {
+            if !print_json(&json!({ "text": text, "embedding": embedding }))? {
                 return Ok(());
             }
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
 use super::progress::JobProgress;
 use super::reporter::{Reporter, count};
-use super::stdout::print_line;
+use super::stdout::print_fields;
 use super::values;
 use crate::archive::Archive;
 use crate::archive::index::{
@@ -132,7 +132,7 @@ fn prune_archive(archive: &Archive, listing: &SourceListing, reporter: &Reporter
 
 fn print_plan(plan: &IndexPlan) -> Result<()> {
     for planned in &plan.videos {
-        if !print_line(&planned.work.video)? {
+        if !print_fields(&[&planned.work.video])? {
             break;
         }
     }

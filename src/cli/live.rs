@@ -10,7 +10,7 @@ use super::access_args::AccessArgs;
 use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
-use super::stdout::print_line;
+use super::stdout::print_json_pretty;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::live::{
@@ -256,7 +256,7 @@ fn print_status(args: &LiveArgs) -> Result<()> {
     let outputs = args.output.or(args.stream.read_config()?);
     let address = outputs.http.unwrap_or(HttpOptions::default().listen).to_string();
     let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS_TIMEOUT)?;
-    print_line(&serde_json::to_string_pretty(&status).unwrap_or_default())?;
+    print_json_pretty(&status)?;
     Ok(())
 }
 

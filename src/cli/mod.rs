@@ -40,6 +40,7 @@ use crate::address::hide;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media;
+use crate::printable::{is_printable, printable_message};
 pub use exit::Exit;
 use global::GlobalArgs;
 use reporter::Reporter;
@@ -146,11 +147,11 @@ fn print_usage(e: &clap::Error) -> Exit {
     let json = words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json");
     if json {
         Reporter::for_usage_errors().error_text(e.to_string().trim_end().trim_start_matches("error: "));
-    } else if hide(&e.to_string()) == e.to_string() {
+    } else if hide(&e.to_string()) == e.to_string() && words.iter().all(|w| is_printable(&w.to_string_lossy())) {
         let _ = e.print();
     } else {
         // In colour, the codes would be part of the address, and go with it.
-        let _ = writeln!(io::stderr(), "{}", hide(e.to_string().trim_end()));
+        let _ = writeln!(io::stderr(), "{}", printable_message(&hide(e.to_string().trim_end())));
     }
     Exit::Usage
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::access_args::AccessArgs;
 use super::reporter::Reporter;
-use super::stdout::print_line;
+use super::stdout::{print_json, print_line};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -39,9 +39,8 @@ pub(super) fn run(args: &ProbeArgs, reporter: &Reporter, interrupt: &Interrupt) 
         match probe(input, &options, interrupt.clone()) {
             Ok(mut found) => {
                 found.input = address.shown();
-                let text =
-                    if args.json { serde_json::to_string(&found).unwrap_or_default() } else { found.to_string() };
-                if !print_line(&text)? {
+                let more = if args.json { print_json(&found) } else { print_line(&found.to_string()) };
+                if !more? {
                     return Ok(());
                 }
             }

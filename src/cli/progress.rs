@@ -17,6 +17,7 @@ use crate::archive::index::{IndexObserver, IndexProgress, PlannedVideo, Progress
 use crate::error::Error;
 use crate::media::StreamInfo;
 use crate::pipeline::Observer;
+use crate::printable::printable;
 use crate::time::Time;
 
 /// How often bars are drawn again: often enough to look alive.
@@ -86,7 +87,7 @@ impl Observer for VideoBars<'_> {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_prefix(self.names.get(file).cloned().unwrap_or_default());
+        bar.set_prefix(self.names.get(file).map(|name| printable(name).into_owned()).unwrap_or_default());
         bar.enable_steady_tick(REDRAW);
         let length = info.duration.map(Time::from_secs);
         let bar = VideoBar { bar, started: Instant::now(), cues: 0, position: Time::ZERO, length };

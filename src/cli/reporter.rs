@@ -1,9 +1,10 @@
 //! Messages on standard error, as text or as JSON lines, and whether anything failed.
 //!
 //! Results go to standard output or to files; everything else goes through a [`Reporter`]. It removes credentials from
-//! every message, prints above progress bars, and remembers problems: [`Reporter::exit`] is the one place where the end of
+//! every message, escapes control characters, prints above progress bars, and remembers problems: [`Reporter::exit`] is the one place where the end of
 //! a run becomes an exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use super::global::{GlobalArgs, LogFormat};
 use crate::address::hide;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::printable::{printable_json, printable_message};
 
 /// Reports messages, and whether the run had problems. Can be used from several threads at once.
 pub(super) struct Reporter {
@@ -125,23 +127,23 @@ impl Reporter {
         if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
             line.extend(fields.clone());
         }
-        self.print(&line.to_string());
+        self.print(&printable_json(&line.to_string()));
     }
 
-    /// Prints a line as it is, without credentials.
+    /// Prints a line without credentials.
     pub(super) fn line(&self, line: &str) {
-        self.print(&hide(line));
+        self.print(&printable_message(&hide(line)));
     }
 
     fn emit(&self, level: &str, text: &str) {
         let text = hide(text);
-        self.print(&if self.json {
-            json!({ "level": level, "message": text }).to_string()
+        if self.json {
+            self.print(&printable_json(&json!({ "level": level, "message": text }).to_string()));
         } else if level == "info" {
-            text
+            self.print(&printable_message(&text));
         } else {
-            format!("{level}: {text}")
-        });
+            self.print(&printable_message(&format!("{level}: {text}")));
+        }
     }
 
     fn print(&self, line: &str) {
@@ -166,9 +168,13 @@ impl Reporter {
             (_, 0) => tracing::Level::WARN,
             _ => tracing::Level::INFO,
         };
-        let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| LogWriter);
+        let log = tracing_subscriber::fmt().with_max_level(level).with_target(false);
         // A subscriber that is already installed stays.
-        let _ = if self.json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+        let _ = if self.json {
+            log.json().flatten_event(true).with_writer(|| LogWriter(printable_json)).try_init()
+        } else {
+            log.with_writer(|| LogWriter(printable_message)).try_init()
+        };
     }
 
     /// Counts the run as failed.
@@ -194,14 +200,14 @@ pub(super) fn count<N: Display + PartialEq + From<u8>>(number: N, noun: &str) ->
     format!("{number} {noun}{plural}")
 }
 
-/// Standard error, without credentials.
-struct LogWriter;
+/// Standard error, without credentials and control characters.
+struct LogWriter(fn(&str) -> Cow<'_, str>);
 
 impl Write for LogWriter {
     /// Takes one whole message at a time.
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
         // A closed standard error must not end the work.
-        let _ = io::stderr().write_all(hide(&String::from_utf8_lossy(message)).as_bytes());
+        let _ = io::stderr().write_all((self.0)(&hide(&String::from_utf8_lossy(message))).as_bytes());
         Ok(message.len())
     }
 

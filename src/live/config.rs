@@ -30,6 +30,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
 use crate::scene::WatcherOptions;
+use crate::printable::printable;
 use crate::time::Time;
 
 /// Most streams in one process: each needs a thread and a decoder.
@@ -348,10 +349,11 @@ fn unquoted(message: &str) -> String {
 /// Host and path, or a file's name.
 fn default_name(address: &Address) -> String {
     let shown = address.shown();
-    match shown.split_once("://") {
+    let name = match shown.split_once("://") {
         Some((_, rest)) => rest.trim_end_matches(['?', '…', '/']).chars().take(LONGEST_NAME).collect(),
         None => Path::new(&shown).file_name().map_or(shown.clone(), |n| n.to_string_lossy().into_owned()),
-    }
+    };
+    printable(&name).into_owned()
 }
 
 #[cfg(test)]

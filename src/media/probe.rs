@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source, StreamInfo};
+use crate::printable::printable;
 use crate::time::Time;
 
 /// What [`probe`] found. `Display` gives it as text for a person.
@@ -45,7 +46,7 @@ pub fn probe(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Resu
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v = &self.video;
-        writeln!(f, "{}", self.input)?;
+        writeln!(f, "{}", printable(&self.input))?;
         writeln!(f, "  container  {}", v.container)?;
         for stream in &self.streams {
             writeln!(f, "  stream     {stream}")?;

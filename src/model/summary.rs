@@ -9,12 +9,13 @@ use crate::model::manifest::{CaptionerSpec, EmbedderSpec, Manifest, MapperInput,
 use crate::model::models::{CaptionModel, FoundModel, Models};
 use crate::model::score::{EvidenceSpec, ScoreSpec};
 use crate::model::support::SupportSpec;
+use crate::printable::printable;
 
 impl fmt::Display for ModelFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let m = self.manifest();
         let mut line = |key: &str, value: String| {
-            if value.is_empty() { Ok(()) } else { writeln!(f, "{key:<12} {value}") }
+            if value.is_empty() { Ok(()) } else { writeln!(f, "{key:<12} {}", printable(&value)) }
         };
         line("model", m.title())?;
         line("folder", self.dir().display().to_string())?;
@@ -50,7 +51,7 @@ impl fmt::Display for ModelFolder {
 
 impl fmt::Display for HubFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |key: &str, value: String| writeln!(f, "{key:<12} {value}");
+        let mut line = |key: &str, value: String| writeln!(f, "{key:<12} {}", printable(&value));
         line("model", self.title())?;
         line("folder", self.dir().display().to_string())?;
         for (key, value) in self.facts() {

@@ -4,9 +4,10 @@
 //! get their name in one step. Unless overwriting is allowed, that fails if a file of that name has appeared meanwhile.
 //! Devices and named pipes are written to directly.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use crate::address::is_url;
@@ -14,6 +15,7 @@ use crate::atomic_file::{AtomicFile, CommitError, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::printable::{printable_json, printable_lines};
 use crate::track::formats::{Format, write};
 use crate::track::record::Track;
 
@@ -200,7 +202,14 @@ pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
         Target::Stdout(format) => {
             let mut bytes = Vec::new();
             let mut out = io::stdout().lock();
-            match write(track, *format, &mut bytes).and_then(|()| out.write_all(&bytes)).and_then(|()| out.flush()) {
+            let written = write(track, *format, &mut bytes).and_then(|()| {
+                // A terminal would act on what is text in a file.
+                match std::str::from_utf8(&bytes) {
+                    Ok(text) if out.is_terminal() => out.write_all(fit_for_terminals(text, *format).as_bytes()),
+                    _ => out.write_all(&bytes),
+                }
+            });
+            match written.and_then(|()| out.flush()) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
                     Err(Error::write("standard output", &e, Setting::Output))
                 }
@@ -220,6 +229,11 @@ pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
             CommitError::Io(e) => Error::write(path.display().to_string(), &e, Setting::Output),
         }),
     }
+}
+
+/// The text without what a terminal would act on.
+fn fit_for_terminals(text: &str, format: Format) -> Cow<'_, str> {
+    if format == Format::Json { printable_json(text) } else { printable_lines(text) }
 }
 
 fn save_file(track: &Track, path: &Path, format: Format, overwrite: bool) -> Result<(), CommitError> {

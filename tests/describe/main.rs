@@ -9,6 +9,7 @@ mod cli;
 mod clipcap;
 mod decode;
 mod embedders;
+mod escapes;
 mod export;
 mod florence;
 mod hub;

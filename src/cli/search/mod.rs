@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::reporter::{Reporter, count};
-use super::stdout::print_line;
+use super::stdout::print_json;
 use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, Moment, QueryEmbedding, SearchError, SearchQuery, Searcher, UpdateStep};
 use crate::error::{Error, Result};
@@ -170,7 +170,7 @@ fn answer_all(from: &Path, model: &mut QueryModel, session: &mut SearchSession) 
         for (text, like) in texts.iter().zip(model.embed(&texts)?) {
             let moments = session.find(text, like)?;
             let moments: Vec<Value> = moments.iter().map(render::object).collect();
-            if !print_line(&json!({ "query": text, "moments": moments }).to_string())? {
+            if !print_json(&json!({ "query": text, "moments": moments }))? {
                 return Ok(());
             }
         }

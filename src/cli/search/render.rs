@@ -10,8 +10,9 @@ use crate::archive::Archive;
 use crate::archive::search::{Moment, PageEntry, html_page, moment_link};
 use crate::atomic_file::AtomicFile;
 use crate::cli::reporter::Reporter;
-use crate::cli::stdout::print_line;
+use crate::cli::stdout::{print_json, print_line};
 use crate::error::{Error, Result};
+use crate::printable::printable;
 use crate::time::Time;
 use crate::track::formats::one_line;
 
@@ -31,7 +32,7 @@ pub(super) fn show(
     }
     if args.json {
         for moment in moments {
-            if !print_line(&object(moment).to_string())? {
+            if !print_json(&object(moment))? {
                 break;
             }
         }
@@ -60,8 +61,8 @@ fn table(moments: &[Moment]) -> String {
             Time::from_secs(m.end).to_string(),
             m.similarity.map_or("-".into(), |s| format!("{s:.3}")),
             m.words.map_or("-".into(), |w| format!("{w:.2}")),
-            m.caption.as_deref().map_or("-".into(), one_line),
-            one_line(&m.video),
+            m.caption.as_deref().map_or("-".into(), |c| printable(&one_line(c)).into_owned()),
+            printable(&one_line(&m.video)).into_owned(),
         ]);
     }
     let widths: Vec<usize> = (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();

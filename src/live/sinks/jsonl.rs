@@ -11,6 +11,7 @@ use super::super::hub::{Sink, write_error};
 use super::super::json::{event_json, has_json, lost_json};
 use crate::error::Result;
 use crate::message::Setting;
+use crate::printable::printable_json;
 
 /// Writes JSON lines to standard output, or to anything else that takes bytes.
 pub struct JsonLinesSink<W> {
@@ -25,7 +26,7 @@ impl<W: Write + Send> JsonLinesSink<W> {
     }
 
     fn write(&mut self, object: &Value) -> Result<()> {
-        let text = format!("{object}\n");
+        let text = format!("{}\n", printable_json(&object.to_string()));
         match self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.ended = true;

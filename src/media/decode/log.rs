@@ -14,6 +14,7 @@ use ffmpeg_next::ffi;
 
 use super::gate::DecoderState;
 use crate::address::hide;
+use crate::printable::printable_message;
 
 /// Longest line that is printed, in bytes. FFmpeg's own callback has the same limit (`LINE_SZ`).
 const LINE: usize = 1024;
@@ -98,5 +99,5 @@ unsafe extern "C" fn print_and_count<T: Copy>(context: *mut c_void, level: c_int
         text = format!("{}…\n", &text[..whole]).into();
     }
     // A closed standard error must not end the work.
-    let _ = std::io::stderr().write_all(hide(&text).as_bytes());
+    let _ = std::io::stderr().write_all(printable_message(&hide(&text)).as_bytes());
 }
