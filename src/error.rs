@@ -148,6 +148,9 @@ impl Error {
             ErrorKind::PermissionDenied => {
                 ("permission denied".into(), "Make the file and its folders readable for this user.")
             }
+            ErrorKind::Unsupported => {
+                (format!("cannot be read: {e}").into(), "Write what it gives to a file first, and name that.")
+            }
             _ => (format!("cannot be read: {e}").into(), "Check the path and the disk."),
         };
         Error::input(name, cause, remedy).with_io(e)
@@ -233,12 +236,12 @@ impl Error {
     /// The whole message for a person, with the words of `name` for each setting. Control characters in it are escaped.
     pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
         let text = |message: &Message| message.render(&name);
+        let about = |name: &str| printable(name).into_owned();
         match self {
             Error::Input { input: name, cause, remedy, .. }
             | Error::Output { output: name, cause, remedy, .. }
             | Error::Server { server: name, cause, remedy, .. } => {
                 format!("{}: {}\n  {}", about(name), text(cause), text(remedy))
-        let about = |name: &str| printable(name).into_owned();
             }
             Error::Model { folder, cause, remedy, .. } => {
                 format!("model {}: {}\n  {}", about(folder), text(cause), text(remedy))

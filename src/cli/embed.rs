@@ -48,7 +48,7 @@ pub(super) struct EmbedArgs {
 }
 
 pub(super) fn run(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    if args.text { embed_texts(&args.model) } else { embed_pictures(args, reporter, interrupt) }
+    if args.text { embed_texts(&args.model, interrupt) } else { embed_pictures(args, reporter, interrupt) }
 }
 
 fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
@@ -71,17 +71,15 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     Ok(())
 }
 
-fn embed_texts(args: &ModelArgs) -> Result<()> {
+fn embed_texts(args: &ModelArgs, interrupt: &Interrupt) -> Result<()> {
     let folder = args.load()?;
     let mut encoder = TextEncoder::new(&folder, &args.session(false)?)?;
     let mut lines = io::stdin().lock().lines();
     loop {
-        let read: Vec<String> = lines
-            .by_ref()
-            .take(TEXTS)
-            .collect::<io::Result<_>>()
-            .map_err(|e| Error::input("standard input", e.to_string(), "Give texts in UTF-8, one per line."))?;
-        if read.is_empty() {
+        let read = interrupt.endure(|| lines.by_ref().take(TEXTS).collect::<io::Result<_>>())?;
+        let read: Vec<String> =
+            read.map_err(|e| Error::input("standard input", e.to_string(), "Give texts in UTF-8, one per line."))?;
+        if read.is_empty() || interrupt.is_set() {
             return Ok(());
         }
         let texts: Vec<&str> = read.iter().map(String::as_str).collect();

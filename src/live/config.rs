@@ -25,16 +25,19 @@ use super::outputs::OutputConfig;
 use super::source::{RtspTransport, SourceKind};
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
+use crate::limited_file::read_text;
 use crate::media::{AccessPolicy, Authorities};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
-use crate::scene::WatcherOptions;
 use crate::printable::printable;
+use crate::scene::WatcherOptions;
 use crate::time::Time;
 
 /// Most streams in one process: each needs a thread and a decoder.
 const MOST_STREAMS: usize = 256;
+/// Largest configuration, in bytes: 256 streams with long prompts have a quarter of it.
+const MOST_CONFIG: u64 = 4 << 20;
 /// Longest name of a stream, in bytes of a given name and in characters of a derived one.
 const LONGEST_NAME: usize = 100;
 /// Decoder threads beyond this are of no use.
@@ -164,7 +167,7 @@ impl LiveConfig {
     /// When it cannot be read or is wrong. The message names the line and never quotes it: it may hold a password.
     pub fn read(path: &Path) -> Result<LiveConfig> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| {
+        let text = read_text(path, MOST_CONFIG).map_err(|e| {
             Error::usage(format!("{shown}: cannot be read: {e}"), "Name a TOML file that this user may read.")
                 .with_source(e)
         })?;

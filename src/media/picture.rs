@@ -8,7 +8,6 @@
 //! Memory is bounded: pictures beyond [`PictureOptions::max_pixels`] are refused before they are decoded, and
 //! [`StillPicture::bytes`] says beforehand what decoding takes. Samples become RGB in the buffer that they were decoded into.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::media::rgb::Rgb;
 use crate::message;
 use crate::message::{Message, Setting};
+use crate::regular_file;
 
 /// File name extensions of pictures, in lower case: those that a search of a folder finds.
 pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
@@ -82,7 +82,7 @@ impl StillPicture {
     /// # Errors
     /// If the file cannot be read, is not a picture, or has too many pixels.
     pub fn open(path: &Path, options: &PictureOptions) -> Result<StillPicture> {
-        let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+        let file = regular_file::open(path).map_err(|e| unreadable(path, &e))?;
         let metadata = file.metadata().map_err(|e| unreadable(path, &e))?;
         if metadata.is_dir() {
             return Err(fail(path, "this is a folder, not a picture", "Name a picture."));
@@ -116,7 +116,7 @@ impl StillPicture {
         let (body, bytes) = if format == ImageFormat::Jpeg && is_plain {
             drop(decoder);
             let mut file_bytes = Vec::new();
-            let read = File::open(path).and_then(|f| f.take(longest).read_to_end(&mut file_bytes));
+            let read = regular_file::open(path).and_then(|f| f.take(longest).read_to_end(&mut file_bytes));
             read.map_err(|e| unreadable(path, &e))?;
             let eighths = eighths(pixels);
             let decoded = pixels * 3 * u64::from(eighths).pow(2) / 64;

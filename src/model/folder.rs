@@ -4,7 +4,6 @@
 //! Owns the search for the folder and the check of its files; the manifest itself is [`manifest`](super::manifest)'s.
 //! Opening a folder reads every file once to check its SHA-256, in blocks of 64 KiB; no file is held in memory.
 
-use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -21,6 +20,7 @@ use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
 use crate::model::manifest_format::{MANIFEST, parse_manifest};
 use crate::model::precision::Precision;
 use crate::model::verified::{ListedFiles, resolve};
+use crate::regular_file;
 
 /// The environment variable that names a model folder.
 pub(crate) const ENV_MODEL: &str = "DESCRY_MODEL";
@@ -212,10 +212,13 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>> {
 /// Refuses a file whose size or SHA-256 is not the manifest's.
 fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
     let fail = |cause: String, remedy: &str| Error::model(dir.display().to_string(), cause, remedy);
-    let opened = resolve(dir, name).and_then(File::open).and_then(|f| Ok((f.metadata()?, f)));
+    let opened = resolve(dir, name).and_then(|path| regular_file::open(&path)).and_then(|f| Ok((f.metadata()?, f)));
     let (meta, file) = match opened {
         Ok(opened) => opened,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(fail(format!("{name} is missing"), MAKE_AGAIN)),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+            return Err(fail(format!("{name} is not a file"), MAKE_AGAIN).with_source(e));
+        }
         Err(e) => {
             return Err(fail(format!("{name} cannot be read: {e}"), "Check the file's permissions.").with_source(e));
         }

@@ -23,6 +23,7 @@ use super::onnx::external_files;
 use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::message::Message;
+use crate::regular_file;
 
 /// Most bytes of a graph and its weights together that are loaded from memory.
 const IN_MEMORY: u64 = 256 << 20;
@@ -203,6 +204,6 @@ pub(crate) fn resolve(dir: &Path, name: &str) -> io::Result<PathBuf> {
 fn read_exactly(path: &Path, length: u64) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read;
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(IN_MEMORY)).unwrap_or(0));
-    File::open(path)?.take(length.saturating_add(1)).read_to_end(&mut bytes)?;
+    regular_file::open(path)?.take(length.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 == length).then_some(bytes))
 }

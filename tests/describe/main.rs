@@ -18,6 +18,7 @@ mod llava;
 mod model_files;
 mod parts;
 mod pipeline;
+mod pipes;
 mod prompts;
 mod server;
 mod stills;

@@ -15,6 +15,7 @@ use crate::archive::record::video_key;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
+use crate::regular_file;
 
 /// File name extensions of videos, in lower case; others are skipped in folders and buckets. Files named `.ts` must also
 /// begin like a transport stream, since that extension has other uses.
@@ -140,7 +141,7 @@ impl Lister<'_> {
         };
         loop {
             let mut line = Vec::new();
-            match (&mut from).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line) {
+            match self.interrupt.endure(|| (&mut from).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line))? {
                 Ok(0) => return Ok(()),
                 Ok(n) if n > MAX_LINE => {
                     let cause = format!("has a line of more than {MAX_LINE} bytes");
@@ -291,7 +292,7 @@ impl Lister<'_> {
 fn open_list(list: &str) -> io::Result<Box<dyn BufRead>> {
     match list {
         "-" => Ok(Box::new(io::stdin().lock())),
-        _ => Ok(Box::new(io::BufReader::new(fs::File::open(list)?))),
+        _ => Ok(Box::new(io::BufReader::new(regular_file::open(Path::new(list))?))),
     }
 }
 
@@ -313,7 +314,7 @@ pub fn file_fingerprint(path: &Path) -> Fingerprint {
 /// Whether a file begins like a transport stream: packets of 188 bytes, or of 192 with a timestamp before each.
 fn is_transport_stream(path: &Path) -> bool {
     let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|f| f.take(400).read_to_end(&mut head));
+    let read = regular_file::open(path).and_then(|f| f.take(400).read_to_end(&mut head));
     let sync = |at: usize, step: usize| head.get(at) == Some(&0x47) && head.get(at + step).is_none_or(|b| *b == 0x47);
     // A file that cannot be read is reported when its turn comes.
     read.is_err() || sync(0, 188) || sync(4, 192)

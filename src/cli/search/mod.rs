@@ -17,6 +17,7 @@ use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, Moment, QueryEmbedding, SearchError, SearchQuery, Searcher, UpdateStep};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::regular_file;
 pub(super) use args::SearchArgs;
 use args::SearchBy;
 use query::QueryModel;
@@ -156,13 +157,14 @@ fn answer_all(from: &Path, model: &mut QueryModel, session: &mut SearchSession) 
     let reader: Box<dyn BufRead> = if stdin {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(io::BufReader::new(std::fs::File::open(from).map_err(fail)?))
+        Box::new(io::BufReader::new(regular_file::open(from).map_err(fail)?))
     };
     // Who types queries waits for each answer; a file can be read ahead.
     let ahead = if stdin { 1 } else { QUERIES };
     let mut lines = reader.lines();
     loop {
-        let read: Vec<String> = lines.by_ref().take(ahead).collect::<io::Result<_>>().map_err(fail)?;
+        let read = session.opener.interrupt.endure(|| lines.by_ref().take(ahead).collect::<io::Result<_>>())?;
+        let read: Vec<String> = read.map_err(fail)?;
         if read.is_empty() || session.opener.interrupt.is_set() {
             return Ok(());
         }

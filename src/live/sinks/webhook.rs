@@ -6,7 +6,7 @@
 //! Security: the address may contain secrets, so messages show its host only. With
 //! [authorities](WebhookOptions::authorities) of your own no others are trusted.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, StopSignal};
 use super::super::json::{event_json, has_json, lost_json};
 use crate::error::{Error, Result};
+use crate::limited_file::read_bytes;
 
 /// How the webhook is called.
 #[derive(Debug, Clone)]
@@ -132,12 +133,10 @@ fn authorities(path: &Path) -> Result<RootCerts> {
     let wrong = |cause: String| {
         Error::usage(format!("{}: {cause}", path.display()), "Name a PEM file of the authorities' certificates.")
     };
-    let mut pem = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    file.take(MOST_PEM + 1).read_to_end(&mut pem).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    if pem.len() as u64 > MOST_PEM {
-        return Err(wrong("is too large".into()));
-    }
+    let pem = read_bytes(path, MOST_PEM).map_err(|e| match e.kind() {
+        ErrorKind::FileTooLarge => wrong("is too large".into()),
+        _ => wrong(format!("cannot be read: {e}")),
+    })?;
     let mut all = Vec::new();
     for item in parse_pem(&pem) {
         match item {

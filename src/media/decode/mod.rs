@@ -23,6 +23,7 @@ mod device;
 mod gate;
 mod live;
 mod log;
+mod named_pipe;
 mod object_io;
 mod open;
 mod open_input;

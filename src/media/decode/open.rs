@@ -1,6 +1,7 @@
 //! Opening files, URLs and objects: [`Source::open`].
 
 use std::ffi::CString;
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use ffmpeg_next as ff;
 use super::container::{ContainerRequest, OpenFailure, ffprobe, matroska_cut_off, open_container};
 use super::deadline::{Deadline, is_timeout};
 use super::log::init;
+use super::named_pipe::{OpenPipe, PROTOCOLS};
 use super::object_io::ObjectIo;
 use super::options::DecodeOptions;
 use super::source::Source;
@@ -28,15 +30,16 @@ impl Source {
         let input = Address::new(input);
         // Messages name the input without its credentials.
         let name = input.shown();
-        if !input.is_url() {
-            check_path(&name)?;
-        }
+        let pipe = if input.is_url() { None } else { check_path(&name, &interrupt)? };
         let io = if input.is_object() {
             Some(ObjectIo::open(input.reveal(), options.timeout, interrupt.clone())?)
         } else {
             None
         };
-        let (target, dictionary) = ffmpeg_address(&input, options);
+        let (target, dictionary) = match &pipe {
+            Some(pipe) => pipe_address(pipe),
+            None => ffmpeg_address(&input, options),
+        };
         let address = CString::new(target).map_err(|_| {
             Error::input(name.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
         })?;
@@ -52,11 +55,18 @@ impl Source {
             if interrupt.is_set() { Error::Interrupted } else { explain(&input, failure, &deadline) }
         })?;
         let mut source = Source::new(&name, container, options, interrupt)?;
+        source.pipe = pipe;
         if source.info().container.starts_with("matroska") && !input.is_url() {
             source.cut_off = matroska_cut_off(Path::new(input.reveal()));
         }
         Ok(source)
     }
+}
+
+fn pipe_address(pipe: &OpenPipe) -> (String, ff::Dictionary<'static>) {
+    let mut dictionary = ff::Dictionary::new();
+    dictionary.set("protocol_whitelist", PROTOCOLS);
+    (pipe.address(), dictionary)
 }
 
 /// What FFmpeg opens, and with which options.
@@ -120,7 +130,9 @@ fn explain(address: &Address, failure: OpenFailure, deadline: &Deadline) -> Erro
 }
 
 /// Checks a path before FFmpeg opens it: FFmpeg's own errors are less precise.
-fn check_path(input: &str) -> Result<()> {
+///
+/// Returns the pipe if it is a named pipe.
+fn check_path(input: &str, interrupt: &Interrupt) -> Result<Option<OpenPipe>> {
     const UNREADABLE: &str = "Make the file and its folders readable for this user.";
     let path = Path::new(input);
     if input == "-" {
@@ -139,13 +151,27 @@ fn check_path(input: &str) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::input(input, "is a folder, not a video", "Name the files in it, for example FOLDER/*.mp4."));
     }
-    if !metadata.is_file() {
-        // Opening a named pipe as a test would cost it its writer.
-        return Ok(());
+    let pipe = OpenPipe::open(path, &|| interrupt.is_set()).map_err(|e| match e.kind() {
+        ErrorKind::Interrupted => Error::Interrupted,
+        _ => fail(e, UNREADABLE),
+    })?;
+    if pipe.is_some() {
+        return Ok(pipe);
+    }
+    if !metadata.is_file() && !is_disk(&metadata) {
+        return Err(Error::input(input, "is a device or a socket, not a video", "Name a file."));
     }
     std::fs::File::open(path).map_err(|e| fail(e, UNREADABLE))?;
-    if metadata.len() == 0 {
+    if metadata.is_file() && metadata.len() == 0 {
         return Err(Error::input(input, "the file is empty (0 bytes)", "Copy or download it again."));
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether it is a disk, such as a DVD.
+fn is_disk(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type());
+    #[cfg(not(unix))]
+    return !metadata.is_file();
 }

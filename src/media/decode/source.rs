@@ -11,6 +11,7 @@ use super::container::{Container, ffprobe};
 use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
 use super::gate::FrameGate;
+use super::named_pipe::OpenPipe;
 use super::options::{Damage, DecodeOptions, StreamInfo};
 use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
@@ -45,6 +46,8 @@ pub struct Source {
     last_packet: Option<Time>,
     /// How the file is cut off, if something other than FFmpeg noticed.
     pub(super) cut_off: Option<String>,
+    /// The named pipe that FFmpeg reads, if the input is one. Dropped after `demuxer`.
+    pub(super) pipe: Option<OpenPipe>,
     damage: Damage,
     /// Every packet has been sent to the decoder.
     draining: bool,
@@ -109,6 +112,7 @@ impl Source {
             packets: 0,
             last_packet: None,
             cut_off: None,
+            pipe: None,
             damage: Damage::default(),
             draining: false,
             refused: 0,

@@ -12,6 +12,7 @@ use crate::message::Setting;
 use crate::model::manifest::FileSpec;
 use crate::model::precision::{GRAPHS, Precision};
 use crate::model::verified::resolve;
+use crate::regular_file;
 
 /// A file of the model.
 #[derive(Debug, Clone)]
@@ -130,7 +131,7 @@ fn hashed(dir: &Path, name: String) -> Result<HubFile> {
         };
         Error::model(dir.display().to_string(), cause, remedy).with_source(e)
     };
-    let file = resolve(dir, &name).and_then(std::fs::File::open).map_err(unreadable)?;
+    let file = resolve(dir, &name).and_then(|path| regular_file::open(&path)).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
     let sha256 = sha256_of(file).map_err(unreadable)?;
     Ok(HubFile { name, bytes, sha256 })

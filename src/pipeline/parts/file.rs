@@ -26,6 +26,7 @@ use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::{Caption, CaptionInput, Encoded};
 use crate::pipeline::message::{EncodedKeyframe, KeyframeInfo};
+use crate::regular_file;
 use crate::scene::Transition;
 use crate::time::Time;
 
@@ -203,7 +204,7 @@ impl PartFile {
     pub fn open(path: &Path) -> Result<PartFile> {
         let name = path.display().to_string();
         let wrong = |cause: String| Error::input(&name, cause, remedy());
-        let mut file = File::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
+        let mut file = regular_file::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
         let read = |e: io::Error| wrong(format!("cannot be read: {e}"));
         let length = file.metadata().map_err(read)?.len();
         let cut = || wrong("is not a complete part of a film: it is truncated, or another kind of file".into());

@@ -20,12 +20,15 @@ use super::playlist::{
 use super::segmenter::{ClosedSegment, LEAST_CUT};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
+use crate::limited_file::read_text;
 use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
 
 /// A write that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// Largest playlist that is continued, in bytes. One of a thousand short segments has a quarter of this.
+const MOST_PLAYLIST: u64 = 1 << 20;
 
 pub(super) struct PlaylistFolder {
     folder: PathBuf,
@@ -52,7 +55,7 @@ impl PlaylistFolder {
         let name = folder.display().to_string();
         let fail = |e: io::Error| write_error(&name, &e, Setting::Hls);
         fs::create_dir_all(&folder).map_err(fail)?;
-        let read = |name: &str| match fs::read_to_string(folder.join(name)) {
+        let read = |name: &str| match read_text(&folder.join(name), MOST_PLAYLIST) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) if e.kind() != io::ErrorKind::InvalidData => Err(fail(e)),
             text => Ok(Some(text.unwrap_or_default())),
