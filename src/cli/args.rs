@@ -127,7 +127,7 @@ pub(super) struct DecodeArgs {
     /// Videos to process at the same time
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// Decoder threads per video [default: FFmpeg's choice, or half of the cores with --mode keyframes]
+    /// Decoder threads per video [default: two more than cores, or half of the cores with --mode keyframes]
     ///
     /// 0 lets descry choose.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]

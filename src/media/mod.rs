@@ -21,7 +21,7 @@ pub use access::{AccessPolicy, Authorities};
 pub use bars::Bars;
 pub use decode::{
     Advance, Damage, DecodeOptions, FrameGate, FrameSize, Source, StreamAccess, StreamFault, StreamInfo, check_device,
-    container_version, load_camera_support, print_warnings,
+    container_version, decoder_threads, load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::message::QUEUE;
 pub use super::shares::{Held, Shares};
 use crate::error::{Error, Result};
-use crate::media::{FrameGate, FrameSize};
+use crate::media::{FrameGate, FrameSize, decoder_threads};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::scene::keyframe::MAX_PICTURES;
@@ -249,9 +249,7 @@ pub struct FilmNeed {
 
 /// The most that a film can take, in megabytes.
 pub fn film_mb(size: FrameSize, need: FilmNeed) -> usize {
-    // With 0 FFmpeg chooses: one thread for each core and one more, at most 16.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if need.decode_threads == 0 { (cores + 1).min(16) } else { need.decode_threads };
+    let threads = decoder_threads(need.decode_threads);
     // The selector holds twice the frames that it spreads, and each keyframe on its way holds them once.
     let spread = if need.spread > 1 { 2 * need.spread + (QUEUE + 2) * need.spread } else { 0 };
     let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread;

@@ -38,5 +38,5 @@ pub use device::{check_device, load_camera_support};
 pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;
-pub use options::{Damage, DecodeOptions, StreamInfo};
+pub use options::{Damage, DecodeOptions, StreamInfo, decoder_threads};
 pub use source::Source;

@@ -20,7 +20,7 @@ pub struct DecodeOptions {
     pub end: Option<Time>,
     /// Decode only the container's own keyframes. Default: false.
     pub keyframes_only: bool,
-    /// Decoder threads; 0 lets FFmpeg choose. Default: 0.
+    /// Decoder threads; 0 for as many as [`decoder_threads`] says. Default: 0.
     pub threads: usize,
     /// FFmpeg's name of a hardware device to decode on (`vaapi`, `cuda`, …). Opening fails if it is missing. Default: none.
     pub hwaccel: Option<String>,
@@ -50,6 +50,16 @@ impl Default for DecodeOptions {
             low_delay: false,
         }
     }
+}
+
+/// Most decoder threads by default. Each holds frames.
+const MOST_THREADS: usize = 16;
+
+/// Decoder threads, if `threads` are asked for: for 0, two more than there are cores, and at most 16. Frames wait for the
+/// frames that they refer to, so with a thread for each core some cores are idle.
+pub fn decoder_threads(threads: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads == 0 { (cores + 2).min(MOST_THREADS) } else { threads }
 }
 
 /// What is known about the chosen video stream before decoding.

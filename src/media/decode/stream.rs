@@ -12,7 +12,7 @@ use super::container::ffprobe;
 use super::device::open_device;
 use super::gate::{DecoderState, FrameGate};
 use super::log::count_concealed_in;
-use super::options::DecodeOptions;
+use super::options::{DecodeOptions, decoder_threads};
 use crate::error::{Error, Result};
 use crate::media::ffmpeg::{PixelFormat, codec_name, decoder, is_side_data, is_video, parameters};
 use crate::media::orientation::Orientation;
@@ -189,9 +189,10 @@ impl VideoDecoder {
         unsafe {
             count_concealed_in(context.as_mut_ptr(), &raw const *state);
             let av = context.as_mut_ptr();
-            (*av).thread_count = i32::try_from(options.threads).unwrap_or(0);
             // Each frame thread holds a frame back, for which a live stream has no time.
             let frame_threads = !(options.low_delay && options.threads == 0);
+            let threads = if frame_threads { decoder_threads(options.threads) } else { 0 };
+            (*av).thread_count = i32::try_from(threads).unwrap_or(0);
             (*av).thread_type = ffi::FF_THREAD_SLICE | if frame_threads { ffi::FF_THREAD_FRAME } else { 0 };
             (*av).max_pixels = i64::try_from(options.max_pixels).unwrap_or(i64::MAX);
             (*av).pkt_timebase = ffi::AVRational { num: header.time_base.0 as i32, den: header.time_base.1 as i32 };
