@@ -1,4 +1,5 @@
-//! Compares the whole pipeline, with the built-in model on a 1080p30 H.264 film with a scene every 4 s, with decoding alone.
+//! Compares the whole pipeline, with the built-in model on a 1080p30 H.264 film with a scene every 4 s, with decoding alone:
+//! once with every frame, and once with `--mode fast`.
 //!
 //! `make bench`, or `cargo bench --bench describe [-- ROUNDS]`. `DESCRY_BENCH_LONG=1` also compares the memory for a film of
 //! 30 minutes with that for one minute, which takes about ten minutes.
@@ -11,9 +12,9 @@ use std::process::Command;
 use common::{ffmpeg, median, minute, minutes, race, run, verdict};
 
 /// The output of `--stats` for one run.
-fn stats(clip: &Path) -> serde_json::Value {
+fn stats(clip: &Path, mode: &str) -> serde_json::Value {
     let out = Command::new(env!("CARGO_BIN_EXE_descry"))
-        .args(["--quiet", "describe", "--stats", "-o", "-"])
+        .args(["--quiet", "describe", "--stats", "-o", "-", "--mode", mode])
         .arg(clip)
         .output()
         .expect("descry starts");
@@ -33,7 +34,7 @@ fn main() {
             (
                 "descry describe F",
                 Box::new(|| {
-                    let s = stats(&clip);
+                    let s = stats(&clip, "all");
                     let busy = |names: &[&str]| names.iter().map(|n| s[n].as_f64().unwrap_or(0.0)).sum::<f64>();
                     // One sum for each thread of the pipeline.
                     let watch = busy(&["decode", "analyse", "scenes"]);
@@ -41,16 +42,18 @@ fn main() {
                     slowest.push(s["wall"].as_f64().unwrap_or(f64::NAN) / most);
                 }),
             ),
+            ("descry describe --mode fast F", Box::new(|| drop(stats(&clip, "fast")))),
             ("ffmpeg -i F -f null -", Box::new(|| run(ffmpeg(&input).args(["-an", "-f", "null", "-"])))),
         ];
         race(rounds, &mut runners)
     };
-    verdict("speed compared with decoding alone", seconds[1] / seconds[0], 0.80);
+    verdict("speed compared with decoding alone", seconds[2] / seconds[0], 0.80);
+    verdict("--mode fast: speed compared with decoding alone", seconds[2] / seconds[1], 1.6);
     println!("{:52} {:7.2}     (at most 1.15)", "wall time over the slowest stage's busy time", median(&mut slowest));
-    let s = stats(&clip);
-    println!("{s}");
+    println!("{}", stats(&clip, "all"));
+    println!("{}", stats(&clip, "fast"));
     if std::env::var_os("DESCRY_BENCH_LONG").is_some() {
-        let peak = |clip: &Path| stats(clip)["peak_rss_mb"].as_f64().unwrap_or(f64::NAN);
+        let peak = |clip: &Path| stats(clip, "all")["peak_rss_mb"].as_f64().unwrap_or(f64::NAN);
         let (short, long) = (peak(&clip), peak(&minutes(30)));
         println!("peak memory: 1 minute {short:.0} MB, 30 minutes {long:.0} MB (at most 50 MB more)");
     }

@@ -325,6 +325,7 @@ def main() -> None:
         return
     systems: dict[str, Detector] = {
         "descry": lambda path: descry(a.descry, path),
+        "descry --mode fast": lambda path: descry(a.descry, path, ["--fast"]),
         "descry content": lambda path: descry(a.descry, path, ["--content"]),
         **{name: RIVALS[name] for name in a.rivals.split(",") if name in RIVALS},
     }

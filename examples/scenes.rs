@@ -1,14 +1,14 @@
-//! Prints the scene changes of a file, one JSON object per line: `scenes [--content | --keyframes | --live] FILE`.
+//! Prints the scene changes of a file, one JSON object per line: `scenes [--fast] [--content | --keyframes | --live] FILE`.
 //!
 //! `--content` uses the detector with a fixed threshold. `--keyframes` prints the keyframes instead. `--live` prints those that
 //! live mode would choose: the start of each scene, the time of its picture, and the time at which it was chosen.
-//! `benches/scene_quality.py` reads this output.
+//! `--fast` decodes as `--mode fast`. `benches/scene_quality.py` reads this output.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use descry::interrupt::Interrupt;
-use descry::media::{DecodeOptions, Source};
+use descry::media::{DecodeOptions, DecodedFrames, Source};
 use descry::scene::{
     Boundary, Detector, Keyframe, KeyframeOptions, KeyframeSelector, SceneDetector, SceneOptions, Watcher,
     WatcherOptions,
@@ -17,19 +17,21 @@ use descry::time::Time;
 
 fn main() -> ExitCode {
     let (mut options, mut keyframes, mut live, mut file) = (SceneOptions::default(), false, false, None);
+    let mut decode = DecodeOptions::default();
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
             "--content" => options.detector = Detector::Content,
+            "--fast" => decode.frames = DecodedFrames::Fast,
             "--keyframes" => keyframes = true,
             "--live" => live = true,
             _ => file = Some(arg),
         }
     }
     let Some(file) = file else {
-        eprintln!("usage: scenes [--content | --keyframes | --live] FILE");
+        eprintln!("usage: scenes [--fast] [--content | --keyframes | --live] FILE");
         return ExitCode::from(2);
     };
-    let printed = if live { print_live(&file) } else { print_scenes(&file, &options, keyframes) };
+    let printed = if live { print_live(&file, &decode) } else { print_scenes(&file, &decode, &options, keyframes) };
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -39,8 +41,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_live(file: &str) -> anyhow::Result<()> {
-    let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
+fn print_live(file: &str, decode: &DecodeOptions) -> anyhow::Result<()> {
+    let mut source = Source::open(file, decode, Interrupt::new())?;
     let mut watcher = Watcher::new(&WatcherOptions::default());
     let mut out = std::io::stdout().lock();
     while let Some(frame) = source.next()? {
@@ -53,8 +55,8 @@ fn print_live(file: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_scenes(file: &str, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
-    let mut source = Source::open(file, &DecodeOptions::default(), Interrupt::new())?;
+fn print_scenes(file: &str, decode: &DecodeOptions, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
+    let mut source = Source::open(file, decode, Interrupt::new())?;
     let mut detector = SceneDetector::new(options);
     let mut selector = KeyframeSelector::new(options, &KeyframeOptions::default());
     let mut out = std::io::stdout().lock();

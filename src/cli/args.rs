@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::access_args::AccessArgs;
 use super::model_args::{CaptionModelArgs, ContextArgs, cores};
-use super::reporter::Reporter;
+use super::reporter::{Reporter, count};
 use super::values;
 use crate::error::{Error, Result};
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::media::{DecodeOptions, check_device};
+use crate::media::{DecodeOptions, DecodedFrames, check_device};
 use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
@@ -105,8 +105,20 @@ impl ThumbnailArgs {
 enum DecodeMode {
     /// Every frame
     All,
+    /// Every frame that others refer to, and few of the others: a cut may be found up to two frames late
+    Fast,
     /// Only the keyframes of the container: many times faster, but scene changes are found only at those
     Keyframes,
+}
+
+impl DecodeMode {
+    fn frames(self) -> DecodedFrames {
+        match self {
+            DecodeMode::All => DecodedFrames::All,
+            DecodeMode::Fast => DecodedFrames::Fast,
+            DecodeMode::Keyframes => DecodedFrames::Keyframes,
+        }
+    }
 }
 
 /// What is decoded, and how.
@@ -161,7 +173,7 @@ impl DecodeArgs {
         DecodeOptions {
             start: self.start,
             end: self.end,
-            keyframes_only: self.mode == DecodeMode::Keyframes,
+            frames: self.mode.frames(),
             threads: self.threads(),
             hwaccel: self.hwaccel.clone(),
             max_pixels: self.max_pixels,
@@ -412,9 +424,20 @@ impl DescriptionArgs {
         })
     }
 
+    /// Reports videos for which `--mode fast` was in vain.
+    pub(super) fn report_skipping(&self, stats: &Stats, reporter: &Reporter) {
+        if stats.unskippable > 0 {
+            reporter.warn(&format!(
+                "--mode fast left out no frame of {}: each is needed to decode others, or the format is not H.264, HEVC, \
+                 MPEG-1 or MPEG-2. The result is that of --mode all",
+                count(stats.unskippable, "video")
+            ));
+        }
+    }
+
     fn usual_batch(&self) -> u16 {
         match self.decode.mode {
-            DecodeMode::All => BATCH,
+            DecodeMode::All | DecodeMode::Fast => BATCH,
             DecodeMode::Keyframes => KEYFRAME_MODE_BATCH,
         }
     }
@@ -422,7 +445,7 @@ impl DescriptionArgs {
     /// The model's stages. `threads` overrides how many an inference uses.
     pub(super) fn stages(&self, models: &Models, threads: Option<usize>) -> Result<Model> {
         // With keyframes alone the decoder has little work, and most of it between inferences.
-        let session = self.model.session(self.decode.mode == DecodeMode::All)?;
+        let session = self.model.session(self.decode.mode != DecodeMode::Keyframes)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
         let batch = self.model.caption_batch(models, self.batch, self.usual_batch());
         let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));

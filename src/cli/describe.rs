@@ -53,7 +53,9 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };
     let ran = pipeline::run(job, |file, outcome| saver.finish(file, outcome));
     saver.print_rest()?;
-    args.stats.report(&ran?, reporter);
+    let stats = ran?;
+    args.description.report_skipping(&stats, reporter);
+    args.stats.report(&stats, reporter);
     Ok(())
 }
 

@@ -114,6 +114,7 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
     if plan.failed_before > 0 {
         reporter.fail();
     }
+    args.description.report_skipping(&stats, reporter);
     args.stats.report(&stats, reporter);
     Ok(())
 }

@@ -85,6 +85,7 @@ pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -
         overwrite: args.force,
     })?;
     reporter.info(&format!("part {number} of {of} of {address} → {}", args.output.display()));
+    args.shared.description.report_skipping(&stats, reporter);
     args.shared.stats.report(&stats, reporter);
     Ok(())
 }

@@ -71,6 +71,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         Some(archive) => run.add_to_archive(archive)?,
         None => run.write_files(&targets)?,
     };
+    args.shared.description.report_skipping(&stats, reporter);
     args.shared.stats.report(&stats, reporter);
     Ok(())
 }

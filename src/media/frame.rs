@@ -22,7 +22,7 @@ use crate::time::Time;
 pub struct Frame {
     /// Presentation time from the container's start.
     pub time: Time,
-    /// Ordinal of the frame among those returned, from 0.
+    /// Ordinal of the frame among those returned and those that were skipped between them, from 0.
     pub index: u64,
     /// Presentation time by the source's own clock, if the source gives one.
     pub pts: Option<Time>,

@@ -20,8 +20,8 @@ pub(crate) mod thumbnail;
 pub use access::{AccessPolicy, Authorities};
 pub use bars::Bars;
 pub use decode::{
-    Advance, Damage, DecodeOptions, FrameGate, FrameSize, Source, StreamAccess, StreamFault, StreamInfo, check_device,
-    container_version, decoder_threads, load_camera_support, print_warnings,
+    Advance, Damage, DecodeOptions, DecodedFrames, FrameGate, FrameSize, Source, StreamAccess, StreamFault, StreamInfo,
+    check_device, container_version, decoder_threads, load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};

@@ -88,7 +88,7 @@ impl Config {
         json!({
             "start": self.decode.start.map(Time::secs),
             "end": self.decode.end.map(Time::secs),
-            "mode": if self.decode.keyframes_only { "keyframes" } else { "all" },
+            "mode": self.decode.frames.name(),
             "scenes": format!("{:?}", self.scene.detector).to_lowercase(),
             "ratio": plain(self.scene.ratio),
             "threshold": plain(self.scene.threshold),

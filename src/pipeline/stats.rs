@@ -24,6 +24,10 @@ pub struct Stats {
     pub caption: f64,
     /// Frames decoded.
     pub frames: u64,
+    /// Frames that [`DecodedFrames::Fast`](crate::media::DecodedFrames::Fast) left out.
+    pub skipped: u64,
+    /// Files that it decoded as a whole, because every frame was needed.
+    pub unskippable: u64,
     /// Keyframes chosen.
     pub keyframes: u64,
     /// Pictures through the image tower.
@@ -49,6 +53,8 @@ impl Stats {
         self.encode += more.encode;
         self.caption += more.caption;
         self.frames += more.frames;
+        self.skipped += more.skipped;
+        self.unskippable += more.unskippable;
         self.keyframes += more.keyframes;
         self.encoded += more.encoded;
         self.encode_batches += more.encode_batches;
@@ -68,6 +74,8 @@ pub(crate) struct StageTimers {
     pub(crate) encode: AtomicU64,
     pub(crate) caption: AtomicU64,
     pub(crate) frames: AtomicU64,
+    pub(crate) skipped: AtomicU64,
+    pub(crate) unskippable: AtomicU64,
     pub(crate) keyframes: AtomicU64,
     pub(crate) encoded: AtomicU64,
     pub(crate) encode_batches: AtomicU64,
@@ -105,6 +113,8 @@ impl StageTimers {
             encode: secs(&self.encode),
             caption: secs(&self.caption),
             frames: count(&self.frames),
+            skipped: count(&self.skipped),
+            unskippable: count(&self.unskippable),
             keyframes: count(&self.keyframes),
             encoded: count(&self.encoded),
             encode_batches: count(&self.encode_batches),

@@ -3,7 +3,7 @@
 use crate::common::Bench;
 use descry::interrupt::Interrupt;
 use descry::media::Rgb;
-use descry::media::{DecodeOptions, Frame, Source};
+use descry::media::{DecodeOptions, DecodedFrames, Frame, Source};
 use descry::time::Time;
 
 fn frames(bench: &Bench, name: &str, options: &DecodeOptions) -> (Vec<Frame>, Source) {
@@ -118,7 +118,7 @@ fn keyframes_only_decoding_keeps_the_duration() {
     b.ffmpeg("-i clip.mp4 -c copy -output_ts_offset 3 clip.ts");
     for name in ["clip.mp4", "clip.ts"] {
         let (all, whole) = frames(&b, name, &DecodeOptions::default());
-        let options = DecodeOptions { keyframes_only: true, ..DecodeOptions::default() };
+        let options = DecodeOptions { frames: DecodedFrames::Keyframes, ..DecodeOptions::default() };
         let (got, source) = frames(&b, name, &options);
         let times: Vec<i64> = got.iter().map(|f| f.time.micros()).collect();
         let want: Vec<i64> = all.iter().step_by(50).map(|f| f.time.micros()).collect();

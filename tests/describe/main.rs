@@ -11,6 +11,7 @@ mod decode;
 mod embedders;
 mod escapes;
 mod export;
+mod fast;
 mod florence;
 mod hub;
 mod inference;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::common::{Bench, TINY, root};
 use descry::error::Result;
 use descry::interrupt::Interrupt;
+use descry::media::DecodedFrames;
 use descry::model::{Caption, CaptionInput, Captions, Encode, Encoded, ModelFolder, PictureDemand, Pixels};
 use descry::pipeline::parts::{self, PartJob, PartOptions, StitchJob, Stitched};
 use descry::pipeline::{Config, Job, KeyframeRecord, KeyframeSink, Model, Silent, run};
@@ -398,7 +399,9 @@ fn every_detector_and_mode_can_be_stitched() {
     let (b, input) = one(&scenes, MP4);
     let with = |detector| Config { scene: SceneOptions { detector, ..SceneOptions::default() }, ..config() };
     let mut keyframes = config();
-    keyframes.decode.keyframes_only = true;
+    keyframes.decode.frames = DecodedFrames::Keyframes;
+    let mut fast = config();
+    fast.decode.frames = DecodedFrames::Fast;
     let mut plain = config();
     plain.dedup = DedupOptions::off();
     plain.keyframe.max_gap = Time::from_millis(3_000);
@@ -406,6 +409,7 @@ fn every_detector_and_mode_can_be_stitched() {
         ("content", with(Detector::Content)),
         ("fixed", with(Detector::Fixed)),
         ("keyframes", keyframes),
+        ("fast", fast),
         ("all", plain),
     ] {
         let how = check(&b, &input, &config, 3, 20_000);

@@ -11,7 +11,7 @@
 //! caller that cannot keep up skip to the next keyframe.
 //!
 //! From the bottom up: [`container`] opens a file, URL or object (read through [`object_io`]; [`open_input`] owns both);
-//! [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`source`] turns them into frames, whose times come from
+//! [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out; [`source`] turns them into frames, whose times come from
 //! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
 mod arrivals;
@@ -30,6 +30,7 @@ mod open_input;
 mod options;
 mod ranges;
 mod seek;
+mod skip;
 mod source;
 mod stream;
 
@@ -38,5 +39,5 @@ pub use device::{check_device, load_camera_support};
 pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;
-pub use options::{Damage, DecodeOptions, StreamInfo, decoder_threads};
+pub use options::{Damage, DecodeOptions, DecodedFrames, StreamInfo, decoder_threads};
 pub use source::Source;

@@ -11,6 +11,32 @@ use crate::media::access::AccessPolicy;
 use crate::media::ffmpeg::PixelFormat;
 use crate::time::Time;
 
+/// Which frames of a stream are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DecodedFrames {
+    /// Every frame.
+    #[default]
+    All,
+    /// Every frame to which others refer, and of the others only as many as scene detection needs: at most two in a row are
+    /// left out, and none that are more than 140 ms apart. Those that are decoded are the same as with
+    /// [`DecodedFrames::All`]. A stream without such frames, or in a format other than H.264, HEVC, MPEG-1 and MPEG-2, is
+    /// decoded as a whole.
+    Fast,
+    /// Only the keyframes of the container.
+    Keyframes,
+}
+
+impl DecodedFrames {
+    /// The name in a track's options.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecodedFrames::All => "all",
+            DecodedFrames::Fast => "fast",
+            DecodedFrames::Keyframes => "keyframes",
+        }
+    }
+}
+
 /// How to open and decode an input.
 #[derive(Debug, Clone)]
 pub struct DecodeOptions {
@@ -18,8 +44,8 @@ pub struct DecodeOptions {
     pub start: Option<Time>,
     /// Frames from this time on are not returned. Default: the end.
     pub end: Option<Time>,
-    /// Decode only the container's own keyframes. Default: false.
-    pub keyframes_only: bool,
+    /// Which frames are decoded. Default: all.
+    pub frames: DecodedFrames,
     /// Decoder threads; 0 for as many as [`decoder_threads`] says. Default: 0.
     pub threads: usize,
     /// FFmpeg's name of a hardware device to decode on (`vaapi`, `cuda`, …). Opening fails if it is missing. Default: none.
@@ -41,7 +67,7 @@ impl Default for DecodeOptions {
         DecodeOptions {
             start: None,
             end: None,
-            keyframes_only: false,
+            frames: DecodedFrames::All,
             threads: 0,
             hwaccel: None,
             max_pixels: 8192 * 8192,

@@ -12,7 +12,8 @@ use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
 use super::gate::FrameGate;
 use super::named_pipe::OpenPipe;
-use super::options::{Damage, DecodeOptions, StreamInfo};
+use super::options::{Damage, DecodeOptions, DecodedFrames, StreamInfo};
+use super::skip::FrameSkipper;
 use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -38,8 +39,12 @@ pub struct Source {
     demuxer: Demuxer,
     decoder: VideoDecoder,
     clock: FrameClock,
+    /// None if every frame is decoded.
+    skipper: Option<FrameSkipper>,
     /// Frames returned so far.
     frames: u64,
+    /// Skipped frames that come before the last one returned, and after the first one.
+    passed: u64,
     /// Video packets read so far.
     packets: u64,
     /// Latest presentation time of a packet, by the stream's clock.
@@ -79,6 +84,7 @@ impl Source {
         let header = StreamHeader::read(&stream, container.sizes.get(index).copied());
         header.check(name, options.max_pixels)?;
         let decoder = VideoDecoder::open(&stream, &header, options, name)?;
+        let skipper = (options.frames == DecodedFrames::Fast).then(|| FrameSkipper::of(&stream, &header));
         // SAFETY: plain reads of the open container's fields.
         let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
         let start = (start != ff::ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));
@@ -108,7 +114,9 @@ impl Source {
             header,
             demuxer,
             decoder,
+            skipper,
             frames: 0,
+            passed: 0,
             packets: 0,
             last_packet: None,
             cut_off: None,
@@ -181,11 +189,15 @@ impl Source {
         self.packets
     }
 
-    /// End of the last frame: its time and one frame's duration. If only keyframes are decoded, the packets between them
-    /// count too.
+    /// Frames that were not decoded, because no other frame refers to them: see [`DecodedFrames::Fast`].
+    pub fn left_out(&self) -> u64 {
+        self.skipper.as_ref().map_or(0, FrameSkipper::skipped)
+    }
+
+    /// End of the last frame: its time and one frame's duration. Packets that are not decoded count too.
     pub fn end(&self) -> Time {
         let mut end = self.clock.end().unwrap_or_default();
-        if let (true, Some(packet)) = (self.options.keyframes_only, self.last_packet) {
+        if let (true, Some(packet)) = (self.options.frames != DecodedFrames::All, self.last_packet) {
             end = end.max(self.clock.end_of(packet));
         }
         self.options.end.map_or(end, |limit| end.min(limit))
@@ -304,8 +316,11 @@ impl Source {
         if packet.is_corrupt() {
             self.damage.packets += 1;
         }
-        if self.options.keyframes_only && packet.is_key() {
+        if self.options.frames == DecodedFrames::Keyframes && packet.is_key() {
             self.demuxer.jump(packet);
+        }
+        if self.skipper.as_mut().is_some_and(|skipper| skipper.skips(packet)) {
+            return Ok(());
         }
         match self.decoder.video.send_packet(packet) {
             Ok(()) => {}
@@ -364,6 +379,7 @@ impl Source {
             let cause = format!("a frame cannot be read back from the device: {e}");
             Error::input(&self.name, cause, message!["Leave out ", Setting::Hwaccel, "."])
         })?;
+        let passed = self.skipper.as_mut().map_or(0, |skipper| skipper.passed(av.timestamp()));
         let pts = av.timestamp().map(|ts| rescale(ts, self.header.time_base));
         let time = self.clock.time_of(pts);
         if self.options.end.is_some_and(|end| time >= end) {
@@ -384,7 +400,11 @@ impl Source {
         };
         let arrived = self.arrivals.as_mut().map(|arrivals| arrivals.take(av.timestamp()));
         let orientation = self.header.orientation;
-        let frame = Frame { time, index: self.frames, pts, arrived, av, orientation, sample_aspect };
+        if self.frames > 0 {
+            self.passed += passed;
+        }
+        let index = self.frames + self.passed;
+        let frame = Frame { time, index, pts, arrived, av, orientation, sample_aspect };
         self.frames += 1;
         Ok(Some(frame))
     }

@@ -12,7 +12,7 @@ use super::container::ffprobe;
 use super::device::open_device;
 use super::gate::{DecoderState, FrameGate};
 use super::log::count_concealed_in;
-use super::options::{DecodeOptions, decoder_threads};
+use super::options::{DecodeOptions, DecodedFrames, decoder_threads};
 use crate::error::{Error, Result};
 use crate::media::ffmpeg::{PixelFormat, codec_name, decoder, is_side_data, is_video, parameters};
 use crate::media::orientation::Orientation;
@@ -202,7 +202,7 @@ impl VideoDecoder {
             }
         }
         let mut context = context.decoder();
-        if options.keyframes_only {
+        if options.frames == DecodedFrames::Keyframes {
             context.skip_frame(ff::codec::discard::Discard::NonKey);
         }
         let video = open_codec(context, stream).map_err(|e| {

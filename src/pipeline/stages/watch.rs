@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
-use crate::media::{Frame, FrameGate, Source};
+use crate::media::{DecodedFrames, Frame, FrameGate, Source};
 use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
@@ -141,9 +141,18 @@ impl Watch<'_, '_, '_> {
         Ok(())
     }
 
+    /// Counts the frames that were not decoded.
+    fn count_skipped(&self) {
+        let (timers, skipped) = (&self.run.timers, self.source.left_out());
+        StageTimers::count(&timers.skipped, skipped as usize);
+        let in_vain = skipped == 0 && self.run.config.decode.frames == DecodedFrames::Fast;
+        StageTimers::count(&timers.unskippable, usize::from(in_vain));
+    }
+
     /// The last keyframes, and how the file ended. `error` ended it in the middle.
     fn finish(mut self, error: Option<Error>) -> FileEnd {
         let end = self.source.end();
+        self.count_skipped();
         if let Some(marker) = &mut self.marker
             && !marker.is_finished(&self.source)
         {
