@@ -97,10 +97,7 @@ impl<T: Clone> KeyframeSelector<T> {
 
     /// Takes the next frame, in presentation order. Returns the keyframes that are final now.
     pub fn push(&mut self, thumb: Thumb, picture: T) -> Vec<Keyframe<T>> {
-        let change = self.last.as_ref().map_or(0.0, |last| luma_change(last, &thumb));
-        // Where frames were left out in between, the motion to the nearest one is about this share of it.
-        let steps = self.last.as_ref().map_or(1, |last| thumb.index.saturating_sub(last.index).max(1));
-        let motion = change / steps as f32;
+        let motion = self.last.as_ref().map_or(0.0, |last| luma_change(last, &thumb));
         let (time, index, flat, sharpness) = (thumb.time, thumb.index, is_flat(&thumb), thumb.sharpness);
         let candidate =
             KeyframeCandidate { time, index, flat, sharpness, quality: quality(sharpness, motion), picture };
@@ -114,7 +111,7 @@ impl<T: Clone> KeyframeSelector<T> {
         self.file_newest(motion);
         let mut out = Vec::new();
         let boundaries = self.detector.push(&thumb);
-        let starts = change >= POSSIBLE_CUT || boundaries.iter().any(|b| b.index == index);
+        let starts = motion >= POSSIBLE_CUT || boundaries.iter().any(|b| b.index == index);
         for b in boundaries {
             self.close(&mut out, &b);
         }
