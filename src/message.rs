@@ -33,6 +33,8 @@ macro_rules! settings {
 }
 
 settings! {
+    /// Let redirects and playlists lead to addresses that are not public.
+    AllowPrivate => "allow_private",
     /// Append to an output that exists.
     Append => "append",
     /// Where the archive is.
@@ -43,6 +45,8 @@ settings! {
     Batch => "batch",
     /// Hypotheses that beam search keeps.
     Beam => "beam",
+    /// Certificate authorities to trust besides the public ones.
+    Authorities => "ca",
     /// Environment variables that the program of an output inherits.
     CommandEnv => "command_env",
     /// File that configures the streams of live mode.
@@ -73,6 +77,8 @@ settings! {
     Hwaccel => "hwaccel",
     /// Describing videos into an archive.
     Index => "index",
+    /// Accept any certificate.
+    Insecure => "insecure",
     /// Files that are decoded at once.
     Jobs => "jobs",
     /// Largest picture that is decoded.

@@ -6,11 +6,13 @@ use crate::message::Setting;
 /// The flag, or the command, for a setting.
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::AllowPrivate => "--allow-private",
         Setting::Append => "--append",
         Setting::Archive => "--into",
         Setting::ArchiveRepair => "descry archive check --repair",
         Setting::Batch => "--batch",
         Setting::Beam => "--beam",
+        Setting::Authorities => "--ca",
         Setting::CommandEnv => "--command-env",
         Setting::Config => "--config",
         Setting::Context => "--context",
@@ -26,6 +28,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Http => "--http",
         Setting::Hwaccel => "--hwaccel",
         Setting::Index => "descry index",
+        Setting::Insecure => "--insecure",
         Setting::Jobs => "--jobs",
         Setting::MaxPixels => "--max-pixels",
         Setting::MaxTokens => "--max-tokens",

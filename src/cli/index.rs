@@ -87,7 +87,7 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let recipe = recipe(&models.embedder, &config, &model()?.decoding);
     // A plan changes nothing, so it does not create the archive.
     let archive = if args.plan { Archive::open_or_empty(&args.into)? } else { Archive::create(&args.into)? };
-    let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
+    let network = NetworkSources::new(&config.decode, interrupt.clone());
     let listing = list_sources(&args.sources, archive.folder(), &network, interrupt)?;
     let pruned = if args.prune { prune_archive(&archive, &listing, reporter)? } else { 0 };
     let options = PlanOptions { shard: args.shard, retry_failed: args.retry_failed };

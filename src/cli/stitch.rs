@@ -154,7 +154,7 @@ impl StitchRun<'_> {
     fn add_to_archive(&self, location: &str) -> Result<Stats> {
         let recipe = recipe(&self.models.embedder, self.config, &self.model()?.decoding);
         let archive = Archive::create(location)?;
-        let network = NetworkSources::new(self.config.decode.timeout, self.interrupt.clone());
+        let network = NetworkSources::new(&self.config.decode, self.interrupt.clone());
         let listing = list_sources(std::slice::from_ref(&self.args.input), archive.folder(), &network, self.interrupt)?;
         if listing.videos.len() != 1 {
             return Err(listing.problems.into_iter().next().unwrap_or_else(|| {

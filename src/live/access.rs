@@ -33,10 +33,10 @@ pub(super) fn access(stream: &StreamConfig) -> StreamAccess {
             options.push(("timeout", micros));
         }
         // For RTMP `timeout` is how long to listen.
-        SourceKind::Rtmp | SourceKind::Rtmps | SourceKind::Srt | SourceKind::Http => {
+        SourceKind::Rtmp | SourceKind::Rtmps | SourceKind::Srt => {
             options.push(("rw_timeout", micros));
         }
-        SourceKind::Camera | SourceKind::File => {}
+        SourceKind::Http | SourceKind::Camera | SourceKind::File => {}
     }
     StreamAccess { address, name: stream.name.to_string(), format: stream.kind.format(), options }
 }

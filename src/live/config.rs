@@ -470,6 +470,6 @@ mod tests {
         let names: Vec<_> = streams.iter().map(|s| &*s.name).collect();
         assert_eq!(names, ["cam/a", "cam/a (2)", "video0", "h/x.m3u8"]);
         assert_eq!(access(&streams[2]).format, Some("v4l2"));
-        assert_eq!(option(&access(&streams[3]), "protocol_whitelist"), Some("http,https,httpproxy,crypto,tls,tcp"));
+        assert_eq!(option(&access(&streams[3]), "protocol_whitelist"), Some("data"));
     }
 }

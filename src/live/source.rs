@@ -80,7 +80,8 @@ impl SourceKind {
             (SourceKind::Rtmp, _) => "rtmp,tcp",
             (SourceKind::Rtmps, _) => "rtmps,tls,tcp",
             (SourceKind::Srt, _) => "srt",
-            (SourceKind::Http, _) => "http,https,httpproxy,crypto,tls,tcp",
+            // descry itself connects to web servers. FFmpeg opens only bytes that stand in an address.
+            (SourceKind::Http, _) => "data",
             (SourceKind::Udp, _) => "udp",
             (SourceKind::Camera | SourceKind::File, _) => "file",
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod bars;
+pub(crate) mod byte_source;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;
@@ -12,10 +13,12 @@ pub(crate) mod object_store;
 mod orientation;
 pub(crate) mod picture;
 pub(crate) mod probe;
+pub(crate) mod remote;
 pub(crate) mod resize;
 pub(crate) mod rgb;
 pub(crate) mod scale;
 pub(crate) mod thumbnail;
+pub(crate) mod web;
 
 pub use access::{AccessPolicy, Authorities};
 pub use bars::Bars;

@@ -1,14 +1,13 @@
 //! Object stores: what they hold, and bytes from and to them.
 //!
-//! Owns the process's one runtime that waits for the network, and a client for each bucket. Every call blocks its caller,
+//! Owns a client for each bucket. Every call blocks its caller,
 //! at most as long as the timeout and its retries allow; an interrupt ends it. The environment gives the store's address and
 //! the credentials (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). None of it is ever shown.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,105 +18,44 @@ use object_store::{
     ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
     RetryConfig,
 };
-use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-use crate::address::{hide, keep_secret};
+use crate::address::hide;
 use crate::error::{self, Error};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
+use crate::media::access::AccessPolicy;
+use crate::media::remote::{POLL, RemoteError, runtime};
+use crate::media::web::StoreConnector;
 
 /// Attempts at one request that the store answers with an error of its own, or not at all.
 const TRIES: usize = 4;
-/// How often a waiting call checks for an interrupt.
-const POLL: Duration = Duration::from_millis(100);
 /// Longest time to connect. A server that is there answers within a second or two.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Most characters of the client's own words in a message.
 const LONGEST_WORDS: usize = 300;
-const REMEDY: &str = "Check the address, AWS_ENDPOINT_URL, AWS_REGION and the credentials in the environment.";
 
-/// Where requests run. One thread is enough: it only waits and copies.
-fn runtime() -> Result<&'static Runtime, RemoteError> {
-    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        // Fails if a provider is installed already, which will do as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"] {
-            if let Ok(secret) = std::env::var(name) {
-                keep_secret(&secret);
+/// What went wrong with a request.
+fn explain(e: object_store::Error) -> RemoteError {
+    use object_store::Error as E;
+    match e {
+        E::NotFound { .. } => RemoteError::Absent,
+        E::Precondition { .. } => RemoteError::Changed,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => RemoteError::Other("access is refused".into()),
+        // The last cause says what happened; those around it only say which request it was.
+        e => {
+            let mut cause: &dyn std::error::Error = &e;
+            while let Some(next) = cause.source() {
+                cause = next;
             }
-        }
-        let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(4).enable_all().build();
-        built.map_err(|e| format!("no thread for the network: {e}"))
-    });
-    runtime.as_ref().map_err(|e| RemoteError::Other(e.clone()))
-}
-
-/// Why a request failed. The words hold no credentials, which is why the client's own error is not kept as a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RemoteError {
-    /// The user stopped it.
-    Interrupted,
-    /// There is no such object.
-    Absent,
-    /// The object is not what it was when it was opened.
-    Changed,
-    /// Anything else, in words.
-    Other(String),
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RemoteError::Interrupted => "interrupted",
-            RemoteError::Absent => "no such object",
-            RemoteError::Changed => "it has changed since it was opened",
-            RemoteError::Other(words) => words,
-        })
-    }
-}
-
-impl std::error::Error for RemoteError {}
-
-impl RemoteError {
-    fn of(e: object_store::Error) -> RemoteError {
-        use object_store::Error as E;
-        match e {
-            E::NotFound { .. } => RemoteError::Absent,
-            E::Precondition { .. } => RemoteError::Changed,
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => RemoteError::Other("access is refused".into()),
-            // The last cause says what happened; those around it only say which request it was.
-            e => {
-                let mut cause: &dyn std::error::Error = &e;
-                while let Some(next) = cause.source() {
-                    cause = next;
-                }
-                let mut words = cause.to_string().replace('\n', " ");
-                if let Some((at, _)) = words.char_indices().nth(LONGEST_WORDS) {
-                    words.truncate(at);
-                }
-                RemoteError::Other(hide(&words))
+            if let Some(remote) = cause.downcast_ref::<RemoteError>() {
+                return remote.clone();
             }
-        }
-    }
-
-    /// The error about an object that is read.
-    pub(crate) fn input(self, address: &str) -> Error {
-        match self {
-            RemoteError::Interrupted => Error::Interrupted,
-            other => Error::input(hide(address), other.to_string(), REMEDY),
-        }
-    }
-
-    /// The error about an object that is written.
-    pub(crate) fn output(self, address: &str) -> Error {
-        match self {
-            RemoteError::Interrupted => Error::Interrupted,
-            other => {
-                let cause = format!("cannot be written: {other}");
-                Error::output(hide(address), cause, format!("{REMEDY} Finished work is kept."))
+            let mut words = cause.to_string().replace('\n', " ");
+            if let Some((at, _)) = words.char_indices().nth(LONGEST_WORDS) {
+                words.truncate(at);
             }
+            RemoteError::Other(hide(&words))
         }
     }
 }
@@ -141,8 +79,8 @@ pub(crate) struct RemoteObject {
     path: Path,
 }
 
-/// Clients by bucket and timeout.
-type Clients = HashMap<(String, Duration), Arc<dyn ObjectStore>>;
+/// Clients by bucket, timeout and policy.
+type Clients = HashMap<(String, Duration, AccessPolicy), Arc<dyn ObjectStore>>;
 
 /// The clients of this process: all readers of a bucket share its connections.
 static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
@@ -152,7 +90,12 @@ impl Bucket {
     ///
     /// # Errors
     /// If the address names no bucket or holds credentials, or the environment does not configure a store.
-    pub(crate) fn open(address: &str, timeout: Duration, interrupt: Interrupt) -> error::Result<(Bucket, String)> {
+    pub(crate) fn open(
+        address: &str,
+        timeout: Duration,
+        access: &AccessPolicy,
+        interrupt: Interrupt,
+    ) -> error::Result<(Bucket, String)> {
         let bad = |cause: &'static str| Error::input(hide(address), cause, "Write it as s3://BUCKET/PATH.");
         let rest = address.split_once("://").map_or("", |(_, rest)| rest);
         if rest.contains('@') && rest.find('@') < rest.find('/') {
@@ -162,7 +105,7 @@ impl Bucket {
         if name.is_empty() {
             return Err(bad("names no bucket"));
         }
-        let store = client(name, timeout).map_err(|e| e.input(address))?;
+        let store = client(name, timeout, access).map_err(|e| e.input(address))?;
         Ok((Bucket { store, name: name.to_string(), timeout, interrupt }, path.to_string()))
     }
 
@@ -180,7 +123,7 @@ impl Bucket {
             let mut polls = limit.as_millis() / POLL.as_millis() + 1;
             loop {
                 match tokio::time::timeout(POLL, request.as_mut()).await {
-                    Ok(answer) => return answer.map_err(RemoteError::of),
+                    Ok(answer) => return answer.map_err(explain),
                     Err(_) if self.interrupt.is_set() => return Err(RemoteError::Interrupted),
                     Err(_) => {}
                 }
@@ -337,10 +280,11 @@ fn fingerprint(meta: &ObjectMeta) -> Fingerprint {
 }
 
 /// The client of a bucket, made on first use.
-fn client(bucket: &str, timeout: Duration) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+fn client(bucket: &str, timeout: Duration, access: &AccessPolicy) -> Result<Arc<dyn ObjectStore>, RemoteError> {
     runtime()?;
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(store) = clients.get(&(bucket.to_string(), timeout)) {
+    let key = (bucket.to_string(), timeout, access.clone());
+    if let Some(store) = clients.get(&key) {
         return Ok(store.clone());
     }
     let endpoint =
@@ -354,13 +298,14 @@ fn client(bucket: &str, timeout: Duration) -> Result<Arc<dyn ObjectStore>, Remot
     let retry = RetryConfig { max_retries: TRIES - 1, retry_timeout: timeout, ..RetryConfig::default() };
     let built = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
+        .with_http_connector(StoreConnector(access.clone()))
         .with_client_options(options)
         .with_retry(retry)
         // Some stores answer a bulk deletion with errors of their own.
         .with_disable_bulk_delete(true)
         .build();
-    let store: Arc<dyn ObjectStore> = Arc::new(built.map_err(RemoteError::of)?);
-    clients.insert((bucket.to_string(), timeout), store.clone());
+    let store: Arc<dyn ObjectStore> = Arc::new(built.map_err(explain)?);
+    clients.insert(key, store.clone());
     Ok(store)
 }
 
@@ -422,7 +367,10 @@ mod tests {
 
     #[test]
     fn addresses_of_objects_are_read() {
-        let of = |a: &str| Bucket::open(a, Duration::from_secs(1), Interrupt::new()).map(|(b, path)| (b.name, path));
+        let of = |a: &str| {
+            Bucket::open(a, Duration::from_secs(1), &AccessPolicy::default(), Interrupt::new())
+                .map(|(b, path)| (b.name, path))
+        };
         assert_eq!(of("s3://films/a/b c.mp4").unwrap(), ("films".into(), "a/b c.mp4".into()));
         assert_eq!(of("s3://films").unwrap(), ("films".into(), String::new()));
         assert!(of("s3:///a").unwrap_err().to_string().contains("no bucket"));

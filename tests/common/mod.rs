@@ -6,6 +6,8 @@ pub(crate) mod made_archive;
 pub(crate) mod model_server;
 pub(crate) mod rtsp;
 pub(crate) mod s3;
+pub(crate) mod tls;
+pub(crate) mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

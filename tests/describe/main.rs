@@ -17,6 +17,7 @@ mod hub;
 mod inference;
 mod llava;
 mod model_files;
+mod network;
 mod parts;
 mod pipeline;
 mod pipes;

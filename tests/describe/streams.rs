@@ -88,7 +88,7 @@ fn for_ever() {
 }
 
 /// Runs descry, and kills it if it does not end.
-fn run(b: &Bench, args: &[&str], code: i32) -> (String, String) {
+pub(crate) fn run(b: &Bench, args: &[&str], code: i32) -> (String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
         .args(tiny(args))
         .current_dir(b.path(""))
@@ -111,7 +111,7 @@ fn run(b: &Bench, args: &[&str], code: i32) -> (String, String) {
 }
 
 /// The cues, without the comment that names the file. They do not depend on the source.
-fn cues(vtt: &str) -> Vec<&str> {
+pub(crate) fn cues(vtt: &str) -> Vec<&str> {
     vtt.lines().skip_while(|l| !l.contains("-->")).collect()
 }
 

@@ -33,7 +33,7 @@
 //! let config = Config::default();
 //! let interrupt = Interrupt::new();
 //!
-//! let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
+//! let network = NetworkSources::new(&config.decode, interrupt.clone());
 //! let listing = list_sources(&["samples/bikes.mp4".into()], archive.folder(), &network, &interrupt)?;
 //! let recipe = Arc::new(recipe(&folder, &config, &load()?.decoding));
 //! let plan = plan(&archive, &listing.videos, &recipe, &PlanOptions::default())?;

@@ -133,8 +133,7 @@ impl<'a> Storing<'a> {
     fn is_unchanged(&self, source: &SourceVideo) -> bool {
         if is_object(&source.video) {
             // If the store does not answer now: the object was read under the e-tag that it had then.
-            let timeout = self.job.config.decode.timeout;
-            return object_fingerprint(&source.video, timeout, self.job.interrupt)
+            return object_fingerprint(&source.video, &self.job.config.decode, self.job.interrupt)
                 .map_or(true, |now| now.is_none_or(|now| now == source.fingerprint));
         }
         if source.fingerprint.mtime_ns.is_none() {

@@ -23,7 +23,7 @@
 //! # let folder = descry::model::ModelFolder::load(Some(model_name))?;
 //! # let (config, interrupt) = (Config::default(), Interrupt::new());
 //! # let load = || Model::of(&folder.clone().into(), Default::default());
-//! # let network = NetworkSources::new(config.decode.timeout, interrupt.clone());
+//! # let network = NetworkSources::new(&config.decode, interrupt.clone());
 //! # let made = descry::archive::Archive::create(&location)?;
 //! # let listing = list_sources(&["samples/bikes.mp4".into()], made.folder(), &network, &interrupt)?;
 //! # let recipe = Arc::new(recipe(&folder, &config, &load()?.decoding));

@@ -19,7 +19,9 @@ use crate::archive::record::FileRecord;
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::object_store::{Bucket, RemoteError};
+use crate::media::AccessPolicy;
+use crate::media::object_store::Bucket;
+use crate::media::remote::RemoteError;
 
 pub(crate) use upload::{PendingObjects, Upload};
 
@@ -45,7 +47,7 @@ impl ArchiveStore {
     pub(crate) fn at(location: &str) -> Result<ArchiveStore> {
         if is_object(location) {
             // Ctrl-C must not cut off what is being written.
-            let (bucket, path) = Bucket::open(location, REQUEST_TIMEOUT, Interrupt::new())?;
+            let (bucket, path) = Bucket::open(location, REQUEST_TIMEOUT, &AccessPolicy::default(), Interrupt::new())?;
             return Ok(ArchiveStore(Backend::Bucket { bucket, prefix: path.trim_matches('/').to_string() }));
         }
         if location.is_empty() || is_url(location) {

@@ -15,7 +15,8 @@ use crate::archive::record::FileRecord;
 use crate::atomic_file::AtomicFile;
 use crate::digest::hex;
 use crate::error::Result;
-use crate::media::object_store::{Bucket, MultipartPut, PendingPut, RemoteError};
+use crate::media::object_store::{Bucket, MultipartPut, PendingPut};
+use crate::media::remote::RemoteError;
 
 /// Size of the parts of a large object. S3 requires at least 5 MB and allows 10,000 parts: objects up to 80 GB.
 const PIECE: usize = 8 << 20;

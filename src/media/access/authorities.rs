@@ -14,7 +14,7 @@ use crate::limited_file;
 const MOST_PEM: u64 = 1 << 20;
 
 /// The certificates of a PEM file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authorities {
     path: PathBuf,
     certificates: Arc<Vec<CertificateDer<'static>>>,
@@ -48,7 +48,6 @@ impl Authorities {
     }
 
     /// The certificates.
-    #[allow(dead_code)]
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
     }

@@ -2,17 +2,14 @@
 //!
 //! The server that the user names is trusted to be where it is. What it leads to (a redirect, an entry of a playlist) is not:
 //! it must have a [public address](scope), unless the policy allows private ones. Addresses are checked after a name is
-//! resolved, at the moment of connecting. Certificates are verified against Mozilla's authorities and those of the user.
+//! resolved, at the moment of connecting. Certificates are verified against the system's authorities (Mozilla's, if it has none)
+//! and those of the user.
 
 mod authorities;
-#[allow(dead_code)]
 mod policy;
-#[allow(dead_code)]
 pub(crate) mod scope;
-#[allow(dead_code)]
 pub(crate) mod tls;
 
 pub use authorities::Authorities;
 pub use policy::AccessPolicy;
-#[allow(unused_imports)]
 pub(crate) use policy::{Leads, Place};

@@ -6,7 +6,7 @@ use super::authorities::Authorities;
 use super::scope::{Scope, scope};
 
 /// What an input may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct AccessPolicy {
     /// Let redirects and playlists lead to this machine, to private networks and to other addresses that are not public.
     /// Default: false.
@@ -40,6 +40,7 @@ impl Place {
     }
 
     /// The port.
+    #[allow(dead_code)]
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

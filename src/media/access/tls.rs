@@ -1,6 +1,6 @@
 //! How servers prove who they are.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -22,11 +22,25 @@ pub(crate) fn client_config(policy: &AccessPolicy) -> Result<ClientConfig, Strin
         let anything = Arc::new(AcceptAnything(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth());
     }
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = public_authorities().clone();
     for certificate in policy.authorities.iter().flat_map(|a| a.certificates()) {
         roots.add(certificate.clone()).map_err(|e| format!("an authority cannot be used: {e}"))?;
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The authorities of the system, or Mozilla's if the system has none. Read once.
+fn public_authorities() -> &'static RootCertStore {
+    static PUBLIC: OnceLock<RootCertStore> = OnceLock::new();
+    PUBLIC.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        // What cannot be read is no authority.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots
+    })
 }
 
 /// Accepts every certificate. The server must still have the key that belongs to it.

@@ -7,25 +7,28 @@ use std::ptr;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+use super::byte_io::ByteIo;
 use super::deadline::Deadline;
-use super::object_io::ObjectIo;
+use super::formats::find;
+use super::nested::Opener;
 use super::open_input::OpenInput;
+use super::reading::Reading;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::parameters;
-use crate::media::object_store::RemoteError;
+use crate::media::remote::RemoteError;
 
 /// What to open, and how.
 pub(super) struct ContainerRequest<'a> {
-    /// What FFmpeg opens.
-    pub(super) address: &'a CStr,
+    /// Opens the input, and what its content names.
+    pub(super) opener: Opener,
     /// The one format that it may be; if none, FFmpeg guesses from the first bytes.
-    pub(super) format: Option<&'a CStr>,
+    pub(super) format: Option<CString>,
     /// FFmpeg's options.
     pub(super) options: ff::Dictionary<'a>,
     /// Largest frame in pixels.
     pub(super) max_pixels: u64,
-    /// What to read through, if FFmpeg cannot open the address itself.
-    pub(super) io: Option<ObjectIo>,
+    /// What to read through, if FFmpeg does not open the input itself.
+    pub(super) io: Option<ByteIo>,
 }
 
 /// An open container.
@@ -39,15 +42,17 @@ pub(super) struct Container {
 /// Why a container could not be opened.
 pub(super) struct OpenFailure {
     pub(super) error: ff::Error,
-    /// What the object store answered.
+    /// What a server answered, or where the input must not lead.
     pub(super) remote: Option<RemoteError>,
+    /// FFmpeg's name of its format and what to do about it, if that is one that the input must not have.
+    pub(super) format: Option<(String, &'static str)>,
     /// Whether the deadline had passed. FFmpeg may report that in other words.
     pub(super) late: bool,
 }
 
 impl OpenFailure {
-    fn new(error: ff::Error, io: Option<&ObjectIo>) -> OpenFailure {
-        OpenFailure { error, remote: io.and_then(ObjectIo::error), late: false }
+    fn new(error: ff::Error, reading: &mut Reading) -> OpenFailure {
+        OpenFailure { error, remote: reading.cause(), format: reading.forbidden_format(), late: false }
     }
 }
 
@@ -72,50 +77,56 @@ fn open_streams(
     request: ContainerRequest<'_>,
     stop: impl FnMut() -> bool + Send + 'static,
 ) -> Result<(OpenInput, Vec<(i32, i32)>), OpenFailure> {
-    let ContainerRequest { address, format, options, max_pixels, io } = request;
-    let input = match open_input(address, format, options, io.as_ref(), stop) {
+    let ContainerRequest { opener, format, options, max_pixels, io } = request;
+    let mut reading = Reading::new(io, opener);
+    let input = match open_input(&mut reading, format.as_ref(), options, stop) {
         Ok(input) => input,
-        Err(error) => return Err(OpenFailure::new(error, io.as_ref())),
+        Err(error) => return Err(OpenFailure::new(error, &mut reading)),
     };
-    let mut open = OpenInput::new(input, io);
+    let mut open = OpenInput::new(input, reading);
     let sizes = header_sizes(open.input());
     match find_streams(open.input_mut(), max_pixels) {
         Ok(()) => Ok((open, sizes)),
-        Err(error) => Err(OpenFailure::new(error, open.io())),
+        Err(error) => Err(OpenFailure::new(error, open.reading_mut())),
     }
 }
 
-/// `io` must outlive the input.
+/// `reading` must outlive the input.
 fn open_input(
-    address: &CStr,
-    format: Option<&CStr>,
-    options: ff::Dictionary<'_>,
-    io: Option<&ObjectIo>,
+    reading: &mut Reading,
+    format: Option<&CString>,
+    mut options: ff::Dictionary<'_>,
     stop: impl FnMut() -> bool + Send + 'static,
 ) -> Result<ff::format::context::Input, ff::Error> {
     let format = match format {
-        // SAFETY: the name is a C string; what is found is static data of FFmpeg.
-        Some(name) => match unsafe { ffi::av_find_input_format(name.as_ptr()) } {
-            found if found.is_null() => return Err(ff::Error::DemuxerNotFound),
-            found => found,
-        },
-        None => ptr::null(),
+        Some(name) => find(name).ok_or(ff::Error::DemuxerNotFound)?,
+        None => {
+            options.set("format_whitelist", &reading.origin().formats());
+            ptr::null()
+        }
     };
+    // A picture whose name looks like a pattern is still one picture.
+    options.set("pattern_type", "none");
+    // Connections are kept by the client, not by FFmpeg, which takes a context that it did not make for its own.
+    options.set("http_persistent", "0");
+    options.set("http_multiple", "0");
+    // Newer versions guess from a segment's name whether it may be read. The policy decides that here.
+    options.set("extension_picky", "0");
+    options.set("allowed_segment_extensions", "ALL");
     // SAFETY: `avformat_open_input` frees the context if it fails. Otherwise `wrap` takes it, together with the guard that
-    // keeps the callback alive. FFmpeg may have replaced the dictionary, which `own` frees.
+    // keeps the callback alive. FFmpeg may have replaced the dictionary, which `own` frees. `reading` outlives
+    // the input.
     unsafe {
         let mut context = ffi::avformat_alloc_context();
         if context.is_null() {
             return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
         }
-        if let Some(io) = io {
-            // FFmpeg never closes this: it is not its own.
-            (*context).pb = io.context();
-        }
+        reading.install(context);
         let interrupt = ff::util::interrupt::new(Box::new(stop));
         (*context).interrupt_callback = interrupt.interrupt;
+        let address = reading.address().as_ptr();
         let mut options = options.disown();
-        let code = ffi::avformat_open_input(&raw mut context, address.as_ptr(), format, &raw mut options);
+        let code = ffi::avformat_open_input(&raw mut context, address, format, &raw mut options);
         drop(ff::Dictionary::own(options));
         if code < 0 {
             return Err(ff::Error::from(code));

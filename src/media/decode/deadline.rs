@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use ffmpeg_next as ff;
 
+use crate::interrupt::Interrupt;
+use crate::media::remote::{RemoteError, StopCheck};
+
 /// How long a server may keep a caller waiting.
 ///
 /// FFmpeg asks for it, together with the interrupt flag, wherever it blocks. FFmpeg's own time-outs do not do: they start
@@ -52,6 +55,16 @@ impl Deadline {
     pub(super) fn cause(&self) -> String {
         format!("the server gave nothing for {} s", self.limit.unwrap_or_default().as_secs_f64())
     }
+}
+
+/// What a wait for a server asks: whether to stop, and whether it has taken too long.
+pub(super) fn stop_check(deadline: &Deadline, interrupt: &Interrupt) -> StopCheck {
+    let (deadline, interrupt) = (deadline.clone(), interrupt.clone());
+    Arc::new(move || match interrupt.is_set() {
+        true => Err(RemoteError::Interrupted),
+        false if deadline.has_passed() => Err(RemoteError::Late(deadline.cause())),
+        false => Ok(()),
+    })
 }
 
 /// Whether FFmpeg reports a time-out of its own.

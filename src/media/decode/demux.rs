@@ -4,13 +4,12 @@ use ffmpeg_next as ff;
 
 use super::container::Container;
 use super::deadline::{Deadline, is_timeout};
-use super::object_io::ObjectIo;
 use super::open_input::OpenInput;
 use super::seek::{KeyframeJumps, seek_to_start};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{codec_name, medium_name};
-use crate::media::object_store::RemoteError;
+use crate::media::remote::RemoteError;
 use crate::time::Time;
 
 /// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
@@ -81,7 +80,9 @@ impl Demuxer {
 
     /// Jumps from the keyframe `packet` to the next one. Does nothing unless an object is read.
     pub(super) fn jump(&mut self, packet: &ff::Packet) {
-        if let (input, Some(io)) = self.open.parts_mut() {
+        if let (input, Some(io)) = self.open.parts_mut()
+            && io.is_by_ranges()
+        {
             self.jumps.jump(packet, input, self.stream, io);
         }
     }
@@ -119,7 +120,7 @@ impl Demuxer {
 
     /// Why reading stopped; none at the end of the file.
     fn reason(&self, error: ff::Error) -> Option<String> {
-        let remote = self.open.io().and_then(ObjectIo::error);
+        let remote = self.open.reading().error();
         // A container may take a failed read for its end.
         if error == ff::Error::Eof && remote.is_none() {
             return None;

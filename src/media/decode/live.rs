@@ -8,15 +8,18 @@ use std::time::Duration;
 use ffmpeg_next as ff;
 
 use super::arrivals::Arrivals;
-use super::container::{ContainerRequest, open_container};
-use super::deadline::{Deadline, is_timeout};
+use super::container::{ContainerRequest, OpenFailure, open_container};
+use super::deadline::{Deadline, is_timeout, stop_check};
+use super::formats::Origin;
 use super::log::init;
+use super::nested::{Opener, is_web, open_web};
 use super::options::DecodeOptions;
 use super::source::Source;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::is_video;
 use crate::media::frame::Frame;
+use crate::media::remote::RemoteError;
 
 /// How to reach a live source.
 #[derive(Clone)]
@@ -55,6 +58,17 @@ pub enum StreamFault {
 }
 
 impl StreamFault {
+    /// Why a web server does not give it, or must not be asked.
+    fn remote(e: RemoteError) -> StreamFault {
+        match e {
+            RemoteError::Interrupted => StreamFault::Stopped,
+            RemoteError::Late(words) => StreamFault::Silent(words),
+            RemoteError::Status(401 | 403) => StreamFault::Forbidden(e.to_string()),
+            RemoteError::Absent | RemoteError::Status(404 | 410) => StreamFault::Absent(e.to_string()),
+            e => StreamFault::Unreachable(e.to_string()),
+        }
+    }
+
     /// `silence`: the words for a time-out.
     fn of(e: ff::Error, opening: bool, silence: impl FnOnce() -> String) -> StreamFault {
         use ff::util::error::{EACCES, ENODEV, ENOENT, ENOTTY, EPERM};
@@ -110,25 +124,17 @@ impl Source {
         interrupt: Interrupt,
     ) -> Result<Source, StreamFault> {
         init();
-        let unusable = |what: &str| StreamFault::Unreachable(format!("its {what} holds a NUL byte"));
-        let address = CString::new(access.address.as_str()).map_err(|_| unusable("address"))?;
-        let format = access.format.map(CString::new).transpose().map_err(|_| unusable("format"))?;
-        let mut dictionary = ff::Dictionary::new();
-        for (name, value) in &access.options {
-            dictionary.set(name, value);
-        }
         let deadline = Deadline::new(Some(options.timeout));
-        let request = ContainerRequest {
-            address: &address,
-            format: format.as_deref(),
-            options: dictionary,
-            max_pixels: options.max_pixels,
-            io: None,
-        };
+        deadline.start();
+        let request = stream_request(access, options, &deadline, &interrupt)?;
         let container = match open_container(request, &deadline, &interrupt) {
             _ if interrupt.is_set() => return Err(StreamFault::Stopped),
             Ok(container) => container,
             Err(failure) if failure.late => return Err(StreamFault::Silent(deadline.cause())),
+            Err(OpenFailure { format: Some((format, _)), .. }) => {
+                return Err(StreamFault::Undecodable(format!("its format is {format}, which is none of a video")));
+            }
+            Err(OpenFailure { remote: Some(remote), .. }) => return Err(StreamFault::remote(remote)),
             // A stream that ends before its first frame.
             Err(failure) if failure.error == ff::Error::Eof => {
                 return Err(StreamFault::Unreachable(failure.error.to_string()));
@@ -179,6 +185,31 @@ impl Source {
     pub fn waited(&self) -> Duration {
         self.arrivals.as_ref().map_or(Duration::ZERO, Arrivals::waited)
     }
+}
+
+/// How FFmpeg opens a live source.
+fn stream_request(
+    access: &StreamAccess,
+    options: &DecodeOptions,
+    deadline: &Deadline,
+    interrupt: &Interrupt,
+) -> Result<ContainerRequest<'static>, StreamFault> {
+    let unusable = |what: &str| StreamFault::Unreachable(format!("its {what} holds a NUL byte"));
+    let format = access.format.map(CString::new).transpose().map_err(|_| unusable("format"))?;
+    let mut dictionary = ff::Dictionary::new();
+    for (name, value) in &access.options {
+        dictionary.set(name, value);
+    }
+    let (opener, io) = if is_web(&access.address) {
+        let opened = open_web(&access.address, &options.access, stop_check(deadline, interrupt));
+        let (opener, io) = opened.map_err(StreamFault::remote)?;
+        (opener, Some(io))
+    } else {
+        let address = CString::new(access.address.as_str()).map_err(|_| unusable("address"))?;
+        let origin = if access.address.starts_with("file:") { Origin::File } else { Origin::Stream };
+        (Opener::new(address, origin), None)
+    };
+    Ok(ContainerRequest { opener, format, options: dictionary, max_pixels: options.max_pixels, io })
 }
 
 /// What went wrong, without the name and the remedy.

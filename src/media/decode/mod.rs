@@ -10,25 +10,31 @@
 //! [`Source::connect`] opens live sources: it names the kind of each failure, stamps packets as they arrive, and lets a
 //! caller that cannot keep up skip to the next keyframe.
 //!
-//! From the bottom up: [`container`] opens a file, URL or object (read through [`object_io`]; [`open_input`] owns both);
-//! [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out; [`source`] turns them into frames, whose times come from
+//! From the bottom up: [`container`] opens a file, URL or object, of an allowed [format](formats) and with everything that
+//! its content names going through [`nested`]; objects and web servers are read through [`byte_io`]; [`open_input`]
+//! owns all of it. [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out;
+//! [`source`] turns them into frames, whose times come from
 //! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
 mod arrivals;
+mod byte_io;
 mod clock;
 mod container;
 mod deadline;
 mod demux;
 mod device;
+mod encrypted_bytes;
+mod formats;
 mod gate;
 mod live;
 mod log;
 mod named_pipe;
-mod object_io;
+mod nested;
 mod open;
 mod open_input;
 mod options;
 mod ranges;
+mod reading;
 mod seek;
 mod skip;
 mod source;

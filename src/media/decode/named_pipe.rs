@@ -66,4 +66,4 @@ impl OpenPipe {
 }
 
 /// The protocols that FFmpeg may use for it.
-pub(super) const PROTOCOLS: &str = "pipe,crypto,data";
+pub(super) const PROTOCOLS: &str = "pipe";

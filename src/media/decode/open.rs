@@ -7,16 +7,21 @@ use std::path::Path;
 
 use ffmpeg_next as ff;
 
+use super::byte_io::ByteIo;
 use super::container::{ContainerRequest, OpenFailure, ffprobe, matroska_cut_off, open_container};
-use super::deadline::{Deadline, is_timeout};
+use super::deadline::{Deadline, is_timeout, stop_check};
+use super::formats::Origin;
 use super::log::init;
 use super::named_pipe::{OpenPipe, PROTOCOLS};
-use super::object_io::ObjectIo;
+use super::nested::{Opener, is_web, no_memory, open_web};
 use super::options::DecodeOptions;
+use super::ranges::{ObjectRanges, RangeReader};
 use super::source::Source;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::byte_source::ByteSource;
+use crate::media::object_store::Bucket;
 use crate::message;
 use crate::message::Setting;
 
@@ -31,26 +36,9 @@ impl Source {
         // Messages name the input without its credentials.
         let name = input.shown();
         let pipe = if input.is_url() { None } else { check_path(&name, &interrupt)? };
-        let io = if input.is_object() {
-            Some(ObjectIo::open(input.reveal(), options.timeout, interrupt.clone())?)
-        } else {
-            None
-        };
-        let (target, dictionary) = match &pipe {
-            Some(pipe) => pipe_address(pipe),
-            None => ffmpeg_address(&input, options),
-        };
-        let address = CString::new(target).map_err(|_| {
-            Error::input(name.escape_debug().to_string(), "the name holds a NUL byte", "Rename the file.")
-        })?;
         let deadline = Deadline::new(input.is_url().then_some(options.timeout));
-        let request = ContainerRequest {
-            address: &address,
-            format: None,
-            options: dictionary,
-            max_pixels: options.max_pixels,
-            io,
-        };
+        deadline.start();
+        let request = container_request(&input, pipe.as_ref(), options, &deadline, &interrupt)?;
         let container = open_container(request, &deadline, &interrupt).map_err(|failure| {
             if interrupt.is_set() { Error::Interrupted } else { explain(&input, failure, &deadline) }
         })?;
@@ -63,48 +51,67 @@ impl Source {
     }
 }
 
-fn pipe_address(pipe: &OpenPipe) -> (String, ff::Dictionary<'static>) {
+/// How FFmpeg opens an input.
+fn container_request(
+    input: &Address,
+    pipe: Option<&OpenPipe>,
+    options: &DecodeOptions,
+    deadline: &Deadline,
+    interrupt: &Interrupt,
+) -> Result<ContainerRequest<'static>> {
+    let address = |text: String| {
+        CString::new(text).map_err(|_| {
+            let name = input.shown().escape_debug().to_string();
+            Error::input(name, "the name holds a NUL byte", "Rename the file.")
+        })
+    };
+    let reveal = input.reveal();
     let mut dictionary = ff::Dictionary::new();
-    dictionary.set("protocol_whitelist", PROTOCOLS);
-    (pipe.address(), dictionary)
+    let (opener, io) = if let Some(pipe) = pipe {
+        dictionary.set("protocol_whitelist", PROTOCOLS);
+        (Opener::new(address(pipe.address())?, Origin::File), None)
+    } else if input.is_object() {
+        // Bytes that stand in an address, at most.
+        dictionary.set("protocol_whitelist", "data");
+        let path = reveal.split(['?', '#']).next().unwrap_or(reveal);
+        let name = address(path.rsplit('/').next().unwrap_or("object").to_string())?;
+        let io = ByteIo::new(object_bytes(reveal, options, interrupt.clone())?, None);
+        (Opener::reading(name, Origin::File, None), Some(io.ok_or_else(|| no_memory().input(reveal))?))
+    } else if is_web(reveal) {
+        dictionary.set("protocol_whitelist", "data");
+        let (opener, io) =
+            open_web(reveal, &options.access, stop_check(deadline, interrupt)).map_err(|e| e.web_input(reveal))?;
+        (opener, Some(io))
+    } else if input.is_url() {
+        dictionary.set("protocol_whitelist", "tcp,udp,rtp,rtsp,srt,rtmp");
+        dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
+        (Opener::new(address(reveal.to_string())?, Origin::Stream), None)
+    } else {
+        dictionary.set("protocol_whitelist", "file");
+        (Opener::new(address(format!("file:{reveal}"))?, Origin::File), None)
+    };
+    Ok(ContainerRequest { opener, format: None, options: dictionary, max_pixels: options.max_pixels, io })
 }
 
-/// What FFmpeg opens, and with which options.
-fn ffmpeg_address(address: &Address, options: &DecodeOptions) -> (String, ff::Dictionary<'static>) {
-    let mut dictionary = ff::Dictionary::new();
-    let input = address.reveal();
-    if address.is_object() {
-        // Nothing but the object itself: a playlist in a bucket must not make us open anything else.
-        dictionary.set("protocol_whitelist", "crypto,data");
-        let path = input.split(['?', '#']).next().unwrap_or(input);
-        return (path.rsplit('/').next().unwrap_or("object").to_string(), dictionary);
+/// The bytes of an object. None of them is read yet.
+fn object_bytes(address: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Box<dyn ByteSource>> {
+    let (bucket, path) = Bucket::open(address, options.timeout, &options.access, interrupt)?;
+    let (object, _) = bucket.head(&path).map_err(|e| e.input(address))?;
+    if object.size == 0 {
+        return Err(Error::input(address, "the object is empty (0 bytes)", "Upload it again."));
     }
-    if !address.is_url() {
-        // Only real files behind a path: a playlist on disk must not make us open the network.
-        dictionary.set("protocol_whitelist", "file,crypto,data");
-        return (format!("file:{input}"), dictionary);
-    }
-    dictionary.set("protocol_whitelist", "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,rtsp,srt,rtmp");
-    if input.starts_with("http") {
-        // Not `reconnect_streamed`: it starts again from the first byte, which is another place in the film, and repeats
-        // that for ever. `reconnect` continues from where the server stopped.
-        dictionary.set("reconnect", "1");
-        dictionary.set("reconnect_delay_max", "4");
-        let access = &options.access;
-        dictionary.set("tls_verify", if access.insecure { "0" } else { "1" });
-        if let Some(path) = access.authorities.as_ref().and_then(|a| a.path().to_str()) {
-            dictionary.set("ca_file", path);
-        }
-    }
-    dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
-    (input.to_string(), dictionary)
+    let size = object.size;
+    Ok(Box::new(RangeReader::new(ObjectRanges { bucket, object }, size)))
 }
 
 fn explain(address: &Address, failure: OpenFailure, deadline: &Deadline) -> Error {
-    if let Some(remote) = failure.remote {
-        return remote.input(address.reveal());
-    }
     let input = &address.shown();
+    if let Some((format, remedy)) = failure.format {
+        return Error::input(input, format!("its format is {format}, which is none of a video"), remedy);
+    }
+    if let Some(remote) = failure.remote {
+        return if address.is_object() { remote.input(input) } else { remote.web_input(input) };
+    }
     match failure.error {
         e if e == ff::Error::Exit || is_timeout(e) => Error::input(
             input,

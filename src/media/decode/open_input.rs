@@ -4,22 +4,23 @@ use std::mem::ManuallyDrop;
 
 use ffmpeg_next as ff;
 
-use super::object_io::ObjectIo;
+use super::byte_io::ByteIo;
+use super::reading::Reading;
 
-/// An open container and the object that it reads through, if FFmpeg did not open the address itself.
+/// An open container and what it reads through.
 ///
 /// FFmpeg may still read while it closes a container. The two cannot be taken apart, so the container is closed first
 /// however this value is moved or dropped. Nothing else keeps the container open: only [`ff::codec::Parameters`] would,
 /// and [`ffmpeg`](crate::media::ffmpeg) reads parameters without them.
 pub(super) struct OpenInput {
     input: ManuallyDrop<ff::format::context::Input>,
-    io: Option<ObjectIo>,
+    reading: Reading,
 }
 
 impl OpenInput {
-    /// `io` is what `input` reads through.
-    pub(super) fn new(input: ff::format::context::Input, io: Option<ObjectIo>) -> OpenInput {
-        OpenInput { input: ManuallyDrop::new(input), io }
+    /// `reading` is what `input` reads through.
+    pub(super) fn new(input: ff::format::context::Input, reading: Reading) -> OpenInput {
+        OpenInput { input: ManuallyDrop::new(input), reading }
     }
 
     pub(super) fn input(&self) -> &ff::format::context::Input {
@@ -31,19 +32,24 @@ impl OpenInput {
     }
 
     /// What the container reads through.
-    pub(super) fn io(&self) -> Option<&ObjectIo> {
-        self.io.as_ref()
+    pub(super) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// The same, to be asked for more.
+    pub(super) fn reading_mut(&mut self) -> &mut Reading {
+        &mut self.reading
     }
 
     /// Both, for seeks that announce what they read.
-    pub(super) fn parts_mut(&mut self) -> (&mut ff::format::context::Input, Option<&mut ObjectIo>) {
-        (&mut self.input, self.io.as_mut())
+    pub(super) fn parts_mut(&mut self) -> (&mut ff::format::context::Input, Option<&mut ByteIo>) {
+        (&mut self.input, self.reading.io_mut())
     }
 }
 
 impl Drop for OpenInput {
     fn drop(&mut self) {
-        // SAFETY: here alone, and never used again. `io` is dropped after this.
+        // SAFETY: here alone, and never used again. `reading` is dropped after this.
         unsafe { ManuallyDrop::drop(&mut self.input) };
     }
 }

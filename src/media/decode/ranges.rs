@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::media::object_store::{Bucket, PendingGet, RemoteError, RemoteObject};
+use crate::media::byte_source::ByteSource;
+use crate::media::object_store::{Bucket, PendingGet, RemoteObject};
+use crate::media::remote::RemoteError;
 
 /// Bytes that a jump fetches, and with which continuous reading begins: a keyframe of a small film.
 pub(super) const SMALLEST: u64 = 128 << 10;
@@ -84,53 +86,6 @@ impl<S: RangeStore> RangeReader<S> {
         RangeReader { store, size, position: 0, pieces, ahead: None, step: SMALLEST, expected: None, following: None }
     }
 
-    /// Size of the object in bytes.
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Position of the next byte to read.
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Moves to a position, which may lie beyond the end.
-    pub(super) fn seek(&mut self, position: u64) {
-        self.position = position;
-    }
-
-    /// Announces which bytes the next jump needs, and which the jump after that.
-    pub(super) fn expect(&mut self, next: Range<u64>, following: Option<Range<u64>>) {
-        (self.expected, self.following) = (Some(next), following);
-    }
-
-    /// Reads at least one byte; 0 at the end.
-    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, RemoteError> {
-        if self.position >= self.size || out.is_empty() {
-            return Ok(0);
-        }
-        let position = self.position;
-        let index = match self.pieces.iter().position(|p| p.contains(position)) {
-            Some(index) => index,
-            None => self.fetch()?,
-        };
-        let piece = &self.pieces[index];
-        let (start, end) = (piece.start, piece.end());
-        let from = (position - start) as usize;
-        let n = out.len().min(piece.bytes.len() - from);
-        out[..n].copy_from_slice(&piece.bytes[from..from + n]);
-        self.position += n as u64;
-        // Half through the newest piece of a continuous reading, the next piece will be needed too.
-        let is_newest = index + 1 == self.pieces.len();
-        let is_continuous = self.step > SMALLEST;
-        let is_half_read = self.position > start + (end - start) / 2;
-        if is_newest && is_continuous && is_half_read && self.ahead.is_none() && end < self.size {
-            let range = end..(end + self.step).min(self.size);
-            self.ahead = Some((range.clone(), self.store.start(range)?));
-        }
-        Ok(n)
-    }
-
     /// Fetches the bytes at the position. Returns the index of their piece.
     fn fetch(&mut self) -> Result<usize, RemoteError> {
         let position = self.position;
@@ -165,10 +120,61 @@ impl<S: RangeStore> RangeReader<S> {
     }
 }
 
+impl<S: RangeStore + Send> ByteSource for RangeReader<S>
+where
+    S::PendingRange: Send,
+{
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, RemoteError> {
+        if self.position >= self.size || out.is_empty() {
+            return Ok(0);
+        }
+        let position = self.position;
+        let index = match self.pieces.iter().position(|p| p.contains(position)) {
+            Some(index) => index,
+            None => self.fetch()?,
+        };
+        let piece = &self.pieces[index];
+        let (start, end) = (piece.start, piece.end());
+        let from = (position - start) as usize;
+        let n = out.len().min(piece.bytes.len() - from);
+        out[..n].copy_from_slice(&piece.bytes[from..from + n]);
+        self.position += n as u64;
+        // Half through the newest piece of a continuous reading, the next piece will be needed too.
+        let is_newest = index + 1 == self.pieces.len();
+        let is_continuous = self.step > SMALLEST;
+        let is_half_read = self.position > start + (end - start) / 2;
+        if is_newest && is_continuous && is_half_read && self.ahead.is_none() && end < self.size {
+            let range = end..(end + self.step).min(self.size);
+            self.ahead = Some((range.clone(), self.store.start(range)?));
+        }
+        Ok(n)
+    }
+
+    fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn is_by_ranges(&self) -> bool {
+        true
+    }
+
+    fn expect(&mut self, next: Range<u64>, following: Option<Range<u64>>) {
+        (self.expected, self.following) = (Some(next), following);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use std::sync::Mutex;
 
     /// Bytes of one read: FFmpeg's buffer.
     const READ: usize = 32 << 10;
@@ -176,14 +182,14 @@ mod tests {
     /// An object in memory that records what is fetched.
     struct Memory {
         bytes: Bytes,
-        fetched: RefCell<Vec<(u64, u64)>>,
+        fetched: Mutex<Vec<(u64, u64)>>,
     }
 
     impl RangeStore for &Memory {
         type PendingRange = Range<u64>;
 
         fn start(&self, range: Range<u64>) -> Result<Range<u64>, RemoteError> {
-            self.fetched.borrow_mut().push((range.start, range.end));
+            self.fetched.lock().unwrap().push((range.start, range.end));
             Ok(range)
         }
 
@@ -194,7 +200,7 @@ mod tests {
 
     fn memory(size: usize) -> Memory {
         let bytes: Vec<u8> = (0..size).map(|n| (n * 31 % 251) as u8).collect();
-        Memory { bytes: bytes.into(), fetched: RefCell::default() }
+        Memory { bytes: bytes.into(), fetched: Mutex::default() }
     }
 
     fn check(reader: &mut RangeReader<&Memory>, position: u64, length: usize) {
@@ -220,7 +226,7 @@ mod tests {
             check(&mut reader, position, READ);
             assert!(reader.pieces.iter().map(|p| p.bytes.len()).sum::<usize>() <= CACHED + LARGEST as usize);
         }
-        let fetched = memory.fetched.borrow();
+        let fetched = memory.fetched.lock().unwrap();
         assert!(fetched.len() < 20, "{}", fetched.len());
         assert_eq!(fetched.iter().map(|(a, b)| b - a).sum::<u64>(), 20 << 20);
         assert!(fetched.iter().any(|(a, b)| b - a == LARGEST));
@@ -233,8 +239,8 @@ mod tests {
         for position in [60u64 << 20, 3, 10 << 20, 30 << 20, 60 << 20, 5] {
             check(&mut reader, position, 5_000);
         }
-        assert_eq!(memory.fetched.borrow().len(), 4);
-        assert!(memory.fetched.borrow().iter().all(|(a, b)| b - a <= SMALLEST));
+        assert_eq!(memory.fetched.lock().unwrap().len(), 4);
+        assert!(memory.fetched.lock().unwrap().iter().all(|(a, b)| b - a <= SMALLEST));
     }
 
     #[test]
@@ -247,7 +253,7 @@ mod tests {
             reader.expect(*at..at + length, following);
             check(&mut reader, *at, *length as usize);
         }
-        let fetched = memory.fetched.borrow();
+        let fetched = memory.fetched.lock().unwrap();
         assert_eq!(*fetched, places.map(|(at, length)| (at, at + length)));
     }
 

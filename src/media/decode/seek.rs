@@ -5,7 +5,7 @@ use std::ops::Range;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
-use super::object_io::ObjectIo;
+use super::byte_io::ByteIo;
 use crate::time::Time;
 
 /// Jumps that save fewer bytes than this are not worth their request.
@@ -49,7 +49,7 @@ impl KeyframeJumps {
         packet: &ff::Packet,
         input: &mut ff::format::context::Input,
         stream: usize,
-        io: &mut ObjectIo,
+        io: &mut ByteIo,
     ) {
         let Some(dts) = packet.dts() else { return };
         if self.last.is_some_and(|(_, to)| dts < to) {
