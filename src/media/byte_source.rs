@@ -34,3 +34,38 @@ pub(crate) trait ByteSource: Send {
     /// Announces which bytes the next jump needs, and which the jump after that.
     fn expect(&mut self, _next: Range<u64>, _following: Option<Range<u64>>) {}
 }
+
+/// Bytes in memory.
+pub(crate) struct MemoryBytes {
+    bytes: Vec<u8>,
+    position: u64,
+}
+
+impl MemoryBytes {
+    /// Starts at the first.
+    pub(crate) fn new(bytes: Vec<u8>) -> MemoryBytes {
+        MemoryBytes { bytes, position: 0 }
+    }
+}
+
+impl ByteSource for MemoryBytes {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, RemoteError> {
+        let rest = usize::try_from(self.position).ok().and_then(|at| self.bytes.get(at..)).unwrap_or_default();
+        let n = out.len().min(rest.len());
+        out[..n].copy_from_slice(&rest[..n]);
+        self.position += n as u64;
+        Ok(n)
+    }
+
+    fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+}

@@ -6,6 +6,7 @@
 pub(crate) mod access;
 pub(crate) mod bars;
 pub(crate) mod byte_source;
+pub(crate) mod dash;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;

@@ -190,27 +190,39 @@ fn playlists_of_every_kind_are_described() {
         "-hls_flags single_file",
     ] {
         playlist(&b, options);
-        // A session of cookies, and a playlist that is elsewhere: its entries count from there.
-        let folder = b.path("");
-        let web = Web::with(b.path(""), move |request| {
-            let name = path(request);
-            if name == "start.m3u8" {
-                return Some(moved("/deep/list.m3u8").replace("Content", "Set-Cookie: pass=sesame; Path=/\r\nContent"));
-            }
-            if header(request, "cookie") != Some("pass=sesame") {
-                return Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".into());
-            }
-            let inner = name.strip_prefix("deep/")?;
-            // Text alone can be answered here; the rest is moved once more.
-            if !inner.ends_with(".m3u8") {
-                return Some(moved(&format!("/{inner}")));
-            }
-            let text = std::fs::read_to_string(folder.join(inner)).unwrap();
-            Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
-        });
-        let (out, err) = run(&b, &["describe", &web.url("start.m3u8"), "-o", "-"], 0);
-        assert_eq!(cues(&out), cues(&want), "{options}\n{out}\n{err}");
+        served(&b, "list.m3u8", &want, options);
     }
+    for options in ["-use_timeline 1", "-use_timeline 0", "-single_file 1", "-dash_segment_type mp4 -use_template 0"] {
+        b.ffmpeg(&format!("-i film.mp4 -c copy -f dash -seg_duration 2 {options} list.mpd"));
+        served(&b, "list.mpd", &want, options);
+    }
+    // One file, as many sites have it.
+    b.write("list.mpd", presentation("film.mp4").as_bytes());
+    served(&b, "list.mpd", &want, "one file");
+}
+
+/// Describes what a server has that wants a cookie, and that keeps everything elsewhere than it is asked for.
+fn served(b: &Bench, list: &'static str, want: &str, what: &str) {
+    let folder = b.path("");
+    let web = Web::with(b.path(""), move |request| {
+        let name = path(request);
+        if name == "start" {
+            return Some(
+                moved(&format!("/deep/{list}")).replace("Content", "Set-Cookie: pass=sesame; Path=/\r\nContent"),
+            );
+        }
+        if header(request, "cookie") != Some("pass=sesame") {
+            return Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".into());
+        }
+        let inner = name.strip_prefix("deep/")?;
+        if inner != list {
+            return Some(moved(&format!("/{inner}")));
+        }
+        let text = std::fs::read_to_string(folder.join(inner)).unwrap();
+        Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
+    });
+    let (out, err) = run(b, &["describe", &web.url("start"), "-o", "-"], 0);
+    assert_eq!(cues(&out), cues(want), "{what}\n{out}\n{err}");
 }
 
 #[test]

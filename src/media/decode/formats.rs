@@ -92,9 +92,6 @@ pub(super) fn remedy(format: &str, origin: Origin) -> &'static str {
         ("hls" | "hls,applehttp", Origin::File) => {
             "Name the videos that it lists, or give the address at which a web server has it."
         }
-        ("dash" | "webm_dash_manifest", Origin::Web) => {
-            "FFmpeg would fetch its segments past descry's checks. Give the address of an HLS playlist, or of a film."
-        }
         ("hls" | "hls,applehttp" | "dash" | "webm_dash_manifest" | "concat" | "imf" | "sdp" | "vobsub", _) => {
             "An input must hold its own video. Name the videos that it lists."
         }

@@ -12,9 +12,10 @@ use super::container::{ContainerRequest, OpenFailure, open_container};
 use super::deadline::{Deadline, is_timeout, stop_check};
 use super::formats::Origin;
 use super::log::init;
-use super::nested::{Opener, is_web, open_web};
+use super::nested::Opener;
 use super::options::DecodeOptions;
 use super::source::Source;
+use super::web_input::{WebInput, is_web};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::is_video;
@@ -201,9 +202,9 @@ fn stream_request(
         dictionary.set(name, value);
     }
     let (opener, io) = if is_web(&access.address) {
-        let opened = open_web(&access.address, &options.access, stop_check(deadline, interrupt));
-        let (opener, io) = opened.map_err(StreamFault::remote)?;
-        (opener, Some(io))
+        let opened = WebInput::open(&access.address, &options.access, stop_check(deadline, interrupt));
+        let (web, io) = opened.map_err(StreamFault::remote)?;
+        (Opener::web(web), Some(io))
     } else {
         let address = CString::new(access.address.as_str()).map_err(|_| unusable("address"))?;
         let origin = if access.address.starts_with("file:") { Origin::File } else { Origin::Stream };

@@ -39,6 +39,7 @@ mod seek;
 mod skip;
 mod source;
 mod stream;
+mod web_input;
 
 pub use container::container_version;
 pub use device::{check_device, load_camera_support};

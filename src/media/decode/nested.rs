@@ -15,14 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
-use super::byte_io::{ByteIo, ByteLabels, error_code};
+use super::byte_io::{ByteIo, error_code};
 use super::encrypted_bytes::EncryptedBytes;
 use super::formats::Origin;
+use super::web_input::{WebInput, no_memory, web_io};
 use crate::address::{Address, hide};
-use crate::media::access::AccessPolicy;
-use crate::media::byte_source::ByteSource;
-use crate::media::remote::{RemoteError, StopCheck};
-use crate::media::web::{WebClient, WebRange, WebSource, parse};
+use crate::media::remote::RemoteError;
+use crate::media::web::{WebRange, WebSource, parse};
 
 /// FFmpeg's own function that opens.
 type OpenFn = unsafe extern "C" fn(
@@ -42,8 +41,8 @@ pub(super) struct Opener {
     origin: Origin,
     /// Whether FFmpeg opens the input itself, and descry only what its content names.
     by_ffmpeg: bool,
-    /// The connections of an input on a web server.
-    web: Option<WebClient>,
+    /// An input on a web server.
+    web: Option<WebInput>,
     defaults: Option<(OpenFn, CloseFn)>,
     /// What is open. FFmpeg closes each before the container, or with it.
     opened: Vec<ByteIo>,
@@ -79,9 +78,15 @@ impl Opener {
         Opener { address, origin, by_ffmpeg: true, web: None, defaults, opened, fault }
     }
 
-    /// For an input that descry reads, and that leads to other web servers if it has `web`.
-    pub(super) fn reading(address: CString, origin: Origin, web: Option<WebClient>) -> Opener {
-        Opener { by_ffmpeg: false, web, ..Opener::new(address, origin) }
+    /// For an object, which descry reads.
+    pub(super) fn object(name: CString) -> Opener {
+        Opener { by_ffmpeg: false, ..Opener::new(name, Origin::File) }
+    }
+
+    /// For an input on a web server, which descry reads, and which leads to other web servers.
+    pub(super) fn web(input: WebInput) -> Opener {
+        let address = input.address();
+        Opener { by_ffmpeg: false, web: Some(input), ..Opener::new(address, Origin::Web) }
     }
 
     /// Where the input comes from.
@@ -115,6 +120,11 @@ impl Opener {
 
     /// Opens what the content of the input names.
     fn open(&mut self, url: &CStr, options: &IoOptions) -> Result<ByteIo, RemoteError> {
+        if url == self.address.as_c_str()
+            && let Some(playlist) = self.web.as_mut().and_then(WebInput::reopen)
+        {
+            return playlist;
+        }
         let url = url.to_string_lossy();
         // Whatever credentials it has are hidden from now on.
         let shown = Address::new(url.as_ref()).shown();
@@ -126,7 +136,7 @@ impl Opener {
             RemoteError::Refused(words) => RemoteError::Refused(words),
             _ => RemoteError::Refused(format!("it leads to {}, which is no address of a web server", hide(&shown))),
         })?;
-        let source = WebSource::open(web, target, options.range, options.parts)?;
+        let source = WebSource::open(&web.client, target, options.range, options.parts)?;
         let io = match plain {
             None => web_io(source),
             Some(_) => {
@@ -137,37 +147,6 @@ impl Opener {
         };
         io.ok_or_else(no_memory)
     }
-}
-
-/// Whether an address is one of a web server.
-pub(super) fn is_web(address: &str) -> bool {
-    address
-        .split_once("://")
-        .is_some_and(|(scheme, _)| ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)))
-}
-
-/// Opens an input on a web server: what FFmpeg reads, and what opens whatever that names.
-///
-/// # Errors
-/// If the server does not give it, or may not.
-pub(super) fn open_web(address: &str, access: &AccessPolicy, stop: StopCheck) -> Result<(Opener, ByteIo), RemoteError> {
-    let client = WebClient::new(address, access, stop)?;
-    let source = WebSource::open(&client, client.named().clone(), WebRange::default(), true)?;
-    let io = web_io(source).ok_or_else(no_memory)?;
-    let address = CString::new(client.named().as_str()).unwrap_or_default();
-    Ok((Opener::reading(address, Origin::Web, Some(client)), io))
-}
-
-/// Lets FFmpeg read from a web server; none if there is no memory for it.
-pub(super) fn web_io(source: WebSource) -> Option<ByteIo> {
-    let text = |text: &str| CString::new(text).unwrap_or_default();
-    let labels = ByteLabels { location: text(source.url().as_str()), mime_type: text(source.mime_type()) };
-    let source: Box<dyn ByteSource> = Box::new(source);
-    ByteIo::new(source, Some(labels))
-}
-
-pub(super) fn no_memory() -> RemoteError {
-    RemoteError::Other("not enough memory to read it".into())
 }
 
 /// What a demuxer asks for besides an address.

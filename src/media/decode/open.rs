@@ -13,10 +13,11 @@ use super::deadline::{Deadline, is_timeout, stop_check};
 use super::formats::Origin;
 use super::log::init;
 use super::named_pipe::{OpenPipe, PROTOCOLS};
-use super::nested::{Opener, is_web, no_memory, open_web};
+use super::nested::Opener;
 use super::options::DecodeOptions;
 use super::ranges::{ObjectRanges, RangeReader};
 use super::source::Source;
+use super::web_input::{WebInput, is_web, no_memory};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -76,12 +77,12 @@ fn container_request(
         let path = reveal.split(['?', '#']).next().unwrap_or(reveal);
         let name = address(path.rsplit('/').next().unwrap_or("object").to_string())?;
         let io = ByteIo::new(object_bytes(reveal, options, interrupt.clone())?, None);
-        (Opener::reading(name, Origin::File, None), Some(io.ok_or_else(|| no_memory().input(reveal))?))
+        (Opener::object(name), Some(io.ok_or_else(|| no_memory().input(reveal))?))
     } else if is_web(reveal) {
         dictionary.set("protocol_whitelist", "data");
-        let (opener, io) =
-            open_web(reveal, &options.access, stop_check(deadline, interrupt)).map_err(|e| e.web_input(reveal))?;
-        (opener, Some(io))
+        let opened = WebInput::open(reveal, &options.access, stop_check(deadline, interrupt));
+        let (web, io) = opened.map_err(|e| e.web_input(reveal))?;
+        (Opener::web(web), Some(io))
     } else if input.is_url() {
         dictionary.set("protocol_whitelist", "tcp,udp,rtp,rtsp,srt,rtmp");
         dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());

@@ -95,6 +95,21 @@ impl WebSource {
         &self.mime_type
     }
 
+    /// The first bytes that were received, without reading them. Only before anything is read.
+    ///
+    /// # Errors
+    /// If there are none yet, and none come.
+    pub(crate) fn peek(&mut self) -> Result<&[u8], RemoteError> {
+        if let Some(body) = &mut self.body
+            && body.chunk.is_empty()
+        {
+            let next =
+                wait(&self.client.stop().clone(), async { body.response.chunk().await.map_err(|e| explain(&e)) });
+            body.chunk = next?.unwrap_or_default();
+        }
+        Ok(self.body.as_ref().map_or(&[], |body| &body.chunk))
+    }
+
     /// Asks for what follows the position.
     fn connect(&self) -> Result<Body, RemoteError> {
         let start = self.range.start + self.position;
