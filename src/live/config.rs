@@ -434,6 +434,22 @@ mod tests {
     }
 
     #[test]
+    fn each_stream_may_have_its_own_policy() {
+        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls/ca.pem");
+        let toml = format!(
+            "ca = '{}'\n[[stream]]\nurl = 'https://h/a'\n[[stream]]\nurl = 'https://h/b'\ninsecure = true\n\
+             [[stream]]\nurl = 'https://h/c'\nallow_private = true\n",
+            ca.display()
+        );
+        let policies: Vec<_> = read(&toml).unwrap().into_iter().map(|s| s.access).collect();
+        assert!(!policies[0].insecure && !policies[0].allow_private && policies[0].authorities.is_some());
+        assert!(policies[1].insecure && policies[1].authorities.is_none());
+        assert!(policies[2].allow_private && !policies[2].insecure);
+        let wrong = read("ca = 'nowhere.pem'\n[[stream]]\nurl = 'https://h/a'\n").unwrap_err().to_string();
+        assert!(wrong.contains("nowhere.pem: cannot be read"), "{wrong}");
+    }
+
+    #[test]
     fn the_example_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/service/streams.toml");
         let file = LiveConfig::read(&path).unwrap();

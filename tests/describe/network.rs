@@ -300,6 +300,55 @@ fn credentials_go_to_their_own_server_only() {
     assert!(!seen.is_empty() && seen.iter().all(|r| header(r, "authorization").is_none()), "{seen:?}");
     let (_, err) = run(&b, &["describe", &web.url("film.mp4"), "-o", "-"], 1);
     assert!(err.contains("401"), "{err}");
+    // Where the server knows digests, the password stays here.
+    let web = Web::with(b.path(""), |request| {
+        let answered = header(request, "authorization").is_some_and(|a| a.starts_with("Digest username=\"guard\""));
+        let ask = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"\r\n\
+                   WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"\r\nContent-Length: 0\r\n\r\n";
+        (!answered).then(|| ask.into())
+    });
+    let url = web.url("list.m3u8").replace("http://", "http://guard:sesame-42@");
+    let (out, _) = run(&b, &["describe", &url, "-o", "-"], 0);
+    assert_eq!(cues(&out), cues(&want));
+    let seen = web.requests();
+    let answers: Vec<&str> = seen.iter().filter_map(|r| header(r, "authorization")).collect();
+    assert!(answers[0].contains("uri=\"/list.m3u8\"") && answers[0].contains("nc=00000001"), "{answers:?}");
+    assert!(answers[1].contains("uri=\"/film.ts\"") && answers[1].contains("nc=00000002"), "{answers:?}");
+}
+
+#[test]
+fn proxies_of_the_environment_are_used() {
+    let b = Bench::new();
+    film(&b);
+    b.ffmpeg("-i film.mp4 -c copy film.ts");
+    let want = want(&b);
+    // A proxy is asked for whole addresses.
+    let folder = b.path("http:/films.example");
+    std::fs::create_dir_all(&folder).unwrap();
+    let inner = Web::new(b.path(""));
+    std::fs::copy(b.path("film.mp4"), folder.join("film.mp4")).unwrap();
+    std::fs::write(folder.join("list.m3u8"), list(&inner.url("film.ts"))).unwrap();
+    let proxy = Web::new(b.path(""));
+    let through = |name: &str, code: i32| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_descry"))
+            .args(["describe", &format!("http://films.example/{name}"), "-o", "-"])
+            .current_dir(b.path(""))
+            .env("DESCRY_MODEL", root().join(TINY))
+            .env("http_proxy", proxy.url(""))
+            .output()
+            .unwrap();
+        let (text, err) =
+            (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned());
+        assert_eq!(out.status.code(), Some(code), "{text}\n{err}");
+        (text, err)
+    };
+    let (out, _) = through("film.mp4", 0);
+    assert_eq!(cues(&out), cues(&want));
+    proxy.requests();
+    let (_, err) = through("list.m3u8", 1);
+    assert!(err.contains("it leads to 127.0.0.1"), "{err}");
+    let seen = proxy.requests();
+    assert!(inner.requests().is_empty() && seen.iter().all(|r| path(r).contains("films.example")), "{seen:?}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::rtsp::{Mode, Proxy, Server, free_port, next_port};
+use crate::common::tls::{Authority, Certificate, Front};
+use crate::common::web::Web;
 use crate::common::{Bench, sample, tiny};
 use serde_json::Value;
 
@@ -515,6 +517,35 @@ fn playlists_and_redirects_open_no_other_protocol() {
     let (lines, _) = live.stop();
     assert!(lines.iter().all(|l| l["type"] != "caption"), "{lines:?}");
     assert!(trap.accept().is_err(), "descry followed a playlist or a redirect");
+}
+
+#[test]
+fn servers_of_streams_must_prove_who_they_are() {
+    let b = Bench::new();
+    h264(&b);
+    b.ffmpeg("-i film.mp4 -c copy -f hls -hls_time 2 -hls_list_size 0 list.m3u8");
+    let authority = Authority::new(&b);
+    let web = Web::new(b.path(""));
+    let good = Front::new(&authority, Certificate::Good, web.port);
+    let bad = Front::new(&authority, Certificate::Expired, web.port);
+    let at = |front: &Front| format!("https://localhost:{}/list.m3u8", front.port);
+    let toml = format!(
+        "ca = '{}'\n[[stream]]\nname = 'good'\nurl = '{}'\n[[stream]]\nname = 'bad'\nurl = '{}'\n",
+        authority.pem.display(),
+        at(&good),
+        at(&bad)
+    );
+    b.write("streams.toml", toml.as_bytes());
+    let mut live = Live::new(&["--config", &b.path("streams.toml").display().to_string()]);
+    live.wait("caption", 0, |l| l["type"] == "caption" && l["stream"] == "good");
+    live.wait("failure", 0, |l| l["state"] == "null" && l["stream"] == "bad" && l["reason"] == "open-read");
+    let (lines, errors) = live.stop();
+    assert!(errors.contains("certificate has expired"), "{errors}");
+    assert!(lines.iter().all(|l| l["type"] != "caption" || l["stream"] != "bad"), "{lines:?}");
+    assert_eq!(bad.received(), 0);
+    let mut live = Live::new(&["--insecure", &at(&bad)]);
+    live.caption(0);
+    live.stop();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Opening a container, and how far a file reaches.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::path::Path;
 use std::ptr;
 

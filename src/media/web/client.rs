@@ -1,22 +1,26 @@
 //! Requests of one input, with their redirects, cookies and credentials.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, RANGE, SET_COOKIE, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
+use url::Origin;
 
 use super::clients::{WebClients, WebTimes, place};
 use super::cookies::Cookies;
 use super::fault::explain;
 use super::guard::{Lookup, system_lookup};
+use super::login::{WebCredentials, WebLogin};
 use crate::address::Address;
 use crate::media::access::{AccessPolicy, Leads};
 use crate::media::remote::{RemoteError, StopCheck, wait};
 
 /// Longest time to connect. A server that is there answers within a second or two.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Most servers whose way of logging in is remembered.
+const MOST_LOGINS: usize = 16;
 /// Most redirects of one request.
 const MOST_REDIRECTS: usize = 8;
 
@@ -47,6 +51,8 @@ struct WebShared {
     /// The address that the user named, with its credentials.
     named: Url,
     cookies: Mutex<Cookies>,
+    /// Servers that have asked for credentials.
+    logins: Mutex<Vec<(Origin, WebLogin)>>,
     stop: StopCheck,
 }
 
@@ -68,7 +74,9 @@ impl WebClient {
         let named = parse(address)?;
         let leads = Leads::new(policy, Some(place(&named)?));
         let clients = WebClients::new(leads, lookup, WebTimes { connect: CONNECT, read: None, total: None })?;
-        Ok(WebClient { shared: Arc::new(WebShared { clients, named, cookies: Mutex::default(), stop }) })
+        Ok(WebClient {
+            shared: Arc::new(WebShared { clients, named, cookies: Mutex::default(), logins: Mutex::default(), stop }),
+        })
     }
 
     /// The address that the user named.
@@ -116,22 +124,44 @@ impl WebClient {
 
     /// Sends a request, and once more with credentials if the server asks for them.
     async fn authorized(&self, method: &Method, url: &Url, range: Option<WebRange>) -> Result<Response, RemoteError> {
-        let response = self.send(method, url, range, None).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        let known = self.authorization(method, url);
+        let response = self.send(method, url, range, known).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !self.challenge(url, &response) {
             return Ok(response);
         }
-        let Some((user, password)) = self.login(url) else { return Ok(response) };
-        let asks = response.headers().get_all(WWW_AUTHENTICATE);
-        let basic = asks.iter().any(|v| v.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("basic")));
-        if !basic {
-            return Ok(response);
-        }
+        let answer = self.authorization(method, url);
         drop(response);
-        self.send(method, url, range, Some((&user, &password))).await
+        self.send(method, url, range, answer).await
+    }
+
+    /// The header with which a server is answered that has asked before.
+    fn authorization(&self, method: &Method, url: &Url) -> Option<String> {
+        let mut logins = self.logins();
+        let (_, login) = logins.iter_mut().find(|(origin, _)| *origin == url.origin())?;
+        let query = url.query().map_or(String::new(), |query| format!("?{query}"));
+        login.authorization(method.as_str(), &format!("{}{query}", url.path()), fastrand::u64(..))
+    }
+
+    /// Takes in what a server asks for. Returns whether that can be answered.
+    fn challenge(&self, url: &Url, response: &Response) -> bool {
+        let Some(credentials) = self.credentials(url) else { return false };
+        let mut login = WebLogin::new(credentials);
+        let asked = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let can = login.challenge(asked);
+        let mut logins = self.logins();
+        logins.retain(|(origin, _)| *origin != url.origin());
+        if can && logins.len() < MOST_LOGINS {
+            logins.push((url.origin(), login));
+        }
+        can
+    }
+
+    fn logins(&self) -> MutexGuard<'_, Vec<(Origin, WebLogin)>> {
+        self.shared.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// User name and password for an address: its own, or those of the input if it is on the same server.
-    fn login(&self, url: &Url) -> Option<(String, String)> {
+    fn credentials(&self, url: &Url) -> Option<WebCredentials> {
         let named = self.named();
         let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
         let of = match has_login(url) {
@@ -140,7 +170,8 @@ impl WebClient {
             false => return None,
         };
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        Some((decode(of.username()), decode(of.password().unwrap_or_default())))
+        let (user, password) = (decode(of.username()), decode(of.password().unwrap_or_default()));
+        Some(WebCredentials { user, password })
     }
 
     async fn send(
@@ -148,7 +179,7 @@ impl WebClient {
         method: &Method,
         url: &Url,
         range: Option<WebRange>,
-        login: Option<(&str, &str)>,
+        authorization: Option<String>,
     ) -> Result<Response, RemoteError> {
         let client = self.shared.clients.pick(url, false).await?;
         let mut bare = url.clone();
@@ -163,8 +194,8 @@ impl WebClient {
         if let Some(cookies) = self.cookies().header(url) {
             request = request.header(COOKIE, cookies);
         }
-        if let Some((user, password)) = login {
-            request = request.header(AUTHORIZATION, basic(user, password));
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let response = request.send().await.map_err(|e| explain(&e))?;
         for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|v| v.to_str().ok()) {
@@ -173,7 +204,7 @@ impl WebClient {
         Ok(response)
     }
 
-    fn cookies(&self) -> std::sync::MutexGuard<'_, Cookies> {
+    fn cookies(&self) -> MutexGuard<'_, Cookies> {
         self.shared.cookies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,11 +229,6 @@ pub(super) fn check_status(response: &Response) -> Result<(), RemoteError> {
 
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-fn basic(user: &str, password: &str) -> String {
-    use base64::Engine;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
 
 #[cfg(test)]

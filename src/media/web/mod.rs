@@ -12,6 +12,7 @@ mod clients;
 mod cookies;
 mod fault;
 mod guard;
+mod login;
 mod source;
 mod store;
 

@@ -20,7 +20,7 @@ const SHORT_JUMP: u64 = 512 << 10;
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A body that is being received.
-struct Body {
+struct WebBody {
     response: Response,
     /// What was received and not read yet.
     chunk: Bytes,
@@ -40,7 +40,7 @@ pub(crate) struct WebSource {
     size: Option<u64>,
     seekable: bool,
     position: u64,
-    body: Option<Body>,
+    body: Option<WebBody>,
     mime_type: String,
     /// Connections that broke since the last byte.
     broken: usize,
@@ -79,7 +79,7 @@ impl WebSource {
             seekable: parts && size.is_some() && (partial || accepts),
             position: 0,
             mime_type: text(headers, CONTENT_TYPE).unwrap_or_default().to_string(),
-            body: Some(Body { response, chunk: Bytes::new(), at: 0 }),
+            body: Some(WebBody { response, chunk: Bytes::new(), at: 0 }),
             broken: 0,
             over: None,
         })
@@ -111,7 +111,7 @@ impl WebSource {
     }
 
     /// Asks for what follows the position.
-    fn connect(&self) -> Result<Body, RemoteError> {
+    fn connect(&self) -> Result<WebBody, RemoteError> {
         let start = self.range.start + self.position;
         let range = WebRange { start, end: self.range.end };
         let response = self.client.get(&self.url, self.parts.then_some(range))?;
@@ -121,14 +121,14 @@ impl WebSource {
                 Err(RemoteError::Other("the server cannot continue in the middle".into()))
             }
             (Some(_), Some(whole), Some(size)) if whole < self.range.start + size => Err(RemoteError::Changed),
-            (Some(_), ..) => Ok(Body { response, chunk: Bytes::new(), at: self.position }),
+            (Some(_), ..) => Ok(WebBody { response, chunk: Bytes::new(), at: self.position }),
             (None, ..) => Err(RemoteError::Other("the server answers with a part that it does not name".into())),
         }
     }
 
     /// Reads from the body, or nothing at its end.
     fn read_body(&mut self, out: &mut [u8]) -> Result<usize, RemoteError> {
-        let reachable = |b: &Body| (b.at..=b.at + SHORT_JUMP.max(b.chunk.len() as u64)).contains(&self.position);
+        let reachable = |b: &WebBody| (b.at..=b.at + SHORT_JUMP.max(b.chunk.len() as u64)).contains(&self.position);
         let mut body = match self.body.take().filter(reachable) {
             Some(body) => body,
             None => self.connect()?,
