@@ -215,7 +215,11 @@ pub(super) struct ScalerSide {
 /// A scaler's context; null if swscale refuses a format or a size. The caller frees it.
 pub(super) fn scaler(from: ScalerSide, to: ScalerSide, flags: c_int) -> *mut ffi::SwsContext {
     let none = ptr::null_mut();
-    // SAFETY: swscale checks formats and sizes; filters and parameters are optional.
+    // Swscale ends the process for a format that FFmpeg does not know.
+    if from.format.descriptor().is_none() || to.format.descriptor().is_none() {
+        return ptr::null_mut();
+    }
+    // SAFETY: swscale refuses formats that it cannot convert, and wrong sizes; filters and parameters are optional.
     unsafe {
         c::sws_getContext(
             from.width,
