@@ -32,9 +32,6 @@ pub(crate) fn scale(frame: &ff::frame::Video, rows: Rows, to: PixelFormat, width
         Rows::All => (frame.height(), 1),
         Rows::OneField => (frame.height() / 2, 2),
     };
-    let format = PixelFormat::of(frame);
-    // swscale refuses most formats that it cannot read, but aborts the process at one that FFmpeg does not know.
-    format.descriptor()?;
     let plane = width as usize * height as usize;
     let mut out = vec![0u8; plane * 3 + SLACK];
     let shrinks = width < frame.width() || height < lines;
@@ -44,7 +41,7 @@ pub(crate) fn scale(frame: &ff::frame::Video, rows: Rows, to: PixelFormat, width
     // frame and are read for `lines` rows only. `out` holds three bytes a pixel, which both targets need, and `SLACK`.
     let scaled = unsafe {
         let (w, h, to_w, to_h) = (frame.width() as i32, lines as i32, width as i32, height as i32);
-        let from = ScalerSide { width: w, height: h, format };
+        let from = ScalerSide { width: w, height: h, format: PixelFormat::of(frame) };
         let context = scaler(from, ScalerSide { width: to_w, height: to_h, format: to }, flags);
         if context.is_null() {
             return None;
