@@ -91,7 +91,7 @@ impl GrowingFile {
         let there = open_existing(&path, existing)?;
         let appends = there.is_some() && existing == Existing::Append;
         let opened = match there {
-            Some(file) if appends => resume(file, &path)?,
+            Some(file) if appends => resume(file, &path, &header)?,
             _ => create(&path, &header, existing == Existing::Replace, clock())?,
         };
         let mut waiting = VecDeque::new();
@@ -287,15 +287,20 @@ fn open_existing(path: &Path, existing: Existing) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Continues a file: half a block that a crash may have left is cut off, and times go on where it ends.
-fn resume(mut file: File, path: &Path) -> Result<OpenFile> {
+/// Continues a file: half a block that a crash may have left is cut off, and times go on where it ends. An empty file gets
+/// the header.
+fn resume(mut file: File, path: &Path, header: &str) -> Result<OpenFile> {
     let fail = |e: io::Error| explain(path, &e);
     let Some((length, end)) = whole_blocks(&mut file).map_err(fail)? else {
         let remedy = message!["Name another file, or give ", Setting::Overwrite, " to replace it."];
-        return Err(Error::output(path.display().to_string(), "is not a WebVTT file", remedy));
+        return Err(Error::output(path.display().to_string(), "is not a WebVTT file that can be continued", remedy));
     };
     let day = day_of(file.metadata().and_then(|m| m.modified()).unwrap_or_else(|_| SystemTime::now()));
     file.set_len(length).map_err(fail)?;
+    if length == 0 {
+        file.write_all(header.as_bytes()).map_err(fail)?;
+        return Ok(OpenFile { file, length: header.len() as u64, end, day });
+    }
     Ok(OpenFile { file, length, end, day })
 }
 
@@ -349,6 +354,22 @@ mod tests {
 
     use super::super::rotation::RotateWhen;
     use super::*;
+
+    /// Somebody may have made the file, or a crash may have come before its header.
+    #[test]
+    fn an_empty_file_gets_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.vtt");
+        std::fs::write(&path, "").unwrap();
+        for cues in 1..3 {
+            let mut file = GrowingFile::open(path.clone(), "s", Existing::Append, &CueOptions::default()).unwrap();
+            file.caption(Time::ZERO, "a dog", Instant::now());
+            file.write(Instant::now(), |_| {}).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("WEBVTT\n\nNOTE\nDescriptions of"), "{text}");
+            assert_eq!(text.matches(" --> ").count(), cues, "{text}");
+        }
+    }
 
     #[test]
     fn another_day_begins_another_file() {

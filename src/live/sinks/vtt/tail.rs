@@ -8,8 +8,11 @@ use crate::time::Time;
 /// Bytes of a file's end that are read.
 const TAIL: u64 = 64 << 10;
 
+/// Cues that end later, after a hundred years, leave no room for the times of those that follow.
+const LATEST: Time = Time::from_millis(100 * 365 * 86_400_000);
+
 /// Length of the file up to its last whole block, and the end of its last cue. Zero for an empty file, `None` for one that is
-/// not WebVTT.
+/// not WebVTT, or whose times cannot be continued.
 pub(super) fn whole_blocks(file: &mut File) -> io::Result<Option<(u64, Time)>> {
     let length = file.metadata()?.len();
     if length == 0 {
@@ -37,7 +40,8 @@ pub(super) fn whole_blocks(file: &mut File) -> io::Result<Option<(u64, Time)>> {
     }
     let text = String::from_utf8_lossy(&tail);
     let end = text.lines().rev().find_map(|l| l.split_once(" --> ")).and_then(|(_, end)| stamp(end));
-    Ok(Some((from + tail.len() as u64, end.unwrap_or(Time::ZERO))))
+    let end = end.unwrap_or(Time::ZERO);
+    Ok((end <= LATEST).then_some((from + tail.len() as u64, end)))
 }
 
 /// `HH:MM:SS.mmm`.
@@ -73,6 +77,8 @@ mod tests {
             assert!(kept.ends_with('\n'));
             assert_eq!(end, Time::from_millis(3_602_500));
         }
+        std::fs::write(&path, "WEBVTT\n\n00:00:01.000 --> 2562047788:00:54.775\nA dog.\n").unwrap();
+        assert_eq!(whole_blocks(&mut File::open(&path).unwrap()).unwrap(), None);
         std::fs::write(&path, "mine").unwrap();
         assert_eq!(whole_blocks(&mut File::open(&path).unwrap()).unwrap(), None);
     }
