@@ -56,5 +56,6 @@ fn main() {
         let peak = |clip: &Path| stats(clip, "all")["peak_rss_mb"].as_f64().unwrap_or(f64::NAN);
         let (short, long) = (peak(&clip), peak(&minutes(30)));
         println!("peak memory: 1 minute {short:.0} MB, 30 minutes {long:.0} MB (at most 50 MB more)");
+        assert!(long <= short + 50.0, "memory grows with the length of the film");
     }
 }

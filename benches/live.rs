@@ -294,6 +294,7 @@ fn measure(clip: &str, streams: usize) {
     let _ = std::fs::remove_dir_all(&folder);
     let arrivals = std::mem::take(&mut *recorder.arrivals.lock().expect("no reader panics"));
     let status = status.lock().expect("no reader panics").clone();
+    let mut faults = Vec::new();
     for sink in SINKS {
         let mut taken = vec![false; arrivals.len()];
         let (mut picture, mut cut, mut missing) = (Vec::new(), Vec::new(), 0);
@@ -347,8 +348,12 @@ fn measure(clip: &str, streams: usize) {
             own("p95"),
             if missing > 0 { format!("   {missing} MISSING") } else { String::new() },
         );
+        if missing > 0 || picture.is_empty() {
+            faults.push(format!("{sink}: {} captions arrived and {missing} did not", picture.len()));
+        }
     }
     println!("{streams:>7} dropped under load: {dropped}; CPU time of descry: {cpu:.1} s");
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 /// The 50th and the 95th percentile.

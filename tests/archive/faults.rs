@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
-use crate::common::{Bench, TINY, root, tiny};
+use crate::common::{Bench, TINY, not_tried, root, tiny};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
     let (_, err) = b.run(&tiny(&[&["index", "--log", "json"], args].concat()), code);
@@ -142,7 +142,7 @@ fn a_full_disk_ends_the_job_and_keeps_finished_videos() {
         assert_same(&b.path("copied"), &b.path("want"));
     } else {
         assert!(matches!(out.status.code(), Some(1 | 77 | 127)) && !err.contains("descry"), "{err}");
-        eprintln!("skipped: no file system can be mounted here");
+        not_tried("no file system can be mounted here");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{Bench, TINY, root, sample, tiny};
+use crate::common::{Bench, TINY, not_tried, root, sample, tiny};
 
 const CLIP: &str = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=4";
 
@@ -330,7 +330,7 @@ fn a_full_disk_leaves_no_partial_file() {
         assert_eq!(String::from_utf8_lossy(&out.stdout), "full\n");
     } else {
         assert!(matches!(out.status.code(), Some(1 | 77 | 127)) && !err.contains("descry"), "{err}");
-        eprintln!("skipped: no file system can be mounted here");
+        not_tried("no file system can be mounted here");
     }
     let out = shell("exec \"$0\" describe \"$1\" -o - > /dev/full");
     let err = String::from_utf8_lossy(&out.stderr);

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Bench, root, sample};
+use crate::common::{Bench, not_tried, root, sample};
 use descry::time::Time;
 use descry::track::output::{self, Target};
 use descry::track::{Cue, CueBuilder, CueOptions, Description};
@@ -169,6 +169,7 @@ fn any_cues_become_valid_files() {
         (0i64..3_000, prop::collection::vec("\\PC{0,20}|\n{1,3}|(-->|[a<&\n]){0,9}", 0..4)),
         0..9,
     );
+    let mut tracks = Vec::new();
     for i in 0..TRACKS {
         let mut t = track("film.mp4".into(), "test 1".into(), &[], &CueOptions::default());
         let mut at = -2_000;
@@ -178,13 +179,36 @@ fn any_cues_become_valid_files() {
             at += length;
         }
         write(&t, &b.path(""), &format!("{i:04}"));
+        tracks.push(t);
     }
     let (w3c, py) = (node(&[&b.path("")]), python(&[&b.path("")]));
-    for i in 0..TRACKS {
+    let (mut read, mut left_out) = (0, 0);
+    for (i, t) in tracks.iter().enumerate() {
+        let want: Vec<Value> = t.cues.iter().filter_map(readable).collect();
         let count = |v: &Value| v.as_array().unwrap().len();
-        assert_eq!(count(&w3c[i]), count(&py[3 * i + 2]), "track {i}");
-        assert_eq!(count(&w3c[i]), count(&py[3 * i + 1]), "track {i}");
+        assert_eq!((count(&w3c[i]), count(&py[3 * i + 1])), (want.len(), want.len()), "track {i}: {:?}", t.cues);
+        assert_eq!(count(&py[3 * i + 2]), want.len(), "track {i}: {:?}", t.cues);
+        for (cue, want) in w3c[i].as_array().unwrap().iter().zip(&want) {
+            let millis = |v: &Value| (v.as_f64().unwrap() * 1e3).round() as i64;
+            assert_eq!(json!([millis(&cue[0]), millis(&cue[1]), words(cue[2].as_str().unwrap())]), *want, "track {i}");
+        }
+        read += want.len();
+        left_out += t.cues.len() - want.len();
     }
+    assert!(read > 200 && left_out > 50, "{read} cues are read and {left_out} left out");
+}
+
+/// What a player must make of a cue: start and end in milliseconds and its words, or nothing of one that shows nothing.
+fn readable(cue: &Cue) -> Option<Value> {
+    let millis = |micros: i64| (micros + 500).div_euclid(1_000);
+    let text = cue.lines.join(" ").replace("-->", "→");
+    let (start, end, words) = (millis(cue.start.micros().max(0)), millis(cue.end.micros()), words(&text));
+    (end > start && !words.is_empty()).then(|| json!([start, end, words]))
+}
+
+fn words(text: &str) -> Vec<String> {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().map(String::from).collect()
 }
 
 /// The first columns are those of PySceneDetect's `write_scene_list`. The columns of descry follow.
@@ -284,7 +308,7 @@ fn an_unwritable_folder_is_reported_before_any_work() {
     }
     let out = match descry.output() {
         Ok(out) => out,
-        Err(e) if root => return eprintln!("skipped: the user nobody cannot run the binary here ({e})"),
+        Err(e) if root => return not_tried(&format!("the user nobody cannot run the binary here ({e})")),
         Err(e) => panic!("{e}"),
     };
     mode(&b.path("mine"), 0o755);

@@ -27,7 +27,9 @@ fn cases() -> Vec<Value> {
 /// What `transformers` generates, in a file of tests/goldens.
 pub(crate) fn cases_in(file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(root().join("tests/goldens").join(file)).unwrap();
-    serde_json::from_str(&text).unwrap()
+    let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert!(cases.len() >= 2, "{file} holds {} cases", cases.len());
+    cases
 }
 
 pub(crate) fn picture(name: &str) -> PathBuf {
@@ -114,7 +116,8 @@ pub(crate) fn check_cases(folder: &str, cases: &[Value]) {
         let dir = edited_copy(folder, "generation_config.json", &case["generation"]);
         let got = captions(dir.path(), case, 16, 1);
         let (ids, texts) = (case["ids"].as_array().unwrap(), case["text"].as_array().unwrap());
-        assert_eq!(got.len(), ids.len());
+        assert_eq!((got.len(), got.len()), (ids.len(), texts.len()));
+        assert!(!got.is_empty(), "a case without pictures: {case}");
         for ((got, ids), text) in got.iter().zip(ids).zip(texts) {
             assert_eq!(json!(got.ids), *ids, "{case}");
             assert_eq!(got.text, text.as_str().unwrap().trim(), "{case}");
@@ -129,7 +132,9 @@ fn batches_and_threads_change_nothing() {
 
 /// Compares captions in batches and with threads with those of single pictures.
 pub(crate) fn check_batches(folder: &str, cases: &[Value]) {
-    for case in cases.iter().filter(|c| c["generation"] == json!({})) {
+    let plain: Vec<&Value> = cases.iter().filter(|c| c["generation"] == json!({})).collect();
+    assert!(plain.len() >= 5, "only {} cases without rules of their own", plain.len());
+    for case in plain {
         let one = captions(&root().join(folder), case, 1, 1);
         for (batch, threads) in [(2, 1), (3, 2), (16, 2)] {
             assert_eq!(captions(&root().join(folder), case, batch, threads), one, "batch {batch}, {threads} threads");

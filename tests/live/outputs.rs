@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Bench, root};
+use crate::common::{Bench, not_tried, root};
 use descry::live::{
     ClockMapping, CommandOptions, CommandSink, DropReason, Event, EventKind, Existing, HlsOptions, HlsSink,
     HttpOptions, HttpServer, Hub, JsonLinesSink, LiveCaption, Metrics, ModelState, Reason, RotateWhen, Rotation, Sink,
@@ -112,7 +112,7 @@ impl Small {
         if done.is_ok_and(|d| d.status.success()) {
             return Some(Small(at));
         }
-        eprintln!("not tried: no small file system can be mounted here");
+        not_tried("no small file system can be mounted here");
         None
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Bench, root};
+use crate::common::{Bench, not_tried, root};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_descry");
@@ -21,8 +21,7 @@ fn systemd_finds_no_fault_in_the_unit() {
     let b = Bench::new();
     b.write("descry.service", example("descry.service").replace("/opt/descry/descry", PROGRAM).as_bytes());
     let Ok(out) = Command::new("systemd-analyze").arg("verify").arg(b.path("descry.service")).output() else {
-        eprintln!("not tried: this system has no systemd-analyze");
-        return;
+        return not_tried("this system has no systemd-analyze");
     };
     let errors = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && !errors.contains("descry.service"), "{errors}");
@@ -35,7 +34,11 @@ fn serves(b: &Bench, words: &[&str]) {
     let can = |words: &[&str]| {
         Command::new(words[0]).args(&words[1..]).args([PROGRAM, "--version"]).output().is_ok_and(|o| o.status.success())
     };
-    let mut whole = if can(&nobody) { nobody.to_vec() } else { Vec::new() };
+    let mut whole = Vec::new();
+    match can(&nobody) {
+        true => whole.extend(nobody),
+        false => not_tried("no program can be run as nobody here"),
+    }
     whole.push(PROGRAM);
     whole.extend(words);
     let mut child = Command::new(whole[0])

@@ -264,7 +264,9 @@ fn clock_jumps_and_broken_packets_end_no_stream() {
             cues.insert((map.clone(), times.to_string(), cue.split_whitespace().collect::<Vec<_>>().join(" ")));
         }
     }
-    for text in lines.iter().filter_map(|l| l["text"].as_str()) {
+    let texts: Vec<&str> = lines.iter().filter_map(|l| l["text"].as_str()).collect();
+    assert!(texts.len() >= 13, "{texts:?}");
+    for text in texts {
         let printed = lines.iter().filter(|l| l["text"] == text).count();
         let written = cues.iter().filter(|(.., cue)| cue == text).count();
         assert!(written >= printed, "{text}: {written} of {printed}\n{lines:?}\n{cues:?}\n{list}");

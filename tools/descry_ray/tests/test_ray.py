@@ -38,6 +38,8 @@ from descry_ray.job import Job, Options, read_manifest
 
 BINARY = os.environ.get("DESCRY_BINARY", str(ROOT / "target" / "debug" / "descry"))
 MODEL = ["--model", str(ROOT / "tests" / "models" / "tiny")]
+# A run with --kill must kill so many nodes.
+LEAST_KILLED = 3
 # These differ between two archives of the same videos: claims of running processes, and derived files.
 OWN = {"claims", "search"}
 
@@ -245,8 +247,14 @@ def kill_at_random(seed: int, count: int, seconds: float) -> None:
         descry("index", *videos, "--into", folder / "one", *MODEL)
         nodes = Nodes(3)
         events: list[dict[str, Any]] = []
-        over, killed = threading.Event(), 0
-        job = Job(options(folder / "many", part_minutes=0.4, overlap=16, tries=50), events.append)
+        over, busy, killed = threading.Event(), threading.Event(), 0
+
+        def note(event: dict[str, Any]) -> None:
+            events.append(event)
+            if event["event"] == "progress" and event["running"]:
+                busy.set()
+
+        job = Job(options(folder / "many", part_minutes=0.4, overlap=16, tries=50), note)
         ran = []
 
         def drive() -> None:
@@ -256,9 +264,12 @@ def kill_at_random(seed: int, count: int, seconds: float) -> None:
         # The driver has its own thread; this one kills nodes, because Ray must clean up in the thread that started it.
         driver = threading.Thread(target=drive)
         driver.start()
-        while not over.wait(dice.uniform(0.3, 1.7) * seconds):
-            # Sometimes one node is left, sometimes only the new one.
-            if len(nodes.workers) > 1 and dice.random() < 0.7:
+        # Tasks start late on a busy machine. Nodes that die before have nothing to lose.
+        while not busy.wait(0.2) and driver.is_alive():
+            pass
+        while not over.wait(dice.uniform(0.3, 1.7) * seconds if killed else 0):
+            # Sometimes one node is left, sometimes only the new one. The first node always dies.
+            if len(nodes.workers) > 1 and (not killed or dice.random() < 0.7):
                 nodes.kill(dice.choice(nodes.workers))
                 killed += 1
             if len(nodes.workers) < 3:
@@ -270,6 +281,9 @@ def kill_at_random(seed: int, count: int, seconds: float) -> None:
         report = {"seed": seed, "videos": len(videos), "killed": killed, **job.counts}
         print(json.dumps({**report, "differences": wrong, "left": left}))
         assert ran == [True] and not wrong, (ran, wrong, [e for e in events if e["event"] != "progress"])
+        # A run in which no node died, or only idle ones, shows nothing.
+        assert killed >= LEAST_KILLED, f"only {killed} nodes died: give more films with --count, or fewer --seconds"
+        assert job.counts["retries"] > 0, f"{killed} nodes died, and none of them was at work"
 
 
 if __name__ == "__main__":
