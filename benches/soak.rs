@@ -4,7 +4,8 @@
 //! `cargo bench --bench soak [-- MINUTES]`, by default 60. Prints a line every half minute, and its checks at the end: whether
 //! the last quarter of the run needed more than the second, whether every description on standard output is also in the
 //! WebVTT files and was in an HLS segment (except those that are counted as lost), whether everything that was dropped was
-//! reported, and whether the run stopped in time. Exits with 1 if a check fails.
+//! reported, and whether the run stopped in time. Faults must have been injected on time, and those that interrupt a stream
+//! must show in its states, or the run would show nothing. Exits with 1 if a check fails.
 
 mod common;
 #[path = "../tests/common/rtsp.rs"]
@@ -25,6 +26,80 @@ const STREAMS: usize = 4;
 const EVERY: Duration = Duration::from_secs(15);
 /// The length of each fault. A stall outlasts the timeout.
 const FAULT: Duration = Duration::from_secs(8);
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// One stream's network does this for [`FAULT`].
+    Network(&'static str, Mode),
+    /// All streams lose their server for two seconds.
+    Server,
+}
+
+impl Fault {
+    const ALL: [Fault; 9] = [
+        Fault::Network("stall", Mode::Stall),
+        Fault::Network("connections cut", Mode::Truncate),
+        Fault::Network("clock jump", Mode::Shift(i32::MIN / 3)),
+        Fault::Network("broken packets", Mode::Corrupt(5)),
+        Fault::Server,
+        Fault::Network("garbage", Mode::Garbage),
+        Fault::Network("wrong password", Mode::Refuse),
+        Fault::Network("slow network", Mode::Delay(Duration::from_millis(20))),
+        Fault::Network("lost packets", Mode::Drop(3)),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Fault::Network(name, _) => name,
+            Fault::Server => "server killed",
+        }
+    }
+
+    /// How many streams it interrupts, so that they are no longer playing.
+    fn interrupts(self) -> usize {
+        match self {
+            Fault::Server => STREAMS,
+            Fault::Network(_, Mode::Stall | Mode::Truncate | Mode::Refuse) => 1,
+            Fault::Network(..) => 0,
+        }
+    }
+}
+
+/// The faults of a run: their names, and how many interruptions must show.
+#[derive(Default)]
+struct Injected {
+    names: Vec<&'static str>,
+    interruptions: usize,
+}
+
+/// A change of a stream's state, as descry prints it.
+#[derive(Clone, Debug)]
+struct Change {
+    stream: String,
+    state: String,
+    reason: Option<String>,
+}
+
+impl Change {
+    fn of(line: &Value) -> Option<Change> {
+        let text = |key: &str| line[key].as_str().map(String::from);
+        Some(Change { stream: text("stream")?, state: text("state")?, reason: text("reason") })
+    }
+}
+
+/// How often a stream stopped playing.
+fn interruptions(changes: &[Change]) -> usize {
+    let mut playing = HashSet::new();
+    let stops = |c: &&Change| match c.state.as_str() {
+        "playing" => {
+            playing.insert(c.stream.clone());
+            false
+        }
+        _ => playing.remove(&c.stream),
+    };
+    changes.iter().filter(stops).count()
+}
 
 /// The resources that a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +218,14 @@ fn main() {
     let out = BufReader::new(child.stdout.take().expect("a pipe"));
     let lines = Arc::new(Mutex::new((0u64, 0u64, 0u64, Vec::<f64>::new())));
     let texts = Arc::<Mutex<HashMap<String, Vec<(f64, String)>>>>::default();
-    let (into, printed) = (lines.clone(), texts.clone());
+    let changes = Arc::<Mutex<Vec<Change>>>::default();
+    let (into, printed, changed) = (lines.clone(), texts.clone(), changes.clone());
     let reader = std::thread::spawn(move || {
         for line in out.lines().map_while(Result::ok) {
             let line: Value = serde_json::from_str(&line).expect("JSON lines");
+            if let (Some(change), Ok(mut changed)) = (Change::of(&line), changed.lock()) {
+                changed.push(change);
+            }
             let Ok(mut totals) = into.lock() else { return };
             totals.0 += u64::from(line["type"] == "caption");
             totals.1 += u64::from(line["state"] == "playing");
@@ -160,13 +239,6 @@ fn main() {
             totals.3.extend(line["lag"].as_f64());
         }
     });
-    let faults = [
-        Mode::Stall,
-        Mode::Truncate,
-        Mode::Shift(i32::MIN / 3),
-        Mode::Corrupt(5),
-        Mode::Delay(Duration::from_millis(20)),
-    ];
     let started = Instant::now();
     let end = Duration::from_secs_f64(minutes * 60.0);
     let mut samples: Vec<(Duration, Held)> = Vec::new();
@@ -180,7 +252,7 @@ fn main() {
     };
     let mut next_fault = EVERY;
     let mut heal: Option<(Duration, usize)> = None;
-    let mut number = 0;
+    let mut injected = Injected::default();
     let mut next_line = Duration::ZERO;
     println!(
         "{:>8} {:>9} {:>8} {:>6} {:>9} {:>9} {:>8} {:>9}",
@@ -199,17 +271,23 @@ fn main() {
         }
         if now >= next_fault {
             next_fault += EVERY;
-            let fault = number % (faults.len() + 1);
-            let stream = number % STREAMS;
-            number += 1;
-            if let Some(mode) = faults.get(fault) {
-                proxies[stream].set(*mode);
-                heal = Some((now + FAULT, stream));
-            } else {
-                // All streams lose their server.
-                drop(server.take());
-                std::thread::sleep(Duration::from_secs(2));
-                server = Some(Server::new(port, None, std::slice::from_ref(&mount)));
+            let number = injected.names.len();
+            let (fault, stream) = (Fault::ALL[number % Fault::ALL.len()], number % STREAMS);
+            // A fault at the end has no time to show.
+            if now + FAULT + Duration::from_secs(4) < end {
+                injected.names.push(fault.name());
+                injected.interruptions += fault.interrupts();
+            }
+            match fault {
+                Fault::Network(_, mode) => {
+                    proxies[stream].set(mode);
+                    heal = Some((now + FAULT, stream));
+                }
+                Fault::Server => {
+                    drop(server.take());
+                    std::thread::sleep(Duration::from_secs(2));
+                    server = Some(Server::new(port, None, std::slice::from_ref(&mount)));
+                }
             }
         }
         if now >= next_line {
@@ -244,6 +322,23 @@ fn main() {
     judge(&format!("stopped in {ended:.2} s, exit {:?} (3 s at most, 130)", status_code.code()), {
         ended < 3.0 && status_code.code() == Some(130)
     });
+    let changes = changes.lock().expect("no reader panics").clone();
+    let due = ((minutes * 60.0 - FAULT.as_secs_f64() - 4.0) / EVERY.as_secs_f64()) as usize;
+    let count = |name: &str| injected.names.iter().filter(|n| **n == name).count();
+    let kinds: Vec<String> = Fault::ALL.iter().map(|f| format!("{} × {}", count(f.name()), f.name())).collect();
+    println!("{} faults: {}", injected.names.len(), kinds.join(", "));
+    judge(&format!("{} faults of {due} that are due", injected.names.len()), {
+        due > 0 && injected.names.len() + 1 >= due && Fault::ALL.iter().take(due).all(|f| count(f.name()) > 0)
+    });
+    let shown = interruptions(&changes);
+    // A stream that has not returned yet cannot be interrupted again.
+    judge(&format!("{shown} interruptions show of {} that were made", injected.interruptions), {
+        shown >= injected.interruptions * 3 / 4 && shown > 0
+    });
+    let refused = changes.iter().filter(|c| c.reason.as_deref() == Some("not-authorized")).count();
+    judge(&format!("{refused} refusals show"), refused >= count("wrong password"));
+    let played = |stream: &str| changes.iter().any(|c| c.stream == stream && c.state == "playing");
+    judge("every stream has played", proxies.iter().all(|p| played(p.url("/film").trim_start_matches("rtsp://"))));
     let most = |from: f64, to: f64| {
         let share = |t: Duration| t.as_secs_f64() / end.as_secs_f64();
         let quarter = samples.iter().filter(|(t, _)| (from..to).contains(&share(*t))).map(|(_, h)| *h);
@@ -264,6 +359,8 @@ fn main() {
         figures[list].as_array().into_iter().flatten().map(of).sum()
     };
     let (captions, _, dropped, _) = *lines.lock().expect("no reader panics");
+    let least = (minutes * STREAMS as f64) as u64;
+    judge(&format!("{captions} descriptions, at least {least}"), captions >= least && least > 0);
     let counted = sum("streams", &["captions"]);
     judge(&format!("{captions} descriptions printed, {counted} counted just before the end"), {
         captions >= counted && captions <= counted + 2 * STREAMS as u64

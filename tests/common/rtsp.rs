@@ -76,6 +76,10 @@ pub(crate) enum Mode {
     Drop(u32),
     /// Corrupts every n-th packet.
     Corrupt(u32),
+    /// Sends bytes that are no RTSP in place of packets.
+    Garbage,
+    /// Closes connections, and answers new ones as if the password were wrong.
+    Refuse,
 }
 
 /// A proxy between descry and a server on the same machine. Its mode can change at any time.
@@ -98,6 +102,10 @@ impl Proxy {
         let stamped = stamps.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                if *shared.lock().unwrap() == Mode::Refuse {
+                    std::thread::spawn(move || refuse(client));
+                    continue;
+                }
                 let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
                 std::thread::spawn(move || {
@@ -126,6 +134,22 @@ impl Proxy {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("rtsp://127.0.0.1:{}{path}", self.port)
     }
+}
+
+/// Answers each request as a camera does that wants another password.
+fn refuse(mut client: TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(client.try_clone()?).lines();
+    let mut number = String::new();
+    while let Some(line) = lines.next().transpose()? {
+        if let Some(n) = line.strip_prefix("CSeq:") {
+            number = n.trim().into();
+        }
+        if line.is_empty() {
+            let challenge = "WWW-Authenticate: Basic realm=\"camera\"";
+            write!(client, "RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n{challenge}\r\n\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// Separates responses from interleaved packets, and forwards them according to the mode.
@@ -181,6 +205,15 @@ fn forward(
             Mode::Truncate if packet => {
                 client.write_all(&bytes[..bytes.len() / 2])?;
                 return Ok(());
+            }
+            Mode::Refuse => return Ok(()),
+            Mode::Garbage if packet => {
+                let mut state = count.wrapping_mul(2_654_435_761) | 1;
+                bytes.iter_mut().for_each(|b| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    *b = (state >> 24) as u8;
+                });
+                count += 1;
             }
             Mode::Delay(by) if packet => std::thread::sleep(by),
             Mode::Shift(by) if video => {
