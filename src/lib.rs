@@ -26,7 +26,7 @@
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, [`interrupt`], `limited_file`, [`message`], `printable`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, [`message`], `printable`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -43,6 +43,7 @@ pub mod cli;
 pub mod digest;
 pub mod error;
 pub mod fingerprint;
+mod guard;
 pub mod interrupt;
 mod limited_file;
 pub mod live;

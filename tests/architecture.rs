@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
         "digest",
         "error",
         "fingerprint",
+        "guard",
         "interrupt",
         "limited_file",
         "message",

@@ -10,6 +10,7 @@
 //! support    whether its words are             precision variants of graphs of the hub
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
+//! tokenizer  texts to tokens and back
 //! models     what embeds and what captions     hub       models in the layout of the hub
 //!                                              server    models on a server
 //!
@@ -39,6 +40,7 @@ pub(crate) mod server;
 mod summary;
 mod support;
 mod text;
+mod tokenizer;
 mod verified;
 
 pub use crate::media::resize::Resample;
@@ -50,6 +52,7 @@ pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
 pub use loader::{Load, Model, ModelOptions, ModelPrompt};
+
 pub use manifest::{
     CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,
     MapperInput, MapperSpec, Resize, TextSpec,

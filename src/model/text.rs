@@ -16,6 +16,7 @@ use crate::model::image::unit_vector;
 use crate::model::manifest::TextSpec;
 use crate::model::precision::Precision;
 use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::tokenizer::{encode, parse_tokenizer};
 
 /// Most texts in one run, which bounds its memory. People give one text or a few.
 const BATCH: usize = 32;
@@ -122,8 +123,7 @@ impl TextEncoder {
 /// A text's tokens with those that mark its beginning and its end, cut to the tower's context; at least one.
 fn tokens(tokenizer: &Tokenizer, spec: &TextSpec, text: &str) -> Result<Vec<i64>> {
     let length = spec.context_length;
-    let encoding = tokenizer
-        .encode(text, true)
+    let encoding = encode(tokenizer, text, true)
         .map_err(|e| Error::usage(format!("{text:?} cannot be split into tokens: {e}"), "Use other words."))?;
     let all = encoding.get_ids();
     let mut ids: Vec<i64> = all.iter().take(length).map(|&id| i64::from(id)).collect();
@@ -152,9 +152,9 @@ pub(crate) fn load_tokenizer(folder: &ModelFolder, name: &str) -> Result<Tokeniz
 
 /// Reads a tokenizer without the lengths in its file, which are those of the last texts that somebody tokenized; the
 /// manifest says how long texts are.
-fn read_tokenizer(bytes: &[u8]) -> tokenizers::Result<Tokenizer> {
-    let mut tokenizer = Tokenizer::from_bytes(bytes)?;
-    tokenizer.with_padding(None).with_truncation(None)?;
+fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
+    let mut tokenizer = parse_tokenizer(bytes)?;
+    tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
     Ok(tokenizer)
 }
 

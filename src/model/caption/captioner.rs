@@ -18,6 +18,7 @@ use crate::model::folder::ModelFolder;
 use crate::model::manifest::CaptionerSpec;
 use crate::model::support::WordSupport;
 use crate::model::text::load_tokenizer;
+use crate::model::tokenizer::decode;
 
 /// The description of a picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +171,7 @@ fn to_caption(
     let stopped = found.ids.last().is_some_and(|&id| options.stops(id));
     let shown = &found.ids[..found.ids.len() - usize::from(stopped)];
     let shown: Vec<u32> = shown.iter().map(|&id| u32::try_from(id).unwrap_or(0)).collect();
-    let text = tokenizer.decode(&shown, true).map_err(|e| {
+    let text = decode(tokenizer, &shown).map_err(|e| {
         Error::runtime(format!("{} cannot decode: {e}", spec.tokenizer), "Make the model folder again.")
     })?;
     let TokenSequence { ids, mean_logprob, support, .. } = found;

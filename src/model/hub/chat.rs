@@ -10,6 +10,7 @@ use super::config::{Family, HubConfig};
 use super::files::HubFolder;
 use super::processor::TileGrid;
 use crate::error::{Error, Result};
+use crate::model::tokenizer::{decode, encode, parse_tokenizer};
 
 /// Most steps of a template: real ones take a few hundred.
 const FUEL: u64 = 1_000_000;
@@ -72,7 +73,7 @@ impl Chat {
     /// [`Error::Model`] if the tokenizer cannot be read or lacks the image token.
     pub(crate) fn new(folder: &HubFolder) -> Result<Chat> {
         let HubConfig { family, template, tokenizer: config, model, .. } = &folder.config;
-        let tokenizer = Tokenizer::from_bytes(folder.listed().read("tokenizer.json")?)
+        let tokenizer = parse_tokenizer(&folder.listed().read("tokenizer.json")?)
             .map_err(|e| folder.error(format!("tokenizer.json cannot be read: {e}"), "Download the file again."))?;
         let tokens = folder.config.image_tokens();
         let (picture, image_tokens) = match family {
@@ -140,9 +141,7 @@ impl Chat {
         // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
         let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
         let expanded = self.expanded(&rendered, grids);
-        let encoding = self
-            .tokenizer
-            .encode(expanded, !starts)
+        let encoding = encode(&self.tokenizer, &expanded, !starts)
             .map_err(|e| Error::usage(format!("the prompt cannot be split into tokens: {e}"), "Use other words."))?;
         let ids: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
         let features: Vec<usize> =
@@ -187,7 +186,7 @@ impl Chat {
     /// [`Error::Runtime`] if the tokenizer does not know a token.
     pub(crate) fn text(&self, ids: &[i64]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().filter_map(|&id| u32::try_from(id).ok()).collect();
-        let text = self.tokenizer.decode(&ids, true);
+        let text = decode(&self.tokenizer, &ids);
         let text =
             text.map_err(|e| Error::runtime(format!("tokenizer.json cannot decode: {e}"), "Download it again."))?;
         Ok(text.trim().to_string())

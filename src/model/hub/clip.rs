@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
 use super::config::{ProcessorConfig, TokenizerConfig, is_captioner};
 use super::json_files::{JsonFolder, optional, required};
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
 use crate::model::manifest::{EmbedderSpec, ImageSpec, Manifest, Resize, TextSpec};
+use crate::model::tokenizer::parse_tokenizer;
 use crate::model::verified::ListedFiles;
 
 /// The `model_type` of such a folder.
@@ -178,7 +178,7 @@ fn image_spec(config: &ProcessorConfig, graph: String) -> std::result::Result<Im
 /// The token that pads a text, as the tokenizer's configuration names it.
 fn pad_token(listed: ListedFiles<'_>) -> Result<i64> {
     let fail = |cause: String| Error::model(listed.dir.display().to_string(), cause, "Download the tokenizer again.");
-    let tokenizer = Tokenizer::from_bytes(listed.read("tokenizer.json")?)
+    let tokenizer = parse_tokenizer(&listed.read("tokenizer.json")?)
         .map_err(|e| fail(format!("tokenizer.json is not a tokenizer that can be read: {e}")))?;
     let config: TokenizerConfig = optional(&JsonFolder::Listed(listed), "tokenizer_config.json")?.unwrap_or_default();
     let pad = config.pad().unwrap_or_else(|| PAD.into());
