@@ -10,10 +10,11 @@
 #: bench         the speed measurements in benches/
 #: test-browser  live outputs in hls.js and the page, in headless Chromium
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
+#: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-sanitizers snapshots deny bench test-browser test-ray setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-sanitizers snapshots deny bench test-browser test-ray fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
@@ -24,6 +25,9 @@ CARGO_DENY := vendor/cargo-deny/0.20.2
 # Clippy compiles exactly as rustc does, so lints and tests share one build of every crate.
 # Every warning is an error. Both variables are the ones that `cargo clippy -- -Dwarnings` sets.
 LINTED := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings
+
+# descry and its fuzz targets, always together: so that all of them share one build of every crate.
+ALL := --locked --workspace
 
 # rustup downloads the version in rust-toolchain.toml. It need not if the stable toolchain is of that version.
 PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
@@ -50,18 +54,18 @@ demo: build
 	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" -o - || exit 1; done
 
 check: setup-lint lint
-	$(LINTED) cargo test --locked --lib
+	$(LINTED) cargo test $(ALL) --lib
 
 lint:
 	cargo fmt --check
 	vendor/venv/bin/ruff check -q . && vendor/venv/bin/ruff format -q --check .
-	$(LINTED) cargo build --locked --all-targets
+	$(LINTED) cargo build $(ALL) --all-targets
 
 # The last two builds only show that the code compiles, so they are not optimised.
 test: setup-test lint
 	vendor/venv/bin/mypy tools benches tests examples
-	$(LINTED) cargo test --locked --lib --test '*'
-	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test --locked --doc
+	$(LINTED) cargo test $(ALL) --lib --test '*'
+	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test $(ALL) --doc
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
 
@@ -73,13 +77,13 @@ UNDER_VALGRIND = CARGO_TARGET_$(HOST)_RUNNER='$(VALGRIND)' $(LINTED)
 
 test-sanitizers: setup-test
 	@sh tools/setup.sh valgrind
-	$(UNDER_VALGRIND) cargo test --locked --lib media::
-	$(UNDER_VALGRIND) cargo test --locked --lib scene::thumb
-	$(UNDER_VALGRIND) cargo test --locked --test describe decode::
-	$(UNDER_VALGRIND) cargo test --locked --test archive closed_cleanly
+	$(UNDER_VALGRIND) cargo test $(ALL) --lib media::
+	$(UNDER_VALGRIND) cargo test $(ALL) --lib scene::thumb
+	$(UNDER_VALGRIND) cargo test $(ALL) --test describe decode::
+	$(UNDER_VALGRIND) cargo test $(ALL) --test archive closed_cleanly
 
 snapshots: setup-test
-	INSTA_UPDATE=always $(LINTED) cargo test --locked --test snapshots
+	INSTA_UPDATE=always $(LINTED) cargo test $(ALL) --test snapshots
 
 deny: $(CARGO_DENY)/bin/cargo-deny
 	$< $(if $(ADVISORIES),check,--offline check licenses bans sources)
@@ -99,6 +103,10 @@ test-browser:
 test-ray: setup-test
 	cargo build --locked
 	DESCRY_BINARY=target/debug/descry vendor/venv/bin/python tools/descry_ray/tests/test_ray.py --kill $(if $(SEED),--seed $(SEED))
+
+fuzz:
+	@sh tools/setup.sh fuzz
+	@sh fuzz/run.sh $(or $(MINUTES),20) $(TARGETS)
 
 clean:
 	cargo clean

@@ -19,6 +19,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `cli` | the command line: arguments, messages, exit codes, one file for each command |
+//! | `fuzzing` | entries for the fuzz targets in `fuzz/`; only with the feature of that name |
 //! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
@@ -43,6 +44,9 @@ pub mod cli;
 pub mod digest;
 pub mod error;
 pub mod fingerprint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 pub mod interrupt;
 mod limited_file;

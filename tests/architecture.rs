@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["track"],
     &["pipeline"],
     &["live", "archive"],
-    &["cli"],
+    &["cli", "fuzzing"],
 ];
 
 /// Ground-floor files may use one another, without cycles.

@@ -5,6 +5,7 @@
 #   setup.sh lint     that of run, and what checks the Python code
 #   setup.sh browser  that of run, and a browser for the outputs of live mode
 #   setup.sh valgrind that of run, and valgrind
+#   setup.sh fuzz     that of test, and a compiler for libFuzzer
 #   setup.sh bench    that of run, and what the benches compare descry with
 # Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
@@ -115,7 +116,7 @@ fi
 if [ "${1:-run}" = lint ]; then
     lint_tools
 fi
-if [ "${1:-run}" = test ]; then
+if [ "${1:-run}" = test ] || [ "${1:-run}" = fuzz ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
     have_rtsp || packages $RTSP
@@ -146,6 +147,9 @@ if [ "${1:-run}" = browser ]; then
         (cd tests/browser && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/browser.done
     fi
+fi
+if [ "${1:-run}" = fuzz ]; then
+    command -v c++ >/dev/null || packages g++
 fi
 if [ "${1:-run}" = bench ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg

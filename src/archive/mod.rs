@@ -30,5 +30,7 @@ pub use export::export;
 pub use record::{
     FORMAT, FailureRecord, FileRecord, InvalidRecordName, Recipe, RecordName, VideoRecord, Work, video_key,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use table::TableWriter;
 pub use table::{KeyframeRow, TABLE_FORMAT, TableReader};
 pub use writer::VideoWriter;

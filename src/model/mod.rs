@@ -52,6 +52,12 @@ pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
 pub use loader::{Load, Model, ModelOptions, ModelPrompt};
+#[cfg(feature = "fuzzing")]
+pub(crate) use manifest_format::parse_manifest;
+#[cfg(feature = "fuzzing")]
+pub(crate) use onnx::OnnxModel;
+#[cfg(feature = "fuzzing")]
+pub(crate) use text::tokens_of;
 
 pub use manifest::{
     CaptionerSpec, DecoderSpec, DecodingSpec, DedupSpec, EmbedderSpec, FileSpec, GridSpec, ImageSpec, Manifest,

@@ -158,6 +158,14 @@ fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     Ok(tokenizer)
 }
 
+/// The tokens of a text for a tower that reads `length` of them, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn tokens_of(file: &[u8], text: &str, length: usize) -> Result<Vec<i64>, String> {
+    let tokenizer = read_tokenizer(file)?;
+    let spec = TextSpec { graph: String::new(), tokenizer: String::new(), context_length: length, pad_token: 0 };
+    tokens(&tokenizer, &spec, text).map_err(|e| e.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -40,6 +40,13 @@ mod processor;
 mod rewrite;
 mod tasks;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use chat::Chat;
+#[cfg(feature = "fuzzing")]
+pub(crate) use processor::Processor;
+#[cfg(feature = "fuzzing")]
+pub(crate) use rewrite::rewritten_graph;
+
 pub use captioner::HubCaptioner;
 pub(crate) use captioner::generation_options;
 pub use files::HubFolder;

@@ -29,6 +29,11 @@ mod request;
 mod response;
 mod retry;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use answer::sentence_of;
+#[cfg(feature = "fuzzing")]
+pub(crate) use response::text_of;
+
 pub use captioner::ServerCaptioner;
 pub(crate) use captioner::server_search;
 pub use options::{ApiKey, ServerModel, ServerOptions};

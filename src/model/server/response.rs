@@ -17,8 +17,8 @@ const REFUSALS: [&str; 4] =
 
 /// Why a request has no caption.
 #[derive(Debug)]
-pub(super) struct ServerFault {
-    pub(super) cause: String,
+pub(crate) struct ServerFault {
+    pub(crate) cause: String,
     pub(super) remedy: Message,
     /// Whether another attempt may succeed.
     pub(super) temporary: bool,
@@ -53,7 +53,7 @@ impl ServerFault {
 /// The text of an answer; empty if the model refuses.
 ///
 /// `status`: code and words. `pause`: what the server asks for.
-pub(super) fn text_of((code, words): (u16, &str), pause: Option<Duration>, body: &[u8]) -> Result<String, ServerFault> {
+pub(crate) fn text_of((code, words): (u16, &str), pause: Option<Duration>, body: &[u8]) -> Result<String, ServerFault> {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     if (200..300).contains(&code) {
         return match value {

@@ -32,6 +32,12 @@ pub(super) fn rewrite_decoder(bytes: &[u8], file: &str) -> Option<RewrittenGraph
     (last || scaled_by_picture).then(|| RewrittenGraph { bytes: model.write(file), scaled_by_picture })
 }
 
+/// The bytes of a changed graph, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn rewritten_graph(bytes: &[u8]) -> Option<Vec<u8>> {
+    rewrite_decoder(bytes, "decoder.onnx").map(|graph| graph.bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

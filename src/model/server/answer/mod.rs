@@ -17,7 +17,7 @@ const LONGEST: usize = 500;
 const TOKENS: [&str; 6] = ["</s>", "<s>", "<end_of_utterance>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>"];
 
 /// The first sentence of the description in `answer`; empty if there is none.
-pub(super) fn sentence_of(answer: &str) -> String {
+pub(crate) fn sentence_of(answer: &str) -> String {
     let mut text = without_thoughts(answer).replace(['’', '‘'], "'");
     for token in TOKENS {
         text = text.replace(token, " ");

@@ -1,0 +1,107 @@
+//! Films and pictures.
+
+use descry::interrupt::Interrupt;
+use descry::media::{DecodeOptions, PictureOptions, Source, open_picture};
+use descry::scene::{Keyframe, KeyframeOptions, KeyframeSelector, SceneOptions};
+use descry::time::Time;
+
+use crate::coverage::reached;
+use crate::scratch::{check_error, scratch_file, text};
+
+/// Most pixels of a frame or a picture: enough for the seeds.
+const PIXELS: u64 = 1 << 19;
+/// Frames that are decoded of a film.
+const FRAMES: usize = 240;
+
+/// Container bytes to keyframes: opens, decodes and selects as `describe` does.
+///
+/// The times of frames increase, no frame has more pixels than allowed, and keyframes divide the film without a gap.
+pub(crate) fn film(data: &[u8]) {
+    let path = scratch_file("film", data);
+    let options = DecodeOptions {
+        threads: 1,
+        max_pixels: PIXELS,
+        // Another way through the demuxer, for some inputs of each kind.
+        keyframes_only: data.len().is_multiple_of(8),
+        start: data.len().is_multiple_of(16).then_some(Time::from_millis(80)),
+        ..DecodeOptions::default()
+    };
+    let mut source = match Source::open(text(&path), &options, Interrupt::new()) {
+        Ok(source) => source,
+        Err(error) => return check_error(&error),
+    };
+    let info = source.info().clone();
+    reached((&info.container, &info.codec, &info.pixel_format, info.rotation));
+    assert!(u64::from(info.width) * u64::from(info.height) <= PIXELS, "{}×{} pixels", info.width, info.height);
+    assert!(info.duration.is_none_or(|d| d.is_finite() && d > 0.0), "a duration of {:?} s", info.duration);
+    let mut selector = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default()).with_spread(2);
+    let (mut last, mut frames, mut keyframes) = (None, 0, Vec::new());
+    while frames < FRAMES {
+        let frame = match source.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error) => {
+                check_error(&error);
+                break;
+            }
+        };
+        assert!(last.is_none_or(|last| last < frame.time), "{} after {last:?}", frame.time);
+        last = Some(frame.time);
+        let thumb = match frame.thumb() {
+            Ok(thumb) => thumb,
+            Err(error) => return check_error(&error),
+        };
+        if frames == 0 {
+            // A damaged frame is an error here, and never a picture of another size.
+            match frame.to_rgb() {
+                Ok(picture) => assert_eq!(picture.data.len(), picture.width as usize * picture.height as usize * 3),
+                Err(error) => check_error(&error),
+            }
+        }
+        keyframes.extend(selector.push(thumb, frames));
+        frames += 1;
+    }
+    reached(("frames", frames.ilog2_or_zero()));
+    let _ = source.damage().to_string();
+    keyframes.extend(selector.finish(source.end()));
+    check_keyframes(&keyframes, frames);
+}
+
+/// Keyframes follow one another without a gap, each with its picture inside its stretch.
+fn check_keyframes(keyframes: &[Keyframe<usize>], frames: usize) {
+    assert_eq!(keyframes.is_empty(), frames == 0, "{frames} frames, and {} keyframes", keyframes.len());
+    for k in keyframes {
+        assert!(k.start < k.end && k.start <= k.time && k.time < k.end, "{k:?}");
+        assert!(k.start_frame < k.end_frame && (k.start_frame..k.end_frame).contains(&k.index), "{k:?}");
+        assert!(k.quality.is_finite() && k.spread.len() <= 2, "{k:?}");
+        assert!(k.picture < frames && k.spread.iter().all(|picture| *picture < frames), "{k:?}");
+    }
+    for pair in keyframes.windows(2) {
+        assert!(pair[0].end == pair[1].start && pair[0].end_frame == pair[1].start_frame, "{pair:?}");
+        assert!(pair[0].scene == pair[1].scene || pair[0].scene + 1 == pair[1].scene, "{pair:?}");
+    }
+}
+
+/// A number's magnitude, for counters.
+trait Magnitude {
+    fn ilog2_or_zero(self) -> u32;
+}
+
+impl Magnitude for usize {
+    fn ilog2_or_zero(self) -> u32 {
+        self.checked_ilog2().unwrap_or(0)
+    }
+}
+
+/// Picture files as `caption` and `embed` read them: no more pixels than allowed, and three bytes for each.
+pub(crate) fn picture(data: &[u8]) {
+    let path = scratch_file("picture", data);
+    match open_picture(&path, &PictureOptions { max_pixels: PIXELS }) {
+        Ok(picture) => {
+            let pixels = u64::from(picture.width) * u64::from(picture.height);
+            assert!(pixels > 0 && pixels <= PIXELS, "{pixels} pixels");
+            assert_eq!(picture.data.len() as u64, pixels * 3);
+        }
+        Err(error) => check_error(&error),
+    }
+}

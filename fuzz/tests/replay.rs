@@ -1,0 +1,61 @@
+//! Every seed and every finding goes through its target: what a fuzzer has found once stays mended.
+
+use std::fs;
+use std::path::Path;
+
+use descry_fuzz::{LIMIT, MEMORY, TARGETS, seeds, target};
+
+/// The inputs in `fuzz/findings`, by target.
+fn findings(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("findings").join(target);
+    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.expect("an entry of a folder").path());
+    paths.map(|path| (path.display().to_string(), fs::read(&path).expect("a finding"))).collect()
+}
+
+/// Runs everything there is for a target.
+fn replay(name: &str) {
+    MEMORY.set_limit(LIMIT).expect("a limit above what is in use");
+    let target = target(name).expect("a target");
+    let mut inputs = seeds::of(name).expect("the seeds of a target");
+    inputs.extend(findings(name));
+    for (input, bytes) in &inputs {
+        // Shown if it panics.
+        println!("{name}: {input}, {} bytes", bytes.len());
+        (target.run)(bytes);
+    }
+    (target.run)(&[]);
+}
+
+macro_rules! replays {
+    ($($name:ident),*) => {
+        $(
+            #[test]
+            fn $name() {
+                replay(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_target_is_replayed() {
+            let replayed = [$(stringify!($name)),*];
+            assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), replayed);
+        }
+    };
+}
+
+replays!(
+    media, picture, manifest, graph, hub, tokenizer, answer, record, table, index, part, address, config, http, vtt
+);
+
+/// A finding in a folder that is named after no target would never be replayed.
+#[test]
+fn findings_belong_to_targets() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("findings");
+    for entry in fs::read_dir(folder).expect("the findings") {
+        let entry = entry.expect("an entry of a folder");
+        let name = entry.file_name();
+        assert!(target(&name.to_string_lossy()).is_some(), "fuzz/findings/{} belongs to no target", name.display());
+        assert!(fs::read_dir(entry.path()).expect("a folder").next().is_some(), "{} is empty", entry.path().display());
+    }
+}

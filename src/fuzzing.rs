@@ -1,0 +1,87 @@
+//! What the fuzz targets in `fuzz/` need of the crate's inside. Not a public interface.
+//!
+//! Compiled only with the hidden feature `fuzzing`, which no build of the program has. Everything that the library offers to
+//! all goes into the targets from there; here is one thin function for each entry that is the crate's own. The targets in
+//! `fuzz/src/targets` state what must hold.
+
+use crate::address;
+use crate::archive::{self, KeyframeRow, TableReader};
+use crate::error::Result;
+use crate::media::Rgb;
+use crate::model::{self, HubFolder, Manifest};
+
+/// Parses and validates the text of `model.json`.
+///
+/// # Errors
+/// The cause, for people.
+pub fn manifest(text: &[u8]) -> Result<Manifest, String> {
+    model::parse_manifest(text).map_err(|fault| fault.cause)
+}
+
+/// Changes a decoder's graph as it is changed before ONNX Runtime reads it; `None` where there is nothing to change.
+pub fn rewritten_graph(bytes: &[u8]) -> Option<Vec<u8>> {
+    model::hub::rewritten_graph(bytes)
+}
+
+/// Reads a graph and writes it again; `None` if it is none.
+pub fn copied_graph(bytes: &[u8]) -> Option<Vec<u8>> {
+    model::OnnxModel::read(bytes).map(|graph| graph.write("graph.onnx"))
+}
+
+/// The tokens of a prompt with one picture, and of that picture the samples that the image tower reads.
+///
+/// # Errors
+/// A file of the folder is wrong.
+pub fn hub_input(folder: &HubFolder, prompt: &str, picture: &Rgb) -> Result<(Vec<i64>, Vec<f32>)> {
+    let mut samples = Vec::new();
+    let processor = model::hub::Processor::new(folder, true)?;
+    processor.append(picture, &mut samples)?;
+    let chat = model::hub::Chat::new(folder)?;
+    let prompt = chat.prompt(prompt, &[processor.grid(picture)])?;
+    chat.text(&prompt.ids)?;
+    Ok((prompt.ids, samples))
+}
+
+/// The tokens of a text for a tower that reads `length` tokens, by the text of its `tokenizer.json`.
+///
+/// # Errors
+/// The cause, for people.
+pub fn text_tokens(tokenizer: &[u8], text: &str, length: usize) -> Result<Vec<i64>, String> {
+    model::tokens_of(tokenizer, text, length)
+}
+
+/// The first sentence of the description in what a chat model writes; empty if there is none.
+pub fn sentence(answer: &str) -> String {
+    model::server::sentence_of(answer)
+}
+
+/// The text in a server's answer; empty if the model refuses.
+///
+/// # Errors
+/// The cause, for people.
+pub fn answer_text(status: u16, body: &[u8]) -> Result<String, String> {
+    model::server::text_of((status, "200 OK"), None, body).map_err(|fault| fault.cause)
+}
+
+/// Reads a table of keyframes in memory.
+///
+/// # Errors
+/// It is damaged, or no table of keyframes.
+pub fn open_table(bytes: Vec<u8>) -> Result<TableReader> {
+    TableReader::of_bytes("table.parquet", bytes)
+}
+
+/// Writes rows as a table of keyframes.
+///
+/// # Errors
+/// A row has another dimension, or Parquet refuses a value.
+pub fn table_of(rows: Vec<KeyframeRow>, dimension: usize) -> Result<Vec<u8>> {
+    let mut writer = archive::TableWriter::new(Vec::new(), "table.parquet", dimension, 1_024)?;
+    rows.into_iter().try_for_each(|row| writer.push(row))?;
+    writer.finish()
+}
+
+/// Forgets every secret that this process has read, so that one input does not hide what the next one shows.
+pub fn forget_secrets() {
+    address::forget();
+}
