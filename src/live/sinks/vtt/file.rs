@@ -362,7 +362,14 @@ mod tests {
         let path = dir.path().join("x.vtt");
         std::fs::write(&path, "").unwrap();
         for cues in 1..3 {
-            let mut file = GrowingFile::open(path.clone(), "s", Existing::Append, &CueOptions::default()).unwrap();
+            let mut file = GrowingFile::open(
+                path.clone(),
+                "s",
+                Existing::Append,
+                &CueOptions::default(),
+                Arc::new(SystemTime::now),
+            )
+            .unwrap();
             file.caption(Time::ZERO, "a dog", Instant::now());
             file.write(Instant::now(), |_| {}).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
