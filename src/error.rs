@@ -3,6 +3,7 @@
 //! A message names the thing (file, folder, option), the cause, and on a second line what to do about it. I/O errors are
 //! explained here and nowhere else: [`Error::read`] and [`Error::write`].
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -266,6 +267,12 @@ impl Error {
             Error::Interrupted => None,
         }
     }
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".into())
 }
 
 /// Names settings as the library does.

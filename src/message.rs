@@ -7,12 +7,13 @@
 use std::fmt;
 
 use crate::printable::printable_message;
+use serde::{Deserialize, Serialize};
 
 /// Declares [`Setting`] with the name that the library displays for each variant.
 macro_rules! settings {
     ($($(#[$doc:meta])* $variant:ident => $field:literal,)*) => {
         /// An option, or a step of work, that a message refers to.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum Setting {
             $($(#[$doc])* $variant,)*
@@ -55,6 +56,8 @@ settings! {
     Context => "context",
     /// Describing a file.
     Describe => "describe",
+    /// How long a decoder in a process of its own may give no sign of life.
+    DecoderTimeout => "isolation.limit",
     /// Device that the model runs on.
     Device => "device",
     /// Model that embeds pictures for another captioner.
@@ -79,6 +82,8 @@ settings! {
     Index => "index",
     /// Accept any certificate.
     Insecure => "insecure",
+    /// Decoding in processes of their own.
+    Isolate => "isolation",
     /// Files that are decoded at once.
     Jobs => "jobs",
     /// Largest picture that is decoded.
@@ -138,7 +143,7 @@ impl fmt::Display for Setting {
 }
 
 /// A piece of a [`Message`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fragment {
     /// Plain text.
     Text(String),
@@ -165,7 +170,7 @@ impl From<Setting> for Fragment {
 }
 
 /// A text for people. Made from a string, or with [`message!`](crate::message!) where it names a setting.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Message(Vec<Fragment>);
 
 impl Message {

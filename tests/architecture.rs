@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["media"],
     &["scene"],
+    &["isolate"],
     &["model"],
     &["track"],
     &["pipeline"],

@@ -5,13 +5,17 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+#[cfg(unix)]
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
 use super::access_args::AccessArgs;
+use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::{CaptionModelArgs, ContextArgs, cores};
 use super::reporter::{Reporter, count};
 use super::values;
 use crate::error::{Error, Result};
+use crate::isolate::{Isolation, Protection};
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{DecodeOptions, DecodedFrames, check_device};
 use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
@@ -66,14 +70,32 @@ pub(super) struct StatsArgs {
 }
 
 impl StatsArgs {
-    /// Reports the figures if they are wanted.
-    pub(super) fn report(&self, stats: &Stats, reporter: &Reporter) {
+    /// Reports the figures if they are wanted. `protection`: from decoders in processes of their own.
+    pub(super) fn report(&self, stats: &Stats, protection: Option<Protection>, reporter: &Reporter) {
         if self.stats {
             let mut value = serde_json::to_value(stats).unwrap_or_default();
+            value["decoding"] = json!(protection.map_or("in this process".to_string(), |p| p.to_string()));
             value["peak_rss_mb"] = json!(peak_rss_mb());
+            if protection.is_some() {
+                value["decoder_peak_rss_mb"] = json!(decoder_peak_rss_mb());
+            }
             reporter.stats(&value);
         }
     }
+}
+
+/// Peak resident memory in MB of the largest decoder in a process of its own that has ended.
+#[cfg(unix)]
+fn decoder_peak_rss_mb() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    // In bytes on macOS.
+    let unit = if cfg!(target_os = "macos") { 1 << 20 } else { 1 << 10 };
+    Some(usage.max_rss() as f64 / f64::from(unit))
+}
+
+#[cfg(not(unix))]
+fn decoder_peak_rss_mb() -> Option<f64> {
+    None
 }
 
 /// Peak resident memory of this process in MB, where the system reports it.
@@ -157,6 +179,8 @@ pub(super) struct DecodeArgs {
     /// Give up when a server sends nothing for this long
     #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30")]
     timeout: Time,
+    #[command(flatten)]
+    isolate: IsolateArgs,
 }
 
 impl DecodeArgs {
@@ -433,6 +457,15 @@ impl DescriptionArgs {
                 count(stats.unskippable, "video")
             ));
         }
+    }
+
+    /// How decoders are isolated; see [`IsolateArgs::settle`].
+    pub(super) fn isolation(
+        &self,
+        defaults: &IsolateDefaults,
+        reporter: &Reporter,
+    ) -> Result<Option<(Isolation, Protection)>> {
+        self.decode.isolate.settle(defaults, self.decode.hwaccel.is_some(), reporter)
     }
 
     fn usual_batch(&self) -> u16 {

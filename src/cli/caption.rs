@@ -90,7 +90,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
             Ok(true)
         }
     })?;
-    args.stats.report(&stats, reporter);
+    args.stats.report(&stats, None, reporter);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::args::{DescriptionArgs, OutputArgs, StatsArgs};
+use super::isolate_args::IsolateDefaults;
 use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
 use crate::address::Address;
@@ -44,7 +45,9 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
         return Ok(());
     }
     let models = args.description.model.load()?;
-    let config = args.description.config(&models)?;
+    let mut config = args.description.config(&models)?;
+    let (isolation, protection) = args.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
+    config.isolation = isolation;
     let model = args.description.stages(&models, None)?;
     let names = inputs.iter().map(|i| Address::new(i.as_str()).shown()).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
@@ -55,7 +58,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     saver.print_rest()?;
     let stats = ran?;
     args.description.report_skipping(&stats, reporter);
-    args.stats.report(&stats, reporter);
+    args.stats.report(&stats, protection, reporter);
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
             Ok(true)
         }
     })?;
-    args.stats.report(&stats, reporter);
+    args.stats.report(&stats, None, reporter);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
+use super::isolate_args::IsolateDefaults;
 use super::progress::JobProgress;
 use super::reporter::{Reporter, count};
 use super::stdout::print_fields;
@@ -96,6 +97,8 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
     if args.plan {
         return print_plan(&plan);
     }
+    let (isolation, protection) = args.description.isolation(&IsolateDefaults::MANY, reporter)?.unzip();
+    config.isolation = isolation;
     remove_left_over(&archive, &plan)?;
     let progress = JobProgress::new(&plan.videos, reporter);
     let (ran, end) = progress.during(|| match plan.videos.as_slice() {
@@ -115,7 +118,7 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
         reporter.fail();
     }
     args.description.report_skipping(&stats, reporter);
-    args.stats.report(&stats, reporter);
+    args.stats.report(&stats, protection, reporter);
     Ok(())
 }
 

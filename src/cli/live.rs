@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::access_args::AccessArgs;
 use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
+use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_json_pretty;
@@ -94,6 +95,8 @@ struct StreamArgs {
     /// Refuse streams whose frames have more pixels
     #[arg(long, value_name = "PIXELS", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
+    #[command(flatten)]
+    isolate: IsolateArgs,
 }
 
 /// The outputs. Each is also a key of `[outputs]` in the configuration file.
@@ -232,12 +235,14 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let models = args.model.load()?;
     let session = args.model.session(true)?;
     let batch = args.batch.size();
+    let isolation = args.stream.isolate.settle(&IsolateDefaults::LIVE, false, reporter)?;
     let options = LiveOptions {
         dedup: args.repetition.options(&models.embedder),
         min_score: args.decoder.min_score(&models)?,
         bars: args.model.picture.bars(),
         batch,
         max_pixels: args.stream.max_pixels,
+        isolation: isolation.map(|(isolation, _)| isolation),
         hang: defaults.hang(file.as_ref())?,
     };
     let (encode, caption) = (encode_options(batch, &session), args.decoder.options(batch, &session));

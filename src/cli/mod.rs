@@ -16,6 +16,7 @@ mod exit;
 mod flags;
 mod global;
 mod index;
+mod isolate_args;
 mod live;
 mod model;
 mod model_args;
@@ -39,6 +40,8 @@ use clap::{Parser, Subcommand};
 use crate::address::hide;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
+#[cfg(unix)]
+use crate::isolate;
 use crate::media;
 use crate::printable::{is_printable, printable_message};
 pub use exit::Exit;
@@ -114,6 +117,11 @@ impl CliCommand {
 
 /// Runs the program. Errors are printed here and nowhere else.
 pub fn main() -> Exit {
+    #[cfg(unix)]
+    if isolate::is_asked_for() {
+        isolate::serve();
+        return Exit::Done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return print_usage(&e),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
+use super::isolate_args::IsolateDefaults;
 use super::reporter::Reporter;
 use super::values;
 use crate::address::Address;
@@ -71,7 +72,9 @@ pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -
     args.shared.description.check()?;
     let address = Address::new(args.input.as_str());
     let models = args.shared.description.model.load()?;
-    let config = args.shared.config(&models)?;
+    let mut config = args.shared.config(&models)?;
+    let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
+    config.isolation = isolation;
     let model = args.shared.description.stages(&models, None)?;
     let (number, of) = args.part;
     let stats = describe_part(PartJob {
@@ -86,6 +89,6 @@ pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -
     })?;
     reporter.info(&format!("part {number} of {of} of {address} → {}", args.output.display()));
     args.shared.description.report_skipping(&stats, reporter);
-    args.shared.stats.report(&stats, reporter);
+    args.shared.stats.report(&stats, protection, reporter);
     Ok(())
 }

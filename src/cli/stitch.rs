@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::args::OutputArgs;
 use super::describe::hide_input;
+use super::isolate_args::IsolateDefaults;
 use super::part::{EXAMPLES, SharedPartArgs};
 use super::reporter::{Reporter, count};
 use crate::address::Address;
@@ -52,7 +53,9 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         targets.iter().try_for_each(|t| output::check(t, args.output.force))?;
     }
     let models = args.shared.description.model.load()?;
-    let config = args.shared.config(&models)?;
+    let mut config = args.shared.config(&models)?;
+    let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
+    config.isolation = isolation;
     let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
         let folder = std::env::temp_dir().display().to_string();
         Error::output(folder, e.to_string(), "Name another folder in TMPDIR.")
@@ -72,7 +75,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         None => run.write_files(&targets)?,
     };
     args.shared.description.report_skipping(&stats, reporter);
-    args.shared.stats.report(&stats, reporter);
+    args.shared.stats.report(&stats, protection, reporter);
     Ok(())
 }
 

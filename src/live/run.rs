@@ -18,6 +18,7 @@ use super::stream::{LiveStream, QueuedKeyframe};
 use super::watch::StreamWatcher;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::isolate::Isolation;
 use crate::media::{Bars, DecodeOptions, LONGEST_SIDE, load_camera_support};
 use crate::message;
 use crate::message::Setting;
@@ -50,6 +51,8 @@ pub struct LiveOptions {
     pub batch: usize,
     /// Frames with more pixels are refused. Default: that of [`DecodeOptions`].
     pub max_pixels: u64,
+    /// Decodes each connection in a process of its own. Default: none, in this process.
+    pub isolation: Option<Isolation>,
     /// An inference that takes longer counts as hung; the run ends after twice as long. Default: 30 s.
     pub hang: Duration,
 }
@@ -62,6 +65,7 @@ impl Default for LiveOptions {
             bars: Bars::default(),
             batch: 4,
             max_pixels: DecodeOptions::default().max_pixels,
+            isolation: None,
             hang: Duration::from_secs(30),
         }
     }
@@ -128,7 +132,7 @@ pub struct LiveSummary {
 ///
 /// # Errors
 /// When a stream has a prompt that the model does not take, or something that all streams need fails: the model cannot be
-/// loaded, fails or hangs, or a thread panics.
+/// loaded, fails or hangs, or its thread panics. A panic of a stream's thread costs that stream.
 pub fn run(mut job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
     job.settle_prompts()?;
     if job.streams.iter().any(|s| s.kind == SourceKind::Camera) {
@@ -194,6 +198,7 @@ impl Supervisor {
         let describer = std::thread::spawn(move || describe(model, describer));
         let watch = |stream: Arc<LiveStream>| {
             let (shared, inbox, halt) = (stream.clone(), inbox.clone(), halt.clone());
+            let isolation = options.isolation.clone();
             let decode = DecodeOptions {
                 threads: stream.config.decode_threads,
                 max_pixels: options.max_pixels,
@@ -203,7 +208,7 @@ impl Supervisor {
                 ..DecodeOptions::default()
             };
             let thread = std::thread::spawn(move || {
-                StreamWatcher::new(&shared, &inbox, halt, decode, (pictures, options.bars)).run()
+                StreamWatcher::new(&shared, &inbox, halt, (decode, isolation), (pictures, options.bars)).run()
             });
             (stream, Some(thread))
         };

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use super::config::StreamConfig;
 use super::connection::{Connection, StateChange};
-use super::event::{Event, EventKind};
+use super::event::{Event, EventKind, Reason};
 use super::hub::Hub;
 use super::lock::lock;
 use super::metrics::{DropReason, Metrics, StreamMetrics};
@@ -120,6 +120,13 @@ impl LiveStream {
     /// Marks the stream as failed: it ended with an error.
     pub(super) fn set_failed(&self) {
         self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// A bug ended the stream's thread: the stream has failed, and does not reconnect.
+    pub(super) fn give_up(&self, panic: &str) {
+        self.set_failed();
+        self.warn(&format!("descry has a bug and stops reading this stream: {panic}; report it"));
+        self.connection(|c| Some(c.failed(Reason::Decode, 0.0).0));
     }
 
     pub(super) fn has_failed(&self) -> bool {

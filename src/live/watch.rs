@@ -3,6 +3,7 @@
 //!
 //! Memory: two decoded frames beside the decoder's own, and twice as many as a prompt has where it has several.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,9 +18,12 @@ use super::stream::{LiveStream, QueuedKeyframe};
 use super::timeline::Timeline;
 use crate::address::hide;
 use crate::error;
+use crate::error::panic_text;
 use crate::interrupt::Interrupt;
-use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, Source, StreamFault};
+use crate::isolate::{FrameSource, Isolation};
+use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, StreamFault};
 use crate::model::PictureDemand;
+use crate::pipeline::budget::FilmNeed;
 use crate::scene::{LiveKeyframe, Watcher};
 use crate::time::Time;
 
@@ -49,7 +53,7 @@ impl From<StreamFault> for Outage {
 
 /// A connection that is being read.
 struct OpenSource {
-    source: Source,
+    source: FrameSource,
     /// The announced end. A source that announces its length has an end.
     end: Option<Time>,
     /// The last frame's time by the source.
@@ -92,6 +96,7 @@ pub(super) struct StreamWatcher<'a> {
     inbox: &'a Inbox<QueuedKeyframe>,
     halt: Interrupt,
     decode: DecodeOptions,
+    isolation: Option<Isolation>,
     /// How many pictures a keyframe has, and how large they are.
     pictures: PictureDemand,
     bars: Bars,
@@ -107,7 +112,7 @@ impl<'a> StreamWatcher<'a> {
         stream: &'a LiveStream,
         inbox: &'a Inbox<QueuedKeyframe>,
         halt: Interrupt,
-        decode: DecodeOptions,
+        (decode, isolation): (DecodeOptions, Option<Isolation>),
         (pictures, bars): (PictureDemand, Bars),
     ) -> StreamWatcher<'a> {
         StreamWatcher {
@@ -115,6 +120,7 @@ impl<'a> StreamWatcher<'a> {
             inbox,
             halt,
             decode,
+            isolation,
             pictures,
             bars,
             timeline: Timeline::new(),
@@ -124,8 +130,16 @@ impl<'a> StreamWatcher<'a> {
         }
     }
 
-    /// Connects again and again, until it is asked to stop or the source has ended for good.
-    pub(super) fn run(mut self) {
+    /// Connects again and again, until it is asked to stop or the source has ended for good. A panic costs this stream alone.
+    pub(super) fn run(self) {
+        let stream = self.stream;
+        // Nothing of the watcher is used again. What it shares with others is behind locks that survive a panic.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.watch())) {
+            stream.give_up(&panic_text(panic.as_ref()));
+        }
+    }
+
+    fn watch(mut self) {
         let stream = self.stream;
         loop {
             stream.connection(Connection::connecting);
@@ -165,10 +179,15 @@ impl<'a> StreamWatcher<'a> {
     /// Reads one connection until it ends.
     fn watch_connection(&mut self) -> Outage {
         let stream = self.stream;
-        let source = match Source::connect(&access(&stream.config), &self.decode, self.halt.clone()) {
+        let (access, isolation) = (access(&stream.config), self.isolation.as_ref());
+        let mut source = match FrameSource::connect(&access, &self.decode, isolation, self.halt.clone()) {
             Ok(source) => source,
             Err(fault) => return fault.into(),
         };
+        let (decode_threads, spread) = (self.decode.threads, self.pictures.count);
+        if isolation.is_some() {
+            source.guard(Arc::new(FilmNeed { decode_threads, spread, isolated: true }));
+        }
         self.timeline.reconnected();
         stream.connection(|c| c.connected(Instant::now()));
         let info = source.info();
@@ -184,6 +203,8 @@ impl<'a> StreamWatcher<'a> {
         };
         loop {
             if let Err(outage) = self.advance(&mut open) {
+                // Keyframes may come of frames that are still held.
+                open.source.retire();
                 return outage;
             }
         }

@@ -80,9 +80,15 @@ impl PixelFormat {
     }
 
     /// The format of this name, if FFmpeg knows it.
-    pub(super) fn named(name: &CStr) -> PixelFormat {
+    pub(crate) fn named(name: &CStr) -> PixelFormat {
         // SAFETY: a look-up in FFmpeg's static table, which takes any C string.
         PixelFormat(unsafe { c::av_get_pix_fmt(name.as_ptr()) })
+    }
+
+    /// Makes it the format of a frame that has no buffers yet.
+    pub(crate) fn set(self, frame: &mut ff::frame::Video) {
+        // SAFETY: a plain write of an integer to a valid frame.
+        unsafe { (*frame.as_mut_ptr()).format = self.0 }
     }
 
     /// Whether it is this one.
@@ -118,15 +124,24 @@ impl PixelFormat {
 }
 
 /// A frame's matrix between YUV and RGB: an `AVColorSpace`, or any other integer.
-pub(super) fn color_space(frame: &ff::frame::Video) -> c_uint {
+pub(crate) fn color_space(frame: &ff::frame::Video) -> c_uint {
     // SAFETY: a read of a valid frame's field, as the integer that it is in C.
     unsafe { ptr::addr_of!((*frame.as_ptr()).colorspace).cast::<c_uint>().read() }
 }
 
 /// Whether a frame's samples use all values: an `AVColorRange`, or any other integer.
-pub(super) fn color_range(frame: &ff::frame::Video) -> c_uint {
+pub(crate) fn color_range(frame: &ff::frame::Video) -> c_uint {
     // SAFETY: a read of a valid frame's field, as the integer that it is in C.
     unsafe { ptr::addr_of!((*frame.as_ptr()).color_range).cast::<c_uint>().read() }
+}
+
+/// Sets the matrix and the range of a frame: an `AVColorSpace` and an `AVColorRange`, or any other integers.
+pub(crate) fn set_colors(frame: &mut ff::frame::Video, space: c_uint, range: c_uint) {
+    // SAFETY: writes to a valid frame's fields, as the integers that they are in C.
+    unsafe {
+        ptr::addr_of_mut!((*frame.as_mut_ptr()).colorspace).cast::<c_uint>().write(space);
+        ptr::addr_of_mut!((*frame.as_mut_ptr()).color_range).cast::<c_uint>().write(range);
+    }
 }
 
 /// A stream's parameters; valid as long as the stream. Their enumerations are read here only.
@@ -251,6 +266,7 @@ unsafe fn text(name: *const c_char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::frame::FramePicture;
     use crate::media::orientation::Orientation;
     use crate::media::{Frame, Rgb};
     use crate::time::Time;
@@ -259,21 +275,18 @@ mod tests {
     fn frame(format: c_int, space: c_uint, range: c_uint) -> Frame {
         let mut av = ff::frame::Video::new(ff::format::Pixel::YUV420P, 64, 36);
         (0..3).for_each(|plane| av.data_mut(plane).fill(90 + 30 * plane as u8));
-        // SAFETY: writes of integers to fields of a valid frame that are integers in C.
-        unsafe {
-            (*av.as_mut_ptr()).format = format;
-            ptr::addr_of_mut!((*av.as_mut_ptr()).colorspace).cast::<c_uint>().write(space);
-            ptr::addr_of_mut!((*av.as_mut_ptr()).color_range).cast::<c_uint>().write(range);
-        }
+        PixelFormat(format).set(&mut av);
+        set_colors(&mut av, space, range);
         let orientation = Orientation::UPRIGHT;
-        Frame { time: Time::ZERO, index: 0, pts: None, arrived: None, av, orientation, sample_aspect: (1, 1) }
+        let picture = FramePicture::Here(av);
+        Frame { time: Time::ZERO, index: 0, pts: None, arrived: None, picture, orientation, sample_aspect: (1, 1) }
     }
 
     #[test]
     fn integers_that_no_enumeration_has_are_unknown() {
         for format in [-2, 5_000, c_int::MAX, c_int::MIN] {
             let odd = frame(format, 2, 0);
-            assert_eq!(PixelFormat::of(&odd.av).name(), "unknown");
+            assert_eq!(PixelFormat::of(odd.av().unwrap()).name(), "unknown");
             let refused = [odd.thumb().unwrap_err(), odd.to_rgb().unwrap_err()].map(|e| e.to_string());
             assert!(refused[0].contains("this pixel format cannot be read"), "{refused:?}");
             assert!(refused[1].contains("the picture cannot be converted"), "{refused:?}");

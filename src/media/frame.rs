@@ -1,12 +1,14 @@
 //! A decoded [`Frame`], which becomes an [`Rgb`] picture.
 //!
-//! A frame owns nothing but references to the decoder's buffers. A picture is made only where one is needed: upright,
-//! with square pixels, full range.
+//! A frame owns nothing but references to the decoder's buffers, or to a picture that another process holds. A picture is
+//! made only where one is needed: upright, with square pixels, full range.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::media::bars::Bars;
@@ -28,10 +30,53 @@ pub struct Frame {
     pub pts: Option<Time>,
     /// When its packet was read. Set for live sources only.
     pub arrived: Option<Instant>,
-    pub(crate) av: ff::frame::Video,
+    pub(super) picture: FramePicture,
     pub(super) orientation: Orientation,
     /// Width : height of one pixel.
     pub(super) sample_aspect: (i32, i32),
+}
+
+/// A picture as the decoder gives it.
+pub(crate) type DecodedPicture = ff::frame::Video;
+
+/// Where a frame's picture is.
+pub(super) enum FramePicture {
+    /// In this process.
+    Here(ff::frame::Video),
+    /// In the process that decoded it.
+    Away(Arc<dyn AwayPicture>, FrameFlags),
+}
+
+/// The picture of a frame that another process decoded.
+pub(crate) trait AwayPicture: Send + Sync {
+    /// The picture, which is fetched on first use.
+    fn fetch(&self) -> Result<&ff::frame::Video>;
+    /// The picture, if it was fetched.
+    fn fetched(&self) -> Option<&ff::frame::Video>;
+    /// [`Frame::identity`], as the other process computes it.
+    fn identity(&self) -> u64;
+    /// The samples of its thumb, plane by plane, and its sharpness.
+    fn samples(&self) -> (&[u8], f32);
+}
+
+/// What the decoder says about a frame.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct FrameFlags {
+    pub(crate) size: FrameSize,
+    own_time: bool,
+    damaged: bool,
+    key: bool,
+}
+
+/// A frame without its picture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FrameHeader {
+    pub(crate) time: Time,
+    pub(crate) index: u64,
+    pub(crate) pts: Option<Time>,
+    orientation: Orientation,
+    pub(crate) sample_aspect: (i32, i32),
+    pub(crate) flags: FrameFlags,
 }
 
 // SAFETY: an AVFrame is plain data behind atomically refcounted buffers. Nothing in it is bound to a thread, and `Frame`
@@ -54,6 +99,50 @@ const LEAST_INTERLACED_ROWS: u32 = 4;
 const IDENTITY_ROWS: usize = 4;
 
 impl Frame {
+    /// A frame whose picture another process holds.
+    pub(crate) fn away(header: &FrameHeader, arrived: Option<Instant>, picture: Arc<dyn AwayPicture>) -> Frame {
+        Frame {
+            time: header.time,
+            index: header.index,
+            pts: header.pts,
+            arrived,
+            picture: FramePicture::Away(picture, header.flags),
+            orientation: header.orientation,
+            sample_aspect: header.sample_aspect,
+        }
+    }
+
+    /// The frame without its picture.
+    pub(crate) fn header(&self) -> FrameHeader {
+        let flags = FrameFlags {
+            size: self.size(),
+            own_time: self.has_own_time(),
+            damaged: self.is_damaged(),
+            key: self.is_key(),
+        };
+        let (orientation, sample_aspect) = (self.orientation, self.sample_aspect);
+        FrameHeader { time: self.time, index: self.index, pts: self.pts, orientation, sample_aspect, flags }
+    }
+
+    /// The decoder's picture. Blocks where another process holds it.
+    ///
+    /// # Errors
+    /// If that process has failed.
+    pub(crate) fn av(&self) -> Result<&ff::frame::Video> {
+        match &self.picture {
+            FramePicture::Here(av) => Ok(av),
+            FramePicture::Away(picture, _) => picture.fetch(),
+        }
+    }
+
+    /// The samples of the thumb and the sharpness, where another process has computed them.
+    pub(crate) fn samples(&self) -> Option<(&[u8], f32)> {
+        match &self.picture {
+            FramePicture::Here(_) => None,
+            FramePicture::Away(picture, _) => Some(picture.samples()),
+        }
+    }
+
     /// The picture as it is shown: upright, square pixels, one field of an interlaced frame, full range, at most
     /// [`LONGEST_SIDE`] pixels on its longer side.
     ///
@@ -68,7 +157,7 @@ impl Frame {
     /// # Errors
     /// If FFmpeg cannot convert the pixel format.
     pub fn to_rgb_within(&self, longest: u32) -> Result<Rgb> {
-        self.convert(&self.av, longest)
+        self.convert(self.av()?, longest)
     }
 
     /// The part of the picture that a model sees, at most `longest` pixels on its longer side; `None` if that is `whole`,
@@ -83,11 +172,12 @@ impl Frame {
         if bars.window(whole).is_none() {
             return Ok(None);
         }
-        let (rows, stride) = self.rows();
-        let (all_columns, all_rows) = (self.av.width(), self.av.height() / stride * stride);
+        let av = self.av()?;
+        let (rows, stride) = rows(av);
+        let (all_columns, all_rows) = (av.width(), av.height() / stride * stride);
         let shrink = all_columns.max(all_rows).div_ceil(BARS_SIDE);
         let (width, height) = ((all_columns / shrink).max(1), (all_rows / stride / shrink).max(1));
-        let data = scale(&self.av, rows, PixelFormat::RGB24, width, height).ok_or_else(|| self.unsupported())?;
+        let data = scale(av, rows, PixelFormat::RGB24, width, height).ok_or_else(|| unsupported(av))?;
         let Some(found) = bars.window(&Rgb { width, height, data }) else { return Ok(None) };
         // Back to the frame's own columns and rows.
         let (x, y) = (shrink as usize, (shrink * stride) as usize);
@@ -98,15 +188,8 @@ impl Frame {
             width: all_columns as usize - (found.left + right) * x,
             height: all_rows as usize - (found.top + bottom) * y,
         };
-        let av = crop(&self.av, window).ok_or_else(|| self.unsupported())?;
-        self.convert(&av, longest).map(Some)
-    }
-
-    /// Which rows are read, and one in how many that is.
-    fn rows(&self) -> (Rows, u32) {
-        // SAFETY: a plain read of a valid frame's field.
-        let interlaced = unsafe { (*self.av.as_ptr()).interlaced_frame != 0 };
-        if interlaced && self.av.height() >= LEAST_INTERLACED_ROWS { (Rows::OneField, 2) } else { (Rows::All, 1) }
+        let part = crop(av, window).ok_or_else(|| unsupported(av))?;
+        self.convert(&part, longest).map(Some)
     }
 
     /// Converts this frame, or a part of it.
@@ -117,36 +200,40 @@ impl Frame {
         let shrink = (f64::from(longest.max(1)) / shown_w.max(shown_h)).min(1.0);
         let side = |length: f64| (length * shrink).round().max(1.0) as u32;
         let (width, height) = (side(shown_w), side(shown_h));
-        let data = scale(av, self.rows().0, PixelFormat::RGB24, width, height);
-        let data = data.ok_or_else(|| self.unsupported())?;
+        let data = scale(av, rows(av).0, PixelFormat::RGB24, width, height);
+        let data = data.ok_or_else(|| unsupported(av))?;
         Ok(self.orientation.apply(Rgb { width, height, data }))
     }
 
     /// Its size in memory.
     pub fn size(&self) -> FrameSize {
-        let bits_per_pixel = PixelFormat::of(&self.av).bits_per_pixel();
-        FrameSize { width: self.av.width(), height: self.av.height(), bits_per_pixel }
-    }
-
-    fn unsupported(&self) -> Error {
-        Error::input(
-            format!("frame of {}×{} {}", self.av.width(), self.av.height(), PixelFormat::of(&self.av).name()),
-            "the picture cannot be converted",
-            "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
-        )
+        match &self.picture {
+            FramePicture::Here(av) => {
+                let bits_per_pixel = PixelFormat::of(av).bits_per_pixel();
+                FrameSize { width: av.width(), height: av.height(), bits_per_pixel }
+            }
+            FramePicture::Away(_, flags) => flags.size,
+        }
     }
 
     /// A hash of its samples, of its own timestamp and of its position in the file. Two frames with the same hash were
     /// decoded from the same packet to the same picture, except for the three rows in four that are not read.
     pub fn identity(&self) -> u64 {
+        match &self.picture {
+            FramePicture::Here(av) => self.hash(av),
+            FramePicture::Away(picture, _) => picture.fetched().map_or_else(|| picture.identity(), |av| self.hash(av)),
+        }
+    }
+
+    fn hash(&self, av: &ff::frame::Video) -> u64 {
         let mut hash = RowHash::new();
         // SAFETY: plain reads of a valid frame's fields. Each row that is read is within its plane: FFmpeg guarantees a
         // plane's height times its line size, which may be negative, and the widths and heights are FFmpeg's own.
         unsafe {
-            let av = self.av.as_ptr();
+            let format = PixelFormat::of(av);
+            let av = av.as_ptr();
             hash.word((*av).pkt_pos as u64);
             hash.word(self.pts.map_or(u64::MAX, |t| t.micros() as u64));
-            let format = PixelFormat::of(&self.av);
             let Some(d) = format.descriptor() else { return hash.finish() };
             let palette = d.flags & ffi::AV_PIX_FMT_FLAG_PAL as u64 != 0;
             for plane in 0..4 {
@@ -173,20 +260,46 @@ impl Frame {
     /// FFmpeg uses the decoding order instead once a stream's timestamps have been wrong too often, which depends on where
     /// reading began.
     pub fn has_own_time(&self) -> bool {
-        // SAFETY: plain reads of a valid frame's fields.
-        let (own, used) = unsafe { ((*self.av.as_ptr()).pts, (*self.av.as_ptr()).best_effort_timestamp) };
-        own == ffi::AV_NOPTS_VALUE || own == used
+        match &self.picture {
+            FramePicture::Here(av) => {
+                // SAFETY: plain reads of a valid frame's fields.
+                let (own, used) = unsafe { ((*av.as_ptr()).pts, (*av.as_ptr()).best_effort_timestamp) };
+                own == ffi::AV_NOPTS_VALUE || own == used
+            }
+            FramePicture::Away(_, flags) => flags.own_time,
+        }
     }
 
     /// Whether the decoder concealed errors in it. With frame threads this may become known only later.
     pub fn is_damaged(&self) -> bool {
-        self.av.is_corrupt() || self.av.has_decode_errors()
+        match &self.picture {
+            FramePicture::Here(av) => av.is_corrupt() || av.has_decode_errors(),
+            FramePicture::Away(_, flags) => flags.damaged,
+        }
     }
 
     /// Whether it was coded without reference to other frames.
     pub fn is_key(&self) -> bool {
-        self.av.is_key()
+        match &self.picture {
+            FramePicture::Here(av) => av.is_key(),
+            FramePicture::Away(_, flags) => flags.key,
+        }
     }
+}
+
+/// Which rows of a picture are read, and one in how many that is.
+fn rows(av: &ff::frame::Video) -> (Rows, u32) {
+    // SAFETY: a plain read of a valid frame's field.
+    let interlaced = unsafe { (*av.as_ptr()).interlaced_frame != 0 };
+    if interlaced && av.height() >= LEAST_INTERLACED_ROWS { (Rows::OneField, 2) } else { (Rows::All, 1) }
+}
+
+fn unsupported(av: &ff::frame::Video) -> Error {
+    Error::input(
+        format!("frame of {}×{} {}", av.width(), av.height(), PixelFormat::of(av).name()),
+        "the picture cannot be converted",
+        "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+    )
 }
 
 /// A hash of rows in four lanes side by side, so that it costs next to nothing beside decoding. Its constants are odd

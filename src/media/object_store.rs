@@ -60,6 +60,11 @@ fn explain(e: object_store::Error) -> RemoteError {
     }
 }
 
+/// How long a request may take. Each attempt may take all of the timeout, and the answer as long again.
+pub(crate) fn longest_wait(timeout: Duration) -> Duration {
+    timeout.saturating_mul(TRIES as u32 + 1)
+}
+
 /// A bucket, and how long its requests may take.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
@@ -116,8 +121,7 @@ impl Bucket {
 
     /// Blocks until a request is answered, the time is over or an interrupt comes.
     fn wait<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> Result<T, RemoteError> {
-        // Each attempt may take all of the timeout, and the answer as long again.
-        let limit = self.timeout.saturating_mul(TRIES as u32 + 1);
+        let limit = longest_wait(self.timeout);
         let waited = async {
             let mut request = std::pin::pin!(request);
             let mut polls = limit.as_millis() / POLL.as_millis() + 1;

@@ -1,9 +1,11 @@
 //! Which way up a picture is shown.
 
+use serde::{Deserialize, Serialize};
+
 use crate::media::rgb::Rgb;
 
 /// A turn by right angles, perhaps with a mirror: the signs of the 2×2 part of a container's display matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Orientation {
     a: i8,
     b: i8,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::message::QUEUE;
 pub use super::shares::{Held, Shares};
 use crate::error::{Error, Result};
+use crate::isolate::FRAMES_AHEAD;
 use crate::media::{FrameGate, FrameSize, decoder_threads};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -219,6 +220,10 @@ impl FrameGate for FilmShare {
         (state.size, state.mb) = (size, needed);
         true
     }
+
+    fn film_mb(&self, size: FrameSize) -> usize {
+        film_mb(size, self.need)
+    }
 }
 
 impl Drop for FilmShare {
@@ -234,6 +239,8 @@ impl Drop for FilmShare {
 const REFERENCES: usize = 17;
 /// Megabytes of a film whatever its picture size: the container's index, packets, the list of scenes.
 const FILM_MB: usize = 24;
+/// Megabytes of a process that decodes one, besides.
+const PROCESS_MB: usize = 24;
 
 /// Decoders pad frames to whole blocks. These are the largest, except those of AV1.
 const BLOCK: u32 = 64;
@@ -245,6 +252,19 @@ pub struct FilmNeed {
     pub decode_threads: usize,
     /// Frames that each keyframe brings along.
     pub spread: usize,
+    /// Whether it is decoded in a process of its own.
+    pub isolated: bool,
+}
+
+/// Admits every frame, where there is no budget.
+impl FrameGate for FilmNeed {
+    fn admits(&self, _: FrameSize) -> bool {
+        true
+    }
+
+    fn film_mb(&self, size: FrameSize) -> usize {
+        film_mb(size, *self)
+    }
 }
 
 /// The most that a film can take, in megabytes.
@@ -252,11 +272,12 @@ pub fn film_mb(size: FrameSize, need: FilmNeed) -> usize {
     let threads = decoder_threads(need.decode_threads);
     // The selector holds twice the frames that it spreads, and each keyframe on its way holds them once.
     let spread = if need.spread > 1 { 2 * need.spread + (QUEUE + 2) * need.spread } else { 0 };
-    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread;
+    let (ahead, process) = if need.isolated { (FRAMES_AHEAD, PROCESS_MB) } else { (0, 0) };
+    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread + ahead;
     let padded = |side: u32| u64::from(side).next_multiple_of(u64::from(BLOCK));
     let pixels = padded(size.width).saturating_mul(padded(size.height));
     let bytes = pixels.saturating_mul(u64::from(size.bits_per_pixel.max(8))) / 8;
-    FILM_MB + usize::try_from(bytes.saturating_mul(frames as u64) >> 20).unwrap_or(usize::MAX >> 1)
+    FILM_MB + process + usize::try_from(bytes.saturating_mul(frames as u64) >> 20).unwrap_or(usize::MAX >> 1)
 }
 
 #[cfg(test)]
@@ -266,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    const NEED: FilmNeed = FilmNeed { decode_threads: 1, spread: 0 };
+    const NEED: FilmNeed = FilmNeed { decode_threads: 1, spread: 0, isolated: false };
 
     fn frame(side: u32) -> FrameSize {
         FrameSize { width: side, height: side, bits_per_pixel: 12 }

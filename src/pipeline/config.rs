@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::budget::Budget;
+use crate::isolate::Isolation;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{Bars, DecodeOptions};
 use crate::model::Models;
@@ -19,6 +20,8 @@ use crate::track::DedupOptions;
 pub struct Config {
     /// How inputs are opened and decoded.
     pub decode: DecodeOptions,
+    /// Decodes each film in a process of its own. Default: none, in this process.
+    pub isolation: Option<Isolation>,
     /// How scene changes are found.
     pub scene: SceneOptions,
     /// How keyframes are chosen.
@@ -52,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             decode: DecodeOptions::default(),
+            isolation: None,
             scene: SceneOptions::default(),
             keyframe: KeyframeOptions::default(),
             bars: Bars::default(),

@@ -24,6 +24,7 @@ pub use boundary::{Boundary, Transition};
 pub use detector::SceneDetector;
 pub use keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 pub use options::{Detector, SceneOptions};
+pub(crate) use thumb::SAMPLES as THUMB_SAMPLES;
 pub use thumb::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 pub use watcher::{LiveKeyframe, Watcher, WatcherOptions};
 

@@ -63,7 +63,7 @@ const WIDE: usize = 30;
 /// Words that can be added before a lane of 16 bits overflows.
 const WORDS: usize = u16::MAX as usize / (ROWS * u8::MAX as usize);
 /// Samples of a plane.
-const SAMPLES: usize = THUMB_WIDTH * THUMB_HEIGHT;
+pub(crate) const SAMPLES: usize = THUMB_WIDTH * THUMB_HEIGHT;
 
 impl Frame {
     /// The frame as block means.
@@ -71,11 +71,18 @@ impl Frame {
     /// # Errors
     /// [`Error::Input`] if the pixel format cannot be read.
     pub fn thumb(&self) -> Result<Thumb> {
-        let (y, u, v, sharpness) = match layout(&self.av) {
-            Some(layout) => from_planes(&self.av, &layout),
-            None => from_scaler(&self.av).ok_or_else(|| {
+        if let Some((samples, sharpness)) = self.samples() {
+            let mut planes = samples.chunks_exact(SAMPLES).map(<[u8]>::to_vec);
+            let (y, u, v) = (planes.next(), planes.next(), planes.next());
+            let (y, u, v) = (y.unwrap_or_default(), u.unwrap_or_default(), v.unwrap_or_default());
+            return Ok(Thumb { time: self.time, index: self.index, y, u, v, sharpness });
+        }
+        let av = self.av()?;
+        let (y, u, v, sharpness) = match layout(av) {
+            Some(layout) => from_planes(av, &layout),
+            None => from_scaler(av).ok_or_else(|| {
                 Error::input(
-                    PixelFormat::of(&self.av).name(),
+                    PixelFormat::of(av).name(),
                     "this pixel format cannot be read",
                     "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
                 )

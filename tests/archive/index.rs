@@ -300,7 +300,7 @@ fn budgets_bound_threads_and_memory() {
         std::fs::copy(b.path("films/0.mp4"), b.path(&format!("films/{n}.mp4"))).unwrap();
     }
     let stats = |into: &str, args: &[&str]| -> Value {
-        let all = [&["index", "films", "--into", into, "--jobs", "6", "--stats"], args].concat();
+        let all = [&["index", "films", "--into", into, "--jobs", "6", "--stats", "--no-isolate"], args].concat();
         let (_, err) = b.run(&tiny(&all), 0);
         serde_json::from_str(err.lines().last().unwrap()).unwrap()
     };
@@ -323,6 +323,47 @@ fn budgets_bound_threads_and_memory() {
     assert!(failures(&b.path("small"))["0.mp4"].1["cause"].as_str().unwrap().contains("1920×1080"));
 }
 
+/// The most memory that descry and its decoders took together, in megabytes.
+#[cfg(target_os = "linux")]
+fn peak_of_all(b: &Bench, into: &str, args: &[&str]) -> f64 {
+    let all = [&[into, "--jobs", "6", "--decode-threads", "1"], args].concat();
+    let mut child = start(b, &[&["films", "--into"], all.as_slice()].concat());
+    let mut peak = 0.0f64;
+    while child.try_wait().unwrap().is_none() {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let mut processes: Vec<String> =
+            lists.flat_map(|l| l.split(' ').map(String::from).collect::<Vec<_>>()).collect();
+        processes.push(child.id().to_string());
+        // Pages that several processes share count once.
+        let share = |id: &String| -> Option<f64> {
+            let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+            rollup.lines().find(|l| l.starts_with("Pss:"))?.split_whitespace().nth(1)?.parse().ok()
+        };
+        peak = peak.max(processes.iter().filter_map(share).sum::<f64>() / 1024.0);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+/// `--memory` holds for descry and its decoders together.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_budget_bounds_the_memory_of_all_decoders() {
+    let b = Bench::new();
+    std::fs::create_dir(b.path("films")).unwrap();
+    b.ffmpeg("-f lavfi -i testsrc2=size=1920x1080:rate=25:duration=4 -c:v libx264 -preset ultrafast films/0.mp4");
+    for n in 1..6 {
+        std::fs::copy(b.path("films/0.mp4"), b.path(&format!("films/{n}.mp4"))).unwrap();
+    }
+    let bound = peak_of_all(&b, "bound", &["--memory", "480M"]);
+    let free = peak_of_all(&b, "free", &[]);
+    assert!(bound <= 480.0, "{bound}");
+    assert!(free > bound, "six decoders at once take more memory without a budget: {free}, {bound}");
+    assert_same(&b.path("bound"), &b.path("free"));
+}
+
 /// The sizes of a film's frames may change at any frame, up and down. Its memory is reserved again, or it is refused.
 #[cfg(target_os = "linux")]
 #[test]
@@ -342,8 +383,9 @@ fn films_that_change_their_size_stay_within_the_budget() {
         b.ffmpeg(&format!("-framerate 25 -i all.h264 -c copy films/{n}.ts"));
     }
     let index = |into: &str, args: &[&str], code: i32| {
-        let all = [&["index", "films", "--into", into, "--decode-threads", "1", "--stats"], args].concat();
-        b.run(&tiny(&all), code).1
+        let common = ["index", "films", "--into", into, "--decode-threads", "1", "--stats"];
+        let place: &[&str] = if into.ends_with("away") { &[] } else { &["--no-isolate"] };
+        b.run(&tiny(&[&common, place, args].concat()), code).1
     };
     let peak = |err: &str| -> f64 {
         serde_json::from_str::<Value>(err.lines().last().unwrap()).unwrap()["peak_rss_mb"].as_f64().unwrap()
@@ -358,6 +400,12 @@ fn films_that_change_their_size_stay_within_the_budget() {
     assert!(peak(&small) <= 230.0, "{small}");
     assert!(small.contains("1280×720") && small.contains("1920×10") && small.contains("--memory leaves"), "{small}");
     assert_eq!(failures(&b.path("small")).len(), 3);
+    // The same from decoders in processes of their own, which ask before they allocate.
+    index("bound-away", &["--jobs", "1", "--memory", "500M"], 0);
+    assert_same(&b.path("bound-away"), &b.path("free"));
+    let small = index("small-away", &["--jobs", "1", "--memory", "230M"], 1);
+    assert!(small.contains("1280×720") && small.contains("1920×10") && small.contains("--memory leaves"), "{small}");
+    assert_eq!(failures(&b.path("small-away")).len(), 3);
     // Three at once cannot all grow. Each is described as if it was alone, or refused; none waits for ever.
     let three = index("three", &["--jobs", "3", "--memory", "420M"], 1);
     assert!(peak(&three) <= 420.0, "{three}");

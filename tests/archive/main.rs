@@ -5,6 +5,7 @@ mod common;
 
 mod faults;
 mod index;
+mod isolation;
 mod ray;
 mod s3;
 mod search;

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod archive_files;
+pub(crate) mod faulty;
 pub(crate) mod made_archive;
 pub(crate) mod model_server;
 pub(crate) mod rtsp;

@@ -15,6 +15,7 @@ mod fast;
 mod florence;
 mod hub;
 mod inference;
+mod isolation;
 mod llava;
 mod model_files;
 mod network;

@@ -61,19 +61,19 @@ impl Sink for Keep {
     }
 }
 
-struct Run {
+pub(crate) struct Run {
     /// The answers of /healthz, one per change.
     health: Vec<serde_json::Value>,
     /// The Prometheus metrics at the end.
     figures: String,
-    result: Result<LiveSummary>,
-    events: Vec<(Instant, Event)>,
+    pub(crate) result: Result<LiveSummary>,
+    pub(crate) events: Vec<(Instant, Event)>,
     batches: Vec<usize>,
     stopped: Option<Instant>,
 }
 
 /// Plays `files` at their own pace to a mock model. With `stop`, interrupts the run once the first batch has started.
-fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) -> Run {
+pub(crate) fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool) -> Run {
     watch_for(b, files, slow, fail_at, stop, Duration::from_secs(30))
 }
 
@@ -137,7 +137,7 @@ fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bo
 }
 
 /// A film that changes every 0.8 s.
-fn film(b: &Bench, name: &str, seconds: u32) {
+pub(crate) fn film(b: &Bench, name: &str, seconds: u32) {
     let sources = ["testsrc2", "smptebars", "mandelbrot", "rgbtestsrc"];
     let inputs: String = sources.iter().map(|s| format!("-f lavfi -t 0.8 -i {s}=size=160x90:rate=25 ")).collect();
     b.ffmpeg(&format!(
@@ -161,7 +161,7 @@ fn dropped(run: &Run) -> u64 {
 
 /// Checks that the events of each stream are numbered without a gap, that no caption starts before progress that the
 /// stream has already reported, and that the end comes last.
-fn sound(run: &Run, streams: usize) {
+pub(crate) fn sound(run: &Run, streams: usize) {
     let mut ended = 0;
     let mut names: Vec<_> = run.events.iter().map(|(_, e)| e.stream.clone()).collect();
     names.sort();

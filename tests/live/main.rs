@@ -4,6 +4,7 @@
 mod common;
 
 mod engine;
+mod isolation;
 mod model_server;
 mod outputs;
 mod page_attacks;

@@ -456,7 +456,7 @@ impl Drop for Sender {
 }
 
 /// A web server for the files of a folder.
-fn files(folder: std::path::PathBuf) -> String {
+pub(crate) fn files(folder: std::path::PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

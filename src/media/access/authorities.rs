@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::limited_file;
@@ -14,10 +15,30 @@ use crate::limited_file;
 const MOST_PEM: u64 = 1 << 20;
 
 /// The certificates of a PEM file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "SentAuthorities", into = "SentAuthorities")]
 pub struct Authorities {
     path: PathBuf,
     certificates: Arc<Vec<CertificateDer<'static>>>,
+}
+
+/// The same on its way to another process, which need not read the file.
+#[derive(Serialize, Deserialize)]
+struct SentAuthorities {
+    path: PathBuf,
+    certificates: Vec<Vec<u8>>,
+}
+
+impl From<SentAuthorities> for Authorities {
+    fn from(SentAuthorities { path, certificates }: SentAuthorities) -> Authorities {
+        Authorities { path, certificates: Arc::new(certificates.into_iter().map(CertificateDer::from).collect()) }
+    }
+}
+
+impl From<Authorities> for SentAuthorities {
+    fn from(Authorities { path, certificates }: Authorities) -> SentAuthorities {
+        SentAuthorities { path, certificates: certificates.iter().map(|c| c.to_vec()).collect() }
+    }
 }
 
 impl Authorities {

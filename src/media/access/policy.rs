@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::authorities::Authorities;
 use super::scope::{Scope, scope};
 
 /// What an input may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AccessPolicy {
     /// Let redirects and playlists lead to this machine, to private networks and to other addresses that are not public.
     /// Default: false.

@@ -1,5 +1,7 @@
 //! The times of frames.
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::time::Time;
 
@@ -10,8 +12,8 @@ const RESTART: Time = Time::from_millis(1_000);
 const DEFAULT_STEP: Time = Time::from_millis(40);
 
 /// Gives frames strictly increasing times, counted from the container's start.
-#[derive(Debug, Clone)]
-pub(super) struct FrameClock {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FrameClock {
     /// Start of the stream's own clock.
     origin: Option<Time>,
     /// Whether the container named the origin; otherwise it is the first frame's.
@@ -73,12 +75,12 @@ impl FrameClock {
     }
 
     /// Whether the container itself names the start of its clock.
-    pub(super) fn is_from_container(&self) -> bool {
+    pub(crate) fn is_from_container(&self) -> bool {
         self.from_container
     }
 
     /// Adds what the times of later frames depend on.
-    pub(super) fn digest(&self, digest: &mut Digest) {
+    pub(crate) fn digest(&self, digest: &mut Digest) {
         digest.option(self.origin, Digest::time);
         digest.option(self.last, Digest::time);
         digest.time(self.shift);

@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
+use serde::{Deserialize, Serialize};
 
 use crate::media::ffmpeg::PixelFormat;
 
 /// The size of a frame in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameSize {
     /// Pixels across, with those that a decoder adds.
     pub width: u32,
@@ -26,6 +27,9 @@ pub trait FrameGate: Send + Sync {
     /// Whether a frame of this size may be allocated. Called before that happens, on any thread, and may wait. Decoders
     /// that allocate frames by themselves (AV1 through dav1d) do not ask.
     fn admits(&self, size: FrameSize) -> bool;
+
+    /// The most that a film of such frames takes, in megabytes: a decoder in a process of its own is limited to a multiple.
+    fn film_mb(&self, size: FrameSize) -> usize;
 }
 
 /// What the decoder's context points to.

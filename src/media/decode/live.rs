@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ffmpeg_next as ff;
+use serde::{Deserialize, Serialize};
 
 use super::arrivals::Arrivals;
 use super::container::{ContainerRequest, OpenFailure, open_container};
@@ -36,7 +37,7 @@ pub struct StreamAccess {
 }
 
 /// Why a live source cannot be read, or stopped. The words are for people and hold nothing of the address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamFault {
     /// The user stopped it.
     Stopped,

@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -18,6 +18,9 @@ use crate::printable::printable_message;
 
 /// Longest line that is printed, in bytes. FFmpeg's own callback has the same limit (`LINE_SZ`).
 const LINE: usize = 1024;
+
+/// Whether warnings are printed.
+static PRINTS: AtomicBool = AtomicBool::new(false);
 
 /// Prepares FFmpeg, once a process. Every way into FFmpeg calls this first.
 pub(super) fn init() {
@@ -38,6 +41,12 @@ pub fn print_warnings() {
     // SAFETY: the callback is a plain function that is safe to call from any thread.
     unsafe { ffi::av_log_set_callback(Some(print_and_count)) };
     ff::util::log::set_level(ff::util::log::Level::Warning);
+    PRINTS.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`print_warnings`] was called.
+pub(crate) fn prints_warnings() -> bool {
+    PRINTS.load(Ordering::Relaxed)
 }
 
 /// Makes a codec context count the frames whose errors its decoder conceals.

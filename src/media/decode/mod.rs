@@ -41,10 +41,13 @@ mod source;
 mod stream;
 mod web_input;
 
+pub(crate) use clock::FrameClock;
 pub use container::container_version;
 pub use device::{check_device, load_camera_support};
 pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;
+pub(crate) use log::prints_warnings;
 pub use options::{Damage, DecodeOptions, DecodedFrames, StreamInfo, decoder_threads};
+pub(crate) use source::Polled;
 pub use source::Source;

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::gate::FrameSize;
 use crate::media::access::AccessPolicy;
@@ -12,7 +12,7 @@ use crate::media::ffmpeg::PixelFormat;
 use crate::time::Time;
 
 /// Which frames of a stream are decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DecodedFrames {
     /// Every frame.
     #[default]
@@ -38,7 +38,7 @@ impl DecodedFrames {
 }
 
 /// How to open and decode an input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DecodeOptions {
     /// Time of the first frame to return, from the container's start. Default: the beginning.
     pub start: Option<Time>,
@@ -89,7 +89,7 @@ pub fn decoder_threads(threads: usize) -> usize {
 }
 
 /// What is known about the chosen video stream before decoding.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamInfo {
     /// FFmpeg's short name of the container format.
     pub container: String,
@@ -123,7 +123,7 @@ impl StreamInfo {
 }
 
 /// What was lost on the way.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Damage {
     /// Packets that could not be read or that the decoder refused.
     pub packets: u64,

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{codec_name, is_side_data};
-use crate::media::frame::Frame;
+use crate::media::frame::{Frame, FramePicture};
 use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
@@ -28,6 +28,16 @@ use crate::time::Time;
 const MOST_REFUSED: u32 = 256;
 /// A gap at the end, in seconds, that is still no damage: streams of one file seldom end together.
 const TOLERATED_GAP: f64 = 2.0;
+
+/// What one step of [`Source::poll`] came to.
+pub(crate) enum Polled {
+    /// The next frame.
+    Frame(Frame),
+    /// No frame is ready yet.
+    Pending,
+    /// There are no more frames.
+    End,
+}
 
 /// One open input.
 pub struct Source {
@@ -179,6 +189,11 @@ impl Source {
         self.clock.is_from_container()
     }
 
+    /// The clock of its frames.
+    pub(crate) fn clock(&self) -> &FrameClock {
+        &self.clock
+    }
+
     /// Adds everything that the times of later frames depend on, apart from their packets.
     pub fn digest(&self, digest: &mut Digest) {
         self.clock.digest(digest);
@@ -214,15 +229,27 @@ impl Source {
     /// When interrupted, if the stream is encrypted, if memory runs out, or if there is not a single frame to return.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame>> {
-        while !self.done {
-            if let Some(frame) = self.step()? {
-                return Ok(Some(frame));
+        loop {
+            match self.poll()? {
+                Polled::Frame(frame) => return Ok(Some(frame)),
+                Polled::Pending => {}
+                Polled::End => return Ok(None),
             }
+        }
+    }
+
+    /// As [`Source::next`], by at most one packet.
+    ///
+    /// # Errors
+    /// As [`Source::next`].
+    pub(crate) fn poll(&mut self) -> Result<Polled> {
+        if !self.done {
+            return Ok(self.step()?.map_or(Polled::Pending, Polled::Frame));
         }
         match (self.frames, self.options.start) {
             (0, None) if !self.clock.has_frames() => Err(self.undecodable()),
             (0, Some(start)) => Err(self.nothing_after(start)),
-            _ => Ok(None),
+            _ => Ok(Polled::End),
         }
     }
 
@@ -404,7 +431,8 @@ impl Source {
             self.passed += passed;
         }
         let index = self.frames + self.passed;
-        let frame = Frame { time, index, pts, arrived, av, orientation, sample_aspect };
+        let picture = FramePicture::Here(av);
+        let frame = Frame { time, index, pts, arrived, picture, orientation, sample_aspect };
         self.frames += 1;
         Ok(Some(frame))
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::hex;
-use crate::media::{Frame, Source};
+use crate::isolate::FrameSource;
+use crate::media::Frame;
 use crate::scene::KeyframeSelector;
 use crate::time::Time;
 
@@ -26,9 +27,9 @@ pub struct Mark {
     /// Keyframes emitted so far.
     #[serde(rename = "told")]
     pub emitted: usize,
-    /// Hash of everything that the following keyframes depend on; see [`KeyframeSelector::digest`] and [`Source::digest`].
+    /// Hash of everything that the following keyframes depend on; see [`KeyframeSelector::digest`] and [`FrameSource::digest`].
     pub digest: String,
-    /// What was lost in decoding so far; see [`Source::losses`].
+    /// What was lost in decoding so far; see [`FrameSource::losses`].
     pub losses: u64,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Marker<'a> {
         frame: &Frame,
         keyframes: usize,
         selector: &KeyframeSelector<Arc<Frame>>,
-        source: &Source,
+        source: &FrameSource,
     ) -> bool {
         self.emitted += keyframes;
         if !frame.has_own_time() {
@@ -101,7 +102,7 @@ impl<'a> Marker<'a> {
     }
 
     /// Whether the film is over. Otherwise the keyframes that the selector still holds belong to another stretch.
-    pub(in crate::pipeline) fn is_finished(&mut self, source: &Source) -> bool {
+    pub(in crate::pipeline) fn is_finished(&mut self, source: &FrameSource) -> bool {
         self.report.losses = source.losses();
         let finished = source.is_over() && !source.has_more();
         self.report.finished = finished.then(|| source.end().micros());

@@ -34,7 +34,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::{DecodeOptions, Source};
+use crate::isolate::FrameSource;
+use crate::media::DecodeOptions;
 use crate::message;
 use crate::message::Setting;
 use crate::model::Model;
@@ -118,7 +119,7 @@ pub fn describe_part(job: PartJob<'_>) -> Result<Stats> {
     let PartJob { input, part, config, model, interrupt, observer, output, overwrite } = job;
     let film = identity(input, config, &model)?;
     let (start, end) = {
-        let source = Source::open(input, &config.decode, interrupt.clone())?;
+        let source = FrameSource::open(input, &config.decode, config.isolation.as_ref(), interrupt.clone())?;
         part.stretch(length(&source, input)?)
     };
     let stretch = Stretch {
@@ -185,7 +186,7 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
 }
 
 /// How long the film is, as its container states it.
-fn length(source: &Source, input: &str) -> Result<Time> {
+fn length(source: &FrameSource, input: &str) -> Result<Time> {
     source.info().duration.map(Time::from_secs).ok_or_else(|| {
         Error::input(
             input,
@@ -209,7 +210,8 @@ fn stretch_config(
     if config.scene.detector == Detector::Fixed && start.is_some() {
         // Intervals count from the film's first frame.
         let whole = DecodeOptions { start: None, end: None, ..config.decode.clone() };
-        config.scene.origin = Source::open(input, &whole, interrupt.clone())?.next()?.map(|frame| frame.time);
+        let mut source = FrameSource::open(input, &whole, config.isolation.as_ref(), interrupt.clone())?;
+        config.scene.origin = source.next()?.map(|frame| frame.time);
     }
     Ok(config)
 }

@@ -12,7 +12,7 @@ use super::stretch::StretchJob;
 use super::{Stretch, identity, length};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::Source;
+use crate::isolate::FrameSource;
 use crate::model::Model;
 use crate::pipeline::message::EncodedKeyframe;
 use crate::pipeline::{Config, Job, KeyframeSink, Observer, Outcome, Stats, run};
@@ -140,7 +140,7 @@ pub fn stitch(job: &StitchJob<'_>, done: &mut dyn FnMut(Outcome)) -> Result<(Sti
     let StitchJob { input, config, interrupt, observer, sink, .. } = *job;
     let film = identity(input, config, &(job.models)()?)?;
     let mut files = checked(job.parts, &film)?;
-    let source = Source::open(input, &config.decode, interrupt.clone())?;
+    let source = FrameSource::open(input, &config.decode, config.isolation.as_ref(), interrupt.clone())?;
     length(&source, input)?;
     let info = source.info().clone();
     drop(source);

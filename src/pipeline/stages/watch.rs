@@ -3,14 +3,17 @@
 //! Order: keyframes in order of time. Memory: the decoder's own frames and the pictures that the selector holds, which the
 //! run's [budget](crate::pipeline::budget) accounts for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use crate::error::{Error, Result};
-use crate::media::{DecodedFrames, Frame, FrameGate, Source};
+use crate::address::Address;
+use crate::error::{Error, Result, panic_text};
+use crate::isolate::FrameSource;
+use crate::media::{DecodedFrames, Frame, FrameGate};
 use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, StageMessage};
@@ -22,7 +25,8 @@ use crate::time::Time;
 /// A keyframe with its decoded frame.
 pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
 
-/// Decodes a file and sends its keyframes. A `marker` sees every frame, and may end the decoding early.
+/// Decodes a file and sends its keyframes. A `marker` sees every frame, and may end the decoding early. A panic costs this
+/// file alone.
 pub(crate) fn watch(
     run: &Run<'_>,
     file: usize,
@@ -30,7 +34,22 @@ pub(crate) fn watch(
     marker: Option<&mut Marker<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
-    let mut source = match Source::open(input, &run.config.decode, run.interrupt.clone()) {
+    // Nothing of the file's state is used again, and what the threads share survives a panic.
+    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, out))).unwrap_or_else(|panic| {
+        let cause = format!("descry has a bug and stops reading it: {}", panic_text(panic.as_ref()));
+        FileEnd::failed(Error::input(Address::new(input).shown(), cause, "Report it, with the file if you can."))
+    })
+}
+
+fn watch_file(
+    run: &Run<'_>,
+    file: usize,
+    input: &str,
+    marker: Option<&mut Marker<'_>>,
+    out: &Sender<StageMessage<FrameKeyframe>>,
+) -> FileEnd {
+    let (decode, isolation) = (&run.config.decode, run.config.isolation.as_ref());
+    let mut source = match FrameSource::open(input, decode, isolation, run.interrupt.clone()) {
         Ok(source) => source,
         Err(Error::Interrupted) => return FileEnd::interrupted(Time::ZERO),
         Err(e) => return FileEnd::failed(e),
@@ -39,12 +58,13 @@ pub(crate) fn watch(
     if out.send(StageMessage::Opened(file, Box::new(source.info().clone()))).is_err() {
         return FileEnd::interrupted(Time::ZERO);
     }
-    let need = FilmNeed { decode_threads: run.config.decode.threads, spread: run.demand.count };
+    let (decode_threads, isolated) = (decode.threads, isolation.is_some());
+    let need = FilmNeed { decode_threads, spread: run.demand.count, isolated };
     let share = match run.config.budget.film(input, source.info().frame_size(), need) {
         Ok(share) => share,
         Err(e) => return FileEnd::failed(e),
     };
-    if run.config.budget.limits_memory() {
+    if run.config.budget.limits_memory() || isolated {
         source.guard(share.clone());
     }
     let mut watch = Watch {
@@ -69,7 +89,7 @@ struct Watch<'a, 'm, 's> {
     run: &'a Run<'a>,
     file: usize,
     /// Dropped before `share`, which accounts for its frames.
-    source: Source,
+    source: FrameSource,
     share: Arc<FilmShare>,
     selector: KeyframeSelector<Arc<Frame>>,
     marker: Option<&'m mut Marker<'s>>,
@@ -97,7 +117,10 @@ impl Watch<'_, '_, '_> {
                 Ok(Some(frame)) => Arc::new(frame),
                 Ok(None) => return Ok(None),
                 Err(Error::Interrupted) => return Err(Box::new(FileEnd::interrupted(self.last))),
-                Err(e) if self.first.is_none() => return Err(Box::new(FileEnd::failed(e))),
+                // What a decoder that crashed has decoded depends on when it did.
+                Err(e) if self.first.is_none() || self.source.has_crashed() => {
+                    return Err(Box::new(FileEnd::failed(e)));
+                }
                 Err(e) => return Ok(Some(e)),
             };
             let keyframes = self.examine(&frame)?;
@@ -133,6 +156,7 @@ impl Watch<'_, '_, '_> {
 
     fn send(&self, keyframes: Vec<FrameKeyframe>) -> Result<(), Box<FileEnd>> {
         for keyframe in keyframes {
+            self.fetch(&keyframe).map_err(|e| Box::new(FileEnd::failed(e)))?;
             StageTimers::count(&self.run.timers.keyframes, 1);
             if self.out.send(StageMessage::Item(self.file, keyframe)).is_err() {
                 return Err(Box::new(FileEnd::interrupted(self.last)));
@@ -147,6 +171,14 @@ impl Watch<'_, '_, '_> {
         StageTimers::count(&timers.skipped, skipped as usize);
         let in_vain = skipped == 0 && self.run.config.decode.frames == DecodedFrames::Fast;
         StageTimers::count(&timers.unskippable, usize::from(in_vain));
+    }
+
+    /// Fetches a keyframe's pictures where another process holds them, so that no stage after this one waits for it.
+    fn fetch(&self, keyframe: &FrameKeyframe) -> Result<()> {
+        if keyframe.blank {
+            return Ok(());
+        }
+        [&keyframe.picture].into_iter().chain(&keyframe.spread).try_for_each(|frame| frame.av().map(drop))
     }
 
     /// The last keyframes, and how the file ended. `error` ended it in the middle.

@@ -1,0 +1,387 @@
+//! The child: opens one input, answers its parent's questions, and ends with it.
+//!
+//! One thread decodes and replies, in order. A second one reads what the parent sends, and ends the process with it, so that
+//! a decoder in an endless loop does not outlive its parent. Before a decoder allocates a frame of a new size, on whatever
+//! thread, it asks the parent ([`AskingGate`]). Memory: the frames that the parent has not dropped.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, bounded};
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::time::{ClockId, clock_gettime};
+
+use super::picture;
+use super::sandbox::{self, Needs};
+use super::wire::{
+    AssignedInput, Assignment, FromParent, LONGEST_REQUEST, LiveAccess, NoFrame, Reply, Request, SIGN, SentError,
+    SentFrame, SourceState, read_message, write_message,
+};
+use crate::address::{Address, is_object, is_url};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::decode::Polled;
+use crate::media::{
+    Advance, DecodeOptions, Frame, FrameGate, FrameSize, Source, StreamAccess, StreamFault, print_warnings,
+};
+
+/// The one argument of a child.
+pub(super) const ARGUMENT: &str = "decode-for-descry";
+/// Messages of the parent that may wait: it sends one, and waits for the reply.
+const WAITING: usize = 4;
+/// Most sizes that are remembered as admitted.
+const MOST_SIZES: usize = 16;
+/// Bytes that are written at once.
+const BUFFER: usize = 64 << 10;
+/// Lists of files, which are read with everything in their folder.
+const PLAYLISTS: [&str; 4] = ["m3u8", "m3u", "mpd", "ffconcat"];
+/// Variables that name a file which the client of an object store reads.
+const TOKEN_FILES: [&str; 4] =
+    ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Whether this process was started to decode for another one. Then `main` calls [`serve`] and returns.
+pub fn is_asked_for() -> bool {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().is_some_and(|first| first == ARGUMENT) && arguments.next().is_none()
+}
+
+/// Decodes for the process that started this one, until that one is done with it. Call it before there is any other thread.
+pub fn serve() {
+    // Its end, and that of its parent, is all that an error here could mean.
+    let _ = try_serve();
+}
+
+fn try_serve() -> io::Result<()> {
+    prepare();
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (assignment, _) = read_message::<Assignment>(&mut socket, LONGEST_REQUEST)?;
+    for (name, value) in &assignment.environment {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var(name, value) };
+    }
+    let protection = sandbox::enter(&needs(&assignment));
+    let (questions, answers) = listen(socket.try_clone()?)?;
+    let ready = Reply::Ready(env!("CARGO_PKG_VERSION").into(), protection);
+    write_message(&mut socket, &ready, &[])?;
+    if assignment.warnings {
+        print_warnings();
+    }
+    let Assignment { input, decode, .. } = assignment;
+    let out = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, socket)));
+    let gate = AskingGate { out: out.clone(), asking: Mutex::new(Asking { answers, admitted: Vec::new() }) };
+    let mut decoder = DecodeChild { out, held: HashMap::new(), failed: None, signed: Instant::now() };
+    let mut source = match input {
+        AssignedInput::Nothing => return Ok(()),
+        AssignedInput::Film(input) => match Source::open(&input, &decode, Interrupt::new()) {
+            Ok(source) => source,
+            Err(e) => return decoder.reply(&Reply::Failed(e.into()), &[]),
+        },
+        AssignedInput::Stream(access) => match connect(access, &decode) {
+            Ok(source) => source,
+            Err(fault) => return decoder.reply(&Reply::Fault(fault), &[]),
+        },
+    };
+    decoder.reply(&Reply::Opened(Box::new(source.info().clone()), Box::new(state(&source))), &[])?;
+    source.guard(Arc::new(gate));
+    decoder.run(source, &questions)
+}
+
+/// Before anything else: ends with the parent, leaves signals to it, and has no descriptor that it does not need.
+fn prepare() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal runs no code.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+    }
+    #[cfg(target_os = "linux")]
+    // SAFETY: this program has opened nothing yet that it refers to, besides the three standard descriptors.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
+    }
+}
+
+/// What a parent asked.
+type ParentQuestion = (Request, Vec<u64>);
+
+/// Reads what the parent sends: its questions, and its answers to the questions of the gate. Ends this process as soon as
+/// nobody has the other end of the socket, whatever the decoder does.
+fn listen(mut socket: UnixStream) -> io::Result<(Receiver<ParentQuestion>, Receiver<bool>)> {
+    let ((ask, questions), (answer, answers)) = (bounded(WAITING), bounded(WAITING));
+    let read = move || {
+        loop {
+            let delivered = match read_message::<FromParent>(&mut socket, LONGEST_REQUEST) {
+                Ok((FromParent::Ask(request, dropped), _)) => ask.send((request, dropped)).is_ok(),
+                Ok((FromParent::Admit(admitted), _)) => answer.send(admitted).is_ok(),
+                Err(_) => false,
+            };
+            if !delivered {
+                // SAFETY: ends the process at once, whatever its other threads do.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    };
+    std::thread::Builder::new().name("parent".into()).spawn(read)?;
+    Ok((questions, answers))
+}
+
+/// Asks the parent which frames may be allocated.
+struct AskingGate {
+    out: Arc<Mutex<BufWriter<UnixStream>>>,
+    asking: Mutex<Asking>,
+}
+
+/// One thread asks at a time.
+struct Asking {
+    answers: Receiver<bool>,
+    /// Sizes that the parent has admitted, each larger than those before in some way.
+    admitted: Vec<FrameSize>,
+}
+
+impl FrameGate for AskingGate {
+    fn admits(&self, size: FrameSize) -> bool {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |large: &FrameSize| {
+            size.width <= large.width && size.height <= large.height && size.bits_per_pixel <= large.bits_per_pixel
+        };
+        if asking.admitted.iter().any(holds) {
+            return true;
+        }
+        if send(&self.out, &Reply::MayAllocate(size), &[]).is_err() || asking.answers.recv() != Ok(true) {
+            return false;
+        }
+        if asking.admitted.len() == MOST_SIZES {
+            asking.admitted.remove(0);
+        }
+        asking.admitted.push(size);
+        true
+    }
+
+    fn film_mb(&self, _: FrameSize) -> usize {
+        // The parent knows.
+        0
+    }
+}
+
+fn send(out: &Mutex<BufWriter<UnixStream>>, reply: &Reply, behind: &[u8]) -> io::Result<()> {
+    let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+    write_message(&mut *out, reply, behind)?;
+    out.flush()
+}
+
+/// What this process needs for its input.
+fn needs(assignment: &Assignment) -> Needs {
+    let Assignment { decode, memory_mb, .. } = assignment;
+    let mut needs = Needs { hwaccel: decode.hwaccel.is_some(), memory_mb: *memory_mb, ..Needs::default() };
+    match &assignment.input {
+        AssignedInput::Nothing => {}
+        AssignedInput::Film(input) => need(&mut needs, input),
+        AssignedInput::Stream(access) if access.format.as_deref() == Some("v4l2") => {
+            needs.device = Some(PathBuf::from(&access.address));
+        }
+        AssignedInput::Stream(access) => {
+            need(&mut needs, access.address.strip_prefix("file:").unwrap_or(&access.address));
+        }
+    }
+    needs
+}
+
+fn need(needs: &mut Needs, input: &str) {
+    needs.network = is_url(input);
+    if is_object(input) || needs.network {
+        needs.readable.extend(TOKEN_FILES.iter().filter_map(std::env::var_os).map(PathBuf::from));
+        return;
+    }
+    let path = Path::new(input);
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let folder = path.parent().filter(|_| PLAYLISTS.iter().any(|list| extension.eq_ignore_ascii_case(list)));
+    needs.readable.push(match folder {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) => folder.to_path_buf(),
+        None => path.to_path_buf(),
+    });
+}
+
+fn connect(access: LiveAccess, decode: &DecodeOptions) -> Result<Source, StreamFault> {
+    // A child connects once, so these live as long as it needs them.
+    let fixed = |text: String| -> &'static str { text.leak() };
+    let LiveAccess { address, name, format, options } = access;
+    Address::new(address.as_str());
+    if format.as_deref() == Some("v4l2") {
+        crate::media::load_camera_support().map_err(|e| StreamFault::Unreachable(e.to_string()))?;
+    }
+    let options = options.into_iter().map(|(name, value)| (fixed(name), value)).collect();
+    let access = StreamAccess { address, name, format: format.map(fixed), options };
+    Source::connect(&access, decode, Interrupt::new())
+}
+
+fn state(source: &Source) -> SourceState {
+    SourceState {
+        clock: source.clock().clone(),
+        damage: source.damage().clone(),
+        losses: source.losses(),
+        packets: source.packets(),
+        skipped: source.skipped(),
+        left_out: source.left_out(),
+        waited: source.waited(),
+        end: source.end(),
+        lost: source.is_lost(),
+        over: source.is_over(),
+        passed_end: source.has_more(),
+    }
+}
+
+/// Nanoseconds of the system's monotonic clock, which all processes share.
+pub(super) fn monotonic() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
+
+/// The decoder at work.
+struct DecodeChild {
+    out: Arc<Mutex<BufWriter<UnixStream>>>,
+    /// Frames that the parent may still ask for.
+    held: HashMap<u64, Frame>,
+    /// The error that comes after the frames that were sent.
+    failed: Option<Error>,
+    /// When there was a sign of life last.
+    signed: Instant,
+}
+
+impl DecodeChild {
+    fn run(&mut self, mut source: Source, questions: &Receiver<ParentQuestion>) -> io::Result<()> {
+        for (request, dropped) in questions {
+            for frame in dropped {
+                self.held.remove(&frame);
+            }
+            self.signed = Instant::now();
+            match request {
+                Request::Next(most) => self.next(&mut source, most)?,
+                Request::Advance(keyframes_only) => self.advance(&mut source, keyframes_only)?,
+                Request::Picture(frame) => self.picture(frame)?,
+                Request::Identity(frame) => {
+                    let identity = self.held.get(&frame).map_or(0, Frame::identity);
+                    self.reply(&Reply::Identity(identity), &[])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&self, reply: &Reply, behind: &[u8]) -> io::Result<()> {
+        send(&self.out, reply, behind)
+    }
+
+    /// Decodes up to `most` frames. An error is reported once the frames before it are sent.
+    fn next(&mut self, source: &mut Source, most: usize) -> io::Result<()> {
+        let (mut frames, mut samples, mut ended) = (Vec::new(), Vec::new(), false);
+        while frames.len() < most && !ended && self.failed.is_none() {
+            match source.poll() {
+                Ok(Polled::Frame(frame)) => match self.hold(frame, source, &mut samples) {
+                    Ok(frame) => frames.push(frame),
+                    Err(e) => self.failed = Some(e),
+                },
+                Ok(Polled::Pending) => {}
+                Ok(Polled::End) => ended = true,
+                Err(e) => self.failed = Some(e),
+            }
+            if self.signed.elapsed() >= SIGN {
+                if !frames.is_empty() {
+                    break;
+                }
+                self.signed = Instant::now();
+                self.reply(&Reply::Working, &[])?;
+            }
+        }
+        let failed = self.failed.take_if(|_| frames.is_empty()).map(|e| NoFrame::Failed(SentError::from(e)));
+        let reason = failed.or(ended.then_some(NoFrame::Ended));
+        self.reply(&Reply::Frames(frames, reason, Box::new(state(source))), &samples)
+    }
+
+    /// Reads on in a stream, by at most one packet.
+    fn advance(&mut self, source: &mut Source, keyframes_only: bool) -> io::Result<()> {
+        source.set_keyframes_only(keyframes_only);
+        let mut samples = Vec::new();
+        let frame = match source.advance() {
+            Ok(Advance::Frame(frame)) => match self.hold(frame, source, &mut samples) {
+                Ok(frame) => Some(frame),
+                Err(e) => return self.reply(&Reply::Fault(StreamFault::Undecodable(e.to_string())), &[]),
+            },
+            Ok(Advance::Packet) => None,
+            Err(fault) => return self.reply(&Reply::Fault(fault), &[]),
+        };
+        let frames = frame.into_iter().collect();
+        self.reply(&Reply::Frames(frames, None, Box::new(state(source))), &samples)
+    }
+
+    /// Keeps a frame, and reduces it to its thumb.
+    fn hold(&mut self, frame: Frame, source: &Source, samples: &mut Vec<u8>) -> Result<SentFrame> {
+        let thumb = frame.thumb()?;
+        for plane in [&thumb.y, &thumb.u, &thumb.v] {
+            samples.extend_from_slice(plane);
+        }
+        let arrived = frame.arrived.map(|at| {
+            let age = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            monotonic().saturating_sub(age)
+        });
+        let header = frame.header();
+        self.held.insert(frame.index, frame);
+        Ok(SentFrame { header, sharpness: thumb.sharpness, arrived, state: state(source) })
+    }
+
+    /// Sends a frame's picture, and forgets the frame.
+    fn picture(&mut self, frame: u64) -> io::Result<()> {
+        let absent = || Error::input("frame", "its picture is gone", "Report this.");
+        let Some(frame) = self.held.remove(&frame) else {
+            return self.reply(&Reply::Failed(absent().into()), &[]);
+        };
+        let Some((av, header)) = frame.av().ok().and_then(|av| Some((av, picture::header(av)?))) else {
+            let remedy = "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4";
+            let e = Error::input("frame", "its pixel format has no samples in memory", remedy);
+            return self.reply(&Reply::Failed(e.into()), &[]);
+        };
+        // No other thread's message may come in between.
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut *out, &Reply::Picture(header), &[])?;
+        picture::write_samples(av, &mut *out)?;
+        out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(input: &str) -> Needs {
+        let mut needs = Needs::default();
+        need(&mut needs, input);
+        needs
+    }
+
+    #[test]
+    fn a_file_needs_itself_and_a_playlist_its_folder() {
+        assert_eq!(of("films/a.mp4").readable, [PathBuf::from("films/a.mp4")]);
+        assert_eq!(of("films/a.m3u8").readable, [PathBuf::from("films")]);
+        assert_eq!(of("a.M3U8").readable, [PathBuf::from(".")]);
+        assert!(!of("films/a.mp4").network);
+    }
+
+    #[test]
+    fn a_url_needs_the_network_and_no_file() {
+        for url in ["https://host/a.m3u8", "s3://bucket/a.mp4", "rtsp://camera/a"] {
+            let needs = of(url);
+            assert!(needs.network && needs.readable.is_empty(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_clock_runs() {
+        let before = monotonic();
+        assert!(before > 0 && monotonic() >= before);
+    }
+}

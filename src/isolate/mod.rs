@@ -1,0 +1,49 @@
+//! Decoding in processes of their own, so that a decoder that crashes, hangs or is taken over costs one film.
+//!
+//! A [`FrameSource`] is a [`Source`](crate::media::Source) in this process, or one in a child process: the same frames, the
+//! same errors. The child is this program itself ([`Isolation::of_this_program`]), or any other whose `main` calls
+//! [`serve`]. It opens one input, decodes it, reduces each frame to its thumb, and keeps the frames that the parent still
+//! holds. The parent gets thumbs, and fetches the pictures of keyframes.
+//!
+//! ```text
+//! wire        requests and replies, with a length before each
+//! picture     a frame's planes as bytes
+//! sandbox     what a child may still do: Landlock, seccomp, limits
+//! child       the child: reads requests, decodes, replies
+//! process     the child as its parent sees it: started, ended, reaped
+//! link        one question, one answer, and how long it may take
+//! remote      a source in a child; checks all that comes from it
+//! source      a source here or in a child
+//! ```
+//!
+//! Order: the child does nothing unasked, so frames come in the order of the questions. Memory: the parent holds the thumbs
+//! of the frames that it asked for, and the pictures that it fetched; the child, the frames that the parent holds.
+//! Threads: one that starts all children, and one per child for what it prints.
+
+mod options;
+mod protection;
+mod source;
+
+#[cfg(unix)]
+mod child;
+#[cfg(unix)]
+mod link;
+#[cfg(unix)]
+mod picture;
+#[cfg(unix)]
+mod process;
+#[cfg(unix)]
+mod remote;
+#[cfg(unix)]
+mod sandbox;
+#[cfg(unix)]
+mod wire;
+
+/// Frames that a child decodes before they are asked for one by one.
+pub(crate) const FRAMES_AHEAD: usize = 8;
+
+#[cfg(unix)]
+pub use child::{is_asked_for, serve};
+pub use options::Isolation;
+pub use protection::Protection;
+pub use source::FrameSource;

@@ -1,0 +1,432 @@
+//! A source in a child process. Everything that comes from the child is checked: sizes, counts, order and texts.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use ffmpeg_next as ff;
+
+use super::child::monotonic;
+use super::link::{DecoderLink, DroppedFrames, LinkFault, lock};
+use super::options::Isolation;
+use super::protection::Protection;
+use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, SentError, SentFrame, SourceState};
+use crate::address::{Address, hide};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::frame::AwayPicture;
+use crate::media::object_store::longest_wait as object_wait;
+use crate::media::{Advance, DecodeOptions, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
+use crate::message::Message;
+use crate::scene::THUMB_SAMPLES;
+use crate::time::Time;
+
+/// Bytes of a frame's thumb.
+const SAMPLES: usize = 3 * THUMB_SAMPLES;
+/// Most bits of a pixel: four numbers of 32 bits.
+const MOST_BITS: u32 = 128;
+/// Longest text of a child in characters.
+const TEXT: usize = 600;
+/// Longest name of a container, codec or pixel format.
+const NAME: usize = 120;
+/// Beyond this, in microseconds, no time is meant: 10 years.
+const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
+/// Packets do not wait longer than this for their frame.
+const OLDEST: Duration = Duration::from_secs(3_600);
+
+/// A picture that a child holds.
+struct AwayFrame {
+    id: u64,
+    samples: Vec<u8>,
+    sharpness: f32,
+    max_pixels: u64,
+    name: Arc<str>,
+    link: Arc<Mutex<DecoderLink>>,
+    dropped: DroppedFrames,
+    video: OnceLock<ff::frame::Video>,
+}
+
+impl AwayPicture for AwayFrame {
+    fn fetch(&self) -> Result<&ff::frame::Video> {
+        if self.video.get().is_none() {
+            let mut link = lock(&self.link);
+            // Another thread may have fetched it meanwhile.
+            if self.video.get().is_none() {
+                let video = fetch(&mut link, self.id, self.max_pixels, &self.name)?;
+                let _ = self.video.set(video);
+            }
+        }
+        self.video.get().ok_or_else(|| Error::input(&*self.name, "a picture is missing", "Report this."))
+    }
+
+    fn fetched(&self) -> Option<&ff::frame::Video> {
+        self.video.get()
+    }
+
+    fn identity(&self) -> u64 {
+        // If the child has failed, so does the film, and nobody needs the number.
+        match lock(&self.link).ask(Request::Identity(self.id)) {
+            Ok((Reply::Identity(identity), _)) => identity,
+            _ => 0,
+        }
+    }
+
+    fn samples(&self) -> (&[u8], f32) {
+        (&self.samples, self.sharpness)
+    }
+}
+
+impl Drop for AwayFrame {
+    fn drop(&mut self) {
+        if self.video.get().is_none() {
+            self.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        }
+    }
+}
+
+fn fetch(link: &mut DecoderLink, id: u64, max_pixels: u64, name: &str) -> Result<ff::frame::Video> {
+    match link.ask(Request::Picture(id)).map_err(|e| e.input(name))? {
+        (Reply::Picture(header), behind) if behind.is_empty() => {
+            link.picture(&header, max_pixels).map_err(|e| e.input(name))
+        }
+        (Reply::Failed(e), _) => Err(error(e, name)),
+        _ => Err(link.distrust("a picture was asked for").input(name)),
+    }
+}
+
+/// A source in a child.
+pub(super) struct RemoteSource {
+    name: Arc<str>,
+    link: Arc<Mutex<DecoderLink>>,
+    dropped: DroppedFrames,
+    max_pixels: u64,
+    info: StreamInfo,
+    protection: Protection,
+    /// Frames that were received, each with the state after it.
+    waiting: VecDeque<(Frame, SourceState)>,
+    /// The state after the frame that was returned last.
+    state: SourceState,
+    /// The state after the frames that were received, and whether there are no more.
+    received: Option<SourceState>,
+    ended: bool,
+    /// Ordinal and earliest time of the next frame.
+    next: u64,
+    earliest: Time,
+    keyframes_only: bool,
+    /// Frames whose pictures may not have been fetched.
+    away: Vec<Weak<AwayFrame>>,
+}
+
+impl RemoteSource {
+    pub(super) fn open(
+        input: &str,
+        options: &DecodeOptions,
+        isolation: &Isolation,
+        interrupt: &Interrupt,
+    ) -> Result<RemoteSource> {
+        let address = Address::new(input);
+        let assigned = AssignedInput::Film(input.to_string());
+        let patience = match &address {
+            object if object.is_object() => object_wait(options.timeout),
+            url if url.is_url() => options.timeout,
+            _ => Duration::ZERO,
+        };
+        let (link, reply) = start(assigned, options, isolation, interrupt, patience)?;
+        RemoteSource::new(address.shown().into(), link, options, reply)
+    }
+
+    pub(super) fn connect(
+        access: &StreamAccess,
+        options: &DecodeOptions,
+        isolation: &Isolation,
+        interrupt: &Interrupt,
+    ) -> Result<RemoteSource, StreamFault> {
+        let StreamAccess { address, name, format, options: own } = access;
+        let own = own.iter().map(|(name, value)| ((*name).to_string(), value.clone())).collect();
+        let access = LiveAccess {
+            address: address.clone(),
+            name: name.clone(),
+            format: format.map(str::to_string),
+            options: own,
+        };
+        let cause = |e| match e {
+            Error::Interrupted => StreamFault::Stopped,
+            Error::Input { cause, .. } => StreamFault::Lost(cause.to_string()),
+            e => StreamFault::Unreachable(e.to_string().replace('\n', " ")),
+        };
+        let assigned = AssignedInput::Stream(access);
+        let (link, reply) = start(assigned, options, isolation, interrupt, options.timeout).map_err(cause)?;
+        match reply {
+            Reply::Fault(fault) => Err(fault_of(fault)),
+            reply => RemoteSource::new(name.as_str().into(), link, options, reply).map_err(cause),
+        }
+    }
+
+    fn new(
+        name: Arc<str>,
+        (mut link, protection): (DecoderLink, Protection),
+        options: &DecodeOptions,
+        reply: Reply,
+    ) -> Result<RemoteSource> {
+        let (mut info, state) = match reply {
+            Reply::Opened(info, state) => (*info, *state),
+            Reply::Failed(e) => return Err(error(e, &name)),
+            _ => return Err(link.distrust("an input was to be opened").input(&name)),
+        };
+        if let Err(what) = check_info(&mut info, options.max_pixels) {
+            return Err(link.distrust(what).input(&name));
+        }
+        Ok(RemoteSource {
+            name,
+            dropped: link.dropped(),
+            link: Arc::new(Mutex::new(link)),
+            max_pixels: options.max_pixels,
+            info,
+            protection,
+            waiting: VecDeque::new(),
+            state: clean_state(state),
+            received: None,
+            ended: false,
+            next: 0,
+            earliest: Time::from_micros(i64::MIN),
+            keyframes_only: false,
+            away: Vec::new(),
+        })
+    }
+
+    pub(super) fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    pub(super) fn state(&self) -> &SourceState {
+        &self.state
+    }
+
+    pub(super) fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    pub(super) fn set_keyframes_only(&mut self, on: bool) {
+        self.keyframes_only = on;
+    }
+
+    /// Whether the child is gone.
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.link).has_failed()
+    }
+
+    /// Who decides which frames the child may allocate.
+    pub(super) fn guard(&mut self, gate: Arc<dyn FrameGate>) {
+        lock(&self.link).guard(gate, self.info.frame_size());
+    }
+
+    /// Fetches the pictures of all frames that somebody still holds, so that the child is no longer needed.
+    pub(super) fn retire(&mut self) {
+        self.waiting.clear();
+        lock(&self.link).hurry();
+        for frame in self.away.drain(..) {
+            // Frames of a child that has failed are lost, which is reported where they are used.
+            if let Some(frame) = frame.upgrade()
+                && frame.fetch().is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Frame>> {
+        loop {
+            if let Some((frame, state)) = self.waiting.pop_front() {
+                self.state = state;
+                return Ok(Some(frame));
+            }
+            if let Some(state) = self.received.take() {
+                self.state = state;
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.ask(Request::Next(BATCH)).map_err(|e| e.input(&self.name))? {
+                (Reply::Frames(frames, reason, state), samples) => {
+                    self.receive(frames, &samples, *state).map_err(|e| e.input(&self.name))?;
+                    match reason {
+                        Some(NoFrame::Failed(e)) if self.waiting.is_empty() => {
+                            self.state = self.received.take().unwrap_or_else(|| self.state.clone());
+                            return Err(error(e, &self.name));
+                        }
+                        Some(NoFrame::Failed(_)) => {
+                            return Err(self.distrust("frames and a failure").input(&self.name));
+                        }
+                        Some(NoFrame::Ended) => self.ended = true,
+                        None => {}
+                    }
+                }
+                _ => return Err(self.distrust("frames were asked for").input(&self.name)),
+            }
+        }
+    }
+
+    pub(super) fn advance(&mut self) -> Result<Advance, StreamFault> {
+        let lost = |e| match e {
+            LinkFault::Interrupted => StreamFault::Stopped,
+            LinkFault::Failed(cause, _) => StreamFault::Lost(cause),
+        };
+        match self.ask(Request::Advance(self.keyframes_only)).map_err(lost)? {
+            (Reply::Frames(frames, _, state), samples) => {
+                self.receive(frames, &samples, (*state).clone()).map_err(lost)?;
+                self.received = None;
+                self.state = clean_state(*state);
+            }
+            (Reply::Fault(fault), _) => return Err(fault_of(fault)),
+            _ => return Err(lost(self.distrust("a packet was asked for"))),
+        }
+        Ok(self.waiting.pop_front().map_or(Advance::Packet, |(frame, _)| Advance::Frame(frame)))
+    }
+
+    fn ask(&mut self, request: Request) -> Result<(Reply, Vec<u8>), LinkFault> {
+        lock(&self.link).ask(request)
+    }
+
+    fn distrust(&self, what: &str) -> LinkFault {
+        lock(&self.link).distrust(what)
+    }
+
+    /// Takes a reply's frames.
+    fn receive(&mut self, frames: Vec<SentFrame>, samples: &[u8], state: SourceState) -> Result<(), LinkFault> {
+        if frames.len() > BATCH || samples.len() != frames.len() * SAMPLES {
+            return Err(self.distrust("the number of frames is wrong"));
+        }
+        self.away.retain(|frame| frame.strong_count() > 0);
+        for (sent, samples) in frames.into_iter().zip(samples.chunks_exact(SAMPLES)) {
+            let SentFrame { header, sharpness, arrived, state } = sent;
+            if header.index != self.next || header.time <= self.earliest || !is_time(header.time) {
+                return Err(self.distrust("frames are not in order"));
+            }
+            let (num, den) = header.sample_aspect;
+            let is_plausible = num > 0 && den > 0 && (0.1..=10.0).contains(&(f64::from(num) / f64::from(den)));
+            if !is_plausible || !header.pts.is_none_or(is_time) || !(0.0..=255.0).contains(&sharpness) {
+                return Err(self.distrust("a frame's header is wrong"));
+            }
+            let size = header.flags.size;
+            if u64::from(size.width) * u64::from(size.height) > self.max_pixels || size.bits_per_pixel > MOST_BITS {
+                return Err(self.distrust("a frame is too large"));
+            }
+            // Some decoders allocate frames without asking.
+            lock(&self.link).reserve(size);
+            self.next += 1;
+            self.earliest = header.time;
+            let away = Arc::new(AwayFrame {
+                id: header.index,
+                samples: samples.to_vec(),
+                sharpness,
+                max_pixels: self.max_pixels,
+                name: self.name.clone(),
+                link: self.link.clone(),
+                dropped: self.dropped.clone(),
+                video: OnceLock::new(),
+            });
+            self.away.push(Arc::downgrade(&away));
+            let frame = Frame::away(&header, arrived.map(instant), away);
+            self.waiting.push_back((frame, clean_state(state)));
+        }
+        self.received = Some(clean_state(state));
+        Ok(())
+    }
+}
+
+/// A frame outlives its source, and must not keep the child alive.
+impl Drop for RemoteSource {
+    fn drop(&mut self) {
+        lock(&self.link).close();
+    }
+}
+
+/// Starts a child, and waits until it has opened its input.
+fn start(
+    input: AssignedInput,
+    options: &DecodeOptions,
+    isolation: &Isolation,
+    interrupt: &Interrupt,
+    patience: Duration,
+) -> Result<((DecoderLink, Protection), Reply)> {
+    let name = match &input {
+        AssignedInput::Film(input) => Address::new(input.as_str()).shown(),
+        AssignedInput::Stream(access) => access.name.clone(),
+        AssignedInput::Nothing => String::new(),
+    };
+    let (mut link, protection) = DecoderLink::start(isolation, input, options, interrupt)?;
+    // To open is to ask whether the object exists, and to open the container.
+    link.set_patience(patience.saturating_mul(2));
+    let (reply, _) = link.receive().map_err(|e| e.input(&name))?;
+    link.set_patience(patience);
+    Ok(((link, protection), reply))
+}
+
+fn is_time(time: Time) -> bool {
+    (-LATEST..=LATEST).contains(&time.micros())
+}
+
+/// When something happened, by the monotonic clock that all processes share.
+fn instant(nanos: u64) -> Instant {
+    let (now, age) = (Instant::now(), Duration::from_nanos(monotonic().saturating_sub(nanos)));
+    now.checked_sub(age.min(OLDEST)).unwrap_or(now)
+}
+
+/// A child's text: without credentials and control characters, and not too long.
+fn text(text: &str) -> String {
+    let text: String = text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    hide(&text)
+}
+
+fn clean(message: Message) -> Message {
+    message.map_text(|t| text(&t))
+}
+
+/// The error of a child about its input.
+fn error(e: SentError, name: &str) -> Error {
+    match e {
+        SentError::Interrupted => Error::input(name, "its decoder stopped", "Run again."),
+        // Whatever it calls its input: it has only this one.
+        SentError::Input { input: _, cause, remedy } => Error::input(name, clean(cause), clean(remedy)),
+        SentError::Usage { cause, remedy } => Error::usage(clean(cause), clean(remedy)),
+    }
+}
+
+fn fault_of(fault: StreamFault) -> StreamFault {
+    match fault {
+        // Only this process knows whether the user stopped it.
+        StreamFault::Stopped => StreamFault::Lost("its decoder stopped".into()),
+        StreamFault::Silent(words) => StreamFault::Silent(text(&words)),
+        StreamFault::Absent(words) => StreamFault::Absent(text(&words)),
+        StreamFault::Forbidden(words) => StreamFault::Forbidden(text(&words)),
+        StreamFault::Unreachable(words) => StreamFault::Unreachable(text(&words)),
+        StreamFault::Lost(words) => StreamFault::Lost(text(&words)),
+        StreamFault::Undecodable(words) => StreamFault::Undecodable(text(&words)),
+        fault @ (StreamFault::Ended | StreamFault::NoVideo) => fault,
+    }
+}
+
+fn clean_state(mut state: SourceState) -> SourceState {
+    state.damage.stopped = state.damage.stopped.map(|words| text(&words));
+    state.damage.missing = state.damage.missing.filter(|secs| secs.is_finite());
+    state
+}
+
+fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str> {
+    for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
+        *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
+    }
+    let (width, height) = (u64::from(info.width), u64::from(info.height));
+    let (num, den) = info.sample_aspect;
+    let is_length = |secs: f64| secs.is_finite() && (0.0..=LATEST as f64 / 1e6).contains(&secs.abs());
+    let is_fine = width > 0
+        && height > 0
+        && width * height <= max_pixels
+        && num > 0
+        && den > 0
+        && [0, 90, 180, 270].contains(&info.rotation)
+        && info.duration.is_none_or(|secs| is_length(secs) && secs >= 0.0)
+        && info.frame_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0)
+        && is_length(info.start_time);
+    if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
+}
