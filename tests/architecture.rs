@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "interrupt",
         "limited_file",
         "message",
+        "open_folder",
         "printable",
         "regular_file",
         "time",

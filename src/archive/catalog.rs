@@ -8,13 +8,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::layout::{FAILURES, HEAD, PART, RECORDS, SEARCH, TABLE, record_file, video_file, video_folder};
+use super::layout::{
+    FAILURES, HEAD, PART, RECORDS, SEARCH, TABLE, record_file, record_folder, video_file, video_folder,
+};
 use super::record::{FORMAT, FailureRecord, FileRecord, RecordName, VideoRecord};
 use super::store::ArchiveStore;
 use super::table::TableReader;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+
+/// Largest `archive.json`, in bytes.
+const HEAD_LIMIT: u64 = 1 << 16;
+/// Largest record: it has about 150 bytes per thumbnail.
+pub(super) const RECORD_LIMIT: u64 = 128 << 20;
+/// Largest thumbnail. Usual ones have about 20 kB; anything far larger is no thumbnail of descry.
+const THUMBNAIL_LIMIT: u64 = 4 << 20;
+/// Largest table in an object store, which is read into memory: half a million keyframes at 512 values per embedding.
+pub(super) const TABLE_LIMIT: u64 = 1 << 30;
 
 /// An archive, open for reading and writing. Threads may share it; so may processes, see [`Archive::claim`].
 #[derive(Debug, Clone)]
@@ -74,7 +85,16 @@ impl Archive {
             ));
         }
         let head = format!("{}\n", json!({ "format": FORMAT }));
-        archive.store.put(HEAD, head.as_bytes())?;
+        if let Err(e) = archive.store.put_durably(HEAD, head.as_bytes())
+            && !archive.check_head().unwrap_or(false)
+        {
+            return Err(e);
+        }
+        // Killed processes left them. A process that creates the archive now finds it made.
+        let parts = |name: &String| name.starts_with(HEAD) && name.ends_with(PART);
+        for part in archive.store.list("", HEAD)?.iter().filter(|name| parts(name)) {
+            archive.store.remove(part)?;
+        }
         Ok(archive)
     }
 
@@ -84,7 +104,7 @@ impl Archive {
 
     /// Whether there is an archive. Fails where it has another format.
     fn check_head(&self) -> Result<bool> {
-        let Some(bytes) = self.store.read(HEAD)? else { return Ok(false) };
+        let Some(bytes) = self.store.read(HEAD, HEAD_LIMIT)? else { return Ok(false) };
         let head: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match head["format"].as_str() {
             Some(FORMAT) => Ok(true),
@@ -171,7 +191,7 @@ impl Archive {
     }
 
     fn read_json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.store.read(path)? else { return Ok(None) };
+        let Some(bytes) = self.store.read(path, RECORD_LIMIT)? else { return Ok(None) };
         let parsed = serde_json::from_slice(&bytes);
         parsed.map(Some).map_err(|e| {
             let remedy = message!["Run ", Setting::ArchiveRepair, ", then ", Setting::Index, " again."];
@@ -179,12 +199,13 @@ impl Archive {
         })
     }
 
+    /// Writes a record, so that it survives a power failure whole or not at all.
     pub(super) fn write_json(&self, path: &str, value: &impl Serialize) -> Result<FileRecord> {
         let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| {
             Error::output(self.store.shown(path), format!("cannot be written as JSON: {e}"), "Report this as a bug.")
         })?;
         bytes.push(b'\n');
-        self.store.put(path, &bytes)
+        self.store.put_durably(path, &bytes)
     }
 
     /// Path of a file in a video's folder, from the archive's root: `keyframes.parquet`, `descriptions.vtt`, or an empty
@@ -199,24 +220,19 @@ impl Archive {
     /// The table cannot be read, or is damaged.
     pub fn table(&self, name: RecordName) -> Result<Option<TableReader>> {
         let path = video_file(name, TABLE);
-        match self.store.folder() {
-            Some(root) => {
-                let path = root.join(&path);
-                if path.exists() { TableReader::open(&path).map(Some) } else { Ok(None) }
-            }
-            None => {
-                let bytes = self.store.read(&path)?;
-                bytes.map(|b| TableReader::of_bytes(self.store.shown(&path), b)).transpose()
-            }
+        let shown = self.store.shown(&path);
+        if self.store.folder().is_some() {
+            return self.store.open_file(&path)?.map(|file| TableReader::of_file(shown, file)).transpose();
         }
+        self.store.read(&path, TABLE_LIMIT)?.map(|bytes| TableReader::of_bytes(shown, bytes)).transpose()
     }
 
     /// Reads a thumbnail, by its path from the archive's root; none where it does not exist.
     ///
     /// # Errors
-    /// The thumbnail cannot be read.
+    /// The thumbnail cannot be read, leads out of the archive, is a link, or has more than 4 MiB.
     pub fn read_thumbnail(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        self.store.read(path)
+        self.store.read(path, THUMBNAIL_LIMIT)
     }
 
     /// A path from the archive's root as messages show it.
@@ -231,8 +247,8 @@ impl Archive {
 
     /// The names that a video has in one kind of records, in any state.
     pub(super) fn states(&self, kind: &str, key: u64) -> Result<Vec<RecordName>> {
-        let shelf = RecordName { key, state: 0 }.shelf();
-        let names = self.store.list(&format!("{kind}/{shelf}"), &format!("{key:016x}."))?;
+        let folder = record_folder(kind, RecordName { key, state: 0 });
+        let names = self.store.list(&folder, &format!("{key:016x}."))?;
         Ok(names.iter().filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect())
     }
 
@@ -240,7 +256,12 @@ impl Archive {
     pub(super) fn remove_record(&self, kind: &str, name: RecordName) -> Result<()> {
         // The record goes first: files without a record are leftovers, a record without files is damage.
         self.store.remove(&record_file(kind, name))?;
-        if kind == RECORDS { self.store.remove_folder(&video_folder(name)) } else { Ok(()) }
+        if kind != RECORDS {
+            return Ok(());
+        }
+        // After a power failure, too: the disk may forget the two in any order.
+        self.store.sync_names(&record_folder(kind, name))?;
+        self.store.remove_folder(&video_folder(name))
     }
 
     /// Removes what one kind of records holds of a video in other states.

@@ -1,17 +1,19 @@
 //! Verifies an archive: reads every file and compares it with its record.
 //!
-//! A repair removes the record of a damaged video, so that the next index describes the video again. Memory: one file at a
-//! time, and the names.
+//! A repair removes the record of a damaged video, so that the next index describes the video again. Memory: the names, and
+//! in an object store one file at a time.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Seek};
 
 use sha2::{Digest, Sha256};
 
-use super::catalog::Archive;
+use super::catalog::{Archive, TABLE_LIMIT};
 use super::layout::{RECORDS, TABLE, VIDEOS, record_file, video_file};
 use super::record::{RecordName, VideoRecord};
 use super::table::TableReader;
-use crate::digest::hex;
+use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message;
@@ -100,20 +102,62 @@ fn check_video(archive: &Archive, name: RecordName, record: &VideoRecord) -> Res
     }
     for (within, expected) in &record.files {
         let path = video_file(name, within);
-        match archive.store().read(&path)? {
+        let found = match StoredFile::open(archive, &path, expected.bytes)? {
             None => return damaged(&path, "is missing".into()),
-            Some(bytes) if bytes.len() as u64 != expected.bytes => {
-                let cause = format!("has {} bytes; its record says {}", bytes.len(), expected.bytes);
-                return damaged(&path, cause);
+            Some(found) if found.bytes != expected.bytes => {
+                return damaged(&path, format!("has {} bytes; its record says {}", found.bytes, expected.bytes));
             }
-            Some(bytes) if hex(&Sha256::digest(&bytes)) != expected.sha256 => {
-                return damaged(&path, "was changed: its SHA-256 is not that of its record".into());
-            }
-            Some(bytes) if within == TABLE => {
-                TableReader::of_bytes(archive.store().shown(&path), bytes)?.try_for_each(|batch| batch.map(drop))?;
-            }
-            Some(_) => {}
+            Some(found) => found,
+        };
+        let (hash, content) = found.hash().map_err(|e| Error::read(archive.store().shown(&path), &e))?;
+        if hash != expected.sha256 {
+            return damaged(&path, "was changed: its SHA-256 is not that of its record".into());
+        }
+        if within == TABLE {
+            let shown = archive.store().shown(&path);
+            let table = match content {
+                Content::File(file) => TableReader::of_file(shown, file),
+                Content::Bytes(bytes) => TableReader::of_bytes(shown, bytes),
+            };
+            table?.try_for_each(|batch| batch.map(drop))?;
         }
     }
     Ok(())
+}
+
+/// A file of a video, open for reading.
+struct StoredFile {
+    content: Content,
+    bytes: u64,
+}
+
+enum Content {
+    File(File),
+    /// Of an object.
+    Bytes(Vec<u8>),
+}
+
+impl StoredFile {
+    /// None where it does not exist. An object is read only if it has no more than the `expected` bytes.
+    fn open(archive: &Archive, path: &str, expected: u64) -> Result<Option<StoredFile>> {
+        if archive.folder().is_none() {
+            let bytes = archive.store().read(path, expected.min(TABLE_LIMIT))?;
+            return Ok(bytes.map(|b| StoredFile { bytes: b.len() as u64, content: Content::Bytes(b) }));
+        }
+        let Some(file) = archive.store().open_file(path)? else { return Ok(None) };
+        let bytes = file.metadata().map_err(|e| Error::read(archive.store().shown(path), &e))?.len();
+        Ok(Some(StoredFile { content: Content::File(file), bytes }))
+    }
+
+    /// SHA-256 in hex, and the content from its start.
+    fn hash(self) -> io::Result<(String, Content)> {
+        match self.content {
+            Content::Bytes(bytes) => Ok((hex(&Sha256::digest(&bytes)), Content::Bytes(bytes))),
+            Content::File(mut file) => {
+                let hash = sha256_of(&mut file)?;
+                file.rewind()?;
+                Ok((hash, Content::File(file)))
+            }
+        }
+    }
 }

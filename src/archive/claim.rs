@@ -3,20 +3,29 @@
 //! A claim is a locked file. The system releases the lock when the process ends, however it ends. In an object store there
 //! are no claims: two processes may describe the same video, and write the same bytes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
 
 use super::catalog::Archive;
 use super::io_error::write_error;
 use super::layout::{CLAIMS, claim_file, claim_key};
 use crate::error::Result;
+use crate::open_folder::OpenFolder;
 
 /// A video that this process alone describes. Dropping it releases the video.
 #[derive(Debug)]
 pub struct Claim {
-    /// The lock and its path; none in an object store.
-    lock: Option<(File, PathBuf)>,
+    /// None in an object store.
+    lock: Option<ClaimLock>,
+}
+
+/// A locked file.
+#[derive(Debug)]
+struct ClaimLock {
+    file: File,
+    /// Holds the file under this name.
+    folder: OpenFolder,
+    name: String,
 }
 
 impl Archive {
@@ -26,26 +35,19 @@ impl Archive {
     /// The archive cannot be written.
     pub fn claim(&self, key: u64) -> Result<Option<Claim>> {
         let Some(root) = self.folder() else { return Ok(Some(Claim { lock: None })) };
-        let folder = root.join(CLAIMS);
-        let path = folder.join(claim_file(key));
-        let fail = |e: io::Error| write_error(&path.display().to_string(), &e);
+        let name = claim_file(key);
+        let fail = |e: io::Error| write_error(&root.join(CLAIMS).join(&name).display().to_string(), &e);
+        let folder = OpenFolder::open(root).and_then(|root| root.make_folder(CLAIMS)).map_err(fail)?;
         loop {
-            let open = || File::options().create(true).truncate(false).write(true).open(&path);
-            let opened = open().or_else(|e| {
-                if e.kind() != io::ErrorKind::NotFound {
-                    return Err(e);
-                }
-                fs::create_dir_all(&folder).and_then(|()| open())
-            });
-            let lock = opened.map_err(fail)?;
+            let lock = folder.lock_file(&name).map_err(fail)?;
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
             // The previous owner may have removed the file after we opened it: then the lock protects nothing.
-            if is_at(&lock, &path) {
-                return Ok(Some(Claim { lock: Some((lock, path)) }));
+            if folder.is_at(&lock, &name) {
+                return Ok(Some(Claim { lock: Some(ClaimLock { file: lock, folder, name }) }));
             }
         }
     }
@@ -66,31 +68,18 @@ impl Archive {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some((lock, path)) = self.lock.take() {
+        if let Some(ClaimLock { file, folder, name }) = self.lock.take() {
             // Removed while it is locked: a process that opened it meanwhile notices that it has lost its name.
-            let _ = fs::remove_file(path);
-            drop(lock);
+            let _ = folder.remove_file(&name);
+            drop(file);
         }
     }
 }
 
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-/// Elsewhere an open file cannot be removed.
-#[cfg(not(unix))]
-fn is_at(_file: &File, path: &Path) -> bool {
-    path.exists()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -105,5 +94,17 @@ mod tests {
         fs::write(dir.path().join("archive/claims/0000000000000009.lock"), "").unwrap();
         archive.remove_stale_claims().unwrap();
         assert!(archive.store().list(CLAIMS, "").unwrap().is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create(dir.path().join("archive").to_str().unwrap()).unwrap();
+        drop(archive.claim(7).unwrap());
+        let victim = dir.path().join("victim");
+        std::os::unix::fs::symlink(&victim, dir.path().join("archive/claims/0000000000000007.lock")).unwrap();
+        assert!(archive.claim(7).unwrap_err().to_string().contains("symbolic link"));
+        assert!(!victim.exists());
     }
 }

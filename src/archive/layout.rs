@@ -45,6 +45,11 @@ pub(super) fn video_file(name: RecordName, within: &str) -> String {
     format!("{}/{within}", video_folder(name))
 }
 
+/// The folder of a video's record; `kind` is [`RECORDS`] or [`FAILURES`].
+pub(super) fn record_folder(kind: &str, name: RecordName) -> String {
+    format!("{kind}/{}", name.shelf())
+}
+
 /// The record of a video; `kind` is [`RECORDS`] or [`FAILURES`].
 pub(super) fn record_file(kind: &str, name: RecordName) -> String {
     format!("{kind}/{}/{name}.json", name.shelf())

@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::fingerprint::Fingerprint;
 
 /// The archive's format. Part of every state: with another format, every video is described again.
 pub const FORMAT: &str = "descry-archive/1";
+/// Most bytes of the options in a record: a prompt may be long.
+const OPTIONS_LIMIT: usize = 8 << 20;
 
 /// Identifies a video in one state. Written `<key>.<state>`, 16 lower-case hex digits each.
 ///
@@ -147,6 +150,7 @@ pub struct VideoRecord {
     /// SHA-256 of the model's manifest in hex.
     pub model_hash: String,
     /// The options that decide the content.
+    #[serde(deserialize_with = "read_options")]
     pub options: Value,
     /// Duration that the container states, in milliseconds; none where it states none.
     pub duration_ms: Option<i64>,
@@ -182,6 +186,15 @@ pub struct FailureRecord {
 
 fn write_hex<S: Serializer>(state: &u64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&format!("{state:016x}"))
+}
+
+/// Options in JSON have some hundred bytes. As values, a text of the same length can take many times the memory.
+fn read_options<'de, D: Deserializer<'de>>(d: D) -> Result<Value, D::Error> {
+    let text = <&RawValue>::deserialize(d)?.get();
+    if text.len() > OPTIONS_LIMIT {
+        return Err(serde::de::Error::custom(format!("its options have more than {OPTIONS_LIMIT} bytes")));
+    }
+    serde_json::from_str(text).map_err(serde::de::Error::custom)
 }
 
 fn read_hex<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {

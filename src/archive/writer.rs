@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::catalog::Archive;
 use super::io_error::write_error;
 use super::layout::{
-    FAILURES, JSON, PART, RECORDS, TABLE, VIDEOS, VTT, record_file, thumbnail, video_file, video_folder,
+    FAILURES, JSON, PART, RECORDS, TABLE, VIDEOS, VTT, record_file, record_folder, thumbnail, video_file, video_folder,
 };
 use super::record::{FORMAT, FailureRecord, FileRecord, RecordName, VideoRecord, Work};
 use super::store::{PendingObjects, Upload};
@@ -63,7 +63,7 @@ impl Archive {
         }
         let prefix = format!("{:016x}.", name.key);
         for kind in [RECORDS, FAILURES] {
-            let shelf = format!("{kind}/{}", name.shelf());
+            let shelf = record_folder(kind, name);
             for part in self.store().list(&shelf, &prefix)?.iter().filter(|n| n.ends_with(PART)) {
                 self.store().remove(&format!("{shelf}/{part}"))?;
             }
@@ -97,7 +97,6 @@ impl Archive {
             remedy: remedy.into(),
         };
         self.write_json(&path, &failure)?;
-        self.store().sync_file(&path)?;
         self.remove_other_states(FAILURES, work.name)?;
         Ok(failure)
     }
@@ -186,7 +185,6 @@ impl VideoWriter<'_> {
         };
         let path = record_file(RECORDS, name);
         archive.write_json(&path, &record)?;
-        archive.store().sync_file(&path)?;
         archive.remove_other_states(RECORDS, name)?;
         for failure in archive.states(FAILURES, name.key)? {
             archive.remove_record(FAILURES, failure)?;
@@ -288,8 +286,8 @@ mod tests {
             let archive = archive(dir);
             let work = work("/a.mp4", 1);
             let record = store(&archive, &work);
-            let table = archive.store().read(&archive.video_path(work.name, TABLE)).unwrap().unwrap();
-            (record, table, archive.store().read(&record_file(RECORDS, work.name)).unwrap().unwrap())
+            let table = archive.store().read(&archive.video_path(work.name, TABLE), 1 << 20).unwrap().unwrap();
+            (record, table, archive.store().read(&record_file(RECORDS, work.name), 1 << 20).unwrap().unwrap())
         });
         assert_eq!(written[0], written[1]);
     }

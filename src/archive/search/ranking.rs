@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::fuse::FusionScale;
-use super::index::{IndexFault, SearchIndex, VectorFile};
+use super::index::{IndexFault, SearchIndex, VectorFile, most_ids};
 use super::query::SearchQuery;
 use super::scan::{RowId, ScanQuery, ScoredRow};
 use super::words;
@@ -33,6 +33,11 @@ impl CaptionScores {
         let mut scores = Vec::new();
         let last: Option<u32> = index.db.query_row("SELECT max(id) FROM texts", [], |r| r.get(0))?;
         let last = last.unwrap_or(0) as usize;
+        // Every caption is that of a keyframe.
+        let keyframes = index.now.files.iter().map(|(_, file)| file.rows()).sum();
+        if last > most_ids(keyframes) {
+            return Err(IndexFault::Damaged("most of its numbers for captions are unused".into()));
+        }
         let mut query = index.db.prepare_cached("SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1")?;
         let mut rows = query.query([expression])?;
         while let Some(row) = rows.next()? {

@@ -93,6 +93,9 @@ impl Searcher {
         progress: &mut dyn FnMut(UpdateStep),
     ) -> Result<Searcher> {
         let folder = location.folder();
+        if matches!(location, IndexLocation::InArchive(_)) {
+            refuse_link(folder)?;
+        }
         match open_current(folder, source, rebuild, interrupt, progress) {
             Ok((index, report)) => Ok(Searcher { index, report, temporary: None }),
             Err(e) if e.is_read_only() && matches!(location, IndexLocation::InArchive(_)) => {
@@ -140,6 +143,18 @@ impl Searcher {
             IndexFault::Damaged(cause) => SearchError::DamagedIndex(cause),
             e => SearchError::Other(e.explain(self.index.folder())),
         })
+    }
+}
+
+/// Other people may have made the archive, and have its index written wherever a link leads.
+fn refuse_link(folder: &Path) -> Result<()> {
+    match folder.symlink_metadata() {
+        Ok(found) if found.is_symlink() => Err(Error::output(
+            folder.display().to_string(),
+            "is a symbolic link, and the search index of an archive is not kept behind one",
+            message!["Remove the link, or name the folder that it leads to with ", Setting::SearchIndex, "."],
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,20 @@
 //! Where an archive is stored: named files in a folder of this machine, or objects in a bucket.
 //!
 //! A name is a path from the archive's root with `/` between its parts. Whatever has a name is complete: a folder gets a
-//! file by renaming a finished one, a bucket shows an object once all of it has arrived. Memory: the bytes that a caller
-//! passes in; see [`upload`] for what is written piece by piece.
+//! file by renaming a finished one, a bucket shows an object once all of it has arrived.
+//!
+//! Other people may have made the archive. A name that leads out of it is refused, in a folder and in a bucket; in a folder,
+//! symbolic links are not followed and only regular files are read (see [`OpenFolder`]). The archive's own folder may be a
+//! link: its user named it.
+//!
+//! Memory: the bytes that a caller passes in or asks for, up to the caller's limit; see [`upload`] for what is written piece
+//! by piece.
 
 mod upload;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +29,9 @@ use crate::interrupt::Interrupt;
 use crate::media::AccessPolicy;
 use crate::media::object_store::Bucket;
 use crate::media::remote::RemoteError;
+use crate::message;
+use crate::message::{Message, Setting};
+use crate::open_folder::{OpenFolder, parts};
 
 pub(crate) use upload::{PendingObjects, Upload};
 
@@ -76,33 +86,59 @@ impl ArchiveStore {
         }
     }
 
-    /// All bytes of a name; none where it does not exist.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    /// All bytes of a name, at most `limit`; none where it does not exist.
+    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let too_large = || {
+            let cause = format!("has more than the {limit} bytes that such a file may have");
+            Err(Error::input(self.shown(name), cause, again()))
+        };
         match &self.0 {
-            Backend::Folder(folder) => {
-                let path = file_path(folder, name);
-                match fs::read(&path) {
-                    Ok(bytes) => Ok(Some(bytes)),
-                    Err(e) if is_absent(&e) => Ok(None),
-                    Err(e) => Err(Error::read(path.display().to_string(), &e)),
+            Backend::Folder(_) => {
+                let Some(file) = self.open_file(name)? else { return Ok(None) };
+                let mut bytes = Vec::new();
+                file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| self.unreadable(name, &e))?;
+                if bytes.len() as u64 > limit { too_large() } else { Ok(Some(bytes)) }
+            }
+            Backend::Bucket { bucket, prefix } => {
+                let path = self.object(prefix, name)?;
+                // Before the bytes: a bucket sends as many as it likes.
+                match bucket.head(&path) {
+                    Ok((object, _)) if object.size > limit => return too_large(),
+                    Err(RemoteError::Absent) => return Ok(None),
+                    Err(t) => return Err(t.input(&self.shown(name))),
+                    Ok(_) => {}
+                }
+                match bucket.get(&path) {
+                    Ok(bytes) if bytes.len() as u64 > limit => too_large(),
+                    Ok(bytes) => Ok(Some(bytes.into())),
+                    Err(RemoteError::Absent) => Ok(None),
+                    Err(t) => Err(t.input(&self.shown(name))),
                 }
             }
-            Backend::Bucket { bucket, prefix } => match bucket.get(&object_path(prefix, name)) {
-                Ok(bytes) => Ok(Some(bytes.into())),
-                Err(RemoteError::Absent) => Ok(None),
-                Err(t) => Err(t.input(&self.shown(name))),
-            },
+        }
+    }
+
+    /// Opens a file of a folder for reading; none where it does not exist. Never a file of a bucket.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
+        let Some(root) = self.root(name)? else { return Ok(None) };
+        match root.file(name) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(self.unreadable(name, &e)),
         }
     }
 
     /// Whether a name exists.
     pub(crate) fn exists(&self, name: &str) -> Result<bool> {
         match &self.0 {
-            Backend::Folder(folder) => {
-                let path = file_path(folder, name);
-                path.try_exists().map_err(|e| Error::read(path.display().to_string(), &e))
+            Backend::Folder(_) => {
+                let found = self.root(name)?.map_or(Ok(false), |root| root.exists(name));
+                match found {
+                    Err(e) if is_absent(&e) => Ok(false),
+                    found => found.map_err(|e| self.unreadable(name, &e)),
+                }
             }
-            Backend::Bucket { bucket, prefix } => match bucket.head(&object_path(prefix, name)) {
+            Backend::Bucket { bucket, prefix } => match bucket.head(&self.object(prefix, name)?) {
                 Ok(_) => Ok(true),
                 Err(RemoteError::Absent) => Ok(false),
                 Err(t) => Err(t.input(&self.shown(name))),
@@ -110,19 +146,55 @@ impl ArchiveStore {
         }
     }
 
+    /// The archive's folder, open; none where it does not exist or the archive is in a bucket.
+    fn root(&self, name: &str) -> Result<Option<OpenFolder>> {
+        let Backend::Folder(root) = &self.0 else { return Ok(None) };
+        match OpenFolder::open(root) {
+            Ok(root) => Ok(Some(root)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(self.unreadable(name, &e)),
+        }
+    }
+
+    /// Why something cannot be read.
+    fn unreadable(&self, name: &str, e: &io::Error) -> Error {
+        match e.kind() {
+            ErrorKind::InvalidInput => Error::input(self.shown(name), format!("is not read: {e}"), again()),
+            _ => Error::read(self.shown(name), e),
+        }
+    }
+
+    /// The path of an object, if its name stays in the archive.
+    fn object(&self, prefix: &str, name: &str) -> Result<String> {
+        match parts(name) {
+            Ok(_) => Ok(object_path(prefix, name)),
+            Err(e) => Err(Error::input(self.shown(name), format!("is not used: {e}"), again())),
+        }
+    }
+
     /// Writes bytes under a name in one step. They survive the end of this process immediately, and a power failure after
-    /// [`ArchiveStore::sync_file`] or [`ArchiveStore::sync_folder`].
+    /// [`ArchiveStore::sync_folder`].
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<FileRecord> {
         let mut upload = self.upload(name)?;
         upload.write_all(bytes).map_err(|e| write_error(&self.shown(name), &e))?;
         upload.finish()
     }
 
+    /// As [`ArchiveStore::put`], but the bytes survive a power failure, too: they are on the disk before they get their
+    /// name, and the name is when this returns.
+    pub(crate) fn put_durably(&self, name: &str, bytes: &[u8]) -> Result<FileRecord> {
+        let mut upload = self.upload(name)?;
+        upload.write_all(bytes).map_err(|e| write_error(&self.shown(name), &e))?;
+        let record = upload.finish_synced()?;
+        self.sync_names(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        Ok(record)
+    }
+
     /// Starts writing a name piece by piece. The name exists once all pieces are written.
     pub(crate) fn upload(&self, name: &str) -> Result<Upload> {
         match &self.0 {
-            Backend::Folder(folder) => Upload::to_file(&file_path(folder, name)),
-            Backend::Bucket { bucket, prefix } => Ok(Upload::to_object(bucket, object_path(prefix, name))),
+            Backend::Folder(root) => Upload::to_file(root, name),
+            Backend::Bucket { bucket, prefix } => Ok(Upload::to_object(bucket, self.object(prefix, name)?)),
         }
     }
 
@@ -135,34 +207,43 @@ impl ArchiveStore {
         Ok(record)
     }
 
-    /// Flushes a folder, all files in it and all folders above it to the disk.
+    /// Brings a folder, all files in it and the names of all folders above it to the disk.
     pub(crate) fn sync_folder(&self, folder: &str) -> Result<()> {
-        let Backend::Folder(root) = &self.0 else { return Ok(()) };
-        let path = file_path(root, folder);
-        let synced = sync_tree(&path).and_then(|()| sync_parents(&path, root));
-        synced.map_err(|e| write_error(&path.display().to_string(), &e))
+        self.sync(folder, |root| root.sync_tree(folder).and_then(|()| root.sync(folder)))
     }
 
-    /// Flushes a file and all folders above it to the disk.
-    pub(crate) fn sync_file(&self, name: &str) -> Result<()> {
+    /// Brings the names in a folder, and in all folders above it, to the disk.
+    pub(crate) fn sync_names(&self, folder: &str) -> Result<()> {
+        self.sync(folder, |root| root.sync(folder))
+    }
+
+    fn sync(&self, folder: &str, sync: impl FnOnce(&OpenFolder) -> io::Result<()>) -> Result<()> {
         let Backend::Folder(root) = &self.0 else { return Ok(()) };
-        let path = file_path(root, name);
-        let synced = File::open(&path).and_then(|f| f.sync_all()).and_then(|()| sync_parents(&path, root));
-        synced.map_err(|e| write_error(&path.display().to_string(), &e))
+        OpenFolder::open(root).and_then(|root| sync(&root)).map_err(|e| write_error(&self.shown(folder), &e))
     }
 
     /// Sorted names of the files and folders directly in a folder that start with `prefix`; none where there is no such
     /// folder.
     pub(crate) fn list(&self, folder: &str, prefix: &str) -> Result<Vec<String>> {
-        match &self.0 {
-            Backend::Folder(root) => list_folder(&file_path(root, folder), prefix),
-            Backend::Bucket { bucket, prefix: root } => {
-                let mut names =
-                    bucket.list_folder(&object_path(root, folder)).map_err(|t| t.input(&self.shown(folder)))?;
-                names.retain(|n| n.starts_with(prefix));
-                Ok(names)
+        let mut names = match &self.0 {
+            Backend::Folder(_) => {
+                let names: io::Result<Vec<OsString>> =
+                    self.root(folder)?.map_or(Ok(Vec::new()), |root| root.names(folder));
+                match names {
+                    // An archive has no names outside of UTF-8.
+                    Ok(names) => names.into_iter().filter_map(|name| name.into_string().ok()).collect(),
+                    Err(e) if is_absent(&e) => Vec::new(),
+                    Err(e) => return Err(self.unreadable(folder, &e)),
+                }
             }
-        }
+            Backend::Bucket { bucket, prefix } => {
+                let path = self.object(prefix, folder)?;
+                bucket.list_folder(&path).map_err(|t| t.input(&self.shown(folder)))?
+            }
+        };
+        names.retain(|n| n.starts_with(prefix));
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Calls `found` with the last part of every name in the shelves of a folder, in no order.
@@ -175,7 +256,7 @@ impl ArchiveStore {
             };
             return bucket.list(&below, &mut last).map_err(|t| t.input(&self.shown(folder)))?;
         }
-        for shelf in self.list(folder, "")? {
+        for shelf in self.list(folder, "")?.iter().filter(|shelf| is_shelf(shelf)) {
             self.list(&format!("{folder}/{shelf}"), "")?.iter().for_each(|name| found(name));
         }
         Ok(())
@@ -184,12 +265,9 @@ impl ArchiveStore {
     /// Removes a name; succeeds where it does not exist.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         match &self.0 {
-            Backend::Folder(folder) => {
-                let path = file_path(folder, name);
-                removed(&path, fs::remove_file(&path))
-            }
+            Backend::Folder(_) => self.removed(name, |root| root.remove_file(name)),
             Backend::Bucket { bucket, prefix } => {
-                bucket.delete(&object_path(prefix, name)).map_err(|t| t.output(&self.shown(name)))
+                bucket.delete(&self.object(prefix, name)?).map_err(|t| t.output(&self.shown(name)))
             }
         }
     }
@@ -197,10 +275,7 @@ impl ArchiveStore {
     /// Removes a folder with all names in it; succeeds where it does not exist.
     pub(crate) fn remove_folder(&self, folder: &str) -> Result<()> {
         match &self.0 {
-            Backend::Folder(root) => {
-                let path = file_path(root, folder);
-                removed(&path, fs::remove_dir_all(&path))
-            }
+            Backend::Folder(_) => self.removed(folder, |root| root.remove_folder(folder)),
             Backend::Bucket { bucket, prefix } => {
                 let mut all = Vec::new();
                 let mut each = |name: &str, _| {
@@ -208,11 +283,28 @@ impl ArchiveStore {
                     Ok(())
                 };
                 let fail = |t: RemoteError| t.output(&self.shown(folder));
-                bucket.list(&object_path(prefix, folder), &mut each).map_err(fail)??;
+                bucket.list(&self.object(prefix, folder)?, &mut each).map_err(fail)??;
                 all.iter().try_for_each(|name| bucket.delete(name)).map_err(fail)
             }
         }
     }
+
+    fn removed(&self, name: &str, remove: impl FnOnce(&OpenFolder) -> io::Result<()>) -> Result<()> {
+        match self.root(name)?.map_or(Ok(()), |root| remove(&root)) {
+            Err(e) if !is_absent(&e) => Err(write_error(&self.shown(name), &e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to do about a part of an archive that descry did not make.
+fn again() -> Message {
+    message!["Run ", Setting::ArchiveRepair, ", then ", Setting::Index, " again."]
+}
+
+/// Whether a folder's name is that of a shelf; see [`layout`](crate::archive::layout).
+fn is_shelf(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn file_path(folder: &Path, name: &str) -> PathBuf {
@@ -223,46 +315,24 @@ fn object_path(prefix: &str, name: &str) -> String {
     if prefix.is_empty() || name.is_empty() { format!("{prefix}{name}") } else { format!("{prefix}/{name}") }
 }
 
-fn list_folder(path: &Path, prefix: &str) -> Result<Vec<String>> {
-    let fail = |e: io::Error| Error::read(path.display().to_string(), &e);
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if is_absent(&e) => return Ok(Vec::new()),
-        Err(e) => return Err(fail(e)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        // An archive has no names outside of UTF-8.
-        if let Ok(name) = entry.map_err(fail)?.file_name().into_string()
-            && name.starts_with(prefix)
-        {
-            names.push(name);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No request is sent: the names are refused before.
+    #[test]
+    fn names_do_not_lead_out_of_a_bucket() {
+        let store = ArchiveStore::at("s3://bucket/archive").unwrap();
+        for bad in ["../other/secret", "videos/../../secret", "/secret", "videos//secret"] {
+            let errors = [
+                store.read(bad, 1).unwrap_err(),
+                store.exists(bad).unwrap_err(),
+                store.upload(bad).map(drop).unwrap_err(),
+                store.remove(bad).unwrap_err(),
+                store.remove_folder(bad).unwrap_err(),
+                store.list(bad, "").unwrap_err(),
+            ];
+            assert!(errors.iter().all(|e| e.to_string().contains("leads out of its folder")), "{bad}: {errors:?}");
         }
     }
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn removed(path: &Path, result: io::Result<()>) -> Result<()> {
-    match result {
-        Err(e) if !is_absent(&e) => Err(write_error(&path.display().to_string(), &e)),
-        _ => Ok(()),
-    }
-}
-
-fn sync_parents(path: &Path, root: &Path) -> io::Result<()> {
-    let parents = path.ancestors().skip(1).take_while(|a| a.starts_with(root));
-    parents.into_iter().try_for_each(|a| File::open(a).and_then(|d| d.sync_all()))
-}
-
-fn sync_tree(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path())?;
-        } else {
-            File::open(entry.path())?.sync_all()?;
-        }
-    }
-    File::open(folder)?.sync_all()
 }

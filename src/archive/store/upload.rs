@@ -4,7 +4,7 @@
 //! objects.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -12,11 +12,12 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::io_error::{is_absent, write_error};
 use crate::archive::record::FileRecord;
-use crate::atomic_file::AtomicFile;
+use crate::atomic_file::{AtomicFile, CommitError};
 use crate::digest::hex;
 use crate::error::Result;
 use crate::media::object_store::{Bucket, MultipartPut, PendingPut};
 use crate::media::remote::RemoteError;
+use crate::open_folder::{OpenFolder, open_folder_of};
 
 /// Size of the parts of a large object. S3 requires at least 5 MB and allows 10,000 parts: objects up to 80 GB.
 const PIECE: usize = 8 << 20;
@@ -43,11 +44,16 @@ enum UploadTarget {
 }
 
 impl Upload {
-    /// Writes a file; creates the folders above it where they are missing.
-    pub(super) fn to_file(path: &Path) -> Result<Upload> {
-        let name = path.display().to_string();
-        let file = create(path).map_err(|e| write_error(&name, &e))?;
-        Ok(Upload { target: UploadTarget::File(file), name, hash: Sha256::new(), bytes: 0 })
+    /// Writes a file below `root`; makes the folders above it where they are missing.
+    pub(super) fn to_file(root: &Path, name: &str) -> Result<Upload> {
+        let path = root.join(name);
+        let shown = path.display().to_string();
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let file = open_or_make(root)
+            .and_then(|root| root.make_folder(folder))
+            .and_then(|folder| AtomicFile::create_in(folder, &path, true))
+            .map_err(|e| write_error(&shown, &e))?;
+        Ok(Upload { target: UploadTarget::File(file), name: shown, hash: Sha256::new(), bytes: 0 })
     }
 
     /// Writes an object of a bucket.
@@ -59,11 +65,20 @@ impl Upload {
 
     /// Gives the bytes their name, and returns their number and hash.
     pub(crate) fn finish(self) -> Result<FileRecord> {
+        // The caller syncs all files of a video at once.
+        self.commit(AtomicFile::commit_unsynced)
+    }
+
+    /// As [`Upload::finish`], and brings the bytes to the disk before they get their name.
+    pub(super) fn finish_synced(self) -> Result<FileRecord> {
+        self.commit(AtomicFile::commit)
+    }
+
+    fn commit(self, commit: impl FnOnce(AtomicFile) -> std::result::Result<File, CommitError>) -> Result<FileRecord> {
         let Upload { target, name, hash, bytes } = self;
         match target {
             UploadTarget::File(file) => {
-                // The caller syncs all files of a video at once.
-                file.commit_unsynced().map_err(|e| write_error(&name, &e.into()))?;
+                commit(file).map_err(|e| write_error(&name, &e.into()))?;
             }
             UploadTarget::Object { bucket, path, waiting, parts } => {
                 let put = match parts {
@@ -109,10 +124,14 @@ impl Write for Upload {
     }
 }
 
-fn create(path: &Path) -> io::Result<AtomicFile> {
-    AtomicFile::create(path, true).or_else(|e| match path.parent() {
-        Some(folder) if is_absent(&e) => fs::create_dir_all(folder).and_then(|()| AtomicFile::create(path, true)),
-        _ => Err(e),
+/// Opens the archive's folder. Makes it where it is missing; the archive may have been made a moment ago, or be forgotten.
+fn open_or_make(root: &Path) -> io::Result<OpenFolder> {
+    OpenFolder::open(root).or_else(|e| match is_absent(&e) {
+        true => fs::create_dir_all(root)
+            // The folder's own name must survive a power failure as well.
+            .and_then(|()| open_folder_of(root)?.sync(""))
+            .and_then(|()| OpenFolder::open(root)),
+        false => Err(e),
     })
 }
 

@@ -3,12 +3,13 @@
 //! The same rows give the same bytes. Neither the writer's nor the reader's memory grows with the table: the writer holds
 //! one row group, the reader one batch.
 
+mod pages;
 mod reader;
 mod row;
 mod writer;
 
 pub use reader::TableReader;
-pub(crate) use row::GROUP_ROWS;
+pub(crate) use row::{GROUP_ROWS, MAX_DIMENSION};
 pub use row::{KeyframeRow, TABLE_FORMAT};
 pub(crate) use writer::TableWriter;
 
@@ -67,22 +68,63 @@ mod tests {
         assert!(TableReader::of_bytes("t", Vec::new()).is_err());
     }
 
-    /// A panic would be caught, but its message would be printed: this test shows what users see.
+    /// Changes one byte after another. What can still be opened is read to its end.
     #[test]
-    fn a_damaged_table_is_an_error_not_a_panic() {
+    fn a_damaged_table_is_an_error() {
         let whole = table(300, 3, 100);
         for at in (0..whole.len()).step_by(97) {
             let cut = TableReader::of_bytes("t", whole[..at].to_vec());
             assert!(cut.is_err(), "cut at {at}");
         }
-        for at in (0..whole.len()).step_by(11) {
+        for (n, at) in (0..whole.len()).step_by(11).enumerate() {
             let mut bytes = whole.clone();
-            bytes[at] ^= 0x5a;
+            bytes[at] ^= [0x5a, 0xff, 0x80, 0x01][n % 4];
             // Changed values look like any others here; only the record has their hash.
             if let Ok(reader) = TableReader::of_bytes("t", bytes) {
                 reader.for_each(drop);
             }
         }
+    }
+
+    /// The Parquet reader allocates what a page's header asks for: these few bytes would take 3 GB.
+    #[test]
+    fn a_page_that_claims_gigabytes_is_refused() {
+        let whole = table(300, 3, 100);
+        // A data page of 100 integers.
+        let header = [0x15, 0x00, 0x15];
+        let mut refused = 0;
+        for at in 4..whole.len() - 16 {
+            if whole[at..].starts_with(&header) && whole[at + 3] & 0x80 != 0 {
+                let mut bytes = whole.clone();
+                // Takes the place of the next fields too: the size is what counts here.
+                bytes[at + 3..at + 8].copy_from_slice(&[0x80, 0xe0, 0xde, 0xe6, 0x16]);
+                let cause = TableReader::of_bytes("t", bytes).err().expect("an impossible page").to_string();
+                assert!(cause.contains("page") && !cause.contains("are broken"), "{cause}");
+                refused += 1;
+            }
+        }
+        assert!(refused >= 15, "{refused}");
+    }
+
+    /// A text of a dictionary costs its bytes once in the file, and once per row in memory.
+    #[test]
+    fn large_texts_make_batches_small() {
+        let mut writer = TableWriter::new(Vec::new(), "t", 3, 8_192).unwrap();
+        let caption = Some("a".repeat(900_000));
+        (0..600).for_each(|n| writer.push(KeyframeRow { caption: caption.clone(), ..row(n, 3) }).unwrap());
+        let bytes = writer.finish().unwrap();
+        assert!(bytes.len() < 200_000, "{}", bytes.len());
+        let mut rows = 0;
+        for batch in TableReader::of_bytes("t", bytes).unwrap() {
+            let batch = batch.unwrap();
+            assert!(batch.len() < 80, "{}", batch.len());
+            rows += batch.len();
+        }
+        assert_eq!(rows, 600);
+        let mut writer = TableWriter::new(Vec::new(), "t", 3, 8).unwrap();
+        writer.push(KeyframeRow { caption: Some("a".repeat(2_000_000)), ..row(1, 3) }).unwrap();
+        let mut reader = TableReader::of_bytes("t", writer.finish().unwrap()).unwrap();
+        assert!(reader.next().unwrap().unwrap_err().to_string().contains("a text of more than"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Reads keyframes from Parquet. A damaged table is an error, never a panic.
+//! Reads keyframes from Parquet. Other people may have made the table: whatever is wrong with it is an error, never a panic,
+//! and nothing in it decides how much memory is used.
 //!
-//! Memory: [`BATCH_ROWS`] rows.
+//! Before the Parquet reader reads a page, the footer (`check_footer`), the columns and every page's header
+//! ([`pages`](super::pages)) are compared with the file. Embeddings are in it as they are, so the file's size bounds the
+//! rows; other values may be repeated, so a batch has fewer rows where a page is large.
+//!
+//! Memory: [`BATCH_ROWS`] rows or [`BATCH_BYTES`], whichever is less, and at least one row; and the footer.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -13,13 +16,26 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, Type};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 
-use super::row::{BATCH_ROWS, KeyframeRow, schema};
+use super::pages::ColumnPages;
+use super::row::{BATCH_ROWS, KeyframeRow, MAX_DIMENSION, schema};
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use crate::message;
 use crate::message::Setting;
+
+/// Largest footer. One of a film of a day has 1 MiB; in memory, it takes some twenty times its size.
+const FOOTER_LIMIT: u64 = 8 << 20;
+/// What ends a Parquet file: the length of the footer, and `PAR1`.
+const TAIL: u64 = 8;
+/// What a batch may take, as far as rows allow.
+const BATCH_BYTES: u64 = 64 << 20;
+/// Most bytes of a text in a row. The longest are answers of servers.
+const TEXT_LIMIT: usize = 1 << 20;
 
 /// Reads a table in order: an iterator over batches of at most 256 rows. It ends after the first error.
 pub struct TableReader {
@@ -31,10 +47,8 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// Opens a table on disk.
-    pub(crate) fn open(path: &Path) -> Result<TableReader> {
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|e| Error::read(&name, &e))?;
+    /// Opens a table on disk; `name` is for messages.
+    pub(crate) fn of_file(name: String, file: File) -> Result<TableReader> {
         TableReader::new(file, name)
     }
 
@@ -44,16 +58,16 @@ impl TableReader {
     }
 
     fn new<R: ChunkReader + 'static>(from: R, name: String) -> Result<TableReader> {
-        let opened = guarded(|| {
-            let metadata = ArrowReaderMetadata::load(&from, Default::default())?;
-            let rows = metadata.metadata().file_metadata().num_rows();
-            let schema = metadata.schema().clone();
+        let opened = without_panic(|| {
+            check_footer(&from)?;
+            let metadata = ArrowReaderMetadata::load(&from, Default::default()).map_err(|e| e.to_string())?;
+            let dimension = check_schema(metadata.schema())?;
+            let (rows, batch) = check_pages(metadata.metadata(), dimension, &from)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(from, metadata);
-            Ok((schema, rows, builder.with_batch_size(BATCH_ROWS).build()?))
+            let reader = builder.with_batch_size(batch).build().map_err(|e| e.to_string())?;
+            Ok((dimension, rows, reader))
         });
-        let (found, rows, reader) = opened.map_err(|cause| broken(&name, &cause))?;
-        let dimension = check_schema(&found).map_err(|cause| broken(&name, &cause))?;
-        let rows = usize::try_from(rows).unwrap_or(0);
+        let (dimension, rows, reader) = opened.map_err(|cause| broken(&name, &cause))?;
         Ok(TableReader { reader, dimension, rows, name, ended: false })
     }
 
@@ -68,14 +82,33 @@ impl TableReader {
     }
 }
 
-/// Checks that a table has all columns; returns the values per embedding.
+/// Checks how a file ends, before its footer is read.
+fn check_footer<R: ChunkReader>(from: &R) -> Result<(), String> {
+    let length = from.len();
+    let tail = length.checked_sub(TAIL).ok_or("it is too short")?;
+    let tail = from.get_bytes(tail, TAIL as usize).map_err(|e| e.to_string())?;
+    let footer = tail.first_chunk().map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
+    match &tail[4..] == b"PAR1" && footer <= FOOTER_LIMIT.min(length - TAIL) {
+        true => Ok(()),
+        false => Err("it does not end as a table does".into()),
+    }
+}
+
+/// Checks that a table has the columns of one, in their order; returns the values per embedding.
 fn check_schema(found: &Schema) -> Result<usize, String> {
     let dimension = match found.field_with_name("embedding").map(Field::data_type) {
         Ok(DataType::FixedSizeList(_, n)) => usize::try_from(*n).unwrap_or(0),
         _ => 0,
     };
-    for wanted in schema(dimension).fields() {
-        let there = found.field_with_name(wanted.name()).map(Field::data_type).ok();
+    if dimension > MAX_DIMENSION {
+        return Err(format!("it has embeddings of {dimension} values"));
+    }
+    let wanted = schema(dimension);
+    if found.fields().len() != wanted.fields().len() {
+        return Err(format!("it has {} columns instead of {}", found.fields().len(), wanted.fields().len()));
+    }
+    for (wanted, found) in wanted.fields().iter().zip(found.fields()) {
+        let there = Some(found.data_type()).filter(|_| found.name() == wanted.name());
         let same = match (there, wanted.data_type()) {
             // Writers name the values of a list differently.
             (Some(DataType::FixedSizeList(a, n)), DataType::FixedSizeList(b, _)) => {
@@ -91,6 +124,63 @@ fn check_schema(found: &Schema) -> Result<usize, String> {
     Ok(dimension)
 }
 
+/// Checks the row groups and the headers of all pages; returns the rows of the table, and how many a batch may have.
+fn check_pages<R: ChunkReader>(
+    metadata: &ParquetMetaData,
+    dimension: usize,
+    from: &R,
+) -> Result<(usize, usize), String> {
+    let (mut rows, mut row_bytes) = (0u64, dimension as u64 * 4);
+    let mut largest = Vec::new();
+    for group in metadata.row_groups() {
+        let in_group = u64::try_from(group.num_rows()).map_err(|_| "a row group has a negative size")?;
+        rows = rows.checked_add(in_group).ok_or("it has too many rows")?;
+        largest.resize(group.num_columns(), 0u64);
+        for (column, largest) in group.columns().iter().zip(&mut largest) {
+            *largest = column_pages(column, in_group, dimension)?.check(from)?.max(*largest);
+        }
+    }
+    if i64::try_from(rows) != Ok(metadata.file_metadata().num_rows()) {
+        return Err("its row groups do not have the rows that it states".into());
+    }
+    // A text of a dictionary may be that of every row.
+    let texts = metadata.file_metadata().schema_descr().columns().iter().zip(&largest);
+    row_bytes += texts.filter(|(c, _)| c.physical_type() == Type::BYTE_ARRAY).map(|(_, bytes)| bytes).sum::<u64>();
+    let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS as u64);
+    Ok((usize::try_from(rows).map_err(|e| e.to_string())?, batch as usize))
+}
+
+/// What the pages of a column must be, from the footer and from what descry writes.
+fn column_pages(column: &ColumnChunkMetaData, rows: u64, dimension: usize) -> Result<ColumnPages, String> {
+    let is_embedding = column.column_descr().max_rep_level() > 0;
+    let (values, dictionary) =
+        if is_embedding { (rows.checked_mul(dimension as u64), false) } else { (Some(rows), true) };
+    let required = is_embedding || column.column_descr().max_def_level() == 0;
+    let width = match column.column_type() {
+        Type::INT64 if required => 8,
+        Type::INT32 | Type::FLOAT if required => 4,
+        // The length.
+        Type::BYTE_ARRAY if required => 4,
+        Type::INT64 | Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY | Type::BOOLEAN => 0,
+        other => return Err(format!("it has a column of {other}")),
+    };
+    let compressed = match column.compression() {
+        Compression::SNAPPY => true,
+        Compression::UNCOMPRESSED => false,
+        other => return Err(format!("a column is compressed with {other}")),
+    };
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    let position = |n: i64| u64::try_from(n).map_err(|_| "a column has a negative position".to_string());
+    Ok(ColumnPages {
+        start: position(start)?,
+        bytes: position(column.compressed_size())?,
+        compressed,
+        values: values.ok_or("it has too many values")?,
+        width,
+        dictionary,
+    })
+}
+
 impl Iterator for TableReader {
     type Item = Result<Vec<KeyframeRow>>;
 
@@ -99,9 +189,12 @@ impl Iterator for TableReader {
             return None;
         }
         let (reader, dimension) = (&mut self.reader, self.dimension);
-        let rows = guarded(|| match reader.next() {
+        let rows = without_panic(|| match reader.next() {
             None => Ok(None),
-            Some(batch) => read_rows(&batch?, dimension).map(Some),
+            Some(batch) => {
+                let rows = batch.map_err(ParquetError::from).and_then(|batch| read_rows(&batch, dimension));
+                rows.map(Some).map_err(|e| e.to_string())
+            }
         });
         match rows {
             Ok(Some(rows)) => Some(Ok(rows)),
@@ -141,6 +234,11 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
         }
         shared[n].clone()
     };
+    for column in [video, transition, model, model_hash, caption, thumbnail] {
+        if column.iter().flatten().any(|text| text.len() > TEXT_LIMIT) {
+            return Err(ParquetError::General(format!("a text of more than {TEXT_LIMIT} bytes")));
+        }
+    }
     let mut rows = Vec::with_capacity(batch.num_rows());
     for n in 0..batch.num_rows() {
         let values = embedding.value(n);
@@ -169,12 +267,9 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
     Ok(rows)
 }
 
-/// Turns panics of the Parquet reader into errors: a damaged table must not end the program.
-fn guarded<T>(act: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(act)) {
-        Ok(done) => done.map_err(|e| e.to_string()),
-        Err(_) => Err("its pages are broken".into()),
-    }
+/// A panic of the Parquet reader must not end the program. The checks above are there so that it has no reason for one.
+fn without_panic<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    guarded(act).unwrap_or_else(|_| Err("its pages are broken".into()))
 }
 
 fn broken(name: &str, cause: &str) -> Error {

@@ -18,12 +18,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
 
-use super::row::{BATCH_ROWS, KeyframeRow, TABLE_FORMAT, embedding_value, schema};
+use super::row::{BATCH_ROWS, KeyframeRow, MAX_DIMENSION, TABLE_FORMAT, embedding_value, schema};
 use crate::archive::io_error::write_error;
 use crate::error::{Error, Result};
-
-/// The most values that an embedding may have; a model's manifest allows no more.
-const MAX_DIMENSION: usize = 1 << 20;
 
 /// Writes rows as they come.
 pub(crate) struct TableWriter<W: Write + Send> {

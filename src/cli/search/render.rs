@@ -16,9 +16,6 @@ use crate::printable::printable;
 use crate::time::Time;
 use crate::track::formats::one_line;
 
-/// The largest picture that a page embeds. Thumbnails have about 20 kB; anything far larger is no thumbnail of descry.
-const LARGEST_PICTURE: u64 = 4 << 20;
-
 /// Shows the moments in the form that the arguments name.
 pub(super) fn show(
     args: &SearchArgs,
@@ -124,9 +121,7 @@ fn write_page(
 fn read_thumbnail(archive: &Archive, moment: &Moment, reporter: &Reporter) -> Option<Vec<u8>> {
     let path = moment.thumbnail()?;
     let problem = match archive.read_thumbnail(&path) {
-        Ok(Some(jpeg)) if jpeg.starts_with(&[0xFF, 0xD8, 0xFF]) && jpeg.len() as u64 <= LARGEST_PICTURE => {
-            return Some(jpeg);
-        }
+        Ok(Some(jpeg)) if jpeg.starts_with(&[0xFF, 0xD8, 0xFF]) => return Some(jpeg),
         Ok(Some(_)) => format!("{}: is damaged; the page leaves it out", archive.shown(&path)),
         Ok(None) => format!("{}: is missing; the page leaves it out", archive.shown(&path)),
         Err(e) => e.to_string(),

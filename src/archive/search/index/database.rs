@@ -1,13 +1,21 @@
 //! The index's database: its tables, and how it is opened.
+//!
+//! Other people may have made the database. It is used only if its schema is, word for word, the one that descry makes (see
+//! [`schema`](super::schema)): views, triggers and virtual tables of others never run. SQLite itself is told to trust
+//! nothing in it, and every statement ends soon after an interrupt.
 
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::fault::{DATABASE, IndexFault};
+use super::schema::{CAPTION_TABLES, TABLES, check_files, check_schema, is_expected};
 use crate::archive::record::RecordName;
 use crate::error::Error;
+use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
 
@@ -17,38 +25,39 @@ const VERSION: u32 = 1;
 /// How long to wait for another process: it holds the database only while it ends a transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-const TABLES: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE models (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, width INTEGER NOT NULL);
-CREATE TABLE videos (id INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL, state INTEGER NOT NULL, name TEXT NOT NULL,
-    model INTEGER REFERENCES models, keyframes INTEGER NOT NULL, UNIQUE (key, state));
-CREATE TABLE segments (name TEXT PRIMARY KEY, model INTEGER NOT NULL REFERENCES models, keyframes INTEGER NOT NULL) WITHOUT ROWID;
-";
+/// Steps of SQLite's machine between two looks at the interrupt: some hundred microseconds.
+const STEPS: i32 = 10_000;
 
-/// Every caption once, and its words. Folds case, accents and English endings.
-pub(crate) const CAPTION_TABLES: &str = "
-CREATE TABLE texts (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
-CREATE VIRTUAL TABLE words USING fts5 (text, content = 'texts', content_rowid = 'id',
-    tokenize = 'porter unicode61 remove_diacritics 2');
-";
+/// What no statement of descry needs more of.
+const LIMITS: [(Limit, i32); 9] = [
+    // Of a value or a row, in bytes. The longest are captions.
+    (Limit::SQLITE_LIMIT_LENGTH, 16 << 20),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
+    (Limit::SQLITE_LIMIT_COLUMN, 64),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 8),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 50_000),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
 
 /// Opens the database for reading.
-pub(super) fn open_reader(folder: &Path) -> Result<Connection, IndexFault> {
-    let path = folder.join(DATABASE);
-    if !path.try_exists().map_err(|e| IndexFault::Read(DATABASE.into(), e))? {
+pub(super) fn open_reader(folder: &Path, interrupt: &Interrupt) -> Result<Connection, IndexFault> {
+    if !check_files(folder)? {
         return Err(IndexFault::Missing);
     }
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    db.busy_timeout(BUSY_TIMEOUT)?;
+    let db = open(folder, OpenFlags::SQLITE_OPEN_READ_ONLY, interrupt)?;
     db.execute_batch("PRAGMA temp_store = MEMORY")?;
     check_format(folder, &db)?;
+    check_schema(&db)?;
     Ok(db)
 }
 
 /// Opens the database for writing; makes its tables where there are none.
-pub(super) fn open_writer(folder: &Path) -> Result<Connection, IndexFault> {
-    let mut db = Connection::open(folder.join(DATABASE))?;
-    db.busy_timeout(BUSY_TIMEOUT)?;
+pub(super) fn open_writer(folder: &Path, interrupt: &Interrupt) -> Result<Connection, IndexFault> {
+    check_files(folder)?;
+    let mut db = open(folder, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, interrupt)?;
     // Changes stay in memory until the end of a transaction, so that it shuts readers out only then.
     db.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_spill = OFF; PRAGMA journal_mode = DELETE;")?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -60,12 +69,41 @@ pub(super) fn open_writer(folder: &Path) -> Result<Connection, IndexFault> {
         transaction.execute(meta, [format!("{FORMAT_PREFIX}{VERSION}")])?;
     } else {
         check_format(folder, &transaction)?;
+        check_schema(&transaction)?;
     }
     transaction.commit()?;
     Ok(db)
 }
 
+/// Opens the database, and makes SQLite wary of it.
+fn open(folder: &Path, how: OpenFlags, interrupt: &Interrupt) -> Result<Connection, IndexFault> {
+    // SQLite refuses a link anywhere in the path; the user may have named the folder by one.
+    let folder = folder.canonicalize().map_err(|e| IndexFault::Read("".into(), e))?;
+    let how = how | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut db = Connection::open_with_flags(folder.join(DATABASE), how)?;
+    for (config, value) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        db.set_db_config(config, value)?;
+    }
+    for (limit, most) in LIMITS {
+        db.set_limit(limit, most)?;
+    }
+    let interrupt = interrupt.clone();
+    db.progress_handler(STEPS, Some(move || interrupt.is_set()))?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;")?;
+    Ok(db)
+}
+
+/// Refuses an index of a newer descry. That has other tables, so only the one that states the format is looked at before.
 fn check_format(folder: &Path, db: &Connection) -> Result<(), IndexFault> {
+    if !is_expected(db, "meta")? {
+        return Err(IndexFault::Damaged("it does not state its format".into()));
+    }
     let format: String = db.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;
     let version = format.strip_prefix(FORMAT_PREFIX).and_then(|v| v.parse::<u32>().ok());
     match version {
@@ -107,4 +145,30 @@ pub(super) fn signed(name: RecordName) -> (i64, i64) {
 /// The reverse of [`signed`].
 pub(crate) fn record_name(key: i64, state: i64) -> RecordName {
     RecordName { key: key as u64, state: state as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_ends_soon_after_an_interrupt() {
+        let (dir, interrupt) = (tempfile::tempdir().unwrap(), Interrupt::new());
+        let db = open_writer(dir.path(), &interrupt).unwrap();
+        interrupt.set();
+        let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let ended: Result<i64, IndexFault> = db.query_row(endless, [], |r| r.get(0)).map_err(IndexFault::from);
+        assert!(matches!(ended, Err(IndexFault::Other(Error::Interrupted))), "{ended:?}");
+    }
+
+    #[test]
+    fn sqlite_trusts_nothing_in_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open_writer(dir.path(), &Interrupt::new()).unwrap();
+        db.execute_batch("CREATE VIEW v AS SELECT 1").unwrap();
+        assert!(db.query_row("SELECT * FROM v", [], |r| r.get::<_, i64>(0)).is_err());
+        assert!(db.execute_batch("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema").is_err());
+        assert!(db.execute_batch("ATTACH ':memory:' AS other").is_err());
+        assert!(db.prepare(&format!("SELECT '{}'", "a".repeat(200_000))).is_err());
+    }
 }

@@ -91,6 +91,7 @@ impl From<rusqlite::Error> for IndexFault {
             Some(ErrorCode::CannotOpen) => write(ErrorKind::PermissionDenied),
             Some(ErrorCode::DiskFull) => write(ErrorKind::StorageFull),
             Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => write(ErrorKind::Other),
+            Some(ErrorCode::OperationInterrupted) => IndexFault::Other(Error::Interrupted),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => IndexFault::Locked,
             // Not a database, or one with other tables, columns or types.
             _ => IndexFault::Damaged(e.to_string()),

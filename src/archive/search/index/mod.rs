@@ -19,6 +19,7 @@ mod database;
 mod fault;
 mod quantize;
 mod report;
+mod schema;
 mod snapshot;
 mod source;
 mod update;
@@ -26,13 +27,13 @@ mod vector_file;
 mod vector_writer;
 mod writer;
 
-#[cfg(test)]
-pub(super) use database::CAPTION_TABLES;
 pub(super) use database::record_name;
 pub(super) use fault::IndexFault;
 pub use report::{UpdateReport, UpdateStep};
+#[cfg(test)]
+pub(super) use schema::CAPTION_TABLES;
 pub use snapshot::IndexedModel;
-pub(super) use snapshot::SearchIndex;
+pub(super) use snapshot::{SearchIndex, most_ids};
 pub use source::RecordSource;
 pub(super) use update::open_current;
 pub use vector_file::{RowFacts, VectorFile};

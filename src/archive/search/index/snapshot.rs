@@ -8,6 +8,10 @@ use rusqlite::Connection;
 use super::database::{generation, open_reader};
 use super::fault::IndexFault;
 use super::vector_file::VectorFile;
+use super::vector_writer::VectorFileBuilder;
+use crate::archive::table::MAX_DIMENSION;
+use crate::interrupt::Interrupt;
+use crate::open_folder::OpenFolder;
 
 /// A model whose embeddings are in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,12 @@ pub struct IndexedModel {
     pub dimension: usize,
     /// Number of keyframes.
     pub keyframes: usize,
+}
+
+/// Ids up to which there is room for something in memory, if there are `count` of them. Every update takes new ids; a new
+/// index begins at 1 again.
+pub(crate) fn most_ids(count: usize) -> usize {
+    count.saturating_mul(64).saturating_add(1 << 20)
 }
 
 /// One state of an index. Memory: eight bytes per video; the files are mapped.
@@ -52,19 +62,21 @@ impl IndexSnapshot {
     }
 
     fn open_files(&mut self, folder: &Path, db: &Connection) -> Result<(), IndexFault> {
+        let opened_folder = OpenFolder::open(folder).map_err(|e| IndexFault::Read("".into(), e))?;
         let mut query = db.prepare("SELECT name, model, keyframes FROM segments ORDER BY name")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let (name, model, keyframes): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let known = self.models.iter().find(|m| m.id == model);
             let dimension = known.ok_or_else(|| IndexFault::impossible("a model's number"))?.dimension;
-            // A name from a damaged database must not lead out of the folder.
-            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-            let path = folder.join(if plain { &name } else { "" });
-            let rows = usize::try_from(keyframes).map_err(|_| IndexFault::impossible("a number of keyframes"))?;
-            let file = VectorFile::open(&path, dimension, rows).map_err(|e| match e.kind() {
+            // No file has more, so that a name and a number cannot make a search of many gigabytes.
+            let most = VectorFileBuilder::new(dimension).capacity();
+            let rows = usize::try_from(keyframes).ok().filter(|n| *n <= most);
+            let rows = rows.ok_or_else(|| IndexFault::impossible("a number of keyframes"))?;
+            let opened = opened_folder.file(&name).and_then(|file| VectorFile::of_file(&file, dimension, rows));
+            let file = opened.map_err(|e| match e.kind() {
                 io::ErrorKind::NotFound => IndexFault::Damaged(format!("{name} is missing")),
-                io::ErrorKind::InvalidData => IndexFault::Damaged(format!("{name}: {e}")),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => IndexFault::Damaged(format!("{name}: {e}")),
                 _ => IndexFault::Read(name.as_str().into(), e),
             })?;
             self.files.push((model, file));
@@ -74,8 +86,12 @@ impl IndexSnapshot {
 
     fn read_videos(&mut self, db: &Connection) -> Result<(), IndexFault> {
         let impossible = || IndexFault::impossible("a video's number");
-        let last: Option<i64> = db.query_row("SELECT max(id) FROM videos", [], |r| r.get(0))?;
+        let (last, count): (Option<i64>, u32) =
+            db.query_row("SELECT max(id), count(*) FROM videos", [], |r| Ok((r.get(0)?, r.get(1)?)))?;
         let last = usize::try_from(last.unwrap_or(0)).ok().filter(|n| *n < 1 << 31).ok_or_else(impossible)?;
+        if last > most_ids(count as usize) {
+            return Err(IndexFault::Damaged("most of its numbers for videos are unused".into()));
+        }
         self.videos = vec![None; last + 1];
         let mut query = db.prepare("SELECT id, key, model, keyframes FROM videos")?;
         let mut rows = query.query([])?;
@@ -108,7 +124,10 @@ fn read_models(db: &Connection) -> Result<Vec<IndexedModel>, IndexFault> {
             id: row.get(0)?,
             hash: row.get(1)?,
             name: row.get(2)?,
-            dimension: usize::try_from(dimension).map_err(|_| IndexFault::impossible("a dimension"))?,
+            dimension: usize::try_from(dimension)
+                .ok()
+                .filter(|n| (1..=MAX_DIMENSION).contains(n))
+                .ok_or_else(|| IndexFault::impossible("a dimension"))?,
             keyframes: 0,
         });
     }
@@ -123,8 +142,8 @@ pub(crate) struct SearchIndex {
 }
 
 impl SearchIndex {
-    pub(super) fn open(folder: &Path) -> Result<SearchIndex, IndexFault> {
-        let db = open_reader(folder)?;
+    pub(super) fn open(folder: &Path, interrupt: &Interrupt) -> Result<SearchIndex, IndexFault> {
+        let db = open_reader(folder, interrupt)?;
         let now = IndexSnapshot::read(folder, &db)?;
         Ok(SearchIndex { folder: folder.into(), db, now })
     }

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
+use crate::open_folder::OpenFolder;
 
 const LOCK: &str = "lock";
 
@@ -29,7 +30,7 @@ pub(crate) fn open_current(
 ) -> Result<(SearchIndex, UpdateReport), IndexFault> {
     let mut damage = None;
     if !rebuild {
-        match SearchIndex::open(folder) {
+        match SearchIndex::open(folder, interrupt) {
             Ok(index) if changes(&index.db, source.records()?)?.is_none() => {
                 return Ok((index, UpdateReport::default()));
             }
@@ -53,7 +54,9 @@ pub(crate) fn open_current(
             remove_index(folder)?;
         }
         let mut report = UpdateReport::default();
-        match update(folder, source, interrupt, &mut report, progress).and_then(|()| SearchIndex::open(folder)) {
+        match update(folder, source, interrupt, &mut report, progress)
+            .and_then(|()| SearchIndex::open(folder, interrupt))
+        {
             Err(IndexFault::Damaged(cause)) if attempts < 2 => damage = Some(cause),
             Err(IndexFault::Damaged(cause)) => return Err(IndexFault::Other(cannot_make(folder, &cause))),
             Err(e) => return Err(e),
@@ -73,7 +76,7 @@ fn update(
     report: &mut UpdateReport,
     progress: &mut dyn FnMut(UpdateStep),
 ) -> Result<(), IndexFault> {
-    let mut writer = IndexWriter::open(folder)?;
+    let mut writer = IndexWriter::open(folder, interrupt)?;
     writer.remove_unnamed_files()?;
     if let Some(changes) = changes(&writer.db, source.records()?)? {
         writer.apply(source, changes, interrupt, report, progress)?;
@@ -85,7 +88,7 @@ fn update(
 fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File, IndexFault> {
     let fail = |e: io::Error| IndexFault::Write(LOCK.into(), e);
     fs::create_dir_all(folder).map_err(|e| IndexFault::Write("".into(), e))?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)).map_err(fail)?;
+    let lock = OpenFolder::open(folder).and_then(|folder| folder.lock_file(LOCK)).map_err(fail)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -110,7 +110,11 @@ impl VectorFile {
     /// # Errors
     /// The file cannot be read; `InvalidData` where it is something else, or has another dimension or number of rows.
     pub fn open(path: &Path, dimension: usize, rows: usize) -> io::Result<VectorFile> {
-        let file = File::open(path)?;
+        VectorFile::of_file(&File::open(path)?, dimension, rows)
+    }
+
+    /// As [`VectorFile::open`], for a file that is open already.
+    pub(super) fn of_file(file: &File, dimension: usize, rows: usize) -> io::Result<VectorFile> {
         let damaged = |cause: String| io::Error::new(io::ErrorKind::InvalidData, cause);
         let layout = FileLayout::new(dimension, rows).ok_or_else(|| damaged("its size is impossible".into()))?;
         let bytes = file.metadata()?.len();
@@ -119,7 +123,7 @@ impl VectorFile {
         }
         // SAFETY: these files are written once and never change after they have their name; a replacement has another
         // name, and a removed file keeps its content as long as it is mapped.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = unsafe { Mmap::map(file)? };
         if map.get(..ALIGNMENT) != Some(&layout.header()[..]) {
             return Err(damaged("it has a wrong header".into()));
         }

@@ -77,8 +77,8 @@ struct VideoIds {
 }
 
 impl IndexWriter {
-    pub(super) fn open(folder: &Path) -> Result<IndexWriter, IndexFault> {
-        Ok(IndexWriter { folder: folder.into(), db: open_writer(folder)? })
+    pub(super) fn open(folder: &Path, interrupt: &Interrupt) -> Result<IndexWriter, IndexFault> {
+        Ok(IndexWriter { folder: folder.into(), db: open_writer(folder, interrupt)? })
     }
 
     /// Removes and adds videos.
