@@ -6,6 +6,7 @@
 #: test          everything in check, and every other test
 #: snapshots     write the expected texts in tests/snapshots anew; review them with git diff
 #: deny          licences, banned crates and sources (ADVISORIES=1: known vulnerabilities too)
+#: test-threads  the queues between threads under ThreadSanitizer, with a nightly Rust
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: test-browser  live outputs in hls.js and the page, in headless Chromium
@@ -14,7 +15,7 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-sanitizers snapshots deny bench test-browser test-ray fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench test-browser test-ray fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
@@ -61,10 +62,17 @@ lint:
 	vendor/venv/bin/ruff check -q . && vendor/venv/bin/ruff format -q --check .
 	$(LINTED) cargo build $(ALL) --all-targets
 
+# Tests in every order of steps that shuttle finds: a build of their own, because the locks are shuttle's.
+INTERLEAVINGS := --locked --lib --features interleavings
+# The whole standard library and every crate are built for it, in a folder of their own. C libraries are not, and not run.
+THREADS := RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=target/threads
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+
 # The last two builds only show that the code compiles, so they are not optimised.
 test: setup-test lint
 	vendor/venv/bin/mypy tools benches tests examples
 	$(LINTED) cargo test $(ALL) --lib --test '*'
+	$(LINTED) cargo test $(INTERLEAVINGS) -- interleavings hub::queue
 	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test $(ALL) --doc
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
@@ -74,6 +82,11 @@ VALGRIND := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full -
 	--trace-children=yes --trace-children-skip=*/ffmpeg,*/ffprobe,*/python* --suppressions=$(CURDIR)/tests/valgrind.supp
 HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 UNDER_VALGRIND = CARGO_TARGET_$(HOST)_RUNNER='$(VALGRIND)' $(LINTED)
+
+test-threads: setup-lint
+	rustup toolchain install nightly --profile minimal --component rust-src
+	$(THREADS) cargo +nightly test --locked -Zbuild-std --target $(TRIPLE) --lib --no-default-features -- \
+		pipeline::batch live::hub live::inbox interrupt
 
 test-sanitizers: setup-test
 	@sh tools/setup.sh valgrind

@@ -7,10 +7,10 @@
 //! adding one never blocks.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::lock::lock;
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::pipeline::batch::BatchRule;
 
 /// Most keyframes of one stream that wait. More would only be older when their turn comes.
@@ -37,7 +37,8 @@ impl<T> Inbox<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, InboxState<T>> {
-        lock(&self.state)
+        // Also after a thread panicked while it held the lock: every update leaves the queues consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a keyframe to its stream's queue. Returns the one that is dropped for it, or this one after closing.
@@ -186,5 +187,85 @@ mod tests {
         assert_eq!(inbox.take(rule(4, Duration::from_secs(60))).unwrap(), [(0, 1)]);
         assert_eq!(inbox.abandon(), [(0, 2)]);
         assert_eq!(inbox.take(rule(4, Duration::from_secs(60))), None);
+    }
+}
+
+/// `shuttle` decides which thread continues at each lock and each wait, and notices when none can. Time does not pass.
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use shuttle::thread;
+
+    use super::*;
+
+    const STREAMS: usize = 2;
+    const EACH: u32 = 4;
+
+    /// Pushes keyframes of a stream. Returns those that were dropped or refused.
+    fn pusher(inbox: &Arc<Inbox<u32>>, stream: usize) -> thread::JoinHandle<Vec<u32>> {
+        let inbox = inbox.clone();
+        thread::spawn(move || (0..EACH).filter_map(|n| inbox.push(stream, n)).collect())
+    }
+
+    /// Takes batches until the inbox is closed. Returns the keyframes of each stream.
+    fn taker(inbox: &Arc<Inbox<u32>>, linger: Duration) -> thread::JoinHandle<[Vec<u32>; STREAMS]> {
+        let inbox = inbox.clone();
+        thread::spawn(move || {
+            let mut taken = [Vec::new(), Vec::new()];
+            while let Some(batch) = inbox.take(BatchRule { size: STREAMS, linger }) {
+                assert!(!batch.is_empty() && batch.len() <= STREAMS);
+                assert!(batch.len() < 2 || batch[0].0 != batch[1].0, "a batch has a stream twice");
+                batch.into_iter().for_each(|(stream, keyframe)| taken[stream].push(keyframe));
+            }
+            taken
+        })
+    }
+
+    fn each_once(mut all: Vec<u32>) {
+        all.sort_unstable();
+        assert_eq!(all, (0..EACH).collect::<Vec<_>>());
+    }
+
+    /// With a wait that never ends by itself, a batch is due when both streams have one, or the inbox closes.
+    fn nothing_is_lost(linger: Duration) {
+        let inbox = Arc::new(Inbox::new(STREAMS));
+        let taker = taker(&inbox, linger);
+        let pushers = [0, 1].map(|stream| pusher(&inbox, stream));
+        let dropped = pushers.map(|p| p.join().unwrap());
+        inbox.close();
+        let taken = taker.join().unwrap();
+        for (taken, dropped) in taken.into_iter().zip(dropped) {
+            assert!(taken.is_sorted());
+            each_once([taken, dropped].concat());
+        }
+    }
+
+    #[test]
+    fn every_keyframe_is_taken_or_dropped_once() {
+        shuttle::check_random(|| nothing_is_lost(Duration::ZERO), 3_000);
+        shuttle::check_random(|| nothing_is_lost(Duration::MAX), 3_000);
+        shuttle::check_pct(|| nothing_is_lost(Duration::MAX), 3_000, 3);
+    }
+
+    /// While batches are taken and keyframes come, the run is given up.
+    fn abandoned() {
+        let inbox = Arc::new(Inbox::new(STREAMS));
+        let taker = taker(&inbox, Duration::ZERO);
+        let pushers = [0, 1].map(|stream| pusher(&inbox, stream));
+        let left = inbox.abandon();
+        let taken = taker.join().unwrap();
+        for (stream, (taken, pusher)) in taken.into_iter().zip(pushers).enumerate() {
+            let left = left.iter().filter(|(of, _)| *of == stream).map(|(_, keyframe)| *keyframe);
+            each_once(taken.into_iter().chain(left).chain(pusher.join().unwrap()).collect());
+        }
+        assert!(inbox.abandon().is_empty());
+    }
+
+    #[test]
+    fn a_run_that_is_given_up_accounts_for_every_keyframe() {
+        shuttle::check_random(abandoned, 3_000);
+        shuttle::check_pct(abandoned, 3_000, 3);
     }
 }

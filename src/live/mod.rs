@@ -70,6 +70,7 @@ mod run;
 mod sinks;
 mod source;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod timeline;

@@ -238,4 +238,69 @@ mod tests {
         assert_eq!(BatchRule { size: 0, ..RULE }.wait(1, now, now), None);
         assert_eq!(BatchRule { linger: Duration::ZERO, ..RULE }.wait(1, now, now), None);
     }
+
+    /// Collects numbers in batches, and checks their size.
+    struct Collect {
+        done: Vec<(usize, u32)>,
+        /// Ends after so many messages.
+        most: usize,
+    }
+
+    impl BatchStage for Collect {
+        type Input = (usize, u32);
+        type Message = (usize, u32);
+        type Work = u32;
+
+        fn accept(&mut self, input: (usize, u32), batcher: &mut Batcher<(usize, u32), u32>) -> Result<()> {
+            // Every third message brings no work.
+            let work = (!input.1.is_multiple_of(3)).then_some(input.1);
+            batcher.push(input, work, Instant::now());
+            Ok(())
+        }
+
+        fn run(&mut self, work: Vec<u32>, messages: VecDeque<(usize, u32)>) -> Result<ControlFlow<()>> {
+            assert!(work.len() <= RULE.size && messages.len() <= 5);
+            assert!(work.iter().eq(messages.iter().map(|(_, n)| n).filter(|n| !n.is_multiple_of(3))));
+            self.done.extend(messages);
+            Ok(if self.done.len() >= self.most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        }
+    }
+
+    /// Several senders, whose threads give way at random: `make test-threads` searches it for races.
+    #[test]
+    fn messages_of_many_threads_leave_once_and_in_order() {
+        for round in 0..30 {
+            let (to, from) = crossbeam_channel::bounded(2);
+            let limits = BatchLimits { rule: BatchRule { linger: Duration::from_micros(50), ..RULE }, messages: 5 };
+            // Some rounds end before the senders do.
+            let most = if round % 4 == 1 { 20 } else { usize::MAX };
+            let (done, sent) = std::thread::scope(|scope| {
+                let send = |sender| {
+                    let to = to.clone();
+                    move || {
+                        let sends = (0..20).take_while(|n| {
+                            if fastrand::bool() {
+                                std::thread::yield_now();
+                            }
+                            to.send((sender, *n)).is_ok()
+                        });
+                        sends.count()
+                    }
+                };
+                let senders = [0, 1, 2].map(|sender| scope.spawn(send(sender)));
+                drop(to);
+                let stage = scope.spawn(move || {
+                    let mut stage = Collect { done: Vec::new(), most };
+                    drive(&from, limits, &mut stage).unwrap();
+                    stage.done
+                });
+                (stage.join().unwrap(), senders.map(|s| s.join().unwrap()))
+            });
+            for (sender, sent) in sent.into_iter().enumerate() {
+                let own: Vec<u32> = done.iter().filter(|(of, _)| *of == sender).map(|(_, n)| *n).collect();
+                assert!(own.iter().copied().eq(0..own.len() as u32), "{own:?}");
+                assert!(own.len() == sent || most < usize::MAX && own.len() <= sent, "{} of {sent}", own.len());
+            }
+        }
+    }
 }

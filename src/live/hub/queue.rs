@@ -4,12 +4,12 @@
 //! oldest event is dropped and counted.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::super::event::{Event, EventKind};
-use super::super::lock::lock;
 use super::super::metrics::SinkMetrics;
+use super::super::sync::{Condvar, Mutex, MutexGuard};
 use super::sink::Sink;
 
 /// Events that wait for one output.
@@ -54,12 +54,17 @@ impl EventQueue {
         }
     }
 
+    /// Locks, also after a thread panicked while it held the lock: every update leaves the queue consistent.
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds an event where the output wants it; never blocks.
     pub(super) fn offer(&self, event: &Arc<Event>, metrics: &SinkMetrics) {
         if !(self.wants)(&event.kind) {
             return;
         }
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         if state.shut || state.closing {
             metrics.count_lost(u64::from(state.closing));
             return;
@@ -83,7 +88,7 @@ impl EventQueue {
 
     /// What the output's thread does next; waits up to `patience` for an event.
     pub(super) fn next(&self, patience: Duration) -> NextStep {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         if state.waiting.is_empty() && !state.closing && !state.shut {
             state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -99,18 +104,18 @@ impl EventQueue {
 
     /// The output is done with the event that it took.
     pub(super) fn done(&self) {
-        lock(&self.state).busy = false;
+        self.lock().busy = false;
     }
 
     /// Accepts no event from now on; the waiting ones are still taken.
     pub(super) fn close(&self) {
-        lock(&self.state).closing = true;
+        self.lock().closing = true;
         self.changed.notify_all();
     }
 
     /// Gives the output up. Returns how many events it will never get.
     pub(super) fn shut(&self) -> u64 {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         let left = state.waiting.iter().filter(|e| !is_progress(&e.kind)).count() as u64;
         (state.shut, state.waiting) = (true, VecDeque::new());
         left + u64::from(state.busy)
@@ -121,3 +126,6 @@ impl EventQueue {
 pub(super) fn is_progress(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Progress { .. })
 }
+
+#[cfg(all(test, feature = "interleavings"))]
+mod tests;
