@@ -78,10 +78,10 @@ test: setup-test lint
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
 
 # The unsafe code is in decoding. Valgrind follows the program, and neither FFmpeg's tools nor Python.
-VALGRIND := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+VALGRIND := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	--trace-children=yes --trace-children-skip=*/ffmpeg,*/ffprobe,*/python* --suppressions=$(CURDIR)/tests/valgrind.supp
 HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
-UNDER_VALGRIND = CARGO_TARGET_$(HOST)_RUNNER='$(VALGRIND)' $(LINTED)
+UNDER_VALGRIND = PROPTEST_CASES=4 CARGO_TARGET_$(HOST)_RUNNER='$(VALGRIND)' $(LINTED)
 
 test-threads: setup-lint
 	rustup toolchain install nightly --profile minimal --component rust-src
@@ -90,8 +90,7 @@ test-threads: setup-lint
 
 test-sanitizers: setup-test
 	@sh tools/setup.sh valgrind
-	$(UNDER_VALGRIND) cargo test $(ALL) --lib media::
-	$(UNDER_VALGRIND) cargo test $(ALL) --lib scene::thumb
+	$(UNDER_VALGRIND) cargo test $(ALL) --lib -- media::decode media::ffmpeg media::picture scene::thumb
 	$(UNDER_VALGRIND) cargo test $(ALL) --test describe decode::
 	$(UNDER_VALGRIND) cargo test $(ALL) --test archive closed_cleanly
 
