@@ -12,7 +12,7 @@ use descry::digest::Digest;
 use descry::error::Result;
 use descry::interrupt::Interrupt;
 use descry::isolate::{FrameSource, Isolation};
-use descry::media::{Bars, DecodeOptions, Frame, StreamInfo};
+use descry::media::{Bars, DecodeOptions, DecodedFrames, Frame, StreamInfo};
 use descry::model::{Caption, CaptionInput, Captions, Encode, Encoded, ModelFolder, PictureDemand, Pixels};
 use descry::pipeline::{Config, Job, Model, Observer, Outcome, run};
 use descry::time::Time;
@@ -187,7 +187,7 @@ fn frames_are_the_same_in_another_process() {
     let at = |millis| Some(Time::from_millis(millis));
     compare(&path, &DecodeOptions { start: at(300), end: at(700), ..DecodeOptions::default() });
     compare(&path, &DecodeOptions { start: at(9_000), ..DecodeOptions::default() });
-    compare(&path, &DecodeOptions { keyframes_only: true, ..DecodeOptions::default() });
+    compare(&path, &DecodeOptions { frames: DecodedFrames::Keyframes, ..DecodeOptions::default() });
     compare(&path, &DecodeOptions { max_pixels: 1_000, ..DecodeOptions::default() });
 }
 
