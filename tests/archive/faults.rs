@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::archive_files::{assert_same, failures, films, folder, records, start, summary, tree};
+use crate::common::faulty::children;
 use crate::common::{Bench, TINY, not_tried, root, tiny};
 
 fn index(b: &Bench, args: &[&str], code: i32) -> serde_json::Value {
@@ -20,6 +21,14 @@ fn written(archive: &Path) -> BTreeMap<String, SystemTime> {
     }
     let names = tree(archive).into_keys().filter(|n| n.starts_with("records/") && n.ends_with(".json"));
     names.map(|n| (n.clone(), std::fs::metadata(archive.join(n)).unwrap().modified().unwrap())).collect()
+}
+
+/// Whether a job, or a decoder of it, has a file open.
+fn has_open(job: u32, name: &str) -> bool {
+    [vec![job], children(job)].concat().into_iter().any(|id| {
+        let open = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|path| path.ends_with(name))
+    })
 }
 
 #[cfg(unix)]
@@ -305,7 +314,11 @@ fn videos_that_vanish_or_change_do_not_stop_the_job() {
     std::fs::rename(b.path("films/c-grows.mp4"), b.path("films/d-deleted.mp4")).unwrap();
     let child = start(&b, &["films/d-deleted.mp4", "--into", "archive"]);
     when_begun(&b.path("archive"), || {
-        std::thread::sleep(Duration::from_millis(300));
+        let started = Instant::now();
+        while !has_open(child.id(), "d-deleted.mp4") {
+            assert!(started.elapsed() < Duration::from_secs(60), "nobody opens the film");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         std::fs::remove_file(b.path("films/d-deleted.mp4")).unwrap();
     });
     let out = child.wait_with_output().unwrap();

@@ -46,3 +46,10 @@ pub(crate) fn descry(b: &Bench, args: &[&str]) -> Output {
         .output()
         .expect("the binary starts")
 }
+
+/// Children of a process.
+pub(crate) fn children(of: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::faulty::{
-    self, ABORT, ENDLESS_LOOP, EXIT, KILLED, MEMORY_BOMB, NOISE, PROBE, SEGFAULT, WRONG_MESSAGE, descry, film, preload,
+    self, ABORT, ENDLESS_LOOP, EXIT, KILLED, MEMORY_BOMB, NOISE, PROBE, SEGFAULT, WRONG_MESSAGE, children, descry,
+    film, preload,
 };
 use crate::common::{Bench, TINY, root, sample, tiny};
 use descry::digest::Digest;
@@ -220,14 +221,6 @@ fn outputs_are_the_same_in_another_process() {
         b.run(&tiny(&["-v", "stitch", &film, "1.descry", "2.descry", "-f", "json", "-o", "s.json", "--isolate"]), 0);
     assert!(!said.contains("as a whole"), "{said}");
     assert_eq!(b.read("plain-here.json"), b.read("s.json"));
-}
-
-/// Children of a process.
-#[cfg(target_os = "linux")]
-fn children(of: u32) -> Vec<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// Whether a process runs: one that nobody has reaped yet does not.
