@@ -23,13 +23,13 @@ pub(crate) const MAX_BEAM: usize = 64;
 /// Most pixels along a side of an image tower's input.
 const MAX_IMAGE_SIZE: usize = 4096;
 /// Most values in an embedding or in a token's vector.
-const MAX_WIDTH: usize = 1 << 20;
+pub(crate) const MAX_WIDTH: usize = 1 << 20;
 /// Most layers, and most heads in a layer.
-const MAX_LAYERS: usize = 1024;
+pub(crate) const MAX_LAYERS: usize = 1024;
 /// Most grid cells, values in a cell or a head, prefix vectors, and tokens of a text.
-const MAX_LENGTH: usize = 1 << 16;
+pub(crate) const MAX_LENGTH: usize = 1 << 16;
 /// Most tokens in a vocabulary, and most positions of a decoder.
-const MAX_VOCAB: usize = 1 << 24;
+pub(crate) const MAX_VOCAB: usize = 1 << 24;
 
 /// What `model.json` holds. A folder in the hub's layout has one that is made from its own files.
 ///
@@ -371,7 +371,7 @@ impl CaptionerSpec {
 }
 
 /// Refuses 0 and values above `max`.
-fn within(field: &str, value: usize, max: usize) -> Result<(), String> {
+pub(crate) fn within(field: &str, value: usize, max: usize) -> Result<(), String> {
     match value {
         0 => Err(format!("{field} is 0")),
         v if v > max => Err(format!("{field} is {v}; the most is {max}")),

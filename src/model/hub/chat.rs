@@ -2,6 +2,8 @@
 //!
 //! Templates are Jinja, which `minijinja` renders; they run without access to anything but the messages.
 
+use std::io::{self, Write};
+
 use minijinja::{Environment, context};
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -14,6 +16,9 @@ use crate::model::tokenizer::{decode, encode, parse_tokenizer};
 
 /// Most steps of a template: real ones take a few hundred.
 const FUEL: u64 = 1_000_000;
+
+/// Longest prompt in bytes, before pictures take their place in it. A context has room for a tenth of it.
+const LONGEST: usize = 4 << 20;
 
 /// SmolVLM's markers around a picture's tokens.
 const AROUND: &str = "<fake_token_around_image>";
@@ -42,6 +47,24 @@ fn without_marks(template: &str) -> String {
     }
     kept.push_str(rest);
     kept
+}
+
+/// What a template writes, up to [`LONGEST`] bytes.
+#[derive(Default)]
+struct PromptText(Vec<u8>);
+
+impl Write for PromptText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it makes more than {LONGEST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Turns prompts into tokens.
@@ -133,11 +156,17 @@ impl Chat {
             },
         );
         let rendered = environment
-            .render_str(
-                &self.template,
-                context! { messages, add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos },
-            )
+            .template_from_str(&self.template)
+            .and_then(|template| {
+                let mut prompt = PromptText::default();
+                template.render_captured_to(
+                    context! { messages, add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos },
+                    &mut prompt,
+                )?;
+                Ok(prompt.0)
+            })
             .map_err(|e| broken(format!("cannot be rendered: {e}")).with_source(e))?;
+        let rendered = String::from_utf8_lossy(&rendered);
         // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
         let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
         let expanded = self.expanded(&rendered, grids);
@@ -196,6 +225,16 @@ impl Chat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_fills_no_memory() {
+        let environment = Environment::new();
+        let template = "{% set x = 'a' * 100000 %}{% for i in range(9999) %}{{ x }}{% endfor %}";
+        let mut prompt = PromptText::default();
+        let template = environment.template_from_str(template).unwrap();
+        assert!(template.render_captured_to(context! {}, &mut prompt).is_err());
+        assert!(prompt.0.len() <= LONGEST && prompt.0.len() > LONGEST / 2);
+    }
 
     #[test]
     fn marks_for_training_make_no_text() {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json_files::{JsonFolder, optional, parse, read_text, required};
+use super::limits::check_sizes;
 use crate::error::{Error, Result};
 use crate::media::resize::Resample;
 
@@ -349,7 +350,7 @@ impl HubConfig {
             }
             None => required(files, PREPROCESSOR)?,
         };
-        Ok(HubConfig {
+        let config = HubConfig {
             family,
             model: parse(files, "config.json", raw)?,
             processor,
@@ -357,7 +358,12 @@ impl HubConfig {
             generation,
             tokenizer,
             template,
-        })
+        };
+        check_sizes(&config).map_err(|cause| {
+            let cause = format!("its configuration is impossible: {cause}");
+            Error::model(files.dir().display().to_string(), cause, "Download the model's files again.")
+        })?;
+        Ok(config)
     }
 
     /// The `model_type` of `config.json`.
@@ -370,15 +376,15 @@ impl HubConfig {
         let vision = &self.model.vision_config;
         let stated = self.joint.image_seq_len.or(self.processor.image_seq_len);
         let patch = self.joint.patch_size.unwrap_or(vision.patch_size).max(1);
-        let patches = (vision.image_size / patch).pow(2);
+        let patches = (vision.image_size / patch).saturating_pow(2);
         match self.family {
-            Family::SmolVlm => stated.unwrap_or(patches / self.model.scale_factor.max(1).pow(2)),
+            Family::SmolVlm => stated.unwrap_or(patches / self.model.scale_factor.max(1).saturating_pow(2)),
             Family::Llava => {
                 let strategy = self.joint.vision_feature_select_strategy.as_ref();
                 let strategy = strategy.or(self.model.vision_feature_select_strategy.as_ref());
                 // SigLIP has no class token. By default, the first feature is dropped.
                 let class_token = usize::from(!vision.model_type.contains("siglip"));
-                let all = patches + self.joint.num_additional_image_tokens.unwrap_or(class_token);
+                let all = patches.saturating_add(self.joint.num_additional_image_tokens.unwrap_or(class_token));
                 all.saturating_sub(usize::from(strategy.is_none_or(|s| s == "default")))
             }
             Family::Florence => stated.or(self.model.num_image_tokens).unwrap_or(FLORENCE_FEATURES),

@@ -8,6 +8,7 @@
 //! files            the folder of a captioner
 //! json_files       its JSON files
 //! config           what they say
+//! limits           sizes that no model has
 //! processor        pictures to pixels, as the processor's configuration says
 //! chat             a prompt through the chat template, to tokens
 //! tasks            the prompts of models that have tasks
@@ -35,6 +36,7 @@ mod generation;
 mod graphs;
 mod json_files;
 mod language;
+mod limits;
 pub(crate) mod listing;
 mod processor;
 mod rewrite;

@@ -11,6 +11,9 @@ use crate::media::rgb::Rgb;
 /// The absolute maximum of `transformers` (`MAX_IMAGE_SIZE` of SmolVLM).
 const MAX_SIDE: usize = 4096;
 
+/// Most tiles along a side of a picture; published models have four.
+const MAX_TILES: usize = 16;
+
 /// The tiles of a picture that is split. The whole picture comes behind them, as large as a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TileGrid {
@@ -43,12 +46,10 @@ pub(crate) struct Processor {
 enum ResizeStep {
     /// The longer side gets this length, the other one follows and is made even.
     LongestEdge(usize),
-    /// The shorter side gets this length.
-    ShortestEdge(usize),
     /// Both sides get this length.
     Square(usize),
-    /// The middle square of this side.
-    Crop(usize),
+    /// The shorter side gets a length, and the middle square of this side is the result.
+    Middle { shortest: usize, side: usize },
 }
 
 impl Processor {
@@ -69,13 +70,18 @@ impl Processor {
             Family::Llava | Family::Florence => llava_steps(processor),
         };
         let steps = steps.ok_or_else(|| unsupported(format!("the size {}", processor.size)))?;
-        let (Some(ResizeStep::Square(side) | ResizeStep::Crop(side)), true) =
+        let (Some(ResizeStep::Square(side) | ResizeStep::Middle { side, .. }), true) =
             (steps.last().copied(), processor.do_resize)
         else {
             return Err(unsupported("pictures of different sizes".into()));
         };
         if !(1..=MAX_SIDE).contains(&side) {
             return Err(unsupported(format!("pictures of {side} pixels")));
+        }
+        if let Some(ResizeStep::LongestEdge(length)) = steps.first()
+            && length.div_ceil(side) > MAX_TILES
+        {
+            return Err(unsupported(format!("more than {MAX_TILES} tiles along a side")));
         }
         let (mean, std) = (processor.image_mean.unwrap_or([0.5; 3]), processor.image_std.unwrap_or([0.5; 3]));
         let tables = std::array::from_fn(|c| {
@@ -179,13 +185,16 @@ impl ResizeStep {
                 let (w, h) = longest_edge(w, h, length);
                 whole(w, h)
             }
-            ResizeStep::ShortestEdge(length) => {
-                // Python's int(length * long / short).
-                let other = |long: usize, short: usize| (length as f64 * long as f64 / short as f64) as usize;
-                if w <= h { whole(length, other(h, w)) } else { whole(other(w, h), length) }
-            }
             ResizeStep::Square(side) => whole(side, side),
-            ResizeStep::Crop(side) => centre(picture, side),
+            ResizeStep::Middle { shortest, side } => {
+                // Python's int(length * long / short).
+                let other = |long: usize, short: usize| (shortest as f64 * long as f64 / short as f64) as usize;
+                let (w, h) = if w <= h { (shortest, other(h, w)) } else { (other(w, h), shortest) };
+                // Only what is kept is computed: the rest of a picture that is long and narrow may fill the memory.
+                let (left, top) = (w.saturating_sub(side) / 2, h.saturating_sub(side) / 2);
+                let window = Window { left, top, width: w.min(side), height: h.min(side) };
+                centre(&resize(picture, w, h, filter, window), side)
+            }
         }
     }
 }
@@ -204,9 +213,7 @@ fn llava_steps(config: &ProcessorConfig) -> Option<Vec<ResizeStep>> {
     }
     let shortest = config.shortest_edge()?;
     let crop = config.crop().filter(|_| config.do_center_crop.unwrap_or(false));
-    (1..=MAX_SIDE)
-        .contains(&shortest)
-        .then(|| vec![ResizeStep::ShortestEdge(shortest), ResizeStep::Crop(crop.unwrap_or(shortest))])
+    (1..=MAX_SIDE).contains(&shortest).then(|| vec![ResizeStep::Middle { shortest, side: crop.unwrap_or(shortest) }])
 }
 
 /// `get_resize_output_image_size` of SmolVLM's processor: as Python computes it, in f64.
@@ -292,6 +299,14 @@ mod tests {
         assert_eq!(tiles(64, 64, 32), (2, 2));
         assert_eq!(tiles(64, 2, 32), (2, 1));
         assert_eq!(tiles(64, 66, 32), (3, 3));
+    }
+
+    /// Whole, it would have 4,096 × 245,760,000 pixels.
+    #[test]
+    fn only_the_middle_of_a_long_picture_is_resized() {
+        let picture = Rgb { width: 1, height: 60_000, data: vec![9; 180_000] };
+        let middle = ResizeStep::Middle { shortest: 4096, side: 8 }.apply(&picture, Resample::Bicubic);
+        assert_eq!((middle.width, middle.height, middle.data), (8, 8, vec![9; 192]));
     }
 
     #[test]
