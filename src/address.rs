@@ -45,6 +45,28 @@ impl Address {
         is_object(&self.0)
     }
 
+    /// The parts of a URL; none if it is a path.
+    pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
+        let (scheme, rest) = self.0.split_once("://").filter(|_| self.is_url())?;
+        // By the standard the authority ends with the first slash. If that leaves no port, the slash is in the password.
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let split = |end| {
+            let (authority, path): (&str, &str) = rest.split_at(end);
+            let (userinfo, server) = match authority.rsplit_once('@') {
+                Some((userinfo, server)) => (Some(userinfo), server),
+                None => (None, authority),
+            };
+            let colon = server.rfind(':').filter(|at| !server[*at..].contains(']'));
+            let (host, port) = colon.map_or((server, None), |at| (&server[..at], Some(&server[at + 1..])));
+            UrlParts { scheme: scheme.to_ascii_lowercase(), userinfo, host, port, path }
+        };
+        let strict = split(end);
+        if strict.port.is_some_and(|port| !port.bytes().all(|b| b.is_ascii_digit())) {
+            return Some(split(parts(rest).0.len()));
+        }
+        Some(strict)
+    }
+
     /// All of it: for FFmpeg, and never to be shown.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -59,6 +81,20 @@ impl Address {
         let (path, query) = path.split_at(end);
         format!("{scheme}://{host}{path}{}", if query.len() > 1 { "?…" } else { "" })
     }
+}
+
+/// A URL in parts, as they are written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UrlParts<'a> {
+    /// In lower case.
+    pub(crate) scheme: String,
+    /// User name and password.
+    pub(crate) userinfo: Option<&'a str>,
+    /// With the brackets of an IPv6 address.
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<&'a str>,
+    /// Everything after the host and port: path, query and fragment.
+    pub(crate) path: &'a str,
 }
 
 impl fmt::Display for Address {
@@ -98,7 +134,7 @@ fn secrets(address: &str) -> Vec<String> {
 }
 
 /// Decodes percent escapes: `%41` is `A`. Anything else stays.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
@@ -199,6 +235,41 @@ mod tests {
             assert_eq!(address.to_string(), shown);
             assert_eq!(format!("{address:?}"), format!("Address({shown})"));
         }
+    }
+
+    #[test]
+    fn urls_have_parts() {
+        let parts = |text: &str| {
+            let address = Address::new(text);
+            address.url_parts().map(|p| {
+                (
+                    p.scheme.clone(),
+                    p.userinfo.map(str::to_string),
+                    p.host.to_string(),
+                    p.port.map(str::to_string),
+                    p.path.to_string(),
+                )
+            })
+        };
+        for (text, userinfo, host, port, path) in [
+            ("RTSP://cam", None, "cam", None, ""),
+            ("rtsp://u:p@cam:8554/x?y#z", Some("u:p"), "cam", Some("8554"), "/x?y#z"),
+            ("rtsp://a:p@ss@cam/one", Some("a:p@ss"), "cam", None, "/one"),
+            ("rtsp://a:p/ss@cam/one", Some("a:p/ss"), "cam", None, "/one"),
+            ("rtsp://cam/live@home", None, "cam", None, "/live@home"),
+            ("rtsp://[::1]:554/x", None, "[::1]", Some("554"), "/x"),
+            ("rtsp://u@[::1]?x", Some("u"), "[::1]", None, "?x"),
+        ] {
+            let expected = (
+                "rtsp".to_string(),
+                userinfo.map(str::to_string),
+                host.to_string(),
+                port.map(str::to_string),
+                path.to_string(),
+            );
+            assert_eq!(parts(text), Some(expected), "{text}");
+        }
+        assert_eq!(parts("/x/y://z"), None);
     }
 
     #[test]

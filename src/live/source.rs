@@ -74,11 +74,10 @@ impl SourceKind {
     /// The protocols that FFmpeg may open for it: for the address itself, a redirect, or what a playlist names.
     pub(super) fn protocols(self, transport: RtspTransport) -> &'static str {
         match (self, transport) {
-            (SourceKind::Rtsp, RtspTransport::Tcp) => "rtsp,rtp,tcp",
+            // TLS is descry's own.
+            (SourceKind::Rtsp, RtspTransport::Tcp) | (SourceKind::Rtsps, _) => "rtsp,rtp,tcp",
             (SourceKind::Rtsp, RtspTransport::Udp) => "rtsp,rtp,tcp,udp",
-            (SourceKind::Rtsps, _) => "rtsps,rtsp,rtp,srtp,tls,tcp",
-            (SourceKind::Rtmp, _) => "rtmp,tcp",
-            (SourceKind::Rtmps, _) => "rtmps,tls,tcp",
+            (SourceKind::Rtmp | SourceKind::Rtmps, _) => "rtmp,tcp",
             (SourceKind::Srt, _) => "srt",
             // descry itself connects to web servers. FFmpeg opens only bytes that stand in an address.
             (SourceKind::Http, _) => "data",

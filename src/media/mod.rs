@@ -14,6 +14,7 @@ pub(crate) mod object_store;
 mod orientation;
 pub(crate) mod picture;
 pub(crate) mod probe;
+pub(crate) mod relay;
 pub(crate) mod remote;
 pub(crate) mod resize;
 pub(crate) mod rgb;

@@ -27,7 +27,7 @@ pub(crate) fn runtime() -> Result<&'static Runtime, RemoteError> {
                 keep_secret(&secret);
             }
         }
-        let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(4).enable_all().build();
+        let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(16).enable_all().build();
         built.map_err(|e| format!("no thread for the network: {e}"))
     });
     runtime.as_ref().map_err(|e| RemoteError::Other(e.clone()))

@@ -17,6 +17,15 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `mounts`, each `PATH=PIPELINE`, on the given port, or on a free one if it is 0.
     pub(crate) fn new(port: u16, login: Option<(&str, &str)>, mounts: &[String]) -> Server {
+        Server::with(port, login, &[], mounts)
+    }
+
+    /// Asks for a digest of the password instead of the password.
+    pub(crate) fn with_digest(login: (&str, &str), mounts: &[String]) -> Server {
+        Server::with(0, Some(login), &["--digest"], mounts)
+    }
+
+    fn with(port: u16, login: Option<(&str, &str)>, options: &[&str], mounts: &[String]) -> Server {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rtsp/server.py");
         // Debian installs the GStreamer bindings for its own Python.
         let debian = "/usr/bin/python3";
@@ -27,6 +36,7 @@ impl Server {
             command.args(["--user", user, "--password", password]);
         }
         let mut child = command
+            .args(options)
             .args(mounts)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -23,6 +23,7 @@ mod parts;
 mod pipeline;
 mod pipes;
 mod prompts;
+mod relay;
 mod server;
 mod stills;
 mod streams;

@@ -342,11 +342,14 @@ fn a_resolver_that_hangs_does_not_delay_the_stop() {
     let hanging = b.path("hang.so").display().to_string();
     // A decoder of its own is killed; a thread can only be left behind.
     for (isolation, left_behind) in [("--isolate", false), ("--no-isolate", true)] {
-        let mut live = Live::with(&["rtsp://camera.invalid/x", isolation], &[("LD_PRELOAD", &hanging)]);
-        live.state(0, "ready", &[]);
+        let args = ["rtsp://camera.invalid/x", "srt://camera.invalid:9", isolation];
+        let mut live = Live::with(&args, &[("LD_PRELOAD", &hanging)]);
+        for stream in ["camera.invalid/x", "camera.invalid:9"] {
+            live.wait("ready", 0, |l| l["stream"] == stream && l["state"] == "ready");
+        }
         std::thread::sleep(Duration::from_secs(1));
         let (lines, errors) = live.stop();
-        assert_eq!(lines.iter().filter(|l| l["reason"] == "stopped").count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|l| l["reason"] == "stopped").count(), 2, "{lines:?}");
         assert_eq!(errors.contains("left behind"), left_behind, "{isolation}: {errors}");
     }
 }

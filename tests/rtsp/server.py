@@ -12,7 +12,8 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+gi.require_version("GstRtsp", "1.0")
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("port", help="port to listen on; 0: any free one")
     parser.add_argument("--user", help="name that clients must log in with")
     parser.add_argument("--password")
+    parser.add_argument("--digest", action="store_true", help="never let them send the password itself")
     parser.add_argument("mounts", nargs="+", metavar="PATH=PIPELINE")
     args = parser.parse_args()
     Gst.init(None)
@@ -30,7 +32,11 @@ def main() -> None:
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "watcher")
-        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(args.user, args.password), token)
+        if args.digest:
+            auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+            auth.add_digest(args.user, args.password, token)
+        else:
+            auth.add_basic(GstRtspServer.RTSPAuth.make_basic(args.user, args.password), token)
         server.set_auth(auth)
     for mount in args.mounts:
         path, pipeline = mount.split("=", 1)

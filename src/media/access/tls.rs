@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::policy::AccessPolicy;
 
@@ -41,6 +41,26 @@ fn public_authorities() -> &'static RootCertStore {
         }
         roots
     })
+}
+
+/// What is wrong with a server's certificate.
+pub(crate) fn certificate_words(e: &CertificateError) -> String {
+    use CertificateError as E;
+    match e {
+        E::Expired | E::ExpiredContext { .. } => "the server's certificate has expired".into(),
+        E::NotValidYet | E::NotValidYetContext { .. } => "the server's certificate is not valid yet".into(),
+        E::NotValidForName | E::NotValidForNameContext { .. } => {
+            "the server's certificate is that of another host".into()
+        }
+        // An issuer of the same name whose key is another.
+        E::UnknownIssuer | E::BadSignature => {
+            "the server's certificate is signed by no authority that is trusted".into()
+        }
+        E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is that of an authority, which no server may use".into()
+        }
+        other => format!("the server's certificate is not valid: {other}"),
+    }
 }
 
 /// Accepts every certificate. The server must still have the key that belongs to it.

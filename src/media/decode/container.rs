@@ -15,6 +15,7 @@ use super::open_input::OpenInput;
 use super::reading::Reading;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::parameters;
+use crate::media::relay::Relay;
 use crate::media::remote::RemoteError;
 
 /// What to open, and how.
@@ -29,6 +30,8 @@ pub(super) struct ContainerRequest<'a> {
     pub(super) max_pixels: u64,
     /// What to read through, if FFmpeg does not open the input itself.
     pub(super) io: Option<ByteIo>,
+    /// What FFmpeg connects to, if that is not the server itself.
+    pub(super) relay: Option<Relay>,
 }
 
 /// An open container.
@@ -46,13 +49,22 @@ pub(super) struct OpenFailure {
     pub(super) remote: Option<RemoteError>,
     /// FFmpeg's name of its format and what to do about it, if that is one that the input must not have.
     pub(super) format: Option<(String, &'static str)>,
+    /// Where the server of a relay leads.
+    pub(super) redirect: Option<String>,
     /// Whether the deadline had passed. FFmpeg may report that in other words.
     pub(super) late: bool,
 }
 
 impl OpenFailure {
     fn new(error: ff::Error, reading: &mut Reading) -> OpenFailure {
-        OpenFailure { error, remote: reading.cause(), format: reading.forbidden_format(), late: false }
+        let redirect = reading.redirect();
+        OpenFailure { error, remote: reading.cause(), format: reading.forbidden_format(), redirect, late: false }
+    }
+
+    /// A server that was not reached, before FFmpeg was asked.
+    pub(super) fn unreached(fault: RemoteError) -> OpenFailure {
+        let late = matches!(fault, RemoteError::Late(_));
+        OpenFailure { error: ff::Error::Exit, remote: Some(fault), format: None, redirect: None, late }
     }
 }
 
@@ -77,8 +89,8 @@ fn open_streams(
     request: ContainerRequest<'_>,
     stop: impl FnMut() -> bool + Send + 'static,
 ) -> Result<(OpenInput, Vec<(i32, i32)>), OpenFailure> {
-    let ContainerRequest { opener, format, options, max_pixels, io } = request;
-    let mut reading = Reading::new(io, opener);
+    let ContainerRequest { opener, format, options, max_pixels, io, relay } = request;
+    let mut reading = Reading::new(io, opener, relay);
     let input = match open_input(&mut reading, format.as_ref(), options, stop) {
         Ok(input) => input,
         Err(error) => return Err(OpenFailure::new(error, &mut reading)),

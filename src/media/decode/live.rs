@@ -15,12 +15,15 @@ use super::formats::Origin;
 use super::log::init;
 use super::nested::Opener;
 use super::options::DecodeOptions;
+use super::relayed::open_relayed;
 use super::source::Source;
 use super::web_input::{WebInput, is_web};
+use crate::address::Address;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::is_video;
 use crate::media::frame::Frame;
+use crate::media::relay::RelayRequest;
 use crate::media::remote::RemoteError;
 
 /// How to reach a live source.
@@ -128,8 +131,12 @@ impl Source {
         init();
         let deadline = Deadline::new(Some(options.timeout));
         deadline.start();
-        let request = stream_request(access, options, &deadline, &interrupt)?;
-        let container = match open_container(request, &deadline, &interrupt) {
+        let relayed = RelayRequest::new(&Address::new(access.address.as_str()), &options.access);
+        let opened = match relayed.map_err(StreamFault::remote)? {
+            Some(relayed) => open_relayed(relayed, &access.options, options, &deadline, &interrupt),
+            None => open_container(stream_request(access, options, &deadline, &interrupt)?, &deadline, &interrupt),
+        };
+        let container = match opened {
             _ if interrupt.is_set() => return Err(StreamFault::Stopped),
             Ok(container) => container,
             Err(failure) if failure.late => return Err(StreamFault::Silent(deadline.cause())),
@@ -211,7 +218,7 @@ fn stream_request(
         let origin = if access.address.starts_with("file:") { Origin::File } else { Origin::Stream };
         (Opener::new(address, origin), None)
     };
-    Ok(ContainerRequest { opener, format, options: dictionary, max_pixels: options.max_pixels, io })
+    Ok(ContainerRequest { opener, format, options: dictionary, max_pixels: options.max_pixels, io, relay: None })
 }
 
 /// What went wrong, without the name and the remedy.

@@ -12,7 +12,7 @@
 //!
 //! From the bottom up: [`container`] opens a file, URL or object, of an allowed [format](formats) and with everything that
 //! its content names going through [`nested`]; objects and web servers are read through [`byte_io`]; [`open_input`]
-//! owns all of it. [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out;
+//! owns all of it. [`relayed`] opens RTSP and RTMP. [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out;
 //! [`source`] turns them into frames, whose times come from
 //! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
@@ -35,6 +35,7 @@ mod open_input;
 mod options;
 mod ranges;
 mod reading;
+mod relayed;
 mod seek;
 mod skip;
 mod source;

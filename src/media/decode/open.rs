@@ -8,7 +8,7 @@ use std::path::Path;
 use ffmpeg_next as ff;
 
 use super::byte_io::ByteIo;
-use super::container::{ContainerRequest, OpenFailure, ffprobe, matroska_cut_off, open_container};
+use super::container::{ContainerRequest, OpenFailure, container_version, ffprobe, matroska_cut_off, open_container};
 use super::deadline::{Deadline, is_timeout, stop_check};
 use super::formats::Origin;
 use super::log::init;
@@ -16,6 +16,7 @@ use super::named_pipe::{OpenPipe, PROTOCOLS};
 use super::nested::Opener;
 use super::options::DecodeOptions;
 use super::ranges::{ObjectRanges, RangeReader};
+use super::relayed::open_relayed;
 use super::source::Source;
 use super::web_input::{WebInput, is_web, no_memory};
 use crate::address::Address;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::byte_source::ByteSource;
 use crate::media::object_store::Bucket;
+use crate::media::relay::RelayRequest;
 use crate::message;
 use crate::message::Setting;
 
@@ -39,8 +41,17 @@ impl Source {
         let pipe = if input.is_url() { None } else { check_path(&name, &interrupt)? };
         let deadline = Deadline::new(input.is_url().then_some(options.timeout));
         deadline.start();
-        let request = container_request(&input, pipe.as_ref(), options, &deadline, &interrupt)?;
-        let container = open_container(request, &deadline, &interrupt).map_err(|failure| {
+        let opened = match RelayRequest::new(&input, &options.access).map_err(|e| e.web_input(&name))? {
+            Some(relayed) => {
+                let ffmpeg = relayed_options(&relayed, options);
+                open_relayed(relayed, &ffmpeg, options, &deadline, &interrupt)
+            }
+            None => {
+                let request = container_request(&input, pipe.as_ref(), options, &deadline, &interrupt)?;
+                open_container(request, &deadline, &interrupt)
+            }
+        };
+        let container = opened.map_err(|failure| {
             if interrupt.is_set() { Error::Interrupted } else { explain(&input, failure, &deadline) }
         })?;
         let mut source = Source::new(&name, container, options, interrupt)?;
@@ -50,6 +61,24 @@ impl Source {
         }
         Ok(source)
     }
+}
+
+/// FFmpeg's options for what is behind a relay.
+fn relayed_options(request: &RelayRequest, options: &DecodeOptions) -> Vec<(&'static str, String)> {
+    let micros = options.timeout.as_micros().max(1).to_string();
+    if !request.is_rtsp() {
+        return vec![("protocol_whitelist", "rtmp,tcp".into()), ("rw_timeout", micros)];
+    }
+    let timeout = if container_version() >= 59 { "timeout" } else { "stimeout" };
+    // Never as multicast, whose address the server chooses. Datagrams only if there is no other way, because some get lost.
+    let (transport, protocols) =
+        if request.is_secure() { ("tcp", "rtsp,rtp,tcp") } else { ("tcp+udp", "rtsp,rtp,tcp,udp") };
+    vec![
+        ("protocol_whitelist", protocols.into()),
+        ("rtsp_transport", transport.into()),
+        ("rtsp_flags", "prefer_tcp".into()),
+        (timeout, micros),
+    ]
 }
 
 /// How FFmpeg opens an input.
@@ -84,14 +113,14 @@ fn container_request(
         let (web, io) = opened.map_err(|e| e.web_input(reveal))?;
         (Opener::web(web), Some(io))
     } else if input.is_url() {
-        dictionary.set("protocol_whitelist", "tcp,udp,rtp,rtsp,srt,rtmp");
+        dictionary.set("protocol_whitelist", "tcp,udp,rtp,srt");
         dictionary.set("rw_timeout", &options.timeout.as_micros().max(1).to_string());
         (Opener::new(address(reveal.to_string())?, Origin::Stream), None)
     } else {
         dictionary.set("protocol_whitelist", "file");
         (Opener::new(address(format!("file:{reveal}"))?, Origin::File), None)
     };
-    Ok(ContainerRequest { opener, format: None, options: dictionary, max_pixels: options.max_pixels, io })
+    Ok(ContainerRequest { opener, format: None, options: dictionary, max_pixels: options.max_pixels, io, relay: None })
 }
 
 /// The bytes of an object. None of them is read yet.
@@ -128,6 +157,11 @@ fn explain(address: &Address, failure: OpenFailure, deadline: &Deadline) -> Erro
             input,
             "not a video that FFmpeg can read, or cut off before its index",
             format!("Check that the file is complete: {}", ffprobe(input)),
+        ),
+        ff::Error::HttpUnauthorized | ff::Error::HttpForbidden => Error::input(
+            input,
+            format!("access is refused: {}", failure.error),
+            "Check the user name and the password in the address.",
         ),
         e => Error::input(
             input,

@@ -9,6 +9,7 @@ use ffmpeg_next::ffi;
 use super::byte_io::ByteIo;
 use super::formats::{Origin, remedy};
 use super::nested::Opener;
+use crate::media::relay::Relay;
 use crate::media::remote::RemoteError;
 
 /// Bytes from the start of a file by which its format is named in a message.
@@ -20,14 +21,16 @@ pub(super) struct Reading {
     io: Option<ByteIo>,
     /// Owned. A plain pointer, because the container has it too.
     opener: *mut Opener,
+    /// What FFmpeg is connected to, if that is not the server itself.
+    relay: Option<Relay>,
 }
 
 // SAFETY: one thread at a time uses it, that of its container.
 unsafe impl Send for Reading {}
 
 impl Reading {
-    pub(super) fn new(io: Option<ByteIo>, opener: Opener) -> Reading {
-        Reading { io, opener: Box::into_raw(Box::new(opener)) }
+    pub(super) fn new(io: Option<ByteIo>, opener: Opener, relay: Option<Relay>) -> Reading {
+        Reading { io, opener: Box::into_raw(Box::new(opener)), relay }
     }
 
     fn opener(&self) -> &Opener {
@@ -71,7 +74,13 @@ impl Reading {
 
     /// Why the input could not be opened, as far as a server is to blame.
     pub(super) fn cause(&self) -> Option<RemoteError> {
-        self.error().or_else(|| self.opener().fault().get())
+        let relay = || self.relay.as_ref().and_then(Relay::fault);
+        self.error().or_else(|| self.opener().fault().get()).or_else(relay)
+    }
+
+    /// Where the server of a relay leads.
+    pub(super) fn redirect(&self) -> Option<String> {
+        self.relay.as_ref().and_then(Relay::redirect)
     }
 
     /// The format of what could not be opened, if the input must not have it, and what to do about it.

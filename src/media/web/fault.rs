@@ -2,10 +2,9 @@
 
 use std::error::Error as StdError;
 
-use rustls::CertificateError;
-
 use super::guard::ForbiddenHost;
 use crate::address::hide;
+use crate::media::access::tls::certificate_words;
 use crate::media::remote::RemoteError;
 
 /// Most characters of the client's own words in a message.
@@ -34,21 +33,4 @@ pub(super) fn explain(e: &reqwest::Error) -> RemoteError {
         words.truncate(at);
     }
     RemoteError::Other(hide(&words))
-}
-
-/// What is wrong with a certificate.
-fn certificate_words(e: &CertificateError) -> String {
-    use CertificateError as E;
-    match e {
-        E::Expired | E::ExpiredContext { .. } => "the server's certificate has expired".into(),
-        E::NotValidYet | E::NotValidYetContext { .. } => "the server's certificate is not valid yet".into(),
-        E::NotValidForName | E::NotValidForNameContext { .. } => {
-            "the server's certificate is that of another host".into()
-        }
-        // An issuer of the same name whose key is another.
-        E::UnknownIssuer | E::BadSignature => {
-            "the server's certificate is signed by no authority that is trusted".into()
-        }
-        other => format!("the server's certificate is not valid: {other}"),
-    }
 }

@@ -17,5 +17,6 @@ mod source;
 mod store;
 
 pub(crate) use client::{WebClient, WebRange, parse};
+pub(crate) use login::{WebCredentials, WebLogin};
 pub(crate) use source::WebSource;
 pub(crate) use store::StoreConnector;
