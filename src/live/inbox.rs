@@ -249,6 +249,37 @@ mod interleavings {
         shuttle::check_pct(|| nothing_is_lost(Duration::MAX), 3_000, 3);
     }
 
+    /// Nothing but the keyframes themselves wakes the taker up. None is dropped, because there is room for all.
+    fn pushes_wake_up(linger: Duration) {
+        let inbox = Arc::new(Inbox::new(STREAMS));
+        let (done, batches) = shuttle::sync::mpsc::channel();
+        let from = inbox.clone();
+        let taker = thread::spawn(move || {
+            while let Some(batch) = from.take(BatchRule { size: STREAMS, linger }) {
+                done.send(batch.len()).unwrap();
+            }
+        });
+        let pushers = [0, 1].map(|stream| {
+            let inbox = inbox.clone();
+            thread::spawn(move || (0..DEPTH).for_each(|n| assert_eq!(inbox.push(stream, n), None)))
+        });
+        let mut taken = 0;
+        while taken < STREAMS * DEPTH {
+            taken += batches.recv().unwrap();
+        }
+        inbox.close();
+        taker.join().unwrap();
+        pushers.into_iter().for_each(|p| p.join().unwrap());
+    }
+
+    #[test]
+    fn no_wake_up_is_missed() {
+        for linger in [Duration::ZERO, Duration::MAX] {
+            shuttle::check_random(move || pushes_wake_up(linger), 3_000);
+            shuttle::check_pct(move || pushes_wake_up(linger), 3_000, 3);
+        }
+    }
+
     /// While batches are taken and keyframes come, the run is given up.
     fn abandoned() {
         let inbox = Arc::new(Inbox::new(STREAMS));
