@@ -1,7 +1,7 @@
 //! Films and pictures.
 
 use descry::interrupt::Interrupt;
-use descry::media::{DecodeOptions, PictureOptions, Source, open_picture};
+use descry::media::{DecodeOptions, DecodedFrames, PictureOptions, Source, open_picture};
 use descry::scene::{Keyframe, KeyframeOptions, KeyframeSelector, SceneOptions};
 use descry::time::Time;
 
@@ -22,7 +22,11 @@ pub(crate) fn film(data: &[u8]) {
         threads: 1,
         max_pixels: PIXELS,
         // Another way through the demuxer, for some inputs of each kind.
-        keyframes_only: data.len().is_multiple_of(8),
+        frames: match data.len() % 8 {
+            0 => DecodedFrames::Keyframes,
+            1..3 => DecodedFrames::Fast,
+            _ => DecodedFrames::All,
+        },
         start: data.len().is_multiple_of(16).then_some(Time::from_millis(80)),
         ..DecodeOptions::default()
     };
