@@ -128,6 +128,11 @@ impl Searcher {
         &self.index.now.models
     }
 
+    /// Ends the transaction of a query. A damaged database may refuse that.
+    fn end_reading(&self) -> rusqlite::Result<()> {
+        if self.index.db.is_autocommit() { Ok(()) } else { self.index.db.execute_batch("COMMIT") }
+    }
+
     /// The moments that answer a query, best first. Sees what other processes have changed in the index since the last
     /// query.
     ///
@@ -137,8 +142,11 @@ impl Searcher {
         // A transaction keeps the database as it is until the answer is complete.
         let begun = self.index.db.execute_batch("BEGIN").map_err(IndexFault::from);
         let answered = begun.and_then(|()| self.index.refresh()).and_then(|()| answer(&self.index, query));
-        let ended = self.index.db.is_autocommit() || self.index.db.execute_batch("COMMIT").is_ok();
-        debug_assert!(ended, "reading ends");
+        let answered = answered.and_then(|moments| Ok(self.end_reading().map(|()| moments)?));
+        if !self.index.db.is_autocommit() {
+            // After a failure. A transaction that went on would make every later query fail.
+            let _ = self.index.db.execute_batch("ROLLBACK");
+        }
         answered.map_err(|e| match e {
             IndexFault::Damaged(cause) => SearchError::DamagedIndex(cause),
             e => SearchError::Other(e.explain(self.index.folder())),
