@@ -41,7 +41,7 @@ const ANSWERS: [&str; 12] = [
 
 const RECORDS: [&str; 5] = [
     r#"{"format":"descry-archive/1","video":"/films/a.mp4","source":{"size":9,"mtime_ns":-1},"state":"0000000000000002","model":"m 1","model_hash":"ab","options":{"a":[1,2.5,null]},"duration_ms":1000,"keyframes":1,"cues":1,"damage":null,"files":{"keyframes.parquet":{"bytes":4,"sha256":"88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589"}}}"#,
-    r#"{"format":"descry-archive/1","video":"a","source":{"etag":"x","modified":"y"},"state":"2","model":"","model_hash":"","options":null,"duration_ms":null,"keyframes":0,"cues":0,"damage":"2 broken packets","files":{"thumbnails/000000123.jpg":{"bytes":3,"sha256":""}}}"#,
+    r#"{"format":"descry-archive/1","video":"a","source":{"etag":"x","modified":"y"},"state":"2","model":"","model_hash":"","options":null,"duration_ms":null,"keyframes":0,"cues":0,"damage":"2 broken packets","files":{"../../../../outside":{"bytes":1,"sha256":""},"/etc/passwd":{"bytes":2,"sha256":""},"thumbnails/000000123.jpg":{"bytes":3,"sha256":""}}}"#,
     r#"{"format":"descry-archive/1","video":"a","source":{},"state":"ffffffffffffffff","attempts":3,"cause":"no such file","remedy":"Copy it again."}"#,
     "0a00000000000001.ffffffffffffffff",
     "{}",
