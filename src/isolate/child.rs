@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -39,9 +39,7 @@ const WAITING: usize = 4;
 const MOST_SIZES: usize = 16;
 /// Bytes that are written at once.
 const BUFFER: usize = 64 << 10;
-/// Lists of files, which are read with everything in their folder.
-const PLAYLISTS: [&str; 4] = ["m3u8", "m3u", "mpd", "ffconcat"];
-/// Variables that name a file which the client of an object store reads.
+/// Variables that name a file or folder which the client of a web server or an object store reads.
 const TOKEN_FILES: [&str; 4] =
     ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
@@ -198,14 +196,7 @@ fn need(needs: &mut Needs, input: &str) {
         needs.readable.extend(TOKEN_FILES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         return;
     }
-    let path = Path::new(input);
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let folder = path.parent().filter(|_| PLAYLISTS.iter().any(|list| extension.eq_ignore_ascii_case(list)));
-    needs.readable.push(match folder {
-        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
-        Some(folder) => folder.to_path_buf(),
-        None => path.to_path_buf(),
-    });
+    needs.readable.push(PathBuf::from(input));
 }
 
 fn connect(access: LiveAccess, decode: &DecodeOptions) -> Result<Source, StreamFault> {
@@ -364,18 +355,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_needs_itself_and_a_playlist_its_folder() {
-        assert_eq!(of("films/a.mp4").readable, [PathBuf::from("films/a.mp4")]);
-        assert_eq!(of("films/a.m3u8").readable, [PathBuf::from("films")]);
-        assert_eq!(of("a.M3U8").readable, [PathBuf::from(".")]);
-        assert!(!of("films/a.mp4").network);
+    fn a_file_needs_itself_and_no_network() {
+        for path in ["films/a.mp4", "a.m3u8"] {
+            let needs = of(path);
+            assert!(!needs.network && needs.readable == [PathBuf::from(path)], "{path}");
+        }
     }
 
     #[test]
-    fn a_url_needs_the_network_and_no_file() {
+    fn a_url_needs_the_network_and_no_file_but_those_of_its_client() {
+        let named: Vec<PathBuf> = TOKEN_FILES.iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
         for url in ["https://host/a.m3u8", "s3://bucket/a.mp4", "rtsp://camera/a"] {
             let needs = of(url);
-            assert!(needs.network && needs.readable.is_empty(), "{url}");
+            assert!(needs.network && needs.readable == named, "{url}");
         }
     }
 
