@@ -181,7 +181,10 @@ fn frames_are_the_same_in_another_process() {
     b.write("none.mp4", b"no video\n");
     let mut frames = 0;
     for entry in std::fs::read_dir(b.path("")).unwrap() {
-        frames += compare(entry.unwrap().path().to_str().unwrap(), &DecodeOptions::default());
+        let path = entry.unwrap().path();
+        // With several threads, FFmpeg conceals errors with whatever another thread has decoded by then.
+        let threads = if path.ends_with("broken.ts") { 1 } else { 0 };
+        frames += compare(path.to_str().unwrap(), &DecodeOptions { threads, ..DecodeOptions::default() });
     }
     assert!(frames > 90, "{frames}");
     let path = b.path("plain.mp4").display().to_string();

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json_files::{JsonFolder, optional, parse, read_text, required};
-use super::limits::check_sizes;
 use crate::error::{Error, Result};
 use crate::media::resize::Resample;
 
@@ -350,7 +349,7 @@ impl HubConfig {
             }
             None => required(files, PREPROCESSOR)?,
         };
-        let config = HubConfig {
+        Ok(HubConfig {
             family,
             model: parse(files, "config.json", raw)?,
             processor,
@@ -358,12 +357,7 @@ impl HubConfig {
             generation,
             tokenizer,
             template,
-        };
-        check_sizes(&config).map_err(|cause| {
-            let cause = format!("its configuration is impossible: {cause}");
-            Error::model(files.dir().display().to_string(), cause, "Download the model's files again.")
-        })?;
-        Ok(config)
+        })
     }
 
     /// The `model_type` of `config.json`.

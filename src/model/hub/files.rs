@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Family, HubConfig, PREPROCESSOR};
 use super::json_files::JsonFolder;
+use super::limits::read_checked;
 use super::listing::{HubFiles, folder_name};
 use super::tasks::{self, Tasks};
 use crate::error::{Error, Result};
@@ -34,7 +35,7 @@ impl HubFolder {
     /// [`Error::Model`] if a file is missing or cannot be read, or if descry cannot run such a model.
     pub fn open(dir: impl AsRef<Path>, precision: Option<Precision>) -> Result<HubFolder> {
         let dir = dir.as_ref();
-        let planned = HubConfig::read(&JsonFolder::Unlisted(dir))?;
+        let planned = read_checked(&JsonFolder::Unlisted(dir))?;
         let graphs: &[&str] = match planned.family {
             Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
             Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
@@ -50,7 +51,7 @@ impl HubFolder {
         ];
         let listing = HubFiles::list(dir, &required, &optional, graphs, precision)?;
         // What counts is what was hashed.
-        let config = HubConfig::read(&JsonFolder::Listed(ListedFiles { dir, files: &listing.specs }))?;
+        let config = read_checked(&JsonFolder::Listed(ListedFiles { dir, files: &listing.specs }))?;
         if config.family != planned.family {
             let cause = "config.json was changed while it was read";
             return Err(Error::model(dir.display().to_string(), cause, "Run descry again."));

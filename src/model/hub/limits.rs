@@ -1,10 +1,25 @@
 //! Sizes that no model has are refused before anything is allocated for them: a folder may be someone else's.
 
 use super::config::HubConfig;
+use super::json_files::JsonFolder;
+use crate::error::{Error, Result};
 use crate::model::manifest::{MAX_BEAM, MAX_LAYERS, MAX_LENGTH, MAX_VOCAB, MAX_WIDTH, within};
 
+/// Reads the configuration files and checks their sizes.
+///
+/// # Errors
+/// As [`HubConfig::read`], and if a size is one that no model has.
+pub(super) fn read_checked(files: &JsonFolder<'_>) -> Result<HubConfig> {
+    let config = HubConfig::read(files)?;
+    check_sizes(&config).map_err(|cause| {
+        let cause = format!("its configuration is impossible: {cause}");
+        Error::model(files.dir().display().to_string(), cause, "Download the model's files again.")
+    })?;
+    Ok(config)
+}
+
 /// Checks what the configuration files say; the error is the cause.
-pub(super) fn check_sizes(config: &HubConfig) -> Result<(), String> {
+fn check_sizes(config: &HubConfig) -> Result<(), String> {
     let (text, generation) = (&config.model.text_config, &config.generation);
     within("hidden_size", text.hidden_size, MAX_WIDTH)?;
     within("num_hidden_layers", text.num_hidden_layers, MAX_LAYERS)?;
