@@ -16,6 +16,7 @@ fn acts(c: char) -> bool {
 }
 
 /// Whether a text is one line that can be printed as it is.
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn is_printable(text: &str) -> bool {
     !text.chars().any(acts)
 }

@@ -42,7 +42,6 @@ impl Place {
     }
 
     /// The port.
-    #[allow(dead_code)]
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
