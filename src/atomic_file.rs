@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(mode(ours), mode(plain));
     }
 
-    /// Whoever may write to the folder can put links where the parts of earlier versions were, and make a link of every name
+    /// Anyone who may write to the folder can put links where the parts of earlier versions were, and make a link of every name
     /// that can be guessed.
     #[cfg(unix)]
     #[test]

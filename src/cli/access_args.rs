@@ -18,7 +18,7 @@ pub(super) struct AccessArgs {
     allow_private: bool,
     /// Accept any certificate of an input's server
     ///
-    /// Whoever is between descry and the server can then read the password and replace the video.
+    /// Anyone between descry and the server can then read the password and replace the video.
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
     /// Trust the certificate authorities in this PEM file too

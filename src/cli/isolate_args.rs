@@ -46,7 +46,7 @@ impl IsolateDefaults {
     pub(super) const FEW: IsolateDefaults = IsolateDefaults { isolate: false, limit: Isolation::LIMIT };
     /// For many videos, where nobody waits for each.
     pub(super) const MANY: IsolateDefaults = IsolateDefaults { isolate: true, limit: Isolation::LIMIT };
-    /// For streams: whoever reads their descriptions does not wait for long.
+    /// For streams, whose descriptions must not wait long.
     pub(super) const LIVE: IsolateDefaults = IsolateDefaults { isolate: true, limit: Duration::from_secs(10) };
 }
 

@@ -106,7 +106,7 @@ pub(super) struct RemoteSource {
     waiting: VecDeque<(Frame, SourceState)>,
     /// The state after the frame that was returned last.
     state: SourceState,
-    /// The state after the frames that were received, and whether there are no more.
+    /// The state after the frames that were received, and whether they were the last ones.
     received: Option<SourceState>,
     ended: bool,
     /// Ordinal and earliest time of the next frame.

@@ -1,7 +1,7 @@
 //! The index's database: its tables, and how it is opened.
 //!
 //! Other people may have made the database. It is used only if its schema is, word for word, the one that descry makes (see
-//! [`schema`](super::schema)): views, triggers and virtual tables of others never run. SQLite itself is told to trust
+//! [`schema`](super::schema)): views, triggers and virtual tables of others never run. SQLite is set to trust
 //! nothing in it, and every statement ends soon after an interrupt.
 
 use std::path::Path;

@@ -100,7 +100,7 @@ pub(super) fn check_files(folder: &Path) -> Result<bool, IndexFault> {
     let Some(file) = open_file(&opened, DATABASE)? else { return Ok(false) };
     let mut head = Vec::new();
     file.take(100).read_to_end(&mut head).map_err(|e| IndexFault::Read(DATABASE.into(), e))?;
-    // What is no database at all, SQLite finds out itself.
+    // SQLite itself refuses a file that is not a database.
     if head.starts_with(MAGIC) && head.get(WRITE_VERSION..WRITE_VERSION + 2) != Some(&[1, 1]) {
         return Err(IndexFault::Damaged(format!("{DATABASE} is written in another way")));
     }
