@@ -4,6 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use descry_fuzz::{TARGETS, seeds};
+// An instrumented build calls libFuzzer wherever it counts, so this program too is linked with it.
+#[cfg(fuzzing)]
+use libfuzzer_sys as _;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
