@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from descry_models import bars, film, film_views
 from descry_models.convolutions import GraphNet, SameConv, Twice, folded
-from descry_models.convs import merge_pads, session
+from descry_models.convs import apart, merge_pads, session
 from descry_models.export import batched, write_graph
 
 
@@ -283,6 +283,23 @@ class Graphs(unittest.TestCase):
         onnx.save(model, self.path)
         for a, b in zip(before, outputs_of(self.path, x, names), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+    def test_only_what_rounded_convolutions_feed_is_rounded(self) -> None:
+        nodes = [
+            helper.make_node(kind, inputs, [name], name=name)
+            for name, kind, inputs in (
+                ("shift", "Add", ["pixels", "mean"]),
+                ("stem", "Conv", ["shift", "w"]),
+                ("gate", "Clip", ["stem"]),
+                ("block", "Conv", ["gate", "w"]),
+                ("limit", "Clip", ["block"]),
+                ("sum", "Add", ["limit", "gate"]),
+                ("detector", "Conv", ["pixels", "w"]),
+                ("residual", "Add", ["detector", "shift"]),
+            )
+        ]
+        graph = helper.make_graph(nodes, "tower", [], [])
+        self.assertEqual(apart(graph, ["stem", "detector"]), ["shift", "gate", "residual"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ pub struct SupportSpec {
     /// such words.
     #[serde(default)]
     pub least: Option<f32>,
-    /// Tokens that no caption may end with: they are dropped from its end. Default: none.
+    /// Tokens that no caption may end with: they are dropped from its end, and a caption that has nothing but such tokens
+    /// without support does not stop there. Default: none.
     #[serde(default)]
     pub open: Vec<i64>,
     /// Whether a caption may use a content word twice. If not, it is cut before the second time. Default: true.

@@ -32,14 +32,14 @@ from .vision import Sight, SightShape
 
 FACTS = {
     "name": "descry-builtin",
-    "version": "0.6.0",
+    "version": "0.6.1",
     "licence": "MIT OR Apache-2.0; image tower weights Apache-2.0 and MIT, text tower Apache-2.0; trained on research "
     "data, see README.md",
     "trained_on": "Flickr8k train, a COCO subset and photographs of the web (captions), captions without pictures, "
     "ImageNet and COCO (image towers)",
     "description": "A small captioner of everyday scenes and film frames",
     # Chosen on held-out pictures: see the model's README.
-    "support": {"weight": 1.5, "candidates": 48, "least": -2.3, "repeats": False},
+    "support": {"weight": 2.0, "candidates": 48, "least": -2.3, "repeats": False},
     # Cosines between frames of a shot and between different ones: see the model's README.
     "dedup": {"same": 0.75, "returning": 0.90},
 }

@@ -66,6 +66,7 @@ def round_tower(folder: Path, photographs: Sequence[str], exact: int = EXACT, ke
         if len(convolutions) <= exact:
             raise SystemExit(f"{source}: {len(convolutions)} convolutions are too few to be worth rounding")
         floats = [*convolutions[:exact], *[name for name in convolutions if keep and keep in name]]
+        floats += apart(onnx.load(plain).graph, floats)
         round_convolutions(plain, rounded, batches(photographs[::2], spec), floats)
         cosines = embedding_cosines(plain, rounded, batches(photographs[1::2], spec))
         mean, least = float(np.mean(cosines)), float(np.min(cosines))
@@ -134,6 +135,21 @@ def round_convolutions(plain: Path, rounded: Path, shown: Iterator[np.ndarray], 
         # The widest range of all pictures would be that of an odd one.
         extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": AVERAGING},
     )
+
+
+def apart(graph: onnx.GraphProto, floats: Sequence[str]) -> list[str]:
+    """Names of the sums and limits that no rounded convolution feeds. To round them would lose precision and time."""
+    makers = {output: node for node in graph.node for output in node.output}
+    rounded = {n.output[0] for n in graph.node if n.op_type == "Conv" and n.name not in floats}
+    alone = []
+    for node in graph.node:  # in the order in which they are computed
+        if node.op_type not in ("Clip", "Add"):
+            continue
+        if any(i in rounded for i in node.input if i in makers):
+            rounded.add(node.output[0])
+        else:
+            alone.append(node.name)
+    return alone
 
 
 def embedding_cosines(plain: Path, rounded: Path, shown: Iterator[np.ndarray]) -> list[float]:

@@ -157,7 +157,7 @@ impl SingleSequence {
         let (logprob, id) = match options.strategy {
             Strategy::Sample { .. } => draw_token(row, options.candidates(), options.temperature, &mut self.random),
             Strategy::Beam(_) | Strategy::Greedy => {
-                let best = next_tokens(row, support, options).first().map(|next| (next.logprob, next.id));
+                let best = next_tokens(row, &self.ids, support, options).first().map(|next| (next.logprob, next.id));
                 best.unwrap_or((f32::NEG_INFINITY, 0))
             }
         };
@@ -174,15 +174,29 @@ struct NextToken {
     id: i64,
 }
 
-/// The best next tokens of a row, as many as the search is wide, best first.
-fn next_tokens(row: impl Iterator<Item = (f32, i64)>, support: &[f32], options: &SearchOptions) -> Vec<NextToken> {
+/// The best tokens of a row to come after `ids`, as many as the search is wide, best first.
+///
+/// A caption that has said nothing yet does not stop: where the support of every content word is low, "there is a" would
+/// have the highest value.
+fn next_tokens(
+    row: impl Iterator<Item = (f32, i64)>,
+    ids: &[i64],
+    support: &[f32],
+    options: &SearchOptions,
+) -> Vec<NextToken> {
     let row = row.take(options.candidates());
-    let Some(weight) = options.fusion().map(|support| support.weight) else {
+    let Some(rules) = options.fusion() else {
         return row.map(|(logprob, id)| NextToken { value: logprob, logprob, id }).collect();
     };
+    let weight = rules.weight;
+    let empty = |id: &i64| rules.open.contains(id) && support_of(*id, support) == 0.0;
+    let says_nothing = !rules.open.is_empty() && ids.iter().all(empty);
     let value = |logprob: f32, id: i64| logprob + weight * support_of(id, support);
     let mut next: Vec<NextToken> =
         row.map(|(logprob, id)| NextToken { value: value(logprob, id), logprob, id }).collect();
+    if says_nothing && next.iter().any(|token| !options.stops(token.id)) {
+        next.retain(|token| !options.stops(token.id));
+    }
     next.sort_by(|a, b| best_first(a.value, b.value).then(a.id.cmp(&b.id)));
     next.truncate(options.width());
     next
@@ -220,7 +234,7 @@ impl PictureSearch {
         let JoinedPicture { seed, support } = picture;
         let hypotheses = match options.strategy {
             Strategy::Beam(_) => Hypotheses::Beam(
-                next_tokens(first, &support, options)
+                next_tokens(first, &[], &support, options)
                     .into_iter()
                     .map(|NextToken { value: total, logprob, id }| {
                         let stopped = options.stops(id);
@@ -333,7 +347,7 @@ fn candidates(
             candidates.push(BeamCandidate { mean, mean_logprob, source, token: 0, logprob: 0.0 });
         } else {
             let length = (h.length + 1) as f32;
-            let next = next_tokens(top.row(row), support, options);
+            let next = next_tokens(top.row(row), &h.ids, support, options);
             candidates.extend(next.into_iter().map(|NextToken { value, logprob, id }| BeamCandidate {
                 mean: (h.total + value) / length,
                 mean_logprob: (h.logprob + logprob) / length,

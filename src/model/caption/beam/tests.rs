@@ -364,6 +364,31 @@ fn a_general_word_replaces_one_that_the_picture_does_not_support() {
 }
 
 #[test]
+fn a_caption_says_something_before_it_stops() {
+    // The decoder's words: 0 there, 1 is, 2 dog. The detector does not support the dog, but nothing else is said.
+    let words = [
+        vec![(0.9, 0), (0.1, 2)],
+        vec![(0.9, 1), (0.05, 0)],
+        vec![(0.5, 2), (0.4, STOP)],
+        vec![(0.9, STOP), (0.05, 1)],
+    ];
+    let said = |open: Vec<i64>| {
+        let script = Script(words.to_vec(), vec![0.0, 0.0, -4.0, 0.0, 0.0], 0);
+        let rules = SupportSpec { open, ..SupportSpec::new(2.0, 2) };
+        let how = SearchOptions { support: Some(rules), ..options(Strategy::Greedy, 5, 4, 1.0) };
+        let mut found = None;
+        search(&mut { script }, &how, |_, sequence| {
+            found = Some(sequence.ids);
+            Ok(())
+        })
+        .unwrap();
+        found.unwrap()
+    };
+    assert_eq!(said(vec![0, 1]), [0, 1, 2, STOP]);
+    assert_eq!(said(vec![1]), [0, 1, STOP], "a word that may end a caption says something");
+}
+
+#[test]
 fn stopped_hypotheses_cost_nothing() {
     // Most hypotheses stop early. If they were still computed, every step would have five rows for each picture.
     let (count, how) = (40, options(Strategy::Beam(5), 20, 30, 1.0));
