@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,27 @@ fn systemd_finds_no_fault_in_the_unit() {
     assert!(out.status.success() && !errors.contains("descry.service"), "{errors}");
 }
 
-/// Runs the program with these arguments, as the user nobody where possible, until it prints a line. SIGTERM then ends it.
+/// Denies the program memory that is both written and executed, as the unit does. Linux can do that from 6.3 on.
+fn deny_generated_code(command: &mut Command) {
+    let deny = || {
+        // SAFETY: these operations take no pointers.
+        let denied = unsafe {
+            nix::libc::prctl(nix::libc::PR_SET_MDWE, nix::libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) == 0
+                && nix::libc::prctl(nix::libc::PR_GET_MDWE, 0, 0, 0, 0) == 1
+        };
+        if denied { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    let mut probe = Command::new("true");
+    // SAFETY: between fork and exec the closure does nothing but two system calls.
+    if unsafe { probe.pre_exec(deny) }.status().is_err() {
+        return not_tried("this kernel cannot deny memory that is written and executed");
+    }
+    // SAFETY: as above.
+    unsafe { command.pre_exec(deny) };
+}
+
+/// Runs the program with these arguments, as the user nobody where possible and without memory that is both written and
+/// executed, until it prints a line. SIGTERM then ends it.
 fn serves(b: &Bench, words: &[&str]) {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"];
     // Only root can run a program as nobody, and nobody may lack access to this program.
@@ -41,7 +62,9 @@ fn serves(b: &Bench, words: &[&str]) {
     }
     whole.push(PROGRAM);
     whole.extend(words);
-    let mut child = Command::new(whole[0])
+    let mut command = Command::new(whole[0]);
+    deny_generated_code(&mut command);
+    let mut child = command
         .args(&whole[1..])
         .current_dir("/")
         .env_clear()
