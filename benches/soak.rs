@@ -12,6 +12,7 @@ mod common;
 mod rtsp;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -205,14 +206,16 @@ fn main() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let (vtt, hls) = (folder.join("vtt"), folder.join("hls"));
     let page = format!("127.0.0.1:{}", free_port());
+    let messages = folder.join("messages.txt");
     let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
-        .args(["--quiet", "live", "--min-score", "0", "--silence", "5", "--jsonl", "--http", &page])
+        .args(["live", "--min-score", "0", "--silence", "5", "--jsonl", "--http", &page])
         .arg("--vtt")
         .arg(&vtt)
         .arg("--hls")
         .arg(&hls)
         .args(proxies.iter().map(|p| p.url("/film")))
         .stdout(Stdio::piped())
+        .stderr(File::create(&messages).expect("a file"))
         .spawn()
         .expect("descry starts");
     let out = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -260,7 +263,10 @@ fn main() {
     );
     while started.elapsed() < end {
         std::thread::sleep(Duration::from_millis(250));
-        assert!(child.try_wait().expect("descry").is_none(), "descry has ended");
+        if let Some(status) = child.try_wait().expect("descry") {
+            let said = std::fs::read_to_string(&messages).unwrap_or_default();
+            panic!("descry has ended: {status}; its messages:\n{said}");
+        }
         let now = started.elapsed();
         samples.push((now, held(child.id())));
         look(&mut followers);

@@ -33,6 +33,8 @@ const NAP: Duration = Duration::from_millis(20);
 const REPORT: Duration = Duration::from_millis(500);
 /// A source must end this close to its announced end to have ended for good.
 const END: Time = Time::from_millis(2_000);
+/// A server sends a stream at its own pace, and at first up to this much more. A clock that is further ahead has jumped.
+const AHEAD: Time = Time::from_millis(10_000);
 /// Damage spreads from frame to frame, at most until the next keyframe: no frame is used for this long after it …
 const HEAL: Time = Time::from_millis(1_000);
 /// … unless no other frame arrived for this long.
@@ -60,7 +62,7 @@ struct OpenSource {
     reached: Time,
     /// Packets up to the last frame.
     packets: u64,
-    /// Of a file: when playback began, and with which time.
+    /// When playback began, and with which time.
     playback: Option<(Instant, Time)>,
     catch_up: CatchUp,
     skipped: u64,
@@ -220,8 +222,9 @@ impl<'a> StreamWatcher<'a> {
             Ok(Advance::Frame(mut frame)) => {
                 open.packets = open.source.packets();
                 open.reached = frame.time;
+                let playback = *open.playback.get_or_insert((Instant::now(), frame.time));
                 if stream.config.kind.ends() {
-                    self.hold_back(&mut frame, open)?;
+                    self.hold_back(&mut frame, playback)?;
                 }
                 self.process(frame)?;
             }
@@ -246,16 +249,22 @@ impl<'a> StreamWatcher<'a> {
 
     /// The source reports its end.
     fn ended(&self, open: &OpenSource) -> Outage {
-        let is_final = open.end.is_some_and(|end| open.reached >= end - END);
+        let own_pace = matches!(self.stream.config.kind, SourceKind::File | SourceKind::Http);
+        // A clock that has jumped says nothing about the end.
+        let is_credible = own_pace
+            || open.playback.is_some_and(|(start, first)| {
+                let played = Time::from_secs(start.elapsed().as_secs_f64());
+                open.reached - first <= played + AHEAD
+            });
+        let is_final = is_credible && open.end.is_some_and(|end| open.reached >= end - END);
         // FFmpeg reports the same when the peer is gone: a source that never ends has not ended in order.
-        let in_order = is_final || matches!(self.stream.config.kind, SourceKind::File | SourceKind::Http);
+        let in_order = is_final || own_pace;
         let fault = if in_order { StreamFault::Ended } else { StreamFault::Lost("the other side closed it".into()) };
         Outage { fault, is_final }
     }
 
     /// Holds a file's frame back until it is due at the file's own pace.
-    fn hold_back(&self, frame: &mut Frame, open: &mut OpenSource) -> Result<(), Outage> {
-        let (start, first) = *open.playback.get_or_insert((Instant::now(), frame.time));
+    fn hold_back(&self, frame: &mut Frame, (start, first): (Instant, Time)) -> Result<(), Outage> {
         let since = Duration::from_micros((frame.time - first).micros().max(0) as u64);
         if !self.wait_until(start + since) {
             return Err(Outage { fault: StreamFault::Stopped, is_final: true });

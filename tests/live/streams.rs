@@ -273,6 +273,27 @@ fn clock_jumps_and_broken_packets_end_no_stream() {
     }
 }
 
+/// A film has an end, and a camera's clock that jumps ahead is not there.
+#[test]
+fn a_server_that_dies_after_a_clock_jump_has_not_ended_its_stream() {
+    let b = Bench::new();
+    let mount = h264(&b);
+    let server = Server::new(0, None, std::slice::from_ref(&mount));
+    let (port, proxy) = (server.port, Proxy::new(server.port));
+    let mut live = Live::new(&[&proxy.url("/film")]);
+    let (_, n) = live.caption(0);
+    proxy.set(Mode::Shift(90_000 * 3_600));
+    let (_, n) = live.caption(n);
+    let (_, n) = live.caption(n);
+    drop(server);
+    let (_, n) = live.state(n, "null", &["read"]);
+    proxy.set(Mode::Pass);
+    let _server = Server::new(port, None, &[mount]);
+    let (_, n) = live.state(n, "playing", &[]);
+    live.caption(n);
+    live.stop();
+}
+
 /// Raw H.264 has no timestamps.
 #[test]
 fn a_stream_without_timestamps_uses_arrival_times() {
