@@ -279,7 +279,8 @@ mod tests {
         set_colors(&mut av, space, range);
         let orientation = Orientation::UPRIGHT;
         let picture = FramePicture::Here(av);
-        Frame { time: Time::ZERO, index: 0, pts: None, arrived: None, picture, orientation, sample_aspect: (1, 1) }
+        let (time, sample_aspect) = (Time::ZERO, (1, 1));
+        Frame { time, index: 0, pts: None, arrived: None, unfiltered: false, picture, orientation, sample_aspect }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::media::bars::Bars;
+#[cfg(doc)]
+use crate::media::decode::DecodedFrames;
 use crate::media::decode::FrameSize;
 use crate::media::ffmpeg::PixelFormat;
 use crate::media::orientation::Orientation;
@@ -30,6 +32,8 @@ pub struct Frame {
     pub pts: Option<Time>,
     /// When its packet was read. Set for live sources only.
     pub arrived: Option<Instant>,
+    /// Whether it was decoded without the loop filter, which smooths the edges of blocks; see [`DecodedFrames::Fast`].
+    pub unfiltered: bool,
     pub(super) picture: FramePicture,
     pub(super) orientation: Orientation,
     /// Width : height of one pixel.
@@ -66,6 +70,7 @@ pub(crate) struct FrameFlags {
     own_time: bool,
     damaged: bool,
     key: bool,
+    unfiltered: bool,
 }
 
 /// A frame without its picture.
@@ -106,6 +111,7 @@ impl Frame {
             index: header.index,
             pts: header.pts,
             arrived,
+            unfiltered: header.flags.unfiltered,
             picture: FramePicture::Away(picture, header.flags),
             orientation: header.orientation,
             sample_aspect: header.sample_aspect,
@@ -119,6 +125,7 @@ impl Frame {
             own_time: self.has_own_time(),
             damaged: self.is_damaged(),
             key: self.is_key(),
+            unfiltered: self.unfiltered,
         };
         let (orientation, sample_aspect) = (self.orientation, self.sample_aspect);
         FrameHeader { time: self.time, index: self.index, pts: self.pts, orientation, sample_aspect, flags }

@@ -32,5 +32,6 @@ pub(crate) fn thumb(time_ms: i64, index: u64, luma: &[f32]) -> Thumb {
         u: vec![128; n],
         v: vec![128; n],
         sharpness: 5.0,
+        unfiltered: false,
     }
 }

@@ -42,16 +42,19 @@ pub struct Thumb {
     /// Mean absolute horizontal luma gradient at the source's own resolution, in 8-bit levels. Higher is sharper.
     /// Comparable only within one scene.
     pub sharpness: f32,
+    /// As [`Frame::unfiltered`]. The edges of blocks count as sharp then.
+    pub unfiltered: bool,
 }
 
 impl Thumb {
     /// Adds the thumb to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        let Thumb { time, index, y, u, v, sharpness } = self;
+        let Thumb { time, index, y, u, v, sharpness, unfiltered } = self;
         digest.time(*time);
         digest.frame(*index);
         [y, u, v].into_iter().for_each(|plane| digest.bytes(plane));
         digest.float(*sharpness);
+        digest.flag(*unfiltered);
     }
 }
 
@@ -75,7 +78,7 @@ impl Frame {
             let mut planes = samples.chunks_exact(SAMPLES).map(<[u8]>::to_vec);
             let (y, u, v) = (planes.next(), planes.next(), planes.next());
             let (y, u, v) = (y.unwrap_or_default(), u.unwrap_or_default(), v.unwrap_or_default());
-            return Ok(Thumb { time: self.time, index: self.index, y, u, v, sharpness });
+            return Ok(self.thumb_of(y, u, v, sharpness));
         }
         let av = self.av()?;
         let (y, u, v, sharpness) = match layout(av) {
@@ -88,7 +91,11 @@ impl Frame {
                 )
             })?,
         };
-        Ok(Thumb { time: self.time, index: self.index, y, u, v, sharpness })
+        Ok(self.thumb_of(y, u, v, sharpness))
+    }
+
+    fn thumb_of(&self, y: Vec<u8>, u: Vec<u8>, v: Vec<u8>, sharpness: f32) -> Thumb {
+        Thumb { time: self.time, index: self.index, y, u, v, sharpness, unfiltered: self.unfiltered }
     }
 }
 

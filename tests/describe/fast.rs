@@ -1,11 +1,12 @@
-//! `--mode fast`: the frames that it decodes are those of `--mode all`, it finds the same scenes, and it says so where
-//! there is nothing to leave out.
+//! `--mode fast`: which frames it decodes and how they differ from those of `--mode all`, that it finds the same scenes and
+//! takes keyframes from what it decodes in full, and that it says so where there is nothing to leave out.
 
 use serde_json::Value;
 
 use crate::common::{Bench, sample, tiny};
 use descry::interrupt::Interrupt;
 use descry::media::{DecodeOptions, DecodedFrames, Frame, Source};
+use descry::scene::{KeyframeOptions, KeyframeSelector, SceneOptions};
 use descry::time::Time;
 
 const X264: &str = "-c:v libx264 -preset veryfast -pix_fmt yuv420p";
@@ -24,6 +25,12 @@ fn fast() -> DecodeOptions {
     DecodeOptions { frames: DecodedFrames::Fast, ..DecodeOptions::default() }
 }
 
+/// How far the lumas of two frames are apart, in levels.
+fn mean_difference(a: &Frame, b: &Frame) -> f32 {
+    let (a, b) = (a.thumb().unwrap().y, b.thumb().unwrap().y);
+    a.iter().zip(&b).map(|(a, b)| f32::from(a.abs_diff(*b))).sum::<f32>() / a.len() as f32
+}
+
 /// Decodes a film both ways. Returns how many frames there are, and how many the fast way decodes.
 fn compare(b: &Bench, name: &str) -> (usize, usize) {
     let (all, whole) = frames(b, name, &DecodeOptions::default());
@@ -31,10 +38,21 @@ fn compare(b: &Bench, name: &str) -> (usize, usize) {
     assert!(source.damage().is_clean(), "{name}: {}", source.damage());
     assert_eq!(source.end(), whole.end(), "{name}");
     assert_eq!(few.len() as u64 + source.left_out(), all.len() as u64, "{name}");
+    let mut keyframe = Time::ZERO;
     for frame in &few {
         let same = &all[frame.index as usize];
         assert_eq!((frame.time, frame.index), (same.time, same.index), "{name}");
-        assert_eq!(frame.identity(), same.identity(), "{name}: other samples at {}", frame.time);
+        if frame.is_key() {
+            keyframe = frame.time;
+        }
+        let (drift, passed) = (mean_difference(frame, same), frame.time - keyframe);
+        assert!(passed > Time::from_millis(340) || !frame.unfiltered, "{name}: not filtered at {}", frame.time);
+        // A B-frame that is filtered may refer to a frame that is not.
+        if passed < Time::from_millis(150) || source.info().codec != "h264" {
+            assert_eq!(frame.identity(), same.identity(), "{name}: other samples at {}", frame.time);
+        } else {
+            assert!(drift < 4.0, "{name}: {drift} levels at {}", frame.time);
+        }
     }
     for pair in few.windows(2) {
         assert!(pair[1].index - pair[0].index <= 3, "{name}: more than two frames left out at {}", pair[0].time);
@@ -43,7 +61,7 @@ fn compare(b: &Bench, name: &str) -> (usize, usize) {
 }
 
 #[test]
-fn frames_that_others_refer_to_are_the_same_as_when_all_are_decoded() {
+fn frames_that_others_refer_to_are_decoded_and_those_after_keyframes_are_the_same_as_when_all_are() {
     let b = Bench::new();
     let source = "-f lavfi -i testsrc2=size=192x108:rate=25:duration=6";
     for (name, options, least) in [
@@ -150,6 +168,56 @@ fn cuts_dissolves_and_fades_are_those_of_all_frames() {
             let most = if kind == "dissolve" { 4.5 } else { 2.5 };
             assert!((a - f).abs() < most / 25.0, "{name}: {all:?}\n{fast:?}");
         }
+    }
+}
+
+/// Writes a film that leaves a shot for another one and comes back.
+fn away_and_back(b: &Bench, name: &str, options: &str) {
+    let filter = "[0]trim=end_frame=1,scale=960:540,zoompan=z='1+0.001*on':d=150:s=480x270:fps=25,setsar=1,split[x][y];\
+                  [1]trim=end_frame=1,scale=960:540,zoompan=z='1+0.001*on':d=25:s=480x270:fps=25,setsar=1[b];\
+                  [x]trim=end_frame=55[a];[y]trim=start_frame=80,setpts=PTS-STARTPTS[c];\
+                  [a][b][c]concat=n=3,noise=alls=3:allf=t,format=yuv420p";
+    let inputs =
+        [("bikes.mp4", 0.6), ("bigbuckbunny.mp4", 0.4)].map(|(file, at)| format!("-ss {at} -i {}", sample(file)));
+    b.ffmpeg(&format!("{} -filter_complex {} {options} {name}", inputs.join(" "), filter.replace(' ', "")));
+}
+
+/// Encoders that put no keyframe where a scene begins, and one that has few bits for it.
+const FIXED: [(&str, &str); 4] = [
+    ("fixed.mp4", "-c:v libx264 -sc_threshold 0 -g 250"),
+    ("poor.mp4", "-c:v libx264 -sc_threshold 0 -g 250 -b:v 150k -maxrate 150k -bufsize 30k"),
+    ("open.ts", "-c:v libx264 -sc_threshold 0 -g 50 -bf 3 -x264-params open-gop=1"),
+    ("refresh.mp4", "-c:v libx264 -sc_threshold 0 -g 50 -x264-params intra-refresh=1"),
+];
+
+#[test]
+fn a_cut_away_and_back_within_a_group_of_pictures_is_found() {
+    let b = Bench::new();
+    for (name, options) in FIXED {
+        away_and_back(&b, name, options);
+        let (all, fast) = (scenes(&b, name, "all"), scenes(&b, name, "fast"));
+        assert_eq!(all.iter().map(|s| s.1.as_str()).collect::<Vec<_>>(), ["start", "cut", "cut"], "{name}: {all:?}");
+        assert_eq!(fast.len(), 3, "{name}: {fast:?}");
+        let close = |(a, f): (&(f64, String), &(f64, String))| (a.0 - f.0).abs() < 2.5 / 25.0;
+        assert!(all.iter().zip(&fast).all(close), "{name}: {all:?}\n{fast:?}");
+    }
+}
+
+#[test]
+fn keyframes_are_taken_from_what_was_decoded_in_full() {
+    let b = Bench::new();
+    for (name, options) in [("film.mp4", "-c:v libx264"), FIXED[0]] {
+        away_and_back(&b, name, options);
+        let (frames, _) = frames(&b, name, &fast());
+        assert!(frames.iter().filter(|frame| frame.unfiltered).count() > frames.len() / 2, "{name}");
+        let mut selector = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default());
+        let mut chosen = Vec::new();
+        for frame in &frames {
+            chosen.extend(selector.push(frame.thumb().unwrap(), frame));
+        }
+        chosen.extend(selector.finish(Time::from_millis(6_000)));
+        assert_eq!(chosen.len(), 3, "{name}");
+        assert!(chosen.iter().all(|keyframe| !keyframe.picture.unfiltered), "{name}");
     }
 }
 

@@ -12,9 +12,9 @@
 //!
 //! From the bottom up: [`container`] opens a file, URL or object, of an allowed [format](formats) and with everything that
 //! its content names going through [`nested`]; objects and web servers are read through [`byte_io`]; [`open_input`]
-//! owns all of it. [`relayed`] opens RTSP and RTMP. [`stream`] chooses the video stream and opens its decoder; [`demux`] reads packets; [`skip`] leaves some out;
-//! [`source`] turns them into frames, whose times come from
-//! [`clock`]; [`open`] and [`live`] are the two ways to create a source.
+//! owns all of it. [`relayed`] opens RTSP and RTMP. [`stream`] chooses the video stream and opens its decoder; [`demux`]
+//! reads packets; [`skip`] leaves some out, by what their [`syntax`] says; [`source`] turns them into frames, whose times
+//! come from [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 
 mod arrivals;
 mod byte_io;
@@ -40,6 +40,7 @@ mod seek;
 mod skip;
 mod source;
 mod stream;
+mod syntax;
 mod web_input;
 
 pub(crate) use clock::FrameClock;

@@ -18,9 +18,12 @@ pub enum DecodedFrames {
     #[default]
     All,
     /// Every frame to which others refer, and of the others only as many as scene detection needs: at most two in a row are
-    /// left out, and none that are more than 140 ms apart. Those that are decoded are the same as with
-    /// [`DecodedFrames::All`]. A stream without such frames, or in a format other than H.264, HEVC, MPEG-1 and MPEG-2, is
-    /// decoded as a whole.
+    /// left out, and none that are more than 140 ms apart. A stream without such frames, or in a format other than H.264,
+    /// HEVC, MPEG-1 and MPEG-2, is decoded as a whole.
+    ///
+    /// In H.264, only frames within 350 ms after a keyframe, or after a frame that may be a cut, pass through the loop
+    /// filter. The others are [marked](crate::media::Frame::unfiltered). In other formats, the frames that are decoded are
+    /// the same as with [`DecodedFrames::All`].
     Fast,
     /// Only the keyframes of the container.
     Keyframes,

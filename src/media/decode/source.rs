@@ -13,7 +13,7 @@ use super::device::download;
 use super::gate::FrameGate;
 use super::named_pipe::OpenPipe;
 use super::options::{Damage, DecodeOptions, DecodedFrames, StreamInfo};
-use super::skip::FrameSkipper;
+use super::skip::{FrameSkipper, PacketPlan};
 use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -346,8 +346,10 @@ impl Source {
         if self.options.frames == DecodedFrames::Keyframes && packet.is_key() {
             self.demuxer.jump(packet);
         }
-        if self.skipper.as_mut().is_some_and(|skipper| skipper.skips(packet)) {
-            return Ok(());
+        match self.skipper.as_mut().map(|skipper| skipper.plan(packet)) {
+            None => {}
+            Some(PacketPlan::Skip) => return Ok(()),
+            Some(plan) => self.decoder.set_filter(plan == PacketPlan::Decode),
         }
         match self.decoder.video.send_packet(packet) {
             Ok(()) => {}
@@ -407,6 +409,7 @@ impl Source {
             Error::input(&self.name, cause, message!["Leave out ", Setting::Hwaccel, "."])
         })?;
         let passed = self.skipper.as_mut().map_or(0, |skipper| skipper.passed(av.timestamp()));
+        let unfiltered = self.skipper.as_mut().is_some_and(|skipper| skipper.was_unfiltered(av.timestamp()));
         let pts = av.timestamp().map(|ts| rescale(ts, self.header.time_base));
         let time = self.clock.time_of(pts);
         if self.options.end.is_some_and(|end| time >= end) {
@@ -432,7 +435,7 @@ impl Source {
         }
         let index = self.frames + self.passed;
         let picture = FramePicture::Here(av);
-        let frame = Frame { time, index, pts, arrived, picture, orientation, sample_aspect };
+        let frame = Frame { time, index, pts, arrived, unfiltered, picture, orientation, sample_aspect };
         self.frames += 1;
         Ok(Some(frame))
     }

@@ -215,6 +215,12 @@ impl VideoDecoder {
         Ok(VideoDecoder { video, state })
     }
 
+    /// Whether frames from the next packet on pass through the loop filter.
+    pub(super) fn set_filter(&mut self, on: bool) {
+        use ff::codec::discard::Discard;
+        self.video.skip_loop_filter(if on { Discard::Default } else { Discard::All });
+    }
+
     /// Asks `gate` before every frame from now on. Only the first gate counts.
     pub(super) fn guard(&mut self, gate: Arc<dyn FrameGate>) {
         // SAFETY: between two calls of FFmpeg nothing uses the context. `open` made it point to the state.

@@ -99,8 +99,8 @@ impl<T: Clone> KeyframeSelector<T> {
     pub fn push(&mut self, thumb: Thumb, picture: T) -> Vec<Keyframe<T>> {
         let motion = self.last.as_ref().map_or(0.0, |last| luma_change(last, &thumb));
         let (time, index, flat, sharpness) = (thumb.time, thumb.index, is_flat(&thumb), thumb.sharpness);
-        let candidate =
-            KeyframeCandidate { time, index, flat, sharpness, quality: quality(sharpness, motion), picture };
+        let (unfiltered, quality) = (thumb.unfiltered, quality(sharpness, motion));
+        let candidate = KeyframeCandidate { time, index, flat, unfiltered, sharpness, quality, picture };
         if self.current.is_none() {
             let spread = SpreadFrames::new(self.frames);
             self.current = Some(OpenStretch::new(0, (time, index), Transition::Start, time, spread));
