@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::frame::AwayPicture;
 use crate::media::object_store::longest_wait as object_wait;
-use crate::media::{Advance, DecodeOptions, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
+use crate::media::{Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
 use crate::message::Message;
 use crate::scene::THUMB_SAMPLES;
 use crate::time::Time;
@@ -31,6 +31,8 @@ const TEXT: usize = 600;
 const NAME: usize = 120;
 /// Beyond this, in microseconds, no time is meant: 10 years.
 const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
+/// Most frames that a source leaves out between two: as many as it remembers.
+const MOST_LEFT_OUT: u64 = 64;
 /// Packets do not wait longer than this for their frame.
 const OLDEST: Duration = Duration::from_secs(3_600);
 
@@ -112,6 +114,8 @@ pub(super) struct RemoteSource {
     /// Ordinal and earliest time of the next frame.
     next: u64,
     earliest: Time,
+    /// Most frames that may be left out between two.
+    most_left_out: u64,
     keyframes_only: bool,
     /// Frames whose pictures may not have been fetched.
     away: Vec<Weak<AwayFrame>>,
@@ -188,6 +192,7 @@ impl RemoteSource {
             received: None,
             ended: false,
             next: 0,
+            most_left_out: if options.frames == DecodedFrames::Fast { MOST_LEFT_OUT } else { 0 },
             earliest: Time::from_micros(i64::MIN),
             keyframes_only: false,
             away: Vec::new(),
@@ -299,7 +304,10 @@ impl RemoteSource {
         self.away.retain(|frame| frame.strong_count() > 0);
         for (sent, samples) in frames.into_iter().zip(samples.chunks_exact(SAMPLES)) {
             let SentFrame { header, sharpness, arrived, state } = sent;
-            if header.index != self.next || header.time <= self.earliest || !is_time(header.time) {
+            // A small number of frames may be left out between two.
+            let left_out = header.index.checked_sub(self.next);
+            let is_next = left_out.is_some_and(|frames| frames <= self.most_left_out);
+            if !is_next || header.time <= self.earliest || !is_time(header.time) {
                 return Err(self.distrust("frames are not in order"));
             }
             let (num, den) = header.sample_aspect;
@@ -313,7 +321,7 @@ impl RemoteSource {
             }
             // Some decoders allocate frames without asking.
             lock(&self.link).reserve(size);
-            self.next += 1;
+            self.next = header.index.saturating_add(1);
             self.earliest = header.time;
             let away = Arc::new(AwayFrame {
                 id: header.index,

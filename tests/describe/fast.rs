@@ -243,6 +243,17 @@ fn the_result_does_not_depend_on_threads() {
 }
 
 #[test]
+fn a_decoder_in_a_process_of_its_own_gives_the_same_scenes() {
+    let b = Bench::new();
+    film(&b, "film.mp4", "-c:v libx264 -bf 3");
+    let run = |isolate: &[&str]| {
+        let args = [&["describe", "film.mp4", "-o", "-", "-f", "csv", "--mode", "fast"], isolate].concat();
+        b.run(&tiny(&args), 0)
+    };
+    assert_eq!(run(&[]), run(&["--isolate"]));
+}
+
+#[test]
 fn damaged_films_are_described_in_part() {
     let b = Bench::new();
     film(&b, "film.ts", "-c:v libx264 -bf 3");

@@ -28,6 +28,7 @@ const MOST_IN_A_ROW: i64 = 2;
 /// than 250 ms between them for unrelated pictures.
 const MOST_SPACING: Time = Time::from_millis(140);
 /// Most skipped frames whose times are remembered; those of a sound stream are fewer than it reorders, which is 16.
+/// A parent process trusts its decoder to leave out as many between two frames.
 const MOST_PENDING: usize = 64;
 /// Most unfiltered frames whose times are remembered: more than a decoder holds.
 const MOST_UNFILTERED: usize = 256;
