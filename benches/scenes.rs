@@ -17,8 +17,8 @@ const PYSCENEDETECT: &str = "import sys, scenedetect as s
 print(len(s.detect(sys.argv[1], s.AdaptiveDetector())))";
 
 fn scenes(clip: &Path) -> usize {
-    let mut source =
-        Source::open(&clip.display().to_string(), &DecodeOptions::default(), Interrupt::new()).expect("the clip opens");
+    let mut source = Source::open(&clip.display().to_string().into(), &DecodeOptions::default(), Interrupt::new())
+        .expect("the clip opens");
     let mut detector = SceneDetector::new(&SceneOptions::default());
     let mut found = 1;
     while let Some(frame) = source.next().expect("the clip decodes") {

@@ -141,7 +141,7 @@ fn play(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 
 fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let stream: Arc<str> = "film".into();
-    let options = HlsOptions { video: Some(args[1].clone()), window: 100, ..HlsOptions::default() };
+    let options = HlsOptions { video: Some(args[1].as_str().into()), window: 100, ..HlsOptions::default() };
     let metrics = Metrics::new([&stream]);
     let hls = HlsSink::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
     let hub = Hub::new(vec![Box::new(hls)], metrics.clone());
@@ -180,7 +180,7 @@ fn hls(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
 
 fn hls_live(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let stream: Arc<str> = "camera".into();
-    let options = HlsOptions { video: Some(args[1].clone()), ..HlsOptions::default() };
+    let options = HlsOptions { video: Some(args[1].as_str().into()), ..HlsOptions::default() };
     let hls = HlsSink::open(Path::new(&args[0]), std::slice::from_ref(&stream), &options)?;
     let hub = Hub::new(vec![Box::new(hls)], Metrics::new([&stream]));
     let mut emitter = Emitter { stream, next: 0 };

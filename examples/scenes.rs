@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn print_live(file: &str, decode: &DecodeOptions) -> anyhow::Result<()> {
-    let mut source = Source::open(file, decode, Interrupt::new())?;
+    let mut source = Source::open(&file.into(), decode, Interrupt::new())?;
     let mut watcher = Watcher::new(&WatcherOptions::default());
     let mut out = std::io::stdout().lock();
     while let Some(frame) = source.next()? {
@@ -56,7 +56,7 @@ fn print_live(file: &str, decode: &DecodeOptions) -> anyhow::Result<()> {
 }
 
 fn print_scenes(file: &str, decode: &DecodeOptions, options: &SceneOptions, keyframes: bool) -> anyhow::Result<()> {
-    let mut source = Source::open(file, decode, Interrupt::new())?;
+    let mut source = Source::open(&file.into(), decode, Interrupt::new())?;
     let mut detector = SceneDetector::new(options);
     let mut selector = KeyframeSelector::new(options, &KeyframeOptions::default());
     let mut out = std::io::stdout().lock();

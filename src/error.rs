@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use crate::address::hide;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::printable::printable;
@@ -174,11 +175,13 @@ impl Error {
         Error::output(name, cause, remedy).with_io(e)
     }
 
-    /// The same error with the one underneath it.
+    /// The same error with the one underneath it. If that one's words hold credentials, only the other words are kept.
     #[must_use]
     pub fn with_source(mut self, e: impl std::error::Error + Send + Sync + 'static) -> Error {
         if let Some(source) = self.source_mut() {
-            *source = Some(Arc::new(e));
+            let (words, all) = (e.to_string(), format!("{e} {e:?}"));
+            let hides = hide(&all) != all;
+            *source = Some(if hides { Arc::new(io::Error::other(hide(&words))) } else { Arc::new(e) });
         }
         self
     }
@@ -234,11 +237,12 @@ impl Error {
         self
     }
 
-    /// The whole message for a person, with the words of `name` for each setting. Control characters in it are escaped.
+    /// The whole message for a person, with the words of `name` for each setting. Credentials are removed from it, and control
+    /// characters escaped.
     pub fn render(&self, name: impl Fn(Setting) -> String) -> String {
         let text = |message: &Message| message.render(&name);
         let about = |name: &str| printable(name).into_owned();
-        match self {
+        let message = match self {
             Error::Input { input: name, cause, remedy, .. }
             | Error::Output { output: name, cause, remedy, .. }
             | Error::Server { server: name, cause, remedy, .. } => {
@@ -252,7 +256,8 @@ impl Error {
                 format!("{}\n  {}", text(cause), text(remedy))
             }
             Error::Interrupted => "interrupted".into(),
-        }
+        };
+        hide(&message)
     }
 
     fn source_mut(&mut self) -> Option<&mut Option<ErrorSource>> {

@@ -26,7 +26,7 @@ pub fn reached(what: impl Hash) {
 pub fn watch_ffmpeg() {
     // descry sets its own callback when it first opens something.
     let _ = descry::media::container_version();
-    let _ = descry::media::Source::open("/", &Default::default(), descry::interrupt::Interrupt::new());
+    let _ = descry::media::Source::open(&"/".into(), &Default::default(), descry::interrupt::Interrupt::new());
     // SAFETY: the callback is a plain function that is safe to call from any thread.
     unsafe { ffi::av_log_set_callback(Some(count_message)) };
 }

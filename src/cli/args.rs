@@ -14,6 +14,7 @@ use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::{CaptionModelArgs, ContextArgs, cores};
 use super::reporter::{Reporter, count};
 use super::values;
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::isolate::{Isolation, Protection};
 use crate::media::thumbnail::ThumbnailOptions;
@@ -52,7 +53,7 @@ pub(super) struct OutputArgs {
 
 impl OutputArgs {
     /// The targets of each input.
-    pub(super) fn plan(&self, inputs: &[String]) -> Result<Vec<Vec<Target>>> {
+    pub(super) fn plan(&self, inputs: &[Address]) -> Result<Vec<Vec<Target>>> {
         let mut formats = self.format.clone();
         formats.sort_by_key(|f| *f as u8);
         formats.dedup();

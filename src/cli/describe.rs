@@ -29,7 +29,7 @@ Examples:
 pub(super) struct DescribeArgs {
     /// Video files or URLs: http, https, s3, or another one that FFmpeg reads
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<String>,
+    inputs: Vec<Address>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     let (isolation, protection) = args.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
     let model = args.description.stages(&models, None)?;
-    let names = inputs.iter().map(|i| Address::new(i.as_str()).shown()).collect();
+    let names = inputs.iter().map(Address::shown).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
     let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
     let mut saver = TrackSaver::new(targets, args.output.force, reporter);
@@ -63,7 +63,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
 }
 
 /// The inputs whose outputs may be written, with their targets. Reports the others.
-fn free_targets(args: &DescribeArgs, reporter: &Reporter) -> Result<(Vec<String>, Vec<Vec<Target>>)> {
+fn free_targets(args: &DescribeArgs, reporter: &Reporter) -> Result<(Vec<Address>, Vec<Vec<Target>>)> {
     let planned = args.output.plan(&args.inputs)?;
     let (mut inputs, mut free) = (Vec::new(), Vec::new());
     for (input, targets) in args.inputs.iter().zip(planned) {
@@ -76,11 +76,6 @@ fn free_targets(args: &DescribeArgs, reporter: &Reporter) -> Result<(Vec<String>
         }
     }
     Ok((inputs, free))
-}
-
-/// Takes the credentials out of the input that a track names.
-pub(super) fn hide_input(track: &mut Track) {
-    track.input = Address::new(track.input.as_str()).shown();
 }
 
 /// Writes tracks: files at once, standard output in the order of the inputs.
@@ -109,8 +104,7 @@ impl<'a> TrackSaver<'a> {
         if let Some(e) = &outcome.error {
             self.reporter.error(e);
         }
-        if let Some(mut track) = outcome.track {
-            hide_input(&mut track);
+        if let Some(track) = outcome.track {
             self.report(&track);
             self.save_files(file, &track);
             if self.targets[file].iter().any(is_stdout) {

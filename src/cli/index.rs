@@ -11,6 +11,7 @@ use super::progress::JobProgress;
 use super::reporter::{Reporter, count};
 use super::stdout::print_fields;
 use super::values;
+use crate::address::Address;
 use crate::archive::Archive;
 use crate::archive::index::{
     IndexJob, IndexPlan, NetworkSources, PlanOptions, ProgressReport, Shard, SourceListing, list_sources, plan, prune,
@@ -43,7 +44,7 @@ pub(super) struct IndexArgs {
     /// Folders are searched recursively. A list is a file *.txt, *.lst or *.list, or - for standard input; it has one source
     /// per line.
     #[arg(required = true, value_name = "SOURCE")]
-    sources: Vec<String>,
+    sources: Vec<Address>,
     /// The archive: a folder, created if missing, or s3://BUCKET/PREFIX
     #[arg(long, help_heading = "Archive", value_name = "ARCHIVE")]
     into: String,

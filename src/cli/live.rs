@@ -12,6 +12,7 @@ use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_json_pretty;
+use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::live::{
@@ -40,7 +41,7 @@ pub(super) struct LiveArgs {
     ///
     /// Other users of this machine can see command lines. Put addresses with passwords into a --config file.
     #[arg(value_name = "URL")]
-    urls: Vec<String>,
+    urls: Vec<Address>,
     #[command(flatten)]
     stream: StreamArgs,
     #[command(flatten)]
@@ -126,7 +127,7 @@ struct LiveOutputArgs {
     hls: Option<PathBuf>,
     /// Also write a master playlist that joins the subtitles to this video playlist
     #[arg(long, value_name = "URL")]
-    hls_video: Option<String>,
+    hls_video: Option<Address>,
     /// Length of an HLS segment; it must equal that of the video [default: 2]
     #[arg(long, value_name = "SECONDS")]
     hls_segment: Option<f64>,
@@ -287,7 +288,7 @@ mod tests {
         );
         assert!(all.jsonl && all.append && !all.force);
         assert_eq!((all.vtt, all.hls), (Some("v".into()), Some("h".into())));
-        assert_eq!((all.vtt_rotate.as_deref(), all.hls_video.as_deref()), (Some("day"), Some("u")));
+        assert_eq!((all.vtt_rotate.as_deref(), all.hls_video), (Some("day"), Some("u".into())));
         assert_eq!((all.vtt_keep, all.hls_window, all.hls_segment), (Some(3), Some(5), Some(4.0)));
         assert_eq!(
             (all.http.map(|a| a.to_string()), all.webhook_ca),

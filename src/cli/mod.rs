@@ -33,17 +33,19 @@ mod stdout;
 mod stitch;
 mod values;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
+use std::panic::PanicHookInfo;
 
 use clap::{Parser, Subcommand};
 
-use crate::address::hide;
+use crate::address::{Address, hide};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 #[cfg(unix)]
 use crate::isolate;
 use crate::media;
-use crate::printable::{is_printable, printable_message};
+use crate::printable::{is_printable, printable_lines, printable_message};
 pub use exit::Exit;
 use global::GlobalArgs;
 use reporter::Reporter;
@@ -122,6 +124,11 @@ pub fn main() -> Exit {
         isolate::serve();
         return Exit::Done;
     }
+    std::panic::set_hook(Box::new(print_panic));
+    // What is mistaken for a file, an option or a model may be an address.
+    for argument in std::env::args_os() {
+        Address::new(argument.to_string_lossy());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return print_usage(&e),
@@ -142,6 +149,15 @@ pub fn main() -> Exit {
     };
     // Live mode may leave a thread that nothing can interrupt; the libraries it runs in must not wait for it.
     if is_live { signals::leave(exit) } else { exit }
+}
+
+/// Prints a panic, which may quote a text that it was handling, without credentials.
+fn print_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    let trace = if backtrace.status() == BacktraceStatus::Captured { backtrace.to_string() } else { String::new() };
+    let thread = std::thread::current().name().unwrap_or("<unnamed>").to_string();
+    let text = format!("thread '{thread}' {panic}\n{trace}");
+    let _ = writeln!(io::stderr(), "{}", printable_lines(&hide(text.trim_end())));
 }
 
 /// Prints help, the version, or what is wrong with the command line.

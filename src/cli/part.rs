@@ -30,7 +30,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct PartArgs {
     /// Video file or URL
-    input: String,
+    input: Address,
     /// Which part to process, and of how many: 2/8 is the second of eight
     #[arg(long, help_heading = "Part", value_name = "I/N", value_parser = PartOptions::parse)]
     part: (u32, u32),
@@ -70,7 +70,6 @@ impl SharedPartArgs {
 
 pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     args.shared.description.check()?;
-    let address = Address::new(args.input.as_str());
     let models = args.shared.description.model.load()?;
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
@@ -87,7 +86,7 @@ pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -
         output: &args.output,
         overwrite: args.force,
     })?;
-    reporter.info(&format!("part {number} of {of} of {address} → {}", args.output.display()));
+    reporter.info(&format!("part {number} of {of} of {} → {}", args.input, args.output.display()));
     args.shared.description.report_skipping(&stats, reporter);
     args.shared.stats.report(&stats, protection, reporter);
     Ok(())

@@ -24,7 +24,7 @@ Examples:
 pub(super) struct ProbeArgs {
     /// Video files or URLs: http, https, s3, or another one that FFmpeg reads
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<String>,
+    inputs: Vec<Address>,
     /// Print one JSON object per input
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -35,10 +35,8 @@ pub(super) struct ProbeArgs {
 pub(super) fn run(args: &ProbeArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let options = DecodeOptions { access: args.access.policy()?, ..DecodeOptions::default() };
     for input in &args.inputs {
-        let address = Address::new(input.as_str());
         match probe(input, &options, interrupt.clone()) {
-            Ok(mut found) => {
-                found.input = address.shown();
+            Ok(found) => {
                 let more = if args.json { print_json(&found) } else { print_line(&found.to_string()) };
                 if !more? {
                     return Ok(());

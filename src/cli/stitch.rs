@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::OutputArgs;
-use super::describe::hide_input;
 use super::isolate_args::IsolateDefaults;
 use super::part::{EXAMPLES, SharedPartArgs};
 use super::reporter::{Reporter, count};
@@ -29,7 +28,7 @@ use crate::track::output::{self, Target};
 #[command(after_help = EXAMPLES)]
 pub(super) struct StitchArgs {
     /// Video file or URL
-    input: String,
+    input: Address,
     /// All parts of the video, in any order
     #[arg(required = true, value_name = "PART")]
     parts: Vec<PathBuf>,
@@ -46,7 +45,6 @@ pub(super) struct StitchArgs {
 
 pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     args.shared.description.check()?;
-    let address = Address::new(args.input.as_str());
     let mut targets = Vec::new();
     if args.into.is_none() {
         targets = args.output.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();
@@ -62,7 +60,6 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
     })?;
     let run = StitchRun {
         args,
-        address,
         models: &models,
         config: &config,
         parts: args.parts.iter().map(PathBuf::as_path).collect(),
@@ -82,7 +79,6 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
 /// The video and its parts.
 struct StitchRun<'a> {
     args: &'a StitchArgs,
-    address: Address,
     models: &'a Models,
     config: &'a Config,
     parts: Vec<&'a Path>,
@@ -99,7 +95,7 @@ impl StitchRun<'_> {
 
     fn stitch(
         &self,
-        input: &str,
+        input: &Address,
         observer: &dyn Observer,
         sink: Option<&dyn KeyframeSink>,
         done: &mut dyn FnMut(Outcome),
@@ -121,7 +117,7 @@ impl StitchRun<'_> {
 
     /// Reports how it went. A video that was processed as a whole cost the time that parts are meant to save.
     fn report(&self, stitched: &Stitched) {
-        let video = &self.address;
+        let video = &self.args.input;
         match &stitched.whole {
             Some(reason) => {
                 self.reporter.warn(&format!("{video}: processed as a whole, because its parts do not fit: {reason}"));
@@ -139,8 +135,7 @@ impl StitchRun<'_> {
             if let Some(e) = &outcome.error {
                 self.reporter.error(e);
             }
-            let Some(mut track) = outcome.track else { return };
-            hide_input(&mut track);
+            let Some(track) = outcome.track else { return };
             if let Some(damage) = &track.damage {
                 self.reporter.partial(&track.input, damage);
             }
@@ -161,7 +156,7 @@ impl StitchRun<'_> {
         let listing = list_sources(std::slice::from_ref(&self.args.input), archive.folder(), &network, self.interrupt)?;
         if listing.videos.len() != 1 {
             return Err(listing.problems.into_iter().next().unwrap_or_else(|| {
-                Error::usage(format!("{}: is not one video", self.address), "Name the video whose parts these are.")
+                Error::usage(format!("{}: is not one video", self.args.input), "Name the video whose parts these are.")
             }));
         }
         // The parts exist, so an earlier failure says nothing about this attempt.
@@ -172,7 +167,7 @@ impl StitchRun<'_> {
             if !sink.begin(0)? {
                 return Ok(Stats::default());
             }
-            let input = inputs.first().map_or("", String::as_str);
+            let input = inputs.first().unwrap_or(&self.args.input);
             self.stitch(input, observer, Some(&BegunSink(sink)), &mut |outcome| done(0, outcome))
         };
         let observer = ProblemReporter(self.reporter);

@@ -23,7 +23,7 @@ use super::wire::{
     AssignedInput, Assignment, FromParent, LONGEST_REQUEST, LiveAccess, NoFrame, Reply, Request, SIGN, SentError,
     SentFrame, SourceState, read_message, write_message,
 };
-use crate::address::{Address, is_object, is_url};
+use crate::address::{is_object, is_url};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::decode::Polled;
@@ -179,12 +179,13 @@ fn needs(assignment: &Assignment) -> Needs {
     let mut needs = Needs { hwaccel: decode.hwaccel.is_some(), memory_mb: *memory_mb, ..Needs::default() };
     match &assignment.input {
         AssignedInput::Nothing => {}
-        AssignedInput::Film(input) => need(&mut needs, input),
+        AssignedInput::Film(input) => need(&mut needs, input.reveal()),
         AssignedInput::Stream(access) if access.format.as_deref() == Some("v4l2") => {
-            needs.device = Some(PathBuf::from(&access.address));
+            needs.device = Some(PathBuf::from(access.address.reveal()));
         }
         AssignedInput::Stream(access) => {
-            need(&mut needs, access.address.strip_prefix("file:").unwrap_or(&access.address));
+            let address = access.address.reveal();
+            need(&mut needs, address.strip_prefix("file:").unwrap_or(address));
         }
     }
     needs
@@ -203,7 +204,6 @@ fn connect(access: LiveAccess, decode: &DecodeOptions) -> Result<Source, StreamF
     // A child connects once, so these live as long as it needs them.
     let fixed = |text: String| -> &'static str { text.leak() };
     let LiveAccess { address, name, format, options } = access;
-    Address::new(address.as_str());
     if format.as_deref() == Some("v4l2") {
         crate::media::load_camera_support().map_err(|e| StreamFault::Unreachable(e.to_string()))?;
     }

@@ -278,8 +278,8 @@ pub(super) fn lock(link: &Mutex<DecoderLink>) -> MutexGuard<'_, DecoderLink> {
 fn environment(input: &AssignedInput) -> Vec<(String, String)> {
     let is_local = match input {
         AssignedInput::Nothing => true,
-        AssignedInput::Film(input) => !crate::address::is_url(input),
-        AssignedInput::Stream(access) => !crate::address::is_url(&access.address),
+        AssignedInput::Film(input) => !input.is_url(),
+        AssignedInput::Stream(access) => !access.address.is_url(),
     };
     let wanted = |name: &str| {
         let lower = name.to_ascii_lowercase();

@@ -123,20 +123,19 @@ pub(super) struct RemoteSource {
 
 impl RemoteSource {
     pub(super) fn open(
-        input: &str,
+        input: &Address,
         options: &DecodeOptions,
         isolation: &Isolation,
         interrupt: &Interrupt,
     ) -> Result<RemoteSource> {
-        let address = Address::new(input);
-        let assigned = AssignedInput::Film(input.to_string());
-        let patience = match &address {
+        let assigned = AssignedInput::Film(input.clone());
+        let patience = match input {
             object if object.is_object() => object_wait(options.timeout),
             url if url.is_url() => options.timeout,
             _ => Duration::ZERO,
         };
         let (link, reply) = start(assigned, options, isolation, interrupt, patience)?;
-        RemoteSource::new(address.shown().into(), link, options, reply)
+        RemoteSource::new(input.shown().into(), link, options, reply)
     }
 
     pub(super) fn connect(
@@ -358,7 +357,7 @@ fn start(
     patience: Duration,
 ) -> Result<((DecoderLink, Protection), Reply)> {
     let name = match &input {
-        AssignedInput::Film(input) => Address::new(input.as_str()).shown(),
+        AssignedInput::Film(input) => input.shown(),
         AssignedInput::Stream(access) => access.name.clone(),
         AssignedInput::Nothing => String::new(),
     };

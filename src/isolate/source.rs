@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::options::Isolation;
 use super::protection::Protection;
+use crate::address::Address;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -41,7 +42,7 @@ impl FrameSource {
     /// # Errors
     /// As [`Source::open`], and if the process cannot be started.
     pub fn open(
-        input: &str,
+        input: &Address,
         options: &DecodeOptions,
         isolation: Option<&Isolation>,
         interrupt: Interrupt,

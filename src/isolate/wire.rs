@@ -7,10 +7,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::picture::PictureHeader;
 use super::protection::Protection;
+use crate::address::Address;
 use crate::error::Error;
 use crate::media::decode::FrameClock;
 use crate::media::frame::FrameHeader;
@@ -48,15 +49,21 @@ pub(super) enum AssignedInput {
     /// None: the parent wants to know what protects the child.
     Nothing,
     /// A file, URL or object.
-    Film(String),
+    Film(#[serde(serialize_with = "revealed")] Address),
     /// A live source.
     Stream(LiveAccess),
+}
+
+/// All of an address: the socket leads to the child alone.
+fn revealed<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(address.reveal())
 }
 
 /// [`StreamAccess`](crate::media::StreamAccess) with strings of its own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LiveAccess {
-    pub(super) address: String,
+    #[serde(serialize_with = "revealed")]
+    pub(super) address: Address,
     pub(super) name: String,
     pub(super) format: Option<String>,
     pub(super) options: Vec<(String, String)>,

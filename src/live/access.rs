@@ -2,6 +2,7 @@
 
 use super::config::StreamConfig;
 use super::source::{RtspTransport, SourceKind};
+use crate::address::Address;
 use crate::media::{StreamAccess, container_version};
 
 /// The address and the options for FFmpeg.
@@ -38,5 +39,10 @@ pub(super) fn access(stream: &StreamConfig) -> StreamAccess {
         }
         SourceKind::Http | SourceKind::Camera | SourceKind::File => {}
     }
-    StreamAccess { address, name: stream.name.to_string(), format: stream.kind.format(), options }
+    StreamAccess {
+        address: Address::new(address),
+        name: stream.name.to_string(),
+        format: stream.kind.format(),
+        options,
+    }
 }

@@ -23,7 +23,8 @@ use serde::Deserialize;
 
 use super::outputs::OutputConfig;
 use super::source::{RtspTransport, SourceKind};
-use crate::address::{Address, hide};
+use super::unquoted::unquoted;
+use crate::address::{Address, NO_SLASHES, hide};
 use crate::error::{Error, Result};
 use crate::limited_file::read_text;
 use crate::media::{AccessPolicy, Authorities};
@@ -82,7 +83,7 @@ pub struct StreamConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamEntry {
-    url: String,
+    url: Address,
     name: Option<String>,
     transport: Option<RtspTransport>,
     realtime: Option<bool>,
@@ -154,7 +155,7 @@ impl StreamConfig {
     ///
     /// # Errors
     /// When descry cannot read such an address.
-    pub fn new(address: impl Into<String>) -> Result<StreamConfig> {
+    pub fn new(address: impl Into<Address>) -> Result<StreamConfig> {
         let entry = StreamEntry { url: address.into(), realtime: Some(true), ..StreamEntry::default() };
         LiveConfig::default().stream(&LiveConfig::default(), entry, &mut HashSet::new())
     }
@@ -207,7 +208,7 @@ impl LiveConfig {
     ///
     /// # Errors
     /// When there is no stream, when there are more than 256, or when a setting is wrong.
-    pub fn streams(&self, file: Option<&LiveConfig>, urls: &[String]) -> Result<Vec<StreamConfig>> {
+    pub fn streams(&self, file: Option<&LiveConfig>, urls: &[Address]) -> Result<Vec<StreamConfig>> {
         let named = file.map_or(&[][..], |f| &f.streams[..]).iter().cloned();
         let plain = urls.iter().map(|url| StreamEntry { url: url.clone(), ..StreamEntry::default() });
         let nothing = LiveConfig::default();
@@ -243,10 +244,13 @@ impl LiveConfig {
     }
 
     fn stream(&self, file: &LiveConfig, entry: StreamEntry, names: &mut HashSet<String>) -> Result<StreamConfig> {
-        let address = Address::new(entry.url);
-        let kind = SourceKind::of(address.reveal())?;
+        let address = entry.url;
+        let kind = SourceKind::of(&address)?;
         if address.reveal().contains('\0') {
             return Err(Error::usage(format!("{address}: the address contains a NUL byte"), "Remove the NUL byte."));
+        }
+        if kind == SourceKind::File && address.lacks_slashes() && !Path::new(address.reveal()).exists() {
+            return Err(Error::usage(format!("{address}: {NO_SLASHES}"), "Write SCHEME://… for an address."));
         }
         let realtime = entry.realtime.or(self.realtime).or(file.realtime).unwrap_or(false);
         if kind == SourceKind::File && !realtime {
@@ -331,24 +335,6 @@ fn unique_name(address: &Address, given: Option<String>, names: &mut HashSet<Str
     Ok(name)
 }
 
-/// Leaves out what is between double quotes.
-fn unquoted(message: &str) -> String {
-    let mut out = String::new();
-    let mut inside = None;
-    for c in message.lines().next().unwrap_or_default().chars() {
-        match inside {
-            Some(quote) if c == quote => inside = None,
-            Some(_) => {}
-            None if c == '"' => {
-                out.push('…');
-                inside = Some(c);
-            }
-            None => out.push(c),
-        }
-    }
-    out
-}
-
 /// Host and path, or a file's name.
 fn default_name(address: &Address) -> String {
     let shown = address.shown();
@@ -408,7 +394,7 @@ mod tests {
         assert_eq!((prompts[0].text.as_str(), prompts[0].language.as_deref()), ("Who is at the door?", Some("Dutch")));
         assert_eq!((prompts[0].context, prompts[1].context), (0, 2));
         assert_eq!(prompts[1].language.as_deref(), Some("French"));
-        let urls = ["rtsp://h/a".to_string()];
+        let urls = ["rtsp://h/a".into()];
         assert_eq!(LiveConfig::default().streams(None, &urls).unwrap()[0].prompt, None);
         // The command line comes between the file and its streams.
         let line = LiveConfig { language: Some("Greek".into()), context: Some(1), ..LiveConfig::default() };
@@ -471,17 +457,23 @@ mod tests {
             ("[[stream]]\nurl = 'rtsp://u:t0p-secret@h/x", ":2: "),
             ("[[stream]]\nurl = 'rtsp://u:t0p-secret@h/x'\ndecode_threads = 'rtsp://u:t0p-secret@h'", ":3: "),
             ("stream = 'rtsp://u:t0p-secret@h'", ":1: "),
+            ("[outputs]\nhttp_token = 70973263\n", ":2: invalid type: integer …, expected"),
+            ("[outputs]\nhttp_token = 70973263.5\n", ":2: invalid type: floating point …, expected"),
+            ("[outputs]\nvtt_keep = 'a\"t0p\\\"secret'\n", ":2: invalid type: string …, expected"),
+            ("transport = 't0p`secret, expected `t0p'\n", ":1: unknown variant …, expected `tcp` or `udp`"),
+            ("\"rtsp://u:t0p`\\n`secret, expected t0p\" = 1\n", ":1: unknown field …, expected one of `transport`"),
+            ("[[stream]]\nurl 'rtsp://u:t0p-secret@h'\n", ":2: "),
+            ("[[stream]]\nname = 'a'\n", "missing field `url`"),
         ] {
             let error = read(toml).unwrap_err().to_string();
             assert!(error.contains(wanted), "{toml}: {error}");
-            assert!(!error.contains("t0p"), "{error}");
+            assert!(!error.contains("t0p") && !error.contains("secret") && !error.contains("709"), "{error}");
         }
     }
 
     #[test]
     fn plain_addresses_get_unique_names() {
-        let urls: Vec<String> =
-            ["rtsp://u:p@cam/a", "rtsp://cam/a", "/dev/video0", "http://h/x.m3u8?k=v"].map(String::from).into();
+        let urls = ["rtsp://u:p@cam/a", "rtsp://cam/a", "/dev/video0", "http://h/x.m3u8?k=v"].map(Address::from);
         let streams = LiveConfig::default().streams(None, &urls).unwrap();
         let names: Vec<_> = streams.iter().map(|s| &*s.name).collect();
         assert_eq!(names, ["cam/a", "cam/a (2)", "video0", "h/x.m3u8"]);

@@ -74,6 +74,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod unquoted;
 mod wall;
 mod watch;
 

@@ -35,6 +35,7 @@ use super::sinks::hls::{HlsOptions, HlsSink};
 use super::sinks::jsonl::JsonLinesSink;
 use super::sinks::vtt::{Existing, Rotation, VttSink};
 use super::sinks::webhook::{WebhookOptions, WebhookSink};
+use crate::address::{Address, decode, keep_secret};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -44,10 +45,26 @@ use crate::track::CueOptions;
 /// Old WebVTT files that are kept, unless another number is given.
 const KEEP: usize = 30;
 
-/// A text that is never shown.
+/// Shortest path of a secret address that is hidden in every text.
+const SECRET_PATH: usize = 8;
+
+/// A text that is never shown: a token, or an address whose path is a secret too.
 #[derive(Clone, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Secret(String);
+
+impl From<String> for Secret {
+    /// Takes a secret, and hides it in every text from now on.
+    fn from(secret: String) -> Secret {
+        keep_secret(&secret);
+        let address = Address::new(&*secret);
+        // A short path is a word like any other.
+        if let Some(path) = address.url_parts().map(|url| url.path).filter(|path| path.len() >= SECRET_PATH) {
+            keep_secret(&decode(path));
+        }
+        Secret(secret)
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +75,7 @@ impl fmt::Debug for Secret {
 impl FromStr for Secret {
     type Err = Infallible;
     fn from_str(s: &str) -> Result<Secret, Infallible> {
-        Ok(Secret(s.into()))
+        Ok(Secret::from(s.to_string()))
     }
 }
 
@@ -94,7 +111,7 @@ pub struct OutputConfig {
     /// Write a rolling HLS playlist of descriptions into this folder.
     pub hls: Option<PathBuf>,
     /// The video's media playlist, for a master playlist that has both.
-    pub hls_video: Option<String>,
+    pub hls_video: Option<Address>,
     /// Length of an HLS segment; use the video's [default: 2].
     pub hls_segment: Option<f64>,
     /// Segments in the HLS playlist [default: 10].

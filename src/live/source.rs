@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::address::{Address, is_url};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -44,8 +44,9 @@ pub enum SourceKind {
 
 impl SourceKind {
     /// The kind of an address.
-    pub(super) fn of(url: &str) -> Result<SourceKind> {
-        if !is_url(url) {
+    pub(super) fn of(address: &Address) -> Result<SourceKind> {
+        let url = address.reveal();
+        if !address.is_url() {
             let camera = url.starts_with("v4l2:") || url.starts_with("/dev/video");
             return Ok(if camera { SourceKind::Camera } else { SourceKind::File });
         }
@@ -60,7 +61,7 @@ impl SourceKind {
             "udp" => SourceKind::Udp,
             _ => {
                 return Err(Error::usage(
-                    format!("{}: descry cannot read {scheme}:// streams", Address::new(url)),
+                    format!("{address}: descry cannot read {scheme}:// streams"),
                     message![
                         "Use rtsp, rtsps, rtmp, rtmps, srt, http, https, udp, /dev/videoN, or a file with ",
                         Setting::Realtime,

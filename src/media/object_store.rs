@@ -20,7 +20,7 @@ use object_store::{
 };
 use tokio::task::JoinHandle;
 
-use crate::address::hide;
+use crate::address::{Address, hide};
 use crate::error::{self, Error};
 use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
@@ -51,11 +51,12 @@ fn explain(e: object_store::Error) -> RemoteError {
             if let Some(remote) = cause.downcast_ref::<RemoteError>() {
                 return remote.clone();
             }
-            let mut words = cause.to_string().replace('\n', " ");
+            // Before it is cut: half a secret would not be recognised.
+            let mut words = hide(&cause.to_string()).replace('\n', " ");
             if let Some((at, _)) = words.char_indices().nth(LONGEST_WORDS) {
                 words.truncate(at);
             }
-            RemoteError::Other(hide(&words))
+            RemoteError::Other(words)
         }
     }
 }
@@ -96,21 +97,21 @@ impl Bucket {
     /// # Errors
     /// If the address names no bucket or holds credentials, or the environment does not configure a store.
     pub(crate) fn open(
-        address: &str,
+        address: &Address,
         timeout: Duration,
         access: &AccessPolicy,
         interrupt: Interrupt,
     ) -> error::Result<(Bucket, String)> {
-        let bad = |cause: &'static str| Error::input(hide(address), cause, "Write it as s3://BUCKET/PATH.");
-        let rest = address.split_once("://").map_or("", |(_, rest)| rest);
-        if rest.contains('@') && rest.find('@') < rest.find('/') {
+        let bad = |cause: &'static str| Error::input(address.shown(), cause, "Write it as s3://BUCKET/PATH.");
+        let rest = address.reveal().split_once("://").map_or("", |(_, rest)| rest);
+        if address.has_login() || address.is_signed() {
             return Err(bad("credentials do not belong into an address of an object store"));
         }
         let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
         if name.is_empty() {
             return Err(bad("names no bucket"));
         }
-        let store = client(name, timeout, access).map_err(|e| e.input(address))?;
+        let store = client(name, timeout, access).map_err(|e| e.input(&address.shown()))?;
         Ok((Bucket { store, name: name.to_string(), timeout, interrupt }, path.to_string()))
     }
 
@@ -372,7 +373,7 @@ mod tests {
     #[test]
     fn addresses_of_objects_are_read() {
         let of = |a: &str| {
-            Bucket::open(a, Duration::from_secs(1), &AccessPolicy::default(), Interrupt::new())
+            Bucket::open(&Address::new(a), Duration::from_secs(1), &AccessPolicy::default(), Interrupt::new())
                 .map(|(b, path)| (b.name, path))
         };
         assert_eq!(of("s3://films/a/b c.mp4").unwrap(), ("films".into(), "a/b c.mp4".into()));

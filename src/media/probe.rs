@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source, StreamInfo};
@@ -13,7 +14,7 @@ use crate::time::Time;
 /// What [`probe`] found. `Display` gives it as text for a person.
 #[derive(Debug, Clone, Serialize)]
 pub struct Probe {
-    /// The input as the caller named it.
+    /// The input as the caller named it, without credentials.
     pub input: String,
     /// Every stream in a few words, the described one marked.
     pub streams: Vec<String>,
@@ -29,7 +30,7 @@ pub struct Probe {
 ///
 /// # Errors
 /// As [`Source::open`] and [`Source::next`].
-pub fn probe(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Probe> {
+pub fn probe(input: &Address, options: &DecodeOptions, interrupt: Interrupt) -> Result<Probe> {
     let mut source = Source::open(input, options, interrupt)?;
     let streams = source.streams();
     let first = source.next()?;
@@ -40,7 +41,7 @@ pub fn probe(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Resu
         }
         None => (Time::ZERO.secs(), (0, 0)),
     };
-    Ok(Probe { input: input.to_string(), streams, video: source.info().clone(), first_frame, shown })
+    Ok(Probe { input: input.shown(), streams, video: source.info().clone(), first_frame, shown })
 }
 
 impl fmt::Display for Probe {

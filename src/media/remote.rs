@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::address::{hide, keep_secret};
+use crate::address::hide;
 use crate::error::Error;
 use crate::message;
 use crate::message::{Message, Setting};
@@ -22,11 +22,6 @@ pub(crate) fn runtime() -> Result<&'static Runtime, RemoteError> {
     let runtime = RUNTIME.get_or_init(|| {
         // Fails if a provider is installed already, which will do as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        for name in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"] {
-            if let Ok(secret) = std::env::var(name) {
-                keep_secret(&secret);
-            }
-        }
         let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(16).enable_all().build();
         built.map_err(|e| format!("no thread for the network: {e}"))
     });

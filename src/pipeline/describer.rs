@@ -10,6 +10,7 @@ use super::config::Config;
 use super::message::QUEUE;
 use super::observer::{Observer, Outcome};
 use super::run::{Job, run};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
@@ -78,7 +79,7 @@ impl Describer {
     /// # Errors
     /// When the options do not suit the model, or no thread can be started. What is wrong with the input comes from the
     /// iterator.
-    pub fn describe(&self, input: impl Into<String>) -> Result<Descriptions> {
+    pub fn describe(&self, input: impl Into<Address>) -> Result<Descriptions> {
         let model = Model::of(&self.models, self.options.clone())?;
         let (input, config) = (input.into(), self.config.clone());
         let (to, cues) = bounded(QUEUE);

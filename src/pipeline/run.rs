@@ -14,6 +14,7 @@ use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::EncodeStage;
 use super::stages::watch::{FrameKeyframe, watch};
 use super::stats::Stats;
+use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::thumbnail::ThumbnailOptions;
@@ -22,7 +23,7 @@ use crate::model::Model;
 /// What to describe, and how.
 pub struct Job<'a> {
     /// Paths and URLs.
-    pub inputs: &'a [String],
+    pub inputs: &'a [Address],
     /// Options of all stages.
     pub config: &'a Config,
     /// The model; its graphs load on the threads of their stages.

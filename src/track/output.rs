@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use crate::address::is_url;
+use crate::address::Address;
 use crate::atomic_file::{AtomicFile, CommitError, create_folder_of};
 use crate::error::{Error, Result};
 use crate::message;
@@ -45,11 +45,11 @@ enum Destination<'a> {
 /// # Errors
 /// If two outputs have one name, an output would replace an input, a folder is missing, or one file would hold several
 /// formats.
-pub fn plan(inputs: &[String], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
+pub fn plan(inputs: &[Address], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
     let destination = Destination::choose(output, inputs.len() > 1, formats.len())?;
-    let sources: HashMap<PathBuf, &String> =
-        inputs.iter().filter(|i| !is_url(i)).map(|i| (identity(Path::new(i)), i)).collect();
-    let mut taken: HashMap<PathBuf, &str> = HashMap::new();
+    let sources: HashMap<PathBuf, &Address> =
+        inputs.iter().filter(|i| !i.is_url()).map(|i| (identity(Path::new(i.reveal())), i)).collect();
+    let mut taken: HashMap<PathBuf, &Address> = HashMap::new();
     let mut plan_one = |input, format| {
         let Some(path) = destination.path(input, format) else { return Ok(Target::Stdout(format)) };
         let identity = identity(&path);
@@ -89,6 +89,13 @@ impl<'a> Destination<'a> {
             Some("-") => return Ok(Destination::Stdout),
             Some(path) => path,
         };
+        let address = Address::new(path);
+        if address.is_url() || address.lacks_slashes() {
+            return Err(Error::usage(
+                format!("{address}: is an address, and outputs are files"),
+                "Give a file, a folder, or - for standard output.",
+            ));
+        }
         let name = Path::new(path);
         if path.ends_with('/') || name.is_dir() || many_inputs {
             if name.exists() && !name.is_dir() {
@@ -111,14 +118,14 @@ impl<'a> Destination<'a> {
     }
 
     /// The file for one input and format; none for standard output.
-    fn path(&self, input: &str, format: Format) -> Option<PathBuf> {
+    fn path(&self, input: &Address, format: Format) -> Option<PathBuf> {
         let name = || format!("{}.{}", stem(input), format.extension());
         match self {
             Destination::Stdout => None,
             Destination::Folder(folder) => Some(folder.join(name())),
             Destination::File(file) => Some(file.to_path_buf()),
-            Destination::BesideInputs if is_url(input) => Some(PathBuf::from(name())),
-            Destination::BesideInputs => Some(Path::new(input).with_extension(format.extension())),
+            Destination::BesideInputs if input.is_url() => Some(PathBuf::from(name())),
+            Destination::BesideInputs => Some(Path::new(input.reveal()).with_extension(format.extension())),
         }
     }
 }
@@ -142,13 +149,15 @@ fn identity(path: &Path) -> PathBuf {
 }
 
 /// File name without its extension; for a URL, that of the last part of its path.
-fn stem(input: &str) -> String {
-    let name = if is_url(input) {
-        let path = input.split(['?', '#']).next().unwrap_or(input);
-        let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-        path.split('/').skip(1).filter(|p| !p.is_empty()).last().unwrap_or("stream").to_string()
-    } else {
-        Path::new(input).file_name().map_or("video".into(), |n| n.to_string_lossy().into_owned())
+fn stem(input: &Address) -> String {
+    // Of what is shown: a slash may be part of a password.
+    let shown = input.shown();
+    let name = match shown.split_once("://").filter(|_| input.is_url()) {
+        Some((_, rest)) => {
+            let path = rest.split(['?', '#']).next().unwrap_or_default();
+            path.split('/').skip(1).filter(|p| !p.is_empty()).last().unwrap_or("stream").to_string()
+        }
+        None => Path::new(input.reveal()).file_name().map_or("video".into(), |n| n.to_string_lossy().into_owned()),
     };
     Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned())
 }
@@ -259,7 +268,7 @@ mod tests {
     use super::*;
 
     fn names(inputs: &[&str], output: Option<&str>) -> Result<Vec<String>> {
-        let inputs: Vec<String> = inputs.iter().map(|s| s.to_string()).collect();
+        let inputs: Vec<Address> = inputs.iter().map(|s| Address::new(*s)).collect();
         Ok(plan(&inputs, output, &[Format::Vtt])?
             .iter()
             .flatten()
@@ -277,6 +286,13 @@ mod tests {
         assert_eq!(names(&["a/film.mp4", "b.mkv"], Some("out")).unwrap(), ["out/film.vtt", "out/b.vtt"]);
         assert_eq!(names(&["https://h/a/clip.mp4?x=1/2"], None).unwrap(), ["clip.vtt"]);
         assert_eq!(names(&["https://host"], None).unwrap(), ["stream.vtt"]);
+        assert_eq!(names(&["rtsp://u:pass/w0rd@cam?k=v"], None).unwrap(), ["stream.vtt"]);
+        assert_eq!(names(&["rtsp://u:12/w0rd@cam"], None).unwrap(), ["stream.vtt"]);
+        assert_eq!(names(&["https://site.example/@me/film@2x.mp4#t"], None).unwrap(), ["film@2x.vtt"]);
+        for output in ["s3:us3r:pass@bucket", "https://us3r:pass@host/film.vtt"] {
+            let e = names(&["a.mp4"], Some(output)).unwrap_err().to_string();
+            assert!(e.contains("outputs are files") && !e.contains("us3r") && !e.contains("pass"), "{e}");
+        }
         assert_eq!(names(&["a.mp4"], Some("-")).unwrap(), ["-"]);
     }
 

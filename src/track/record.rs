@@ -9,7 +9,7 @@ use crate::track::cue::Cue;
 /// Everything about one described input.
 #[derive(Debug, Clone)]
 pub struct Track {
-    /// The input as the user named it.
+    /// The input as the user named it, without credentials.
     pub input: String,
     /// The video stream; none if it never opened.
     pub info: Option<StreamInfo>,

@@ -70,7 +70,7 @@ impl KeyframeSink for Embeddings {
 fn film_embeddings(b: &Bench, name: &str, bars: Bars) -> Vec<Vec<f32>> {
     let models = Models::from(ModelFolder::load(None).unwrap());
     let config = Config { bars, ..Config::of_models(&models) };
-    let (sink, inputs) = (Embeddings::default(), [b.path(name).display().to_string()]);
+    let (sink, inputs) = (Embeddings::default(), [b.path(name).display().to_string().into()]);
     let job = Job {
         inputs: &inputs,
         config: &config,
@@ -100,7 +100,7 @@ fn embeddings_of_a_film_do_not_depend_on_its_bars() {
 
 fn first_frame(b: &Bench, name: &str) -> Frame {
     let path = b.path(name).display().to_string();
-    Source::open(&path, &DecodeOptions::default(), Interrupt::new()).unwrap().next().unwrap().unwrap()
+    Source::open(&path.into(), &DecodeOptions::default(), Interrupt::new()).unwrap().next().unwrap().unwrap()
 }
 
 /// A frame is cropped before it is scaled, so no row or column mixes the picture with a bar.

@@ -8,7 +8,7 @@ use descry::time::Time;
 
 fn frames(bench: &Bench, name: &str, options: &DecodeOptions) -> (Vec<Frame>, Source) {
     let path = bench.path(name).display().to_string();
-    let mut source = Source::open(&path, options, Interrupt::new()).unwrap();
+    let mut source = Source::open(&path.into(), options, Interrupt::new()).unwrap();
     let mut out = Vec::new();
     while let Some(frame) = source.next().unwrap() {
         out.push(frame);

@@ -113,7 +113,7 @@ fn a_decoder_can_read_its_film_and_do_nothing_else() {
 /// Everything that two sources say about a film.
 fn compare(path: &str, options: &DecodeOptions) -> usize {
     let isolation = Isolation { program: env!("CARGO_BIN_EXE_descry").into(), limit: Duration::from_secs(60) };
-    let open = |isolation| FrameSource::open(path, options, isolation, Interrupt::new());
+    let open = |isolation| FrameSource::open(&path.into(), options, isolation, Interrupt::new());
     let (mut here, mut away) = match (open(None), open(Some(&isolation))) {
         (Ok(here), Ok(away)) => (here, away),
         (here, away) => {
@@ -339,7 +339,7 @@ fn a_panic_costs_one_film() {
     let b = Bench::new();
     let films = ["a.mp4", "b.mp4", "c.mp4"];
     films.iter().for_each(|name| film(&b, name, (160, 90)));
-    let inputs = films.map(|name| b.path(name).display().to_string());
+    let inputs = films.map(|name| b.path(name).display().to_string().into());
     let model = Model {
         demand: PictureDemand::default(),
         prompt: None,

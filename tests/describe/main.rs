@@ -24,6 +24,7 @@ mod pipeline;
 mod pipes;
 mod prompts;
 mod relay;
+mod secrets;
 mod server;
 mod stills;
 mod streams;

@@ -235,7 +235,7 @@ fn outputs(track: &Track, shelf: Shelf) -> Outputs {
 fn whole(input: &str, config: &Config) -> Outputs {
     let (mut track, shelf) = (None, Shelf::default());
     let interrupt = Interrupt::new();
-    let inputs = [input.to_string()];
+    let inputs = [input.into()];
     let job = Job {
         inputs: &inputs,
         config,
@@ -255,7 +255,7 @@ fn make_part(
     model: Model,
     output: &Path,
 ) -> Result<descry::pipeline::Stats> {
-    let interrupt = &Interrupt::new();
+    let (interrupt, input) = (&Interrupt::new(), &input.into());
     parts::describe_part(PartJob { input, part, config, model, interrupt, observer: &Silent, output, overwrite: false })
 }
 
@@ -277,7 +277,7 @@ fn stitched(input: &str, config: &Config, paths: &[PathBuf], folder: &Path) -> (
     let interrupt = Interrupt::new();
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
     let job = StitchJob {
-        input,
+        input: &input.into(),
         parts: &paths,
         config,
         models: &model,
@@ -472,7 +472,7 @@ fn stitching_captions_only_what_no_part_captioned() {
     let mut track = None;
     let mut done = |outcome: descry::pipeline::Outcome| track = outcome.track;
     let job = StitchJob {
-        input: &input,
+        input: &input.as_str().into(),
         parts: &refs,
         config: &config(),
         models: &model,
@@ -504,7 +504,7 @@ fn mismatched_parts_are_rejected() {
     assert!(watch("1", 1, 2, &config()).unwrap_err().to_string().contains("`overwrite`"));
     let fails = |paths: &[&Path]| {
         let job = StitchJob {
-            input: &input,
+            input: &input.as_str().into(),
             parts: paths,
             config: &config(),
             models: &model,

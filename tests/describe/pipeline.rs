@@ -150,6 +150,7 @@ impl Case {
     fn run(mut self, inputs: &[String], config: &Config) -> (Result<Stats>, Vec<Option<Track>>) {
         let model = self.model();
         let mut tracks: Vec<Option<Track>> = inputs.iter().map(|_| None).collect();
+        let inputs: &Vec<_> = &inputs.iter().map(|input| input.as_str().into()).collect();
         let job = Job { inputs, config, model, interrupt: &self.interrupt, observer: &*self.watch, sink: None };
         let stats = run(job, |file, outcome| {
             assert!(tracks[file].is_none(), "each input has one outcome");

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::Bench;
+use descry::address::Address;
 use descry::cli::Exit;
 use descry::error::{Error, Result};
 use descry::interrupt::Interrupt;
@@ -80,7 +81,7 @@ pub(crate) fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, s
 /// Like [`watch`], with `hang` as the limit for one inference.
 fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool, hang: Duration) -> Run {
     let (events, batches) = (Arc::<Mutex<_>>::default(), Arc::<Mutex<Vec<usize>>>::default());
-    let urls: Vec<String> = files.iter().map(|f| b.path(f).display().to_string()).collect();
+    let urls: Vec<Address> = files.iter().map(|f| b.path(f).display().to_string().into()).collect();
     let asked = LiveConfig { realtime: Some(true), min_interval: Some(0.0), ..LiveConfig::default() };
     let streams: Vec<StreamConfig> = asked.streams(None, &urls).unwrap();
     let dedup = DedupOptions::off();

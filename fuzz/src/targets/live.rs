@@ -58,8 +58,6 @@ pub(crate) fn config(data: &[u8]) {
     let path = scratch_file("streams.toml", data);
     let file = match LiveConfig::read(&path) {
         Ok(file) => file,
-        // Names of settings are quoted, and values are not.
-        Err(error) if error.to_string().contains("unknown field") => return,
         Err(error) => return check_error(&error),
     };
     if !String::from_utf8_lossy(data).lines().all(has_only_secrets) {

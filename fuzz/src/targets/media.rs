@@ -30,7 +30,7 @@ pub(crate) fn film(data: &[u8]) {
         start: data.len().is_multiple_of(16).then_some(Time::from_millis(80)),
         ..DecodeOptions::default()
     };
-    let mut source = match Source::open(text(&path), &options, Interrupt::new()) {
+    let mut source = match Source::open(&text(&path).into(), &options, Interrupt::new()) {
         Ok(source) => source,
         Err(error) => return check_error(&error),
     };

@@ -2,6 +2,7 @@
 
 use super::observer::IndexObserver;
 use super::plan::PlannedVideo;
+use crate::address::Address;
 use crate::archive::catalog::Archive;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -28,7 +29,7 @@ pub struct IndexJob<'a> {
 /// One pass for a [`DescribeVideos`].
 pub struct DescribeRequest<'a> {
     /// What to open, one per video.
-    pub inputs: &'a [String],
+    pub inputs: &'a [Address],
     /// The loaded model.
     pub model: Model,
     /// Receives progress; positions are those of `inputs`.

@@ -28,13 +28,13 @@ impl NetworkSources {
 }
 
 impl RemoteSources for NetworkSources {
-    fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
+    fn list(&self, address: &Address, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
         let (bucket, path) = Bucket::open(address, self.timeout, &self.access, self.interrupt.clone())?;
         if !path.ends_with('/') && is_video(&path) {
             let (_, fingerprint) = match bucket.head(&path) {
                 // A missing object fails like any other video when its turn comes: reported, and recorded.
                 Err(RemoteError::Absent) => return found(bucket.address(&path), Fingerprint::default()),
-                other => other.map_err(|t| t.input(address))?,
+                other => other.map_err(|t| t.input(&address.shown()))?,
             };
             return found(bucket.address(&path), fingerprint);
         }
@@ -42,7 +42,7 @@ impl RemoteSources for NetworkSources {
             true => found(bucket.address(name), fingerprint),
             false => Ok(()),
         };
-        bucket.list(&path, &mut videos).map_err(|t| t.input(address))?
+        bucket.list(&path, &mut videos).map_err(|t| t.input(&address.shown()))?
     }
 
     fn fingerprint(&self, address: &Address) -> Result<Fingerprint> {
@@ -69,7 +69,7 @@ impl RemoteSources for NetworkSources {
 
 /// What an object's fingerprint is now; none where the object does not exist any more.
 pub(super) fn object_fingerprint(
-    address: &str,
+    address: &Address,
     options: &DecodeOptions,
     interrupt: &Interrupt,
 ) -> Result<Option<Fingerprint>> {
@@ -77,6 +77,6 @@ pub(super) fn object_fingerprint(
     match bucket.head(&path) {
         Ok((_, fingerprint)) => Ok(Some(fingerprint)),
         Err(RemoteError::Absent) => Ok(None),
-        Err(t) => Err(t.input(address)),
+        Err(t) => Err(t.input(&address.shown())),
     }
 }

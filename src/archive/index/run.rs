@@ -13,6 +13,7 @@ use super::job::{DescribeRequest, DescribeVideos, IndexJob};
 use super::observer::IndexObserver;
 use super::plan::PlannedVideo;
 use super::storing::{HeldClaims, STORE_QUEUE, StoreMessage, Storing};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::media::decode::StreamInfo;
 use crate::pipeline::{Job, KeyframeRecord, KeyframeSink, Observer, Stats, run};
@@ -52,7 +53,7 @@ impl IndexJob<'_> {
 
     /// Describes the videos of a pass that no other process has claimed; returns the claimed ones.
     fn describe_unclaimed(&self, pass: &[usize], describe: &DescribeVideos<'_>) -> Result<(Vec<usize>, Stats)> {
-        let inputs: Vec<String> = pass.iter().map(|&file| self.videos[file].source.input().to_string()).collect();
+        let inputs: Vec<Address> = pass.iter().map(|&file| self.videos[file].source.input()).collect();
         let model = (self.model)()?;
         let claims = HeldClaims::default();
         let (to_store, messages) = bounded(STORE_QUEUE);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use crate::address::{Address, is_url};
+use crate::address::{Address, NO_SLASHES};
 use crate::archive::record::video_key;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -42,9 +42,9 @@ pub struct SourceVideo {
 }
 
 impl SourceVideo {
-    /// What to open. May hold credentials.
-    pub fn input(&self) -> &str {
-        self.address.as_ref().map_or(&self.video, |a| a.reveal())
+    /// What to open.
+    pub fn input(&self) -> Address {
+        self.address.clone().unwrap_or_else(|| Address::new(&*self.video))
     }
 }
 
@@ -74,7 +74,7 @@ fn has_extension(name: &str, known: &[&str]) -> bool {
 /// # Errors
 /// The interrupt was set.
 pub fn list_sources(
-    sources: &[String],
+    sources: &[Address],
     exclude: Option<&Path>,
     remote: &dyn RemoteSources,
     interrupt: &Interrupt,
@@ -82,9 +82,9 @@ pub fn list_sources(
     let exclude = exclude.and_then(|s| s.canonicalize().ok());
     let mut all = Lister { listing: SourceListing::default(), seen: HashSet::new(), exclude, remote, interrupt };
     for source in sources {
-        if source == "-" || (!is_url(source) && has_extension(source, &LIST_EXTENSIONS) && !Path::new(source).is_dir())
-        {
-            all.add_list(source)?;
+        let name = source.reveal();
+        if name == "-" || (!source.is_url() && has_extension(name, &LIST_EXTENSIONS) && !Path::new(name).is_dir()) {
+            all.add_list(name)?;
         } else {
             all.add_source(source)?;
         }
@@ -98,7 +98,7 @@ pub trait RemoteSources {
     ///
     /// # Errors
     /// The store does not answer, or `found` fails.
-    fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()>;
+    fn list(&self, address: &Address, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()>;
 
     /// The fingerprint of a web address.
     ///
@@ -161,23 +161,27 @@ impl Lister<'_> {
             };
             let line = line.trim_end_matches(['\n', '\r']);
             if !line.trim().is_empty() {
-                self.add_source(line)?;
+                self.add_source(&Address::new(line))?;
             }
         }
     }
 
-    fn add_source(&mut self, source: &str) -> Result<()> {
+    fn add_source(&mut self, source: &Address) -> Result<()> {
         if self.interrupt.is_set() {
             return Err(Error::Interrupted);
         }
-        if is_url(source) {
+        if source.is_url() {
             return self.add_address(source);
         }
-        let path = Path::new(source);
+        let path = Path::new(source.reveal());
         match path.canonicalize() {
             Ok(whole) if whole.is_dir() => self.add_folder(&whole, 0),
             Ok(whole) => {
                 self.add_file(&whole);
+                Ok(())
+            }
+            Err(_) if source.lacks_slashes() => {
+                self.problem(Error::input(source.shown(), NO_SLASHES, "Write SCHEME://… for an address."));
                 Ok(())
             }
             // A missing file fails like any other video when its turn comes: reported, and recorded.
@@ -192,13 +196,12 @@ impl Lister<'_> {
         }
     }
 
-    fn add_address(&mut self, source: &str) -> Result<()> {
-        let address = Address::new(source);
-        let scheme = source.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    fn add_address(&mut self, address: &Address) -> Result<()> {
+        let scheme = address.reveal().split("://").next().unwrap_or_default().to_ascii_lowercase();
         match scheme.as_str() {
             "s3" => {
                 let (remote, mut found) = (self.remote, Vec::new());
-                let listed = remote.list(source, &mut |video, fingerprint| {
+                let listed = remote.list(address, &mut |video, fingerprint| {
                     if self.interrupt.is_set() {
                         return Err(Error::Interrupted);
                     }
@@ -213,12 +216,12 @@ impl Lister<'_> {
                 }
             }
             "http" | "https" => {
-                let fingerprint = match self.remote.fingerprint(&address) {
+                let fingerprint = match self.remote.fingerprint(address) {
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     // Opening the video will show what is wrong.
                     other => other.unwrap_or_default(),
                 };
-                self.add(SourceVideo { video: address.shown().into(), address: Some(address), fingerprint });
+                self.add(SourceVideo { video: address.shown().into(), address: Some(address.clone()), fingerprint });
             }
             _ => self.problem(Error::input(
                 address.shown(),
@@ -327,15 +330,15 @@ mod tests {
     struct Nowhere;
 
     impl RemoteSources for Nowhere {
-        fn list(&self, address: &str, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
-            found(format!("{address}/a.mp4"), Fingerprint::default())
+        fn list(&self, address: &Address, found: &mut dyn FnMut(String, Fingerprint) -> Result<()>) -> Result<()> {
+            found(format!("{}/a.mp4", address.reveal()), Fingerprint::default())
         }
         fn fingerprint(&self, _: &Address) -> Result<Fingerprint> {
             Ok(Fingerprint { size: Some(7), ..Fingerprint::default() })
         }
     }
 
-    fn listed(sources: &[String], exclude: Option<&Path>) -> (Vec<String>, Vec<String>) {
+    fn listed(sources: &[Address], exclude: Option<&Path>) -> (Vec<String>, Vec<String>) {
         let all = list_sources(sources, exclude, &Nowhere, &Interrupt::new()).unwrap();
         let names = all.videos.iter().map(|i| i.video.to_string()).collect();
         (names, all.problems.iter().map(ToString::to_string).collect())
@@ -368,7 +371,7 @@ mod tests {
             at("gone.mp4").display()
         );
         fs::write(&list, lines).unwrap();
-        let sources = [at("films"), list, at("no.lst")].map(|p| p.to_str().unwrap().to_string());
+        let sources = [at("films"), list, at("no.lst")].map(|p| Address::new(p.to_str().unwrap()));
         let sources = [&sources[..], &["s3://bucket/films".into(), "rtsp://camera/1".into()]].concat();
         let (names, problems) = listed(&sources, Some(&at("films/archive")));
         let local = |n: &str| at(n).to_str().unwrap().to_string();

@@ -133,7 +133,7 @@ impl<'a> Storing<'a> {
     fn is_unchanged(&self, source: &SourceVideo) -> bool {
         if is_object(&source.video) {
             // If the store does not answer now: the object was read under the e-tag that it had then.
-            return object_fingerprint(&source.video, &self.job.config.decode, self.job.interrupt)
+            return object_fingerprint(&source.input(), &self.job.config.decode, self.job.interrupt)
                 .map_or(true, |now| now.is_none_or(|now| now == source.fingerprint));
         }
         if source.fingerprint.mtime_ns.is_none() {
@@ -170,7 +170,8 @@ mod tests {
             SourceVideo { video: address.shown().into(), address: Some(address), fingerprint: Default::default() };
         let raw = "https://user:hush-hush@host/a.mp4?sig=s3cr3t-sig cannot be opened";
         let remedy = message![raw, Setting::RetryFailed];
-        let text = without_credentials(Error::input(source.input(), raw, remedy), &source).render(|_| "--retry".into());
+        let text = without_credentials(Error::input(source.input().reveal(), raw, remedy), &source)
+            .render(|_| "--retry".into());
         assert!(!text.contains("hush") && !text.contains("s3cr3t") && text.contains("https://host/a.mp4"), "{text}");
         assert!(text.ends_with("--retry"), "{text}");
     }

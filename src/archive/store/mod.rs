@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::address::{hide, is_object, is_url};
+use crate::address::{Address, is_object, is_url};
 use crate::archive::io_error::{is_absent, write_error};
 use crate::archive::record::FileRecord;
 use crate::digest::hex;
@@ -57,11 +57,13 @@ impl ArchiveStore {
     pub(crate) fn at(location: &str) -> Result<ArchiveStore> {
         if is_object(location) {
             // Ctrl-C must not cut off what is being written.
-            let (bucket, path) = Bucket::open(location, REQUEST_TIMEOUT, &AccessPolicy::default(), Interrupt::new())?;
+            let (bucket, path) =
+                Bucket::open(&Address::new(location), REQUEST_TIMEOUT, &AccessPolicy::default(), Interrupt::new())?;
             return Ok(ArchiveStore(Backend::Bucket { bucket, prefix: path.trim_matches('/').to_string() }));
         }
-        if location.is_empty() || is_url(location) {
-            let cause = if location.is_empty() { "the archive has no name".into() } else { hide(location) };
+        if location.is_empty() || is_url(location) || Address::new(location).lacks_slashes() {
+            let cause =
+                if location.is_empty() { "the archive has no name".into() } else { Address::new(location).shown() };
             return Err(Error::usage(
                 format!("{cause}: no place for an archive"),
                 "Name a folder, or s3://BUCKET/PREFIX.",

@@ -17,6 +17,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, StopSignal};
 use super::super::json::{event_json, has_json, lost_json};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
 
@@ -54,6 +55,8 @@ impl Default for WebhookOptions {
 pub struct WebhookSink {
     name: String,
     url: Uri,
+    /// The user name and password of the address.
+    login: Option<String>,
     options: WebhookOptions,
     agent: Agent,
     stop: StopSignal,
@@ -66,6 +69,7 @@ impl WebhookSink {
     /// When the address is not an HTTP URL, or the authorities cannot be read.
     pub fn new(url: &str, options: &WebhookOptions) -> Result<WebhookSink> {
         let wrong = |what| Error::usage(format!("the webhook's address {what}"), "Give http://… or https://….");
+        let (url, login) = Address::new(url).split_login();
         let url: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(wrong("is neither HTTP nor HTTPS"));
@@ -83,7 +87,7 @@ impl WebhookSink {
             .user_agent(concat!("descry/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Ok(WebhookSink { name, url, options: options.clone(), agent, stop: StopSignal::default() })
+        Ok(WebhookSink { name, url, login, options: options.clone(), agent, stop: StopSignal::default() })
     }
 
     fn post(&self, body: &str) -> Result<()> {
@@ -100,8 +104,9 @@ impl WebhookSink {
             }
             let request = self.agent.post(&self.url).config().timeout_global(Some(timeout)).build();
             let request = request.header("Content-Type", "application/json");
-            let request = match &self.options.token {
-                Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            let bearer = self.options.token.as_ref().map(|token| format!("Bearer {token}"));
+            let request = match bearer.as_ref().or(self.login.as_ref()) {
+                Some(authorization) => request.header("Authorization", authorization),
                 None => request,
             };
             cause = match request.send(body) {

@@ -30,7 +30,7 @@ use crate::media::remote::RemoteError;
 #[derive(Clone)]
 pub struct StreamAccess {
     /// What FFmpeg opens, credentials included. Never shown.
-    pub address: String,
+    pub address: Address,
     /// What messages call the source.
     pub name: String,
     /// FFmpeg's name of the one container that it may be. If none, FFmpeg guesses from the first bytes.
@@ -131,7 +131,7 @@ impl Source {
         init();
         let deadline = Deadline::new(Some(options.timeout));
         deadline.start();
-        let relayed = RelayRequest::new(&Address::new(access.address.as_str()), &options.access);
+        let relayed = RelayRequest::new(&access.address, &options.access);
         let opened = match relayed.map_err(StreamFault::remote)? {
             Some(relayed) => open_relayed(relayed, &access.options, options, &deadline, &interrupt),
             None => open_container(stream_request(access, options, &deadline, &interrupt)?, &deadline, &interrupt),
@@ -209,13 +209,13 @@ fn stream_request(
     for (name, value) in &access.options {
         dictionary.set(name, value);
     }
-    let (opener, io) = if is_web(&access.address) {
-        let opened = WebInput::open(&access.address, &options.access, stop_check(deadline, interrupt));
+    let (opener, io) = if is_web(access.address.reveal()) {
+        let opened = WebInput::open(access.address.reveal(), &options.access, stop_check(deadline, interrupt));
         let (web, io) = opened.map_err(StreamFault::remote)?;
         (Opener::web(web), Some(io))
     } else {
-        let address = CString::new(access.address.as_str()).map_err(|_| unusable("address"))?;
-        let origin = if access.address.starts_with("file:") { Origin::File } else { Origin::Stream };
+        let address = CString::new(access.address.reveal()).map_err(|_| unusable("address"))?;
+        let origin = if access.address.reveal().starts_with("file:") { Origin::File } else { Origin::Stream };
         (Opener::new(address, origin), None)
     };
     Ok(ContainerRequest { opener, format, options: dictionary, max_pixels: options.max_pixels, io, relay: None })

@@ -127,7 +127,7 @@ impl Opener {
         }
         let url = url.to_string_lossy();
         // Whatever credentials it has are hidden from now on.
-        let shown = Address::new(url.as_ref()).shown();
+        let shown = Address::led_to(url.as_ref()).shown();
         let Some(web) = &self.web else {
             return Err(RemoteError::Refused(format!("it leads to {}", hide(&shown))));
         };

@@ -19,7 +19,7 @@ use super::ranges::{ObjectRanges, RangeReader};
 use super::relayed::open_relayed;
 use super::source::Source;
 use super::web_input::{WebInput, is_web, no_memory};
-use crate::address::Address;
+use crate::address::{Address, NO_SLASHES};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::byte_source::ByteSource;
@@ -33,27 +33,29 @@ impl Source {
     ///
     /// # Errors
     /// If the input cannot be read, has no video, is encrypted, or exceeds a limit of the options.
-    pub fn open(input: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Source> {
+    pub fn open(input: &Address, options: &DecodeOptions, interrupt: Interrupt) -> Result<Source> {
         init();
-        let input = Address::new(input);
         // Messages name the input without its credentials.
         let name = input.shown();
-        let pipe = if input.is_url() { None } else { check_path(&name, &interrupt)? };
+        let pipe = if input.is_url() { None } else { check_path(input, &interrupt)? };
         let deadline = Deadline::new(input.is_url().then_some(options.timeout));
         deadline.start();
-        let opened = match RelayRequest::new(&input, &options.access).map_err(|e| e.web_input(&name))? {
+        let opened = match RelayRequest::new(input, &options.access).map_err(|e| e.web_input(&name))? {
             Some(relayed) => {
                 let ffmpeg = relayed_options(&relayed, options);
                 open_relayed(relayed, &ffmpeg, options, &deadline, &interrupt)
             }
             None => {
-                let request = container_request(&input, pipe.as_ref(), options, &deadline, &interrupt)?;
+                let request = container_request(input, pipe.as_ref(), options, &deadline, &interrupt)?;
                 open_container(request, &deadline, &interrupt)
             }
         };
-        let container = opened.map_err(|failure| {
-            if interrupt.is_set() { Error::Interrupted } else { explain(&input, failure, &deadline) }
-        })?;
+        let container =
+            opened.map_err(
+                |failure| {
+                    if interrupt.is_set() { Error::Interrupted } else { explain(input, failure, &deadline) }
+                },
+            )?;
         let mut source = Source::new(&name, container, options, interrupt)?;
         source.pipe = pipe;
         if source.info().container.starts_with("matroska") && !input.is_url() {
@@ -105,12 +107,12 @@ fn container_request(
         dictionary.set("protocol_whitelist", "data");
         let path = reveal.split(['?', '#']).next().unwrap_or(reveal);
         let name = address(path.rsplit('/').next().unwrap_or("object").to_string())?;
-        let io = ByteIo::new(object_bytes(reveal, options, interrupt.clone())?, None);
-        (Opener::object(name), Some(io.ok_or_else(|| no_memory().input(reveal))?))
+        let io = ByteIo::new(object_bytes(input, options, interrupt.clone())?, None);
+        (Opener::object(name), Some(io.ok_or_else(|| no_memory().input(&input.shown()))?))
     } else if is_web(reveal) {
         dictionary.set("protocol_whitelist", "data");
         let opened = WebInput::open(reveal, &options.access, stop_check(deadline, interrupt));
-        let (web, io) = opened.map_err(|e| e.web_input(reveal))?;
+        let (web, io) = opened.map_err(|e| e.web_input(&input.shown()))?;
         (Opener::web(web), Some(io))
     } else if input.is_url() {
         dictionary.set("protocol_whitelist", "tcp,udp,rtp,srt");
@@ -124,11 +126,11 @@ fn container_request(
 }
 
 /// The bytes of an object. None of them is read yet.
-fn object_bytes(address: &str, options: &DecodeOptions, interrupt: Interrupt) -> Result<Box<dyn ByteSource>> {
+fn object_bytes(address: &Address, options: &DecodeOptions, interrupt: Interrupt) -> Result<Box<dyn ByteSource>> {
     let (bucket, path) = Bucket::open(address, options.timeout, &options.access, interrupt)?;
-    let (object, _) = bucket.head(&path).map_err(|e| e.input(address))?;
+    let (object, _) = bucket.head(&path).map_err(|e| e.input(&address.shown()))?;
     if object.size == 0 {
-        return Err(Error::input(address, "the object is empty (0 bytes)", "Upload it again."));
+        return Err(Error::input(address.shown(), "the object is empty (0 bytes)", "Upload it again."));
     }
     let size = object.size;
     Ok(Box::new(RangeReader::new(ObjectRanges { bucket, object }, size)))
@@ -174,9 +176,10 @@ fn explain(address: &Address, failure: OpenFailure, deadline: &Deadline) -> Erro
 /// Checks a path before FFmpeg opens it: FFmpeg's own errors are less precise.
 ///
 /// Returns the pipe if it is a named pipe.
-fn check_path(input: &str, interrupt: &Interrupt) -> Result<Option<OpenPipe>> {
+fn check_path(address: &Address, interrupt: &Interrupt) -> Result<Option<OpenPipe>> {
     const UNREADABLE: &str = "Make the file and its folders readable for this user.";
-    let path = Path::new(input);
+    // A message may show less than the path.
+    let (path, input) = (Path::new(address.reveal()), &address.shown());
     if input == "-" {
         return Err(Error::input(
             input,
@@ -185,6 +188,9 @@ fn check_path(input: &str, interrupt: &Interrupt) -> Result<Option<OpenPipe>> {
         ));
     }
     let fail = |e: std::io::Error, remedy| match e.kind() {
+        ErrorKind::NotFound if address.lacks_slashes() => {
+            Error::input(input, NO_SLASHES, "Write SCHEME://… for an address.")
+        }
         ErrorKind::NotFound => Error::input(input, "no such file", "Check the path."),
         ErrorKind::PermissionDenied => Error::input(input, "permission denied", UNREADABLE),
         _ => Error::input(input, format!("cannot be opened: {e}"), remedy),

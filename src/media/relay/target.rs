@@ -110,7 +110,7 @@ impl RelayTarget {
     /// # Errors
     /// In words, if a server must not lead there.
     pub(super) fn redirect(&self, location: &str) -> Result<RelayTarget, String> {
-        let address = Address::new(location);
+        let address = Address::led_to(location);
         let found = RelayTarget::new(&address)?.filter(|found| found.dialect == self.dialect);
         let Some(mut target) = found else { return Err(format!("it leads to {address}, which is not RTSP")) };
         if self.secure && !target.secure {

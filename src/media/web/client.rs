@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, RANGE, SET_COOKIE, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 use url::Origin;
@@ -13,7 +12,7 @@ use super::cookies::Cookies;
 use super::fault::explain;
 use super::guard::{Lookup, system_lookup};
 use super::login::{WebCredentials, WebLogin};
-use crate::address::Address;
+use crate::address::{Address, decode};
 use crate::media::access::{AccessPolicy, Leads};
 use crate::media::remote::{RemoteError, StopCheck, wait};
 
@@ -116,7 +115,7 @@ impl WebClient {
             let next =
                 url.join(&location).map_err(|_| RemoteError::Other("it redirects to no valid address".into()))?;
             // Its credentials are hidden like those of any other address.
-            Address::new(next.as_str());
+            Address::led_to(next.as_str());
             url = next;
         }
         Err(RemoteError::Other(format!("it redirects more than {MOST_REDIRECTS} times")))
@@ -169,7 +168,6 @@ impl WebClient {
             false if has_login(named) && named.origin() == url.origin() => named,
             false => return None,
         };
-        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let (user, password) = (decode(of.username()), decode(of.password().unwrap_or_default()));
         Some(WebCredentials { user, password })
     }

@@ -28,9 +28,10 @@ pub(super) fn explain(e: &reqwest::Error) -> RemoteError {
             None => cause.source(),
         };
     }
-    let mut words = last.to_string().replace('\n', " ");
+    // Before it is cut: half a secret would not be recognised.
+    let mut words = hide(&last.to_string()).replace('\n', " ");
     if let Some((at, _)) = words.char_indices().nth(LONGEST_WORDS) {
         words.truncate(at);
     }
-    RemoteError::Other(hide(&words))
+    RemoteError::Other(words)
 }

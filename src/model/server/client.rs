@@ -11,6 +11,7 @@ use super::options::{ServerModel, ServerOptions};
 use super::request::Question;
 use super::response::{ServerFault, text_of};
 use super::retry::{pause, retry_after};
+use crate::address::hide_these;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -26,7 +27,10 @@ pub(super) struct ChatClient {
     endpoint: String,
     /// The server's address in messages.
     shown: String,
-    key: Option<String>,
+    /// The header `Authorization`.
+    authorization: Option<String>,
+    /// What no caption may repeat: the key, and the credentials of the address.
+    secrets: Vec<String>,
     question: Question,
 }
 
@@ -41,11 +45,14 @@ impl ChatClient {
             .user_agent(concat!("descry/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
+        let key = options.key.as_ref().map(|key| key.reveal().to_string());
+        let (endpoint, login) = server.endpoint();
         ChatClient {
             agent,
-            endpoint: server.endpoint(),
+            endpoint,
             shown: server.shown(),
-            key: options.key.as_ref().map(|key| key.reveal().to_string()),
+            secrets: key.iter().cloned().chain(server.secrets()).collect(),
+            authorization: key.map(|key| format!("Bearer {key}")).or(login),
             question,
         }
     }
@@ -60,7 +67,7 @@ impl ChatClient {
             }
             tries += 1;
             let fault = match self.attempt(&body) {
-                Ok(text) => return Ok(self.without_key(text)),
+                Ok(text) => return Ok(hide_these(&text, &self.secrets)),
                 Err(fault) => fault,
             };
             if stopped() {
@@ -80,8 +87,8 @@ impl ChatClient {
 
     fn attempt(&self, body: &str) -> Result<String, ServerFault> {
         let request = self.agent.post(&self.endpoint).header("Content-Type", "application/json");
-        let request = match &self.key {
-            Some(key) => request.header("Authorization", format!("Bearer {key}")),
+        let request = match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
             None => request,
         };
         let mut answer = request.send(body).map_err(explain)?;
@@ -89,14 +96,6 @@ impl ChatClient {
         let asked = retry_after(answer.headers().get("retry-after").and_then(|value| value.to_str().ok()));
         let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec().map_err(explain)?;
         text_of((status.as_u16(), &status.to_string()), asked, &body)
-    }
-
-    /// A server that repeats the key must not bring it into a caption.
-    fn without_key(&self, text: String) -> String {
-        match &self.key {
-            Some(key) if text.contains(key.as_str()) => text.replace(key.as_str(), "…"),
-            _ => text,
-        }
     }
 }
 

@@ -72,13 +72,20 @@ impl ServerModel {
         hex(&Sha256::digest(format!("{}\n{}", self.shown(), self.name)))
     }
 
-    /// Where requests go: with the credentials, and never to be shown.
-    pub(super) fn endpoint(&self) -> String {
-        let (base, query) = match self.address.reveal().split_once('?') {
+    /// What no caption may repeat.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        self.address.secrets()
+    }
+
+    /// Where requests go, with the credentials of the query and never to be shown, and the `Authorization` of the user name
+    /// and password.
+    pub(super) fn endpoint(&self) -> (String, Option<String>) {
+        let (address, login) = self.address.split_login();
+        let (base, query) = match address.split_once('?') {
             Some((base, query)) => (base, format!("?{query}")),
-            None => (self.address.reveal(), String::new()),
+            None => (&*address, String::new()),
         };
-        format!("{}/chat/completions{query}", base.trim_end_matches('/'))
+        (format!("{}/chat/completions{query}", base.trim_end_matches('/')), login)
     }
 }
 
@@ -172,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_endpoint_follows_the_address_and_keeps_its_query() {
-        let endpoint = |url| ServerModel::new(url, Some("m")).unwrap().endpoint();
+        let endpoint = |url| ServerModel::new(url, Some("m")).unwrap().endpoint().0;
         assert_eq!(endpoint("http://h:1/v1"), "http://h:1/v1/chat/completions");
         assert_eq!(endpoint("http://h:1/v1/"), "http://h:1/v1/chat/completions");
         assert_eq!(endpoint("https://h"), "https://h/chat/completions");

@@ -5,6 +5,7 @@ use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::StreamInfo;
@@ -20,7 +21,7 @@ use crate::time::Time;
 
 /// A film whose keyframes are known.
 pub(super) struct AssembleJob<'a> {
-    pub(super) input: &'a str,
+    pub(super) input: &'a Address,
     pub(super) info: StreamInfo,
     /// End of the film.
     pub(super) end: Time,
@@ -52,7 +53,7 @@ pub(super) fn assemble_track(
                 Box::new(LazyCaptioner { load: Some(captioner), loaded: None, interrupt: run.interrupt.clone() });
             run.stage(&encoded, |from| DescribeStage::new(run, captioner, None, to_collect).run(from));
         });
-        let inputs = [input.to_string()];
+        let inputs = [input.clone()];
         run.stage(&captioned, |from| CollectStage::new(run, &inputs, name, options, done).run(from));
     });
     run.finish()

@@ -32,6 +32,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::isolate::FrameSource;
@@ -94,7 +95,7 @@ impl PartOptions {
 /// One part of a film to describe.
 pub struct PartJob<'a> {
     /// The film: a path or URL.
-    pub input: &'a str,
+    pub input: &'a Address,
     /// Which part.
     pub part: PartOptions,
     /// Options of all stages. Parts that are stitched must agree in what decides the content.
@@ -157,7 +158,7 @@ impl Stretch<'_> {
 }
 
 /// The film and the options as a part's file states them: parts that are stitched must agree in it.
-fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
+fn identity(input: &Address, config: &Config, model: &Model) -> Result<Value> {
     if config.decode.start.is_some() || config.decode.end.is_some() {
         return Err(Error::usage(
             message!["a part of a film cannot have a ", Setting::Start, " or an ", Setting::End],
@@ -174,7 +175,7 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
             "Leave it out, or describe the film as a whole.",
         ));
     }
-    let bytes = std::fs::metadata(input).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+    let bytes = std::fs::metadata(input.reveal()).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
     Ok(serde_json::json!({
         "descry": env!("CARGO_PKG_VERSION"),
         "bytes": bytes,
@@ -186,10 +187,10 @@ fn identity(input: &str, config: &Config, model: &Model) -> Result<Value> {
 }
 
 /// How long the film is, as its container states it.
-fn length(source: &FrameSource, input: &str) -> Result<Time> {
+fn length(source: &FrameSource, input: &Address) -> Result<Time> {
     source.info().duration.map(Time::from_secs).ok_or_else(|| {
         Error::input(
-            input,
+            input.shown(),
             "its container does not state how long it is, so it cannot be divided",
             "Describe it as a whole, or put it into another container: ffmpeg -i INPUT -c copy OUTPUT.mkv",
         )
@@ -198,7 +199,7 @@ fn length(source: &FrameSource, input: &str) -> Result<Time> {
 
 /// The options for a stretch of the film.
 fn stretch_config(
-    input: &str,
+    input: &Address,
     config: &Config,
     start: Option<Time>,
     end: Option<Time>,

@@ -10,6 +10,7 @@ use super::file::PartFile;
 use super::mark::{Mark, StretchReport};
 use super::stretch::StretchJob;
 use super::{Stretch, identity, length};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::isolate::FrameSource;
@@ -115,7 +116,7 @@ fn checked(paths: &[&Path], film: &Value) -> Result<Vec<PartFile>> {
 /// A film to put together from its parts.
 pub struct StitchJob<'a> {
     /// The film: a path or URL.
-    pub input: &'a str,
+    pub input: &'a Address,
     /// The files of all parts, in any order.
     pub parts: &'a [&'a Path],
     /// The options that the parts were made with.
@@ -150,7 +151,7 @@ pub fn stitch(job: &StitchJob<'_>, done: &mut dyn FnMut(Outcome)) -> Result<(Sti
         Route::Complete { spans, end } => (spans, end),
         Route::Broken(reason) => {
             let whole = Stitched { whole: Some(reason), ..Stitched::default() };
-            let inputs = [input.to_string()];
+            let inputs = [input.clone()];
             let job = Job { inputs: &inputs, config, model: (job.models)()?, interrupt, observer, sink };
             return Ok((whole, run(job, |_, outcome| done(outcome))?));
         }

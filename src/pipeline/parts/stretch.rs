@@ -11,6 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::bounded;
 
 use super::mark::{Mark, Marker, StretchReport};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::{CaptionInput, Captions, Model};
@@ -27,7 +28,7 @@ use crate::track::Dedup;
 
 /// A stretch of one film: the one between start and end in `config.decode`.
 pub(super) struct StretchJob<'a> {
-    pub(super) input: &'a str,
+    pub(super) input: &'a Address,
     pub(super) config: &'a Config,
     pub(super) model: Model,
     pub(super) interrupt: &'a Interrupt,

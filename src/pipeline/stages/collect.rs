@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crossbeam_channel::Receiver;
 use serde_json::Value;
 
+use crate::address::Address;
 use crate::error::Result;
 use crate::media::StreamInfo;
 use crate::model::Caption;
@@ -22,7 +23,7 @@ use crate::track::{SceneRecord, Track};
 /// The stage; see the module.
 pub(crate) struct CollectStage<'a> {
     run: &'a Run<'a>,
-    inputs: &'a [String],
+    inputs: &'a [Address],
     /// Name of the model.
     model: String,
     /// The options that decide the content.
@@ -34,7 +35,7 @@ pub(crate) struct CollectStage<'a> {
 impl<'a> CollectStage<'a> {
     pub(crate) fn new(
         run: &'a Run<'a>,
-        inputs: &'a [String],
+        inputs: &'a [Address],
         model: String,
         options: Value,
         done: &'a mut dyn FnMut(usize, Outcome),
@@ -103,7 +104,7 @@ impl<'a> CollectStage<'a> {
 
     fn track(&self, file: usize, builder: TrackBuilder, damage: Option<String>, interrupted: bool) -> Track {
         Track {
-            input: self.inputs.get(file).cloned().unwrap_or_default(),
+            input: self.inputs.get(file).map(Address::shown).unwrap_or_default(),
             info: builder.info,
             model: self.model.clone(),
             damage,

@@ -30,21 +30,21 @@ pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
 pub(crate) fn watch(
     run: &Run<'_>,
     file: usize,
-    input: &str,
+    input: &Address,
     marker: Option<&mut Marker<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     // Nothing of the file's state is used again, and what the threads share survives a panic.
     catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, out))).unwrap_or_else(|panic| {
         let cause = format!("descry has a bug and stops reading it: {}", panic_text(panic.as_ref()));
-        FileEnd::failed(Error::input(Address::new(input).shown(), cause, "Report it, with the file if you can."))
+        FileEnd::failed(Error::input(input.shown(), cause, "Report it, with the file if you can."))
     })
 }
 
 fn watch_file(
     run: &Run<'_>,
     file: usize,
-    input: &str,
+    input: &Address,
     marker: Option<&mut Marker<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
@@ -60,7 +60,7 @@ fn watch_file(
     }
     let (decode_threads, isolated) = (decode.threads, isolation.is_some());
     let need = FilmNeed { decode_threads, spread: run.demand.count, isolated };
-    let share = match run.config.budget.film(input, source.info().frame_size(), need) {
+    let share = match run.config.budget.film(&input.shown(), source.info().frame_size(), need) {
         Ok(share) => share,
         Err(e) => return FileEnd::failed(e),
     };

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::super::event::{Event, EventKind, Reason, StreamState};
 use super::super::hub::Sink;
 use super::paths::stream_paths;
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::time::Time;
 use crate::track::cue::CueOptions;
@@ -32,7 +33,7 @@ pub struct HlsOptions {
     /// Length of the playlist in segments of that length, from 3 to 1000; shorter segments are more. Default: 10.
     pub window: usize,
     /// The video's media playlist, as `master.m3u8` names it. Default: none, and no master playlist.
-    pub video: Option<String>,
+    pub video: Option<Address>,
     /// Peak bit rate of that video in bits a second; the master playlist must name one. Default: 5 000 000.
     pub bandwidth: u64,
     /// Language of the descriptions, a BCP 47 tag. Default: en.
@@ -71,13 +72,11 @@ impl HlsOptions {
             return Err(Error::usage("an HLS playlist must have between 3 and 1000 segments", "10 is usual."));
         }
         let plain = |s: &str| !s.is_empty() && !s.contains(['"', '\n', '\r']) && !s.starts_with('#');
-        if !plain(&self.language) || !self.video.as_deref().is_none_or(plain) {
+        if !plain(&self.language) || !self.video.as_ref().is_none_or(|video| plain(video.reveal())) {
             let cause = "the language or the video's playlist has characters that HLS does not allow";
             return Err(Error::usage(cause, "Give a tag such as en, and a plain URL."));
         }
-        if self.video.as_deref().and_then(|v| v.split_once("://")).is_some_and(|(_, rest)| {
-            rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
-        }) {
+        if self.video.as_ref().is_some_and(Address::has_login) {
             let cause = "the URL of the video's playlist has a user name or password, which every player would see";
             return Err(Error::usage(cause, "Give the URL without them."));
         }

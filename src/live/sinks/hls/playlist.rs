@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::super::super::wall::rfc3339;
 use super::HlsOptions;
+use crate::address::Address;
 use crate::time::Time;
 
 pub(super) const PLAYLIST: &str = "descriptions.m3u8";
@@ -89,7 +90,7 @@ pub(super) fn master_text(options: &HlsOptions) -> String {
          #EXT-X-STREAM-INF:BANDWIDTH={},SUBTITLES=\"descriptions\"\n{}\n",
         options.language,
         options.bandwidth,
-        options.video.as_deref().unwrap_or_default(),
+        options.video.as_ref().map_or("", Address::reveal),
     )
 }
 
