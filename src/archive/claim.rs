@@ -10,7 +10,7 @@ use super::catalog::Archive;
 use super::io_error::write_error;
 use super::layout::{CLAIMS, claim_file, claim_key};
 use crate::error::Result;
-use crate::open_folder::OpenFolder;
+use crate::open_folder::{OpenFolder, try_lock};
 
 /// A video that this process alone describes. Dropping it releases the video.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ impl Archive {
         let folder = OpenFolder::open(root).and_then(|root| root.make_folder(CLAIMS)).map_err(fail)?;
         loop {
             let lock = folder.lock_file(&name).map_err(fail)?;
-            match lock.try_lock() {
+            match try_lock(&lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
             // The previous owner may have removed the file after we opened it: then the lock protects nothing.
-            if folder.is_at(&lock, &name) {
+            if folder.is_at(&lock, &name).map_err(fail)? {
                 return Ok(Some(Claim { lock: Some(ClaimLock { file: lock, folder, name }) }));
             }
         }

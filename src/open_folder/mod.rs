@@ -6,6 +6,7 @@
 //!
 //! Where the system has no such calls, the parts are checked by name before they are used (`portable`).
 
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -53,6 +54,26 @@ fn no_file() -> io::Error {
 /// Opens the folder of a file that the caller names.
 pub(crate) fn open_folder_of(path: &Path) -> io::Result<OpenFolder> {
     OpenFolder::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Locks an open file if nobody else has. A signal does not end the attempt.
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
+}
+
+/// Locks an open file, and waits while another process has. A signal does not end the wait.
+pub(crate) fn wait_for_lock(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
 }
 
 #[cfg(all(test, unix))]

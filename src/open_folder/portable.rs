@@ -76,8 +76,8 @@ impl NamedFolder {
 
     /// An open file cannot be removed on such systems.
     #[cfg(not(unix))]
-    pub(crate) fn is_at(&self, _file: &File, name: &str) -> bool {
-        self.exists(name).unwrap_or(false)
+    pub(crate) fn is_at(&self, _file: &File, name: &str) -> io::Result<bool> {
+        self.exists(name)
     }
 
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {

@@ -93,16 +93,16 @@ impl OpenFolder {
     }
 
     /// Whether an open file still has a name in this folder.
-    pub(crate) fn is_at(&self, file: &File, name: &str) -> bool {
+    pub(crate) fn is_at(&self, file: &File, name: &str) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
-        let there = self.folder_of(name).and_then(|(folder, last)| folder.stat(last));
-        match (file.metadata(), there) {
-            // The types of the two differ between systems.
-            (Ok(a), Ok(b)) => {
-                i128::from(a.dev()) == i128::from(b.st_dev) && i128::from(a.ino()) == i128::from(b.st_ino)
-            }
-            _ => false,
-        }
+        let there = match self.folder_of(name).and_then(|(folder, last)| folder.stat(last)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            there => there?,
+        };
+        let open = file.metadata()?;
+        // The types of the two differ between systems.
+        let same_disk = i128::from(open.dev()) == i128::from(there.st_dev);
+        Ok(same_disk && i128::from(open.ino()) == i128::from(there.st_ino))
     }
 
     /// Renames a file of this folder, in place of what has the new name.

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
 
 use crate::error::Error;
 use crate::message;
@@ -11,6 +12,9 @@ use crate::message::Setting;
 
 /// The database's file, in the folder of the index.
 pub(super) const DATABASE: &str = "index.sqlite";
+
+/// SQLite's errors of a sync that failed.
+const SYNCS: [i32; 2] = [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC];
 
 /// What stops the work on an index. Paths are relative to the index's folder; an empty one is the folder itself.
 #[derive(Debug)]
@@ -21,6 +25,9 @@ pub(crate) enum IndexFault {
     Damaged(String),
     /// A file cannot be written.
     Write(PathBuf, io::Error),
+    /// The database cannot be brought to the disk. SQLite does not repeat a sync that a signal interrupts, and does not say
+    /// so either.
+    Unsynced(io::Error),
     /// A file cannot be read.
     Read(PathBuf, io::Error),
     /// Another program holds the database for too long.
@@ -62,6 +69,7 @@ impl IndexFault {
                 message!["Make it anew with ", Setting::Rebuild, "."],
             ),
             IndexFault::Write(file, e) => Error::write(name(&file), &e, Setting::SearchIndex),
+            IndexFault::Unsynced(e) => Error::write(name(Path::new(DATABASE)), &e, Setting::SearchIndex),
             IndexFault::Read(file, e) => Error::read(name(&file), &e).with_remedy(message![
                 "Make it readable, or choose another place with ",
                 Setting::SearchIndex,
@@ -86,6 +94,9 @@ impl From<Error> for IndexFault {
 impl From<rusqlite::Error> for IndexFault {
     fn from(e: rusqlite::Error) -> IndexFault {
         let write = |kind| IndexFault::Write(DATABASE.into(), io::Error::new(kind, e.to_string()));
+        if e.sqlite_error().is_some_and(|e| SYNCS.contains(&e.extended_code)) {
+            return IndexFault::Unsynced(io::Error::other(e.to_string()));
+        }
         match e.sqlite_error_code() {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => write(ErrorKind::ReadOnlyFilesystem),
             Some(ErrorCode::CannotOpen) => write(ErrorKind::PermissionDenied),

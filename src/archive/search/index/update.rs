@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
-use crate::open_folder::OpenFolder;
+use crate::open_folder::{OpenFolder, try_lock, wait_for_lock};
 
 const LOCK: &str = "lock";
 
@@ -46,7 +46,7 @@ pub(crate) fn open_current(
         // The process that held the lock may have repaired the index.
         damage = None;
     })?;
-    // A second attempt repairs damage that shows only during an update.
+    // A second attempt repairs damage that shows only during an update, and does what a signal interrupted.
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -58,6 +58,8 @@ pub(crate) fn open_current(
             .and_then(|()| SearchIndex::open(folder, interrupt))
         {
             Err(IndexFault::Damaged(cause)) if attempts < 2 => damage = Some(cause),
+            // Everything is written again.
+            Err(IndexFault::Unsynced(_)) if attempts < 2 => {}
             Err(IndexFault::Damaged(cause)) => return Err(IndexFault::Other(cannot_make(folder, &cause))),
             Err(e) => return Err(e),
             Ok(index) => {
@@ -89,11 +91,11 @@ fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File, IndexFault> {
     let fail = |e: io::Error| IndexFault::Write(LOCK.into(), e);
     fs::create_dir_all(folder).map_err(|e| IndexFault::Write("".into(), e))?;
     let lock = OpenFolder::open(folder).and_then(|folder| folder.lock_file(LOCK)).map_err(fail)?;
-    match lock.try_lock() {
+    match try_lock(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             waiting();
-            lock.lock().map_err(fail)?;
+            wait_for_lock(&lock).map_err(fail)?;
         }
         Err(TryLockError::Error(e)) => return Err(fail(e)),
     }
