@@ -196,13 +196,15 @@ impl From<CommitError> for io::Error {
     }
 }
 
-/// Creates the folder of a file, one level deep.
+/// Creates the folder of a file, one level deep, and brings its name to the disk.
 ///
 /// # Errors
 /// When the folder's own parent is missing or cannot be written.
 pub(crate) fn create_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        Some(folder) => std::fs::create_dir(folder).or_else(|e| if folder.is_dir() { Ok(()) } else { Err(e) }),
+        Some(folder) => std::fs::create_dir(folder)
+            .and_then(|()| open_folder_of(folder)?.sync(""))
+            .or_else(|e| if folder.is_dir() && e.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(e) }),
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 //! Opening a named pipe waits for its writer, possibly for ever, and no signal ends that. A device may never end. So these
 //! are refused wherever a file is read as a whole: models, configurations, prompts, lists, pictures.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
@@ -28,9 +28,31 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     Err(Error::new(ErrorKind::Unsupported, format!("it is {what}, not a file")))
 }
 
+/// What has a name; `None` if nothing has.
+///
+/// # Errors
+/// Those of the system. A disk that fails must not make a file look missing.
+pub(crate) fn kind(path: &Path) -> Result<Option<FileType>> {
+    match path.metadata() {
+        Ok(found) => Ok(Some(found.file_type())),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    /// Any fault that is not an absence will do; this one needs no broken disk.
+    #[test]
+    fn what_the_system_does_not_tell_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(kind(dir.path()).unwrap().is_some_and(|kind| kind.is_dir()));
+        assert!(kind(&dir.path().join("none/inside")).unwrap().is_none());
+        let long = dir.path().join("x".repeat(300));
+        assert!(!long.exists() && kind(&long).is_err());
+    }
 
     #[test]
     fn pipes_and_devices_are_refused_without_waiting() {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::io_error::write_error;
 use super::layout::{
     FAILURES, HEAD, PART, RECORDS, SEARCH, TABLE, record_file, record_folder, video_file, video_folder,
 };
@@ -17,6 +18,7 @@ use super::table::TableReader;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::regular_file;
 
 /// Largest `archive.json`, in bytes.
 const HEAD_LIMIT: u64 = 1 << 16;
@@ -70,11 +72,13 @@ impl Archive {
         }
         if let Some(folder) = archive.store.folder() {
             let parent = folder.parent().filter(|p| !p.as_os_str().is_empty());
-            if let Some(parent) = parent.filter(|p| !p.is_dir()) {
-                return Err(Error::usage(
-                    format!("{}: no such folder", parent.display()),
-                    format!("Make it first: mkdir -p {}", parent.display()),
-                ));
+            if let Some(parent) = parent {
+                let shown = parent.display().to_string();
+                let kind = regular_file::kind(parent).map_err(|e| write_error(&shown, &e))?;
+                if !kind.is_some_and(|kind| kind.is_dir()) {
+                    let remedy = format!("Make it first: mkdir -p {shown}");
+                    return Err(Error::usage(format!("{shown}: no such folder"), remedy));
+                }
             }
         }
         // Another process may be creating the same archive right now.

@@ -16,7 +16,7 @@ use crate::limited_file::read_bytes;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::hub::clip::{is_clip, read_clip};
-use crate::model::hub::listing::has_hub_layout;
+use crate::model::hub::listing::{has_file, has_hub_layout};
 use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
 use crate::model::manifest_format::{MANIFEST, parse_manifest};
 use crate::model::precision::Precision;
@@ -80,7 +80,7 @@ impl ModelFolder {
     /// [`Error::Model`] if the manifest or a file is missing, unreadable or not what it should be.
     pub fn open(dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
-        if is_of_hub(dir) {
+        if is_of_hub(dir)? {
             let (manifest, listing) = read_clip(dir)?;
             let precision = Some(listing.precision);
             return Ok(ModelFolder { dir: dir.to_path_buf(), manifest, hash: listing.hash, precision });
@@ -172,8 +172,11 @@ fn program() -> Option<PathBuf> {
 }
 
 /// Whether a folder has the hub's layout. A manifest in it comes first.
-pub(crate) fn is_of_hub(dir: &Path) -> bool {
-    !dir.join(MANIFEST).is_file() && has_hub_layout(dir)
+///
+/// # Errors
+/// [`Error::Model`] if the disk does not say what is there.
+pub(crate) fn is_of_hub(dir: &Path) -> Result<bool> {
+    Ok(!has_file(dir, MANIFEST)? && has_hub_layout(dir)?)
 }
 
 /// Whether the model of `DESCRY_MODEL` captions and does not embed.
@@ -182,7 +185,7 @@ fn default_captions_only() -> Result<bool> {
         return Ok(true);
     }
     let dir = &locate(None)?;
-    if is_of_hub(dir) {
+    if is_of_hub(dir)? {
         return Ok(!is_clip(dir));
     }
     let manifest = read_manifest(dir).ok().and_then(|text| parse_manifest(&text).ok());
@@ -198,8 +201,11 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>> {
             "Name a folder that holds model.json, its graphs and its tokenizer.",
         )
     };
-    if !dir.is_dir() {
-        return Err(fail(if dir.exists() { "this is not a folder".into() } else { "there is no such folder".into() }));
+    match regular_file::kind(dir) {
+        Ok(Some(kind)) if kind.is_dir() => {}
+        Ok(Some(_)) => return Err(fail("this is not a folder".into())),
+        Ok(None) => return Err(fail("there is no such folder".into())),
+        Err(e) => return Err(fail(format!("the folder cannot be read: {e}")).with_source(e)),
     }
     read_bytes(&dir.join(MANIFEST), MANIFEST_LIMIT).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => fail(format!("{MANIFEST} is missing")),

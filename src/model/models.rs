@@ -61,7 +61,7 @@ impl FoundModel {
     /// folder does not leave open.
     pub fn open(model: Option<&str>, precision: Option<Precision>) -> Result<FoundModel> {
         let dir = locate(model)?;
-        if is_of_hub(&dir) && !is_clip(&dir) {
+        if is_of_hub(&dir)? && !is_clip(&dir) {
             return Ok(FoundModel::Hub(Box::new(HubFolder::open(dir, precision)?)));
         }
         if precision.is_some() {

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
 use crate::printable::{printable_json, printable_lines};
+use crate::regular_file;
 use crate::track::formats::{Format, write};
 use crate::track::record::Track;
 
@@ -97,12 +98,14 @@ impl<'a> Destination<'a> {
             ));
         }
         let name = Path::new(path);
-        if path.ends_with('/') || name.is_dir() || many_inputs {
-            if name.exists() && !name.is_dir() {
+        let kind = regular_file::kind(name).map_err(|e| Error::write(path, &e, Setting::Output))?;
+        let is_folder = kind.is_some_and(|kind| kind.is_dir());
+        if path.ends_with('/') || is_folder || many_inputs {
+            if kind.is_some() && !is_folder {
                 let cause = format!("{path}: is a file, not a folder");
                 return Err(Error::usage(cause, "Name a folder for several inputs."));
             }
-            if !name.is_dir() {
+            if !is_folder {
                 check_parent(name)?;
             }
             return Ok(Destination::Folder(name));
@@ -132,12 +135,11 @@ impl<'a> Destination<'a> {
 
 /// Checks that the folder of a path exists.
 fn check_parent(path: &Path) -> Result<()> {
-    match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-        None => Ok(()),
-        Some(parent) => Err(Error::usage(
-            format!("{}: no such folder", parent.display()),
-            format!("Create it first: mkdir -p {}", parent.display()),
-        )),
+    let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
+    let shown = parent.display();
+    match regular_file::kind(parent).map_err(|e| Error::write(shown.to_string(), &e, Setting::Output))? {
+        Some(kind) if kind.is_dir() => Ok(()),
+        _ => Err(Error::usage(format!("{shown}: no such folder"), format!("Create it first: mkdir -p {shown}"))),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cli::reporter::Reporter;
 use crate::cli::stdout::{print_json, print_line};
 use crate::error::{Error, Result};
 use crate::printable::printable;
+use crate::regular_file;
 use crate::time::Time;
 use crate::track::formats::one_line;
 
@@ -133,18 +134,20 @@ fn read_thumbnail(archive: &Archive, moment: &Moment, reporter: &Reporter) -> Op
 /// Checks, before any work, that a page may be written.
 pub(super) fn check_page(to: &Path, overwrite: bool) -> Result<()> {
     let name = to.display().to_string();
-    if to.is_dir() {
+    let kind = |path| regular_file::kind(path).map_err(|e| page_error(to, &e));
+    if kind(to)?.is_some_and(|kind| kind.is_dir()) {
         return Err(Error::output(name, "is a folder", "Name a file with --html."));
     }
     if !overwrite && to.symlink_metadata().is_ok() {
         return Err(Error::output(name, "exists already", "Give --force to replace it, or another name."));
     }
-    match to.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-        Some(folder) => Err(Error::usage(
+    let Some(folder) = to.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
+    match kind(folder)? {
+        Some(kind) if kind.is_dir() => Ok(()),
+        _ => Err(Error::usage(
             format!("{}: no such folder", folder.display()),
             format!("Create it first: mkdir -p {}", folder.display()),
         )),
-        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::config::{Family, HubConfig, PREPROCESSOR};
 use super::json_files::JsonFolder;
 use super::limits::read_checked;
-use super::listing::{HubFiles, folder_name};
+use super::listing::{HubFiles, folder_name, has_file};
 use super::tasks::{self, Tasks};
 use crate::error::{Error, Result};
 use crate::message;
@@ -40,8 +40,10 @@ impl HubFolder {
             Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
             Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
         };
-        let mut required = vec!["config.json", PREPROCESSOR, "tokenizer.json"];
-        required.retain(|name| *name != PREPROCESSOR || dir.join(name).is_file());
+        let mut required = vec!["config.json", "tokenizer.json"];
+        if has_file(dir, PREPROCESSOR)? {
+            required.insert(1, PREPROCESSOR);
+        }
         let optional = [
             "processor_config.json",
             "generation_config.json",

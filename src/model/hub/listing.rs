@@ -35,8 +35,29 @@ pub(crate) struct HubFiles {
 }
 
 /// Whether a folder has this layout.
-pub(crate) fn has_hub_layout(dir: &Path) -> bool {
-    dir.join("config.json").is_file() && dir.join(GRAPHS).is_dir()
+///
+/// # Errors
+/// [`Error::Model`] if the disk does not say what is there.
+pub(crate) fn has_hub_layout(dir: &Path) -> Result<bool> {
+    let graphs = regular_file::kind(&dir.join(GRAPHS)).map_err(|e| unreadable(dir, GRAPHS, e))?;
+    Ok(graphs.is_some_and(|kind| kind.is_dir()) && has_file(dir, "config.json")?)
+}
+
+/// Whether a folder has a file.
+///
+/// # Errors
+/// [`Error::Model`] if the disk does not say: what is optional must not be left out for that.
+pub(crate) fn has_file(dir: &Path, name: &str) -> Result<bool> {
+    let kind = regular_file::kind(&dir.join(name)).map_err(|e| unreadable(dir, name, e))?;
+    Ok(kind.is_some_and(|kind| kind.is_file()))
+}
+
+fn unreadable(dir: &Path, name: &str, e: std::io::Error) -> Error {
+    let (cause, remedy) = match e.kind() {
+        std::io::ErrorKind::NotFound => (format!("{name} is missing"), "Download the whole folder."),
+        _ => (format!("{name} cannot be read: {e}"), "Check the file's permissions and the disk."),
+    };
+    Error::model(dir.display().to_string(), cause, remedy).with_source(e)
 }
 
 /// The folder's own name, or `otherwise` where it has none.
@@ -60,7 +81,11 @@ impl HubFiles {
     ) -> Result<HubFiles> {
         let precision = choose(dir, graphs, wanted)?;
         let mut names: Vec<String> = required.iter().map(ToString::to_string).collect();
-        names.extend(optional.iter().filter(|name| dir.join(name).is_file()).map(ToString::to_string));
+        for name in optional {
+            if has_file(dir, name)? {
+                names.push(name.to_string());
+            }
+        }
         for graph in graphs {
             names.extend(with_external_data(dir, precision.file(graph))?);
         }
@@ -77,14 +102,23 @@ impl HubFiles {
 
 /// The precision that the user wants, or the first that is there in full.
 fn choose(dir: &Path, graphs: &[&str], wanted: Option<Precision>) -> Result<Precision> {
-    let missing = |p: Precision| {
-        let mut files = graphs.iter().map(|graph| p.file(graph));
-        files.find(|file| !dir.join(file).is_file())
+    let missing = |p: Precision| -> Result<Option<String>> {
+        for file in graphs.iter().map(|graph| p.file(graph)) {
+            if !has_file(dir, &file)? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     };
-    let there: Vec<Precision> = Precision::ALL.into_iter().filter(|p| missing(*p).is_none()).collect();
+    let mut there: Vec<Precision> = Vec::new();
+    for precision in Precision::ALL {
+        if missing(precision)?.is_none() {
+            there.push(precision);
+        }
+    }
     let names: Vec<&str> = there.iter().map(|p| p.name()).collect();
     match (wanted, there.first()) {
-        (Some(p), _) => match missing(p) {
+        (Some(p), _) => match missing(p)? {
             None => Ok(p),
             Some(file) => Err(Error::model(
                 dir.display().to_string(),
@@ -99,7 +133,7 @@ fn choose(dir: &Path, graphs: &[&str], wanted: Option<Precision>) -> Result<Prec
         (None, Some(p)) => Ok(*p),
         (None, None) => Err(Error::model(
             dir.display().to_string(),
-            format!("{} is missing", missing(Precision::Fp32).unwrap_or_default()),
+            format!("{} is missing", missing(Precision::Fp32)?.unwrap_or_default()),
             format!("descry runs models of this type with the graphs {}: download them all.", graphs.join(", ")),
         )),
     }
@@ -124,13 +158,7 @@ fn with_external_data(dir: &Path, graph: String) -> Result<Vec<String>> {
 }
 
 fn hashed(dir: &Path, name: String) -> Result<HubFile> {
-    let unreadable = |e: std::io::Error| {
-        let (cause, remedy) = match e.kind() {
-            std::io::ErrorKind::NotFound => (format!("{name} is missing"), "Download the whole folder."),
-            _ => (format!("{name} cannot be read: {e}"), "Check the file's permissions and the disk."),
-        };
-        Error::model(dir.display().to_string(), cause, remedy).with_source(e)
-    };
+    let unreadable = |e| unreadable(dir, &name, e);
     let file = resolve(dir, &name).and_then(|path| regular_file::open(&path)).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
     let sha256 = sha256_of(file).map_err(unreadable)?;
