@@ -1,9 +1,10 @@
 //! Verifies an archive: reads every file and compares it with its record.
 //!
-//! A repair removes the record of a damaged video, so that the next index describes the video again. Memory: the names, and
-//! in an object store one file at a time.
+//! A repair removes the record of a damaged video, so that the next index describes the video again. It removes nothing that
+//! the disk does not give at the moment: that may be sound. Memory: the names, and in an object store one file at a time.
 
 use std::collections::HashSet;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Seek};
 
@@ -16,6 +17,7 @@ use super::table::TableReader;
 use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::remote::RemoteError;
 use crate::message;
 use crate::message::Setting;
 
@@ -24,13 +26,16 @@ use crate::message::Setting;
 pub struct CheckReport {
     /// Videos whose files are what their records say.
     pub sound: usize,
-    /// Videos with files that are missing, changed or unreadable.
+    /// Videos with files that are missing or changed.
     pub damaged: usize,
+    /// Videos that cannot be checked, because the disk or the object store does not give one of their files. A repair leaves
+    /// them alone.
+    pub unreadable: usize,
     /// Folders without a record: killed processes leave them behind.
     pub leftovers: usize,
 }
 
-/// Checks all videos and calls `report` for each damaged one. With `repair`, removes what is damaged or left over. Skips
+/// Checks all videos and calls `report` for each damaged or unreadable one. With `repair`, removes what is damaged or left over. Skips
 /// videos that another process is describing; stops early when the interrupt is set.
 ///
 /// # Errors
@@ -54,6 +59,10 @@ pub fn check(
         };
         match checked {
             Ok(()) => found.sound += 1,
+            Err(e) if is_unreadable(&e) => {
+                report(&e);
+                found.unreadable += 1;
+            }
             Err(e) => {
                 report(&e);
                 found.damaged += 1;
@@ -65,6 +74,12 @@ pub fn check(
     }
     found.leftovers = sweep_leftovers(archive, repair)?;
     Ok(found)
+}
+
+/// Whether something could not be read, so that nobody knows whether it is damaged. What is no regular file of descry's has
+/// no such error underneath.
+fn is_unreadable(e: &Error) -> bool {
+    matches!(e, Error::Interrupted) || e.source().is_some_and(|s| s.is::<io::Error>() || s.is::<RemoteError>())
 }
 
 /// Counts the folders without a record; removes them with `repair`.
@@ -159,5 +174,23 @@ impl StoredFile {
                 Ok((hash, Content::File(file)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_not_damaged() {
+        let failing = io::Error::from_raw_os_error(5);
+        let unreadable = [
+            Error::read("a", &failing),
+            RemoteError::Status(503).input("s3://bucket/a"),
+            RemoteError::Late("nothing came".into()).input("s3://bucket/a"),
+            Error::Interrupted,
+        ];
+        assert!(unreadable.iter().all(is_unreadable), "{unreadable:?}");
+        assert!(!is_unreadable(&Error::input("a", "was changed", "Index again.")));
     }
 }

@@ -105,15 +105,18 @@ fn list(archive: &Archive, failures: bool, json: bool, reporter: &Reporter, inte
 
 fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let found = crate::archive::check(archive, repair, interrupt, &mut |e| reporter.error(e))?;
+    let unreadable = if found.unreadable > 0 { format!(", {} unreadable", found.unreadable) } else { String::new() };
     let (removed, again) = if repair { (" and removed", "; run descry index again") } else { ("", "") };
     let text = format!(
-        "{} intact, {} damaged{removed}; {} of killed runs{removed}{}",
+        "{} intact, {} damaged{removed}{unreadable}; {} of killed runs{removed}{}",
         count(found.sound, "video"),
         found.damaged,
         count(found.leftovers, "leftover"),
         if found.damaged > 0 { again } else { "" }
     );
-    let fields = json!({ "sound": found.sound, "damaged": found.damaged, "leftovers": found.leftovers });
+    let fields = json!({
+        "sound": found.sound, "damaged": found.damaged, "unreadable": found.unreadable, "leftovers": found.leftovers,
+    });
     reporter.summary(&text, &fields);
     Ok(())
 }

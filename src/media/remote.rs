@@ -125,7 +125,7 @@ impl RemoteError {
             RemoteError::Interrupted => Error::Interrupted,
             other => {
                 let remedy = other.remedy().unwrap_or(remedy.into());
-                Error::input(hide(address), other.to_string(), remedy)
+                Error::input(hide(address), other.to_string(), remedy).with_source(other)
             }
         }
     }

@@ -6,6 +6,7 @@
 mod pages;
 mod reader;
 mod row;
+mod watched_file;
 mod writer;
 
 pub use reader::TableReader;

@@ -23,6 +23,7 @@ use parquet::file::reader::ChunkReader;
 
 use super::pages::ColumnPages;
 use super::row::{BATCH_ROWS, KeyframeRow, MAX_DIMENSION, schema};
+use super::watched_file::{ReadFault, WatchedFile};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::message;
@@ -43,21 +44,23 @@ pub struct TableReader {
     dimension: usize,
     rows: usize,
     name: String,
+    fault: ReadFault,
     ended: bool,
 }
 
 impl TableReader {
     /// Opens a table on disk; `name` is for messages.
     pub(crate) fn of_file(name: String, file: File) -> Result<TableReader> {
-        TableReader::new(file, name)
+        let fault = ReadFault::default();
+        TableReader::new(WatchedFile::new(file, fault.clone()), name, fault)
     }
 
     /// Opens a table in memory; `name` is for messages.
     pub(crate) fn of_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Result<TableReader> {
-        TableReader::new(bytes.into(), name.into())
+        TableReader::new(bytes.into(), name.into(), ReadFault::default())
     }
 
-    fn new<R: ChunkReader + 'static>(from: R, name: String) -> Result<TableReader> {
+    fn new<R: ChunkReader + 'static>(from: R, name: String, fault: ReadFault) -> Result<TableReader> {
         let opened = without_panic(|| {
             check_footer(&from)?;
             let metadata = ArrowReaderMetadata::load(&from, Default::default()).map_err(|e| e.to_string())?;
@@ -67,8 +70,8 @@ impl TableReader {
             let reader = builder.with_batch_size(batch).build().map_err(|e| e.to_string())?;
             Ok((dimension, rows, reader))
         });
-        let (dimension, rows, reader) = opened.map_err(|cause| broken(&name, &cause))?;
-        Ok(TableReader { reader, dimension, rows, name, ended: false })
+        let (dimension, rows, reader) = opened.map_err(|cause| explain(&name, &cause, &fault))?;
+        Ok(TableReader { reader, dimension, rows, name, fault, ended: false })
     }
 
     /// Values per embedding.
@@ -204,7 +207,7 @@ impl Iterator for TableReader {
             }
             Err(cause) => {
                 self.ended = true;
-                Some(Err(broken(&self.name, &cause)))
+                Some(Err(explain(&self.name, &cause, &self.fault)))
             }
         }
     }
@@ -272,7 +275,11 @@ fn without_panic<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String
     guarded(act).unwrap_or_else(|_| Err("its pages are broken".into()))
 }
 
-fn broken(name: &str, cause: &str) -> Error {
+/// Why a table cannot be read: the disk has failed, or else the table is damaged.
+fn explain(name: &str, cause: &str, fault: &ReadFault) -> Error {
+    if let Some(e) = fault.get() {
+        return Error::read(name, e);
+    }
     Error::input(
         name,
         format!("is not a readable table of keyframes: {cause}"),
