@@ -16,7 +16,8 @@ use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::live::{
-    self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, OutputConfig, RtspTransport, Secret, fetch_status,
+    self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, LiveSummary, OutputConfig, RtspTransport, Secret,
+    fetch_status,
 };
 use crate::model::{Model, PromptSource};
 
@@ -251,7 +252,8 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.settle_prompts()?;
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
-    if live::run(job, interrupt)?.failed > 0 {
+    let LiveSummary { failed, incomplete } = live::run(job, interrupt)?;
+    if failed + incomplete > 0 {
         reporter.fail();
     }
     Ok(())

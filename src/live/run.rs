@@ -126,6 +126,8 @@ impl LiveJob {
 pub struct LiveSummary {
     /// Streams that ended with an error.
     pub failed: usize,
+    /// Outputs that could not write everything, such as files on a disk that is full to the end.
+    pub incomplete: usize,
 }
 
 /// Describes all streams until they end or `interrupt` is set. A stream that fails reconnects, and affects no other.
@@ -321,7 +323,8 @@ impl Supervisor {
         }
         self.hub.close(CLOSE_TIME);
         let failed = self.streams.iter().filter(|(s, _)| s.has_failed()).count();
-        self.fatal.map_or(Ok(LiveSummary { failed }), Err)
+        let incomplete = self.metrics.sinks().iter().filter(|s| s.is_incomplete()).count();
+        self.fatal.map_or(Ok(LiveSummary { failed, incomplete }), Err)
     }
 
     fn watchers_done(&self) -> bool {

@@ -190,7 +190,7 @@ fn a_slow_model_drops_the_oldest_keyframes_and_the_lag_stays_bounded() {
     film(&b, "film.mp4", 9);
     let slow = Duration::from_millis(1_500);
     let run = watch(&b, &["film.mp4"], slow, usize::MAX, false);
-    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0, incomplete: 0 });
     sound(&run, 1);
     let (lags, dropped) = (captions(&run), dropped(&run));
     assert!(dropped >= 1, "{lags:?}");
@@ -206,7 +206,7 @@ fn streams_share_batches() {
     std::fs::copy(b.path("a.mp4"), b.path("b.mp4")).unwrap();
     std::fs::copy(b.path("a.mp4"), b.path("c.mp4")).unwrap();
     let run = watch(&b, &["a.mp4", "b.mp4", "c.mp4", "none.mp4"], Duration::from_millis(300), usize::MAX, false);
-    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 1 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 1, incomplete: 0 });
     sound(&run, 4);
     assert!(run.batches.contains(&3), "{:?}", run.batches);
     for name in ["a.mp4", "b.mp4", "c.mp4"] {
@@ -231,7 +231,7 @@ fn a_model_that_hangs_for_a_while_is_reported_and_recovers() {
     let b = Bench::new();
     film(&b, "film.mp4", 5);
     let run = watch_for(&b, &["film.mp4"], Duration::from_millis(700), usize::MAX, false, Duration::from_millis(400));
-    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0 });
+    assert_eq!(run.result.as_ref().unwrap(), &LiveSummary { failed: 0, incomplete: 0 });
     sound(&run, 1);
     let words: Vec<&str> = run.health.iter().filter_map(|h| h["model"].as_str()).collect();
     assert!(words.windows(2).any(|w| w == ["working", "hung"]), "{words:?}");

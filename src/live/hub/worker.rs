@@ -66,6 +66,10 @@ impl SinkWorker {
         if self.sink.buffers() || result.is_err() {
             self.judge(&result, true);
         }
+        if result.is_err() {
+            self.counters().set_incomplete();
+            (self.log)(LogLevel::Warning, &self.name, "ends before everything is written");
+        }
         self.count_delivered();
     }
 

@@ -59,6 +59,7 @@ pub struct SinkMetrics {
     pub(super) lost: Counter,
     pub(super) errors: Counter,
     ended: AtomicBool,
+    incomplete: AtomicBool,
     /// In the order of the streams.
     pub(super) lags: Box<[LagStats]>,
 }
@@ -72,6 +73,7 @@ impl SinkMetrics {
             lost: Counter::default(),
             errors: Counter::default(),
             ended: AtomicBool::new(false),
+            incomplete: AtomicBool::new(false),
             lags: (0..streams).map(|_| LagStats::new()).collect(),
         }
     }
@@ -99,6 +101,16 @@ impl SinkMetrics {
     /// Records that nothing reads the output any more.
     pub(in crate::live) fn set_ended(&self) {
         self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the output could not complete itself when it was closed.
+    pub(in crate::live) fn set_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the output could not complete itself when it was closed: what it still held is not written.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Relaxed)
     }
 
     /// Events that wait for the output.

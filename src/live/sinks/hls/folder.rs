@@ -44,7 +44,7 @@ pub(super) struct PlaylistFolder {
     /// The master playlist is yet to be written.
     master: bool,
     /// After a failure: when to try again, and what failed.
-    retry: Option<(Instant, io::ErrorKind)>,
+    retry: Option<(Instant, io::Error)>,
     /// Arrivals of captions that are in a written segment and not in the playlist yet.
     delivered: Vec<Instant>,
 }
@@ -133,20 +133,21 @@ impl PlaylistFolder {
 
     /// Fails while something cannot be written.
     pub(super) fn trouble(&self) -> Result<()> {
-        match self.retry {
-            Some((_, kind)) => Err(write_error(self.folder.display().to_string(), &kind.into(), Setting::Hls)),
+        match &self.retry {
+            Some((_, e)) => Err(write_error(self.folder.display().to_string(), e, Setting::Hls)),
             None => Ok(()),
         }
     }
 
     /// Writes what waits, unless it failed a moment ago. `delivered` gets the arrivals of the captions that are readable now.
     pub(super) fn write(&mut self, now: Instant, delivered: impl FnMut(Instant)) -> Result<()> {
-        if self.retry.is_some_and(|(at, _)| now < at) {
+        if self.retry.as_ref().is_some_and(|(at, _)| now < *at) {
             return Ok(());
         }
         if let Err(e) = self.try_write() {
-            self.retry = Some((now + RETRY, e.kind()));
-            return Err(write_error(self.folder.display().to_string(), &e, Setting::Hls));
+            let error = write_error(self.folder.display().to_string(), &e, Setting::Hls);
+            self.retry = Some((now + RETRY, e));
+            return Err(error);
         }
         self.retry = None;
         self.delivered.drain(..).for_each(delivered);

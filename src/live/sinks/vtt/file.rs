@@ -25,6 +25,7 @@ use crate::atomic_file::{AtomicFile, CommitError};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::open_folder::{open_folder_of, try_lock};
 use crate::time::Time;
 use crate::track::cue::CueOptions;
 use crate::track::formats::one_line;
@@ -65,13 +66,13 @@ pub(super) struct GrowingFile {
     last_clock: Option<ClockMapping>,
     rotation: Option<Rotation>,
     /// Why the next file could not be begun.
-    refused: Option<ErrorKind>,
+    refused: Option<io::Error>,
     /// The day of the file, in days since 1970.
     day: u64,
     /// Blocks, and for the first of a caption its arrival.
     waiting: VecDeque<(String, Option<Instant>)>,
     /// After a failure: when to try again, and what failed.
-    retry: Option<(Instant, ErrorKind)>,
+    retry: Option<(Instant, io::Error)>,
 }
 
 impl GrowingFile {
@@ -149,15 +150,16 @@ impl GrowingFile {
         self.retry = None;
     }
 
-    /// Brings the file to the disk.
+    /// Brings the file and its name to the disk.
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(|e| self.error(&e))
+        let named = || open_folder_of(&self.path)?.sync("");
+        self.file.sync_all().and_then(|()| named()).map_err(|e| self.error(&e))
     }
 
     /// Fails while something cannot be written.
     pub(super) fn trouble(&self) -> Result<()> {
-        match self.retry.map(|(_, kind)| kind).or(self.refused) {
-            Some(kind) => Err(self.error(&kind.into())),
+        match self.retry.as_ref().map(|(_, e)| e).or(self.refused.as_ref()) {
+            Some(e) => Err(self.error(e)),
             None => Ok(()),
         }
     }
@@ -168,7 +170,7 @@ impl GrowingFile {
 
     /// Writes what waits, unless it failed a moment ago. `delivered` gets the arrivals of the captions that are readable now.
     pub(super) fn write(&mut self, now: Instant, mut delivered: impl FnMut(Instant)) -> Result<()> {
-        if self.retry.is_some_and(|(at, _)| now < at) {
+        if self.retry.as_ref().is_some_and(|(at, _)| now < *at) {
             return Ok(());
         }
         while let Some((block, arrived)) = self.waiting.front() {
@@ -180,8 +182,9 @@ impl GrowingFile {
                     arrived.into_iter().for_each(&mut delivered);
                 }
                 Err(e) => {
-                    self.retry = Some((now + RETRY, e.kind()));
-                    return Err(self.error(&e));
+                    let error = self.error(&e);
+                    self.retry = Some((now + RETRY, e));
+                    return Err(error);
                 }
             }
         }
@@ -196,8 +199,8 @@ impl GrowingFile {
             && self.length > self.header.len() as u64
         {
             let rotated = self.rotate(block, now, rotation.keep);
-            self.refused = rotated.as_ref().err().map(io::Error::kind);
-            if rotated.is_ok() {
+            self.refused = rotated.err();
+            if self.refused.is_none() {
                 return Ok(());
             }
         }
@@ -226,7 +229,7 @@ impl GrowingFile {
         let file = next.commit_unsynced().inspect_err(|_| {
             let _ = if linked.is_ok() { std::fs::remove_file(&old) } else { std::fs::rename(&old, &self.path) };
         })?;
-        let _ = file.try_lock();
+        let _ = try_lock(&file);
         (self.file, self.length, self.torn, self.day) = (file, text.len() as u64, false, day_of(now));
         prune(&self.path, keep);
         Ok(())
@@ -255,7 +258,7 @@ impl GrowingFile {
         let filler = if bytes.len() as u64 > left && bytes.len() as u64 <= PAGE { left as usize } else { 0 };
         let mut whole = vec![b'\n'; filler];
         whole.extend_from_slice(bytes);
-        let result = self.file.seek(SeekFrom::Start(self.length)).and_then(|_| self.file.write(&whole));
+        let result = self.file.seek(SeekFrom::Start(self.length)).and_then(|_| write_once(&mut self.file, &whole));
         match result {
             Ok(n) if n == whole.len() => {
                 self.length += n as u64;
@@ -265,6 +268,16 @@ impl GrowingFile {
                 self.torn = self.file.set_len(self.length).is_err();
                 Err(other.err().unwrap_or(ErrorKind::StorageFull.into()))
             }
+        }
+    }
+}
+
+/// One write, so that readers see all of it at once. A signal that comes before it does not count.
+fn write_once(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match file.write(bytes) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            written => return written,
         }
     }
 }
@@ -323,7 +336,7 @@ fn create(path: &Path, header: &str, overwrite: bool, now: SystemTime) -> Result
 }
 
 fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
+    match try_lock(file) {
         Err(TryLockError::WouldBlock) => {
             let cause = "is being written by another program";
             Err(Error::output(path.display().to_string(), cause, "Name another file."))
