@@ -61,13 +61,8 @@ impl Archive {
         if self.folder().is_none() {
             return Ok(());
         }
+        self.sweep_parts(name)?;
         let prefix = format!("{:016x}.", name.key);
-        for kind in [RECORDS, FAILURES] {
-            let shelf = record_folder(kind, name);
-            for part in self.store().list(&shelf, &prefix)?.iter().filter(|n| n.ends_with(PART)) {
-                self.store().remove(&format!("{shelf}/{part}"))?;
-            }
-        }
         let shelf = format!("{VIDEOS}/{}", name.shelf());
         for folder in self.store().list(&shelf, &prefix)? {
             let committed = folder.parse().is_ok_and(|n| n != name && self.has_record(n).unwrap_or(true));
@@ -79,11 +74,28 @@ impl Archive {
         Ok(())
     }
 
-    /// Records why a video cannot be described; counts the attempts.
+    /// Removes records of a video that killed processes left half written.
+    fn sweep_parts(&self, name: RecordName) -> Result<()> {
+        if self.folder().is_none() {
+            return Ok(());
+        }
+        let prefix = format!("{:016x}.", name.key);
+        for kind in [RECORDS, FAILURES] {
+            let shelf = record_folder(kind, name);
+            for part in self.store().list(&shelf, &prefix)?.iter().filter(|n| n.ends_with(PART)) {
+                self.store().remove(&format!("{shelf}/{part}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records why a video cannot be described; counts the attempts. Claim the video first.
     ///
     /// # Errors
     /// The archive cannot be read or written.
     pub fn record_failure(&self, work: &Work, cause: &str, remedy: &str) -> Result<FailureRecord> {
+        // A video that cannot be opened is never begun.
+        self.sweep_parts(work.name)?;
         let path = record_file(FAILURES, work.name);
         // A damaged record counts from the start.
         let before = self.read_failure(work.name).ok().flatten().map_or(0, |f| f.attempts);
