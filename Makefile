@@ -10,12 +10,13 @@
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: test-browser  live outputs in hls.js and the page, in headless Chromium
+#: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench test-browser test-ray fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
@@ -111,6 +112,9 @@ test-browser:
 	@sh tools/setup.sh browser
 	cargo build --locked --example live_outputs
 	node tests/browser/check.mjs target/debug/examples/live_outputs
+
+test-faults: setup-test
+	DESCRY_FAULTS=1 $(if $(SEED),DESCRY_FAULTS_SEED=$(SEED)) $(LINTED) cargo test --locked --test faults -- --nocapture
 
 test-ray: setup-test
 	cargo build --locked

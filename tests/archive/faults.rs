@@ -1,4 +1,4 @@
-//! Faults that an archive survives: kills at any instant, full and read-only disks, damage, videos that vanish or change.
+//! Faults that an archive survives: interrupts, full and read-only disks, damage, videos that vanish or change.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,56 +29,6 @@ fn has_open(job: u32, name: &str) -> bool {
         let open = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
         open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|path| path.ends_with(name))
     })
-}
-
-#[cfg(unix)]
-#[test]
-fn a_killed_job_loses_nothing_and_repeats_nothing() {
-    let b = Bench::new();
-    films(&b, 8);
-    b.write("films/bad.mp4", b"no video\n");
-    let undisturbed = Instant::now();
-    index(&b, &["films", "--into", "whole"], 1);
-    let undisturbed = undisturbed.elapsed();
-    // Kills at random instants of a run, from a fixed seed.
-    let mut seed: u64 = 42;
-    let mut random = move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as f64 / f64::from(1u32 << 31)
-    };
-    let (mut kills, mut committed) = (0, BTreeMap::new());
-    loop {
-        let mut child = start(&b, &["films", "--into", "killed", "--jobs", "2"]);
-        let until = Instant::now() + undisturbed.mul_f64(0.05 + 0.6 * random());
-        // After enough kills, the run may finish.
-        let ended = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break Some(status);
-            }
-            if kills < 40 && Instant::now() >= until {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        if ended.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            kills += 1;
-        }
-        let now = written(&b.path("killed"));
-        for (name, at) in &committed {
-            assert_eq!(now.get(name), Some(at), "{name} was committed, but then lost or described again");
-        }
-        committed = now;
-        if let Some(status) = ended {
-            assert_eq!(status.code(), Some(1), "one film is bad");
-            break;
-        }
-    }
-    assert!(kills > 3, "{kills}");
-    assert_eq!(committed.len(), 8);
-    // The locks and partial files of killed runs are gone too.
-    assert_same(&b.path("killed"), &b.path("whole"));
 }
 
 #[cfg(unix)]

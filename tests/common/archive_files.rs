@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::{Bench, TINY, root};
 
-/// All files below a folder, by their relative paths.
+/// All files below a folder, by their relative paths. A job may be at work there: a file that gets its name between the listing
+/// and the reading is left out.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, all: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
@@ -15,7 +16,10 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
                 walk(&path, root, all);
             } else {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
-                all.insert(name, std::fs::read(&path).unwrap());
+                match std::fs::read(&path) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound && name.ends_with(".part") => {}
+                    bytes => drop(all.insert(name, bytes.unwrap())),
+                }
             }
         }
     }
@@ -47,7 +51,7 @@ pub(crate) fn failures(archive: &Path) -> BTreeMap<String, (String, serde_json::
 fn read_all(archive: &Path, kind: &str) -> BTreeMap<String, (String, serde_json::Value)> {
     tree(archive)
         .into_iter()
-        .filter(|(name, _)| name.starts_with(kind))
+        .filter(|(name, _)| name.starts_with(kind) && !name.ends_with(".part"))
         .map(|(name, bytes)| {
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
             let video = json["video"].as_str().unwrap().rsplit('/').next().unwrap().to_string();
