@@ -8,6 +8,7 @@ mod fuzzer {
     use std::sync::LazyLock;
 
     use descry_fuzz::{LIMIT, MEMORY, Target, coverage, target};
+    use nix::sys::signal::{SigHandler, Signal, signal};
 
     static TARGET: LazyLock<&Target> = LazyLock::new(|| {
         let name = std::env::var("DESCRY_FUZZ_TARGET").expect("DESCRY_FUZZ_TARGET names the target");
@@ -19,6 +20,9 @@ mod fuzzer {
             // The hook of libfuzzer-sys ends the program on each panic, also on one that descry catches and reports. Where
             // a panic is not caught, the program ends all the same.
             drop(std::panic::take_hook());
+            // libFuzzer's main does not do what Rust's does: a connection that is gone is an error, and not the end.
+            // SAFETY: no handler runs, so nothing can go wrong in one.
+            unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.expect("a signal that can be ignored");
             MEMORY.set_limit(LIMIT).expect("a limit above what is in use");
             std::sync::LazyLock::force(&TARGET);
             coverage::watch_ffmpeg();

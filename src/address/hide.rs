@@ -115,6 +115,7 @@ mod tests {
     fn secrets_of_addresses_are_hidden_in_every_text() {
         let _ = Address::new("https://h/x?bare-t0ken&k=va%6cue-1234#fragm3nt");
         let _ = Address::new("rtsp:guard:sl4shless@cam/x");
+        let _ = Address::new("http://u:tw1cecret@h/a@h/b");
         let _ = Address::led_to("https://unt0ken-user:x@h/seg.ts?Signature=sh0rt");
         for text in [
             "bare-t0ken alone",
@@ -122,13 +123,14 @@ mod tests {
             "va%6Cue-1234",
             "at fragm3nt",
             "sl4shless",
+            "tw1cecret",
             "Authorization: Basic Z3VhcmQ6c2w0c2hsZXNz",
             "user unt0ken-user",
             "sh0rt",
         ] {
             let hidden = hide(text);
             assert!(hidden.contains(HIDDEN), "{text}: {hidden}");
-            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "Z3Vh", "sh0rt"] {
+            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "tw1ce", "Z3Vh", "sh0rt"] {
                 assert!(!hidden.contains(part), "{text}: {hidden}");
             }
         }

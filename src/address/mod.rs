@@ -150,7 +150,9 @@ impl Address {
             (None, None) => return Vec::new(),
         };
         let mut found = Vec::new();
-        if let Some(login) = login {
+        // Servers and libraries end a login at the first slash, and others at the last at sign: both are secrets.
+        let strict = login.and_then(|login| login.split_once('/')).and_then(|(head, _)| head.rsplit_once('@'));
+        for login in login.into_iter().chain(strict.map(|(login, _)| login)) {
             found.push(decode(login));
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
             found.push(decode(password));

@@ -39,14 +39,20 @@ pub(super) fn whole_blocks(file: &mut File) -> io::Result<Option<(u64, Time)>> {
         tail.truncate(block - 1);
     }
     let text = String::from_utf8_lossy(&tail);
-    let end = text.lines().rev().find_map(|l| l.split_once(" --> ")).and_then(|(_, end)| stamp(end));
-    let end = end.unwrap_or(Time::ZERO);
-    Ok((end <= LATEST).then_some((from + tail.len() as u64, end)))
+    let end = match text.lines().rev().find_map(|l| l.split_once(" --> ")) {
+        Some((_, end)) => stamp(end),
+        None => Some(Time::ZERO),
+    };
+    Ok(end.filter(|end| *end <= LATEST).map(|end| (from + tail.len() as u64, end)))
 }
 
-/// `HH:MM:SS.mmm`.
+/// `HH:MM:SS.mmm`, which the settings of a cue may follow.
 fn stamp(text: &str) -> Option<Time> {
-    let (clock, millis) = text.trim().split_once('.')?;
+    let (clock, millis) = text.split_whitespace().next()?.split_once('.')?;
+    let only_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !clock.split(':').chain([millis]).all(only_digits) {
+        return None;
+    }
     let parts: Option<Vec<i64>> = clock.split(':').map(|p| p.parse().ok()).collect();
     let secs = parts?.iter().try_fold(0i64, |sum, p| sum.checked_mul(60)?.checked_add(*p))?;
     Some(Time::from_millis(secs.checked_mul(1_000)?.checked_add(millis.parse().ok()?)?))
@@ -77,8 +83,14 @@ mod tests {
             assert!(kept.ends_with('\n'));
             assert_eq!(end, Time::from_millis(3_602_500));
         }
-        std::fs::write(&path, "WEBVTT\n\n00:00:01.000 --> 2562047788:00:54.775\nA dog.\n").unwrap();
-        assert_eq!(whole_blocks(&mut File::open(&path).unwrap()).unwrap(), None);
+        let cue_until = |end: &str| {
+            std::fs::write(&path, format!("WEBVTT\n\n00:00:01.000 --> {end}\nA dog.\n")).unwrap();
+            whole_blocks(&mut File::open(&path).unwrap()).unwrap().map(|(_, end)| end)
+        };
+        assert_eq!(cue_until("00:02.500 align:start"), Some(Time::from_millis(2_500)));
+        for end in ["2562047788:00:54.775", "-5620477507:08:4.775", "00:00:+2.000", "00:00:02", "soon"] {
+            assert_eq!(cue_until(end), None, "{end}");
+        }
         std::fs::write(&path, "mine").unwrap();
         assert_eq!(whole_blocks(&mut File::open(&path).unwrap()).unwrap(), None);
     }
