@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use descry_fuzz::{LIMIT, MEMORY, TARGETS, seeds, target};
 
@@ -13,8 +14,12 @@ fn findings(target: &str) -> Vec<(String, Vec<u8>)> {
     paths.map(|path| (path.display().to_string(), fs::read(&path).expect("a finding"))).collect()
 }
 
+/// Targets forget the secrets of the process, and limit its memory: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs everything there is for a target.
 fn replay(name: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     MEMORY.set_limit(LIMIT).expect("a limit above what is in use");
     let target = target(name).expect("a target");
     let mut inputs = seeds::of(name).expect("the seeds of a target");
