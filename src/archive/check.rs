@@ -76,8 +76,8 @@ pub fn check(
     Ok(found)
 }
 
-/// Whether something could not be read, so that nobody knows whether it is damaged. What is no regular file of descry's has
-/// no such error underneath.
+/// Whether something could not be read, so that it may or may not be damaged. The error for something that is not a regular
+/// file, which descry never writes, has no I/O error as its source.
 fn is_unreadable(e: &Error) -> bool {
     matches!(e, Error::Interrupted) || e.source().is_some_and(|s| s.is::<io::Error>() || s.is::<RemoteError>())
 }
@@ -153,7 +153,7 @@ enum Content {
 }
 
 impl StoredFile {
-    /// None where it does not exist. An object is read only if it has no more than the `expected` bytes.
+    /// None if it does not exist. An object is read only if it is no larger than `expected`, in bytes.
     fn open(archive: &Archive, path: &str, expected: u64) -> Result<Option<StoredFile>> {
         if archive.folder().is_none() {
             let bytes = archive.store().read(path, expected.min(TABLE_LIMIT))?;

@@ -14,6 +14,7 @@ use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, Sen
 use crate::address::{Address, hide};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::decode::MOST_PENDING;
 use crate::media::frame::AwayPicture;
 use crate::media::object_store::longest_wait as object_wait;
 use crate::media::{Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
@@ -31,8 +32,6 @@ const TEXT: usize = 600;
 const NAME: usize = 120;
 /// Beyond this, in microseconds, no time is meant: 10 years.
 const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
-/// Most frames that a source leaves out between two: as many as it remembers.
-const MOST_LEFT_OUT: u64 = 64;
 /// Packets do not wait longer than this for their frame.
 const OLDEST: Duration = Duration::from_secs(3_600);
 
@@ -191,7 +190,7 @@ impl RemoteSource {
             received: None,
             ended: false,
             next: 0,
-            most_left_out: if options.frames == DecodedFrames::Fast { MOST_LEFT_OUT } else { 0 },
+            most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
             earliest: Time::from_micros(i64::MIN),
             keyframes_only: false,
             away: Vec::new(),

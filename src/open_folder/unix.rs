@@ -164,7 +164,7 @@ impl OpenFolder {
     /// Brings the names in a folder to the disk, and those in every folder from there up to this one.
     pub(crate) fn sync(&self, name: &str) -> io::Result<()> {
         let mut folders = match self.inner(".") {
-            // Whoever may not read a folder cannot sync it.
+            // A folder can only be synced by a user who may read it.
             Err(e) if e.kind() == ErrorKind::PermissionDenied => return Ok(()),
             folder => vec![folder?],
         };

@@ -1,4 +1,4 @@
-//! A disk that remembers only what it was told to: what a log of changes may leave on it after a power failure.
+//! A simulated disk: the states that a log of changes may leave on it after a power failure.
 //!
 //! A file's bytes are on the disk after it was synced, and a folder's names after that was. What came later is there or not,
 //! in any combination: a name without its bytes, a rename undone, half of a write. This is stricter than any common file

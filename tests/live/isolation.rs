@@ -36,7 +36,7 @@ fn a_decoder_that_crashes_costs_a_connection_and_no_other_stream() {
     assert!(errors.contains("decoding in separate processes"), "{errors}");
 }
 
-/// A log that panics where it is told that a stream of this name is connected.
+/// A log that panics when the stream of this name connects.
 struct PanickingLog(&'static str);
 
 /// Looks for the name of a stream.

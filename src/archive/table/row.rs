@@ -11,7 +11,7 @@ pub(crate) const GROUP_ROWS: usize = 1_024;
 /// Rows that a reader returns at once, and that a writer collects before it encodes them.
 pub(crate) const BATCH_ROWS: usize = 256;
 
-/// The most values that an embedding may have; a model's manifest allows no more.
+/// The largest number of values in an embedding. A model's manifest has the same limit.
 pub(crate) const MAX_DIMENSION: usize = 1 << 20;
 
 /// A keyframe in an archive. Times are whole milliseconds from the container's start.

@@ -51,5 +51,6 @@ pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;
 pub(crate) use log::prints_warnings;
 pub use options::{Damage, DecodeOptions, DecodedFrames, StreamInfo, decoder_threads};
+pub(crate) use skip::MOST_PENDING;
 pub(crate) use source::Polled;
 pub use source::Source;

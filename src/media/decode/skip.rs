@@ -28,8 +28,8 @@ const MOST_IN_A_ROW: i64 = 2;
 /// than 250 ms between them for unrelated pictures.
 const MOST_SPACING: Time = Time::from_millis(140);
 /// Most skipped frames whose times are remembered; those of a sound stream are fewer than it reorders, which is 16.
-/// A parent process trusts its decoder to leave out as many between two frames.
-const MOST_PENDING: usize = 64;
+/// As many may also be missing between two frames of a decoder in a process of its own.
+pub(crate) const MOST_PENDING: usize = 64;
 /// Most unfiltered frames whose times are remembered: more than a decoder holds.
 const MOST_UNFILTERED: usize = 256;
 /// How long frames are filtered after a keyframe. Of the scenes that begin with one, most have their sharpest frame within

@@ -35,7 +35,7 @@ pub(crate) enum Polled {
     Frame(Frame),
     /// No frame is ready yet.
     Pending,
-    /// There are no more frames.
+    /// The input has ended.
     End,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct RelayState {
 }
 
 impl RelayState {
-    /// Takes no more connections.
+    /// Stops accepting connections.
     pub(super) fn close(&self) {
         self.closing.notify_one();
     }

@@ -44,7 +44,7 @@ impl RelayTarget {
             return Err("the address names no host".into());
         }
         if host.contains(':') && !host.starts_with('[') {
-            return Err("the address has a colon too many: an IPv6 address stands in brackets".into());
+            return Err("the address has too many colons: put an IPv6 address in brackets".into());
         }
         let port = match port {
             None | Some("") => usual,

@@ -28,7 +28,7 @@ struct Seen {
 struct Notes {
     seen: Arc<TestMutex<Seen>>,
     capacity: usize,
-    /// Hears of each event.
+    /// Receives a message for each event.
     done: Sender<()>,
 }
 
