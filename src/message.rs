@@ -96,6 +96,8 @@ settings! {
     Model => "model",
     /// Name of a model on a server.
     ModelName => "model_name",
+    /// Decoding in descry's own process.
+    NoIsolate => "isolation: None",
     /// Where an output is written.
     Output => "output",
     /// Replace an output that exists.

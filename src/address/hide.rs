@@ -116,6 +116,9 @@ mod tests {
         let _ = Address::new("https://h/x?bare-t0ken&k=va%6cue-1234#fragm3nt");
         let _ = Address::new("rtsp:guard:sl4shless@cam/x");
         let _ = Address::new("http://u:tw1cecret@h/a@h/b");
+        let _ = Address::new("http:///u:tw1ceslashed@h/a@h/b");
+        let _ = Address::new("http://u:tw1ceback@h\\a@h/b");
+        let _ = Address::new("https://h/x?k=spac3d-o\tut\n");
         let _ = Address::led_to("https://unt0ken-user:x@h/seg.ts?Signature=sh0rt");
         for text in [
             "bare-t0ken alone",
@@ -127,10 +130,13 @@ mod tests {
             "Authorization: Basic Z3VhcmQ6c2w0c2hsZXNz",
             "user unt0ken-user",
             "sh0rt",
+            "spac3d-out",
+            "tw1ceslashed",
+            "tw1ceback",
         ] {
             let hidden = hide(text);
             assert!(hidden.contains(HIDDEN), "{text}: {hidden}");
-            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "tw1ce", "Z3Vh", "sh0rt"] {
+            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "tw1ce", "Z3Vh", "sh0rt", "spac3d"] {
                 assert!(!hidden.contains(part), "{text}: {hidden}");
             }
         }

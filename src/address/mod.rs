@@ -141,7 +141,17 @@ impl Address {
 
     /// User name and password, their header, and what a query and a fragment hold: as they are meant.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let (login, path) = match (self.0.split_once("://"), Loose::of(&self.0)) {
+        let mut found = Address::secrets_in(&self.0);
+        // Libraries that follow the URL standard leave these characters out before they send anything.
+        let standard = self.0.trim_matches(|c| c <= ' ').replace(['\t', '\n', '\r'], "");
+        if standard != self.0 {
+            found.extend(Address::secrets_in(&standard));
+        }
+        found
+    }
+
+    fn secrets_in(address: &str) -> Vec<String> {
+        let (login, path) = match (address.split_once("://"), Loose::of(address)) {
             (Some((_, rest)), _) => {
                 let (authority, path) = parts(rest);
                 (authority.rsplit_once('@').map(|(login, _)| login), path)
@@ -150,8 +160,11 @@ impl Address {
             (None, None) => return Vec::new(),
         };
         let mut found = Vec::new();
-        // Servers and libraries end a login at the first slash, and others at the last at sign: both are secrets.
-        let strict = login.and_then(|login| login.split_once('/')).and_then(|(head, _)| head.rsplit_once('@'));
+        // Servers and libraries end a login at the first slash, and others at the last at sign: both are secrets. By the URL
+        // standard, slashes before it do not count, and a backslash is one.
+        let slashes = ['/', '\\'];
+        let login = login.map(|login| login.trim_start_matches(slashes));
+        let strict = login.and_then(|login| login.split_once(slashes)).and_then(|(head, _)| head.rsplit_once('@'));
         for login in login.into_iter().chain(strict.map(|(login, _)| login)) {
             found.push(decode(login));
             let (user, password) = login.split_once(':').unwrap_or((login, ""));

@@ -37,6 +37,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Memory => "--memory",
         Setting::Model => "--model",
         Setting::ModelName => "--model-name",
+        Setting::NoIsolate => "--no-isolate",
         Setting::Output => "-o",
         Setting::Overwrite => "--force",
         Setting::Part => "descry part",

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::reporter::Reporter;
 use super::values;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::isolate::{Isolation, Protection};
 use crate::time::Time;
 
@@ -69,10 +69,9 @@ impl IsolateArgs {
         let chosen = |limit: Time| Duration::from_micros(limit.micros().max(0).unsigned_abs()).max(SHORTEST);
         let limit = self.decoder_timeout.map_or(defaults.limit, chosen);
         let isolation = Isolation { limit, ..Isolation::of_this_program()? };
-        let protection = isolation.check(hwaccel).map_err(|e| match e {
-            Error::Usage { .. } => e.with_remedy("Install descry again, or decode in its own process: --no-isolate."),
-            e => e,
-        })?;
+        // The first input's process starts while models load.
+        isolation.prepare()?;
+        let protection = Isolation::protection(hwaccel);
         if protection.is_full() {
             reporter.info(&format!("decoding in {protection}"));
         } else {

@@ -1,8 +1,9 @@
 //! The child: opens one input, answers its parent's questions, and ends with it.
 //!
-//! One thread decodes and replies, in order. A second one reads what the parent sends, and ends the process with it, so that
-//! a decoder in an endless loop does not outlive its parent. Before a decoder allocates a frame of a new size, on whatever
-//! thread, it asks the parent ([`AskingGate`]). Memory: the frames that the parent has not dropped.
+//! One thread replies, in order. A stream is decoded on it, a film [ahead](super::ahead) of the questions. A second one reads
+//! what the parent sends, and ends the process with it, so that a decoder in an endless loop does not outlive its parent.
+//! Before a decoder allocates a frame of a new size, on whatever thread, it asks the parent ([`AskingGate`]). Memory: the
+//! frames that the parent has not dropped, and those ahead.
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
@@ -10,26 +11,27 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::time::{ClockId, clock_gettime};
 
+use super::ahead::{DecodedStep, FilmAhead};
 use super::picture;
 use super::sandbox::{self, Needs};
 use super::wire::{
-    AssignedInput, Assignment, FromParent, LONGEST_REQUEST, LiveAccess, NoFrame, Reply, Request, SIGN, SentError,
-    SentFrame, SourceState, read_message, write_message,
+    AssignedInput, Assignment, BATCH, FromParent, LONGEST_REQUEST, LiveAccess, NoFrame, Reply, Request, SentFrame,
+    SourceState, read_message, write_message,
 };
 use crate::address::{is_object, is_url};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::Polled;
 use crate::media::{
     Advance, DecodeOptions, Frame, FrameGate, FrameSize, Source, StreamAccess, StreamFault, print_warnings,
 };
+use crate::scene::Thumb;
 
 /// The one argument of a child.
 pub(super) const ARGUMENT: &str = "decode-for-descry";
@@ -37,6 +39,8 @@ pub(super) const ARGUMENT: &str = "decode-for-descry";
 const WAITING: usize = 4;
 /// Most sizes that are remembered as admitted.
 const MOST_SIZES: usize = 16;
+/// How long the first frame of a batch waits for others. A message costs as much as a tenth of the decoding of a frame.
+const GATHERING: Duration = Duration::from_millis(20);
 /// Bytes that are written at once.
 const BUFFER: usize = 64 << 10;
 /// Variables that name a file or folder which the client of a web server or an object store reads.
@@ -73,9 +77,9 @@ fn try_serve() -> io::Result<()> {
     let Assignment { input, decode, .. } = assignment;
     let out = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, socket)));
     let gate = AskingGate { out: out.clone(), asking: Mutex::new(Asking { answers, admitted: Vec::new() }) };
-    let mut decoder = DecodeChild { out, held: HashMap::new(), failed: None, signed: Instant::now() };
+    let mut decoder = DecodeChild { out, held: HashMap::new(), failed: None };
+    let is_film = matches!(input, AssignedInput::Film(_));
     let mut source = match input {
-        AssignedInput::Nothing => return Ok(()),
         AssignedInput::Film(input) => match Source::open(&input, &decode, Interrupt::new()) {
             Ok(source) => source,
             Err(e) => return decoder.reply(&Reply::Failed(e.into()), &[]),
@@ -87,7 +91,12 @@ fn try_serve() -> io::Result<()> {
     };
     decoder.reply(&Reply::Opened(Box::new(source.info().clone()), Box::new(state(&source))), &[])?;
     source.guard(Arc::new(gate));
-    decoder.run(source, &questions)
+    if is_film {
+        let film = FilmAhead::start(source)?;
+        decoder.serve(&questions, |decoder, request| decoder.next(&film, request))
+    } else {
+        decoder.serve(&questions, |decoder, request| decoder.advance(&mut source, request))
+    }
 }
 
 /// Before anything else: ends with the parent, leaves signals to it, and has no descriptor that it does not need.
@@ -178,7 +187,6 @@ fn needs(assignment: &Assignment) -> Needs {
     let Assignment { decode, memory_mb, .. } = assignment;
     let mut needs = Needs { hwaccel: decode.hwaccel.is_some(), memory_mb: *memory_mb, ..Needs::default() };
     match &assignment.input {
-        AssignedInput::Nothing => {}
         AssignedInput::Film(input) => need(&mut needs, input.reveal()),
         AssignedInput::Stream(access) if access.format.as_deref() == Some("v4l2") => {
             needs.device = Some(PathBuf::from(access.address.reveal()));
@@ -212,7 +220,8 @@ fn connect(access: LiveAccess, decode: &DecodeOptions) -> Result<Source, StreamF
     Source::connect(&access, decode, Interrupt::new())
 }
 
-fn state(source: &Source) -> SourceState {
+/// What a source reports besides its frames.
+pub(super) fn state(source: &Source) -> SourceState {
     SourceState {
         clock: source.clock().clone(),
         damage: source.damage().clone(),
@@ -233,27 +242,28 @@ pub(super) fn monotonic() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
-/// The decoder at work.
+/// The side of the decoder that answers.
 struct DecodeChild {
     out: Arc<Mutex<BufWriter<UnixStream>>>,
     /// Frames that the parent may still ask for.
     held: HashMap<u64, Frame>,
-    /// The error that comes after the frames that were sent.
-    failed: Option<Error>,
-    /// When there was a sign of life last.
-    signed: Instant,
+    /// The error that comes after the frames that were sent, and the source after it.
+    failed: Option<(Error, SourceState)>,
 }
 
 impl DecodeChild {
-    fn run(&mut self, mut source: Source, questions: &Receiver<ParentQuestion>) -> io::Result<()> {
+    /// Answers questions. Those for frames go to `read`.
+    fn serve(
+        &mut self,
+        questions: &Receiver<ParentQuestion>,
+        mut read: impl FnMut(&mut DecodeChild, &Request) -> io::Result<()>,
+    ) -> io::Result<()> {
         for (request, dropped) in questions {
             for frame in dropped {
                 self.held.remove(&frame);
             }
-            self.signed = Instant::now();
             match request {
-                Request::Next(most) => self.next(&mut source, most)?,
-                Request::Advance(keyframes_only) => self.advance(&mut source, keyframes_only)?,
+                Request::Next | Request::Advance(_) => read(self, &request)?,
                 Request::Picture(frame) => self.picture(frame)?,
                 Request::Identity(frame) => {
                     let identity = self.held.get(&frame).map_or(0, Frame::identity);
@@ -268,51 +278,71 @@ impl DecodeChild {
         send(&self.out, reply, behind)
     }
 
-    /// Decodes up to `most` frames. An error is reported once the frames before it are sent.
-    fn next(&mut self, source: &mut Source, most: usize) -> io::Result<()> {
-        let (mut frames, mut samples, mut ended) = (Vec::new(), Vec::new(), false);
-        while frames.len() < most && !ended && self.failed.is_none() {
-            match source.poll() {
-                Ok(Polled::Frame(frame)) => match self.hold(frame, source, &mut samples) {
-                    Ok(frame) => frames.push(frame),
-                    Err(e) => self.failed = Some(e),
-                },
-                Ok(Polled::Pending) => {}
-                Ok(Polled::End) => ended = true,
-                Err(e) => self.failed = Some(e),
-            }
-            if self.signed.elapsed() >= SIGN {
-                if !frames.is_empty() {
-                    break;
+    /// Sends the next frames of a film: a batch, or what there is of it after [`GATHERING`]. An error is reported once the
+    /// frames before it are sent.
+    fn next(&mut self, film: &FilmAhead, request: &Request) -> io::Result<()> {
+        if !matches!(request, Request::Next) {
+            return Err(io::Error::other("a film cannot be read like a stream"));
+        }
+        if let Some((e, state)) = self.failed.take() {
+            return self.frames(Vec::new(), Some(NoFrame::Failed(e.into())), state, &[]);
+        }
+        let (mut frames, mut samples) = (Vec::new(), Vec::new());
+        let mut decoded = film.next(|| self.reply(&Reply::Working, &[]))?;
+        let until = Instant::now() + GATHERING;
+        loop {
+            let (step, state) = decoded;
+            match step {
+                DecodedStep::Frame(frame, thumb) => {
+                    frames.push(self.hold(frame, &thumb, state.clone(), &mut samples));
+                    let next = if frames.len() < BATCH { film.next_before(until) } else { None };
+                    match next {
+                        Some(next) => decoded = next,
+                        None => return self.frames(frames, None, state, &samples),
+                    }
                 }
-                self.signed = Instant::now();
-                self.reply(&Reply::Working, &[])?;
+                DecodedStep::End => return self.frames(frames, Some(NoFrame::Ended), state, &samples),
+                DecodedStep::Failed(e) if frames.is_empty() => {
+                    return self.frames(frames, Some(NoFrame::Failed(e.into())), state, &samples);
+                }
+                DecodedStep::Failed(e) => {
+                    self.failed = Some((e, state.clone()));
+                    return self.frames(frames, None, state, &samples);
+                }
             }
         }
-        let failed = self.failed.take_if(|_| frames.is_empty()).map(|e| NoFrame::Failed(SentError::from(e)));
-        let reason = failed.or(ended.then_some(NoFrame::Ended));
-        self.reply(&Reply::Frames(frames, reason, Box::new(state(source))), &samples)
+    }
+
+    fn frames(
+        &self,
+        frames: Vec<SentFrame>,
+        reason: Option<NoFrame>,
+        state: SourceState,
+        samples: &[u8],
+    ) -> io::Result<()> {
+        self.reply(&Reply::Frames(frames, reason, Box::new(state)), samples)
     }
 
     /// Reads on in a stream, by at most one packet.
-    fn advance(&mut self, source: &mut Source, keyframes_only: bool) -> io::Result<()> {
-        source.set_keyframes_only(keyframes_only);
-        let mut samples = Vec::new();
-        let frame = match source.advance() {
-            Ok(Advance::Frame(frame)) => match self.hold(frame, source, &mut samples) {
-                Ok(frame) => Some(frame),
+    fn advance(&mut self, source: &mut Source, request: &Request) -> io::Result<()> {
+        let Request::Advance(keyframes_only) = request else {
+            return Err(io::Error::other("a stream cannot be read like a film"));
+        };
+        source.set_keyframes_only(*keyframes_only);
+        let (mut frames, mut samples) = (Vec::new(), Vec::new());
+        match source.advance() {
+            Ok(Advance::Frame(frame)) => match frame.thumb() {
+                Ok(thumb) => frames.push(self.hold(frame, &thumb, state(source), &mut samples)),
                 Err(e) => return self.reply(&Reply::Fault(StreamFault::Undecodable(e.to_string())), &[]),
             },
-            Ok(Advance::Packet) => None,
+            Ok(Advance::Packet) => {}
             Err(fault) => return self.reply(&Reply::Fault(fault), &[]),
-        };
-        let frames = frame.into_iter().collect();
-        self.reply(&Reply::Frames(frames, None, Box::new(state(source))), &samples)
+        }
+        self.frames(frames, None, state(source), &samples)
     }
 
-    /// Keeps a frame, and reduces it to its thumb.
-    fn hold(&mut self, frame: Frame, source: &Source, samples: &mut Vec<u8>) -> Result<SentFrame> {
-        let thumb = frame.thumb()?;
+    /// Keeps a frame, and sends its thumb.
+    fn hold(&mut self, frame: Frame, thumb: &Thumb, state: SourceState, samples: &mut Vec<u8>) -> SentFrame {
         for plane in [&thumb.y, &thumb.u, &thumb.v] {
             samples.extend_from_slice(plane);
         }
@@ -322,7 +352,7 @@ impl DecodeChild {
         });
         let header = frame.header();
         self.held.insert(frame.index, frame);
-        Ok(SentFrame { header, sharpness: thumb.sharpness, arrived, state: state(source) })
+        SentFrame { header, sharpness: thumb.sharpness, arrived, state }
     }
 
     /// Sends a frame's picture, and forgets the frame.

@@ -104,18 +104,23 @@ impl DecoderLink {
         decode: &DecodeOptions,
         interrupt: &Interrupt,
     ) -> Result<(DecoderLink, Protection)> {
-        let fail = |cause: String| {
-            let remedy = message!["Install descry again, or decode without ", Setting::Isolate, "."];
-            Error::usage(format!("{} cannot decode for descry: {cause}", isolation.program.display()), remedy)
-        };
+        let fail = |cause: String| no_decoder(isolation, &cause);
         let (process, stream) = DecoderProcess::start(isolation).map_err(|e| fail(e.to_string()))?;
         let limits = stream.set_read_timeout(Some(STEP)).and(stream.set_write_timeout(Some(isolation.limit)));
         limits.map_err(|e| fail(e.to_string()))?;
         let reader = PatientReader { stream, interrupt: interrupt.clone(), limit: START };
         let reader = BufReader::with_capacity(BUFFER, reader);
-        let (isolation, dropped) = (isolation.clone(), DroppedFrames::default());
-        let mut link =
-            DecoderLink { reader, process, isolation, dropped, gate: None, limit_mb: 0, owed: false, failure: None };
+        let (own, dropped) = (isolation.clone(), DroppedFrames::default());
+        let mut link = DecoderLink {
+            reader,
+            process,
+            isolation: own,
+            dropped,
+            gate: None,
+            limit_mb: 0,
+            owed: false,
+            failure: None,
+        };
         let environment = environment(&input);
         let assignment = Assignment {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -277,7 +282,6 @@ pub(super) fn lock(link: &Mutex<DecoderLink>) -> MutexGuard<'_, DecoderLink> {
 /// the environment that another one starts with.
 fn environment(input: &AssignedInput) -> Vec<(String, String)> {
     let is_local = match input {
-        AssignedInput::Nothing => true,
         AssignedInput::Film(input) => !input.is_url(),
         AssignedInput::Stream(access) => !access.address.is_url(),
     };
@@ -292,12 +296,16 @@ fn environment(input: &AssignedInput) -> Vec<(String, String)> {
 }
 
 impl Isolation {
-    /// Starts a decoder for nothing, to see what protects it. `hwaccel`: whether it decodes on a device.
+    /// Starts a decoder's process for an input that comes soon, which then need not wait for it. There are at most four.
     ///
     /// # Errors
-    /// If the program cannot be started, or is not one that decodes for descry.
-    pub fn check(&self, hwaccel: bool) -> Result<Protection> {
-        let decode = DecodeOptions { hwaccel: hwaccel.then(String::new), ..DecodeOptions::default() };
-        DecoderLink::start(self, AssignedInput::Nothing, &decode, &Interrupt::new()).map(|(_, protection)| protection)
+    /// If the program cannot be started. Whether it decodes for descry shows when it is given an input.
+    pub fn prepare(&self) -> Result<()> {
+        DecoderProcess::prepare(self).map_err(|e| no_decoder(self, &e.to_string()))
     }
+}
+
+fn no_decoder(isolation: &Isolation, cause: &str) -> Error {
+    let remedy = message!["Install descry again, or decode in its own process: ", Setting::NoIsolate, "."];
+    Error::usage(format!("{} cannot decode for descry: {cause}", isolation.program.display()), remedy)
 }

@@ -9,21 +9,26 @@
 //! wire        requests and replies, with a length before each
 //! picture     a frame's planes as bytes
 //! sandbox     what a child may still do: Landlock, seccomp, limits
-//! child       the child: reads requests, decodes, replies
+//! ahead       a film that is decoded ahead of the questions
+//! child       the child: reads requests, decodes streams, replies
 //! process     the child as its parent sees it: started, ended, reaped
 //! link        one question, one answer, and how long it may take
 //! remote      a source in a child; checks all that comes from it
 //! source      a source here or in a child
 //! ```
 //!
-//! Order: the child does nothing unasked, so frames come in the order of the questions. Memory: the parent holds the thumbs
-//! of the frames that it asked for, and the pictures that it fetched; the child, the frames that the parent holds.
-//! Threads: one that starts all children, and one per child for what it prints.
+//! Order: frames come as the decoder gives them, and every question has its answer before the next one. Memory: the parent
+//! holds the thumbs of the frames that it asked for, and the pictures that it fetched; the child, the frames that the parent
+//! holds, and those that it has decoded ahead, which are [`FRAMES_AHEAD`] together with those on their way.
+//! Threads: one that starts all children, and one per child for what it prints. In the child, one that replies, one that
+//! listens, and one that decodes a film.
 
 mod options;
 mod protection;
 mod source;
 
+#[cfg(unix)]
+mod ahead;
 #[cfg(unix)]
 mod child;
 #[cfg(unix)]
@@ -39,8 +44,8 @@ mod sandbox;
 #[cfg(unix)]
 mod wire;
 
-/// Frames that a child decodes before they are asked for one by one.
-pub(crate) const FRAMES_AHEAD: usize = 8;
+/// Frames of a film that are decoded and that nobody has looked at yet.
+pub(crate) const FRAMES_AHEAD: usize = 12;
 
 #[cfg(unix)]
 pub use child::{is_asked_for, serve};

@@ -46,12 +46,18 @@ impl Isolation {
         cfg!(unix)
     }
 
+    /// What would protect this machine from a decoder. `hwaccel`: whether it decodes on a device.
+    #[cfg(unix)]
+    pub fn protection(hwaccel: bool) -> super::protection::Protection {
+        super::sandbox::try_on_a_thread(hwaccel)
+    }
+
     /// Fails: there are no separate decoders on this system.
     ///
     /// # Errors
     /// Always.
     #[cfg(not(unix))]
-    pub fn check(&self, _hwaccel: bool) -> Result<super::protection::Protection> {
+    pub fn prepare(&self) -> Result<()> {
         Err(unsupported())
     }
 }

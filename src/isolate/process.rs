@@ -4,10 +4,12 @@
 //! (`PR_SET_PDEATHSIG`). It inherits its socket, a pipe for what it prints, and no secret in its environment. What it prints
 //! is untrusted text: limited, without credentials and control characters.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -48,6 +50,14 @@ const CHECK: Duration = Duration::from_millis(2);
 /// A command to start, and where its child goes.
 type SpawnOrder = (Command, Sender<io::Result<Child>>);
 
+/// A child that waits for its assignment, and the program that it runs.
+type SpareProcess = (PathBuf, DecoderProcess, UnixStream);
+
+/// Children without an assignment, so that an input does not wait until a program is loaded. The oldest first.
+static SPARES: Mutex<VecDeque<SpareProcess>> = Mutex::new(VecDeque::new());
+/// Most of them: each takes some 20 MB.
+const MOST_SPARES: usize = 4;
+
 /// Starts all children.
 static STARTER: LazyLock<Option<Sender<SpawnOrder>>> = LazyLock::new(|| {
     let (orders, received) = bounded::<SpawnOrder>(0);
@@ -67,8 +77,36 @@ pub(super) struct DecoderProcess {
 }
 
 impl DecoderProcess {
-    /// Starts a child; the socket leads to it.
+    /// A child that runs, one that was [prepared](Self::prepare) if there is any; the socket leads to it.
     pub(super) fn start(isolation: &Isolation) -> io::Result<(DecoderProcess, UnixStream)> {
+        loop {
+            let spare = SPARES.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match spare {
+                None => return DecoderProcess::spawn(isolation),
+                Some((program, mut process, socket)) => {
+                    if program == isolation.program && process.runs() {
+                        return Ok((process, socket));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a child for an input that comes soon.
+    pub(super) fn prepare(isolation: &Isolation) -> io::Result<()> {
+        let (process, socket) = DecoderProcess::spawn(isolation)?;
+        let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < MOST_SPARES {
+            spares.push_back((isolation.program.clone(), process, socket));
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn spawn(isolation: &Isolation) -> io::Result<(DecoderProcess, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&isolation.program);
         command.arg0("descry").arg(ARGUMENT).env_clear().process_group(0);

@@ -249,7 +249,7 @@ impl RemoteSource {
             if self.ended {
                 return Ok(None);
             }
-            match self.ask(Request::Next(BATCH)).map_err(|e| e.input(&self.name))? {
+            match self.ask(Request::Next).map_err(|e| e.input(&self.name))? {
                 (Reply::Frames(frames, reason, state), samples) => {
                     self.receive(frames, &samples, *state).map_err(|e| e.input(&self.name))?;
                     match reason {
@@ -358,7 +358,6 @@ fn start(
     let name = match &input {
         AssignedInput::Film(input) => input.shown(),
         AssignedInput::Stream(access) => access.name.clone(),
-        AssignedInput::Nothing => String::new(),
     };
     let (mut link, protection) = DecoderLink::start(isolation, input, options, interrupt)?;
     // To open is to ask whether the object exists, and to open the container.

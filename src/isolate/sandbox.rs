@@ -32,6 +32,17 @@ pub(super) fn enter(needs: &Needs) -> Protection {
     Protection { files: false, calls: false, device: *hwaccel }
 }
 
+/// What would protect a process, without giving up anything: Landlock and seccomp hold for one thread, which ends.
+pub(super) fn try_on_a_thread(hwaccel: bool) -> Protection {
+    let none = Protection { files: false, calls: false, device: hwaccel };
+    #[cfg(target_os = "linux")]
+    if !hwaccel {
+        let tried = std::thread::Builder::new().name("sandbox".into()).spawn(linux::enter_with_this_thread);
+        return tried.ok().and_then(|thread| thread.join().ok()).unwrap_or(none);
+    }
+    none
+}
+
 #[cfg(target_os = "linux")]
 pub(super) use linux::enter;
 
@@ -105,7 +116,15 @@ mod linux {
             let _ = setrlimit(resource, most, most);
         }
         let files = limit_files(needs).unwrap_or(false);
-        let calls = limit_calls(needs).is_ok();
+        let calls = calls(needs).and_then(|program| Ok(seccompiler::apply_filter_all_threads(&program)?)).is_ok();
+        Protection { files, calls, device: false }
+    }
+
+    /// As [`enter`] without any needs, for the calling thread.
+    pub(super) fn enter_with_this_thread() -> Protection {
+        let needs = Needs::default();
+        let files = limit_files(&needs).unwrap_or(false);
+        let calls = calls(&needs).and_then(|program| Ok(seccompiler::apply_filter(&program)?)).is_ok();
         Protection { files, calls, device: false }
     }
 
@@ -262,7 +281,7 @@ mod linux {
     const CREATE: i32 = libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
 
     /// Every call that is not allowed fails as if the kernel did not have it, for which libraries are prepared.
-    fn limit_calls(needs: &Needs) -> Result<(), Box<dyn std::error::Error>> {
+    fn calls(needs: &Needs) -> Result<BpfProgram, Box<dyn std::error::Error>> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for call in CALLS.iter().chain(OLD_CALLS).chain(OWN_SOCKET_CALLS) {
             rules.insert(*call, Vec::new());
@@ -297,8 +316,6 @@ mod linux {
         }
         let deny = SeccompAction::Errno(libc::ENOSYS as u32);
         let arch = std::env::consts::ARCH.try_into()?;
-        let program: BpfProgram = SeccompFilter::new(rules, deny, SeccompAction::Allow, arch)?.try_into()?;
-        seccompiler::apply_filter_all_threads(&program)?;
-        Ok(())
+        Ok(SeccompFilter::new(rules, deny, SeccompAction::Allow, arch)?.try_into()?)
     }
 }

@@ -19,8 +19,12 @@ use crate::media::{Damage, DecodeOptions, FrameSize, StreamFault, StreamInfo};
 use crate::message::Message;
 use crate::time::Time;
 
-/// Frames that are asked for at a time.
-pub(super) const BATCH: usize = super::FRAMES_AHEAD;
+/// Frames that are sent at a time, at most.
+pub(super) const BATCH: usize = 8;
+/// Frames that a child decodes before they are asked for.
+pub(super) const AHEAD: usize = 4;
+
+const _: () = assert!(BATCH + AHEAD == super::FRAMES_AHEAD);
 /// Longest reply in bytes: [`BATCH`] frames with their thumbs, and room.
 pub(super) const LONGEST_REPLY: usize = 192 << 10;
 /// Longest request in bytes: an address, options, authorities, the environment of a server's client.
@@ -46,8 +50,6 @@ pub(super) struct Assignment {
 /// The one input of a child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum AssignedInput {
-    /// None: the parent wants to know what protects the child.
-    Nothing,
     /// A file, URL or object.
     Film(#[serde(serialize_with = "revealed")] Address),
     /// A live source.
@@ -72,8 +74,8 @@ pub(super) struct LiveAccess {
 /// What a parent asks. Each request has one reply, after any number of [`Reply::Working`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The next frames of a film, at most so many.
-    Next(usize),
+    /// The next frames of a film: at least one, at most [`BATCH`].
+    Next,
     /// By at most one packet of a stream. `true`: decode only keyframes from now on.
     Advance(bool),
     /// The picture of a frame, which the parent no longer needs from then on.

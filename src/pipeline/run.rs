@@ -69,6 +69,10 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
                         Ok(false) => continue,
                         Err(e) => return run.stop(e),
                     }
+                    // Whoever calls has prepared the first. What is wrong shows when the process is needed.
+                    if let (Some(isolation), true) = (&config.isolation, file + 1 < inputs.len()) {
+                        let _ = isolation.prepare();
+                    }
                     let end = watch(run, file, input, None, &to_encode);
                     if to_encode.send(StageMessage::End(file, end)).is_err() {
                         return;

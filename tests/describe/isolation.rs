@@ -9,6 +9,7 @@ use crate::common::faulty::{
     film, preload,
 };
 use crate::common::{Bench, TINY, root, sample, tiny};
+use descry::address::Address;
 use descry::digest::Digest;
 use descry::error::Result;
 use descry::interrupt::Interrupt;
@@ -301,10 +302,13 @@ fn an_interrupt_ends_a_decoder_that_hangs() {
 fn a_program_that_cannot_decode_is_a_mistake() {
     let b = Bench::new();
     film(&b, "a.mp4", (320, 180));
+    let film = Address::new(b.path("a.mp4").display().to_string());
     for program in ["/nonexistent", "/bin/true", "/bin/cat"] {
         let isolation = Isolation { program: program.into(), limit: Duration::from_secs(5) };
-        let e = isolation.check(false).err().map(|e| e.to_string()).unwrap_or_default();
+        let opened = FrameSource::open(&film, &DecodeOptions::default(), Some(&isolation), Interrupt::new());
+        let e = opened.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains("cannot decode for descry"), "{program}: {e}");
+        assert_eq!(isolation.prepare().is_err(), program == "/nonexistent");
     }
 }
 
