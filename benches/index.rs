@@ -48,15 +48,16 @@ fn text(path: &Path) -> &str {
 
 fn main() {
     let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
-    // Three films, so that one starts while another ends.
-    let films = fresh("index-films");
-    for n in 0..3 {
-        std::fs::hard_link(minute(), films.join(format!("{n}.mp4"))).expect("a link under target");
-    }
-    let (out, archive) = (fresh("index-out"), films.with_file_name("index-archive"));
-    let names: Vec<PathBuf> = (0..3).map(|n| films.join(format!("{n}.mp4"))).collect();
-    let names: Vec<&str> = names.iter().map(|n| text(n)).collect();
-    for mode in ["all", "keyframes"] {
+    let (out, archive) = (fresh("index-out"), minute().with_file_name("index-archive"));
+    // Keyframes of a minute take less time than a start.
+    for (mode, film) in [("all", minute()), ("keyframes", again(&minute(), 10))] {
+        // Three films, so that one starts while another ends.
+        let films = fresh("index-films");
+        for n in 0..3 {
+            std::fs::hard_link(&film, films.join(format!("{n}.mp4"))).expect("a link under target");
+        }
+        let names: Vec<PathBuf> = (0..3).map(|n| films.join(format!("{n}.mp4"))).collect();
+        let names: Vec<&str> = names.iter().map(|n| text(n)).collect();
         let describe =
             [&["--quiet", "describe", "--force", "-f", "vtt,json", "--mode", mode, "-o", text(&out)], &names[..]]
                 .concat();

@@ -482,14 +482,15 @@ impl DescriptionArgs {
         let session = self.model.session(self.decode.mode != DecodeMode::Keyframes)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
         let batch = self.model.caption_batch(models, self.batch, self.usual_batch());
-        let (encode, caption) = (encode_options(batch, &session), self.decoder.options(batch, &session));
+        let (encode, caption) =
+            (encode_options(batch, &session, &models.embedder), self.decoder.options(batch, &session));
         Model::of(models, self.model.options(models, encode, caption, self.context.number())?)
     }
 }
 
 /// Options of the image tower.
-pub(super) fn encode_options(batch: usize, session: &SessionOptions) -> EncodeOptions {
+pub(super) fn encode_options(batch: usize, session: &SessionOptions, embedder: &ModelFolder) -> EncodeOptions {
     // A caption batch reads the weights once for all its pictures. The tower gains nothing from more than the caches hold.
     let encode = EncodeOptions { session: session.clone(), ..EncodeOptions::default() };
-    EncodeOptions { batch: encode.batch.min(batch), ..encode }
+    EncodeOptions { batch: encode.batch.min(batch), ..encode }.side_by_side(embedder)
 }

@@ -69,7 +69,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let session = args.model.session(false)?;
     let batch = args.model.caption_batch(&models, args.batch, BATCH);
     let min_score = args.decoder.min_score(&models)?;
-    let encode = encode_options(batch, &session).side_by_side(&models.embedder);
+    let encode = encode_options(batch, &session, &models.embedder);
     let caption = CaptionOptions { split_pictures: !args.whole_pictures, ..args.decoder.options(batch, &session) };
     let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
     let paths = pictures::find(&args.inputs, reporter);

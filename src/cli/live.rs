@@ -247,7 +247,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         isolation: isolation.map(|(isolation, _)| isolation),
         hang: defaults.hang(file.as_ref())?,
     };
-    let (encode, caption) = (encode_options(batch, &session), args.decoder.options(batch, &session));
+    let (encode, caption) = (encode_options(batch, &session, &models.embedder), args.decoder.options(batch, &session));
     let model = Model::of(&models, args.model.options(&models, encode, caption, context)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.settle_prompts()?;
