@@ -24,7 +24,7 @@
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, JSON, CSV, output files |
-//! | [`isolate`] | decoding in processes of their own, in a sandbox |
+//! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |

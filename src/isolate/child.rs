@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use nix::libc;
-use nix::sys::signal::{SigHandler, Signal};
 use nix::time::{ClockId, clock_gettime};
 
 use super::ahead::{DecodedStep, FilmAhead};
 use super::picture;
 use super::sandbox::{self, Needs};
+use super::task::{ChildTask, child_task, prepare};
+use super::template;
 use super::wire::{
     AssignedInput, Assignment, BATCH, FromParent, LONGEST_REQUEST, LiveAccess, NoFrame, Reply, Request, SentFrame,
     SourceState, read_message, write_message,
@@ -33,8 +34,6 @@ use crate::media::{
 };
 use crate::scene::Thumb;
 
-/// The one argument of a child.
-pub(super) const ARGUMENT: &str = "decode-for-descry";
 /// Messages of the parent that may wait: it sends one, and waits for the reply.
 const WAITING: usize = 4;
 /// Most sizes that are remembered as admitted.
@@ -47,16 +46,14 @@ const BUFFER: usize = 64 << 10;
 const TOKEN_FILES: [&str; 4] =
     ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Whether this process was started to decode for another one. Then `main` calls [`serve`] and returns.
-pub fn is_asked_for() -> bool {
-    let mut arguments = std::env::args_os().skip(1);
-    arguments.next().is_some_and(|first| first == ARGUMENT) && arguments.next().is_none()
-}
-
-/// Decodes for the process that started this one, until that one is done with it. Call it before there is any other thread.
+/// Works for the process that started this one, until that one is done with it. Call it before there is any other thread.
 pub fn serve() {
     // Its end, and that of its parent, is all that an error here could mean.
-    let _ = try_serve();
+    let _ = match child_task() {
+        Some(ChildTask::Render) => template::serve(),
+        Some(ChildTask::Decode) => try_serve(),
+        None => Ok(()),
+    };
 }
 
 fn try_serve() -> io::Result<()> {
@@ -96,21 +93,6 @@ fn try_serve() -> io::Result<()> {
         decoder.serve(&questions, |decoder, request| decoder.next(&film, request))
     } else {
         decoder.serve(&questions, |decoder, request| decoder.advance(&mut source, request))
-    }
-}
-
-/// Before anything else: ends with the parent, leaves signals to it, and has no descriptor that it does not need.
-fn prepare() {
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: ignoring a signal runs no code.
-        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
-    }
-    #[cfg(target_os = "linux")]
-    // SAFETY: this program has opened nothing yet that it refers to, besides the three standard descriptors.
-    unsafe {
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
     }
 }
 

@@ -5,6 +5,8 @@
 //! [`serve`]. It opens one input, decodes it, reduces each frame to its thumb, and keeps the frames that the parent still
 //! holds. The parent gets thumbs, and fetches the pictures of keyframes.
 //!
+//! Another kind of child renders the chat template of a model, which is a program, too.
+//!
 //! ```text
 //! wire        requests and replies, with a length before each
 //! picture     a frame's planes as bytes
@@ -15,6 +17,8 @@
 //! link        one question, one answer, and how long it may take
 //! remote      a source in a child; checks all that comes from it
 //! source      a source here or in a child
+//! task        what a child is for
+//! template    chat templates of models, rendered in a child
 //! ```
 //!
 //! Order: frames come as the decoder gives them, and every question has its answer before the next one. Memory: the parent
@@ -26,6 +30,7 @@
 mod options;
 mod protection;
 mod source;
+mod template;
 
 #[cfg(unix)]
 mod ahead;
@@ -42,13 +47,18 @@ mod remote;
 #[cfg(unix)]
 mod sandbox;
 #[cfg(unix)]
+mod task;
+#[cfg(unix)]
 mod wire;
 
 /// Frames of a film that are decoded and that nobody has looked at yet.
 pub(crate) const FRAMES_AHEAD: usize = 12;
 
 #[cfg(unix)]
-pub use child::{is_asked_for, serve};
+pub use child::serve;
 pub use options::Isolation;
 pub use protection::Protection;
 pub use source::FrameSource;
+#[cfg(unix)]
+pub use task::is_asked_for;
+pub(crate) use template::render_template;

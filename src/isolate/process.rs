@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use nix::sys::signal::Signal;
 
-use super::child::ARGUMENT;
 use super::options::Isolation;
+use super::task::DECODE;
 use super::wire::SIGN;
 use crate::address::hide;
 use crate::media::decode::prints_warnings;
@@ -69,6 +69,19 @@ static STARTER: LazyLock<Option<Sender<SpawnOrder>>> = LazyLock::new(|| {
     thread::Builder::new().name("decoders".into()).spawn(run).ok().map(|_| orders)
 });
 
+/// A program as a child with one argument, in a process group of its own and without secrets in its environment.
+pub(super) fn descry(program: &Path, argument: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg0("descry").arg(argument).env_clear().process_group(0);
+    for (name, value) in std::env::vars_os() {
+        let inherited = |name: &str| INHERITED.iter().any(|start| name.starts_with(start));
+        if name.to_str().is_some_and(inherited) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
 /// A child. Dropped, it is killed and reaped.
 pub(super) struct DecoderProcess {
     child: Child,
@@ -108,15 +121,8 @@ impl DecoderProcess {
 
     fn spawn(isolation: &Isolation) -> io::Result<(DecoderProcess, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(&isolation.program);
-        command.arg0("descry").arg(ARGUMENT).env_clear().process_group(0);
+        let mut command = descry(&isolation.program, DECODE);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
-        for (name, value) in std::env::vars_os() {
-            let inherited = |name: &str| INHERITED.iter().any(|start| name.starts_with(start));
-            if name.to_str().is_some_and(inherited) {
-                command.env(name, value);
-            }
-        }
         let starter = STARTER.as_ref().ok_or_else(|| io::Error::other("no thread can be started"))?;
         let (reply, started) = bounded(1);
         let gone = |_| io::Error::other("the thread that starts decoders has ended");

@@ -299,6 +299,27 @@ fn a_folder_that_descry_cannot_run_is_refused() {
     assert!(refusal(size.path()).contains("preprocessor_config.json"));
 }
 
+/// Each step of these doubles a text, so that a few dozen steps make gigabytes.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_chat_template_cannot_fill_the_memory() {
+    let b = Bench::new();
+    let model = edited("config.json", &json!({}));
+    let (dir, picture) = (model.path().display().to_string(), picture("grey.png").display().to_string());
+    // Everything behind the hostile part is the model's own template, which makes a prompt of it.
+    let own = std::fs::read_to_string(root().join(FOLDER).join("chat_template.jinja")).unwrap();
+    let doubled = "{% set n = namespace(s='x') %}{% for i in range(30) %}{% set n.s = n.s ~ n.s %}{% endfor %}";
+    let captured = "{% set s %}{% for i in range(8000) %}{{ 'x' * 100000 }}{% endfor %}{% endset %}";
+    let replaced = "{% set s = ('x' * 30000)|replace('x', 'y' * 30000) %}";
+    for hostile in [doubled, captured, replaced] {
+        std::fs::write(model.path().join("chat_template.jinja"), format!("{hostile}{own}")).unwrap();
+        let text = b.run(&["caption", &picture, "--model", &dir], 2).1;
+        assert!(text.contains("chat template takes more than 256 MB of memory"), "{hostile}: {text}");
+    }
+    std::fs::write(model.path().join("chat_template.jinja"), format!("{}{own}", doubled.replace("30", "20"))).unwrap();
+    b.run(&["caption", &picture, "--model", &dir], 0);
+}
+
 #[test]
 fn options_that_do_not_suit_the_model_are_refused() {
     let b = Bench::new();

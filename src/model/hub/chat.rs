@@ -1,10 +1,10 @@
 //! A prompt through the chat template of the model's makers, to tokens.
 //!
-//! Templates are Jinja, which `minijinja` renders; they run without access to anything but the messages.
+//! Templates are Jinja. They run without access to anything but the messages, [in a process of their
+//! own](crate::isolate) that can fill no memory.
 
-use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
-use minijinja::{Environment, context};
 use serde_json::json;
 use tokenizers::Tokenizer;
 
@@ -12,13 +12,8 @@ use super::config::{Family, HubConfig};
 use super::files::HubFolder;
 use super::processor::TileGrid;
 use crate::error::{Error, Result};
+use crate::isolate::render_template;
 use crate::model::tokenizer::{decode, encode, parse_tokenizer};
-
-/// Most steps of a template: real ones take a few hundred.
-const FUEL: u64 = 1_000_000;
-
-/// Longest prompt in bytes, before pictures take their place in it. A context has room for a tenth of it.
-const LONGEST: usize = 4 << 20;
 
 /// SmolVLM's markers around a picture's tokens.
 const AROUND: &str = "<fake_token_around_image>";
@@ -49,24 +44,6 @@ fn without_marks(template: &str) -> String {
     kept
 }
 
-/// What a template writes, up to [`LONGEST`] bytes.
-#[derive(Default)]
-struct PromptText(Vec<u8>);
-
-impl Write for PromptText {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it makes more than {LONGEST} bytes")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Turns prompts into tokens.
 pub(crate) struct Chat {
     template: String,
@@ -79,7 +56,12 @@ pub(crate) struct Chat {
     image_tokens: usize,
     tokenizer: Tokenizer,
     dir: String,
+    /// What was rendered last: most prompts of a run are the same.
+    rendered: Mutex<Option<RenderedPrompt>>,
 }
+
+/// The text and the number of pictures of a prompt, and what the template made of them.
+type RenderedPrompt = ((String, usize), String);
 
 /// A prompt as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +111,7 @@ impl Chat {
             image_tokens,
             tokenizer,
             dir: folder.dir().display().to_string(),
+            rendered: Mutex::default(),
         })
     }
 
@@ -143,30 +126,7 @@ impl Chat {
         };
         // A user's text must not place pictures.
         let text = text.replace(IMAGE, " ");
-        let mut content = vec![json!({ "type": "image" }); pictures];
-        content.push(json!({ "type": "text", "text": text }));
-        let messages = json!([{ "role": "user", "content": content }]);
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<String, minijinja::Error> {
-                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
-            },
-        );
-        let rendered = environment
-            .template_from_str(&self.template)
-            .and_then(|template| {
-                let mut prompt = PromptText::default();
-                template.render_captured_to(
-                    context! { messages, add_generation_prompt => true, bos_token => self.bos, eos_token => self.eos },
-                    &mut prompt,
-                )?;
-                Ok(prompt.0)
-            })
-            .map_err(|e| broken(format!("cannot be rendered: {e}")).with_source(e))?;
-        let rendered = String::from_utf8_lossy(&rendered);
+        let rendered = self.rendered(text, pictures).map_err(broken)?;
         // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
         let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
         let expanded = self.expanded(&rendered, grids);
@@ -181,6 +141,28 @@ impl Chat {
             return Err(broken(format!("makes {made} image tokens of {pictures} pictures, which need {needed}")));
         }
         Ok(Prompt { ids, features })
+    }
+
+    /// What the template makes of a text with some pictures before it; else what it did instead.
+    fn rendered(&self, text: String, pictures: usize) -> Result<String, String> {
+        let mut last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = (text, pictures);
+        if let Some((before, rendered)) = &*last
+            && *before == asked
+        {
+            return Ok(rendered.clone());
+        }
+        let mut content = vec![json!({ "type": "image" }); pictures];
+        content.push(json!({ "type": "text", "text": asked.0 }));
+        let values = json!({
+            "messages": [{ "role": "user", "content": content }],
+            "add_generation_prompt": true,
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+        });
+        let rendered = render_template(&self.template, values)?;
+        *last = Some((asked, rendered.clone()));
+        Ok(rendered)
     }
 
     /// A rendered template in which each picture has its tokens.
@@ -224,17 +206,9 @@ impl Chat {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use minijinja::{Environment, context};
 
-    #[test]
-    fn a_template_fills_no_memory() {
-        let environment = Environment::new();
-        let template = "{% set x = 'a' * 100000 %}{% for i in range(9999) %}{{ x }}{% endfor %}";
-        let mut prompt = PromptText::default();
-        let template = environment.template_from_str(template).unwrap();
-        assert!(template.render_captured_to(context! {}, &mut prompt).is_err());
-        assert!(prompt.0.len() <= LONGEST && prompt.0.len() > LONGEST / 2);
-    }
+    use super::*;
 
     #[test]
     fn marks_for_training_make_no_text() {
