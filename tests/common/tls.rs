@@ -21,6 +21,10 @@ pub(crate) enum Certificate {
     WrongHost,
     Expired,
     SelfSigned,
+    /// As `openssl req -x509` makes them: self-signed, and marked as that of an authority.
+    OwnAuthority,
+    ExpiredOwnAuthority,
+    OwnAuthorityOfOther,
 }
 
 /// An authority that no system knows.
@@ -39,24 +43,34 @@ impl Authority {
         Authority { issuer, pem: b.path("ca.pem") }
     }
 
-    fn config(&self, kind: Certificate) -> ServerConfig {
-        let names = if kind == Certificate::WrongHost { vec!["other.example"] } else { vec!["localhost", "127.0.0.1"] };
+    /// How a server with such a certificate answers, and the certificate.
+    fn config(&self, kind: Certificate) -> (ServerConfig, String) {
+        use Certificate as C;
+        let is_other = matches!(kind, C::WrongHost | C::OwnAuthorityOfOther);
+        let names = if is_other { vec!["other.example"] } else { vec!["localhost", "127.0.0.1"] };
         let mut params = CertificateParams::new(names.into_iter().map(String::from).collect::<Vec<_>>()).unwrap();
-        if kind == Certificate::Expired {
+        if matches!(kind, C::Expired | C::ExpiredOwnAuthority) {
             (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
         }
         let key = KeyPair::generate().unwrap();
+        if matches!(kind, C::OwnAuthority | C::ExpiredOwnAuthority | C::OwnAuthorityOfOther) {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let certificate = match kind {
-            Certificate::SelfSigned => params.self_signed(&key),
-            _ => params.signed_by(&key, &self.issuer),
-        };
+            C::Good | C::WrongHost | C::Expired => params.signed_by(&key, &self.issuer),
+            C::SelfSigned | C::OwnAuthority | C::ExpiredOwnAuthority | C::OwnAuthorityOfOther => {
+                params.self_signed(&key)
+            }
+        }
+        .unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.unwrap().der().clone()], key)
-            .unwrap()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        (config, certificate.pem())
     }
 }
 
@@ -66,6 +80,8 @@ pub(crate) struct Front {
     /// Connections that were tried, and bytes that a client has sent inside of them.
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) bytes: Arc<AtomicUsize>,
+    /// The certificate.
+    pub(crate) pem: String,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -74,7 +90,8 @@ impl Front {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let acceptor = TlsAcceptor::from(Arc::new(authority.config(kind)));
+        let (config, pem) = authority.config(kind);
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let (connections, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (count, total) = (connections.clone(), bytes.clone());
         runtime.spawn(async move {
@@ -83,7 +100,7 @@ impl Front {
                 tokio::spawn(serve(client, acceptor.clone(), server, total.clone()));
             }
         });
-        Front { port, connections, bytes, _runtime: runtime }
+        Front { port, connections, bytes, pem, _runtime: runtime }
     }
 
     pub(crate) fn received(&self) -> usize {

@@ -271,6 +271,41 @@ fn servers_must_prove_who_they_are() {
     }
 }
 
+/// Cameras and disk stations sign for themselves, and say that they are authorities.
+#[test]
+fn a_certificate_that_the_user_names_is_accepted() {
+    use Certificate as C;
+    let b = Bench::new();
+    film(&b);
+    let want = want(&b);
+    let authority = Authority::new(&b);
+    let web = Web::new(b.path(""));
+    let own = Front::new(&authority, C::OwnAuthority, web.port);
+    for (kind, refusal) in [
+        (C::OwnAuthority, None),
+        (C::SelfSigned, None),
+        (C::ExpiredOwnAuthority, Some("expired")),
+        (C::OwnAuthorityOfOther, Some("another host")),
+    ] {
+        let front = Front::new(&authority, kind, web.port);
+        b.write("own.pem", front.pem.as_bytes());
+        let url = format!("https://localhost:{}/film.mp4", front.port);
+        // With those of the authority it means nothing.
+        let (_, err) = run(&b, &["describe", &url, "-o", "-", "--ca", "ca.pem"], 1);
+        let why = if kind == C::ExpiredOwnAuthority { "expired" } else { "trusted" };
+        assert!(err.contains(why) && front.received() == 0, "{kind:?}\n{err}");
+        let (out, err) = run(&b, &["describe", &url, "-o", "-", "--ca", "own.pem"], i32::from(refusal.is_some()));
+        match refusal {
+            None => assert!(cues(&out) == cues(&want) && front.received() > 0, "{kind:?}\n{out}{err}"),
+            Some(why) => assert!(err.contains(why) && front.received() == 0, "{kind:?}\n{err}"),
+        }
+        // Another server's certificate of the same kind.
+        let url = format!("https://localhost:{}/film.mp4", own.port);
+        let (_, err) = run(&b, &["describe", &url, "-o", "-", "--ca", "own.pem"], 1);
+        assert!(err.contains("trusted") && own.received() == 0, "{kind:?}\n{err}");
+    }
+}
+
 #[test]
 fn credentials_go_to_their_own_server_only() {
     let b = Bench::new();

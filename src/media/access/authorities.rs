@@ -1,4 +1,4 @@
-//! Certificate authorities that the user trusts besides the public ones.
+//! Certificates that the user trusts besides those of the public authorities: of other authorities, and of single servers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

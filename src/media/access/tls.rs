@@ -3,10 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::authorities::Authorities;
 use super::policy::AccessPolicy;
 
 /// How to connect with TLS under a policy.
@@ -23,10 +26,17 @@ pub(crate) fn client_config(policy: &AccessPolicy) -> Result<ClientConfig, Strin
         return Ok(builder.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth());
     }
     let mut roots = public_authorities().clone();
-    for certificate in policy.authorities.iter().flat_map(|a| a.certificates()) {
+    let Some(authorities) = &policy.authorities else {
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    };
+    for certificate in authorities.certificates() {
         roots.add(certificate.clone()).map_err(|e| format!("an authority cannot be used: {e}"))?;
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|e| format!("an authority cannot be used: {e}"))?;
+    let named = Arc::new(AcceptNamed { chains, authorities: authorities.clone() });
+    Ok(builder.dangerous().with_custom_certificate_verifier(named).with_no_client_auth())
 }
 
 /// The authorities of the system, or Mozilla's if the system has none. Read once.
@@ -56,10 +66,70 @@ pub(crate) fn certificate_words(e: &CertificateError) -> String {
         E::UnknownIssuer | E::BadSignature => {
             "the server's certificate is signed by no authority that is trusted".into()
         }
-        E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the server's certificate is that of an authority, which no server may use".into()
+        other if is_authority(other) => {
+            "the server's certificate is that of an authority, and not one that is trusted by name".into()
         }
         other => format!("the server's certificate is not valid: {other}"),
+    }
+}
+
+/// Whether a certificate is refused only because it says that it is an authority's. It is the last check of the
+/// certificate itself, after the times between which it is valid.
+fn is_authority(e: &CertificateError) -> bool {
+    matches!(e, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
+/// Accepts what an authority has signed, and a server's own certificate if it is one of those that the user has named.
+///
+/// Cameras and disk stations sign their certificates themselves, and tools such as `openssl req -x509` mark each of these as
+/// an authority's. Such a certificate must still be valid now, and be that of the host.
+#[derive(Debug)]
+struct AcceptNamed {
+    /// Verifies signatures of authorities.
+    chains: Arc<WebPkiServerVerifier>,
+    authorities: Authorities,
+}
+
+impl ServerCertVerifier for AcceptNamed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(e))
+                if is_authority(&e) && self.authorities.certificates().contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
     }
 }
 
