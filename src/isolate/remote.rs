@@ -435,3 +435,6 @@ fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str
         && is_length(info.start_time);
     if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
 }
+
+#[cfg(test)]
+mod tests;
