@@ -52,7 +52,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     let names = inputs.iter().map(Address::shown).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
     let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
-    let mut saver = TrackSaver::new(targets, args.output.force, reporter);
+    let mut saver = TrackSaver::new(targets, args.output.force, reporter, interrupt);
     let job = Job { inputs: &inputs, config: &config, model, interrupt, observer, sink: None };
     let ran = pipeline::run(job, |file, outcome| saver.finish(file, outcome));
     saver.print_rest()?;
@@ -85,6 +85,7 @@ struct TrackSaver<'a> {
     targets: Vec<Vec<Target>>,
     overwrite: bool,
     reporter: &'a Reporter,
+    interrupt: &'a Interrupt,
     /// Tracks that wait for the inputs before them.
     waiting: Vec<Option<Track>>,
     ended: Vec<bool>,
@@ -93,10 +94,15 @@ struct TrackSaver<'a> {
 }
 
 impl<'a> TrackSaver<'a> {
-    fn new(targets: Vec<Vec<Target>>, overwrite: bool, reporter: &'a Reporter) -> TrackSaver<'a> {
+    fn new(
+        targets: Vec<Vec<Target>>,
+        overwrite: bool,
+        reporter: &'a Reporter,
+        interrupt: &'a Interrupt,
+    ) -> TrackSaver<'a> {
         let waiting = targets.iter().map(|_| None).collect();
         let ended = vec![false; targets.len()];
-        TrackSaver { targets, overwrite, reporter, waiting, ended, printed: 0 }
+        TrackSaver { targets, overwrite, reporter, interrupt, waiting, ended, printed: 0 }
     }
 
     /// Takes the outcome of an input.
@@ -133,7 +139,7 @@ impl<'a> TrackSaver<'a> {
     fn save_files(&self, file: usize, track: &Track) {
         for target in &self.targets[file] {
             let Target::File(path, _) = target else { continue };
-            match output::save(track, target, self.overwrite) {
+            match output::save(track, target, self.overwrite, self.interrupt) {
                 Ok(()) => {
                     self.reporter.info(&format!(
                         "{} → {}, {}",
@@ -152,7 +158,7 @@ impl<'a> TrackSaver<'a> {
         while self.ended.get(self.printed) == Some(&true) {
             if let Some(track) = self.waiting[self.printed].take() {
                 for target in self.targets[self.printed].iter().filter(|t| is_stdout(t)) {
-                    if let Err(e) = output::save(&track, target, self.overwrite) {
+                    if let Err(e) = output::save(&track, target, self.overwrite, self.interrupt) {
                         self.reporter.error(&e);
                     }
                 }
@@ -165,7 +171,10 @@ impl<'a> TrackSaver<'a> {
     fn print_rest(&mut self) -> Result<()> {
         for (track, targets) in self.waiting.iter_mut().zip(&self.targets) {
             if let Some(track) = track.take() {
-                targets.iter().filter(|t| is_stdout(t)).try_for_each(|t| output::save(&track, t, self.overwrite))?;
+                targets
+                    .iter()
+                    .filter(|t| is_stdout(t))
+                    .try_for_each(|t| output::save(&track, t, self.overwrite, self.interrupt))?;
             }
         }
         Ok(())

@@ -140,7 +140,7 @@ impl StitchRun<'_> {
                 self.reporter.partial(&track.input, damage);
             }
             for target in targets {
-                if let Err(e) = output::save(&track, target, self.args.output.force) {
+                if let Err(e) = output::save(&track, target, self.args.output.force, self.interrupt) {
                     self.reporter.error(&e);
                 }
             }

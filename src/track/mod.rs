@@ -6,6 +6,8 @@
 pub(crate) mod cue;
 pub(crate) mod dedup;
 pub(crate) mod formats;
+#[cfg(unix)]
+mod named_pipe;
 pub mod output;
 pub(crate) mod record;
 

@@ -13,11 +13,14 @@ use std::path::{Path, PathBuf};
 use crate::address::Address;
 use crate::atomic_file::{AtomicFile, CommitError, create_folder_of};
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
 use crate::printable::{printable_json, printable_lines};
 use crate::regular_file;
 use crate::track::formats::{Format, write};
+#[cfg(unix)]
+use crate::track::named_pipe::PipeWriter;
 use crate::track::record::Track;
 
 /// Where one input's track goes.
@@ -203,12 +206,13 @@ pub fn check(target: &Target, overwrite: bool) -> Result<()> {
         .map_err(|e| Error::write(name, &e, Setting::Output))
 }
 
-/// Writes a track completely or not at all. A closed standard output is no error.
+/// Writes a track completely or not at all. A closed standard output is no error. Where the target is a named pipe, waits for
+/// its reader, until the interrupt is set.
 ///
 /// # Errors
-/// If the target cannot be written. If a file has appeared since [`check`] and `overwrite` is false, the file stays and the
+/// If the target cannot be written, or is a named pipe that nobody reads. If a file has appeared since [`check`] and `overwrite` is false, the file stays and the
 /// message names another that holds the track.
-pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
+pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interrupt) -> Result<()> {
     match target {
         Target::Stdout(format) => {
             let mut bytes = Vec::new();
@@ -227,7 +231,7 @@ pub fn save(track: &Track, target: &Target, overwrite: bool) -> Result<()> {
                 _ => Ok(()),
             }
         }
-        Target::File(path, format) => save_file(track, path, *format, overwrite).map_err(|e| match e {
+        Target::File(path, format) => save_file(track, path, *format, overwrite, interrupt).map_err(|e| match e {
             CommitError::Exists(kept) => Error::output(
                 path.display().to_string(),
                 "has appeared while descry was working, and is not replaced",
@@ -247,10 +251,15 @@ fn fit_for_terminals(text: &str, format: Format) -> Cow<'_, str> {
     if format == Format::Json { printable_json(text) } else { printable_lines(text) }
 }
 
-fn save_file(track: &Track, path: &Path, format: Format, overwrite: bool) -> Result<(), CommitError> {
+fn save_file(
+    track: &Track,
+    path: &Path,
+    format: Format,
+    overwrite: bool,
+    interrupt: &Interrupt,
+) -> Result<(), CommitError> {
     if fs::metadata(path).is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
-        let open = || fs::OpenOptions::new().write(true).open(path);
-        let written = open().map(io::BufWriter::new).and_then(|mut device| {
+        let written = open_device(path, interrupt).map(io::BufWriter::new).and_then(|mut device| {
             write(track, format, &mut device)?;
             device.flush()
         });
@@ -263,6 +272,17 @@ fn save_file(track: &Track, path: &Path, format: Format, overwrite: bool) -> Res
     let mut file = AtomicFile::create(path, overwrite).map_err(CommitError::Io)?;
     write(track, format, &mut file).map_err(CommitError::Io)?;
     file.commit().map(drop)
+}
+
+/// Opens what is neither a file nor a folder.
+fn open_device<'i>(path: &Path, interrupt: &'i Interrupt) -> io::Result<Box<dyn Write + 'i>> {
+    #[cfg(unix)]
+    if let Some(pipe) = PipeWriter::open(path, interrupt)? {
+        return Ok(Box::new(pipe));
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt;
+    Ok(Box::new(fs::OpenOptions::new().write(true).open(path)?))
 }
 
 #[cfg(test)]
@@ -341,13 +361,13 @@ mod tests {
         let file = Target::File(dir.path().join("new/film.vtt"), Format::Vtt);
         check(&file, false).unwrap();
         assert!(left(&dir.path().join("new")).is_empty());
-        save(&track(), &file, false).unwrap();
+        save(&track(), &file, false, &Interrupt::new()).unwrap();
         assert_eq!(left(&dir.path().join("new")), ["film.vtt"]);
         assert!(check(&file, false).unwrap_err().to_string().contains("`overwrite`"));
         check(&file, true).unwrap();
         let folder = Target::File(dir.path().join("new"), Format::Vtt);
         assert!(check(&folder, true).unwrap_err().to_string().contains("is a folder"));
-        assert!(save(&track(), &folder, true).is_err());
+        assert!(save(&track(), &folder, true, &Interrupt::new()).is_err());
         assert_eq!(left(dir.path()), ["new"]);
     }
 
@@ -358,7 +378,7 @@ mod tests {
         let file = Target::File(path.clone(), Format::Vtt);
         check(&file, false).unwrap();
         fs::write(&path, "mine").unwrap();
-        let e = save(&track(), &file, false).unwrap_err().to_string();
+        let e = save(&track(), &file, false, &Interrupt::new()).unwrap_err().to_string();
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         let kept = left(dir.path())
             .into_iter()
@@ -372,10 +392,10 @@ mod tests {
         {
             fs::remove_file(&path).unwrap();
             std::os::unix::fs::symlink("nowhere", &path).unwrap();
-            assert!(save(&track(), &file, false).is_err());
+            assert!(save(&track(), &file, false, &Interrupt::new()).is_err());
             assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
         }
-        save(&track(), &file, true).unwrap();
+        save(&track(), &file, true, &Interrupt::new()).unwrap();
         // The two that were refused are still there, and nothing else.
         let (kept, named): (Vec<_>, Vec<_>) = left(dir.path()).into_iter().partition(|name| name.ends_with(".part"));
         assert_eq!((kept.len(), named), (2, vec!["film.vtt".to_string()]));
@@ -386,7 +406,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (length, good) in [(100, true), (251, true), (252, false)] {
             let file = Target::File(dir.path().join(format!("{}.vtt", "x".repeat(length))), Format::Vtt);
-            assert_eq!(save(&track(), &file, false).is_ok(), good, "{length}");
+            assert_eq!(save(&track(), &file, false, &Interrupt::new()).is_ok(), good, "{length}");
         }
         assert_eq!(left(dir.path()).len(), 2);
     }
@@ -397,10 +417,10 @@ mod tests {
         use std::os::unix::fs::FileTypeExt;
         let null = Target::File("/dev/null".into(), Format::Vtt);
         check(&null, false).unwrap();
-        save(&track(), &null, false).unwrap();
+        save(&track(), &null, false, &Interrupt::new()).unwrap();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         let full = Target::File("/dev/full".into(), Format::Vtt);
-        let e = save(&track(), &full, false).unwrap_err().to_string();
+        let e = save(&track(), &full, false, &Interrupt::new()).unwrap_err().to_string();
         assert!(e.contains("/dev/full") && e.contains("disk is full"), "{e}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Bench, not_tried, root, sample};
+use descry::interrupt::Interrupt;
 use descry::time::Time;
 use descry::track::output::{self, Target};
 use descry::track::{Cue, CueBuilder, CueOptions, Description};
@@ -97,7 +98,7 @@ fn tracks() -> Vec<Track> {
 fn write(track: &Track, folder: &Path, name: &str) {
     for format in [Format::Vtt, Format::Srt, Format::Json, Format::Csv] {
         let file = Target::File(folder.join(format!("{name}.{}", format.extension())), format);
-        output::save(track, &file, false).unwrap();
+        output::save(track, &file, false, &Interrupt::new()).unwrap();
     }
 }
 

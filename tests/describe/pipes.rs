@@ -127,6 +127,22 @@ fn a_film_may_come_through_a_named_pipe() {
     assert_eq!(scenes("pipe.json"), scenes("film.json"));
 }
 
+/// A description for a pipe that nobody reads. WebVTT is written first.
+#[test]
+fn a_signal_ends_the_wait_for_the_reader_of_a_named_pipe() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=64x36:rate=10 -t 2 -c:v libx264 film.ts");
+    std::fs::create_dir(b.path("out")).unwrap();
+    pipe(&b, "out/film.json");
+    let mut waiting = Running::start(&b, &tiny(&["describe", "film.ts", "-f", "vtt,json", "-o", "out"]));
+    waiting.wait(|| b.path("out/film.vtt").exists());
+    assert_eq!(waiting.stop(), Some(130));
+    let mut writing = Running::start(&b, &tiny(&["describe", "film.ts", "-f", "json", "-o", "out"]));
+    let track: serde_json::Value = serde_json::from_str(&b.read("out/film.json")).unwrap();
+    assert!(!track["cues"].as_array().unwrap().is_empty(), "{track}");
+    assert!(writing.0.wait().unwrap().success());
+}
+
 /// Where only a file makes sense, nothing waits at all.
 #[test]
 fn named_pipes_and_devices_are_refused_where_a_file_is_needed() {
