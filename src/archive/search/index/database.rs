@@ -25,8 +25,9 @@ const VERSION: u32 = 1;
 /// How long to wait for another process: it holds the database only while it ends a transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Steps of SQLite's machine between two looks at the interrupt: some hundred microseconds.
-const STEPS: i32 = 10_000;
+/// Steps of SQLite's machine between two looks at the interrupt: some microseconds. Full-text search takes few of them: a
+/// handful for each page that it reads, with some thousand captions.
+const STEPS: i32 = 100;
 
 /// What no statement of descry needs more of.
 const LIMITS: [(Limit, i32); 9] = [
@@ -158,6 +159,27 @@ mod tests {
         interrupt.set();
         let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
         let ended: Result<i64, IndexFault> = db.query_row(endless, [], |r| r.get(0)).map_err(IndexFault::from);
+        assert!(matches!(ended, Err(IndexFault::Other(Error::Interrupted))), "{ended:?}");
+    }
+
+    /// Full-text search counts no steps of its own, but reads each page of its index by a statement that takes some.
+    #[test]
+    fn a_search_for_words_ends_soon_after_an_interrupt() {
+        let (dir, interrupt) = (tempfile::tempdir().unwrap(), Interrupt::new());
+        let db = open_writer(dir.path(), &interrupt).unwrap();
+        let words: Vec<String> = (0..64).map(|n| format!("word{n}")).collect();
+        begin(&db).unwrap();
+        for id in 1..=2_000 {
+            let text = format!("{} {id}", words.join(" "));
+            db.execute("INSERT INTO texts (id, text) VALUES (?1, ?2)", (id, &text)).unwrap();
+            db.execute("INSERT INTO words (rowid, text) VALUES (?1, ?2)", (id, &text)).unwrap();
+        }
+        commit(&db).unwrap();
+        let mut query = db.prepare("SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1").unwrap();
+        // Before the first caption, the captions of each word are counted.
+        let mut rows = query.query([words.join(" OR ")]).unwrap();
+        interrupt.set();
+        let ended = rows.next().map(|row| row.is_some()).map_err(IndexFault::from);
         assert!(matches!(ended, Err(IndexFault::Other(Error::Interrupted))), "{ended:?}");
     }
 
