@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::child::state;
 use super::wire::{AHEAD, SIGN, SourceState};
 use crate::error::Error;
 use crate::media::decode::Polled;
@@ -92,7 +91,7 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
         };
         steps.fetch_add(1, Ordering::Relaxed);
         let Some(step) = step else { continue };
-        if to.send((step, state(&source))).is_err() {
+        if to.send((step, SourceState::of(&source))).is_err() {
             return;
         }
     }

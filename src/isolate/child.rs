@@ -86,7 +86,7 @@ fn try_serve() -> io::Result<()> {
             Err(fault) => return decoder.reply(&Reply::Fault(fault), &[]),
         },
     };
-    decoder.reply(&Reply::Opened(Box::new(source.info().clone()), Box::new(state(&source))), &[])?;
+    decoder.reply(&Reply::Opened(Box::new(source.info().clone()), Box::new(SourceState::of(&source))), &[])?;
     source.guard(Arc::new(gate));
     if is_film {
         let film = FilmAhead::start(source)?;
@@ -202,23 +202,6 @@ fn connect(access: LiveAccess, decode: &DecodeOptions) -> Result<Source, StreamF
     Source::connect(&access, decode, Interrupt::new())
 }
 
-/// What a source reports besides its frames.
-pub(super) fn state(source: &Source) -> SourceState {
-    SourceState {
-        clock: source.clock().clone(),
-        damage: source.damage().clone(),
-        losses: source.losses(),
-        packets: source.packets(),
-        skipped: source.skipped(),
-        left_out: source.left_out(),
-        waited: source.waited(),
-        end: source.end(),
-        lost: source.is_lost(),
-        over: source.is_over(),
-        passed_end: source.has_more(),
-    }
-}
-
 /// Nanoseconds of the system's monotonic clock, which all processes share.
 pub(super) fn monotonic() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
@@ -314,13 +297,13 @@ impl DecodeChild {
         let (mut frames, mut samples) = (Vec::new(), Vec::new());
         match source.advance() {
             Ok(Advance::Frame(frame)) => match frame.thumb() {
-                Ok(thumb) => frames.push(self.hold(frame, &thumb, state(source), &mut samples)),
+                Ok(thumb) => frames.push(self.hold(frame, &thumb, SourceState::of(source), &mut samples)),
                 Err(e) => return self.reply(&Reply::Fault(StreamFault::Undecodable(e.to_string())), &[]),
             },
             Ok(Advance::Packet) => {}
             Err(fault) => return self.reply(&Reply::Fault(fault), &[]),
         }
-        self.frames(frames, None, state(source), &samples)
+        self.frames(frames, None, SourceState::of(source), &samples)
     }
 
     /// Keeps a frame, and sends its thumb.

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::media::decode::FrameClock;
 use crate::media::frame::FrameHeader;
-use crate::media::{Damage, DecodeOptions, FrameSize, StreamFault, StreamInfo};
+use crate::media::{Damage, DecodeOptions, FrameSize, Source, StreamFault, StreamInfo};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -150,6 +150,25 @@ pub(super) struct SourceState {
     pub(super) lost: bool,
     pub(super) over: bool,
     pub(super) passed_end: bool,
+}
+
+impl SourceState {
+    /// What a source reports now.
+    pub(super) fn of(source: &Source) -> SourceState {
+        SourceState {
+            clock: source.clock().clone(),
+            damage: source.damage().clone(),
+            losses: source.losses(),
+            packets: source.packets(),
+            skipped: source.skipped(),
+            left_out: source.left_out(),
+            waited: source.waited(),
+            end: source.end(),
+            lost: source.is_lost(),
+            over: source.is_over(),
+            passed_end: source.has_more(),
+        }
+    }
 }
 
 /// An error of a child.
