@@ -2,23 +2,22 @@
 //!
 //! Each group has its own heading in the help. The order of the groups in a command is the order of the headings.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 #[cfg(unix)]
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
 use super::access_args::AccessArgs;
-use super::isolate_args::{IsolateArgs, IsolateDefaults};
-use super::model_args::{CaptionModelArgs, ContextArgs, cores};
+use super::decode_args::{DecodeArgs, DecodeMode};
+use super::isolate_args::IsolateDefaults;
+use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::{Reporter, count};
 use super::values;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::isolate::{Isolation, Protection};
+use crate::media::DecodeOptions;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::media::{DecodeOptions, DecodedFrames, check_device};
 use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
@@ -30,9 +29,6 @@ use crate::track::{CueOptions, DedupOptions, Format};
 pub(super) const BATCH: u16 = 4;
 /// The same with `--mode keyframes`, where dozens of pictures arrive per second.
 const KEYFRAME_MODE_BATCH: u16 = 16;
-/// Largest frame that is decoded: 8192 × 8192 pixels, beyond any common video format.
-pub(super) const MAX_PIXELS: u64 = 8192 * 8192;
-
 /// Where descriptions go, and in which formats.
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
@@ -121,98 +117,6 @@ pub(super) struct ThumbnailArgs {
 impl ThumbnailArgs {
     pub(super) fn options(&self) -> ThumbnailOptions {
         ThumbnailOptions { width: self.thumbnail_width, quality: self.thumbnail_quality }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DecodeMode {
-    /// Every frame
-    All,
-    /// Every frame that others refer to, and few of the others: a cut may be found up to two frames late
-    Fast,
-    /// Only the keyframes of the container: many times faster, but scene changes are found only at those
-    Keyframes,
-}
-
-impl DecodeMode {
-    fn frames(self) -> DecodedFrames {
-        match self {
-            DecodeMode::All => DecodedFrames::All,
-            DecodeMode::Fast => DecodedFrames::Fast,
-            DecodeMode::Keyframes => DecodedFrames::Keyframes,
-        }
-    }
-}
-
-/// What is decoded, and how.
-#[derive(Args)]
-#[command(next_help_heading = "Decoding")]
-pub(super) struct DecodeArgs {
-    /// Where to start: seconds, MM:SS or HH:MM:SS [default: at the beginning]
-    ///
-    /// All times and durations can be written in any of these forms, with a fraction.
-    #[arg(long, value_name = "TIME", value_parser = values::time)]
-    start: Option<Time>,
-    /// Where to stop [default: at the end]
-    #[arg(long, value_name = "TIME", value_parser = values::time)]
-    end: Option<Time>,
-    /// Which frames to decode
-    #[arg(long, value_enum, default_value = "all")]
-    mode: DecodeMode,
-    /// Videos to process at the same time
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Decoder threads per video [default: two more than cores, or half of the cores with --mode keyframes]
-    ///
-    /// 0 lets descry choose.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    decode_threads: usize,
-    /// Decode on a hardware device of FFmpeg, such as vaapi or cuda
-    ///
-    /// descry fails if the device is absent. It never falls back to the CPU.
-    #[arg(long, value_name = "DEVICE")]
-    hwaccel: Option<String>,
-    /// Refuse videos whose frames have more pixels
-    ///
-    /// Checked before memory is allocated for a frame. The default is 8192 × 8192.
-    #[arg(long, value_name = "PIXELS", default_value_t = MAX_PIXELS)]
-    max_pixels: u64,
-    /// Give up when a server sends nothing for this long
-    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30")]
-    timeout: Time,
-    #[command(flatten)]
-    isolate: IsolateArgs,
-}
-
-impl DecodeArgs {
-    fn check(&self) -> Result<()> {
-        if let (Some(start), Some(end)) = (self.start, self.end)
-            && end <= start
-        {
-            return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
-        }
-        self.hwaccel.as_deref().map_or(Ok(()), check_device)
-    }
-
-    fn options(&self) -> DecodeOptions {
-        DecodeOptions {
-            start: self.start,
-            end: self.end,
-            frames: self.mode.frames(),
-            threads: self.threads(),
-            hwaccel: self.hwaccel.clone(),
-            max_pixels: self.max_pixels,
-            timeout: Duration::from_micros(self.timeout.micros().max(1_000) as u64),
-            ..DecodeOptions::default()
-        }
-    }
-
-    /// Decoding keyframes alone is little work: more threads gain nothing and compete with those of the model.
-    fn threads(&self) -> usize {
-        match (self.decode_threads, self.mode) {
-            (0, DecodeMode::Keyframes) => (cores() / 2).max(1),
-            (threads, _) => threads,
-        }
     }
 }
 
@@ -442,11 +346,16 @@ impl DescriptionArgs {
             bars: self.model.picture.bars(),
             cue: self.cue.options(),
             min_score: self.decoder.min_score(models)?,
-            jobs: usize::from(self.decode.jobs),
+            jobs: self.decode.jobs(),
             encode_batch: usize::from(self.batch.unwrap_or(self.usual_batch())),
             caption_batch: self.model.caption_batch(models, self.batch, self.usual_batch()),
             ..Config::default()
         })
+    }
+
+    /// As [`DecodeArgs::spread`].
+    pub(super) fn spread(&self, config: &mut Config, videos: usize) {
+        self.decode.spread(config, videos);
     }
 
     /// Reports videos for which `--mode fast` was in vain.

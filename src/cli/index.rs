@@ -98,6 +98,9 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
     if args.plan {
         return print_plan(&plan);
     }
+    if args.threads.is_none() {
+        args.description.spread(&mut config, plan.videos.len());
+    }
     let (isolation, protection) = args.description.isolation(&IsolateDefaults::MANY, reporter)?.unzip();
     config.isolation = isolation;
     remove_left_over(&archive, &plan)?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::access_args::AccessArgs;
-use super::args::{BatchArgs, DecoderArgs, MAX_PIXELS, RepetitionArgs, encode_options};
+use super::args::{BatchArgs, DecoderArgs, RepetitionArgs, encode_options};
+use super::decode_args::MAX_PIXELS;
 use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;

@@ -10,6 +10,7 @@ mod access_args;
 mod archive;
 mod args;
 mod caption;
+mod decode_args;
 mod describe;
 mod embed;
 mod exit;
