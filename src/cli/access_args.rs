@@ -21,7 +21,7 @@ pub(super) struct AccessArgs {
     /// Anyone between descry and the server can then read the password and replace the video.
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
-    /// Trust the certificate authorities in this PEM file too
+    /// Trust the certificate authorities in this PEM file too, and servers whose own certificate is in it
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }

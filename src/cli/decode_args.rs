@@ -52,8 +52,10 @@ pub(super) struct DecodeArgs {
     /// Which frames to decode
     #[arg(long, value_enum, default_value = "all")]
     pub(super) mode: DecodeMode,
-    /// Videos to process at the same time [default: 1; for index, one for each core and two videos, up to 8, unless with
-    /// --threads, --decode-threads, --hwaccel or --mode keyframes]
+    /// Videos to process at the same time [default: 1; index chooses]
+    ///
+    /// index processes one video for each core, and at most 8, if there are at least two for each. With --threads,
+    /// --decode-threads, --hwaccel or --mode keyframes, it processes one after the other.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
     /// Decoder threads per video [default: two more than cores, or half of the cores with --mode keyframes]

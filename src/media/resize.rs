@@ -276,6 +276,34 @@ fn down(source: &PicturePart<'_>, first: usize, taps: &Taps) -> PicturePart<'sta
     PicturePart::made(out, line, taps.bounds.len())
 }
 
+/// Means of boxes of `factor` × `factor` pixels, from the first on. Up to `factor` − 1 rows and columns at the end are left out.
+pub(crate) fn reduce(picture: &Rgb, factor: usize) -> Rgb {
+    let (width, height) = (picture.width as usize / factor, picture.height as usize / factor);
+    let line = picture.width as usize * 3;
+    // Divides by the number of pixels, with 24 fractional bits.
+    let share = (1u32 << 24) / (factor * factor) as u32;
+    let mut out = Vec::with_capacity(width * height * 3);
+    let mut sums = vec![0u32; width * factor * 3];
+    for rows in picture.data.chunks_exact(line * factor) {
+        sums.fill(0);
+        for row in rows.chunks_exact(line) {
+            for (sum, &sample) in sums.iter_mut().zip(row) {
+                *sum += u32::from(sample);
+            }
+        }
+        for pixels in sums.chunks_exact(factor * 3) {
+            let mut pixel = [0u32; 3];
+            for part in pixels.chunks_exact(3) {
+                for (sum, part) in pixel.iter_mut().zip(part) {
+                    *sum += part;
+                }
+            }
+            out.extend(pixel.map(|sum| ((sum * share + (1 << 23)) >> 24) as u8));
+        }
+    }
+    Rgb { width: width as u32, height: height as u32, data: out }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +337,24 @@ mod tests {
                     prop_assert_eq!(want, &part.data[y * window.width * 3..(y + 1) * window.width * 3]);
                 }
                 prop_assert_eq!(resize_plain(&picture, tw, th, filter, window), part);
+            }
+        }
+    }
+
+    #[test]
+    fn boxes_become_their_means() {
+        let picture = noise(13, 7, 3);
+        for factor in 1..=6 {
+            let small = reduce(&picture, factor);
+            assert_eq!((small.width as usize, small.height as usize), (13 / factor, 7 / factor));
+            for (n, &found) in small.data.iter().enumerate() {
+                let (x, y, colour) = (n / 3 % (13 / factor), n / 3 / (13 / factor), n % 3);
+                let samples = (0..factor * factor).map(|k| {
+                    let at = (y * factor + k / factor) * 13 + x * factor + k % factor;
+                    f64::from(picture.data[at * 3 + colour])
+                });
+                let mean = samples.sum::<f64>() / (factor * factor) as f64;
+                assert!((f64::from(found) - mean).abs() <= 0.51, "{factor}: {found}, {mean}");
             }
         }
     }

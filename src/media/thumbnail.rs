@@ -2,7 +2,7 @@
 //!
 //! The same picture and options give the same bytes.
 
-use crate::media::resize::{Resample, Window, resize};
+use crate::media::resize::{Resample, Window, reduce, resize};
 use crate::media::rgb::Rgb;
 
 /// Size and quality of thumbnails.
@@ -28,8 +28,11 @@ pub fn thumbnail(picture: &Rgb, options: ThumbnailOptions) -> Option<Vec<u8>> {
     }
     let width = w.min(options.width as usize);
     let height = ((h * width + w / 2) / w).max(1);
+    // Most of the way by means of boxes takes half the time, as Pillow's `thumbnail` does with its `reducing_gap` of 2.
+    let factor = (w / width).min(h / height) / 2;
+    let reduced = if factor > 1 { &reduce(picture, factor) } else { picture };
     let window = Window { left: 0, top: 0, width, height };
-    let small = resize(picture, width, height, Resample::Bilinear, window);
+    let small = resize(reduced, width, height, Resample::Bilinear, window);
     small.to_jpeg(options.quality.clamp(1, 100)).ok()
 }
 
@@ -49,6 +52,8 @@ mod tests {
         assert_eq!(size(640, 360, 320), Some((320, 180)));
         assert_eq!(size(360, 640, 320), Some((320, 569)));
         assert_eq!(size(100, 50, 320), Some((100, 50)));
+        assert_eq!(size(1_921, 1_079, 320), Some((320, 180)));
+        assert_eq!(size(4_001, 9, 320), Some((320, 1)));
         assert_eq!(size(3_000, 1, 320), Some((320, 1)));
         assert_eq!(size(640, 360, 0), None);
         assert_eq!(thumbnail(&Rgb { width: 2, height: 2, data: vec![0; 3] }, ThumbnailOptions::default()), None);
