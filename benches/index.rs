@@ -15,6 +15,8 @@ use descry::archive::index::file_fingerprint;
 use descry::archive::{Archive, Recipe, Work};
 use serde_json::Value;
 
+/// Films that are indexed and described.
+const FILMS: usize = 4;
 /// Videos of the large archive.
 const VIDEOS: usize = 100_000;
 
@@ -50,13 +52,13 @@ fn main() {
     let rounds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
     let (out, archive) = (fresh("index-out"), minute().with_file_name("index-archive"));
     // Keyframes of a minute take less time than a start.
-    for (mode, film) in [("all", minute()), ("keyframes", again(&minute(), 10))] {
-        // Three films, so that one starts while another ends.
+    for (mode, film) in [("all", minute()), ("fast", minute()), ("keyframes", again(&minute(), 10))] {
+        // Enough films for two cores: index processes one for each.
         let films = fresh("index-films");
-        for n in 0..3 {
+        for n in 0..FILMS {
             std::fs::hard_link(&film, films.join(format!("{n}.mp4"))).expect("a link under target");
         }
-        let names: Vec<PathBuf> = (0..3).map(|n| films.join(format!("{n}.mp4"))).collect();
+        let names: Vec<PathBuf> = (0..FILMS).map(|n| films.join(format!("{n}.mp4"))).collect();
         let names: Vec<&str> = names.iter().map(|n| text(n)).collect();
         let describe =
             [&["--quiet", "describe", "--force", "-f", "vtt,json", "--mode", mode, "-o", text(&out)], &names[..]]
@@ -73,9 +75,20 @@ fn main() {
                 ),
                 ("descry describe", Box::new(|| run(&mut descry(&describe)))),
             ];
+            if mode == "fast" {
+                let decode = || {
+                    for name in &names {
+                        run(common::ffmpeg(&format!("-i {name}")).args(["-an", "-f", "null", "-"]));
+                    }
+                };
+                runners.push(("ffmpeg -i F -f null -, one after the other", Box::new(decode)));
+            }
             race(rounds, &mut runners)
         };
         verdict(&format!("--mode {mode}: speed compared with describing them"), seconds[1] / seconds[0], 0.95);
+        if mode == "fast" {
+            verdict("--mode fast: speed compared with decoding them alone", seconds[2] / seconds[0], 1.6);
+        }
     }
     keyframes(rounds, &out);
     nothing_to_do(&archive);

@@ -118,6 +118,7 @@ mod tests {
         let _ = Address::new("http://u:tw1cecret@h/a@h/b");
         let _ = Address::new("http:///u:tw1ceslashed@h/a@h/b");
         let _ = Address::new("http://u:tw1ceback@h\\a@h/b");
+        let _ = Address::new("https://h/x?k=%ca%\tbr0ken");
         let _ = Address::new("https://h/x?k=spac3d-o\tut\n");
         let _ = Address::led_to("https://unt0ken-user:x@h/seg.ts?Signature=sh0rt");
         for text in [
@@ -131,12 +132,13 @@ mod tests {
             "user unt0ken-user",
             "sh0rt",
             "spac3d-out",
+            "%ca%\tbr0ken",
             "tw1ceslashed",
             "tw1ceback",
         ] {
             let hidden = hide(text);
             assert!(hidden.contains(HIDDEN), "{text}: {hidden}");
-            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "tw1ce", "Z3Vh", "sh0rt", "spac3d"] {
+            for part in ["t0ken", "1234", "fragm3nt", "sl4shless", "tw1ce", "Z3Vh", "sh0rt", "spac3d", "br0ken"] {
                 assert!(!hidden.contains(part), "{text}: {hidden}");
             }
         }

@@ -166,9 +166,9 @@ impl Address {
         let login = login.map(|login| login.trim_start_matches(slashes));
         let strict = login.and_then(|login| login.split_once(slashes)).and_then(|(head, _)| head.rsplit_once('@'));
         for login in login.into_iter().chain(strict.map(|(login, _)| login)) {
-            found.push(decode(login));
+            found.extend(meant(login));
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            found.push(decode(password));
+            found.extend(meant(password));
             // Some libraries send it as it is written. The padding may be missing.
             let pair = format!("{user}:{password}");
             found.extend([&decode(&pair), &pair].map(|pair| encode_login(pair).trim_end_matches('=').to_string()));
@@ -176,11 +176,11 @@ impl Address {
         }
         let (path, fragment) = path.split_once('#').unwrap_or((path, ""));
         found.extend(
-            Some(fragment).into_iter().chain(fragment.split(['&', '='])).filter(|f| f.len() >= LEAST).map(decode),
+            Some(fragment).into_iter().chain(fragment.split(['&', '='])).filter(|f| f.len() >= LEAST).flat_map(meant),
         );
         for pair in path.split_once('?').map_or("", |(_, query)| query).split(['&', ';']) {
             let (name, value) = pair.split_once('=').unwrap_or(("", pair));
-            found.extend(Some(decode(value)).filter(|value| value.len() >= LEAST || is_secret_name(name)));
+            found.extend(meant(value).filter(|value| value.len() >= LEAST || is_secret_name(name)));
         }
         found
     }
@@ -324,6 +324,13 @@ impl Loose<'_> {
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_NAMES.iter().any(|secret| name.contains(secret))
+}
+
+/// What a part of an address means, and the part as it is written if not all of its escapes mean characters.
+fn meant(part: &str) -> impl Iterator<Item = String> {
+    let decoded = decode(part);
+    let written = decoded.contains('\u{fffd}').then(|| part.to_string());
+    written.into_iter().chain([decoded])
 }
 
 /// Decodes percent escapes: `%41` is `A`. Anything else stays.
