@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::protection::Protection;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -47,9 +48,11 @@ impl Isolation {
     }
 
     /// What would protect this machine from a decoder. `hwaccel`: whether it decodes on a device.
-    #[cfg(unix)]
-    pub fn protection(hwaccel: bool) -> super::protection::Protection {
-        super::sandbox::try_on_a_thread(hwaccel)
+    pub fn protection(hwaccel: bool) -> Protection {
+        #[cfg(unix)]
+        return super::sandbox::try_on_a_thread(hwaccel);
+        #[cfg(not(unix))]
+        Protection { files: false, calls: false, device: hwaccel }
     }
 
     /// Fails: there are no separate decoders on this system.
