@@ -28,7 +28,7 @@
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, [`message`], `open_folder`, `printable`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -59,6 +59,7 @@ pub mod model;
 mod open_folder;
 pub mod pipeline;
 mod printable;
+mod program;
 mod regular_file;
 pub mod scene;
 pub mod time;

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
         "message",
         "open_folder",
         "printable",
+        "program",
         "regular_file",
         "time",
     ],

@@ -1,7 +1,7 @@
 //! Runs a program for each caption, with the text on its standard input: to speak it, for example.
 //!
-//! The program gets nothing of descry's that it does not need: of the environment only what [`INHERITED`] and
-//! [`CommandOptions::environment`] name, because the rest may hold keys of clouds and tokens; and no open file but standard
+//! The program gets nothing of descry's that it does not need: of the environment only what [every
+//! program](crate::program) and [`CommandOptions::environment`] name, because the rest may hold keys of clouds and tokens; and no open file but standard
 //! error.
 //!
 //! Order: one program at a time, never through a shell. It is killed, with what it started, when it takes too long or the
@@ -9,7 +9,7 @@
 //!
 //! Memory: few captions wait, because a caption spoken minutes later is useless; the oldest are lost and counted.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, StopSignal};
 use super::super::wall::rfc3339;
 use crate::error::{Error, Result};
-use crate::message;
 use crate::message::Setting;
+use crate::program::{detach, environment, kill};
 use crate::track::cue::sentence;
 
 /// How the program runs.
@@ -39,39 +39,6 @@ impl Default for CommandOptions {
         CommandOptions { timeout: Duration::from_secs(30), waiting: 4, environment: Vec::new() }
     }
 }
-
-/// The variables that every program inherits, and `LC_…`: where programs and the user's files are, who the user is, in which
-/// language and time zone; and for programs that speak or show a message, how to reach the user's screen, sound and session.
-const INHERITED: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LANGUAGE",
-    "TZ",
-    "TERM",
-    "TMPDIR",
-    "XDG_RUNTIME_DIR",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "DISPLAY",
-    "XAUTHORITY",
-    "WAYLAND_DISPLAY",
-    "PULSE_SERVER",
-    #[cfg(windows)]
-    "SYSTEMROOT",
-    #[cfg(windows)]
-    "COMSPEC",
-    #[cfg(windows)]
-    "PATHEXT",
-    #[cfg(windows)]
-    "USERPROFILE",
-    #[cfg(windows)]
-    "TEMP",
-    #[cfg(windows)]
-    "TMP",
-];
 
 /// Bytes of a text that the program gets: what a pipe holds without a reader.
 const TEXT: usize = 4_096;
@@ -101,7 +68,7 @@ impl CommandSink {
             name: format!("command {file}"),
             line: line.to_vec(),
             options: options.clone(),
-            environment: environment(&options.environment)?,
+            environment: environment(&options.environment, Setting::CommandEnv)?,
             stop: StopSignal::default(),
             delivered: Vec::new(),
         })
@@ -119,7 +86,6 @@ impl CommandSink {
             .stdin(Stdio::piped())
             // Standard output may carry JSON lines.
             .stdout(Stdio::null());
-        #[cfg(unix)]
         detach(&mut process);
         let mut child = process.spawn()?;
         if let Some(mut input) = child.stdin.take() {
@@ -148,65 +114,6 @@ impl CommandSink {
             nap = (nap * 2).min(Duration::from_millis(50));
         }
     }
-}
-
-/// What the program inherits of the environment.
-fn environment(more: &[String]) -> Result<Vec<(OsString, OsString)>> {
-    for name in more {
-        // Such names would make `var_os` panic or mean something else.
-        if name.is_empty() || name.contains(['=', '\0']) || std::env::var_os(name).is_none() {
-            return Err(Error::usage(
-                message![
-                    format!("the environment variable {name}, which "),
-                    Setting::CommandEnv,
-                    " names, does not exist"
-                ],
-                "Set it before descry starts, or leave it out.",
-            ));
-        }
-    }
-    let is_inherited = |name: &OsStr| {
-        name.to_str().is_some_and(|n| INHERITED.contains(&n) || n.starts_with("LC_") || more.iter().any(|m| m == n))
-    };
-    Ok(std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect())
-}
-
-/// Gives the program a process group of its own, and closes everything but its standard streams when it starts. descry opens
-/// its own files so that they close by themselves, but libraries, and whoever started descry, may not have.
-#[cfg(unix)]
-fn detach(process: &mut Process) {
-    use std::os::unix::process::CommandExt;
-
-    use nix::libc;
-
-    process.process_group(0);
-    // SAFETY: only reads a limit.
-    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-    let limit = libc::c_int::try_from(limit).unwrap_or(libc::c_int::MAX).clamp(256, 1 << 16);
-    let close = move || {
-        // Marks them only: the standard library needs one of them until the program runs.
-        #[cfg(target_os = "linux")]
-        // SAFETY: a system call with numbers.
-        if unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } == 0 {
-            return Ok(());
-        }
-        for descriptor in 3..limit {
-            // SAFETY: a system call with numbers; it fails where nothing is open.
-            unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes system calls that are allowed there, allocates nothing and takes no lock.
-    unsafe { process.pre_exec(close) };
-}
-
-/// Kills the program with everything that it started, where the system has process groups.
-fn kill(child: &mut Child) {
-    #[cfg(unix)]
-    if let Ok(group) = i32::try_from(child.id()) {
-        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
-    }
-    let _ = child.kill();
 }
 
 impl Sink for CommandSink {
