@@ -22,11 +22,14 @@
 //! | `fuzzing` | entries for the fuzz targets in `fuzz/`; only with the feature of that name |
 //! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
+//! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, JSON, CSV, output files |
 //! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
+//! | [`mix`] | descriptions into the sound of a film: ducking, loudness, true peaks |
+//! | [`voice`] | programs that speak, and what they spoke |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
 //! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
@@ -55,6 +58,7 @@ mod limited_file;
 pub mod live;
 pub mod media;
 pub mod message;
+pub mod mix;
 pub mod model;
 mod open_folder;
 pub mod pipeline;
@@ -62,7 +66,9 @@ mod printable;
 mod program;
 mod regular_file;
 pub mod scene;
+pub mod speak;
 pub mod time;
 pub mod track;
+pub mod voice;
 
 pub use pipeline::Describer;

@@ -46,6 +46,8 @@ settings! {
     Batch => "batch",
     /// Hypotheses that beam search keeps.
     Beam => "beam",
+    /// Audio track that descriptions are mixed into.
+    AudioTrack => "audio",
     /// Certificate authorities to trust besides the public ones.
     Authorities => "ca",
     /// Environment variables that the program of an output inherits.
@@ -124,12 +126,22 @@ settings! {
     ServerJobs => "server_jobs",
     /// How long a server of models may take for an answer.
     ServerTimeout => "server_timeout",
+    /// Codec of a spoken track.
+    SoundCodec => "codec",
     /// First moment that is described.
     Start => "start",
     /// Temperature of the caption search.
     Temperature => "temperature",
     /// How long a server may be silent.
     Timeout => "timeout",
+    /// Voice that speaks descriptions.
+    Voice => "voice",
+    /// Program that speaks descriptions.
+    VoiceCommand => "voice.program",
+    /// Environment variables that the program of a voice inherits.
+    VoiceEnv => "voice.environment",
+    /// Model of a voice.
+    VoiceModel => "voice.model",
     /// WebVTT file of live mode.
     Vtt => "vtt",
     /// When live mode begins a new WebVTT file.

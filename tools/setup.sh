@@ -38,7 +38,7 @@ packages() {
 # FFmpeg's development files and clang may come from elsewhere than Debian.
 have_ffmpeg() {
     command -v pkg-config >/dev/null && command -v clang >/dev/null &&
-        pkg-config --exists libavcodec libavformat libavutil libswscale
+        pkg-config --exists libavcodec libavformat libavutil libswresample libswscale
 }
 
 # The RTSP server of the live tests. Debian's own Python has its bindings.
@@ -108,7 +108,7 @@ lint_tools() {
 
 command -v cargo >/dev/null || { log "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
 command -v cc >/dev/null || packages gcc libc6-dev
-have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
+have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev
 runtime
 if [ "${1:-run}" = valgrind ]; then
     command -v valgrind >/dev/null || packages valgrind
@@ -118,6 +118,7 @@ if [ "${1:-run}" = lint ]; then
 fi
 if [ "${1:-run}" = test ] || [ "${1:-run}" = fuzz ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
+    command -v espeak-ng >/dev/null || packages espeak-ng
     command -v npm >/dev/null || packages nodejs npm
     have_rtsp || packages $RTSP
     venv

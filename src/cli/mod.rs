@@ -30,6 +30,7 @@ mod reporter;
 mod search;
 mod server_args;
 mod signals;
+mod speak;
 mod stdout;
 mod stitch;
 mod values;
@@ -55,6 +56,8 @@ use reporter::Reporter;
 const EXAMPLES: &str = "\
 Examples:
   descry describe film.mp4               Write film.vtt next to film.mp4
+  descry speak film.mp4 --descriptions film.vtt -o film.described.mkv
+                                         Add a spoken track to a film
   descry live rtsp://camera/stream       Print a line for everything new in a stream
 
 Run 'descry COMMAND --help' for the options of a command.";
@@ -80,6 +83,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum CliCommand {
     Describe(Box<describe::DescribeArgs>),
+    Speak(Box<speak::SpeakArgs>),
     Live(Box<live::LiveArgs>),
     Index(Box<index::IndexArgs>),
     Search(Box<search::SearchArgs>),
@@ -104,6 +108,7 @@ impl CliCommand {
     fn run(&self, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
         match self {
             CliCommand::Describe(args) => describe::run(args, reporter, interrupt),
+            CliCommand::Speak(args) => speak::run(args, reporter, interrupt),
             CliCommand::Live(args) => live::run(args, reporter, interrupt),
             CliCommand::Index(args) => index::run(args, reporter, interrupt),
             CliCommand::Search(args) => search::run(args, reporter, interrupt),

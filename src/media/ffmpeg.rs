@@ -11,6 +11,8 @@ use std::ptr;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
+pub(crate) mod sound;
+
 /// FFmpeg's own functions, as C sees them: an enumeration is an `int`.
 mod c {
     use super::*;

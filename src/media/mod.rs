@@ -16,6 +16,7 @@ pub(crate) mod picture;
 pub(crate) mod probe;
 pub(crate) mod relay;
 pub(crate) mod remote;
+pub(crate) mod remux;
 pub(crate) mod resize;
 pub(crate) mod rgb;
 pub(crate) mod scale;
@@ -31,6 +32,7 @@ pub use decode::{
 pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
+pub use remux::{FilmFormat, SoundCodec};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;
 pub use thumbnail::{ThumbnailOptions, thumbnail};

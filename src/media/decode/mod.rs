@@ -15,6 +15,7 @@
 //! owns all of it. [`relayed`] opens RTSP and RTMP. [`stream`] chooses the video stream and opens its decoder; [`demux`]
 //! reads packets; [`skip`] leaves some out, by what their [`syntax`] says; [`source`] turns them into frames, whose times
 //! come from [`clock`]; [`open`] and [`live`] are the two ways to create a source.
+//! [`film`] reads the packets of all streams, for those who copy them.
 
 mod arrivals;
 mod byte_io;
@@ -24,6 +25,7 @@ mod deadline;
 mod demux;
 mod device;
 mod encrypted_bytes;
+mod film;
 mod formats;
 mod gate;
 mod live;
@@ -46,6 +48,7 @@ mod web_input;
 pub(crate) use clock::FrameClock;
 pub use container::container_version;
 pub use device::{check_device, load_camera_support};
+pub(crate) use film::WholeFilm;
 pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;

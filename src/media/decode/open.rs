@@ -8,7 +8,9 @@ use std::path::Path;
 use ffmpeg_next as ff;
 
 use super::byte_io::ByteIo;
-use super::container::{ContainerRequest, OpenFailure, container_version, ffprobe, matroska_cut_off, open_container};
+use super::container::{
+    Container, ContainerRequest, OpenFailure, container_version, ffprobe, matroska_cut_off, open_container,
+};
 use super::deadline::{Deadline, is_timeout, stop_check};
 use super::formats::Origin;
 use super::log::init;
@@ -34,28 +36,8 @@ impl Source {
     /// # Errors
     /// If the input cannot be read, has no video, is encrypted, or exceeds a limit of the options.
     pub fn open(input: &Address, options: &DecodeOptions, interrupt: Interrupt) -> Result<Source> {
-        init();
-        // Messages name the input without its credentials.
         let name = input.shown();
-        let pipe = if input.is_url() { None } else { check_path(input, &interrupt)? };
-        let deadline = Deadline::new(input.is_url().then_some(options.timeout));
-        deadline.start();
-        let opened = match RelayRequest::new(input, &options.access).map_err(|e| e.web_input(&name))? {
-            Some(relayed) => {
-                let ffmpeg = relayed_options(&relayed, options);
-                open_relayed(relayed, &ffmpeg, options, &deadline, &interrupt)
-            }
-            None => {
-                let request = container_request(input, pipe.as_ref(), options, &deadline, &interrupt)?;
-                open_container(request, &deadline, &interrupt)
-            }
-        };
-        let container =
-            opened.map_err(
-                |failure| {
-                    if interrupt.is_set() { Error::Interrupted } else { explain(input, failure, &deadline) }
-                },
-            )?;
+        let (container, pipe) = open_any(input, options, &interrupt)?;
         let mut source = Source::new(&name, container, options, interrupt)?;
         source.pipe = pipe;
         if source.info().container.starts_with("matroska") && !input.is_url() {
@@ -63,6 +45,36 @@ impl Source {
         }
         Ok(source)
     }
+}
+
+/// Opens the container of an input. If that is a named pipe, it is returned too, and must be dropped after the container.
+///
+/// # Errors
+/// If the input cannot be read.
+pub(super) fn open_any(
+    input: &Address,
+    options: &DecodeOptions,
+    interrupt: &Interrupt,
+) -> Result<(Container, Option<OpenPipe>)> {
+    init();
+    // Messages name the input without its credentials.
+    let name = input.shown();
+    let pipe = if input.is_url() { None } else { check_path(input, interrupt)? };
+    let deadline = Deadline::new(input.is_url().then_some(options.timeout));
+    deadline.start();
+    let opened = match RelayRequest::new(input, &options.access).map_err(|e| e.web_input(&name))? {
+        Some(relayed) => {
+            let ffmpeg = relayed_options(&relayed, options);
+            open_relayed(relayed, &ffmpeg, options, &deadline, interrupt)
+        }
+        None => {
+            let request = container_request(input, pipe.as_ref(), options, &deadline, interrupt)?;
+            open_container(request, &deadline, interrupt)
+        }
+    };
+    let container = opened
+        .map_err(|failure| if interrupt.is_set() { Error::Interrupted } else { explain(input, failure, &deadline) })?;
+    Ok((container, pipe))
 }
 
 /// FFmpeg's options for what is behind a relay.

@@ -23,6 +23,7 @@ mod phrase;
 mod sentence;
 
 pub use builder::CueBuilder;
+pub(crate) use phrase::shorten;
 pub(crate) use sentence::sentence;
 
 use crate::time::Time;

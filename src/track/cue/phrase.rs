@@ -90,7 +90,7 @@ pub(super) fn clip(text: &str, room: usize) -> String {
 
 /// Drops last phrases until at most `room` characters are left; never drops the first noun ("A man."). A text that cannot be
 /// shortened to something whole stays as it is: read in haste it still says more than half a phrase.
-pub(super) fn shorten(text: &str, room: usize) -> String {
+pub(crate) fn shorten(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_string();
     }

@@ -1,0 +1,234 @@
+//! `descry speak`: descriptions spoken, and mixed into their film.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::access_args::AccessArgs;
+use super::reporter::{Reporter, count};
+use super::values;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::{DecodeOptions, SoundCodec};
+use crate::mix::DuckOptions;
+use crate::speak::{Language, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
+use crate::time::Time;
+use crate::track::Format;
+use crate::track::output::{self, Target};
+use crate::voice::{Voice, VoiceOptions, VoicePreset};
+
+const EXAMPLES: &str = "\
+Examples:
+  descry speak film.mp4 --descriptions film.vtt -o film.described.mkv    Add a spoken track
+  descry speak film.mp4 --descriptions film.vtt -o film.ad.m4a           Write the sound alone
+  descry speak film.mp4 --descriptions film.vtt -o film.mp3 --voice hibari  Speak with another voice";
+
+/// Descriptions that are named in messages, at most.
+const NAMED: usize = 3;
+
+/// Speak descriptions, and mix them into the sound of their film
+///
+/// descry has each description spoken, turns the film's sound down under it, and writes the film with one more audio track,
+/// or that track alone. Pictures, other tracks, chapters and tags are copied as they are.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct SpeakArgs {
+    /// Film: a file or URL (http, https, s3)
+    #[arg(value_name = "INPUT")]
+    input: Address,
+    /// File of descriptions: WebVTT as descry describe writes it, SubRip or ASS
+    #[arg(long, value_name = "FILE", help_heading = "Descriptions")]
+    descriptions: PathBuf,
+    /// Language of the descriptions: an ISO 639 code
+    #[arg(long, value_name = "CODE", default_value = "en", help_heading = "Descriptions")]
+    language: Language,
+    #[command(flatten)]
+    output: SpeakOutputArgs,
+    #[command(flatten)]
+    voice: VoiceArgs,
+    #[command(flatten)]
+    mix: MixArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Give up when a server sends nothing for this long
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30", help_heading = "Network")]
+    timeout: Time,
+}
+
+/// What is written.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct SpeakOutputArgs {
+    /// File to write; the end of its name chooses what it is
+    ///
+    /// .mkv, .webm, .mp4 and .mov hold the film and the new track; .m4a, .mka, .opus, .mp3, .flac and .wav that track alone.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+    /// Write the descriptions without the film's sound
+    #[arg(long)]
+    only: bool,
+    /// Add the descriptions as a text track too
+    #[arg(long)]
+    text_track: bool,
+    /// Codec of the new track [default: the usual one of the container]
+    #[arg(long, value_enum)]
+    codec: Option<SoundCodec>,
+    /// Title of the new track
+    #[arg(long, value_name = "TEXT", default_value = "Audio description")]
+    title: String,
+}
+
+/// Who speaks.
+#[derive(Args)]
+#[command(next_help_heading = "Voice")]
+struct VoiceArgs {
+    /// Voice to speak with
+    #[arg(long, value_enum, default_value = "espeak", conflicts_with = "voice_command")]
+    voice: VoicePreset,
+    /// Model file of the voice, or the name of one of its voices
+    #[arg(long, value_name = "MODEL", conflicts_with = "voice_command")]
+    voice_model: Option<PathBuf>,
+    /// Program that speaks instead: it reads text on standard input and writes WAV to standard output
+    ///
+    /// {speed} in an argument is replaced by how many times as fast it is to speak, and {language} by the language. It is not
+    /// run through a shell.
+    #[arg(long, value_name = "PROGRAM ARGUMENTS")]
+    voice_command: Option<String>,
+    /// Let the voice's program inherit this environment variable too
+    #[arg(long, value_name = "NAME")]
+    voice_env: Vec<String>,
+    /// Kill the voice's program when it takes longer for one description
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "60")]
+    voice_timeout: Time,
+    /// How many times as fast a description is spoken at most, to fit into its pause
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.35)]
+    fastest: f64,
+    /// Let a description last until its cue ends, not until the next description begins
+    #[arg(long)]
+    within_cues: bool,
+}
+
+/// How film and speech are mixed.
+#[derive(Args)]
+#[command(next_help_heading = "Mix")]
+struct MixArgs {
+    /// Audio track that the descriptions are mixed into: 1 is the first [default: the one that players choose]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    audio: Option<u32>,
+    /// How far the film is turned down under a description, in dB
+    #[arg(long, value_name = "DB", default_value_t = 8.2)]
+    duck: f64,
+    /// Time in which the film is turned down and up
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "0.3")]
+    ramp: Time,
+    /// How much louder than the film descriptions are, in dB
+    #[arg(long, value_name = "DB", default_value_t = 0.0, allow_negative_numbers = true)]
+    gain: f64,
+}
+
+impl SpeakArgs {
+    fn options(&self) -> Result<SpeakOptions> {
+        let (mix, voice) = (&self.mix, &self.voice);
+        check(mix.duck, "--duck", 0.0, 60.0)?;
+        check(mix.gain, "--gain", -30.0, 30.0)?;
+        check(mix.ramp.secs(), "--ramp", 0.01, 10.0)?;
+        check(voice.fastest, "--fastest", 1.0, 3.0)?;
+        Ok(SpeakOptions {
+            decode: DecodeOptions {
+                access: self.access.policy()?,
+                timeout: duration(self.timeout),
+                ..DecodeOptions::default()
+            },
+            voice: VoiceOptions {
+                voice: voice.voice()?,
+                language: self.language.voice.clone(),
+                timeout: duration(voice.voice_timeout),
+                environment: voice.voice_env.clone(),
+            },
+            language: self.language.clone(),
+            title: self.output.title.clone(),
+            audio: mix.audio,
+            fit: if voice.within_cues { SpeechFit::InCue } else { SpeechFit::UntilNext },
+            fastest: voice.fastest,
+            duck: DuckOptions { depth: mix.duck, ramp: mix.ramp.secs() },
+            gain: mix.gain,
+            only: self.output.only,
+            texts: self.output.text_track,
+            codec: self.output.codec,
+        })
+    }
+}
+
+impl VoiceArgs {
+    fn voice(&self) -> Result<Voice> {
+        let Some(line) = &self.voice_command else {
+            return Ok(Voice::Preset { preset: self.voice, model: self.voice_model.clone() });
+        };
+        let words = shlex::split(line).ok_or_else(|| {
+            Error::usage("--voice-command has a quote without its end", "Close it, or escape it with a backslash.")
+        })?;
+        Ok(Voice::Program(words))
+    }
+}
+
+fn duration(time: Time) -> Duration {
+    Duration::from_micros(time.micros().max(1_000) as u64)
+}
+
+fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{flag} {value} is not between {least} and {most}"), "Give a number between these."))
+}
+
+pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let options = args.options()?;
+    output::check(&Target::File(args.output.output.clone(), Format::Vtt), args.output.force)?;
+    let report = speak(&SpeakJob {
+        input: &args.input,
+        descriptions: &args.descriptions,
+        output: &args.output.output,
+        overwrite: args.output.force,
+        options: &options,
+        interrupt,
+    })?;
+    tell(args, &report, reporter);
+    Ok(())
+}
+
+/// Reports what became of the descriptions.
+fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
+    let input = args.input.shown();
+    if report.is_silent {
+        reporter.warn(&format!("{input}: has no sound, so the descriptions are spoken over silence"));
+    }
+    for stream in &report.not_kept {
+        reporter.warn(&format!("{input}: {stream} is not kept, because the container cannot hold it; an .mkv may"));
+    }
+    for (time, text) in report.left_out.iter().take(NAMED) {
+        reporter.warn(&format!("{input}: there is no room at {} for: {text}", time.clock()));
+    }
+    if report.left_out.len() > NAMED {
+        reporter.warn(&format!("{input}: and none for {} more", report.left_out.len() - NAMED));
+    }
+    if report.shortened > 0 {
+        let texts = count(report.shortened, "description");
+        reporter.warn(&format!("{input}: {texts} lost words, to fit into the pause"));
+    }
+    if let Some(damage) = &report.damage {
+        reporter.fail();
+        reporter.warn(&format!("{input}: copied in part: {damage}"));
+    }
+    reporter.info(&format!(
+        "{input} → {}, {}, {} of them faster",
+        args.output.output.display(),
+        count(report.spoken, "description"),
+        report.faster
+    ));
+}

@@ -1,0 +1,181 @@
+//! A whole film: the packets of all its streams, in the order of the file.
+
+use std::path::Path;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
+
+use super::container::{Container, matroska_cut_off};
+use super::deadline::{Deadline, is_timeout};
+use super::log::init;
+use super::open::open_any;
+use super::open_input::OpenInput;
+use super::options::DecodeOptions;
+use super::stream::rescale;
+use super::web_input::is_web;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::ffmpeg::is_side_data;
+use crate::media::ffmpeg::sound::has_encrypted_tag;
+use crate::time::Time;
+
+/// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
+const MOST_INVALID: u32 = 1_000;
+
+/// An open film, of which every stream is read.
+pub(crate) struct WholeFilm {
+    name: String,
+    open: OpenInput,
+    deadline: Deadline,
+    interrupt: Interrupt,
+    /// Packets that could not be read.
+    broken: u64,
+    cut_off: Option<String>,
+}
+
+impl WholeFilm {
+    /// Opens a film. It may be without pictures, but not a stream that never ends.
+    ///
+    /// # Errors
+    /// If the input cannot be read, or has an encrypted stream.
+    pub(crate) fn open(input: &Address, options: &DecodeOptions, interrupt: &Interrupt) -> Result<WholeFilm> {
+        init();
+        if input.is_url() && !input.is_object() && !is_web(input.reveal()) {
+            let cause = "is a stream, and a film must be read twice";
+            return Err(Error::input(input.shown(), cause, "Record it to a file first, and name that."));
+        }
+        let (container, pipe) = open_any(input, options, interrupt)?;
+        let name = input.shown();
+        if pipe.is_some() {
+            let cause = "is a named pipe, and a film must be read twice";
+            return Err(Error::input(name, cause, "Write it to a file first, and name that."));
+        }
+        let Container { open, deadline, .. } = container;
+        let is_encrypted = open.input().streams().any(|stream| {
+            let mut sides = stream.side_data();
+            has_encrypted_tag(&stream) || sides.any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INIT_INFO))
+        });
+        if is_encrypted {
+            return Err(encrypted(&name));
+        }
+        let is_matroska = {
+            let input = open.input();
+            input.format().name().starts_with("matroska")
+        };
+        let cut_off = (is_matroska && !input.is_url()).then(|| matroska_cut_off(Path::new(input.reveal()))).flatten();
+        Ok(WholeFilm { name, open, deadline, interrupt: interrupt.clone(), broken: 0, cut_off })
+    }
+
+    /// The input as the caller named it, without credentials.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The container.
+    pub(crate) fn input(&self) -> &ff::format::context::Input {
+        self.open.input()
+    }
+
+    /// FFmpeg's name of the container.
+    pub(crate) fn container(&self) -> String {
+        let input = self.input();
+        input.format().name().to_string()
+    }
+
+    /// Start of the container's own clock.
+    pub(crate) fn start(&self) -> Time {
+        // SAFETY: a plain read of the open container's field.
+        let start = unsafe { (*self.input().as_ptr()).start_time };
+        if start == ff::ffi::AV_NOPTS_VALUE { Time::ZERO } else { Time::from_micros(start) }
+    }
+
+    /// How long the film is, by its header.
+    pub(crate) fn duration(&self) -> Option<Time> {
+        // SAFETY: a plain read of the open container's field.
+        let duration = unsafe { (*self.input().as_ptr()).duration };
+        (duration != ff::ffi::AV_NOPTS_VALUE && duration > 0).then(|| Time::from_micros(duration))
+    }
+
+    /// When a packet is decoded, counted from the start of the container's own clock.
+    pub(crate) fn time_of(&self, packet: &ff::Packet) -> Option<Time> {
+        let tick = self.input().stream(packet.stream())?.time_base();
+        let tick = (i64::from(tick.numerator()), i64::from(tick.denominator().max(1)));
+        Some(rescale(packet.dts().or(packet.pts())?, tick) - self.start())
+    }
+
+    /// Reads these streams alone from now on.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(usize) -> bool) {
+        let input = self.open.input_mut();
+        for i in (0..input.nb_streams() as usize).filter(|i| !wanted(*i)) {
+            if let Some(mut other) = input.stream_mut(i) {
+                // SAFETY: a plain write to a field of a valid stream.
+                unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
+            }
+        }
+    }
+
+    /// Computes times that packets lack, from now on.
+    pub(crate) fn complete_times(&mut self) {
+        // SAFETY: a plain write to a flag of the open container.
+        unsafe { (*self.open.input_mut().as_mut_ptr()).flags |= ff::ffi::AVFMT_FLAG_GENPTS };
+    }
+
+    /// What was lost so far, in words; complete at the end.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let packets = (self.broken > 0).then(|| format!("{} broken packets", self.broken));
+        let all: Vec<String> = packets.into_iter().chain(self.cut_off.clone()).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// The next packet; none at the end.
+    ///
+    /// # Errors
+    /// When interrupted, a stream is encrypted, or reading fails before the end.
+    pub(crate) fn read(&mut self) -> Result<Option<ff::Packet>> {
+        self.deadline.start();
+        let packet = self.read_until_stopped();
+        self.deadline.stop();
+        packet
+    }
+
+    fn read_until_stopped(&mut self) -> Result<Option<ff::Packet>> {
+        let mut invalid = 0;
+        loop {
+            if self.interrupt.is_set() {
+                return Err(Error::Interrupted);
+            }
+            let mut packet = ff::Packet::empty();
+            let error = match packet.read(self.open.input_mut()) {
+                Ok(()) if packet.side_data().any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) => {
+                    return Err(encrypted(&self.name));
+                }
+                Ok(()) => return Ok(Some(packet)),
+                Err(error) => error,
+            };
+            let remote = self.open.reading().error();
+            match error {
+                ff::Error::InvalidData if invalid < MOST_INVALID => {
+                    self.broken += 1;
+                    invalid += 1;
+                    continue;
+                }
+                ff::Error::Exit if self.interrupt.is_set() => return Err(Error::Interrupted),
+                // A container may take a failed read for its end.
+                ff::Error::Eof if remote.is_none() => return Ok(None),
+                _ => {}
+            }
+            let reason = match remote {
+                Some(remote) => remote.to_string(),
+                None if error == ff::Error::Exit || is_timeout(error) => self.deadline.cause(),
+                None => error.to_string(),
+            };
+            let remedy = "Copy or download it again, and name that file.";
+            return Err(Error::input(&self.name, format!("reading stopped before the end: {reason}"), remedy));
+        }
+    }
+}
+
+fn encrypted(name: &str) -> Error {
+    Error::input(name, "the film is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
+}

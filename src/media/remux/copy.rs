@@ -1,0 +1,199 @@
+//! What an output takes over from the film: streams, chapters and tags.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+use ffmpeg_next::format::context::Output;
+
+use super::format::FilmFormat;
+use crate::error::{Error, Result};
+use crate::media::decode::WholeFilm;
+use crate::media::ffmpeg::sound::{StreamKind, holds, tag_of_copy};
+use crate::media::ffmpeg::{codec_name, medium_name, parameters};
+use crate::message;
+use crate::message::Setting;
+use crate::time::Time;
+
+/// Tags that tell about the container of the film, not about the film.
+const CONTAINER_TAGS: [&CStr; 4] = [c"major_brand", c"minor_version", c"compatible_brands", c"encoder"];
+
+/// A stream that is copied.
+pub(super) struct CopiedStream {
+    /// Its stream in the output.
+    pub(super) index: usize,
+    /// Seconds a tick in the film.
+    pub(super) tick: ff::Rational,
+    /// Latest decoding time that was written, in ticks of the output.
+    pub(super) last: Option<i64>,
+}
+
+/// Adds the streams of a film to an output that has no header yet. Returns them by their streams in the film, and what the
+/// container cannot hold, in words.
+///
+/// # Errors
+/// If the container cannot hold the codec of a picture, a sound or a text.
+pub(super) fn add_streams(
+    film: &WholeFilm,
+    output: &mut Output,
+    format: FilmFormat,
+) -> Result<(Vec<Option<CopiedStream>>, Vec<String>)> {
+    let (mut copied, mut left_out) = (Vec::new(), Vec::new());
+    // SAFETY: the format of an open output, which is static data.
+    let muxer = unsafe { (*output.as_ptr()).oformat };
+    let has_chapters = film.input().nb_chapters() > 0;
+    for stream in film.input().streams() {
+        let what = format!("stream {} ({} {})", stream.index(), medium_name(&stream), codec_name(&stream));
+        let kind = StreamKind::of(&stream);
+        // SAFETY: one of FFmpeg's formats.
+        let fits = unsafe { holds(muxer, &stream) };
+        // MP4 keeps the titles of chapters in a stream, which FFmpeg also shows as one.
+        if kind == StreamKind::Other && !fits {
+            if !(has_chapters && is_chapter_titles(&stream)) {
+                left_out.push(what);
+            }
+            copied.push(None);
+            continue;
+        }
+        if !fits {
+            let cause = format!("{} cannot hold {what} of {}", format.name(), film.name());
+            let remedy =
+                message!["Name an .mkv with ", Setting::Output, ", or a file for sound alone, such as an .m4a."];
+            return Err(Error::usage(cause, remedy));
+        }
+        let index = add_stream(&stream, output, format).map_err(|e| {
+            let remedy = message!["Name an .mkv with ", Setting::Output, "."];
+            Error::usage(format!("{what} of {} cannot be copied: {e}", film.name()), remedy)
+        })?;
+        copied.push(Some(CopiedStream { index, tick: stream.time_base(), last: None }));
+    }
+    Ok((copied, left_out))
+}
+
+/// Whether a stream holds the titles of chapters: text of QuickTime's, as data.
+fn is_chapter_titles(stream: &ff::format::stream::Stream<'_>) -> bool {
+    // SAFETY: a plain read of an integer of a valid stream's parameters.
+    unsafe { (*parameters(stream)).codec_tag == u32::from_le_bytes(*b"text") }
+}
+
+/// Adds a copy of a stream, and returns its place.
+fn add_stream(
+    stream: &ff::format::stream::Stream<'_>,
+    output: &mut Output,
+    format: FilmFormat,
+) -> Result<usize, ff::Error> {
+    // SAFETY: a new stream of a valid output, which the output owns, gets copies of what a valid stream has. The fields are
+    // plain values, or copied by FFmpeg.
+    unsafe {
+        let muxer = (*output.as_ptr()).oformat;
+        let new = ffi::avformat_new_stream(output.as_mut_ptr(), ptr::null());
+        if new.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        let old = stream.as_ptr();
+        let code = ffi::avcodec_parameters_copy((*new).codecpar, parameters(stream));
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        (*(*new).codecpar).codec_tag = tag_of_copy(muxer, stream);
+        (*new).time_base = (*old).time_base;
+        (*new).disposition = (*old).disposition;
+        (*new).avg_frame_rate = (*old).avg_frame_rate;
+        (*new).r_frame_rate = (*old).r_frame_rate;
+        (*new).sample_aspect_ratio = (*old).sample_aspect_ratio;
+        (*new).id = (*old).id;
+        copy_tags(&raw mut (*new).metadata, (*old).metadata)?;
+        if let Some(language) = stream.metadata().get("language") {
+            let language = CString::new(format.language(language)).unwrap_or_default();
+            ffi::av_dict_set(&raw mut (*new).metadata, c"language".as_ptr(), language.as_ptr(), 0);
+        }
+        for side in stream.side_data() {
+            add_side_data(new, &side)?;
+        }
+        Ok((*new).index as usize)
+    }
+}
+
+/// Copies what belongs to a whole stream, such as how the picture is turned. FFmpeg from 8 on has it among the parameters,
+/// which are copied already; its function for older ones is gone there, so it is looked up.
+///
+/// # Safety
+/// `stream` must be valid and have no header yet.
+unsafe fn add_side_data(stream: *mut ffi::AVStream, side: &ff::codec::packet::SideData<'_>) -> Result<(), ff::Error> {
+    /// FFmpeg 8.
+    const IN_PARAMETERS: u32 = 62;
+    type NewSideData = unsafe extern "C" fn(*mut ffi::AVStream, c_int, usize) -> *mut u8;
+    // SAFETY: pure functions of a library that is loaded already. The function is FFmpeg's, of this type. It returns so many
+    // bytes that the stream owns, or null. The kind is read as the integer that it is in C.
+    unsafe {
+        if ffi::avformat_version() >> 16 >= IN_PARAMETERS {
+            return Ok(());
+        }
+        #[cfg(unix)]
+        let library = libloading::os::unix::Library::this();
+        #[cfg(windows)]
+        let library =
+            libloading::os::windows::Library::open_already_loaded("avformat-59").map_err(|_| ff::Error::Bug)?;
+        let new = library.get::<NewSideData>(b"av_stream_new_side_data\0").map_err(|_| ff::Error::Bug)?;
+        let data = side.data();
+        let kind = ptr::addr_of!((*side.as_ptr()).type_).cast::<c_int>().read();
+        let to = new(stream, kind, data.len());
+        if to.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        ptr::copy_nonoverlapping(data.as_ptr(), to, data.len());
+    }
+    Ok(())
+}
+
+/// Copies tags, without those that tell about the container.
+///
+/// # Safety
+/// `to` must be a valid place, and `from` null or valid.
+unsafe fn copy_tags(to: *mut *mut ffi::AVDictionary, from: *const ffi::AVDictionary) -> Result<(), ff::Error> {
+    // SAFETY: by the caller's word. A tag without a value is removed.
+    unsafe {
+        let code = ffi::av_dict_copy(to, from, 0);
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        for tag in CONTAINER_TAGS {
+            ffi::av_dict_set(to, tag.as_ptr(), ptr::null::<c_char>(), 0);
+        }
+    }
+    Ok(())
+}
+
+/// Copies the tags of the film and its chapters to an output that has no header yet.
+///
+/// # Errors
+/// If there is no memory for them.
+pub(super) fn copy_head(film: &WholeFilm, output: &mut Output) -> Result<(), ff::Error> {
+    let start = film.start().max(Time::ZERO);
+    // SAFETY: the dictionaries of a valid input and a valid output.
+    unsafe { copy_tags(&raw mut (*output.as_mut_ptr()).metadata, (*film.input().as_ptr()).metadata)? };
+    let mut seen = HashSet::new();
+    for (n, chapter) in film.input().chapters().enumerate() {
+        let tick = chapter.time_base();
+        let shift = in_ticks(start, tick);
+        let id = if seen.insert(chapter.id()) { chapter.id() } else { i64::MIN + n as i64 };
+        let (from, to) = (chapter.start().saturating_sub(shift), chapter.end().saturating_sub(shift));
+        let place = output.add_chapter(id, tick, from, to.max(from), "")?.index();
+        // SAFETY: two valid chapters, by their places.
+        unsafe {
+            let new = *(*output.as_mut_ptr()).chapters.add(place);
+            ffi::av_dict_set(&raw mut (*new).metadata, c"title".as_ptr(), ptr::null::<c_char>(), 0);
+            copy_tags(&raw mut (*new).metadata, (*chapter.as_ptr()).metadata)?;
+        }
+    }
+    Ok(())
+}
+
+/// A time in ticks, the nearest.
+pub(super) fn in_ticks(time: Time, tick: ff::Rational) -> i64 {
+    let (num, den) = (i128::from(tick.numerator().max(1)), i128::from(tick.denominator().max(1)));
+    let (value, unit) = (i128::from(time.micros()) * den, num * 1_000_000);
+    (value + unit / 2).div_euclid(unit).clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64
+}

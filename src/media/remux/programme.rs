@@ -1,0 +1,372 @@
+//! The sound of a film, decoded: interleaved samples, each at its place on the film's clock.
+
+use std::ptr;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+
+use super::layout::SoundFormat;
+use crate::error::{Error, Result};
+use crate::media::decode::WholeFilm;
+use crate::media::ffmpeg::sound::{SampleFormat, StreamKind};
+use crate::media::ffmpeg::{codec_name, decoder, parameters};
+use crate::message;
+use crate::message::Setting;
+
+/// Sound that is late or early by less keeps its samples, in seconds: containers round times.
+const TOLERANCE: f64 = 0.02;
+/// A longer gap is no gap but a broken clock, in seconds.
+const LONGEST_GAP: f64 = 3_600.0;
+/// Frames of silence at once.
+const SILENCE: usize = 8_192;
+
+/// Takes samples, interleaved and in order.
+pub(crate) type SampleSink<'a> = dyn FnMut(&mut [f32]) -> Result<()> + 'a;
+
+/// Which stream of a film is its programme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Programme {
+    /// Its stream in the container.
+    pub(crate) stream: usize,
+}
+
+impl Programme {
+    /// Chooses the stream: the one with this number among the streams with sound, from 1, or that which players choose. None
+    /// if the film has no sound.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub(crate) fn choose(film: &WholeFilm, number: Option<u32>) -> Result<Option<Programme>> {
+        use ff::format::stream::Disposition;
+        let sounds: Vec<_> = film.input().streams().filter(|s| StreamKind::of(s) == StreamKind::Sound).collect();
+        if let Some(number) = number {
+            let chosen = usize::try_from(number).ok().and_then(|n| sounds.get(n.checked_sub(1)?));
+            return chosen.map(|s| Some(Programme { stream: s.index() })).ok_or_else(|| {
+                let cause = format!("has no audio track {number}: it has {}", sounds.len());
+                Error::input(film.name(), cause, message!["Give another number with ", Setting::AudioTrack, "."])
+            });
+        }
+        let special = Disposition::VISUAL_IMPAIRED | Disposition::HEARING_IMPAIRED | Disposition::COMMENT;
+        let rank = |s: &&ff::format::stream::Stream<'_>| {
+            (s.disposition().intersects(special), !s.disposition().contains(Disposition::DEFAULT), s.index())
+        };
+        Ok(sounds.iter().min_by_key(rank).map(|s| Programme { stream: s.index() }))
+    }
+
+    /// The rate and the channels of the programme.
+    ///
+    /// # Errors
+    /// If the header gives none.
+    pub(crate) fn format(self, film: &WholeFilm) -> Result<SoundFormat> {
+        let found = film.input().stream(self.stream).and_then(|stream| {
+            let par = parameters(&stream);
+            // SAFETY: reads of a valid stream's parameters.
+            let (rate, layout) = unsafe { ((*par).sample_rate, &raw const (*par).ch_layout) };
+            let rate = u32::try_from(rate).ok().filter(|rate| (4_000..=768_000).contains(rate))?;
+            // SAFETY: the layout of a valid stream's parameters.
+            unsafe { SoundFormat::of(rate, layout) }
+        });
+        found.ok_or_else(|| {
+            let cause = "its sound has no rate or no channels that can be mixed";
+            Error::input(film.name(), cause, message!["Choose another audio track with ", Setting::AudioTrack, "."])
+        })
+    }
+}
+
+/// Decodes a programme into one format.
+pub(crate) struct ProgrammeDecoder {
+    name: String,
+    context: *mut ffi::AVCodecContext,
+    converter: Converter,
+    /// Seconds a tick.
+    tick: f64,
+    /// Start of the container's own clock, in seconds.
+    origin: f64,
+    /// Frames handed out so far: the place of the next one.
+    position: u64,
+    /// Frames to come whose places are taken.
+    dropping: u64,
+    /// Where the next frame of the decoder belongs if it follows without a gap, in seconds.
+    expected: Option<f64>,
+    /// Packets that could not be decoded.
+    broken: u64,
+}
+
+// SAFETY: the context is bound to no thread, and one thread at a time uses it.
+unsafe impl Send for ProgrammeDecoder {}
+
+impl ProgrammeDecoder {
+    /// `format`: that of the samples which come out.
+    ///
+    /// # Errors
+    /// If this FFmpeg has no decoder.
+    pub(crate) fn open(film: &WholeFilm, programme: Programme, format: SoundFormat) -> Result<ProgrammeDecoder> {
+        let name = film.name().to_string();
+        let lost = || Error::input(&name, "lost its audio stream", "Report this file.");
+        let stream = film.input().stream(programme.stream).ok_or_else(lost)?;
+        let undecodable = |e: ff::Error| {
+            let cause = format!("its sound ({}) cannot be decoded by this FFmpeg: {e}", codec_name(&stream));
+            let remedy = message![
+                "Install an FFmpeg that has this codec, or choose another track with ",
+                Setting::AudioTrack,
+                "."
+            ];
+            Error::input(&name, cause, remedy)
+        };
+        let found = decoder(&stream);
+        if found.is_null() {
+            return Err(undecodable(ff::Error::DecoderNotFound));
+        }
+        // SAFETY: a new context for a decoder of FFmpeg's, which gets a copy of a valid stream's parameters.
+        let (context, code) = unsafe {
+            let context = ffi::avcodec_alloc_context3(found);
+            let mut code = ffi::avcodec_parameters_to_context(context, parameters(&stream));
+            if code >= 0 {
+                (*context).pkt_timebase = stream.time_base().into();
+                (*context).thread_count = 1;
+                code = ffi::avcodec_open2(context, found, ptr::null_mut());
+            }
+            (context, code)
+        };
+        let decoder = ProgrammeDecoder {
+            name: name.clone(),
+            context,
+            converter: Converter::new(format),
+            tick: f64::from(stream.time_base()),
+            origin: film.start().secs(),
+            position: 0,
+            dropping: 0,
+            expected: None,
+            broken: 0,
+        };
+        if code < 0 { Err(undecodable(ff::Error::from(code))) } else { Ok(decoder) }
+    }
+
+    /// Packets that could not be decoded so far.
+    pub(crate) fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    /// Decodes a packet.
+    ///
+    /// # Errors
+    /// If its time makes no sense, or `out` fails.
+    pub(crate) fn push(&mut self, packet: &ff::Packet, out: &mut SampleSink<'_>) -> Result<()> {
+        // SAFETY: an open decoder and a valid packet.
+        let code = unsafe { ffi::avcodec_send_packet(self.context, ff::packet::Ref::as_ptr(packet)) };
+        // A packet that cannot be decoded leaves a gap, which becomes silence.
+        self.broken += u64::from(code < 0);
+        self.receive(out)
+    }
+
+    /// Decodes what the decoder still holds.
+    ///
+    /// # Errors
+    /// As [`ProgrammeDecoder::push`].
+    pub(crate) fn finish(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
+        // SAFETY: an open decoder; no packet stands for the end.
+        unsafe { ffi::avcodec_send_packet(self.context, ptr::null()) };
+        self.receive(out)?;
+        self.flush(out)
+    }
+
+    /// Hands out silence up to a place.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub(crate) fn silence_until(&mut self, place: u64, out: &mut SampleSink<'_>) -> Result<()> {
+        let position = &mut self.position;
+        silence(position, place, self.converter.format.channels(), out)
+    }
+
+    fn receive(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
+        loop {
+            let mut frame = ff::frame::Audio::empty();
+            // SAFETY: an open decoder and a valid frame.
+            let code = unsafe { ffi::avcodec_receive_frame(self.context, frame.as_mut_ptr()) };
+            match ff::Error::from(code) {
+                _ if code >= 0 => self.admit(&frame, out)?,
+                ff::Error::Eof => return Ok(()),
+                ff::Error::Other { errno } if errno == ff::util::error::EAGAIN => return Ok(()),
+                _ => {
+                    self.broken += 1;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Puts a frame into its place.
+    fn admit(&mut self, frame: &ff::frame::Audio, out: &mut SampleSink<'_>) -> Result<()> {
+        // SAFETY: plain reads of a valid frame.
+        let (time, samples, rate) = unsafe {
+            let raw = frame.as_ptr();
+            ((*raw).best_effort_timestamp, (*raw).nb_samples, (*raw).sample_rate)
+        };
+        if samples <= 0 || rate <= 0 {
+            return Ok(());
+        }
+        let time = (time != ffi::AV_NOPTS_VALUE).then_some(time as f64 * self.tick - self.origin);
+        match (time, self.expected) {
+            (Some(time), Some(expected)) if (time - expected).abs() > TOLERANCE => self.jump(time, out)?,
+            (Some(time), None) => self.jump(time, out)?,
+            _ => {}
+        }
+        let start = self.expected.unwrap_or(0.0);
+        self.expected = Some(start + f64::from(samples) / f64::from(rate));
+        let mut converted = Vec::new();
+        if self.converter.convert(Some(frame), &mut converted).is_err() {
+            // Its format differs from that before: what is left of that comes first.
+            self.flush(out)?;
+            if self.converter.convert(Some(frame), &mut converted).is_err() {
+                self.broken += 1;
+            }
+        }
+        self.put(&mut converted, out)
+    }
+
+    /// Goes on at another time: silence up to it, or samples that are left out.
+    fn jump(&mut self, time: f64, out: &mut SampleSink<'_>) -> Result<()> {
+        self.flush(out)?;
+        let place = (time * f64::from(self.converter.format.rate)).round();
+        let ahead = place - self.position as f64;
+        if ahead > LONGEST_GAP * f64::from(self.converter.format.rate) || !ahead.is_finite() {
+            let cause = format!("its sound jumps to {time:.0} s, so its clock is broken");
+            let remedy = "Write it anew, for example: ffmpeg -i FILE -c copy -map 0 NEW.mkv";
+            return Err(Error::input(&self.name, cause, remedy));
+        }
+        self.expected = Some(time);
+        self.dropping = (-ahead).max(0.0) as u64;
+        self.silence_until(place.max(0.0) as u64, out)
+    }
+
+    fn flush(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
+        let mut rest = Vec::new();
+        self.converter.finish(&mut rest);
+        self.put(&mut rest, out)
+    }
+
+    fn put(&mut self, samples: &mut [f32], out: &mut SampleSink<'_>) -> Result<()> {
+        let channels = self.converter.format.channels();
+        let frames = (samples.len() / channels) as u64;
+        let dropped = self.dropping.min(frames);
+        self.dropping -= dropped;
+        let samples = &mut samples[dropped as usize * channels..];
+        if samples.is_empty() {
+            return Ok(());
+        }
+        // Floating point allows samples that are no numbers.
+        samples.iter_mut().filter(|s| !s.is_finite()).for_each(|s| *s = 0.0);
+        self.position += frames - dropped;
+        out(samples)
+    }
+}
+
+impl Drop for ProgrammeDecoder {
+    fn drop(&mut self) {
+        // SAFETY: made in `open`, and dropped here alone.
+        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
+    }
+}
+
+/// Hands out silence up to a place, and moves there.
+pub(crate) fn silence(position: &mut u64, place: u64, channels: usize, out: &mut SampleSink<'_>) -> Result<()> {
+    while *position < place {
+        let frames = (place - *position).min(SILENCE as u64);
+        *position += frames;
+        out(&mut vec![0.0; frames as usize * channels])?;
+    }
+    Ok(())
+}
+
+/// Converts frames of one format that follow one another, with FFmpeg's libswresample.
+struct Converter {
+    context: *mut ffi::SwrContext,
+    format: SoundFormat,
+}
+
+impl Converter {
+    fn new(format: SoundFormat) -> Converter {
+        Converter { context: ptr::null_mut(), format }
+    }
+
+    /// Converts a frame, or with none what is left, and appends what is ready.
+    fn convert(&mut self, frame: Option<&ff::frame::Audio>, to: &mut Vec<f32>) -> Result<usize, ff::Error> {
+        let mut out = ff::frame::Audio::empty();
+        // SAFETY: a context of this structure's own, and valid frames. FFmpeg checks the format of what goes in, allocates
+        // what comes out, and fills it with as many samples as it says.
+        unsafe {
+            if self.context.is_null() {
+                self.context = ffi::swr_alloc();
+                if self.context.is_null() {
+                    return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+                }
+            }
+            let raw = out.as_mut_ptr();
+            SampleFormat::float().set_frame(raw);
+            (*raw).sample_rate = i32::try_from(self.format.rate).unwrap_or(48_000);
+            self.format.copy_to(&raw mut (*raw).ch_layout);
+            let code = ffi::swr_convert_frame(self.context, raw, frame.map_or(ptr::null(), |f| f.as_ptr()));
+            if code < 0 {
+                return Err(ff::Error::from(code));
+            }
+            let (data, frames) = ((*raw).data[0].cast::<f32>(), usize::try_from((*raw).nb_samples).unwrap_or(0));
+            if !data.is_null() && frames > 0 {
+                to.extend_from_slice(std::slice::from_raw_parts(data, frames * self.format.channels()));
+            }
+            Ok(frames)
+        }
+    }
+
+    /// Appends what is left. The next frame may have another format.
+    fn finish(&mut self, to: &mut Vec<f32>) {
+        if self.context.is_null() {
+            return;
+        }
+        while self.convert(None, to).is_ok_and(|frames| frames > 0) {}
+        // SAFETY: made in `convert`. It becomes null.
+        unsafe { ffi::swr_free(&raw mut self.context) };
+    }
+}
+
+impl Drop for Converter {
+    fn drop(&mut self) {
+        // SAFETY: null or made in `convert`, and dropped here alone.
+        unsafe { ffi::swr_free(&raw mut self.context) };
+    }
+}
+
+/// Converts speech, of one channel, to another rate.
+pub(crate) struct VoiceConverter;
+
+impl VoiceConverter {
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn convert(samples: &[f32], from: u32, to: u32) -> Result<Vec<f32>, ff::Error> {
+        if from == to {
+            return Ok(samples.to_vec());
+        }
+        let mut converter = Converter::new(SoundFormat::usual(to, 1));
+        let mono = SoundFormat::usual(from, 1);
+        let mut converted = Vec::new();
+        for block in samples.chunks(SILENCE) {
+            let mut frame = ff::frame::Audio::empty();
+            // SAFETY: a new frame gets its format and buffers, into which as many samples are written as it has.
+            unsafe {
+                let raw = frame.as_mut_ptr();
+                SampleFormat::float().set_frame(raw);
+                (*raw).nb_samples = block.len() as i32;
+                (*raw).sample_rate = i32::try_from(from).unwrap_or(48_000);
+                mono.copy_to(&raw mut (*raw).ch_layout);
+                let code = ffi::av_frame_get_buffer(raw, 0);
+                if code < 0 {
+                    return Err(ff::Error::from(code));
+                }
+                std::slice::from_raw_parts_mut((*raw).data[0].cast::<f32>(), block.len()).copy_from_slice(block);
+            }
+            converter.convert(Some(&frame), &mut converted)?;
+        }
+        converter.finish(&mut converted);
+        Ok(converted)
+    }
+}

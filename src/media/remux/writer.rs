@@ -1,0 +1,352 @@
+//! A film that is written: copied streams, a new track of sound, and perhaps one of texts.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+use ffmpeg_next::format::context::{Output, StreamIo};
+use ffmpeg_next::packet::Mut;
+
+use super::copy::{CopiedStream, add_streams, copy_head, in_ticks};
+use super::encoder::SoundEncoder;
+use super::format::FilmFormat;
+use super::shared_file::SharedFile;
+use super::texts::FilmText;
+use crate::atomic_file::{AtomicFile, CommitError};
+use crate::error::{Error, Result};
+use crate::media::decode::WholeFilm;
+use crate::media::ffmpeg::sound::set_text;
+use crate::message;
+use crate::message::Setting;
+use crate::time::Time;
+
+/// Bytes that are written at once.
+const BUFFER: usize = 256 << 10;
+/// FFmpeg's dispositions.
+const DEFAULT: i32 = ffi::AV_DISPOSITION_DEFAULT;
+const VISUAL_IMPAIRED: i32 = ffi::AV_DISPOSITION_VISUAL_IMPAIRED;
+const DESCRIPTIONS: i32 = ffi::AV_DISPOSITION_DESCRIPTIONS;
+/// How `mov_text` is shown: a box of QuickTime's timed text with its usual values, and one font.
+const MOV_TEXT_HEADER: [u8; 43] = [
+    0, 0, 0, 0, 1, 0xFF, 0, 0, 0, 0, // flags, justification, background
+    0, 0, 0, 0, 0, 0, 0, 0, // box
+    0, 0, 0, 0, 0, 1, 0, 18, 0xFF, 0xFF, 0xFF, 0xFF, // style: all characters, font 1, 18 points, white
+    0, 0, 0, 13, b'f', b't', b'a', b'b', 0, 1, 0, 1, 0, // font table: one font without a name
+];
+
+/// How a new track is called.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTrack {
+    /// ISO 639-2 code.
+    pub(crate) language: String,
+    pub(crate) title: String,
+    /// Whether players take it by default.
+    pub(crate) is_default: bool,
+}
+
+/// What is written.
+pub(crate) struct WriterPlan<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) overwrite: bool,
+    pub(crate) format: FilmFormat,
+    pub(crate) track: NewTrack,
+    /// Title of the text track, if there is to be one.
+    pub(crate) texts: Option<String>,
+}
+
+/// Writes a film. Dropped before [`FilmWriter::finish`], it leaves nothing behind.
+pub(crate) struct FilmWriter {
+    path: PathBuf,
+    output: Output,
+    file: SharedFile,
+    /// What is subtracted from the times of the film: the start of its clock, unless that is before zero.
+    shift: Time,
+    /// When the film begins in the output: zero, unless its clock starts before zero.
+    begins: Time,
+    /// By their streams in the film; empty if nothing is copied.
+    copied: Vec<Option<CopiedStream>>,
+    sound: usize,
+    sound_tick: ff::Rational,
+    /// Packets before zero, which hold no more than the encoder's delay, are left out.
+    drops_priming: bool,
+    texts: Option<usize>,
+    is_webvtt: bool,
+    /// What the container cannot hold, in words.
+    left_out: Vec<String>,
+}
+
+impl FilmWriter {
+    /// Creates a temporary file, and writes the header.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the container cannot hold what the film has.
+    pub(crate) fn create(film: &WholeFilm, plan: &WriterPlan<'_>, encoder: &SoundEncoder) -> Result<FilmWriter> {
+        let fail = |e: io::Error| Error::write(plan.path.display().to_string(), &e, Setting::Output);
+        let file = AtomicFile::create(plan.path, plan.overwrite).map_err(fail)?;
+        let file = SharedFile::new(file);
+        let refused = |e: ff::Error| {
+            let cause = format!("FFmpeg cannot write {}: {e}", plan.format.name());
+            Error::output(
+                plan.path.display().to_string(),
+                cause,
+                message!["Name another format with ", Setting::Output, "."],
+            )
+        };
+        let io = StreamIo::from_write_seek_with_capacity(file.clone(), BUFFER).map_err(refused)?;
+        let mut output = ff::format::output_to_stream(io, None, Some(plan.format.muxer())).map_err(refused)?;
+        // SAFETY: plain writes to fields of a valid output. Without the time of day and random numbers, the same input gives
+        // the same bytes.
+        unsafe {
+            (*output.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_BITEXACT;
+            (*output.as_mut_ptr()).strict_std_compliance = ffi::FF_COMPLIANCE_EXPERIMENTAL;
+        }
+        let (copied, left_out) =
+            if plan.format.is_film() { add_streams(film, &mut output, plan.format)? } else { Default::default() };
+        copy_head(film, &mut output).map_err(refused)?;
+        let drops_priming = plan.format.lacks_priming(encoder.codec());
+        let track = NewTrack { language: plan.format.language(&plan.track.language).into(), ..plan.track.clone() };
+        let sound = add_sound(&mut output, encoder, &track, drops_priming).map_err(refused)?;
+        let is_webvtt = plan.format.has_webvtt().unwrap_or(true);
+        let texts = plan.texts.as_ref().map(|title| add_texts(&mut output, title, &track, is_webvtt));
+        let texts = texts.transpose().map_err(refused)?;
+        let header = output.write_header_with(header_options(plan.format)).map(drop);
+        header.map_err(|e| file.fault().map_or_else(|| refused(e), fail))?;
+        let sound_tick = tick(&output, sound);
+        let path = plan.path.to_path_buf();
+        let shift = film.start().max(Time::ZERO);
+        let begins = film.start() - shift;
+        Ok(FilmWriter {
+            path,
+            output,
+            file,
+            shift,
+            begins,
+            copied,
+            sound,
+            sound_tick,
+            drops_priming,
+            texts,
+            is_webvtt,
+            left_out,
+        })
+    }
+
+    /// What the container cannot hold, in words.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Whether packets of a stream are copied.
+    pub(crate) fn copies(&self, stream: usize) -> bool {
+        self.copied.get(stream).is_some_and(Option::is_some)
+    }
+
+    /// Copies a packet of the film. One of a stream that is not copied is passed over.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the container refuses the packet.
+    pub(crate) fn copy(&mut self, mut packet: ff::Packet) -> Result<()> {
+        let Some(Some(stream)) = self.copied.get_mut(packet.stream()) else { return Ok(()) };
+        let shift = in_ticks(self.shift, stream.tick);
+        packet.set_pts(packet.pts().map(|t| t.saturating_sub(shift)));
+        packet.set_dts(packet.dts().map(|t| t.saturating_sub(shift)));
+        let to = tick(&self.output, stream.index);
+        packet.rescale_ts(stream.tick, to);
+        // Times of a broken film may stand still or run backwards, which no container can hold.
+        if let (Some(dts), Some(last)) = (packet.dts(), stream.last)
+            && dts <= last
+        {
+            packet.set_dts(Some(last + 1));
+            packet.set_pts(packet.pts().map(|pts| pts.max(last + 1)));
+        }
+        stream.last = packet.dts().or(stream.last);
+        packet.set_stream(stream.index);
+        packet.set_position(-1);
+        self.write(packet)
+    }
+
+    /// Writes packets of the new track, with times in samples.
+    ///
+    /// # Errors
+    /// As [`FilmWriter::copy`].
+    pub(crate) fn sound(&mut self, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
+        let from = ff::Rational::new(1, i32::try_from(rate).unwrap_or(48_000));
+        let begins = in_ticks(self.begins, from);
+        for mut packet in packets.drain(..) {
+            packet.set_pts(packet.pts().map(|t| t + begins));
+            packet.set_dts(packet.dts().map(|t| t + begins));
+            if self.drops_priming && packet.pts().is_some_and(|t| t < 0) {
+                continue;
+            }
+            packet.rescale_ts(from, self.sound_tick);
+            packet.set_stream(self.sound);
+            self.write(packet)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a text of the text track, if there is one.
+    ///
+    /// # Errors
+    /// As [`FilmWriter::copy`].
+    pub(crate) fn text(&mut self, text: &FilmText) -> Result<()> {
+        let Some(index) = self.texts else { return Ok(()) };
+        let mut bytes = Vec::new();
+        if !self.is_webvtt {
+            let length = text.text.floor_char_boundary(usize::from(u16::MAX));
+            bytes.extend((length as u16).to_be_bytes());
+            bytes.extend(&text.text.as_bytes()[..length]);
+        } else {
+            bytes.extend(text.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").as_bytes());
+        }
+        let mut packet = ff::Packet::copy(&bytes);
+        let to = tick(&self.output, index);
+        let start = in_ticks(self.begins + text.start, to);
+        packet.set_pts(Some(start));
+        packet.set_dts(Some(start));
+        packet.set_duration((in_ticks(self.begins + text.end, to) - start).max(1));
+        packet.set_flags(ff::packet::Flags::KEY);
+        packet.set_stream(index);
+        self.write(packet)
+    }
+
+    fn write(&mut self, mut packet: ff::Packet) -> Result<()> {
+        // SAFETY: a valid output with its header, and a valid packet, whose content the output takes over.
+        let code = unsafe { ffi::av_interleaved_write_frame(self.output.as_mut_ptr(), packet.as_mut_ptr()) };
+        if code < 0 { Err(self.fail(ff::Error::from(code))) } else { Ok(()) }
+    }
+
+    fn fail(&self, e: ff::Error) -> Error {
+        let name = self.path.display().to_string();
+        if let Some(fault) = self.file.fault() {
+            return Error::write(name, &fault, Setting::Output);
+        }
+        let cause = format!("a packet cannot be written: {e}");
+        let remedy = "Name an .mkv, or write the film anew first, for example: ffmpeg -i FILE -c copy -map 0 NEW.mkv";
+        Error::output(name, cause, remedy)
+    }
+
+    /// Writes what is left, and gives the file its name.
+    ///
+    /// # Errors
+    /// As [`FilmWriter::copy`]; also if another file got the name meanwhile.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.output.write_trailer().map_err(|e| self.fail(e))?;
+        let FilmWriter { path, output, file, .. } = self;
+        // Writes what FFmpeg still holds.
+        drop(output);
+        let name = path.display().to_string();
+        if let Some(fault) = file.fault() {
+            return Err(Error::write(name, &fault, Setting::Output));
+        }
+        let Some(file) = file.take() else { return Ok(()) };
+        file.commit().map(drop).map_err(|e| match e {
+            CommitError::Exists(kept) => {
+                let remedy = message![
+                    format!("What was written is in {}: rename it, or run again with ", kept.display()),
+                    Setting::Overwrite,
+                    "."
+                ];
+                Error::output(name, "has appeared while descry was working, and is not replaced", remedy)
+            }
+            CommitError::Io(e) => Error::write(name, &e, Setting::Output),
+        })
+    }
+}
+
+/// Seconds a tick of a stream.
+fn tick(output: &Output, stream: usize) -> ff::Rational {
+    output.stream(stream).map_or(ff::Rational::new(1, 1_000), |s| s.time_base())
+}
+
+fn header_options(format: FilmFormat) -> ff::Dictionary<'static> {
+    let mut options = ff::Dictionary::new();
+    match format {
+        // Files of more than 4 GB.
+        FilmFormat::Wav => options.set("rf64", "auto"),
+        // No track becomes the default one because no other is.
+        FilmFormat::Matroska | FilmFormat::Webm => options.set("default_mode", "passthrough"),
+        _ => {}
+    }
+    options
+}
+
+/// Adds the new track, and returns its place.
+fn add_sound(
+    output: &mut Output,
+    encoder: &SoundEncoder,
+    track: &NewTrack,
+    drops_priming: bool,
+) -> Result<usize, ff::Error> {
+    let tick = ff::Rational::new(1, i32::try_from(encoder.rate()).unwrap_or(48_000));
+    let disposition = VISUAL_IMPAIRED | if track.is_default { DEFAULT } else { 0 };
+    // SAFETY: a new stream of a valid output, which the output owns.
+    unsafe {
+        let new = new_stream(output, tick, disposition)?;
+        let code = encoder.describe((*new).codecpar);
+        if code < 0 {
+            return Err(ff::Error::from(code));
+        }
+        if drops_priming {
+            (*(*new).codecpar).initial_padding = 0;
+        }
+        name(new, track, &track.title);
+        Ok((*new).index as usize)
+    }
+}
+
+/// Adds a track of texts, and returns its place.
+fn add_texts(output: &mut Output, title: &str, track: &NewTrack, is_webvtt: bool) -> Result<usize, ff::Error> {
+    // SAFETY: a new stream of a valid output, which the output owns. Its header is FFmpeg's own allocation, with the padding
+    // that FFmpeg asks for.
+    unsafe {
+        let new = new_stream(output, ff::Rational::new(1, 1_000), DESCRIPTIONS)?;
+        set_text((*new).codecpar, is_webvtt);
+        if !is_webvtt {
+            let length = MOV_TEXT_HEADER.len();
+            let header = ffi::av_mallocz(length + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize).cast::<u8>();
+            if header.is_null() {
+                return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+            }
+            std::ptr::copy_nonoverlapping(MOV_TEXT_HEADER.as_ptr(), header, length);
+            (*(*new).codecpar).extradata = header;
+            (*(*new).codecpar).extradata_size = length as i32;
+        }
+        name(new, track, title);
+        Ok((*new).index as usize)
+    }
+}
+
+/// # Safety
+/// The stream is the output's, and must not be used longer.
+unsafe fn new_stream(
+    output: &mut Output,
+    tick: ff::Rational,
+    disposition: i32,
+) -> Result<*mut ffi::AVStream, ff::Error> {
+    // SAFETY: a valid output without a header.
+    unsafe {
+        let new = ffi::avformat_new_stream(output.as_mut_ptr(), std::ptr::null());
+        if new.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        (*new).time_base = tick.into();
+        (*new).disposition = disposition;
+        Ok(new)
+    }
+}
+
+/// Gives a stream its language and its title.
+///
+/// # Safety
+/// `stream` must be valid and have no header yet.
+unsafe fn name(stream: *mut ffi::AVStream, track: &NewTrack, title: &str) {
+    let mut tags = ff::Dictionary::new();
+    tags.set("language", &track.language.replace('\0', ""));
+    tags.set("title", &title.replace('\0', ""));
+    // MP4's name of a track.
+    tags.set("handler_name", &title.replace('\0', ""));
+    // SAFETY: a new stream has no tags; it owns these from now on.
+    unsafe { (*stream).metadata = tags.disown() };
+}

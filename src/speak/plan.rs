@@ -1,0 +1,193 @@
+//! When each description is spoken, and how it fits into its pause.
+
+use super::options::{SpeakOptions, SpeechFit};
+use crate::error::Result;
+use crate::media::remux::FilmText;
+use crate::time::Time;
+use crate::track::cue::shorten;
+use crate::voice::{Speaker, SpokenText};
+
+/// Silence between a description and the next.
+const GAP: Time = Time::from_millis(200);
+/// A shorter pause has room for nothing.
+const SHORTEST: f64 = 0.3;
+/// Most times that a text is shortened before it is left out.
+const ATTEMPTS: usize = 4;
+
+/// A description in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PlacedText {
+    pub(super) start: Time,
+    pub(super) spoken: SpokenText,
+    /// How many times as fast it is to be played.
+    pub(super) stretch: f64,
+}
+
+impl PlacedText {
+    /// How long it takes, in seconds.
+    pub(super) fn secs(&self) -> f64 {
+        self.spoken.secs() / self.stretch
+    }
+}
+
+/// What became of the texts.
+#[derive(Debug, Default)]
+pub(super) struct SpeechPlan {
+    /// In order of time.
+    pub(super) placed: Vec<PlacedText>,
+    /// How many are spoken faster.
+    pub(super) faster: usize,
+    /// How many lost words.
+    pub(super) shortened: usize,
+    /// Texts that are not spoken, and their times.
+    pub(super) left_out: Vec<(Time, String)>,
+}
+
+/// A text that fits.
+struct FittedText {
+    spoken: SpokenText,
+    stretch: f64,
+    is_faster: bool,
+}
+
+/// Has all texts spoken, and places them. `end`: when the film ends.
+///
+/// # Errors
+/// If the voice fails.
+pub(super) fn place(
+    texts: &[FilmText],
+    end: Option<Time>,
+    options: &SpeakOptions,
+    speaker: &mut Speaker,
+) -> Result<SpeechPlan> {
+    let mut plan = SpeechPlan::default();
+    let texts = joined(texts);
+    for (n, text) in texts.iter().enumerate() {
+        let next = texts.get(n + 1).map(|next| next.start - GAP);
+        let cue = (options.fit == SpeechFit::InCue).then_some(text.end);
+        let limit = [next, cue, end].into_iter().flatten().min();
+        let room = limit.map_or(f64::INFINITY, |limit| (limit - text.start).secs());
+        let mut words = text.text.clone();
+        match fit(&mut words, room, options.fastest, speaker)? {
+            Some(fitted) => {
+                plan.faster += usize::from(fitted.is_faster);
+                plan.shortened += usize::from(words != text.text);
+                plan.placed.push(PlacedText { start: text.start, spoken: fitted.spoken, stretch: fitted.stretch });
+            }
+            None => plan.left_out.push((text.start, text.text.clone())),
+        }
+    }
+    Ok(plan)
+}
+
+/// The texts that can be spoken; those that begin together are one.
+fn joined(texts: &[FilmText]) -> Vec<FilmText> {
+    let mut all: Vec<FilmText> = Vec::new();
+    for text in texts.iter().filter(|t| t.text.chars().any(char::is_alphanumeric)) {
+        let start = text.start.max(Time::ZERO);
+        match all.last_mut() {
+            Some(last) if last.start >= start => {
+                last.text = format!("{} {}", last.text, text.text);
+                last.end = last.end.max(text.end);
+            }
+            _ => all.push(FilmText { start, ..text.clone() }),
+        }
+    }
+    all
+}
+
+/// Speaks a text within `room` seconds: faster if it must be, then with fewer words, which `words` are at the end. None if
+/// nothing whole fits.
+fn fit(words: &mut String, room: f64, fastest: f64, speaker: &mut Speaker) -> Result<Option<FittedText>> {
+    if room < SHORTEST {
+        return Ok(None);
+    }
+    for _ in 0..ATTEMPTS {
+        let spoken = speaker.speak(words, 1.0)?;
+        let needed = spoken.secs() / room;
+        if needed <= 1.0 {
+            return Ok(Some(FittedText { spoken, stretch: 1.0, is_faster: false }));
+        }
+        if needed <= fastest {
+            let quick = if speaker.has_speed() { speaker.speak(words, needed)? } else { spoken };
+            // What the voice itself does not reach.
+            let stretch = (quick.secs() / room).max(1.0);
+            if stretch <= fastest {
+                return Ok(Some(FittedText { spoken: quick, stretch, is_faster: true }));
+            }
+        }
+        let characters = words.chars().count() as f64;
+        let shorter = shorten(words, (characters * fastest / needed) as usize);
+        if shorter.chars().count() >= words.chars().count() {
+            return Ok(None);
+        }
+        *words = shorter;
+    }
+    Ok(None)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::interrupt::Interrupt;
+    use crate::voice::{Voice, VoiceOptions};
+
+    /// A voice that takes 0.05 s for each character, whatever the speed.
+    fn speaker() -> Speaker {
+        let script = r"n=$(wc -m); b=$(( (n - 1) * 800 ));
+            hex=$(printf '%08x' $b); le=$(echo $hex | sed 's/\(..\)\(..\)\(..\)\(..\)/\\x\4\\x\3\\x\2\\x\1/');
+            printf 'RIFF\0\0\0\0WAVEfmt \20\0\0\0\1\0\1\0\100\37\0\0\200\76\0\0\2\0\20\0data'; /usr/bin/printf $le;
+            head -c $b /dev/zero | tr '\0' '@'";
+        let voice = Voice::Program(["bash", "-c", script].map(String::from).to_vec());
+        Speaker::new(&VoiceOptions { voice, ..VoiceOptions::default() }, &Interrupt::new()).unwrap()
+    }
+
+    fn plan(texts: &[(i64, i64, &str)], end: Option<i64>, fit: SpeechFit) -> SpeechPlan {
+        let texts: Vec<FilmText> = texts
+            .iter()
+            .map(|&(start, end, text)| FilmText {
+                start: Time::from_millis(start),
+                end: Time::from_millis(end),
+                text: text.into(),
+            })
+            .collect();
+        let options = SpeakOptions { fit, ..SpeakOptions::default() };
+        place(&texts, end.map(Time::from_millis), &options, &mut speaker()).unwrap()
+    }
+
+    fn places(plan: &SpeechPlan) -> Vec<(i64, f64, f64)> {
+        let round = |x: f64| (x * 1e3).round() / 1e3;
+        plan.placed.iter().map(|p| (p.start.millis(), round(p.secs()), round(p.stretch))).collect()
+    }
+
+    #[test]
+    fn a_description_may_go_on_until_the_next_one() {
+        let texts = [(1_000, 1_100, "a dog runs on grass."), (2_200, 9_000, "a cat."), (60_000, 61_000, "…")];
+        let plan = plan(&texts, None, SpeechFit::UntilNext);
+        assert_eq!(places(&plan), [(1_000, 1.0, 1.0), (2_200, 0.3, 1.0)]);
+        assert_eq!((plan.faster, plan.shortened, plan.left_out.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn it_is_spoken_faster_then_shortened_then_left_out() {
+        // Twenty characters are a second. There is room for 0.8 s, for 0.5 s, and for nothing.
+        let texts = [
+            (0, 800, "a dog runs on grass."),
+            (5_000, 5_500, "a dog runs, and a cat sits on a tree, and a bird sings."),
+            (9_000, 9_350, "Incomprehensibilities"),
+        ];
+        let plan = plan(&texts, None, SpeechFit::InCue);
+        assert_eq!(places(&plan)[0], (0, 0.8, 1.25));
+        assert!(plan.placed[1].secs() <= 0.5, "{:?}", places(&plan));
+        assert_eq!((plan.faster, plan.shortened), (2, 1), "{:?}", places(&plan));
+        assert_eq!(plan.left_out, [(Time::from_millis(9_000), "Incomprehensibilities".to_string())]);
+    }
+
+    #[test]
+    fn descriptions_that_begin_together_are_one_and_none_is_after_the_end() {
+        let texts = [(0, 1_000, "a dog."), (0, 2_000, "a cat."), (30_000, 31_000, "a bird.")];
+        let plan = plan(&texts, Some(30_100), SpeechFit::UntilNext);
+        assert_eq!(places(&plan), [(0, 0.65, 1.0)]);
+        assert_eq!(plan.left_out.len(), 1);
+    }
+}

@@ -1,0 +1,16 @@
+//! Voices: programs that read a text on standard input and write a WAV file to standard output.
+//!
+//! [`preset`] knows the command lines of common ones; [`process`] runs one, with limits; [`wav`] reads what it writes, which
+//! is trusted no more than any other input; [`speaker`] keeps what was spoken.
+//!
+//! Order: one program at a time, in the order in which texts are asked for.
+//!
+//! Memory: what one program writes (64 MiB at most). What was spoken is kept in a temporary file, of 2 GiB at most.
+
+mod preset;
+mod process;
+mod speaker;
+mod wav;
+
+pub use preset::{Voice, VoicePreset};
+pub use speaker::{Speaker, SpokenText, VoiceOptions};

@@ -1,0 +1,10 @@
+//! Spoken descriptions: films, voices and mixes through the real binary, measured by FFmpeg's program.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod film;
+mod mix;
+mod support;
+mod voices;
