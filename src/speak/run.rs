@@ -96,7 +96,7 @@ pub fn speak(job: &SpeakJob<'_>) -> Result<SpeakReport> {
         overwrite: job.overwrite,
         format,
         track,
-        texts: (options.texts && format.has_webvtt().is_some()).then(|| options.title.clone()),
+        texts: options.texts.then(|| options.title.clone()),
     };
     // First, so that what the container cannot hold is reported before anything is spoken.
     let writer = FilmWriter::create(&film, &plan, &encoder)?;
@@ -153,6 +153,10 @@ fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, SoundCodec)> {
     {
         let remedy = message!["Name another file with ", Setting::Output, "."];
         return Err(Error::usage(format!("{name}: the output would replace the input"), remedy));
+    }
+    if job.options.texts && format.has_webvtt().is_none() {
+        let remedy = message!["Name an .mkv or an .mp4 with ", Setting::Output, ", or leave the text track out."];
+        return Err(Error::usage(format!("{name}: {} cannot hold a text track", format.name()), remedy));
     }
     let codecs = format.codecs();
     let codec = job.options.codec.unwrap_or(codecs[0]);

@@ -82,6 +82,8 @@ fn films_that_cannot_be_mixed() {
     fails(&b, &forced, 2, &["the output would replace the input"]);
     let codec = ["film.mp4", "--descriptions", "film.vtt", "-o", "a.wav", "--codec", "mp3"];
     fails(&b, &codec, 2, &["WAV cannot hold MP3", "--codec"]);
+    let texts = ["film.mp4", "--descriptions", "film.vtt", "-o", "a.m4a", "--text-track", "--voice-command", &voice];
+    fails(&b, &texts, 2, &["M4A cannot hold a text track", ".mkv"]);
 }
 
 #[test]
