@@ -25,6 +25,7 @@
 //! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, JSON, CSV, output files |
+//! | [`speech`] | where people talk: a detector of speech, and segments |
 //! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
@@ -67,6 +68,7 @@ mod program;
 mod regular_file;
 pub mod scene;
 pub mod speak;
+pub mod speech;
 pub mod time;
 pub mod track;
 pub mod voice;

@@ -134,6 +134,11 @@ impl Runtime {
         model.into_session(&self.builder(options)?).map_err(|e| cannot_run(name, options.device, e))
     }
 
+    /// Builds the session of a graph that is part of the program.
+    pub(crate) fn session_of_bytes(&self, graph: &[u8], name: &str, options: &SessionOptions) -> Result<Session> {
+        self.builder(options)?.commit_from_memory(graph).map_err(|e| cannot_run(name, options.device, e))
+    }
+
     fn builder(&self, options: &SessionOptions) -> Result<SessionBuilder> {
         let refused = |e: ort::Error| Error::runtime(format!("session options: {e}"), REMEDY).with_source(e);
         let failed = |e: ort::Error<SessionBuilder>| refused(e.into());

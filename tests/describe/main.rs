@@ -26,6 +26,7 @@ mod prompts;
 mod relay;
 mod secrets;
 mod server;
+mod speech;
 mod stills;
 mod streams;
 mod support;
