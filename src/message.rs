@@ -38,6 +38,8 @@ settings! {
     AllowPrivate => "allow_private",
     /// Append to an output that exists.
     Append => "append",
+    /// Audio track in which speech is found.
+    Audio => "audio",
     /// Where the archive is.
     Archive => "archive",
     /// Repairing an archive.
@@ -58,6 +60,8 @@ settings! {
     Context => "context",
     /// Describing a file.
     Describe => "describe",
+    /// Subtitles that say when people talk.
+    Dialogue => "dialogue",
     /// How long a decoder in a process of its own may give no sign of life.
     DecoderTimeout => "isolation.limit",
     /// Device that the model runs on.

@@ -27,6 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["scene"],
     &["isolate"],
     &["model"],
+    &["speech"],
     &["track"],
     &["pipeline"],
     &["live", "archive", "speak"],

@@ -146,6 +146,7 @@ impl VideoWriter<'_> {
             score: record.score,
             mean_logprob: record.mean_logprob,
             repeats: record.repeats.is_some(),
+            speech: record.speech,
             thumbnail: path,
             model: self.work.recipe.model.clone(),
             model_hash: self.work.recipe.model_hash.clone(),
@@ -231,6 +232,7 @@ mod tests {
             similarity: None,
             repeats: None,
             blank: false,
+            speech: None,
         }
     }
 
@@ -244,6 +246,7 @@ mod tests {
             options: json!({}),
             cues: Vec::new(),
             scenes: vec![scene(0), scene(1)],
+            speech: None,
         }
     }
 

@@ -3,15 +3,13 @@
 //! Each group has its own heading in the help. The order of the groups in a command is the order of the headings.
 
 use clap::{Args, ValueEnum};
-#[cfg(unix)]
-use nix::sys::resource::{UsageWho, getrusage};
-use serde_json::json;
 
 use super::access_args::AccessArgs;
 use super::decode_args::{DecodeArgs, DecodeMode};
 use super::isolate_args::IsolateDefaults;
 use super::model_args::{CaptionModelArgs, ContextArgs};
 use super::reporter::{Reporter, count};
+use super::speech_args::SpeechArgs;
 use super::values;
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -55,51 +53,6 @@ impl OutputArgs {
         formats.dedup();
         output::plan(inputs, self.output.as_deref(), &formats)
     }
-}
-
-/// Whether a run reports its figures.
-#[derive(Args)]
-#[command(next_help_heading = "Output")]
-pub(super) struct StatsArgs {
-    /// Print the busy time of each stage and the peak memory as JSON on standard error
-    #[arg(long)]
-    stats: bool,
-}
-
-impl StatsArgs {
-    /// Reports the figures if they are wanted. `protection`: from decoders in processes of their own.
-    pub(super) fn report(&self, stats: &Stats, protection: Option<Protection>, reporter: &Reporter) {
-        if self.stats {
-            let mut value = serde_json::to_value(stats).unwrap_or_default();
-            value["decoding"] = json!(protection.map_or("in this process".to_string(), |p| p.to_string()));
-            value["peak_rss_mb"] = json!(peak_rss_mb());
-            if protection.is_some() {
-                value["decoder_peak_rss_mb"] = json!(decoder_peak_rss_mb());
-            }
-            reporter.stats(&value);
-        }
-    }
-}
-
-/// Peak resident memory in MB of the largest decoder in a process of its own that has ended.
-#[cfg(unix)]
-fn decoder_peak_rss_mb() -> Option<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
-    // In bytes on macOS.
-    let unit = if cfg!(target_os = "macos") { 1 << 20 } else { 1 << 10 };
-    Some(usage.max_rss() as f64 / f64::from(unit))
-}
-
-#[cfg(not(unix))]
-fn decoder_peak_rss_mb() -> Option<f64> {
-    None
-}
-
-/// Peak resident memory of this process in MB, where the system reports it.
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1024.0)
 }
 
 /// The small pictures of keyframes.
@@ -316,6 +269,8 @@ pub(super) struct DescriptionArgs {
     #[arg(long, help_heading = "Repetitions", conflicts_with_all = ["same", "returning"])]
     no_dedup: bool,
     #[command(flatten)]
+    speech: SpeechArgs,
+    #[command(flatten)]
     cue: CueArgs,
     #[command(flatten)]
     decoder: DecoderArgs,
@@ -331,15 +286,22 @@ pub(super) struct DescriptionArgs {
 }
 
 impl DescriptionArgs {
-    /// Refuses options with which no video can be described.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses options with which no video can be described, or not this number of them.
+    pub(super) fn check(&self, videos: usize) -> Result<()> {
         self.decode.check()?;
+        self.speech.check(videos)?;
         self.cue.check()
     }
 
     pub(super) fn config(&self, models: &Models) -> Result<Config> {
         Ok(Config {
-            decode: DecodeOptions { access: self.access.policy()?, ..self.decode.options() },
+            decode: DecodeOptions {
+                access: self.access.policy()?,
+                // Of a film whose keyframes alone are read, sound would be most of the work.
+                listen: self.speech.listen(self.decode.mode != DecodeMode::Keyframes)?,
+                ..self.decode.options()
+            },
+            dialogue: self.speech.dialogue()?,
             scene: self.scene.options(),
             keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },

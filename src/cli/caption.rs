@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::args::{BATCH, DecoderArgs, StatsArgs, encode_options};
+use super::args::{BATCH, DecoderArgs, encode_options};
 use super::model_args::{CaptionModelArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
+use super::stats_args::StatsArgs;
 use super::stdout::{print_fields, print_json};
 use crate::error::Result;
 use crate::interrupt::Interrupt;

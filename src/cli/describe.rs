@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, OutputArgs, StatsArgs};
+use super::args::{DescriptionArgs, OutputArgs};
 use super::isolate_args::IsolateDefaults;
 use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
+use super::stats_args::StatsArgs;
 use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
@@ -39,7 +40,7 @@ pub(super) struct DescribeArgs {
 }
 
 pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    args.description.check()?;
+    args.description.check(args.inputs.len())?;
     let (inputs, targets) = free_targets(args, reporter)?;
     if inputs.is_empty() {
         return Ok(());
@@ -122,6 +123,9 @@ impl<'a> TrackSaver<'a> {
     }
 
     fn report(&self, track: &Track) {
+        if let Some(fault) = track.info.as_ref().and_then(|info| info.unheard.as_ref()) {
+            self.reporter.warn(&format!("{}: {fault}, so speech is not found", track.input));
+        }
         if let Some(damage) = &track.damage {
             self.reporter.partial(&track.input, damage);
         }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::args::StatsArgs;
 use super::model_args::{ModelArgs, PictureArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
+use super::stats_args::StatsArgs;
 use super::stdout::print_json;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;

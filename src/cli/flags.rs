@@ -8,6 +8,7 @@ fn flag(setting: Setting) -> &'static str {
     match setting {
         Setting::AllowPrivate => "--allow-private",
         Setting::Append => "--append",
+        Setting::Audio => "--audio",
         Setting::Archive => "--into",
         Setting::ArchiveRepair => "descry archive check --repair",
         Setting::Batch => "--batch",
@@ -18,6 +19,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Config => "--config",
         Setting::Context => "--context",
         Setting::Describe => "descry describe",
+        Setting::Dialogue => "--dialogue",
         Setting::DecoderTimeout => "--decoder-timeout",
         Setting::Device => "--device",
         Setting::Embedder => "--embedder",

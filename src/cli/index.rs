@@ -5,10 +5,11 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
+use super::args::{DescriptionArgs, ThumbnailArgs};
 use super::isolate_args::IsolateDefaults;
 use super::progress::JobProgress;
 use super::reporter::{Reporter, count};
+use super::stats_args::StatsArgs;
 use super::stdout::print_fields;
 use super::values;
 use crate::address::Address;
@@ -79,7 +80,8 @@ pub(super) struct IndexArgs {
 }
 
 pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    args.description.check()?;
+    // How many videos the sources name is not known yet.
+    args.description.check(usize::MAX)?;
     let models = args.description.model.load()?;
     let mut config = args.description.config(&models)?;
     config.thumbnail = args.thumbnails.options();

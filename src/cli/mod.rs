@@ -31,6 +31,8 @@ mod search;
 mod server_args;
 mod signals;
 mod speak;
+mod speech_args;
+mod stats_args;
 mod stdout;
 mod stitch;
 mod values;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, StatsArgs, ThumbnailArgs};
+use super::args::{DescriptionArgs, ThumbnailArgs};
 use super::isolate_args::IsolateDefaults;
 use super::reporter::Reporter;
+use super::stats_args::StatsArgs;
 use super::values;
 use crate::address::Address;
 use crate::error::Result;
@@ -69,7 +70,7 @@ impl SharedPartArgs {
 }
 
 pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    args.shared.description.check()?;
+    args.shared.description.check(1)?;
     let models = args.shared.description.model.load()?;
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();

@@ -44,7 +44,7 @@ pub(super) struct StitchArgs {
 }
 
 pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    args.shared.description.check()?;
+    args.shared.description.check(1)?;
     let mut targets = Vec::new();
     if args.into.is_none() {
         targets = args.output.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::decode::MOST_PENDING;
 use crate::media::frame::AwayPicture;
+use crate::media::heard::language;
 use crate::media::object_store::longest_wait as object_wait;
 use crate::media::{Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
 use crate::message::Message;
@@ -421,6 +422,11 @@ fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str
     for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
         *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
     }
+    if let Some(track) = &mut info.listens_to {
+        track.codec = track.codec.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
+        track.language = track.language.take().and_then(|tag| language(&tag));
+    }
+    info.unheard = info.unheard.take().map(|words| text(&words));
     let (width, height) = (u64::from(info.width), u64::from(info.height));
     let (num, den) = info.sample_aspect;
     let is_length = |secs: f64| secs.is_finite() && (0.0..=LATEST as f64 / 1e6).contains(&secs.abs());

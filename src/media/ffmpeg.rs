@@ -24,6 +24,7 @@ mod c {
         pub(super) fn av_image_get_linesize(format: c_int, width: c_int, plane: c_int) -> c_int;
         pub(super) fn avcodec_get_name(id: c_uint) -> *const c_char;
         pub(super) fn avcodec_find_decoder(id: c_uint) -> *const ffi::AVCodec;
+        pub(super) fn avcodec_descriptor_get(id: c_uint) -> *const ffi::AVCodecDescriptor;
         pub(super) fn av_hwdevice_find_type_by_name(name: *const c_char) -> c_uint;
         pub(super) fn av_hwdevice_ctx_create(
             device: *mut *mut ffi::AVBufferRef,
@@ -161,6 +162,26 @@ fn medium(stream: &ff::format::stream::Stream<'_>) -> c_int {
 /// Whether a stream holds video.
 pub(super) fn is_video(stream: &ff::format::stream::Stream<'_>) -> bool {
     medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as c_int
+}
+
+/// Whether a stream holds sound.
+pub(super) fn is_audio(stream: &ff::format::stream::Stream<'_>) -> bool {
+    medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO as c_int
+}
+
+/// Whether a stream holds subtitles.
+pub(super) fn is_subtitle(stream: &ff::format::stream::Stream<'_>) -> bool {
+    medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_SUBTITLE as c_int
+}
+
+/// Whether the codec of a stream holds text, and not pictures of it.
+pub(super) fn is_text(stream: &ff::format::stream::Stream<'_>) -> bool {
+    // SAFETY: a look-up in FFmpeg's static tables, which takes any integer. It returns null or an entry, of which an integer
+    // is read.
+    unsafe {
+        let descriptor = c::avcodec_descriptor_get(codec_id(stream));
+        !descriptor.is_null() && (*descriptor).props & ffi::AV_CODEC_PROP_TEXT_SUB as c_int != 0
+    }
 }
 
 /// What a stream holds, in a word.

@@ -10,6 +10,8 @@ pub(crate) mod dash;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;
+pub(crate) mod heard;
+mod language;
 pub(crate) mod object_store;
 mod orientation;
 pub(crate) mod picture;
@@ -26,10 +28,11 @@ pub(crate) mod web;
 pub use access::{AccessPolicy, Authorities};
 pub use bars::Bars;
 pub use decode::{
-    Advance, Damage, DecodeOptions, DecodedFrames, FrameGate, FrameSize, Source, StreamAccess, StreamFault, StreamInfo,
-    check_device, container_version, decoder_threads, load_camera_support, print_warnings,
+    Advance, Damage, DecodeOptions, DecodedFrames, Dialogue, FrameGate, FrameSize, Source, StreamAccess, StreamFault,
+    StreamInfo, check_device, container_version, decoder_threads, load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE};
+pub use heard::{Heard, Listen, MediaTrack, SOUND_RATE, Sound, SpokenLine, TrackChoice, sample_at, sample_time};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
 pub use remux::{FilmFormat, SoundCodec};

@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source, StreamInfo};
+use crate::media::heard::MediaTrack;
 use crate::printable::printable;
 use crate::time::Time;
 
@@ -20,6 +21,10 @@ pub struct Probe {
     pub streams: Vec<String>,
     /// The stream that would be described.
     pub video: StreamInfo,
+    /// Tracks of sound.
+    pub audio: Vec<MediaTrack>,
+    /// Tracks of subtitles.
+    pub subtitles: Vec<MediaTrack>,
     /// Time of the first frame, in seconds from the container's start.
     pub first_frame: f64,
     /// Width and height in pixels of the picture as it is shown: upright, with square pixels.
@@ -33,6 +38,7 @@ pub struct Probe {
 pub fn probe(input: &Address, options: &DecodeOptions, interrupt: Interrupt) -> Result<Probe> {
     let mut source = Source::open(input, options, interrupt)?;
     let streams = source.streams();
+    let (audio, subtitles) = source.tracks();
     let first = source.next()?;
     let (first_frame, shown) = match first {
         Some(frame) => {
@@ -41,7 +47,8 @@ pub fn probe(input: &Address, options: &DecodeOptions, interrupt: Interrupt) -> 
         }
         None => (Time::ZERO.secs(), (0, 0)),
     };
-    Ok(Probe { input: input.shown(), streams, video: source.info().clone(), first_frame, shown })
+    let video = source.info().clone();
+    Ok(Probe { input: input.shown(), streams, video, audio, subtitles, first_frame, shown })
 }
 
 impl fmt::Display for Probe {
@@ -57,6 +64,12 @@ impl fmt::Display for Probe {
         let rate = v.frame_rate.map_or("unknown rate".into(), |r| format!("{r:.3} frames/s on average"));
         writeln!(f, "  video      {} {}×{} {}, {rate}", v.codec, v.width, v.height, v.pixel_format)?;
         let (num, den) = v.sample_aspect;
+        for track in &self.audio {
+            writeln!(f, "  audio      {track}")?;
+        }
+        for track in &self.subtitles {
+            writeln!(f, "  subtitles  {track}")?;
+        }
         writeln!(f, "  shape      pixels {num}:{den}, turned {}°", v.rotation)?;
         write!(
             f,

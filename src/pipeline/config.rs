@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::budget::Budget;
 use crate::isolate::Isolation;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::media::{Bars, DecodeOptions};
+use crate::media::{Bars, DecodeOptions, Dialogue, Listen, TrackChoice};
 use crate::model::Models;
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -18,10 +18,12 @@ use crate::track::DedupOptions;
 /// Options of all stages.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How inputs are opened and decoded.
+    /// How inputs are opened and decoded. Default: as [`DecodeOptions`] say, and speech is found in the usual track of sound.
     pub decode: DecodeOptions,
     /// Decodes each film in a process of its own. Default: none, in this process.
     pub isolation: Option<Isolation>,
+    /// Lines of a file that tell where people talk, instead of what is read beside the pictures. Default: none.
+    pub dialogue: Option<Arc<Dialogue>>,
     /// How scene changes are found.
     pub scene: SceneOptions,
     /// How keyframes are chosen.
@@ -54,8 +56,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            decode: DecodeOptions::default(),
+            decode: DecodeOptions { listen: Listen::Sound(TrackChoice::Usual), ..DecodeOptions::default() },
             isolation: None,
+            dialogue: None,
             scene: SceneOptions::default(),
             keyframe: KeyframeOptions::default(),
             bars: Bars::default(),
@@ -89,6 +92,12 @@ impl Config {
         // As it was written: 0.92 and not 0.9200000166893005.
         let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
         let cosine = |c: f32| c.is_finite().then(|| plain(c));
+        let speech = match (&self.dialogue, &self.decode.listen) {
+            (Some(dialogue), _) => Some(format!("file {}", dialogue.hash)),
+            (None, Listen::Nothing) => None,
+            (None, Listen::Sound(track)) => Some(format!("audio {track}")),
+            (None, Listen::Lines(track)) => Some(format!("subtitles {track}")),
+        };
         json!({
             "start": self.decode.start.map(Time::secs),
             "end": self.decode.end.map(Time::secs),
@@ -102,6 +111,7 @@ impl Config {
             "bars": self.bars.name(),
             "same": cosine(self.dedup.same),
             "returning": cosine(self.dedup.returning),
+            "speech": speech,
             "max_line": self.cue.max_line,
             "max_lines": self.cue.max_lines,
             "reading_speed": self.cue.reading_speed,

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::media::StreamInfo;
 use crate::model::{Caption, CaptionInput};
 use crate::scene::Keyframe;
+use crate::speech::SpeechUpdate;
 use crate::time::Time;
 use crate::track::SceneRecord;
 
@@ -19,6 +20,13 @@ pub(crate) enum StageMessage<T> {
     Item(usize, T),
     /// The file's last message.
     End(usize, FileEnd),
+}
+
+/// What has become known of the speech in a file. The last message of a file is sent before that of its pictures.
+#[derive(Debug)]
+pub(crate) struct HeardSpeech {
+    pub(crate) file: usize,
+    pub(crate) update: SpeechUpdate,
 }
 
 /// How a file ended.

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 
 use super::config::Config;
 use super::context::Run;
 use super::message::{EncodedKeyframe, QUEUE, StageMessage};
 use super::observer::{KeyframeSink, Observer, Outcome};
-use super::stages::collect::CollectStage;
+use super::stages::collect::{CollectStage, TrackFrame};
 use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::EncodeStage;
+use super::stages::listen::Listener;
 use super::stages::watch::{FrameKeyframe, watch};
 use super::stats::Stats;
 use crate::address::Address;
@@ -54,33 +55,13 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (to_collect, captioned) = bounded(QUEUE);
+        let (to_log, heard) = bounded(QUEUE);
         let (run, next) = (&run, &next);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
-            let to_encode = to_encode.clone();
-            scope.spawn(move || {
-                loop {
-                    let file = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(input) = inputs.get(file) else { return };
-                    if run.is_stopped() {
-                        return;
-                    }
-                    match run.sink.map_or(Ok(true), |sink| sink.begin(file)) {
-                        Ok(true) => {}
-                        Ok(false) => continue,
-                        Err(e) => return run.stop(e),
-                    }
-                    // Whoever calls has prepared the first. What is wrong shows when the process is needed.
-                    if let (Some(isolation), true) = (&config.isolation, file + 1 < inputs.len()) {
-                        let _ = isolation.prepare();
-                    }
-                    let end = watch(run, file, input, None, &to_encode);
-                    if to_encode.send(StageMessage::End(file, end)).is_err() {
-                        return;
-                    }
-                }
-            });
+            let (to_encode, to_log) = (to_encode.clone(), to_log.clone());
+            scope.spawn(move || watch_films(run, inputs, next, Listener::new(run, to_log), &to_encode));
         }
-        drop(to_encode);
+        drop((to_encode, to_log));
         scope.spawn(move || {
             run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_describe).run(from));
         });
@@ -95,8 +76,38 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
                 .run(from)
             });
         });
-        let mut collect = CollectStage::new(run, inputs, name, options, &mut done);
-        run.stage(&captioned, |from| collect.run(from));
+        let track = TrackFrame { inputs, model: name, options };
+        run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, heard));
     });
     run.finish()
+}
+
+/// Decodes one film after another, until there are no more.
+fn watch_films(
+    run: &Run<'_>,
+    inputs: &[Address],
+    next: &AtomicUsize,
+    mut listener: Listener<'_>,
+    to_encode: &Sender<StageMessage<FrameKeyframe>>,
+) {
+    loop {
+        let file = next.fetch_add(1, Ordering::Relaxed);
+        let Some(input) = inputs.get(file) else { return };
+        if run.is_stopped() {
+            return;
+        }
+        match run.sink.map_or(Ok(true), |sink| sink.begin(file)) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(e) => return run.stop(e),
+        }
+        // Whoever calls has prepared the first. What is wrong shows when the process is needed.
+        if let (Some(isolation), true) = (&run.config.isolation, file + 1 < inputs.len()) {
+            let _ = isolation.prepare();
+        }
+        let end = watch(run, file, input, None, Some(&mut listener), to_encode);
+        if to_encode.send(StageMessage::End(file, end)).is_err() {
+            return;
+        }
+    }
 }

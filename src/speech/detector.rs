@@ -48,6 +48,13 @@ impl SpeechDetector {
         })
     }
 
+    /// Forgets what was heard: the next sample begins another sound.
+    pub fn reset(&mut self) {
+        self.state = [vec![0.0; STATE], vec![0.0; STATE]];
+        self.context = [0.0; CONTEXT];
+        self.samples.clear();
+    }
+
     /// Takes the next samples, and appends the probabilities of all windows of the blocks that they complete, each from 0
     /// to 1.
     ///
@@ -77,8 +84,7 @@ impl SpeechDetector {
             self.samples.resize(windows * WINDOW, 0.0);
             self.examine(probabilities)?;
         }
-        self.state.iter_mut().for_each(|state| state.fill(0.0));
-        self.context.fill(0.0);
+        self.reset();
         Ok(())
     }
 

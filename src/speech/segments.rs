@@ -30,7 +30,7 @@ pub struct SpeechSegment {
 
 /// Finds segments in the probabilities of windows that follow one another.
 #[derive(Debug, Clone, Default)]
-pub struct Segmenter {
+pub struct SpeechSegmenter {
     windows: u64,
     /// Where the speech that is going on began.
     start: Option<u64>,
@@ -38,7 +38,7 @@ pub struct Segmenter {
     pause: Option<u64>,
 }
 
-impl Segmenter {
+impl SpeechSegmenter {
     /// Takes the probability of the next window. Returns the segment whose end it shows, if any.
     pub fn push(&mut self, probability: f32) -> Option<SpeechSegment> {
         let now = self.windows * WINDOW as u64;
@@ -66,9 +66,13 @@ impl Segmenter {
         self.start.and_then(|start| padded(start, samples, samples))
     }
 
-    /// Where the speech that is going on began, in samples and padded; it may still prove to be noise.
-    pub fn speaking_since(&self) -> Option<u64> {
-        self.start.map(|start| start.saturating_sub(PADDING))
+    /// Up to which sample everything is known, whatever follows, and where the speech began that goes on until then. Speech
+    /// that may still prove to be noise is not known.
+    pub fn known(&self) -> (u64, Option<u64>) {
+        let now = self.windows * WINDOW as u64;
+        let Some(start) = self.start else { return (now.saturating_sub(PADDING), None) };
+        let (padded, end) = (start.saturating_sub(PADDING), self.pause.unwrap_or(now));
+        if end - start > LEAST_SPEECH { (end, Some(padded)) } else { (padded, None) }
     }
 }
 
@@ -82,7 +86,7 @@ mod tests {
     use super::*;
 
     fn segments(probabilities: &[f32], samples: u64) -> Vec<(u64, u64)> {
-        let mut segmenter = Segmenter::default();
+        let mut segmenter = SpeechSegmenter::default();
         let mut found: Vec<SpeechSegment> = probabilities.iter().filter_map(|&p| segmenter.push(p)).collect();
         found.extend(segmenter.finish(samples));
         found.iter().map(|s| (s.start, s.end)).collect()
@@ -113,6 +117,27 @@ mod tests {
         // A pause goes on through doubtful windows, and ends only where speech comes back.
         let doubtful = runs(&[(0.9, 10), (0.1, 1), (0.4, 3), (0.1, 1), (0.9, 10), (0.1, 9)]);
         assert_eq!(segments(&doubtful, 34 * W).len(), 2);
+    }
+
+    /// Whatever comes, what was known before stays true.
+    #[test]
+    fn what_is_known_does_not_change() {
+        let heard = runs(&[(0.1, 3), (0.9, 5), (0.1, 6), (0.9, 20), (0.1, 3), (0.4, 2), (0.9, 4), (0.1, 8), (0.9, 9)]);
+        let whole = segments(&heard, heard.len() as u64 * W);
+        let spoken = |at: u64| whole.iter().any(|&(start, end)| (start..end).contains(&at));
+        let (mut segmenter, mut found, mut before) = (SpeechSegmenter::default(), Vec::new(), 0);
+        for &p in &heard {
+            found.extend(segmenter.push(p));
+            let (until, since) = segmenter.known();
+            assert!(until >= before && since.is_none_or(|since| since <= until));
+            before = until;
+            for at in (0..until).step_by(32) {
+                let known =
+                    found.iter().any(|s| (s.start..s.end).contains(&at)) || since.is_some_and(|since| at >= since);
+                assert_eq!(known, spoken(at), "{at} of {until}");
+            }
+        }
+        assert!(before > 55 * W);
     }
 
     #[test]

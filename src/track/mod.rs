@@ -15,4 +15,4 @@ pub use cue::{Cue, CueBuilder, CueOptions, Description};
 pub use dedup::{Dedup, DedupOptions, Judgement, Verdict};
 pub use formats::{Format, write};
 pub use output::Target;
-pub use record::{SceneRecord, Track};
+pub use record::{SceneRecord, Speech, SpeechSource, Track};

@@ -345,6 +345,7 @@ mod tests {
             options: serde_json::Value::Null,
             cues: Vec::new(),
             scenes: Vec::new(),
+            speech: None,
         }
     }
 

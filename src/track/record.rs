@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::media::StreamInfo;
+use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::Cue;
 
@@ -26,6 +27,8 @@ pub struct Track {
     pub cues: Vec<Cue>,
     /// Described keyframes, in order.
     pub scenes: Vec<SceneRecord>,
+    /// Where people talk; none where nothing tells.
+    pub speech: Option<Speech>,
 }
 
 /// One described keyframe: a scene, or a part of a long one. Serialised as JSON has it, times in seconds.
@@ -63,6 +66,29 @@ pub struct SceneRecord {
     pub repeats: Option<usize>,
     /// Whether there is nothing to see: black, white, or one colour.
     pub blank: bool,
+    /// Share of the stretch in which somebody talks, 0 to 1; none where nothing tells.
+    pub speech: Option<f32>,
+}
+
+/// Where people talk in a film.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Speech {
+    /// What tells.
+    pub source: SpeechSource,
+    /// In order, without overlap.
+    pub segments: Vec<Utterance>,
+}
+
+/// What tells where people talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpeechSource {
+    /// A detector, from the sound.
+    Audio,
+    /// Subtitles of the film.
+    Subtitles,
+    /// A file of subtitles.
+    File,
 }
 
 fn seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {

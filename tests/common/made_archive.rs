@@ -33,6 +33,7 @@ pub(crate) fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding:
         similarity: None,
         repeats: None,
         blank: false,
+        speech: None,
     };
     KeyframeRecord { record, embedding: Some(embedding), thumbnail: None }
 }
@@ -59,6 +60,7 @@ pub(crate) fn put(
         options: json!({}),
         cues: Vec::new(),
         scenes: Vec::new(),
+        speech: None,
     };
     writer.finish(track).expect("a record");
     drop(claim);

@@ -58,6 +58,7 @@ fn record(i: usize, d: &Description) -> SceneRecord {
         similarity: None,
         repeats: None,
         blank: d.text.is_none(),
+        speech: i.is_multiple_of(2).then_some(0.25),
     }
 }
 
@@ -75,6 +76,7 @@ fn track(input: String, model: String, stretches: &[Description], options: &CueO
         options: json!({}),
         cues,
         scenes,
+        speech: None,
     }
 }
 

@@ -80,6 +80,7 @@ fn row(video: u64, number: usize) -> KeyframeRow {
         score: Some((seed % 10) as f32 / 10.0),
         mean_logprob: None,
         repeats: false,
+        speech: None,
         thumbnail: (number.is_multiple_of(2)).then(|| "x.jpg".into()),
         model: "m 1".into(),
         model_hash: if video % 4 == 3 { "other" } else { "same" }.into(),

@@ -17,8 +17,14 @@ pub(crate) use writer::TableWriter;
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
 
-    use super::row::BATCH_ROWS;
+    use arrow_array::RecordBatch;
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::row::{BATCH_ROWS, LATER};
+    use super::writer::properties;
     use super::*;
 
     fn row(n: usize, dimension: usize) -> KeyframeRow {
@@ -34,6 +40,7 @@ mod tests {
             score: n.is_multiple_of(5).then_some(0.25),
             mean_logprob: Some(-0.5),
             repeats: n.is_multiple_of(7),
+            speech: n.is_multiple_of(3).then_some(0.5),
             thumbnail: Some(format!("videos/{n}.jpg")),
             model: "m 1".into(),
             model_hash: "ab".into(),
@@ -58,6 +65,28 @@ mod tests {
             assert!(batches.iter().all(|b| b.len() <= BATCH_ROWS));
             assert_eq!(batches.concat(), (0..rows).map(|n| row(n, 5)).collect::<Vec<_>>());
         }
+    }
+
+    /// The same table as an earlier version wrote it.
+    fn without_speech(table: Vec<u8>) -> Vec<u8> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(table)).unwrap().build().unwrap();
+        let mut written = None;
+        for batch in reader {
+            let mut batch: RecordBatch = batch.unwrap();
+            batch.remove_column(batch.schema().index_of(LATER).unwrap());
+            let schema = Arc::new(batch.schema().as_ref().clone());
+            let writer =
+                written.get_or_insert_with(|| ArrowWriter::try_new(Vec::new(), schema, Some(properties(8))).unwrap());
+            writer.write(&batch).unwrap();
+        }
+        written.unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn tables_without_speech_are_read() {
+        let reader = TableReader::of_bytes("t", without_speech(table(20, 5, 8))).unwrap();
+        let rows: Vec<KeyframeRow> = reader.flat_map(|batch| batch.unwrap()).collect();
+        assert_eq!(rows, (0..20).map(|n| KeyframeRow { speech: None, ..row(n, 5) }).collect::<Vec<_>>());
     }
 
     #[test]

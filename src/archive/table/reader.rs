@@ -22,7 +22,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::pages::ColumnPages;
-use super::row::{BATCH_ROWS, KeyframeRow, MAX_DIMENSION, schema};
+use super::row::{BATCH_ROWS, KeyframeRow, LATER, MAX_DIMENSION, schema};
 use super::watched_file::{ReadFault, WatchedFile};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
@@ -106,11 +106,12 @@ fn check_schema(found: &Schema) -> Result<usize, String> {
     if dimension > MAX_DIMENSION {
         return Err(format!("it has embeddings of {dimension} values"));
     }
-    let wanted = schema(dimension);
-    if found.fields().len() != wanted.fields().len() {
-        return Err(format!("it has {} columns instead of {}", found.fields().len(), wanted.fields().len()));
+    let (wanted, is_old) = (schema(dimension), found.field_with_name(LATER).is_err());
+    let wanted: Vec<_> = wanted.fields().iter().filter(|field| !is_old || field.name() != LATER).collect();
+    if found.fields().len() != wanted.len() {
+        return Err(format!("it has {} columns instead of {}", found.fields().len(), wanted.len()));
     }
-    for (wanted, found) in wanted.fields().iter().zip(found.fields()) {
+    for (wanted, found) in wanted.into_iter().zip(found.fields()) {
         let there = Some(found.data_type()).filter(|_| found.name() == wanted.name());
         let same = match (there, wanted.data_type()) {
             // Writers name the values of a list differently.
@@ -225,6 +226,7 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
     let (said, repeats) = (column("said")?.as_boolean(), column("repeats")?.as_boolean());
     let score = column("score")?.as_primitive::<Float32Type>();
     let mean_logprob = column("mean_logprob")?.as_primitive::<Float32Type>();
+    let speech = batch.column_by_name(LATER).map(|column| column.as_primitive::<Float32Type>());
     let embedding = column("embedding")?.as_fixed_size_list();
     if embedding.null_count() > 0 {
         return Err(ParquetError::General("a keyframe without an embedding".into()));
@@ -261,6 +263,7 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
             score: (!score.is_null(n)).then(|| score.value(n)),
             mean_logprob: (!mean_logprob.is_null(n)).then(|| mean_logprob.value(n)),
             repeats: repeats.value(n),
+            speech: speech.filter(|column| !column.is_null(n)).map(|column| column.value(n)),
             thumbnail: (!thumbnail.is_null(n)).then(|| thumbnail.value(n).to_string()),
             model: share(2, model.value(n)),
             model_hash: share(3, model_hash.value(n)),

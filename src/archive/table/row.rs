@@ -39,6 +39,9 @@ pub struct KeyframeRow {
     pub mean_logprob: Option<f32>,
     /// Whether the caption is that of an earlier keyframe.
     pub repeats: bool,
+    /// Share of the scene, or of this section of a long one, in which somebody talks, 0 to 1; none where nothing tells, and
+    /// in tables of earlier versions.
+    pub speech: Option<f32>,
     /// Path of the thumbnail from the archive's root; none where there is no thumbnail.
     pub thumbnail: Option<String>,
     /// Name and version of the model.
@@ -48,6 +51,9 @@ pub struct KeyframeRow {
     /// The image embedding, of length 1.
     pub embedding: Vec<f32>,
 }
+
+/// The column that tables of earlier versions do not have.
+pub(super) const LATER: &str = "speech";
 
 /// The columns of a table whose embeddings have `dimension` values.
 pub(super) fn schema(dimension: usize) -> SchemaRef {
@@ -64,6 +70,7 @@ pub(super) fn schema(dimension: usize) -> SchemaRef {
         field("score", DataType::Float32, true),
         field("mean_logprob", DataType::Float32, true),
         field("repeats", DataType::Boolean, false),
+        field(LATER, DataType::Float32, true),
         field("thumbnail", DataType::Utf8, true),
         field("model", DataType::Utf8, false),
         field("model_hash", DataType::Utf8, false),

@@ -79,7 +79,7 @@ impl<W: Write + Send> TableWriter<W> {
     }
 }
 
-fn properties(group_rows: usize) -> WriterProperties {
+pub(super) fn properties(group_rows: usize) -> WriterProperties {
     let about = json!({ "format": TABLE_FORMAT, "descry": env!("CARGO_PKG_VERSION") }).to_string();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -93,7 +93,7 @@ fn properties(group_rows: usize) -> WriterProperties {
     properties = properties
         .set_column_dictionary_enabled(embedding.clone(), false)
         .set_column_compression(embedding, Compression::UNCOMPRESSED);
-    for column in ["start_ms", "end_ms", "keyframe_ms", "score", "mean_logprob", "thumbnail"] {
+    for column in ["start_ms", "end_ms", "keyframe_ms", "score", "mean_logprob", "speech", "thumbnail"] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
     }
     properties.build()
@@ -141,6 +141,7 @@ fn columns(rows: &[KeyframeRow], dimension: usize) -> Vec<ArrayRef> {
         float(&|r| r.score),
         float(&|r| r.mean_logprob),
         flag(&|r| r.repeats),
+        float(&|r| r.speech),
         text(&|r| r.thumbnail.as_deref()),
         text(&|r| Some(&r.model)),
         text(&|r| Some(&r.model_hash)),

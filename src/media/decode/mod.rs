@@ -16,6 +16,10 @@
 //! reads packets; [`skip`] leaves some out, by what their [`syntax`] says; [`source`] turns them into frames, whose times
 //! come from [`clock`]; [`open`] and [`live`] are the two ways to create a source.
 //! [`film`] reads the packets of all streams, for those who copy them.
+//!
+//! Beside the pictures a source can read sound or subtitles ([`ear`]): [`tracks`] chooses which, [`sound`] and [`lines`]
+//! decode them, [`resampler`] and [`sample_grid`] bring samples into one form and into their places. [`dialogue`] reads the
+//! lines of a file of subtitles in the same way.
 
 mod arrivals;
 mod byte_io;
@@ -24,10 +28,14 @@ mod container;
 mod deadline;
 mod demux;
 mod device;
+mod dialogue;
+mod ear;
 mod encrypted_bytes;
 mod film;
 mod formats;
 mod gate;
+mod hearing;
+mod lines;
 mod live;
 mod log;
 mod named_pipe;
@@ -38,17 +46,22 @@ mod options;
 mod ranges;
 mod reading;
 mod relayed;
+mod resampler;
+mod sample_grid;
 mod seek;
 mod skip;
+mod sound;
 mod source;
 mod stream;
 mod syntax;
+mod tracks;
 mod web_input;
 
 pub(crate) use clock::FrameClock;
 pub use container::container_version;
 pub use device::{check_device, load_camera_support};
 pub(crate) use film::WholeFilm;
+pub use dialogue::Dialogue;
 pub use gate::{FrameGate, FrameSize};
 pub use live::{Advance, StreamAccess, StreamFault};
 pub use log::print_warnings;

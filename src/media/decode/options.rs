@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::FrameSize;
 use crate::media::access::AccessPolicy;
 use crate::media::ffmpeg::PixelFormat;
+use crate::media::heard::{Listen, MediaTrack};
 use crate::time::Time;
 
 /// Which frames of a stream are decoded.
@@ -27,6 +28,8 @@ pub enum DecodedFrames {
     Fast,
     /// Only the keyframes of the container.
     Keyframes,
+    /// None: what is read beside the pictures is all that is wanted.
+    Nothing,
 }
 
 impl DecodedFrames {
@@ -36,6 +39,7 @@ impl DecodedFrames {
             DecodedFrames::All => "all",
             DecodedFrames::Fast => "fast",
             DecodedFrames::Keyframes => "keyframes",
+            DecodedFrames::Nothing => "nothing",
         }
     }
 }
@@ -63,6 +67,10 @@ pub struct DecodeOptions {
     pub access: AccessPolicy,
     /// Avoid decoder threads that hold frames back. Default: false.
     pub low_delay: bool,
+    /// What is read beside the pictures: see [`Source::take_heard`](crate::media::Source::take_heard). With
+    /// [`DecodedFrames::Keyframes`], everything between keyframes is then fetched from an object store, too. Default:
+    /// nothing.
+    pub listen: Listen,
 }
 
 impl Default for DecodeOptions {
@@ -77,6 +85,7 @@ impl Default for DecodeOptions {
             timeout: Duration::from_secs(30),
             access: AccessPolicy::default(),
             low_delay: false,
+            listen: Listen::Nothing,
         }
     }
 }
@@ -114,9 +123,18 @@ pub struct StreamInfo {
     pub pixel_format: String,
     /// Start of the container's own clock in seconds; subtracted from every time.
     pub start_time: f64,
+    /// The track that is read beside the pictures; none if there is none, or nothing is to be read.
+    pub listens_to: Option<MediaTrack>,
+    /// Why that track cannot be read, in words.
+    pub unheard: Option<String>,
 }
 
 impl StreamInfo {
+    /// Whether something is read beside the pictures.
+    pub fn is_heard(&self) -> bool {
+        self.listens_to.is_some() && self.unheard.is_none()
+    }
+
     /// The size of its frames by the header; 24 bits a pixel if that does not give the format.
     pub fn frame_size(&self) -> FrameSize {
         let name = CString::new(self.pixel_format.as_str()).unwrap_or_default();
@@ -132,6 +150,10 @@ pub struct Damage {
     pub packets: u64,
     /// Frames that were decoded with errors.
     pub frames: u64,
+    /// Packets of sound or subtitles that could not be decoded.
+    pub sound: u64,
+    /// Sound that came more than 10 s after its pictures was left out.
+    pub late_sound: bool,
     /// Why reading stopped early.
     pub stopped: Option<String>,
     /// Seconds that the container promises beyond what was there.
@@ -153,6 +175,12 @@ impl fmt::Display for Damage {
         }
         if self.frames > 0 {
             parts.push(format!("{} frame{} decoded with errors", self.frames, if self.frames == 1 { "" } else { "s" }));
+        }
+        if self.sound > 0 {
+            parts.push(format!("{} broken packet{} of sound", self.sound, if self.sound == 1 { "" } else { "s" }));
+        }
+        if self.late_sound {
+            parts.push("sound that comes more than 10 s after its pictures was not heard".into());
         }
         if let Some(reason) = &self.stopped {
             parts.push(format!("reading stopped: {reason}"));

@@ -10,6 +10,7 @@ use super::clock::FrameClock;
 use super::container::{Container, ffprobe};
 use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
+use super::ear::{Ear, Listening};
 use super::gate::FrameGate;
 use super::named_pipe::OpenPipe;
 use super::options::{Damage, DecodeOptions, DecodedFrames, StreamInfo};
@@ -46,7 +47,7 @@ pub struct Source {
     interrupt: Interrupt,
     info: StreamInfo,
     header: StreamHeader,
-    demuxer: Demuxer,
+    pub(super) demuxer: Demuxer,
     decoder: VideoDecoder,
     clock: FrameClock,
     /// None if every frame is decoded.
@@ -63,7 +64,9 @@ pub struct Source {
     pub(super) cut_off: Option<String>,
     /// The named pipe that FFmpeg reads, if the input is one. Dropped after `demuxer`.
     pub(super) pipe: Option<OpenPipe>,
-    damage: Damage,
+    pub(super) damage: Damage,
+    /// What is read beside the pictures.
+    pub(super) ear: Option<Ear>,
     /// Every packet has been sent to the decoder.
     draining: bool,
     /// Errors in a row while draining.
@@ -98,6 +101,7 @@ impl Source {
         // SAFETY: plain reads of the open container's fields.
         let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
         let start = (start != ff::ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));
+        let listening = Listening::new(&container, options, start, (index, header.frame_rate), name)?;
         let has_duration = duration != ff::ffi::AV_NOPTS_VALUE && duration > 0;
         let info = StreamInfo {
             container: input.format().name().to_string(),
@@ -110,8 +114,11 @@ impl Source {
             frame_rate: header.frame_rate,
             pixel_format: header.pixel_format.clone(),
             start_time: start.map_or(0.0, Time::secs),
+            listens_to: listening.track,
+            unheard: listening.fault,
         };
-        let mut demuxer = Demuxer::new(container, index, interrupt.clone());
+        let ear = listening.ear;
+        let mut demuxer = Demuxer::new(container, index, ear.as_ref().map(|ear| ear.stream), interrupt.clone());
         if let Some(from) = options.start.filter(|from| *from > Time::ZERO) {
             demuxer.seek(from + start.unwrap_or_default());
         }
@@ -132,6 +139,7 @@ impl Source {
             cut_off: None,
             pipe: None,
             damage: Damage::default(),
+            ear,
             draining: false,
             refused: 0,
             ending: None,
@@ -246,7 +254,11 @@ impl Source {
         if !self.done {
             return Ok(self.step()?.map_or(Polled::Pending, Polled::Frame));
         }
+        if self.listen_on()? {
+            return Ok(Polled::Pending);
+        }
         match (self.frames, self.options.start) {
+            _ if self.options.frames == DecodedFrames::Nothing => Ok(Polled::End),
             (0, None) if !self.clock.has_frames() => Err(self.undecodable()),
             (0, Some(start)) => Err(self.nothing_after(start)),
             _ => Ok(Polled::End),
@@ -320,6 +332,7 @@ impl Source {
             arrivals.start_wait();
         }
         match self.demuxer.read(&mut self.damage.packets)? {
+            Demuxed::Packet(packet) if self.listen(&packet) => Ok(()),
             Demuxed::Packet(packet) => self.send(&packet),
             Demuxed::End(ending) => {
                 self.drain(ending);
@@ -330,6 +343,12 @@ impl Source {
 
     fn send(&mut self, packet: &ff::Packet) -> Result<()> {
         self.packets += 1;
+        if let Some(ear) = &mut self.ear {
+            ear.follow(packet);
+        }
+        if self.options.frames == DecodedFrames::Nothing {
+            return Ok(());
+        }
         let shown = packet.pts().map(|ts| rescale(ts, self.header.time_base));
         self.last_packet = self.last_packet.max(shown);
         if let Some(arrivals) = &mut self.arrivals
@@ -343,7 +362,7 @@ impl Source {
         if packet.is_corrupt() {
             self.damage.packets += 1;
         }
-        if self.options.frames == DecodedFrames::Keyframes && packet.is_key() {
+        if self.options.frames == DecodedFrames::Keyframes && packet.is_key() && self.ear.is_none() {
             self.demuxer.jump(packet);
         }
         match self.skipper.as_mut().map(|skipper| skipper.plan(packet)) {
@@ -369,6 +388,7 @@ impl Source {
             self.damage.stopped = ending.reason;
         }
         self.ending = Some(ending.error);
+        self.end_sound();
         self.draining = true;
         // An error here belongs to a packet sent earlier. Draining has begun all the same, and a decoder that cannot be
         // drained reports that with the next frame.

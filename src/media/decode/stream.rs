@@ -130,18 +130,18 @@ pub(super) fn encrypted(name: &str) -> Error {
     Error::input(name, "the video is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
 }
 
-/// Opens the decoder of a video stream.
-fn open_codec(
+/// Opens the decoder of a stream.
+pub(super) fn open_codec(
     mut context: ff::decoder::Decoder,
     stream: &ff::format::stream::Stream<'_>,
-) -> Result<ff::decoder::Video, ff::Error> {
+) -> Result<ff::decoder::Opened, ff::Error> {
     let codec = decoder(stream);
     if codec.is_null() {
         return Err(ff::Error::DecoderNotFound);
     }
     // SAFETY: the context was made for this stream and is not open yet; the codec is static data of FFmpeg.
     let code = unsafe { ffi::avcodec_open2(context.as_mut_ptr(), codec, ptr::null_mut()) };
-    if code < 0 { Err(ff::Error::from(code)) } else { Ok(ff::decoder::Video(ff::decoder::Opened(context))) }
+    if code < 0 { Err(ff::Error::from(code)) } else { Ok(ff::decoder::Opened(context)) }
 }
 
 /// Absurd pixel shapes, from broken headers, count as square.
@@ -205,14 +205,14 @@ impl VideoDecoder {
         if options.frames == DecodedFrames::Keyframes {
             context.skip_frame(ff::codec::discard::Discard::NonKey);
         }
-        let video = open_codec(context, stream).map_err(|e| {
+        let opened = open_codec(context, stream).map_err(|e| {
             Error::input(
                 name,
                 format!("its codec {} cannot be decoded by this FFmpeg: {e}", codec_name(stream)),
                 "Install an FFmpeg that has this codec, or convert the file.",
             )
         })?;
-        Ok(VideoDecoder { video, state })
+        Ok(VideoDecoder { video: ff::decoder::Video(opened), state })
     }
 
     /// Whether frames from the next packet on pass through the loop filter.

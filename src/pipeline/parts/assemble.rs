@@ -8,14 +8,15 @@ use crossbeam_channel::{Sender, bounded};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::StreamInfo;
+use crate::media::{Damage, StreamInfo};
 use crate::model::{Caption, CaptionInput, Captions, Load, Model};
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::{KeyframeSink, Observer, Outcome};
-use crate::pipeline::stages::collect::CollectStage;
+use crate::pipeline::stages::collect::{CollectStage, TrackFrame};
 use crate::pipeline::stages::describe::DescribeStage;
+use crate::pipeline::stages::listen::Listener;
 use crate::pipeline::stats::Stats;
 use crate::time::Time;
 
@@ -32,7 +33,7 @@ pub(super) struct AssembleJob<'a> {
     pub(super) sink: Option<&'a dyn KeyframeSink>,
 }
 
-/// Makes the track of a film from all of its keyframes, given in order. Only what is new in the whole film and has no
+/// Makes the track of a film from all of its keyframes, given in order, and listens to it first. Only what is new in the whole film and has no
 /// caption yet is captioned.
 pub(super) fn assemble_track(
     job: AssembleJob<'_>,
@@ -46,44 +47,66 @@ pub(super) fn assemble_track(
     thread::scope(|scope| {
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (to_collect, captioned) = bounded(QUEUE);
-        let run = &run;
-        scope.spawn(move || replay(run, info, end, keyframes, &to_describe));
+        let (to_log, heard) = bounded(QUEUE);
+        let (run, listener) = (&run, Listener::new(&run, to_log));
+        scope.spawn(move || {
+            let film = ReplayedFilm { input, info, end, listener };
+            film.replay(run, keyframes, &to_describe);
+        });
         scope.spawn(move || {
             let captioner =
                 Box::new(LazyCaptioner { load: Some(captioner), loaded: None, interrupt: run.interrupt.clone() });
             run.stage(&encoded, |from| DescribeStage::new(run, captioner, None, to_collect).run(from));
         });
         let inputs = [input.clone()];
-        run.stage(&captioned, |from| CollectStage::new(run, &inputs, name, options, done).run(from));
+        let track = TrackFrame { inputs: &inputs, model: name, options };
+        run.stage(&captioned, |from| CollectStage::new(run, track, done).run(from, heard));
     });
     run.finish()
 }
 
-/// Sends a film's keyframes as the stages before would have sent them.
-fn replay(
-    run: &Run<'_>,
+/// A film whose keyframes are sent once more.
+struct ReplayedFilm<'a> {
+    input: &'a Address,
     info: StreamInfo,
     end: Time,
-    keyframes: &mut (dyn Iterator<Item = Result<EncodedKeyframe>> + Send),
-    out: &Sender<StageMessage<EncodedKeyframe>>,
-) {
-    let send = |message| out.send(message).is_ok();
-    if !send(StageMessage::Opened(0, Box::new(info))) {
-        return;
-    }
-    for keyframe in keyframes {
-        if run.interrupt.is_set() {
-            return run.stop(Error::Interrupted);
-        }
-        let sent = match keyframe {
-            Ok(keyframe) => send(StageMessage::Item(0, keyframe)),
-            Err(e) => return run.stop(e),
-        };
-        if !sent {
+    listener: Listener<'a>,
+}
+
+impl ReplayedFilm<'_> {
+    /// Sends a film's keyframes, and what is heard of it, as the stages before would have sent them.
+    fn replay(
+        mut self,
+        run: &Run<'_>,
+        keyframes: &mut (dyn Iterator<Item = Result<EncodedKeyframe>> + Send),
+        out: &Sender<StageMessage<EncodedKeyframe>>,
+    ) {
+        let send = |message| out.send(message).is_ok();
+        let is_heard = self.info.is_heard();
+        if !send(StageMessage::Opened(0, Box::new(self.info))) {
             return;
         }
+        let damage = match is_heard.then(|| self.listener.listen_alone(0, self.input)).transpose() {
+            Ok(damage) => damage.unwrap_or_default(),
+            Err(e) => return run.stop(e),
+        };
+        for keyframe in keyframes {
+            if run.interrupt.is_set() {
+                return run.stop(Error::Interrupted);
+            }
+            let sent = match keyframe {
+                Ok(keyframe) => send(StageMessage::Item(0, keyframe)),
+                Err(e) => return run.stop(e),
+            };
+            if !sent {
+                return;
+            }
+        }
+        // The parts have lost nothing of the pictures.
+        let damage = Damage { sound: damage.sound, late_sound: damage.late_sound, ..Damage::default() };
+        let damage = (!damage.is_clean()).then(|| damage.to_string());
+        send(StageMessage::End(0, FileEnd { damage, ..FileEnd::at(self.end) }));
     }
-    send(StageMessage::End(0, FileEnd::at(end)));
 }
 
 /// A captioner that loads with its first picture, because most films need none.

@@ -51,7 +51,7 @@ pub(super) fn watch_stretch(
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);
         let (to_caption, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (run, marker, ended) = (&run, &mut marker, &mut ended);
-        scope.spawn(move || *ended = Some(watch(run, 0, input, Some(marker), &to_encode)));
+        scope.spawn(move || *ended = Some(watch(run, 0, input, Some(marker), None, &to_encode)));
         scope.spawn(move || {
             let thumbnails = config.thumbnail;
             run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_caption).run(from));

@@ -1,33 +1,41 @@
 //! The last stage: makes cues and tracks, on the thread that called the run.
 //!
-//! Order: a file's result comes once all of its keyframes have been collected. Memory: the cues and the list of scenes of
-//! the files that are running; embeddings and thumbnails go to the [`KeyframeSink`](crate::pipeline::KeyframeSink).
+//! Order: a file's result comes once all of its keyframes have been collected. A keyframe waits until it is known where people
+//! talk in its stretch. Memory: the cues, the speech and the list of scenes of the files that are running, and the keyframes
+//! that wait: those of some 10 s, because sound that comes later than that after its pictures is not heard. Embeddings and
+//! thumbnails go to the [`KeyframeSink`](crate::pipeline::KeyframeSink).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, never, select};
 use serde_json::Value;
 
 use crate::address::Address;
 use crate::error::Result;
-use crate::media::StreamInfo;
+use crate::media::{Listen, StreamInfo};
 use crate::model::Caption;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
-use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, StageMessage};
+use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, HeardSpeech, KeyframeRecord, StageMessage};
 use crate::pipeline::observer::Outcome;
+use crate::speech::{SpeechLog, utterances};
 use crate::time::Time;
 use crate::track::{Cue, CueBuilder, Description};
-use crate::track::{SceneRecord, Track};
+use crate::track::{SceneRecord, Speech, SpeechSource, Track};
+
+/// What the tracks of a run have in common.
+pub(crate) struct TrackFrame<'a> {
+    pub(crate) inputs: &'a [Address],
+    /// Name of the model.
+    pub(crate) model: String,
+    /// The options that decide the content.
+    pub(crate) options: Value,
+}
 
 /// The stage; see the module.
 pub(crate) struct CollectStage<'a> {
     run: &'a Run<'a>,
-    inputs: &'a [Address],
-    /// Name of the model.
-    model: String,
-    /// The options that decide the content.
-    options: Value,
+    frame: TrackFrame<'a>,
     files: HashMap<usize, TrackBuilder>,
     done: &'a mut dyn FnMut(usize, Outcome),
 }
@@ -35,25 +43,42 @@ pub(crate) struct CollectStage<'a> {
 impl<'a> CollectStage<'a> {
     pub(crate) fn new(
         run: &'a Run<'a>,
-        inputs: &'a [Address],
-        model: String,
-        options: Value,
+        frame: TrackFrame<'a>,
         done: &'a mut dyn FnMut(usize, Outcome),
     ) -> CollectStage<'a> {
-        CollectStage { run, inputs, model, options, files: HashMap::new(), done }
+        CollectStage { run, frame, files: HashMap::new(), done }
     }
 
-    /// Runs until `from` is closed.
-    pub(crate) fn run(&mut self, from: &Receiver<StageMessage<CaptionedKeyframe>>) -> Result<()> {
-        for message in from {
-            match message {
-                StageMessage::Opened(file, info) => self.file(file).info = Some(*info),
-                StageMessage::Item(file, keyframe) => self.keyframe(file, keyframe)?,
-                StageMessage::End(file, end) => self.end(file, end),
+    /// Runs until `from` is closed. `heard`: what is known of the speech in the files.
+    pub(crate) fn run(
+        mut self,
+        from: &Receiver<StageMessage<CaptionedKeyframe>>,
+        mut heard: Receiver<HeardSpeech>,
+    ) -> Result<()> {
+        loop {
+            select! {
+                recv(from) -> message => match message {
+                    Ok(StageMessage::Opened(file, info)) => self.open(file, *info),
+                    Ok(StageMessage::Item(file, keyframe)) => self.keyframe(file, keyframe)?,
+                    Ok(StageMessage::End(file, end)) => {
+                        // All that was heard of the file was sent before its end.
+                        heard.try_iter().try_for_each(|heard| self.heard(heard))?;
+                        self.end(file, end)?;
+                    }
+                    Err(_) => break,
+                },
+                recv(heard) -> message => match message {
+                    Ok(message) => self.heard(message)?,
+                    Err(_) => heard = never(),
+                },
             }
         }
-        self.rescue();
-        Ok(())
+        self.rescue()
+    }
+
+    fn open(&mut self, file: usize, info: StreamInfo) {
+        let config = self.run.config;
+        self.file(file).open(info, config);
     }
 
     fn file(&mut self, file: usize) -> &mut TrackBuilder {
@@ -61,20 +86,35 @@ impl<'a> CollectStage<'a> {
         self.files.entry(file).or_insert_with(|| TrackBuilder::new(config))
     }
 
-    fn keyframe(&mut self, file: usize, mut keyframe: CaptionedKeyframe) -> Result<()> {
+    fn keyframe(&mut self, file: usize, keyframe: CaptionedKeyframe) -> Result<()> {
+        self.file(file).waiting.push_back(keyframe);
+        self.collect(file, false)
+    }
+
+    fn heard(&mut self, heard: HeardSpeech) -> Result<()> {
+        let HeardSpeech { file, update } = heard;
+        self.file(file).speech.update(update);
+        self.collect(file, false)
+    }
+
+    /// Collects the keyframes of a file for whose stretch the speech is known, or all that wait.
+    fn collect(&mut self, file: usize, all: bool) -> Result<()> {
         let run = self.run;
-        let (embedding, thumbnail) = (keyframe.embedding.take(), keyframe.thumbnail.take());
         let builder = self.file(file);
-        let before = builder.cues.len();
-        let record = builder.push(keyframe, run.config.min_score);
-        if let Some(sink) = run.sink {
-            sink.scene(file, KeyframeRecord { record, embedding, thumbnail })?;
+        while let Some(mut keyframe) = builder.next(all) {
+            let (embedding, thumbnail) = (keyframe.embedding.take(), keyframe.thumbnail.take());
+            let before = builder.cues.len();
+            let record = builder.push(keyframe, run.config.min_score);
+            if let Some(sink) = run.sink {
+                sink.scene(file, KeyframeRecord { record, embedding, thumbnail })?;
+            }
+            builder.report(run, file, before);
         }
-        builder.report(run, file, before);
         Ok(())
     }
 
-    fn end(&mut self, file: usize, end: FileEnd) {
+    fn end(&mut self, file: usize, end: FileEnd) -> Result<()> {
+        self.collect(file, true)?;
         let mut builder = self.files.remove(&file).unwrap_or_else(|| TrackBuilder::new(self.run.config));
         let before = builder.cues.len();
         builder.finish(if end.interrupted { Time::ZERO } else { end.end });
@@ -88,30 +128,38 @@ impl<'a> CollectStage<'a> {
         let track = usable.then(|| self.track(file, builder, damage, end.interrupted));
         let cut_short = end.lost.then_some(CutShort::Connection);
         (self.done)(file, Outcome { track, error: end.error, cut_short });
+        Ok(())
     }
 
     /// After a stage before this one has failed: what was described until then is not lost.
-    fn rescue(&mut self) {
-        let mut rest: Vec<_> = self.files.drain().filter(|(_, builder)| !builder.scenes.is_empty()).collect();
-        rest.sort_by_key(|(file, _)| *file);
-        for (file, mut builder) in rest {
+    fn rescue(&mut self) -> Result<()> {
+        let mut files: Vec<usize> = self.files.keys().copied().collect();
+        files.sort_unstable();
+        for file in files {
+            self.collect(file, true)?;
+            let Some(mut builder) = self.files.remove(&file).filter(|builder| !builder.scenes.is_empty()) else {
+                continue;
+            };
             builder.finish(Time::ZERO);
             let until = builder.scenes.last().map_or(Time::ZERO, |s| s.end);
             let track = self.track(file, builder, Some(format!("the model failed after {until}")), false);
             (self.done)(file, Outcome { track: Some(track), error: None, cut_short: Some(CutShort::Model) });
         }
+        Ok(())
     }
 
     fn track(&self, file: usize, builder: TrackBuilder, damage: Option<String>, interrupted: bool) -> Track {
+        let segments = builder.speech.into_utterances();
         Track {
-            input: self.inputs.get(file).map(Address::shown).unwrap_or_default(),
+            input: self.frame.inputs.get(file).map(Address::shown).unwrap_or_default(),
             info: builder.info,
-            model: self.model.clone(),
+            model: self.frame.model.clone(),
             damage,
             interrupted,
-            options: self.options.clone(),
+            options: self.frame.options.clone(),
             cues: builder.cues,
             scenes: builder.scenes,
+            speech: builder.told_by.map(|source| Speech { source, segments }),
         }
     }
 }
@@ -124,6 +172,11 @@ struct TrackBuilder {
     scenes: Vec<SceneRecord>,
     /// Where in `scenes` each distinct scene appeared first.
     first_seen: HashMap<u32, usize>,
+    /// Keyframes for whose stretch the speech is not known yet.
+    waiting: VecDeque<CaptionedKeyframe>,
+    speech: SpeechLog,
+    /// What tells where people talk; none where nothing does.
+    told_by: Option<SpeechSource>,
     /// Keyframes that could not be converted, and why the first of them could not.
     faults: u64,
     fault: Option<String>,
@@ -137,9 +190,34 @@ impl TrackBuilder {
             cues: Vec::new(),
             scenes: Vec::new(),
             first_seen: HashMap::new(),
+            waiting: VecDeque::new(),
+            speech: SpeechLog::default(),
+            told_by: None,
             faults: 0,
             fault: None,
         }
+    }
+
+    fn open(&mut self, info: StreamInfo, config: &Config) {
+        self.told_by = match &config.decode.listen {
+            _ if config.dialogue.is_some() => Some(SpeechSource::File),
+            _ if !info.is_heard() => None,
+            Listen::Nothing => None,
+            Listen::Sound(_) => Some(SpeechSource::Audio),
+            Listen::Lines(_) => Some(SpeechSource::Subtitles),
+        };
+        if let Some(dialogue) = &config.dialogue {
+            let range = (config.decode.start.unwrap_or_default(), config.decode.end.unwrap_or(Time::MAX));
+            self.speech = SpeechLog::whole(utterances(&dialogue.lines, range));
+        }
+        self.info = Some(info);
+    }
+
+    /// The next keyframe, once the speech in its stretch is known; with `all`, whatever is known.
+    fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
+        let next = self.waiting.front()?;
+        let known = self.told_by.is_none() || self.speech.knows(next.info.end);
+        if known || all { self.waiting.pop_front() } else { None }
     }
 
     /// Adds a keyframe. A caption that scores below `min_score` makes no cue.
@@ -165,6 +243,7 @@ impl TrackBuilder {
             similarity: keyframe.similarity,
             repeats: first.filter(|_| keyframe.repeats),
             blank: info.blank,
+            speech: self.told_by.and_then(|_| self.speech.share(info.start, info.end)),
         };
         self.scenes.push(record.clone());
         if let Some(fault) = keyframe.fault {

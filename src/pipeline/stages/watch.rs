@@ -6,18 +6,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 
 use crate::address::Address;
 use crate::error::{Error, Result, panic_text};
 use crate::isolate::FrameSource;
-use crate::media::{DecodedFrames, Frame, FrameGate};
+use crate::media::decode::Polled;
+use crate::media::{DecodedFrames, Frame, FrameGate, Heard};
 use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
-use crate::pipeline::message::{FileEnd, StageMessage};
+use crate::pipeline::message::{FileEnd, QUEUE, StageMessage};
 use crate::pipeline::parts::mark::Marker;
+use crate::pipeline::stages::listen::Listener;
 use crate::pipeline::stats::StageTimers;
 use crate::scene::{Keyframe, KeyframeSelector};
 use crate::time::Time;
@@ -25,17 +28,18 @@ use crate::time::Time;
 /// A keyframe with its decoded frame.
 pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
 
-/// Decodes a file and sends its keyframes. A `marker` sees every frame, and may end the decoding early. A panic costs this
-/// file alone.
+/// Decodes a file and sends its keyframes, while `listener` finds speech on a thread of its own. A `marker` sees every frame,
+/// and may end the decoding early. A panic costs this file alone.
 pub(crate) fn watch(
     run: &Run<'_>,
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
+    listener: Option<&mut Listener<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     // Nothing of the file's state is used again, and what the threads share survives a panic.
-    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, out))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, listener, out))).unwrap_or_else(|panic| {
         let cause = format!("descry has a bug and stops reading it: {}", panic_text(panic.as_ref()));
         FileEnd::failed(Error::input(input.shown(), cause, "Report it, with the file if you can."))
     })
@@ -46,6 +50,7 @@ fn watch_file(
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
+    listener: Option<&mut Listener<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     let (decode, isolation) = (&run.config.decode, run.config.isolation.as_ref());
@@ -67,21 +72,21 @@ fn watch_file(
     if run.config.budget.limits_memory() || isolated {
         source.guard(share.clone());
     }
-    let mut watch = Watch {
-        run,
-        file,
-        source,
-        share,
-        selector: KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count),
-        marker,
-        out,
-        first: None,
-        last: Time::ZERO,
-    };
-    match watch.frames() {
-        Ok(error) => watch.finish(error),
-        Err(end) => *end,
-    }
+    let selector = KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count);
+    let listener = listener.filter(|_| source.info().is_heard());
+    thread::scope(|scope| {
+        let heard = listener.map(|listener| {
+            let (heard, from) = bounded(QUEUE);
+            scope.spawn(move || listener.listen(file, &from));
+            heard
+        });
+        let (first, last) = (None, Time::ZERO);
+        let mut watch = Watch { run, file, source, share, selector, marker, heard, out, first, last };
+        match watch.frames() {
+            Ok(error) => watch.finish(error),
+            Err(end) => *end,
+        }
+    })
 }
 
 /// A file while it is decoded.
@@ -93,6 +98,8 @@ struct Watch<'a, 'm, 's> {
     share: Arc<FilmShare>,
     selector: KeyframeSelector<Arc<Frame>>,
     marker: Option<&'m mut Marker<'s>>,
+    /// What the listener gets.
+    heard: Option<Sender<Heard>>,
     out: &'a Sender<StageMessage<FrameKeyframe>>,
     /// Times of the first and of the latest frame.
     first: Option<Time>,
@@ -109,13 +116,18 @@ impl Watch<'_, '_, '_> {
             let share = self.share.clone();
             let step = share.step();
             let start = Instant::now();
-            let next = self.source.next();
+            let next = self.source.poll();
             StageTimers::add_since(&self.run.timers.decode, start);
             // What is stored of a film must not depend on the films beside it: one that was refused memory is not described.
             self.share.check().map_err(|e| Box::new(FileEnd::failed(e)))?;
             let frame = match next {
-                Ok(Some(frame)) => Arc::new(frame),
-                Ok(None) => return Ok(None),
+                Ok(Polled::Frame(frame)) => Some(Arc::new(frame)),
+                Ok(Polled::Pending) => None,
+                Ok(Polled::End) => {
+                    drop(step);
+                    self.hear();
+                    return Ok(None);
+                }
                 Err(Error::Interrupted) => return Err(Box::new(FileEnd::interrupted(self.last))),
                 // What a decoder that crashed has decoded depends on when it did.
                 Err(e) if self.first.is_none() || self.source.has_crashed() => {
@@ -123,8 +135,10 @@ impl Watch<'_, '_, '_> {
                 }
                 Err(e) => return Ok(Some(e)),
             };
-            let keyframes = self.examine(&frame)?;
+            let keyframes = frame.as_ref().map(|frame| self.examine(frame)).transpose()?;
             drop(step);
+            self.hear();
+            let (Some(frame), Some(keyframes)) = (frame, keyframes) else { continue };
             let count = keyframes.len();
             self.run.observer.watched(self.file, self.last - self.first.unwrap_or_default());
             self.send(keyframes)?;
@@ -133,6 +147,14 @@ impl Watch<'_, '_, '_> {
             {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Passes on what was heard. Waits while the listener is behind, so nobody else waits for this thread meanwhile.
+    fn hear(&mut self) {
+        while let Some(heard) = self.source.take_heard() {
+            // A listener that is gone has stopped the run.
+            let _ = self.heard.as_ref().map(|to| to.send(heard));
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
         "interrupted": track.interrupted,
         "scenes": track.scenes,
         "cues": cues,
+        "speech": track.speech,
     });
     serde_json::to_writer_pretty(&mut *to, &document)?;
     writeln!(to)

@@ -1,0 +1,172 @@
+//! Lines of dialogue: packets of one track of subtitles in, the times of its lines out.
+
+use std::ffi::CStr;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+
+use super::stream::rescale;
+use crate::media::heard::SpokenLine;
+use crate::time::Time;
+
+/// A line whose end nothing tells lasts until the next one, but not longer than this.
+const LONGEST_OPEN: Time = Time::from_millis(5_000);
+/// A line that lasts longer is no dialogue: 10 minutes.
+const LONGEST: Time = Time::from_millis(600_000);
+/// Commas before the text of a line in FFmpeg's form of ASS: `ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`.
+const FIELDS_BEFORE_TEXT: usize = 8;
+/// What [`ffi::AVSubtitle`] says if it knows no end.
+const NO_END: u32 = u32::MAX;
+
+/// Decodes a track of subtitles.
+pub(super) struct LineDecoder {
+    subtitle: ff::decoder::Subtitle,
+    /// Seconds a tick, as a fraction.
+    time_base: (i64, i64),
+    /// Start of the container's own clock.
+    origin: Time,
+    range: (Time, Time),
+    /// When a line began that has no end.
+    open: Option<Time>,
+    lines: Vec<SpokenLine>,
+}
+
+/// What a decoder made of a packet. Frees what it holds.
+struct DecodedText(ffi::AVSubtitle);
+
+impl Drop for DecodedText {
+    fn drop(&mut self) {
+        // SAFETY: zeroed, or filled by FFmpeg.
+        unsafe { ffi::avsubtitle_free(&raw mut self.0) };
+    }
+}
+
+impl DecodedText {
+    /// Whether there is a word in it.
+    fn has_text(&self) -> bool {
+        if self.0.rects.is_null() {
+            return false;
+        }
+        (0..self.0.num_rects as usize).any(|n| {
+            // SAFETY: FFmpeg has filled so many pointers to rectangles, whose texts are null or C strings.
+            let text = unsafe {
+                let rect = *self.0.rects.add(n);
+                if rect.is_null() || (*rect).ass.is_null() {
+                    return false;
+                }
+                CStr::from_ptr((*rect).ass).to_string_lossy()
+            };
+            is_spoken(text.splitn(FIELDS_BEFORE_TEXT + 1, ',').nth(FIELDS_BEFORE_TEXT).unwrap_or_default())
+        })
+    }
+}
+
+/// Whether a text of ASS has a letter or a digit to read: outside of its `{…}`, and not as a drawing.
+fn is_spoken(text: &str) -> bool {
+    let mut drawing = false;
+    for (n, part) in text.split('{').enumerate() {
+        let (tags, words) = if n > 0 { part.split_once('}').unwrap_or(("", part)) } else { ("", part) };
+        for (at, _) in tags.match_indices("\\p") {
+            if let Some(digit) = tags[at + 2..].chars().next().filter(char::is_ascii_digit) {
+                drawing = digit != '0';
+            }
+        }
+        let words = words.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ");
+        if !drawing && words.chars().any(char::is_alphanumeric) {
+            return true;
+        }
+    }
+    false
+}
+
+impl LineDecoder {
+    /// `origin`: start of the container's own clock. `range`: what is wanted, in times from there.
+    pub(super) fn new(
+        opened: ff::decoder::Opened,
+        time_base: (i64, i64),
+        origin: Option<Time>,
+        range: (Option<Time>, Option<Time>),
+    ) -> LineDecoder {
+        LineDecoder {
+            subtitle: ff::decoder::Subtitle(opened),
+            time_base,
+            origin: origin.unwrap_or_default(),
+            range: (range.0.unwrap_or_default().max(Time::ZERO), range.1.unwrap_or(Time::MAX)),
+            open: None,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Decodes a packet. Returns how many packets are found to be broken: none or one.
+    pub(super) fn push(&mut self, packet: &ff::Packet) -> u64 {
+        let Some(ts) = packet.pts() else { return 1 };
+        let start = rescale(ts, self.time_base) - self.origin;
+        self.close(start);
+        // SAFETY: a plain structure of C, which may be zero.
+        let mut decoded = DecodedText(unsafe { std::mem::zeroed() });
+        let mut got = 0;
+        // SAFETY: an open decoder, a valid packet, which is only read, and places for the results.
+        let code = unsafe {
+            let packet = ff::packet::Ref::as_ptr(packet).cast_mut();
+            ffi::avcodec_decode_subtitle2(self.subtitle.as_mut_ptr(), &raw mut decoded.0, &raw mut got, packet)
+        };
+        if code < 0 {
+            return 1;
+        }
+        if got == 0 || !decoded.has_text() {
+            return 0;
+        }
+        let ms = decoded.0.end_display_time;
+        match packet.duration() {
+            ticks if ticks > 0 => self.line(start, start + rescale(ticks, self.time_base)),
+            _ if ms > 0 && ms != NO_END => self.line(start, start + Time::from_millis(i64::from(ms))),
+            _ => self.open = Some(start),
+        }
+        0
+    }
+
+    /// Ends the track.
+    pub(super) fn finish(&mut self) {
+        self.close(Time::MAX);
+    }
+
+    /// Ends a line that has no end.
+    fn close(&mut self, at: Time) {
+        if let Some(start) = self.open.take() {
+            self.line(start, at.min(start + LONGEST_OPEN));
+        }
+    }
+
+    fn line(&mut self, start: Time, end: Time) {
+        let (start, end) = (start.max(self.range.0), end.min(self.range.1));
+        if start < end && end - start <= LONGEST {
+            self.lines.push(SpokenLine { start, end });
+        }
+    }
+
+    /// Whether a line has been read that was not taken.
+    pub(super) fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    pub(super) fn take(&mut self) -> Vec<SpokenLine> {
+        std::mem::take(&mut self.lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_are_spoken() {
+        for spoken in
+            ["Hello.", "{\\i1}Hello{\\i0}", "{\\an8}1984", "{\\p1}m 0 0 l 5 5{\\p0}Yes", "é", "{\\pos(1,2)}Over there"]
+        {
+            assert!(is_spoken(spoken), "{spoken}");
+        }
+        for silent in ["", " ", "\\N\\h", "{\\i1}{\\i0}", "{\\p1}m 0 0 l 5 5", "♪ ♪", "…"] {
+            assert!(!is_spoken(silent), "{silent}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The speech in what is heard of a film: sound, or lines of dialogue.
+
+use super::detector::SpeechDetector;
+use super::log::{SpeechUpdate, Utterance};
+use super::segments::{SpeechSegment, SpeechSegmenter};
+use crate::error::Result;
+use crate::media::{Heard, Sound, SpokenLine, sample_time};
+use crate::time::Time;
+
+/// Lines that are closer than this are one utterance.
+const LEAST_PAUSE: Time = Time::from_millis(100);
+
+/// Finds speech in what is heard, in order of time. Where sound has a gap, detection begins anew.
+///
+/// Memory: a block of sound, and lines that are not over yet.
+pub struct SpeechFinder<'a> {
+    detector: &'a mut SpeechDetector,
+    /// The sound that goes on; none before the first one and in a gap.
+    sound: Option<OpenSound>,
+    /// Lines that are not over, without overlap, in order.
+    lines: Vec<Utterance>,
+    /// Up to when everything is known.
+    until: Time,
+}
+
+/// A sound without a gap.
+struct OpenSound {
+    /// Its first sample, and the one after its last, from the start of the film's clock.
+    start: u64,
+    end: u64,
+    segmenter: SpeechSegmenter,
+}
+
+impl OpenSound {
+    fn utterance(&self, segment: SpeechSegment) -> Utterance {
+        Utterance { start: sample_time(self.start + segment.start), end: sample_time(self.start + segment.end) }
+    }
+}
+
+impl<'a> SpeechFinder<'a> {
+    /// With a detector, which forgets what it has heard.
+    pub fn new(detector: &'a mut SpeechDetector) -> SpeechFinder<'a> {
+        detector.reset();
+        SpeechFinder { detector, sound: None, lines: Vec::new(), until: Time::ZERO }
+    }
+
+    /// Takes what comes next, and says what has become known.
+    ///
+    /// # Errors
+    /// If the detector fails.
+    pub fn push(&mut self, heard: &Heard) -> Result<SpeechUpdate> {
+        let mut ended = Vec::new();
+        for sound in &heard.sounds {
+            self.listen(sound, &mut ended)?;
+        }
+        // What was not heard by then never will be.
+        if self.sound.as_ref().is_some_and(|sound| sample_time(sound.end) < heard.until) {
+            self.end_sound(&mut ended)?;
+        }
+        heard.lines.iter().for_each(|line| self.add(*line));
+        let over = self.lines.partition_point(|line| line.end + LEAST_PAUSE < heard.until);
+        ended.extend(self.lines.drain(..over));
+        let (until, since) = match &self.sound {
+            Some(sound) => {
+                let (until, since) = sound.segmenter.known();
+                let at = |sample: u64| sample_time(sound.start + sample);
+                (at(until), since.map(at))
+            }
+            None => self.known_lines(heard.until),
+        };
+        self.until = self.until.max(until);
+        Ok(SpeechUpdate { ended, since, until: self.until })
+    }
+
+    /// Ends the film.
+    ///
+    /// # Errors
+    /// If the detector fails.
+    pub fn finish(mut self) -> Result<SpeechUpdate> {
+        let mut ended = Vec::new();
+        self.end_sound(&mut ended)?;
+        ended.append(&mut self.lines);
+        Ok(SpeechUpdate { ended, since: None, until: self.until })
+    }
+
+    fn listen(&mut self, sound: &Sound, ended: &mut Vec<Utterance>) -> Result<()> {
+        if self.sound.as_ref().is_some_and(|open| open.end != sound.start) {
+            self.end_sound(ended)?;
+        }
+        let start = sound.start;
+        let open =
+            self.sound.get_or_insert_with(|| OpenSound { start, end: start, segmenter: SpeechSegmenter::default() });
+        open.end += sound.samples.len() as u64;
+        let mut probabilities = Vec::new();
+        self.detector.push(&sound.samples, &mut probabilities)?;
+        for probability in probabilities {
+            let segment = open.segmenter.push(probability);
+            ended.extend(segment.map(|segment| open.utterance(segment)));
+        }
+        Ok(())
+    }
+
+    fn end_sound(&mut self, ended: &mut Vec<Utterance>) -> Result<()> {
+        let Some(mut open) = self.sound.take() else { return Ok(()) };
+        let mut probabilities = Vec::new();
+        self.detector.finish(&mut probabilities)?;
+        for probability in probabilities {
+            let segment = open.segmenter.push(probability);
+            ended.extend(segment.map(|segment| open.utterance(segment)));
+        }
+        let last = std::mem::take(&mut open.segmenter).finish(open.end - open.start);
+        ended.extend(last.map(|segment| open.utterance(segment)));
+        Ok(())
+    }
+
+    /// Up to when everything is known of lines of which those before `passed` have come, and since when one goes on then.
+    fn known_lines(&self, passed: Time) -> (Time, Option<Time>) {
+        match self.lines.first() {
+            // Whether a pause follows, or the next line at once, is not known.
+            Some(line) if line.start < passed => (passed.min(line.end), Some(line.start)),
+            _ => (passed, None),
+        }
+    }
+
+    /// Adds a line to those that it touches. What is before `until` is known already.
+    fn add(&mut self, line: SpokenLine) {
+        let mut new = Utterance { start: line.start.max(self.until), end: line.end };
+        if new.end <= new.start {
+            return;
+        }
+        let from = self.lines.partition_point(|other| other.end + LEAST_PAUSE < new.start);
+        let to = self.lines.partition_point(|other| other.start <= new.end + LEAST_PAUSE);
+        for other in self.lines.drain(from..to) {
+            new = Utterance { start: new.start.min(other.start), end: new.end.max(other.end) };
+        }
+        self.lines.insert(from, new);
+    }
+}
+
+/// The speech of a film whose lines are all known and in order of their start, from `range.0` up to `range.1`.
+pub fn utterances(lines: &[SpokenLine], range: (Time, Time)) -> Vec<Utterance> {
+    let mut found: Vec<Utterance> = Vec::new();
+    for line in lines {
+        let new = Utterance { start: line.start.max(range.0), end: line.end.min(range.1) };
+        match found.last_mut() {
+            _ if new.end <= new.start => {}
+            Some(last) if new.start <= last.end + LEAST_PAUSE => last.end = last.end.max(new.end),
+            _ => found.push(new),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    fn lines(lines: &[(i64, i64)]) -> Vec<SpokenLine> {
+        lines.iter().map(|&(start, end)| SpokenLine { start: at(start), end: at(end) }).collect()
+    }
+
+    fn times(utterances: &[Utterance]) -> Vec<(i64, i64)> {
+        utterances.iter().map(|u| (u.start.millis(), u.end.millis())).collect()
+    }
+
+    #[test]
+    fn lines_that_touch_are_one_utterance() {
+        let all = lines(&[(0, 900), (1_000, 2_000), (1_500, 1_700), (2_101, 3_000), (3_000, 4_000), (8_000, 9_000)]);
+        let found = utterances(&all, (Time::ZERO, Time::MAX));
+        assert_eq!(times(&found), [(0, 2_000), (2_101, 4_000), (8_000, 9_000)]);
+        assert_eq!(times(&utterances(&all, (at(1_800), at(8_500)))), [(1_800, 2_000), (2_101, 4_000), (8_000, 8_500)]);
+    }
+}
