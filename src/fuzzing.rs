@@ -7,7 +7,7 @@
 use crate::address;
 use crate::archive::{self, KeyframeRow, TableReader};
 use crate::error::Result;
-use crate::media::Rgb;
+use crate::media::{Dialogue, Rgb};
 use crate::model::{self, HubFolder, Manifest};
 
 /// Parses and validates the text of `model.json`.
@@ -61,6 +61,14 @@ pub fn sentence(answer: &str) -> String {
 /// The cause, for people.
 pub fn answer_text(status: u16, body: &[u8]) -> Result<String, String> {
     model::server::text_of((status, "200 OK"), None, body).map_err(|fault| fault.cause)
+}
+
+/// Reads a file of subtitles in memory.
+///
+/// # Errors
+/// It is none, or in another encoding.
+pub fn dialogue(bytes: &[u8]) -> Result<Dialogue> {
+    Dialogue::of_bytes("film.srt", bytes)
 }
 
 /// Reads a table of keyframes in memory.

@@ -50,7 +50,8 @@ macro_rules! replays {
 }
 
 replays!(
-    media, picture, manifest, graph, hub, tokenizer, answer, record, table, index, part, address, config, http, vtt
+    media, picture, manifest, graph, hub, tokenizer, answer, record, table, index, part, address, config, http,
+    dialogue, vtt
 );
 
 /// A finding in a folder that is named after no target would never be replayed.

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, bounded};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 
-use super::ahead::{DecodedStep, FilmAhead};
+use super::ahead::{Decoded, DecodedStep, FilmAhead};
 use super::picture;
 use super::sandbox::{self, Needs};
 use super::task::{ChildTask, child_task, prepare};
@@ -74,7 +74,7 @@ fn try_serve() -> io::Result<()> {
     let Assignment { input, decode, .. } = assignment;
     let out = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, socket)));
     let gate = AskingGate { out: out.clone(), asking: Mutex::new(Asking { answers, admitted: Vec::new() }) };
-    let mut decoder = DecodeChild { out, held: HashMap::new(), failed: None };
+    let mut decoder = DecodeChild { out, held: HashMap::new(), kept: None };
     let is_film = matches!(input, AssignedInput::Film(_));
     let mut source = match input {
         AssignedInput::Film(input) => match Source::open(&input, &decode, Interrupt::new()) {
@@ -212,8 +212,8 @@ struct DecodeChild {
     out: Arc<Mutex<BufWriter<UnixStream>>>,
     /// Frames that the parent may still ask for.
     held: HashMap<u64, Frame>,
-    /// The error that comes after the frames that were sent, and the source after it.
-    failed: Option<(Error, SourceState)>,
+    /// What comes after the frames that were sent.
+    kept: Option<Decoded>,
 }
 
 impl DecodeChild {
@@ -243,17 +243,17 @@ impl DecodeChild {
         send(&self.out, reply, behind)
     }
 
-    /// Sends the next frames of a film: a batch, or what there is of it after [`GATHERING`]. An error is reported once the
-    /// frames before it are sent.
+    /// Sends the next frames of a film: a batch, or what there is of it after [`GATHERING`]. What is heard, and an error, is
+    /// reported once the frames before it are sent.
     fn next(&mut self, film: &FilmAhead, request: &Request) -> io::Result<()> {
         if !matches!(request, Request::Next) {
             return Err(io::Error::other("a film cannot be read like a stream"));
         }
-        if let Some((e, state)) = self.failed.take() {
-            return self.frames(Vec::new(), Some(NoFrame::Failed(e.into())), state, &[]);
-        }
         let (mut frames, mut samples) = (Vec::new(), Vec::new());
-        let mut decoded = film.next(|| self.reply(&Reply::Working, &[]))?;
+        let mut decoded = match self.kept.take() {
+            Some(kept) => kept,
+            None => film.next(|| self.reply(&Reply::Working, &[]))?,
+        };
         let until = Instant::now() + GATHERING;
         loop {
             let (step, state) = decoded;
@@ -267,12 +267,13 @@ impl DecodeChild {
                     }
                 }
                 DecodedStep::End => return self.frames(frames, Some(NoFrame::Ended), state, &samples),
-                DecodedStep::Failed(e) if frames.is_empty() => {
-                    return self.frames(frames, Some(NoFrame::Failed(e.into())), state, &samples);
-                }
-                DecodedStep::Failed(e) => {
-                    self.failed = Some((e, state.clone()));
+                step if !frames.is_empty() => {
+                    self.kept = Some((step, state.clone()));
                     return self.frames(frames, None, state, &samples);
+                }
+                DecodedStep::Heard(heard) => return self.reply(&Reply::Heard(heard, Box::new(state)), &[]),
+                DecodedStep::Failed(e) => {
+                    return self.frames(frames, Some(NoFrame::Failed(e.into())), state, &samples);
                 }
             }
         }

@@ -15,6 +15,7 @@
 //! child       the child: reads requests, decodes streams, replies
 //! process     the child as its parent sees it: started, ended, reaped
 //! link        one question, one answer, and how long it may take
+//! trust       what a parent believes of what a child says
 //! remote      a source in a child; checks all that comes from it
 //! source      a source here or in a child
 //! task        what a child is for
@@ -48,6 +49,8 @@ mod remote;
 mod sandbox;
 #[cfg(unix)]
 mod task;
+#[cfg(unix)]
+mod trust;
 #[cfg(unix)]
 mod wire;
 

@@ -10,16 +10,17 @@ use super::child::monotonic;
 use super::link::{DecoderLink, DroppedFrames, LinkFault, lock};
 use super::options::Isolation;
 use super::protection::Protection;
-use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, SentError, SentFrame, SourceState};
-use crate::address::{Address, hide};
+use super::trust::{CheckedHeard, check_info, clean_state, error, fault_of, is_time};
+use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, SentFrame, SourceState};
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::MOST_PENDING;
+use crate::media::decode::{MOST_PENDING, Polled};
 use crate::media::frame::AwayPicture;
-use crate::media::heard::language;
 use crate::media::object_store::longest_wait as object_wait;
-use crate::media::{Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, StreamAccess, StreamFault, StreamInfo};
-use crate::message::Message;
+use crate::media::{
+    Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, Heard, StreamAccess, StreamFault, StreamInfo,
+};
 use crate::scene::THUMB_SAMPLES;
 use crate::time::Time;
 
@@ -27,12 +28,6 @@ use crate::time::Time;
 const SAMPLES: usize = 3 * THUMB_SAMPLES;
 /// Most bits of a pixel: four numbers of 32 bits.
 const MOST_BITS: u32 = 128;
-/// Longest text of a child in characters.
-const TEXT: usize = 600;
-/// Longest name of a container, codec or pixel format.
-const NAME: usize = 120;
-/// Beyond this, in microseconds, no time is meant: 10 years.
-const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
 /// Packets do not wait longer than this for their frame.
 const OLDEST: Duration = Duration::from_secs(3_600);
 
@@ -117,6 +112,7 @@ pub(super) struct RemoteSource {
     /// Most frames that may be left out between two.
     most_left_out: u64,
     keyframes_only: bool,
+    heard: CheckedHeard,
     /// Frames whose pictures may not have been fetched.
     away: Vec<Weak<AwayFrame>>,
 }
@@ -194,6 +190,7 @@ impl RemoteSource {
             most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
             earliest: Time::from_micros(i64::MIN),
             keyframes_only: false,
+            heard: CheckedHeard::default(),
             away: Vec::new(),
         })
     }
@@ -238,19 +235,36 @@ impl RemoteSource {
         }
     }
 
+    /// The next frame. What is heard until then is lost.
     pub(super) fn next(&mut self) -> Result<Option<Frame>> {
+        loop {
+            match self.poll()? {
+                Polled::Frame(frame) => return Ok(Some(frame)),
+                Polled::Pending => self.heard.clear(),
+                Polled::End => return Ok(None),
+            }
+        }
+    }
+
+    /// The next frame, or nothing where something was heard before it.
+    pub(super) fn poll(&mut self) -> Result<Polled> {
         loop {
             if let Some((frame, state)) = self.waiting.pop_front() {
                 self.state = state;
-                return Ok(Some(frame));
+                return Ok(Polled::Frame(frame));
             }
             if let Some(state) = self.received.take() {
                 self.state = state;
             }
             if self.ended {
-                return Ok(None);
+                return Ok(Polled::End);
             }
             match self.ask(Request::Next).map_err(|e| e.input(&self.name))? {
+                (Reply::Heard(heard, state), behind) if behind.is_empty() && self.info.is_heard() => {
+                    self.heard.take_in(heard).map_err(|what| self.distrust(what).input(&self.name))?;
+                    self.state = clean_state(*state);
+                    return Ok(Polled::Pending);
+                }
                 (Reply::Frames(frames, reason, state), samples) => {
                     self.receive(frames, &samples, *state).map_err(|e| e.input(&self.name))?;
                     match reason {
@@ -268,6 +282,11 @@ impl RemoteSource {
                 _ => return Err(self.distrust("frames were asked for").input(&self.name)),
             }
         }
+    }
+
+    /// What was heard before the next frame.
+    pub(super) fn take_heard(&mut self) -> Option<Heard> {
+        self.heard.take()
     }
 
     pub(super) fn advance(&mut self) -> Result<Advance, StreamFault> {
@@ -368,78 +387,10 @@ fn start(
     Ok(((link, protection), reply))
 }
 
-fn is_time(time: Time) -> bool {
-    (-LATEST..=LATEST).contains(&time.micros())
-}
-
 /// When something happened, by the monotonic clock that all processes share.
 fn instant(nanos: u64) -> Instant {
     let (now, age) = (Instant::now(), Duration::from_nanos(monotonic().saturating_sub(nanos)));
     now.checked_sub(age.min(OLDEST)).unwrap_or(now)
-}
-
-/// A child's text: without credentials and control characters, and not too long.
-fn text(text: &str) -> String {
-    let text: String = text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    hide(&text)
-}
-
-fn clean(message: Message) -> Message {
-    message.map_text(|t| text(&t))
-}
-
-/// The error of a child about its input.
-fn error(e: SentError, name: &str) -> Error {
-    match e {
-        SentError::Interrupted => Error::input(name, "its decoder stopped", "Run again."),
-        // Whatever it calls its input: it has only this one.
-        SentError::Input { input: _, cause, remedy } => Error::input(name, clean(cause), clean(remedy)),
-        SentError::Usage { cause, remedy } => Error::usage(clean(cause), clean(remedy)),
-    }
-}
-
-fn fault_of(fault: StreamFault) -> StreamFault {
-    match fault {
-        // Only this process knows whether the user stopped it.
-        StreamFault::Stopped => StreamFault::Lost("its decoder stopped".into()),
-        StreamFault::Silent(words) => StreamFault::Silent(text(&words)),
-        StreamFault::Absent(words) => StreamFault::Absent(text(&words)),
-        StreamFault::Forbidden(words) => StreamFault::Forbidden(text(&words)),
-        StreamFault::Unreachable(words) => StreamFault::Unreachable(text(&words)),
-        StreamFault::Lost(words) => StreamFault::Lost(text(&words)),
-        StreamFault::Undecodable(words) => StreamFault::Undecodable(text(&words)),
-        fault @ (StreamFault::Ended | StreamFault::NoVideo) => fault,
-    }
-}
-
-fn clean_state(mut state: SourceState) -> SourceState {
-    state.damage.stopped = state.damage.stopped.map(|words| text(&words));
-    state.damage.missing = state.damage.missing.filter(|secs| secs.is_finite());
-    state
-}
-
-fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str> {
-    for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
-        *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
-    }
-    if let Some(track) = &mut info.listens_to {
-        track.codec = track.codec.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
-        track.language = track.language.take().and_then(|tag| language(&tag));
-    }
-    info.unheard = info.unheard.take().map(|words| text(&words));
-    let (width, height) = (u64::from(info.width), u64::from(info.height));
-    let (num, den) = info.sample_aspect;
-    let is_length = |secs: f64| secs.is_finite() && (0.0..=LATEST as f64 / 1e6).contains(&secs.abs());
-    let is_fine = width > 0
-        && height > 0
-        && width * height <= max_pixels
-        && num > 0
-        && den > 0
-        && [0, 90, 180, 270].contains(&info.rotation)
-        && info.duration.is_none_or(|secs| is_length(secs) && secs >= 0.0)
-        && info.frame_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0)
-        && is_length(info.start_time);
-    if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
+use crate::media::Heard;
 use crate::media::decode::Polled;
 use crate::media::{Advance, Damage, DecodeOptions, Frame, FrameGate, Source, StreamAccess, StreamFault, StreamInfo};
-use crate::media::{Heard, Listen};
 use crate::time::Time;
 
 #[cfg(unix)]
@@ -52,11 +52,7 @@ impl FrameSource {
         Ok(FrameSource(match isolation {
             None => SourcePlace::Here(Box::new(Source::open(input, options, interrupt)?)),
             #[cfg(unix)]
-            Some(isolation) => {
-                // A child sends no sound yet.
-                let options = DecodeOptions { listen: Listen::Nothing, ..options.clone() };
-                SourcePlace::Away(Box::new(RemoteSource::open(input, &options, isolation, &interrupt)?))
-            }
+            Some(isolation) => SourcePlace::Away(Box::new(RemoteSource::open(input, options, isolation, &interrupt)?)),
             #[cfg(not(unix))]
             Some(_) => return Err(super::options::unsupported()),
         }))
@@ -117,17 +113,17 @@ impl FrameSource {
         at_place!(&mut self.0, here => here.next(), away => away.next())
     }
 
-    /// As [`FrameSource::next`], by at most one packet if it is in this process.
+    /// As [`FrameSource::next`], but not beyond what is heard before it: [`FrameSource::take_heard`] has that then.
     ///
     /// # Errors
     /// As [`FrameSource::next`].
     pub(crate) fn poll(&mut self) -> Result<Polled> {
-        at_place!(&mut self.0, here => here.poll(), away => away.next().map(|next| next.map_or(Polled::End, Polled::Frame)))
+        at_place!(&mut self.0, here => here.poll(), away => away.poll())
     }
 
     /// As [`Source::take_heard`].
     pub fn take_heard(&mut self) -> Option<Heard> {
-        at_place!(&mut self.0, here => here.take_heard(), _away => None)
+        at_place!(&mut self.0, here => here.take_heard(), away => away.take_heard())
     }
 
     /// As [`Source::advance`].

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::media::decode::FrameClock;
 use crate::media::frame::FrameHeader;
-use crate::media::{Damage, DecodeOptions, FrameSize, Source, StreamFault, StreamInfo};
+use crate::media::{Damage, DecodeOptions, FrameSize, Heard, SOUND_RATE, Source, StreamFault, StreamInfo};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -25,7 +25,11 @@ pub(super) const BATCH: usize = 8;
 pub(super) const AHEAD: usize = 4;
 
 const _: () = assert!(BATCH + AHEAD == super::FRAMES_AHEAD);
-/// Longest reply in bytes: [`BATCH`] frames with their thumbs, and room.
+/// Most samples of sound in a reply: 2 s.
+pub(super) const MOST_SAMPLES: usize = 2 * SOUND_RATE as usize;
+/// Most lines of dialogue in a reply.
+pub(super) const MOST_LINES: usize = 1_000;
+/// Longest reply in bytes: [`BATCH`] frames with their thumbs, or [`MOST_SAMPLES`], and room.
 pub(super) const LONGEST_REPLY: usize = 192 << 10;
 /// Longest request in bytes: an address, options, authorities, the environment of a server's client.
 pub(super) const LONGEST_REQUEST: usize = 4 << 20;
@@ -74,7 +78,7 @@ pub(super) struct LiveAccess {
 /// What a parent asks. Each request has one reply, after any number of [`Reply::Working`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The next frames of a film: at least one, at most [`BATCH`].
+    /// The next frames of a film: at least one, at most [`BATCH`]; or what is heard before them.
     Next,
     /// By at most one packet of a stream. `true`: decode only keyframes from now on.
     Advance(bool),
@@ -110,6 +114,8 @@ pub(super) enum Reply {
     Fault(StreamFault),
     /// Frames, with the samples of their thumbs behind the message; why there are none; and the source after them.
     Frames(Vec<SentFrame>, Option<NoFrame>, Box<SourceState>),
+    /// What was heard of a film, instead of frames, and the source after it.
+    Heard(Heard, Box<SourceState>),
     /// A picture, which follows.
     Picture(PictureHeader),
     /// A hash.
@@ -231,7 +237,7 @@ mod tests {
     proptest! {
         /// Whatever a child sends is a message or an error.
         #[test]
-        fn any_bytes_are_a_message_or_an_error(mut bytes: Vec<u8>, tag in 0u8..9) {
+        fn any_bytes_are_a_message_or_an_error(mut bytes: Vec<u8>, tag in 0u8..10) {
             let length = bytes.len() as u32;
             bytes.splice(0..0, length.to_le_bytes());
             let _ = read_message::<Reply>(&mut bytes.as_slice(), LONGEST_REPLY);

@@ -132,6 +132,8 @@ fn speech_is_found_in_a_film_and_changes_no_description() {
     // Whatever the threads, and whatever else is described.
     let (again, _) = describe(&b, "film.mp4", &["--decode-threads", "7"], 0);
     assert_eq!(again, film);
+    let (away, _) = describe(&b, "film.mp4", &["--isolate"], 0);
+    assert_eq!(away, film);
     b.run(&tiny(&["describe", "film.mp4", "film.mp4", "-f", "vtt,json", "-o", "out/", "-j", "2"]), 2);
     b.run(&tiny(&["describe", "film.mp4", "-f", "vtt,json", "-o", "with/"]), 0);
     b.run(&tiny(&["describe", "film.mp4", "-f", "vtt,json", "-o", "without/", "--audio", "none"]), 0);
@@ -172,8 +174,9 @@ fn a_stretch_of_a_film_has_its_speech_at_the_times_of_the_film() {
     let (film, _) = describe(&b, "film.mp4", &[&range[..], &["--decode-threads", "1"]].concat(), 0);
     let [_, second, third, fourth] = golden_segments(3.0)[..] else { panic!() };
     assert_near(&segments(&film), &[second, third, (fourth.0, 9.5)], 0.15);
-    let (again, _) = describe(&b, "film.mp4", &[&range[..], &["--decode-threads", "8"]].concat(), 0);
-    assert_eq!(again, film);
+    for args in [&["--decode-threads", "8"][..], &["--isolate"]] {
+        assert_eq!(describe(&b, "film.mp4", &[&range[..], args].concat(), 0).0, film);
+    }
 }
 
 #[test]
@@ -264,6 +267,7 @@ fn sound_that_cannot_be_decoded_costs_only_itself() {
         assert!(err.contains(cause) && err.contains("speech is not found"), "{err}");
         let (_, err) = describe(&b, name, &["--audio", "1"], 1);
         assert!(err.contains(cause) && err.contains("Choose another track with --audio, or leave it out."), "{err}");
+        assert_eq!(describe(&b, name, &["--isolate"], 0).0, film);
         let (_, err) = describe(&b, name, &["--audio", "none"], 0);
         assert!(err.is_empty(), "{err}");
     }
@@ -440,6 +444,7 @@ fn subtitles_of_the_film_replace_the_sound() {
         let expected = [(1.0, 2.0), (3.0, 5.0), (8.0, 8.5)];
         for choice in ["embedded", "embedded:2", "embedded:en"] {
             let (film, _) = describe(&b, name, &["--dialogue", choice], 0);
+            assert_eq!(describe(&b, name, &["--dialogue", choice, "--isolate"], 0).0, film);
             assert_eq!(film["speech"]["source"], "subtitles");
             assert_near(&segments(&film), &expected, 0.1);
         }
@@ -479,4 +484,5 @@ fn sound_that_comes_much_later_than_its_pictures_is_damage() {
     assert!(segments(&film).is_empty() && film["scenes"].as_array().unwrap().len() > 5, "{film}");
     assert!(film["scenes"].as_array().unwrap().iter().all(|scene| scene["speech"] == 0.0));
     assert_eq!(describe(&b, "late.ts", &["--decode-threads", "8"], 1).0, film);
+    assert_eq!(describe(&b, "late.ts", &["--isolate"], 1).0, film);
 }

@@ -72,11 +72,13 @@ pub(super) fn all() -> Result<Vec<Seed>> {
 }
 
 /// What the defaults do not reach.
-const VARIANTS: [(&str, &str); 12] = [
+const VARIANTS: [(&str, &str); 14] = [
     ("mp4-fragments", "-c:v libx264 -g 2 -movflags frag_keyframe+empty_moov -f mp4"),
     ("mp4-rotated", "-c:v mpeg4 -metadata:s:v rotate=90 -f mp4"),
     ("mp4-10-bit", "-c:v libx265 -pix_fmt yuv420p10le -x265-params log-level=none -f mp4"),
     ("mp4-interlaced", "-c:v libx264 -flags +ildct+ilme -aspect 4:3 -f mp4"),
+    ("mp4-sound", "-f lavfi -i sine=duration=0.3 -c:v libx264 -c:a aac -ac 2 -f mp4"),
+    ("ts-sound", "-f lavfi -i sine=duration=0.3 -c:v mpeg2video -c:a mp2 -f mpegts"),
     ("mkv-open-gop", "-c:v mpeg2video -bf 2 -g 6 -f matroska"),
     ("mkv-alpha", "-c:v ffv1 -pix_fmt yuva420p -f matroska"),
     ("mkv-16-bit", "-c:v ffv1 -pix_fmt gray16le -f matroska"),

@@ -19,6 +19,7 @@ pub(super) fn of(target: &str) -> Vec<Seed> {
         "config" => &CONFIGS,
         "http" => &REQUESTS,
         "vtt" => &CUES,
+        "dialogue" => &SUBTITLES,
         _ => &[],
     };
     texts.iter().enumerate().map(|(n, text)| (format!("text-{n}"), text.as_bytes().to_vec())).collect()
@@ -115,6 +116,15 @@ const CUES: [&str; 9] = [
     "mine",
 ];
 
+const SUBTITLES: [&str; 6] = [
+    "1\n00:00:01,000 --> 00:00:02,500\nHello.\n\n2\n00:00:04,000 --> 00:00:05,250\n<i>Who?</i>\n\n",
+    "\u{feff}1\r\n00:00:01,000 --> 00:00:02,500 X1:1 X2:2 Y1:3 Y2:4\r\n{\\an8}Hello.\r\n\r\n",
+    "WEBVTT\n\nSTYLE\n::cue{}\n\nx\n00:01.000 --> 00:02.500 line:0\n<v Bob>Hello.</v>\n\n01:00:04.000 --> 01:00:05.250\nA\n",
+    "[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, Text\nDialogue: 0,0:00:04.00,0:00:05.25,D,{\\p1}m 0 0{\\p0}A\n",
+    "1\n00:00:05,000 --> 00:00:03,000\nA\n",
+    "Dialogue: 0,0:00:04.00,0:00:03.25,A\n00:01 --> 99999999999999999999:00\n",
+];
+
 /// Tables of keyframes: none, a few, and several row groups' worth of them.
 pub(super) fn tables() -> Result<Vec<Seed>> {
     let row = |n: usize, dimension: usize| KeyframeRow {
@@ -129,6 +139,7 @@ pub(super) fn tables() -> Result<Vec<Seed>> {
         score: (!n.is_multiple_of(5)).then_some(n as f32 / 100.0),
         mean_logprob: None,
         repeats: n.is_multiple_of(7),
+        speech: n.is_multiple_of(4).then_some(0.5),
         thumbnail: Some(format!("videos/0a/x/thumbnails/{n:09}.jpg")),
         model: "m 1".into(),
         model_hash: "ab".into(),

@@ -1,7 +1,7 @@
 //! Films and pictures.
 
 use descry::interrupt::Interrupt;
-use descry::media::{DecodeOptions, DecodedFrames, PictureOptions, Source, open_picture};
+use descry::media::{DecodeOptions, DecodedFrames, Listen, PictureOptions, Source, TrackChoice, open_picture};
 use descry::scene::{Keyframe, KeyframeOptions, KeyframeSelector, SceneOptions};
 use descry::time::Time;
 
@@ -27,6 +27,11 @@ pub(crate) fn film(data: &[u8]) {
             1..3 => DecodedFrames::Fast,
             _ => DecodedFrames::All,
         },
+        listen: match data.len() % 4 {
+            0 => Listen::Nothing,
+            1 => Listen::Lines(TrackChoice::Usual),
+            _ => Listen::Sound(TrackChoice::Usual),
+        },
         start: data.len().is_multiple_of(16).then_some(Time::from_millis(80)),
         ..DecodeOptions::default()
     };
@@ -39,7 +44,7 @@ pub(crate) fn film(data: &[u8]) {
     assert!(u64::from(info.width) * u64::from(info.height) <= PIXELS, "{}×{} pixels", info.width, info.height);
     assert!(info.duration.is_none_or(|d| d.is_finite() && d > 0.0), "a duration of {:?} s", info.duration);
     let mut selector = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default()).with_spread(2);
-    let (mut last, mut frames, mut keyframes) = (None, 0, Vec::new());
+    let (mut last, mut frames, mut keyframes, mut heard) = (None, 0, Vec::new(), (0, Time::ZERO));
     while frames < FRAMES {
         let frame = match source.next() {
             Ok(Some(frame)) => frame,
@@ -49,6 +54,7 @@ pub(crate) fn film(data: &[u8]) {
                 break;
             }
         };
+        heard = check_heard(&mut source, heard);
         assert!(last.is_none_or(|last| last < frame.time), "{} after {last:?}", frame.time);
         last = Some(frame.time);
         let thumb = match frame.thumb() {
@@ -69,6 +75,23 @@ pub(crate) fn film(data: &[u8]) {
     let _ = source.damage().to_string();
     keyframes.extend(selector.finish(source.end()));
     check_keyframes(&keyframes, frames);
+}
+
+/// Sound comes in order, is bounded, and is not before what is known already. `heard`: where it ends, and until when it is
+/// known.
+fn check_heard(source: &mut Source, (mut end, mut until): (u64, Time)) -> (u64, Time) {
+    while let Some(heard) = source.take_heard() {
+        let samples: usize = heard.sounds.iter().map(|sound| sound.samples.len()).sum();
+        assert!(samples <= 30 * 16_000 && heard.until >= until, "{samples} samples until {}", heard.until);
+        for sound in &heard.sounds {
+            assert!(sound.start >= end && !sound.samples.is_empty(), "sound at {} after {end}", sound.start);
+            end = sound.end();
+        }
+        assert!(heard.lines.iter().all(|line| line.start < line.end));
+        until = heard.until;
+        reached(("heard", samples.ilog2_or_zero(), heard.lines.len().ilog2_or_zero()));
+    }
+    (end, until)
 }
 
 /// Keyframes follow one another without a gap, each with its picture inside its stretch.
@@ -105,6 +128,20 @@ pub(crate) fn picture(data: &[u8]) {
             let pixels = u64::from(picture.width) * u64::from(picture.height);
             assert!(pixels > 0 && pixels <= PIXELS, "{pixels} pixels");
             assert_eq!(picture.data.len() as u64, pixels * 3);
+        }
+        Err(error) => check_error(&error),
+    }
+}
+
+/// Files of subtitles: lines in order of their start, each with an end after it, and none that lasts for hours.
+pub(crate) fn dialogue(data: &[u8]) {
+    match descry::fuzzing::dialogue(data) {
+        Ok(dialogue) => {
+            assert!(!dialogue.lines.is_empty() && dialogue.lines.is_sorted());
+            for line in &dialogue.lines {
+                assert!(line.start < line.end && line.end - line.start <= Time::from_millis(600_000), "{line:?}");
+            }
+            reached(("lines", dialogue.lines.len().ilog2_or_zero()));
         }
         Err(error) => check_error(&error),
     }

@@ -30,7 +30,7 @@ fn frame(index: u64) -> SentFrame {
 fn state() -> SourceState {
     let state = json!({
         "clock": { "origin": 0, "from_container": true, "shift": 0, "last": null, "step": 40_000 },
-        "damage": { "packets": 0, "frames": 0, "stopped": null, "missing": null },
+        "damage": { "packets": 0, "frames": 0, "sound": 0, "late_sound": false, "stopped": null, "missing": null },
         "losses": 0, "packets": 0, "skipped": 0, "left_out": 0, "end": 0,
         "waited": { "secs": 0, "nanos": 0 },
         "lost": false, "over": false, "passed_end": false,

@@ -23,6 +23,10 @@ use crate::time::Time;
 use crate::track::{Cue, CueBuilder, Description};
 use crate::track::{SceneRecord, Speech, SpeechSource, Track};
 
+/// Most keyframes of a film that wait until its speech is known: many times those of 10 s. A film whose clocks contradict each
+/// other gets no shares beyond them.
+const MOST_WAITING: usize = 1_024;
+
 /// What the tracks of a run have in common.
 pub(crate) struct TrackFrame<'a> {
     pub(crate) inputs: &'a [Address],
@@ -217,7 +221,7 @@ impl TrackBuilder {
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
         let known = self.told_by.is_none() || self.speech.knows(next.info.end);
-        if known || all { self.waiting.pop_front() } else { None }
+        if known || all || self.waiting.len() > MOST_WAITING { self.waiting.pop_front() } else { None }
     }
 
     /// Adds a keyframe. A caption that scores below `min_score` makes no cue.

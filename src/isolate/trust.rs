@@ -1,0 +1,178 @@
+//! What a child says, as far as its parent believes it: texts, times, the state of a source, and what was heard.
+
+use super::wire::{MOST_LINES, MOST_SAMPLES, SentError, SourceState};
+use crate::address::hide;
+use crate::error::Error;
+use crate::media::heard::language;
+use crate::media::{Heard, Sound, SpokenLine, StreamFault, StreamInfo, sample_time};
+use crate::message::Message;
+use crate::time::Time;
+
+/// Longest text of a child in characters.
+const TEXT: usize = 600;
+/// Longest name of a container, codec or pixel format.
+const NAME: usize = 120;
+/// Beyond this, in microseconds, no time is meant: 10 years.
+const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
+
+pub(super) fn is_time(time: Time) -> bool {
+    (-LATEST..=LATEST).contains(&time.micros())
+}
+
+/// A child's text: without credentials and control characters, and not too long.
+fn text(text: &str) -> String {
+    let text: String = text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    hide(&text)
+}
+
+fn clean(message: Message) -> Message {
+    message.map_text(|t| text(&t))
+}
+
+/// The error of a child about its input.
+pub(super) fn error(e: SentError, name: &str) -> Error {
+    match e {
+        SentError::Interrupted => Error::input(name, "its decoder stopped", "Run again."),
+        // Whatever it calls its input: it has only this one.
+        SentError::Input { input: _, cause, remedy } => Error::input(name, clean(cause), clean(remedy)),
+        SentError::Usage { cause, remedy } => Error::usage(clean(cause), clean(remedy)),
+    }
+}
+
+pub(super) fn fault_of(fault: StreamFault) -> StreamFault {
+    match fault {
+        // Only this process knows whether the user stopped it.
+        StreamFault::Stopped => StreamFault::Lost("its decoder stopped".into()),
+        StreamFault::Silent(words) => StreamFault::Silent(text(&words)),
+        StreamFault::Absent(words) => StreamFault::Absent(text(&words)),
+        StreamFault::Forbidden(words) => StreamFault::Forbidden(text(&words)),
+        StreamFault::Unreachable(words) => StreamFault::Unreachable(text(&words)),
+        StreamFault::Lost(words) => StreamFault::Lost(text(&words)),
+        StreamFault::Undecodable(words) => StreamFault::Undecodable(text(&words)),
+        fault @ (StreamFault::Ended | StreamFault::NoVideo) => fault,
+    }
+}
+
+pub(super) fn clean_state(mut state: SourceState) -> SourceState {
+    state.damage.stopped = state.damage.stopped.map(|words| text(&words));
+    state.damage.missing = state.damage.missing.filter(|secs| secs.is_finite());
+    state
+}
+
+pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str> {
+    for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
+        *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
+    }
+    if let Some(track) = &mut info.listens_to {
+        track.codec = track.codec.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
+        track.language = track.language.take().and_then(|tag| language(&tag));
+    }
+    info.unheard = info.unheard.take().map(|words| text(&words));
+    let (width, height) = (u64::from(info.width), u64::from(info.height));
+    let (num, den) = info.sample_aspect;
+    let is_length = |secs: f64| secs.is_finite() && (0.0..=LATEST as f64 / 1e6).contains(&secs.abs());
+    let is_fine = width > 0
+        && height > 0
+        && width * height <= max_pixels
+        && num > 0
+        && den > 0
+        && [0, 90, 180, 270].contains(&info.rotation)
+        && info.duration.is_none_or(|secs| is_length(secs) && secs >= 0.0)
+        && info.frame_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0)
+        && is_length(info.start_time);
+    if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
+}
+
+/// What a child has heard and nobody has taken yet.
+pub(super) struct CheckedHeard {
+    waiting: Option<Heard>,
+    /// Where the sound so far ends, and until when everything is known.
+    end: u64,
+    until: Time,
+}
+
+impl Default for CheckedHeard {
+    fn default() -> CheckedHeard {
+        CheckedHeard { waiting: None, end: 0, until: Time::ZERO }
+    }
+}
+
+impl CheckedHeard {
+    /// Takes what comes next: in order, with times that can be, and no more than a child may send at once.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(super) fn take_in(&mut self, heard: Heard) -> Result<(), &'static str> {
+        let Heard { sounds, lines, until } = &heard;
+        let mut end = self.end;
+        let mut in_order = |sound: &Sound| {
+            let follows = sound.start >= end && !sound.samples.is_empty();
+            end = sound.end();
+            follows && is_time(sample_time(end))
+        };
+        let samples: usize = sounds.iter().map(|sound| sound.samples.len()).sum();
+        let is_line = |line: &SpokenLine| is_time(line.start) && is_time(line.end) && line.start < line.end;
+        let is_fine = samples <= MOST_SAMPLES
+            && lines.len() <= MOST_LINES
+            && sounds.iter().all(&mut in_order)
+            && lines.iter().all(is_line)
+            && *until >= self.until
+            && (is_time(*until) || *until == Time::MAX)
+            && (samples > 0 || !lines.is_empty() || *until > self.until);
+        if !is_fine {
+            return Err("what it has heard is wrong");
+        }
+        (self.end, self.until, self.waiting) = (end, *until, Some(heard));
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self) -> Option<Heard> {
+        self.waiting.take()
+    }
+
+    /// Forgets what nobody has taken.
+    pub(super) fn clear(&mut self) {
+        self.waiting = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound(start: u64, samples: usize, until: i64) -> Heard {
+        let sounds = vec![Sound { start, samples: vec![f32::NAN; samples] }];
+        Heard { sounds, lines: Vec::new(), until: Time::from_millis(until) }
+    }
+
+    fn line(start: i64, end: i64) -> Heard {
+        let line = SpokenLine { start: Time::from_millis(start), end: Time::from_millis(end) };
+        Heard { lines: vec![line], ..Heard::default() }
+    }
+
+    #[test]
+    fn what_is_heard_must_be_in_order_and_bounded() {
+        for (first, then) in [
+            (sound(0, 10, 0), sound(9, 10, 0)),
+            (sound(0, 10, 0), sound(10, 0, 0)),
+            (sound(0, 10, 5), sound(10, 10, 4)),
+            (sound(0, 10, 5), Heard { until: Time::from_millis(5), ..Heard::default() }),
+            (sound(0, 10, 0), sound(10, MOST_SAMPLES + 1, 0)),
+            (sound(0, 10, 0), sound(u64::MAX - 5, 10, 0)),
+            (line(5, 9), line(5, 5)),
+            (line(5, 9), line(5, i64::MAX / 1_000)),
+            (line(5, 9), Heard { lines: line(1, 2).lines.repeat(MOST_LINES + 1), ..Heard::default() }),
+            (line(5, 9), Heard { until: Time::from_micros(LATEST + 1), ..Heard::default() }),
+        ] {
+            let mut checked = CheckedHeard::default();
+            checked.take_in(first).unwrap();
+            assert!(checked.take_in(then.clone()).is_err(), "{then:?}");
+        }
+        let mut checked = CheckedHeard::default();
+        for fine in [line(3, 9), sound(7, 10, 0), sound(17, 10, 1), Heard { until: Time::MAX, ..Heard::default() }] {
+            checked.take_in(fine.clone()).unwrap();
+            assert!(checked.take().is_some(), "{fine:?}");
+        }
+        assert!(checked.take().is_none());
+    }
+}
