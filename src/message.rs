@@ -38,7 +38,7 @@ settings! {
     AllowPrivate => "allow_private",
     /// Append to an output that exists.
     Append => "append",
-    /// Audio track in which speech is found.
+    /// Audio track in which speech is found, or that descriptions are mixed into.
     Audio => "audio",
     /// Where the archive is.
     Archive => "archive",
@@ -48,8 +48,6 @@ settings! {
     Batch => "batch",
     /// Hypotheses that beam search keeps.
     Beam => "beam",
-    /// Audio track that descriptions are mixed into.
-    AudioTrack => "audio",
     /// Certificate authorities to trust besides the public ones.
     Authorities => "ca",
     /// Environment variables that the program of an output inherits.

@@ -13,7 +13,6 @@ fn flag(setting: Setting) -> &'static str {
         Setting::ArchiveRepair => "descry archive check --repair",
         Setting::Batch => "--batch",
         Setting::Beam => "--beam",
-        Setting::AudioTrack => "--audio",
         Setting::Authorities => "--ca",
         Setting::CommandEnv => "--command-env",
         Setting::Config => "--config",

@@ -184,7 +184,7 @@ pub fn check(target: &Target, overwrite: bool) -> Result<()> {
                 message!["Name another file with ", Setting::Output, ", or remove the folder."],
             ));
         }
-        Ok(existing) if !existing.is_file() => return Ok(()),
+        Ok(existing) if !existing.is_file() || leads_to_descriptor(path) => return Ok(()),
         Ok(_) if !overwrite => {
             return Err(Error::output(
                 name,
@@ -258,7 +258,8 @@ fn save_file(
     overwrite: bool,
     interrupt: &Interrupt,
 ) -> Result<(), CommitError> {
-    if fs::metadata(path).is_ok_and(|existing| !existing.is_file() && !existing.is_dir()) {
+    let is_device = |existing: fs::Metadata| !existing.is_file() && !existing.is_dir();
+    if fs::metadata(path).is_ok_and(is_device) || leads_to_descriptor(path) {
         let written = open_device(path, interrupt).map(io::BufWriter::new).and_then(|mut device| {
             write(track, format, &mut device)?;
             device.flush()
@@ -272,6 +273,26 @@ fn save_file(
     let mut file = AtomicFile::create(path, overwrite).map_err(CommitError::Io)?;
     write(track, format, &mut file).map_err(CommitError::Io)?;
     file.commit().map(drop)
+}
+
+/// Whether a name, or a link that it leads to, is one of this process's open descriptors, such as `/dev/stdout`: a name that
+/// is written through, and never replaced.
+fn leads_to_descriptor(path: &Path) -> bool {
+    /// Most links in a row, as the kernel follows them.
+    const MOST_LINKS: usize = 40;
+    let mut at = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        if at.starts_with("/dev/fd")
+            || at.starts_with("/proc") && at.parent().is_some_and(|folder| folder.ends_with("fd"))
+        {
+            return true;
+        }
+        match fs::read_link(&at) {
+            Ok(target) => at = at.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Opens what is neither a file nor a folder.

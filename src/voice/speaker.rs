@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::preset::{Voice, VoicePreset};
 use super::process::{ProgramFault, ProgramLimits, run};
-use super::wav::{Speech, read_wav};
+use super::wav::{VoiceSamples, read_wav};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message;
@@ -123,7 +123,7 @@ impl Speaker {
         Ok(spoken)
     }
 
-    fn keep(&mut self, speech: &Speech) -> Result<SpokenText> {
+    fn keep(&mut self, speech: &VoiceSamples) -> Result<SpokenText> {
         let bytes: &[u8] = bytemuck::cast_slice(&speech.samples);
         if self.length + bytes.len() as u64 > MOST_BYTES {
             let cause = format!("the descriptions take more than {} GB as sound", MOST_BYTES >> 30);
@@ -139,11 +139,11 @@ impl Speaker {
     ///
     /// # Errors
     /// When the temporary file cannot be read.
-    pub(crate) fn load(&mut self, spoken: SpokenText) -> Result<Speech> {
+    pub(crate) fn load(&mut self, spoken: SpokenText) -> Result<VoiceSamples> {
         let mut bytes = vec![0; spoken.samples * SAMPLE];
         let read = self.kept.seek(SeekFrom::Start(spoken.offset)).and_then(|_| self.kept.read_exact(&mut bytes));
         read.map_err(|e| scratch(&e))?;
-        Ok(Speech { rate: spoken.rate, samples: bytemuck::pod_collect_to_vec(&bytes) })
+        Ok(VoiceSamples { rate: spoken.rate, samples: bytemuck::pod_collect_to_vec(&bytes) })
     }
 
     /// The program's name, without its folder.

@@ -16,7 +16,7 @@ const SILENCE: f32 = 0.001;
 
 /// Something that was spoken.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Speech {
+pub(crate) struct VoiceSamples {
     /// In Hz.
     pub(crate) rate: u32,
     /// One channel. Silence at either end is left out.
@@ -27,7 +27,7 @@ pub(crate) struct Speech {
 ///
 /// # Errors
 /// In words, what is wrong with it.
-pub(super) fn read_wav(mut bytes: Vec<u8>) -> Result<Speech, String> {
+pub(super) fn read_wav(mut bytes: Vec<u8>) -> Result<VoiceSamples, String> {
     if !(bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WAVE")) {
         return Err(format!("wrote {} bytes that are not a WAV file", bytes.len()));
     }
@@ -54,7 +54,7 @@ pub(super) fn read_wav(mut bytes: Vec<u8>) -> Result<Speech, String> {
     }
     let channels = usize::from(spec.channels);
     let mono: Vec<f32> = all.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() / channels as f32).collect();
-    Ok(Speech { rate: spec.sample_rate, samples: trim(&mono).to_vec() })
+    Ok(VoiceSamples { rate: spec.sample_rate, samples: trim(&mono).to_vec() })
 }
 
 /// Gives the data of a WAV file the length that is there, if the header leaves it open.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn samples_become_mono_without_silence_around_them() {
         let speech = read_wav(wav(22_050, 2, &[0, 0, 16_384, 0, -8_192, -8_192, 0, 2])).unwrap();
-        assert_eq!(speech, Speech { rate: 22_050, samples: vec![0.25, -0.25] });
+        assert_eq!(speech, VoiceSamples { rate: 22_050, samples: vec![0.25, -0.25] });
         assert!(read_wav(wav(22_050, 1, &[0; 9])).unwrap().samples.is_empty());
     }
 

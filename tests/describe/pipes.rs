@@ -144,6 +144,22 @@ fn a_signal_ends_the_wait_for_the_reader_of_a_named_pipe() {
 }
 
 /// Where only a file makes sense, nothing waits at all.
+/// `/dev/stdout` is such a link, and a program of root could replace it for everybody.
+#[test]
+fn a_link_to_standard_output_is_written_through_and_stays() {
+    let b = Bench::new();
+    std::fs::copy(root().join("samples/bikes.mp4"), b.path("a.mp4")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/1", b.path("link")).unwrap();
+    for force in [&[][..], &["--force"]] {
+        let out = std::fs::File::create(b.path("out.vtt")).unwrap();
+        let args = tiny(&[&["--quiet", "describe", "a.mp4", "-o", "link"], force].concat());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
+        assert!(command.args(args).current_dir(b.path("")).stdout(out).status().unwrap().success());
+        assert!(b.path("link").is_symlink(), "the link was replaced");
+        assert!(b.read("out.vtt").starts_with("WEBVTT"));
+    }
+}
+
 #[test]
 fn named_pipes_and_devices_are_refused_where_a_file_is_needed() {
     let b = Bench::new();

@@ -158,6 +158,7 @@ fn films() -> Films {
             transition: "cut".into(),
             caption: Some(CAPTIONS[(video + n) as usize % CAPTIONS.len()].into()),
             said: n != 3,
+            speech: None,
             score: Some(n as f32 / 8.0),
             mean_logprob: None,
             repeats: false,

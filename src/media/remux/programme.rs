@@ -43,7 +43,7 @@ impl Programme {
             let chosen = usize::try_from(number).ok().and_then(|n| sounds.get(n.checked_sub(1)?));
             return chosen.map(|s| Some(Programme { stream: s.index() })).ok_or_else(|| {
                 let cause = format!("has no audio track {number}: it has {}", sounds.len());
-                Error::input(film.name(), cause, message!["Give another number with ", Setting::AudioTrack, "."])
+                Error::input(film.name(), cause, message!["Give another number with ", Setting::Audio, "."])
             });
         }
         let special = Disposition::VISUAL_IMPAIRED | Disposition::HEARING_IMPAIRED | Disposition::COMMENT;
@@ -68,7 +68,7 @@ impl Programme {
         });
         found.ok_or_else(|| {
             let cause = "its sound has no rate or no channels that can be mixed";
-            Error::input(film.name(), cause, message!["Choose another audio track with ", Setting::AudioTrack, "."])
+            Error::input(film.name(), cause, message!["Choose another audio track with ", Setting::Audio, "."])
         })
     }
 }
@@ -106,11 +106,8 @@ impl ProgrammeDecoder {
         let stream = film.input().stream(programme.stream).ok_or_else(lost)?;
         let undecodable = |e: ff::Error| {
             let cause = format!("its sound ({}) cannot be decoded by this FFmpeg: {e}", codec_name(&stream));
-            let remedy = message![
-                "Install an FFmpeg that has this codec, or choose another track with ",
-                Setting::AudioTrack,
-                "."
-            ];
+            let remedy =
+                message!["Install an FFmpeg that has this codec, or choose another track with ", Setting::Audio, "."];
             Error::input(&name, cause, remedy)
         };
         let found = decoder(&stream);
