@@ -80,26 +80,28 @@ impl Shelf {
 
     /// How many bytes of a text are its beginning in which a secret is written; none if it begins with no secret.
     fn at_start_of(&self, text: &[u8]) -> Option<usize> {
-        let longest = |escapes| {
+        let longest = |percent, backslash| {
             let mut start = [0; LEAST];
-            let mut written = Written { rest: text, escapes };
+            let mut written = Written { rest: text, percent, backslash };
             for byte in &mut start {
                 *byte = written.next()?;
             }
             self.by_start.get(&start)?.iter().find_map(|secret| {
-                let mut written = Written { rest: text, escapes };
+                let mut written = Written { rest: text, percent, backslash };
                 secret.bytes().all(|byte| written.next() == Some(byte)).then(|| text.len() - written.rest.len())
             })
         };
-        longest(true).max(longest(false))
+        longest(true, true).max(longest(true, false)).max(longest(false, false))
     }
 }
 
 /// The bytes that are meant by a text.
 struct Written<'a> {
     rest: &'a [u8],
-    /// Whether `%41` and `\"` mean one character.
-    escapes: bool,
+    /// Whether `%41` means one character,
+    percent: bool,
+    /// and `\"`.
+    backslash: bool,
 }
 
 impl Iterator for Written<'_> {
@@ -107,11 +109,11 @@ impl Iterator for Written<'_> {
 
     fn next(&mut self) -> Option<u8> {
         let (byte, length) = match self.rest {
-            [b'%', high, low, ..] if self.escapes && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            [b'%', high, low, ..] if self.percent && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or_default() as u8;
                 (digit(*high) << 4 | digit(*low), 3)
             }
-            [b'\\', byte @ (b'"' | b'\'' | b'\\' | b'/'), ..] if self.escapes => (*byte, 2),
+            [b'\\', byte @ (b'"' | b'\'' | b'\\' | b'/'), ..] if self.backslash => (*byte, 2),
             [byte, ..] => (*byte, 1),
             [] => return None,
         };
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_however_they_are_written() {
-        let secrets = ["pa/ss w\"ord", "50%41 off", "schlüssel"].map(String::from);
+        let secrets = ["pa/ss w\"ord", "50%41 off", "back\\\\slashA", "schlüssel"].map(String::from);
         for text in [
             "pa/ss w\"ord",
             "pa%2Fss%20w%22ord",
@@ -185,6 +187,7 @@ mod tests {
             "pa%2fss w\\\"ord",
             "50%41 off",
             "50%2541%20off",
+            "back\\\\slash%41",
             "schl%C3%BCssel",
             "schlüssel",
         ] {
