@@ -27,6 +27,7 @@ use crate::track::{CueOptions, DedupOptions, Format};
 pub(super) const BATCH: u16 = 4;
 /// The same with `--mode keyframes`, where dozens of pictures arrive per second.
 const KEYFRAME_MODE_BATCH: u16 = 16;
+
 /// Where descriptions go, and in which formats.
 #[derive(Args)]
 #[command(next_help_heading = "Output")]

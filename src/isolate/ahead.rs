@@ -1,6 +1,7 @@
 //! A film that is decoded ahead of the parent's questions, on a thread of its own.
 //!
-//! So the decoder works on while the parent looks at frames, and a picture that it asks for does not wait for the next frames.
+//! The decoder goes on while the parent looks at frames, and a picture that the parent asks for does not wait for the next
+//! frames.
 //! Frames come in order. At most [`AHEAD`] frames wait.
 
 use std::io;
@@ -24,7 +25,7 @@ pub(super) type Decoded = (DecodedStep, SourceState);
 pub(super) enum DecodedStep {
     /// A frame and its thumb.
     Frame(Frame, Thumb),
-    /// What was heard: no more than fits into a reply.
+    /// What was heard, in a piece that fits into a reply.
     Heard(Heard),
     /// The film has ended. The same follows.
     End,
@@ -43,7 +44,7 @@ impl FilmAhead {
     /// Starts to decode.
     ///
     /// # Errors
-    /// If there can be no more threads.
+    /// If the thread cannot be started.
     pub(super) fn start(source: Source) -> io::Result<FilmAhead> {
         // One more frame waits in the thread's hands.
         let (to, decoded) = bounded(AHEAD - 1);

@@ -110,12 +110,11 @@ impl DecoderLink {
         limits.map_err(|e| fail(e.to_string()))?;
         let reader = PatientReader { stream, interrupt: interrupt.clone(), limit: START };
         let reader = BufReader::with_capacity(BUFFER, reader);
-        let (own, dropped) = (isolation.clone(), DroppedFrames::default());
         let mut link = DecoderLink {
             reader,
             process,
-            isolation: own,
-            dropped,
+            isolation: isolation.clone(),
+            dropped: DroppedFrames::default(),
             gate: None,
             limit_mb: 0,
             owed: false,

@@ -105,11 +105,11 @@ impl DecoderProcess {
         }
     }
 
-    /// Starts a child for an input that comes soon.
+    /// Starts a child for an input that comes soon, unless enough of them wait.
     pub(super) fn prepare(isolation: &Isolation) -> io::Result<()> {
-        let (process, socket) = DecoderProcess::spawn(isolation)?;
         let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
         if spares.len() < MOST_SPARES {
+            let (process, socket) = DecoderProcess::spawn(isolation)?;
             spares.push_back((isolation.program.clone(), process, socket));
         }
         Ok(())

@@ -59,7 +59,7 @@ pub trait Encode {
 /// How the image tower runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Most pictures in one run. Default: 8.
+    /// Most pictures in one run; large ones run one at a time. Default: 8.
     pub batch: usize,
     /// Sessions that run side by side, each with its share of the threads and with weights of its own. Default: 1.
     pub sessions: usize,

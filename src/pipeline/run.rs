@@ -82,7 +82,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
     run.finish()
 }
 
-/// Decodes one film after another, until there are no more.
+/// Decodes the films that no other thread has taken, one after another.
 fn watch_films(
     run: &Run<'_>,
     inputs: &[Address],
@@ -101,7 +101,7 @@ fn watch_films(
             Ok(false) => continue,
             Err(e) => return run.stop(e),
         }
-        // Whoever calls has prepared the first. What is wrong shows when the process is needed.
+        // The process of the first film is the caller's to prepare. An error shows when a process is needed.
         if let (Some(isolation), true) = (&run.config.isolation, file + 1 < inputs.len()) {
             let _ = isolation.prepare();
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -21,9 +21,13 @@ pub(crate) fn client_config(policy: &AccessPolicy) -> Result<ClientConfig, Strin
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| format!("no secure connection can be made: {e}"))?;
+    let algorithms = provider.signature_verification_algorithms;
+    let with = |accepted| {
+        let verifier = Arc::new(CertificateVerifier { accepted, algorithms });
+        builder.clone().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    };
     if policy.insecure {
-        let anything = Arc::new(AcceptAnything(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth());
+        return Ok(with(Accepted::Anything));
     }
     let mut roots = public_authorities().clone();
     let Some(authorities) = &policy.authorities else {
@@ -35,8 +39,7 @@ pub(crate) fn client_config(policy: &AccessPolicy) -> Result<ClientConfig, Strin
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|e| format!("an authority cannot be used: {e}"))?;
-    let named = Arc::new(AcceptNamed { chains, authorities: authorities.clone() });
-    Ok(builder.dangerous().with_custom_certificate_verifier(named).with_no_client_auth())
+    Ok(with(Accepted::Named { chains, authorities: authorities.clone() }))
 }
 
 /// The authorities of the system, or Mozilla's if the system has none. Read once.
@@ -79,18 +82,30 @@ fn is_authority(e: &CertificateError) -> bool {
     matches!(e, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
 }
 
-/// Accepts what an authority has signed, and a server's own certificate if it is one of those that the user has named.
-///
-/// Cameras and disk stations sign their certificates themselves, and tools such as `openssl req -x509` mark each of these as
-/// an authority's. Such a certificate must still be valid now, and be that of the host.
+/// The certificates that a server may have.
 #[derive(Debug)]
-struct AcceptNamed {
-    /// Verifies signatures of authorities.
-    chains: Arc<WebPkiServerVerifier>,
-    authorities: Authorities,
+enum Accepted {
+    /// Any.
+    Anything,
+    /// Those that an authority has signed, and a server's own if it is one of those that the user has named.
+    ///
+    /// Cameras and disk stations sign their certificates themselves, and tools such as `openssl req -x509` mark each of these
+    /// as an authority's. Such a certificate must still be valid now, and be that of the host.
+    Named {
+        /// Verifies what authorities have signed.
+        chains: Arc<WebPkiServerVerifier>,
+        authorities: Authorities,
+    },
 }
 
-impl ServerCertVerifier for AcceptNamed {
+/// Accepts more than the authorities vouch for. The server must still have the key that belongs to its certificate.
+#[derive(Debug)]
+struct CertificateVerifier {
+    accepted: Accepted,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -99,9 +114,12 @@ impl ServerCertVerifier for AcceptNamed {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let Accepted::Named { chains, authorities } = &self.accepted else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(rustls::Error::InvalidCertificate(e))
-                if is_authority(&e) && self.authorities.certificates().contains(end_entity) =>
+                if is_authority(&e) && authorities.certificates().contains(end_entity) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -116,7 +134,7 @@ impl ServerCertVerifier for AcceptNamed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -125,49 +143,10 @@ impl ServerCertVerifier for AcceptNamed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chains.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// Accepts every certificate. The server must still have the key that belongs to it.
-#[derive(Debug)]
-struct AcceptAnything(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnything {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
