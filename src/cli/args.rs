@@ -299,7 +299,7 @@ impl DescriptionArgs {
             decode: DecodeOptions {
                 access: self.access.policy()?,
                 // Of a film whose keyframes alone are read, sound would be most of the work.
-                listen: self.speech.listen(self.decode.mode != DecodeMode::Keyframes)?,
+                side_track: self.speech.side_track(self.decode.mode != DecodeMode::Keyframes)?,
                 ..self.decode.options()
             },
             dialogue: self.speech.dialogue()?,

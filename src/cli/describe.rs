@@ -123,7 +123,7 @@ impl<'a> TrackSaver<'a> {
     }
 
     fn report(&self, track: &Track) {
-        if let Some(fault) = track.info.as_ref().and_then(|info| info.unheard.as_ref()) {
+        if let Some(fault) = track.info.as_ref().and_then(|info| info.side_track_fault.as_ref()) {
             self.reporter.warn(&format!("{}: {fault}, so speech is not found", track.input));
         }
         if let Some(damage) = &track.damage {

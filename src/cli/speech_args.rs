@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::media::{Dialogue, Listen, TrackChoice};
+use crate::media::{Dialogue, SideTrack, TrackChoice};
 
 /// What tells where people talk.
 #[derive(Args)]
@@ -16,7 +16,7 @@ pub(super) struct SpeechArgs {
     ///
     /// 'descry probe' lists the tracks. Languages are codes such as en or eng. With --mode keyframes, the default is none.
     #[arg(long, value_name = "TRACK", value_parser = audio)]
-    audio: Option<Listen>,
+    audio: Option<SideTrack>,
     /// Subtitles that say when people talk, instead of the audio: a file, or embedded for those in the video
     ///
     /// The file is SubRip, WebVTT or ASS, in UTF-8 or UTF-16. embedded:TRACK chooses among the subtitles in the video by
@@ -43,13 +43,13 @@ impl SpeechArgs {
         }
     }
 
-    /// What is read beside the pictures. `usual`: whether sound is, unless the user chooses otherwise.
-    pub(super) fn listen(&self, usual: bool) -> Result<Listen> {
-        let usual = if usual { Listen::Sound(TrackChoice::Usual) } else { Listen::Nothing };
+    /// The side track. `usual`: whether it is the usual audio track, unless the user chooses otherwise.
+    pub(super) fn side_track(&self, usual: bool) -> Result<SideTrack> {
+        let usual = if usual { SideTrack::Audio(TrackChoice::Usual) } else { SideTrack::Nothing };
         Ok(match self.choice()? {
             None => self.audio.clone().unwrap_or(usual),
-            Some(DialogueChoice::Embedded(track)) => Listen::Lines(track),
-            Some(DialogueChoice::File(_)) => Listen::Nothing,
+            Some(DialogueChoice::Embedded(track)) => SideTrack::Subtitles(track),
+            Some(DialogueChoice::File(_)) => SideTrack::Nothing,
         })
     }
 
@@ -78,6 +78,6 @@ impl SpeechArgs {
 /// What to write instead of a value that cannot be read.
 const SHAPES: &str = "Give embedded:2, for example, or embedded:eng.";
 
-fn audio(text: &str) -> Result<Listen, String> {
-    if text == "none" { Ok(Listen::Nothing) } else { TrackChoice::parse(text).map(Listen::Sound) }
+fn audio(text: &str) -> Result<SideTrack, String> {
+    if text == "none" { Ok(SideTrack::Nothing) } else { TrackChoice::parse(text).map(SideTrack::Audio) }
 }

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::wire::{AHEAD, MOST_LINES, MOST_SAMPLES, SIGN, SourceState};
 use crate::error::Error;
 use crate::media::decode::Polled;
-use crate::media::{Frame, Heard, Sound, Source};
+use crate::media::{AudioChunk, Frame, SideTrackData, Source};
 use crate::scene::Thumb;
 use crate::time::Time;
 
@@ -25,8 +25,8 @@ pub(super) type Decoded = (DecodedStep, SourceState);
 pub(super) enum DecodedStep {
     /// A frame and its thumb.
     Frame(Frame, Thumb),
-    /// What was heard, in a piece that fits into a reply.
-    Heard(Heard),
+    /// What was read of the side track: at most what fits into a reply.
+    SideTrack(SideTrackData),
     /// The film has ended. The same follows.
     End,
     /// Decoding failed. What follows is what a [`Source`] gives to those who ask again.
@@ -95,9 +95,9 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
             Err(e) => Some(DecodedStep::Failed(e)),
         };
         steps.fetch_add(1, Ordering::Relaxed);
-        while let Some(heard) = source.take_heard() {
-            for heard in split(heard, &mut until) {
-                if to.send((DecodedStep::Heard(heard), SourceState::of(&source))).is_err() {
+        while let Some(data) = source.take_side_track() {
+            for piece in split(data, &mut until) {
+                if to.send((DecodedStep::SideTrack(piece), SourceState::of(&source))).is_err() {
                     return;
                 }
             }
@@ -110,20 +110,20 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
 }
 
 /// The same in pieces of which each fits into a reply. `until`: that of the piece before.
-fn split(heard: Heard, until: &mut Time) -> Vec<Heard> {
-    let before = std::mem::replace(until, heard.until);
-    let piece = |sounds, lines| Heard { sounds, lines, until: before };
+fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData> {
+    let before = std::mem::replace(until, data.until);
+    let piece = |audio, lines| SideTrackData { audio, lines, until: before };
     let mut pieces = Vec::new();
-    for sound in heard.sounds {
-        for (n, samples) in sound.samples.chunks(MOST_SAMPLES).enumerate() {
-            let start = sound.start + (n * MOST_SAMPLES) as u64;
-            pieces.push(piece(vec![Sound { start, samples: samples.to_vec() }], Vec::new()));
+    for chunk in data.audio {
+        for (n, samples) in chunk.samples.chunks(MOST_SAMPLES).enumerate() {
+            let start = chunk.start + (n * MOST_SAMPLES) as u64;
+            pieces.push(piece(vec![AudioChunk { start, samples: samples.to_vec() }], Vec::new()));
         }
     }
-    pieces.extend(heard.lines.chunks(MOST_LINES).map(|lines| piece(Vec::new(), lines.to_vec())));
+    pieces.extend(data.lines.chunks(MOST_LINES).map(|lines| piece(Vec::new(), lines.to_vec())));
     match pieces.last_mut() {
-        Some(last) => last.until = heard.until,
-        None => pieces.push(Heard { until: heard.until, ..Heard::default() }),
+        Some(last) => last.until = data.until,
+        None => pieces.push(SideTrackData { until: data.until, ..SideTrackData::default() }),
     }
     pieces
 }
@@ -134,16 +134,19 @@ mod tests {
 
     #[test]
     fn pieces_fit_into_a_reply_and_are_the_whole() {
-        let sound = |start: u64, samples: usize| Sound { start, samples: vec![0.5; samples] };
+        let chunk = |start: u64, samples: usize| AudioChunk { start, samples: vec![0.5; samples] };
         let at = Time::from_millis;
         let mut until = at(1);
-        let heard =
-            Heard { sounds: vec![sound(5, MOST_SAMPLES + 3), sound(90_000, 2)], lines: Vec::new(), until: at(7) };
-        let pieces = split(heard, &mut until);
-        let sounds: Vec<Sound> = pieces.iter().flat_map(|piece| piece.sounds.clone()).collect();
-        assert_eq!(sounds, [sound(5, MOST_SAMPLES), sound(5 + MOST_SAMPLES as u64, 3), sound(90_000, 2)]);
+        let data = SideTrackData {
+            audio: vec![chunk(5, MOST_SAMPLES + 3), chunk(90_000, 2)],
+            lines: Vec::new(),
+            until: at(7),
+        };
+        let pieces = split(data, &mut until);
+        let audio: Vec<AudioChunk> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
+        assert_eq!(audio, [chunk(5, MOST_SAMPLES), chunk(5 + MOST_SAMPLES as u64, 3), chunk(90_000, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(1), at(1), at(7)]);
-        let silence = Heard { until: at(9), ..Heard::default() };
+        let silence = SideTrackData { until: at(9), ..SideTrackData::default() };
         assert_eq!(split(silence.clone(), &mut until), [silence]);
         assert_eq!(until, at(9));
     }

@@ -243,8 +243,8 @@ impl DecodeChild {
         send(&self.out, reply, behind)
     }
 
-    /// Sends the next frames of a film: a batch, or what there is of it after [`GATHERING`]. What is heard, and an error, is
-    /// reported once the frames before it are sent.
+    /// Sends the next frames of a film: a batch, or what there is of it after [`GATHERING`]. What was read of the
+    /// side track, and an error, is sent after the frames before it.
     fn next(&mut self, film: &FilmAhead, request: &Request) -> io::Result<()> {
         if !matches!(request, Request::Next) {
             return Err(io::Error::other("a film cannot be read like a stream"));
@@ -271,7 +271,7 @@ impl DecodeChild {
                     self.kept = Some((step, state.clone()));
                     return self.frames(frames, None, state, &samples);
                 }
-                DecodedStep::Heard(heard) => return self.reply(&Reply::Heard(heard, Box::new(state)), &[]),
+                DecodedStep::SideTrack(data) => return self.reply(&Reply::SideTrack(data, Box::new(state)), &[]),
                 DecodedStep::Failed(e) => {
                     return self.frames(frames, Some(NoFrame::Failed(e.into())), state, &samples);
                 }

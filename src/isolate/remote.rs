@@ -10,7 +10,7 @@ use super::child::monotonic;
 use super::link::{DecoderLink, DroppedFrames, LinkFault, lock};
 use super::options::Isolation;
 use super::protection::Protection;
-use super::trust::{CheckedHeard, check_info, clean_state, error, fault_of, is_time};
+use super::trust::{CheckedSideTrack, check_info, clean_state, error, fault_of, is_time};
 use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, SentFrame, SourceState};
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::media::decode::{MOST_PENDING, Polled};
 use crate::media::frame::AwayPicture;
 use crate::media::object_store::longest_wait as object_wait;
 use crate::media::{
-    Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, Heard, StreamAccess, StreamFault, StreamInfo,
+    Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, SideTrackData, StreamAccess, StreamFault, StreamInfo,
 };
 use crate::scene::THUMB_SAMPLES;
 use crate::time::Time;
@@ -112,7 +112,7 @@ pub(super) struct RemoteSource {
     /// Most frames that may be left out between two.
     most_left_out: u64,
     keyframes_only: bool,
-    heard: CheckedHeard,
+    side_track: CheckedSideTrack,
     /// Frames whose pictures may not have been fetched.
     away: Vec<Weak<AwayFrame>>,
 }
@@ -190,7 +190,7 @@ impl RemoteSource {
             most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
             earliest: Time::from_micros(i64::MIN),
             keyframes_only: false,
-            heard: CheckedHeard::default(),
+            side_track: CheckedSideTrack::default(),
             away: Vec::new(),
         })
     }
@@ -235,18 +235,18 @@ impl RemoteSource {
         }
     }
 
-    /// The next frame. What is heard until then is lost.
+    /// The next frame. Data of the side track before it is lost.
     pub(super) fn next(&mut self) -> Result<Option<Frame>> {
         loop {
             match self.poll()? {
                 Polled::Frame(frame) => return Ok(Some(frame)),
-                Polled::Pending => self.heard.clear(),
+                Polled::Pending => self.side_track.clear(),
                 Polled::End => return Ok(None),
             }
         }
     }
 
-    /// The next frame, or nothing where something was heard before it.
+    /// The next frame; pending where data of the side track comes first.
     pub(super) fn poll(&mut self) -> Result<Polled> {
         loop {
             if let Some((frame, state)) = self.waiting.pop_front() {
@@ -260,8 +260,8 @@ impl RemoteSource {
                 return Ok(Polled::End);
             }
             match self.ask(Request::Next).map_err(|e| e.input(&self.name))? {
-                (Reply::Heard(heard, state), behind) if behind.is_empty() && self.info.is_heard() => {
-                    self.heard.take_in(heard).map_err(|what| self.distrust(what).input(&self.name))?;
+                (Reply::SideTrack(data, state), behind) if behind.is_empty() && self.info.has_side_track() => {
+                    self.side_track.receive(data).map_err(|what| self.distrust(what).input(&self.name))?;
                     self.state = clean_state(*state);
                     return Ok(Polled::Pending);
                 }
@@ -284,9 +284,9 @@ impl RemoteSource {
         }
     }
 
-    /// What was heard before the next frame.
-    pub(super) fn take_heard(&mut self) -> Option<Heard> {
-        self.heard.take()
+    /// Data of the side track before the next frame.
+    pub(super) fn take_side_track(&mut self) -> Option<SideTrackData> {
+        self.side_track.take()
     }
 
     pub(super) fn advance(&mut self) -> Result<Advance, StreamFault> {

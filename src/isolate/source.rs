@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
-use crate::media::Heard;
+use crate::media::SideTrackData;
 use crate::media::decode::Polled;
 use crate::media::{Advance, Damage, DecodeOptions, Frame, FrameGate, Source, StreamAccess, StreamFault, StreamInfo};
 use crate::time::Time;
@@ -113,7 +113,8 @@ impl FrameSource {
         at_place!(&mut self.0, here => here.next(), away => away.next())
     }
 
-    /// As [`FrameSource::next`], but not beyond what is heard before it: [`FrameSource::take_heard`] has that then.
+    /// As [`FrameSource::next`], but pending where data of the side track comes first: [`FrameSource::take_side_track`]
+    /// returns it then.
     ///
     /// # Errors
     /// As [`FrameSource::next`].
@@ -121,9 +122,9 @@ impl FrameSource {
         at_place!(&mut self.0, here => here.poll(), away => away.poll())
     }
 
-    /// As [`Source::take_heard`].
-    pub fn take_heard(&mut self) -> Option<Heard> {
-        at_place!(&mut self.0, here => here.take_heard(), away => away.take_heard())
+    /// As [`Source::take_side_track`].
+    pub fn take_side_track(&mut self) -> Option<SideTrackData> {
+        at_place!(&mut self.0, here => here.take_side_track(), away => away.take_side_track())
     }
 
     /// As [`Source::advance`].

@@ -1,10 +1,10 @@
-//! What a child says, as far as its parent believes it: texts, times, the state of a source, and what was heard.
+//! Checks what a child sends before its parent uses it: texts, times, the state of a source, and data of the side track.
 
 use super::wire::{MOST_LINES, MOST_SAMPLES, SentError, SourceState};
 use crate::address::hide;
 use crate::error::Error;
-use crate::media::heard::language;
-use crate::media::{Heard, Sound, SpokenLine, StreamFault, StreamInfo, sample_time};
+use crate::media::side_track::language;
+use crate::media::{AudioChunk, DialogueLine, SideTrackData, StreamFault, StreamInfo, sample_time};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -12,7 +12,7 @@ use crate::time::Time;
 const TEXT: usize = 600;
 /// Longest name of a container, codec or pixel format.
 const NAME: usize = 120;
-/// Beyond this, in microseconds, no time is meant: 10 years.
+/// Latest plausible time, in microseconds: 10 years. Earlier than minus this is not plausible either.
 const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
 
 pub(super) fn is_time(time: Time) -> bool {
@@ -63,11 +63,11 @@ pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &
     for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
         *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
     }
-    if let Some(track) = &mut info.listens_to {
+    if let Some(track) = &mut info.side_track {
         track.codec = track.codec.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
         track.language = track.language.take().and_then(|tag| language(&tag));
     }
-    info.unheard = info.unheard.take().map(|words| text(&words));
+    info.side_track_fault = info.side_track_fault.take().map(|words| text(&words));
     let (width, height) = (u64::from(info.width), u64::from(info.height));
     let (num, den) = info.sample_aspect;
     let is_length = |secs: f64| secs.is_finite() && (0.0..=LATEST as f64 / 1e6).contains(&secs.abs());
@@ -83,54 +83,55 @@ pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &
     if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
 }
 
-/// What a child has heard and nobody has taken yet.
-pub(super) struct CheckedHeard {
-    waiting: Option<Heard>,
-    /// Where the sound so far ends, and until when everything is known.
+/// Checked data of the side track of a child, until it is taken.
+pub(super) struct CheckedSideTrack {
+    waiting: Option<SideTrackData>,
+    /// The sample after the last one so far.
     end: u64,
+    /// Up to when everything has been read.
     until: Time,
 }
 
-impl Default for CheckedHeard {
-    fn default() -> CheckedHeard {
-        CheckedHeard { waiting: None, end: 0, until: Time::ZERO }
+impl Default for CheckedSideTrack {
+    fn default() -> CheckedSideTrack {
+        CheckedSideTrack { waiting: None, end: 0, until: Time::ZERO }
     }
 }
 
-impl CheckedHeard {
-    /// Takes what comes next: in order, with times that can be, and no more than a child may send at once.
+impl CheckedSideTrack {
+    /// Checks the next data: it must be in order, with plausible times, and fit into one reply.
     ///
     /// # Errors
-    /// What is wrong.
-    pub(super) fn take_in(&mut self, heard: Heard) -> Result<(), &'static str> {
-        let Heard { sounds, lines, until } = &heard;
+    /// If it is not, as a text for people.
+    pub(super) fn receive(&mut self, data: SideTrackData) -> Result<(), &'static str> {
+        let SideTrackData { audio, lines, until } = &data;
         let mut end = self.end;
-        let mut in_order = |sound: &Sound| {
-            let follows = sound.start >= end && !sound.samples.is_empty();
-            end = sound.end();
+        let mut in_order = |chunk: &AudioChunk| {
+            let follows = chunk.start >= end && !chunk.samples.is_empty();
+            end = chunk.end();
             follows && is_time(sample_time(end))
         };
-        let samples: usize = sounds.iter().map(|sound| sound.samples.len()).sum();
-        let is_line = |line: &SpokenLine| is_time(line.start) && is_time(line.end) && line.start < line.end;
+        let samples: usize = audio.iter().map(|chunk| chunk.samples.len()).sum();
+        let is_line = |line: &DialogueLine| is_time(line.start) && is_time(line.end) && line.start < line.end;
         let is_fine = samples <= MOST_SAMPLES
             && lines.len() <= MOST_LINES
-            && sounds.iter().all(&mut in_order)
+            && audio.iter().all(&mut in_order)
             && lines.iter().all(is_line)
             && *until >= self.until
             && (is_time(*until) || *until == Time::MAX)
             && (samples > 0 || !lines.is_empty() || *until > self.until);
         if !is_fine {
-            return Err("what it has heard is wrong");
+            return Err("what it says about the sound or subtitles is wrong");
         }
-        (self.end, self.until, self.waiting) = (end, *until, Some(heard));
+        (self.end, self.until, self.waiting) = (end, *until, Some(data));
         Ok(())
     }
 
-    pub(super) fn take(&mut self) -> Option<Heard> {
+    pub(super) fn take(&mut self) -> Option<SideTrackData> {
         self.waiting.take()
     }
 
-    /// Forgets what nobody has taken.
+    /// Drops what has not been taken.
     pub(super) fn clear(&mut self) {
         self.waiting = None;
     }
@@ -140,37 +141,42 @@ impl CheckedHeard {
 mod tests {
     use super::*;
 
-    fn sound(start: u64, samples: usize, until: i64) -> Heard {
-        let sounds = vec![Sound { start, samples: vec![f32::NAN; samples] }];
-        Heard { sounds, lines: Vec::new(), until: Time::from_millis(until) }
+    fn sound(start: u64, samples: usize, until: i64) -> SideTrackData {
+        let audio = vec![AudioChunk { start, samples: vec![f32::NAN; samples] }];
+        SideTrackData { audio, lines: Vec::new(), until: Time::from_millis(until) }
     }
 
-    fn line(start: i64, end: i64) -> Heard {
-        let line = SpokenLine { start: Time::from_millis(start), end: Time::from_millis(end) };
-        Heard { lines: vec![line], ..Heard::default() }
+    fn line(start: i64, end: i64) -> SideTrackData {
+        let line = DialogueLine { start: Time::from_millis(start), end: Time::from_millis(end) };
+        SideTrackData { lines: vec![line], ..SideTrackData::default() }
     }
 
     #[test]
-    fn what_is_heard_must_be_in_order_and_bounded() {
+    fn a_side_track_must_be_in_order_and_bounded() {
         for (first, then) in [
             (sound(0, 10, 0), sound(9, 10, 0)),
             (sound(0, 10, 0), sound(10, 0, 0)),
             (sound(0, 10, 5), sound(10, 10, 4)),
-            (sound(0, 10, 5), Heard { until: Time::from_millis(5), ..Heard::default() }),
+            (sound(0, 10, 5), SideTrackData { until: Time::from_millis(5), ..SideTrackData::default() }),
             (sound(0, 10, 0), sound(10, MOST_SAMPLES + 1, 0)),
             (sound(0, 10, 0), sound(u64::MAX - 5, 10, 0)),
             (line(5, 9), line(5, 5)),
             (line(5, 9), line(5, i64::MAX / 1_000)),
-            (line(5, 9), Heard { lines: line(1, 2).lines.repeat(MOST_LINES + 1), ..Heard::default() }),
-            (line(5, 9), Heard { until: Time::from_micros(LATEST + 1), ..Heard::default() }),
+            (line(5, 9), SideTrackData { lines: line(1, 2).lines.repeat(MOST_LINES + 1), ..SideTrackData::default() }),
+            (line(5, 9), SideTrackData { until: Time::from_micros(LATEST + 1), ..SideTrackData::default() }),
         ] {
-            let mut checked = CheckedHeard::default();
-            checked.take_in(first).unwrap();
-            assert!(checked.take_in(then.clone()).is_err(), "{then:?}");
+            let mut checked = CheckedSideTrack::default();
+            checked.receive(first).unwrap();
+            assert!(checked.receive(then.clone()).is_err(), "{then:?}");
         }
-        let mut checked = CheckedHeard::default();
-        for fine in [line(3, 9), sound(7, 10, 0), sound(17, 10, 1), Heard { until: Time::MAX, ..Heard::default() }] {
-            checked.take_in(fine.clone()).unwrap();
+        let mut checked = CheckedSideTrack::default();
+        for fine in [
+            line(3, 9),
+            sound(7, 10, 0),
+            sound(17, 10, 1),
+            SideTrackData { until: Time::MAX, ..SideTrackData::default() },
+        ] {
+            checked.receive(fine.clone()).unwrap();
             assert!(checked.take().is_some(), "{fine:?}");
         }
         assert!(checked.take().is_none());

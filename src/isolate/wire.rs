@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::media::decode::FrameClock;
 use crate::media::frame::FrameHeader;
-use crate::media::{Damage, DecodeOptions, FrameSize, Heard, SOUND_RATE, Source, StreamFault, StreamInfo};
+use crate::media::{AUDIO_RATE, Damage, DecodeOptions, FrameSize, SideTrackData, Source, StreamFault, StreamInfo};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -26,7 +26,7 @@ pub(super) const AHEAD: usize = 4;
 
 const _: () = assert!(BATCH + AHEAD == super::FRAMES_AHEAD);
 /// Most samples of sound in a reply: 2 s.
-pub(super) const MOST_SAMPLES: usize = 2 * SOUND_RATE as usize;
+pub(super) const MOST_SAMPLES: usize = 2 * AUDIO_RATE as usize;
 /// Most lines of dialogue in a reply.
 pub(super) const MOST_LINES: usize = 1_000;
 /// Longest reply in bytes: [`BATCH`] frames with their thumbs, or [`MOST_SAMPLES`], and room.
@@ -78,7 +78,7 @@ pub(super) struct LiveAccess {
 /// What a parent asks. Each request has one reply, after any number of [`Reply::Working`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The next frames of a film: at least one, at most [`BATCH`]; or what is heard before them.
+    /// The next frames of a film: at least one, at most [`BATCH`]; or the data of the side track before them.
     Next,
     /// By at most one packet of a stream. `true`: decode only keyframes from now on.
     Advance(bool),
@@ -114,8 +114,8 @@ pub(super) enum Reply {
     Fault(StreamFault),
     /// Frames, with the samples of their thumbs behind the message; why there are none; and the source after them.
     Frames(Vec<SentFrame>, Option<NoFrame>, Box<SourceState>),
-    /// What was heard of a film, instead of frames, and the source after it.
-    Heard(Heard, Box<SourceState>),
+    /// Data of the side track, instead of frames, and the source after it.
+    SideTrack(SideTrackData, Box<SourceState>),
     /// A picture, which follows.
     Picture(PictureHeader),
     /// A hash.

@@ -10,7 +10,6 @@ pub(crate) mod dash;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;
-pub(crate) mod heard;
 mod language;
 pub(crate) mod object_store;
 mod orientation;
@@ -22,6 +21,7 @@ pub(crate) mod remux;
 pub(crate) mod resize;
 pub(crate) mod rgb;
 pub(crate) mod scale;
+pub(crate) mod side_track;
 pub(crate) mod thumbnail;
 pub(crate) mod web;
 
@@ -32,10 +32,12 @@ pub use decode::{
     StreamInfo, check_device, container_version, decoder_threads, load_camera_support, print_warnings,
 };
 pub use frame::{Frame, LONGEST_SIDE};
-pub use heard::{Heard, Listen, MediaTrack, SOUND_RATE, Sound, SpokenLine, TrackChoice, sample_at, sample_time};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
 pub use remux::{FilmFormat, SoundCodec};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;
+pub use side_track::{
+    AUDIO_RATE, AudioChunk, DialogueLine, MediaTrack, SideTrack, SideTrackData, TrackChoice, sample_at, sample_time,
+};
 pub use thumbnail::{ThumbnailOptions, thumbnail};

@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::media::decode::{DecodeOptions, Source, StreamInfo};
-use crate::media::heard::MediaTrack;
+use crate::media::side_track::MediaTrack;
 use crate::printable::printable;
 use crate::time::Time;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::budget::Budget;
 use crate::isolate::Isolation;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::media::{Bars, DecodeOptions, Dialogue, Listen, TrackChoice};
+use crate::media::{Bars, DecodeOptions, Dialogue, SideTrack, TrackChoice};
 use crate::model::Models;
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -18,11 +18,11 @@ use crate::track::DedupOptions;
 /// Options of all stages.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How inputs are opened and decoded. Default: as [`DecodeOptions`] say, and speech is found in the usual track of sound.
+    /// How inputs are opened and decoded. Default: that of [`DecodeOptions`], with the usual audio track as side track.
     pub decode: DecodeOptions,
     /// Decodes each film in a process of its own. Default: none, in this process.
     pub isolation: Option<Isolation>,
-    /// Lines of a file that tell where people talk, instead of what is read beside the pictures. Default: none.
+    /// Lines of a file of subtitles, from which speech is known instead of from a side track. Default: none.
     pub dialogue: Option<Arc<Dialogue>>,
     /// How scene changes are found.
     pub scene: SceneOptions,
@@ -56,7 +56,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            decode: DecodeOptions { listen: Listen::Sound(TrackChoice::Usual), ..DecodeOptions::default() },
+            decode: DecodeOptions { side_track: SideTrack::Audio(TrackChoice::Usual), ..DecodeOptions::default() },
             isolation: None,
             dialogue: None,
             scene: SceneOptions::default(),
@@ -92,11 +92,11 @@ impl Config {
         // As it was written: 0.92 and not 0.9200000166893005.
         let plain = |c: f32| (f64::from(c) * 1e6).round() / 1e6;
         let cosine = |c: f32| c.is_finite().then(|| plain(c));
-        let speech = match (&self.dialogue, &self.decode.listen) {
+        let speech = match (&self.dialogue, &self.decode.side_track) {
             (Some(dialogue), _) => Some(format!("file {}", dialogue.hash)),
-            (None, Listen::Nothing) => None,
-            (None, Listen::Sound(track)) => Some(format!("audio {track}")),
-            (None, Listen::Lines(track)) => Some(format!("subtitles {track}")),
+            (None, SideTrack::Nothing) => None,
+            (None, SideTrack::Audio(track)) => Some(format!("audio {track}")),
+            (None, SideTrack::Subtitles(track)) => Some(format!("subtitles {track}")),
         };
         json!({
             "start": self.decode.start.map(Time::secs),

@@ -24,7 +24,7 @@ pub(crate) enum StageMessage<T> {
 
 /// What has become known of the speech in a file. The last message of a file is sent before that of its pictures.
 #[derive(Debug)]
-pub(crate) struct HeardSpeech {
+pub(crate) struct SpeechMessage {
     pub(crate) file: usize,
     pub(crate) update: SpeechUpdate,
 }

@@ -12,7 +12,7 @@ use super::observer::{KeyframeSink, Observer, Outcome};
 use super::stages::collect::{CollectStage, TrackFrame};
 use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::EncodeStage;
-use super::stages::listen::Listener;
+use super::stages::speech::SpeechStage;
 use super::stages::watch::{FrameKeyframe, watch};
 use super::stats::Stats;
 use crate::address::Address;
@@ -55,11 +55,11 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (to_collect, captioned) = bounded(QUEUE);
-        let (to_log, heard) = bounded(QUEUE);
+        let (to_log, speech) = bounded(QUEUE);
         let (run, next) = (&run, &next);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
             let (to_encode, to_log) = (to_encode.clone(), to_log.clone());
-            scope.spawn(move || watch_films(run, inputs, next, Listener::new(run, to_log), &to_encode));
+            scope.spawn(move || watch_films(run, inputs, next, SpeechStage::new(run, to_log), &to_encode));
         }
         drop((to_encode, to_log));
         scope.spawn(move || {
@@ -77,7 +77,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
             });
         });
         let track = TrackFrame { inputs, model: name, options };
-        run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, heard));
+        run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, speech));
     });
     run.finish()
 }
@@ -87,7 +87,7 @@ fn watch_films(
     run: &Run<'_>,
     inputs: &[Address],
     next: &AtomicUsize,
-    mut listener: Listener<'_>,
+    mut speech: SpeechStage<'_>,
     to_encode: &Sender<StageMessage<FrameKeyframe>>,
 ) {
     loop {
@@ -101,11 +101,11 @@ fn watch_films(
             Ok(false) => continue,
             Err(e) => return run.stop(e),
         }
-        // The process of the first film is the caller's to prepare. An error shows when a process is needed.
+        // The caller has prepared the process of the first film. If this fails, opening the film reports why.
         if let (Some(isolation), true) = (&run.config.isolation, file + 1 < inputs.len()) {
             let _ = isolation.prepare();
         }
-        let end = watch(run, file, input, None, Some(&mut listener), to_encode);
+        let end = watch(run, file, input, None, Some(&mut speech), to_encode);
         if to_encode.send(StageMessage::End(file, end)).is_err() {
             return;
         }

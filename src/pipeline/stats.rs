@@ -13,7 +13,8 @@ pub struct Stats {
     /// Decoding.
     pub decode: f64,
     /// Finding speech.
-    pub listen: f64,
+    #[serde(rename = "listen")]
+    pub speech: f64,
     /// Reducing frames to thumbs.
     pub analyse: f64,
     /// Scene detection and the choice of keyframes.
@@ -49,7 +50,7 @@ impl Stats {
     pub fn add(&mut self, more: &Stats) {
         self.wall += more.wall;
         self.decode += more.decode;
-        self.listen += more.listen;
+        self.speech += more.speech;
         self.analyse += more.analyse;
         self.scenes += more.scenes;
         self.prepare += more.prepare;
@@ -71,7 +72,7 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(crate) struct StageTimers {
     pub(crate) decode: AtomicU64,
-    pub(crate) listen: AtomicU64,
+    pub(crate) speech: AtomicU64,
     pub(crate) analyse: AtomicU64,
     pub(crate) scenes: AtomicU64,
     pub(crate) prepare: AtomicU64,
@@ -111,7 +112,7 @@ impl StageTimers {
         Stats {
             wall: wall.as_secs_f64(),
             decode: secs(&self.decode),
-            listen: secs(&self.listen),
+            speech: secs(&self.speech),
             analyse: secs(&self.analyse),
             scenes: secs(&self.scenes),
             prepare: secs(&self.prepare),

@@ -16,7 +16,7 @@ const CONTEXT: usize = 64;
 /// Values of each of the two states that go from window to window.
 const STATE: usize = 128;
 
-/// Tells how likely there is speech in each window of a sound.
+/// Computes the probability of speech in each window of a sound.
 pub struct SpeechDetector {
     session: Session,
     /// Hidden state and cell of the LSTM, after the last block.
@@ -27,7 +27,7 @@ pub struct SpeechDetector {
     samples: Vec<f32>,
 }
 
-/// What the graph says about a block.
+/// The outputs of the graph for a block.
 struct ExaminedBlock {
     probabilities: Vec<f32>,
     state: [Vec<f32>; 2],
@@ -48,7 +48,7 @@ impl SpeechDetector {
         })
     }
 
-    /// Forgets what was heard: the next sample begins another sound.
+    /// Resets the state: the next sample begins another sound.
     pub fn reset(&mut self) {
         self.state = [vec![0.0; STATE], vec![0.0; STATE]];
         self.context = [0.0; CONTEXT];

@@ -1,22 +1,22 @@
-//! The speech in what is heard of a film: sound, or lines of dialogue.
+//! The speech of a film, from its side track: sound, or lines of dialogue.
 
 use super::detector::SpeechDetector;
 use super::log::{SpeechUpdate, Utterance};
 use super::segments::{SpeechSegment, SpeechSegmenter};
 use crate::error::Result;
-use crate::media::{Heard, Sound, SpokenLine, sample_time};
+use crate::media::{AudioChunk, DialogueLine, SideTrackData, sample_time};
 use crate::time::Time;
 
 /// Lines that are closer than this are one utterance.
 const LEAST_PAUSE: Time = Time::from_millis(100);
 
-/// Finds speech in what is heard, in order of time. Where sound has a gap, detection begins anew.
+/// Finds speech in a side track, in order of time. Where sound has a gap, detection begins anew.
 ///
 /// Memory: a block of sound, and lines that are not over yet.
 pub struct SpeechFinder<'a> {
     detector: &'a mut SpeechDetector,
-    /// The sound that goes on; none before the first one and in a gap.
-    sound: Option<OpenSound>,
+    /// The sound that is going on; none before the first sample and in a gap.
+    audio: Option<OpenAudio>,
     /// Lines that are not over, without overlap, in order.
     lines: Vec<Utterance>,
     /// Up to when everything is known.
@@ -24,49 +24,49 @@ pub struct SpeechFinder<'a> {
 }
 
 /// A sound without a gap.
-struct OpenSound {
+struct OpenAudio {
     /// Its first sample, and the one after its last, from the start of the film's clock.
     start: u64,
     end: u64,
     segmenter: SpeechSegmenter,
 }
 
-impl OpenSound {
+impl OpenAudio {
     fn utterance(&self, segment: SpeechSegment) -> Utterance {
         Utterance { start: sample_time(self.start + segment.start), end: sample_time(self.start + segment.end) }
     }
 }
 
 impl<'a> SpeechFinder<'a> {
-    /// With a detector, which forgets what it has heard.
+    /// With a detector, which is reset.
     pub fn new(detector: &'a mut SpeechDetector) -> SpeechFinder<'a> {
         detector.reset();
-        SpeechFinder { detector, sound: None, lines: Vec::new(), until: Time::ZERO }
+        SpeechFinder { detector, audio: None, lines: Vec::new(), until: Time::ZERO }
     }
 
-    /// Takes what comes next, and says what has become known.
+    /// Takes the next data, and returns what has become known.
     ///
     /// # Errors
     /// If the detector fails.
-    pub fn push(&mut self, heard: &Heard) -> Result<SpeechUpdate> {
+    pub fn push(&mut self, data: &SideTrackData) -> Result<SpeechUpdate> {
         let mut ended = Vec::new();
-        for sound in &heard.sounds {
-            self.listen(sound, &mut ended)?;
+        for chunk in &data.audio {
+            self.push_audio(chunk, &mut ended)?;
         }
-        // What was not heard by then never will be.
-        if self.sound.as_ref().is_some_and(|sound| sample_time(sound.end) < heard.until) {
-            self.end_sound(&mut ended)?;
+        // The sound before `until` is complete, so a gap begins.
+        if self.audio.as_ref().is_some_and(|open| sample_time(open.end) < data.until) {
+            self.end_audio(&mut ended)?;
         }
-        heard.lines.iter().for_each(|line| self.add(*line));
-        let over = self.lines.partition_point(|line| line.end + LEAST_PAUSE < heard.until);
+        data.lines.iter().for_each(|line| self.add(*line));
+        let over = self.lines.partition_point(|line| line.end + LEAST_PAUSE < data.until);
         ended.extend(self.lines.drain(..over));
-        let (until, since) = match &self.sound {
-            Some(sound) => {
-                let (until, since) = sound.segmenter.known();
-                let at = |sample: u64| sample_time(sound.start + sample);
+        let (until, since) = match &self.audio {
+            Some(open) => {
+                let (until, since) = open.segmenter.known();
+                let at = |sample: u64| sample_time(open.start + sample);
                 (at(until), since.map(at))
             }
-            None => self.known_lines(heard.until),
+            None => self.known_lines(data.until),
         };
         self.until = self.until.max(until);
         Ok(SpeechUpdate { ended, since, until: self.until })
@@ -78,21 +78,21 @@ impl<'a> SpeechFinder<'a> {
     /// If the detector fails.
     pub fn finish(mut self) -> Result<SpeechUpdate> {
         let mut ended = Vec::new();
-        self.end_sound(&mut ended)?;
+        self.end_audio(&mut ended)?;
         ended.append(&mut self.lines);
         Ok(SpeechUpdate { ended, since: None, until: self.until })
     }
 
-    fn listen(&mut self, sound: &Sound, ended: &mut Vec<Utterance>) -> Result<()> {
-        if self.sound.as_ref().is_some_and(|open| open.end != sound.start) {
-            self.end_sound(ended)?;
+    fn push_audio(&mut self, chunk: &AudioChunk, ended: &mut Vec<Utterance>) -> Result<()> {
+        if self.audio.as_ref().is_some_and(|open| open.end != chunk.start) {
+            self.end_audio(ended)?;
         }
-        let start = sound.start;
+        let start = chunk.start;
         let open =
-            self.sound.get_or_insert_with(|| OpenSound { start, end: start, segmenter: SpeechSegmenter::default() });
-        open.end += sound.samples.len() as u64;
+            self.audio.get_or_insert_with(|| OpenAudio { start, end: start, segmenter: SpeechSegmenter::default() });
+        open.end += chunk.samples.len() as u64;
         let mut probabilities = Vec::new();
-        self.detector.push(&sound.samples, &mut probabilities)?;
+        self.detector.push(&chunk.samples, &mut probabilities)?;
         for probability in probabilities {
             let segment = open.segmenter.push(probability);
             ended.extend(segment.map(|segment| open.utterance(segment)));
@@ -100,8 +100,8 @@ impl<'a> SpeechFinder<'a> {
         Ok(())
     }
 
-    fn end_sound(&mut self, ended: &mut Vec<Utterance>) -> Result<()> {
-        let Some(mut open) = self.sound.take() else { return Ok(()) };
+    fn end_audio(&mut self, ended: &mut Vec<Utterance>) -> Result<()> {
+        let Some(mut open) = self.audio.take() else { return Ok(()) };
         let mut probabilities = Vec::new();
         self.detector.finish(&mut probabilities)?;
         for probability in probabilities {
@@ -123,7 +123,7 @@ impl<'a> SpeechFinder<'a> {
     }
 
     /// Adds a line to those that it touches. What is before `until` is known already.
-    fn add(&mut self, line: SpokenLine) {
+    fn add(&mut self, line: DialogueLine) {
         let mut new = Utterance { start: line.start.max(self.until), end: line.end };
         if new.end <= new.start {
             return;
@@ -138,7 +138,7 @@ impl<'a> SpeechFinder<'a> {
 }
 
 /// The speech of a film whose lines are all known and in order of their start, from `range.0` up to `range.1`.
-pub fn utterances(lines: &[SpokenLine], range: (Time, Time)) -> Vec<Utterance> {
+pub fn utterances(lines: &[DialogueLine], range: (Time, Time)) -> Vec<Utterance> {
     let mut found: Vec<Utterance> = Vec::new();
     for line in lines {
         let new = Utterance { start: line.start.max(range.0), end: line.end.min(range.1) };
@@ -159,8 +159,8 @@ mod tests {
         Time::from_millis(ms)
     }
 
-    fn lines(lines: &[(i64, i64)]) -> Vec<SpokenLine> {
-        lines.iter().map(|&(start, end)| SpokenLine { start: at(start), end: at(end) }).collect()
+    fn lines(lines: &[(i64, i64)]) -> Vec<DialogueLine> {
+        lines.iter().map(|&(start, end)| DialogueLine { start: at(start), end: at(end) }).collect()
     }
 
     fn times(utterances: &[Utterance]) -> Vec<(i64, i64)> {

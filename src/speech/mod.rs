@@ -4,8 +4,8 @@
 //! windows of [`WINDOW`] samples, in order, and a [`SpeechSegmenter`] makes segments of them. Neither holds more than a block of
 //! [`BLOCK`] windows, and results do not depend on how the sound is cut into pieces.
 //!
-//! A [`SpeechFinder`] does both for the sound of a film, and takes lines of dialogue instead of sound. It says what it has
-//! found, and up to when that is all; a [`SpeechLog`] remembers it.
+//! A [`SpeechFinder`] does both for the sound of a film, and takes lines of dialogue instead of sound. It returns what
+//! it has found, and up to when that is complete; a [`SpeechLog`] remembers it.
 
 mod detector;
 mod finder;
@@ -17,10 +17,10 @@ pub use finder::{SpeechFinder, utterances};
 pub use log::{SpeechLog, SpeechUpdate, Utterance};
 pub use segments::{SpeechSegment, SpeechSegmenter};
 
-use crate::media::SOUND_RATE;
+use crate::media::AUDIO_RATE;
 
 /// Samples per second of the sound that is examined.
-pub const SAMPLE_RATE: u32 = SOUND_RATE;
+pub const SAMPLE_RATE: u32 = AUDIO_RATE;
 /// Samples of a window: 32 ms.
 pub const WINDOW: usize = 512;
 /// Windows that are examined together: 1.02 s. A larger block is no faster.

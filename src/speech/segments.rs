@@ -16,7 +16,7 @@ const LEAST_SPEECH: u64 = 4_000;
 /// What is added at both ends, in samples: 30 ms.
 const PADDING: u64 = 480;
 
-// Two segments never touch, and padding never reaches behind the sound that has been heard.
+// Two segments never touch, and padding never reaches beyond the sound so far.
 const _: () = assert!(LEAST_PAUSE > 2 * PADDING);
 
 /// A stretch of speech, in samples since the first one.
@@ -76,9 +76,9 @@ impl SpeechSegmenter {
     }
 }
 
-fn padded(start: u64, end: u64, heard: u64) -> Option<SpeechSegment> {
+fn padded(start: u64, end: u64, samples: u64) -> Option<SpeechSegment> {
     let long_enough = end.saturating_sub(start) > LEAST_SPEECH;
-    long_enough.then(|| SpeechSegment { start: start.saturating_sub(PADDING), end: (end + PADDING).min(heard) })
+    long_enough.then(|| SpeechSegment { start: start.saturating_sub(PADDING), end: (end + PADDING).min(samples) })
 }
 
 #[cfg(test)]
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn speech_is_padded_at_both_ends() {
-        let heard = runs(&[(0.1, 10), (0.9, 20), (0.1, 10)]);
-        assert_eq!(segments(&heard, 40 * W), [(10 * W - 480, 30 * W + 480)]);
+        let probabilities = runs(&[(0.1, 10), (0.9, 20), (0.1, 10)]);
+        assert_eq!(segments(&probabilities, 40 * W), [(10 * W - 480, 30 * W + 480)]);
         // Not before the first sample, and not behind the last.
         assert_eq!(segments(&runs(&[(0.9, 20)]), 20 * W - 100), [(0, 20 * W - 100)]);
         assert_eq!(segments(&runs(&[(0.9, 20), (0.1, 2)]), 22 * W), [(0, 22 * W)]);
@@ -122,11 +122,12 @@ mod tests {
     /// Whatever comes, what was known before stays true.
     #[test]
     fn what_is_known_does_not_change() {
-        let heard = runs(&[(0.1, 3), (0.9, 5), (0.1, 6), (0.9, 20), (0.1, 3), (0.4, 2), (0.9, 4), (0.1, 8), (0.9, 9)]);
-        let whole = segments(&heard, heard.len() as u64 * W);
+        let probabilities =
+            runs(&[(0.1, 3), (0.9, 5), (0.1, 6), (0.9, 20), (0.1, 3), (0.4, 2), (0.9, 4), (0.1, 8), (0.9, 9)]);
+        let whole = segments(&probabilities, probabilities.len() as u64 * W);
         let spoken = |at: u64| whole.iter().any(|&(start, end)| (start..end).contains(&at));
         let (mut segmenter, mut found, mut before) = (SpeechSegmenter::default(), Vec::new(), 0);
-        for &p in &heard {
+        for &p in &probabilities {
             found.extend(segmenter.push(p));
             let (until, since) = segmenter.known();
             assert!(until >= before && since.is_none_or(|since| since <= until));

@@ -5,7 +5,7 @@
 //! `tests/goldens/make_speech.py` says how it and its figures were made.
 
 use descry::interrupt::Interrupt;
-use descry::media::{DecodeOptions, Listen, Sound, Source, TrackChoice};
+use descry::media::{AudioChunk, DecodeOptions, SideTrack, Source, TrackChoice};
 use descry::speech::{SAMPLE_RATE, SpeechDetector, SpeechSegmenter, WINDOW};
 use serde_json::Value;
 
@@ -300,29 +300,29 @@ fn damaged_sound_costs_its_own_stretch() {
 }
 
 /// Sound of a film as a source gives it, and the time of its first picture in seconds.
-fn heard(b: &Bench, name: &str) -> (Vec<Sound>, f64) {
-    let options = DecodeOptions { listen: Listen::Sound(TrackChoice::Usual), ..DecodeOptions::default() };
+fn read_audio(b: &Bench, name: &str) -> (Vec<AudioChunk>, f64) {
+    let options = DecodeOptions { side_track: SideTrack::Audio(TrackChoice::Usual), ..DecodeOptions::default() };
     let mut source = Source::open(&b.path(name).display().to_string().into(), &options, Interrupt::new()).unwrap();
-    let (mut sounds, mut first) = (Vec::new(), None);
+    let (mut chunks, mut first) = (Vec::new(), None);
     loop {
         let frame = source.next().unwrap();
         first = first.or(frame.as_ref().map(|frame| frame.time.secs()));
-        while let Some(heard) = source.take_heard() {
-            sounds.extend(heard.sounds);
+        while let Some(data) = source.take_side_track() {
+            chunks.extend(data.audio);
         }
         if frame.is_none() {
             assert!(source.damage().is_clean(), "{name}: {}", source.damage());
-            return (sounds, first.unwrap());
+            return (chunks, first.unwrap());
         }
     }
 }
 
 /// Where a tone begins after silence, in seconds.
-fn onsets(sounds: &[Sound]) -> Vec<f64> {
+fn onsets(chunks: &[AudioChunk]) -> Vec<f64> {
     let mut found: Vec<f64> = Vec::new();
-    for sound in sounds {
-        for (n, sample) in sound.samples.iter().enumerate() {
-            let at = (sound.start + n as u64) as f64 / f64::from(SAMPLE_RATE);
+    for chunk in chunks {
+        for (n, sample) in chunk.samples.iter().enumerate() {
+            let at = (chunk.start + n as u64) as f64 / f64::from(SAMPLE_RATE);
             if sample.abs() > 0.1 && found.last().is_none_or(|last| at - last > 0.3) {
                 found.push(at);
             }
@@ -331,7 +331,7 @@ fn onsets(sounds: &[Sound]) -> Vec<f64> {
     found
 }
 
-/// A tone every second, in many containers and codecs: each is heard within 10 ms of its time.
+/// A tone every second, in many containers and codecs: each is found within 10 ms of its time.
 #[test]
 fn samples_are_where_they_belong() {
     let b = Bench::new();
@@ -353,8 +353,8 @@ fn samples_are_where_they_belong() {
     ] {
         let late = if name == "late.mp4" { "-itsoffset 1.5" } else { "" };
         b.ffmpeg(&format!("{late} -i tone.wav {} -map 1:v -map 0:a {sound} {name}", pictures(9)));
-        let (sounds, first) = heard(&b, name);
-        let (found, first) = (onsets(&sounds), if name == "late.mp4" { first + 1.5 } else { first });
+        let (chunks, first) = read_audio(&b, name);
+        let (found, first) = (onsets(&chunks), if name == "late.mp4" { first + 1.5 } else { first });
         assert_eq!(found.len(), 8, "{name}: {found:?}");
         for (n, at) in found.iter().enumerate() {
             assert!((at - first - n as f64).abs() < 0.01, "{name}: {found:?}");
@@ -364,10 +364,10 @@ fn samples_are_where_they_belong() {
     b.ffmpeg(&format!("-i flac.mkv -c copy {drop} gap.mkv"));
     b.ffmpeg("-i gap.mkv -c copy -strict -2 gap.mp4");
     for name in ["gap.mkv", "gap.mp4"] {
-        let (sounds, first) = heard(&b, name);
-        let found = onsets(&sounds);
+        let (chunks, first) = read_audio(&b, name);
+        let found = onsets(&chunks);
         let expected = [0.0, 1.0, 2.0, 3.0, 4.0, 7.0];
-        assert!(sounds.windows(2).any(|w| w[1].start - w[0].end() > 25_000), "{name}");
+        assert!(chunks.windows(2).any(|w| w[1].start - w[0].end() > 25_000), "{name}");
         assert_eq!(found.len(), expected.len(), "{name}: {found:?}");
         for (at, expected) in found.iter().zip(expected) {
             assert!((at - first - expected).abs() < 0.01, "{name}: {found:?}");

@@ -1,7 +1,7 @@
 //! Films and pictures.
 
 use descry::interrupt::Interrupt;
-use descry::media::{DecodeOptions, DecodedFrames, Listen, PictureOptions, Source, TrackChoice, open_picture};
+use descry::media::{DecodeOptions, DecodedFrames, PictureOptions, SideTrack, Source, TrackChoice, open_picture};
 use descry::scene::{Keyframe, KeyframeOptions, KeyframeSelector, SceneOptions};
 use descry::time::Time;
 
@@ -27,10 +27,10 @@ pub(crate) fn film(data: &[u8]) {
             1..3 => DecodedFrames::Fast,
             _ => DecodedFrames::All,
         },
-        listen: match data.len() % 4 {
-            0 => Listen::Nothing,
-            1 => Listen::Lines(TrackChoice::Usual),
-            _ => Listen::Sound(TrackChoice::Usual),
+        side_track: match data.len() % 4 {
+            0 => SideTrack::Nothing,
+            1 => SideTrack::Subtitles(TrackChoice::Usual),
+            _ => SideTrack::Audio(TrackChoice::Usual),
         },
         start: data.len().is_multiple_of(16).then_some(Time::from_millis(80)),
         ..DecodeOptions::default()
@@ -44,7 +44,7 @@ pub(crate) fn film(data: &[u8]) {
     assert!(u64::from(info.width) * u64::from(info.height) <= PIXELS, "{}×{} pixels", info.width, info.height);
     assert!(info.duration.is_none_or(|d| d.is_finite() && d > 0.0), "a duration of {:?} s", info.duration);
     let mut selector = KeyframeSelector::new(&SceneOptions::default(), &KeyframeOptions::default()).with_spread(2);
-    let (mut last, mut frames, mut keyframes, mut heard) = (None, 0, Vec::new(), (0, Time::ZERO));
+    let (mut last, mut frames, mut keyframes, mut read) = (None, 0, Vec::new(), (0, Time::ZERO));
     while frames < FRAMES {
         let frame = match source.next() {
             Ok(Some(frame)) => frame,
@@ -54,7 +54,7 @@ pub(crate) fn film(data: &[u8]) {
                 break;
             }
         };
-        heard = check_heard(&mut source, heard);
+        read = check_side_track(&mut source, read);
         assert!(last.is_none_or(|last| last < frame.time), "{} after {last:?}", frame.time);
         last = Some(frame.time);
         let thumb = match frame.thumb() {
@@ -77,19 +77,19 @@ pub(crate) fn film(data: &[u8]) {
     check_keyframes(&keyframes, frames);
 }
 
-/// Sound comes in order, is bounded, and is not before what is known already. `heard`: where it ends, and until when it is
-/// known.
-fn check_heard(source: &mut Source, (mut end, mut until): (u64, Time)) -> (u64, Time) {
-    while let Some(heard) = source.take_heard() {
-        let samples: usize = heard.sounds.iter().map(|sound| sound.samples.len()).sum();
-        assert!(samples <= 30 * 16_000 && heard.until >= until, "{samples} samples until {}", heard.until);
-        for sound in &heard.sounds {
-            assert!(sound.start >= end && !sound.samples.is_empty(), "sound at {} after {end}", sound.start);
-            end = sound.end();
+/// Sound comes in order, is bounded, and does not begin before what was read already. Takes and returns the sample after the
+/// last one, and up to when everything has been read.
+fn check_side_track(source: &mut Source, (mut end, mut until): (u64, Time)) -> (u64, Time) {
+    while let Some(data) = source.take_side_track() {
+        let samples: usize = data.audio.iter().map(|chunk| chunk.samples.len()).sum();
+        assert!(samples <= 30 * 16_000 && data.until >= until, "{samples} samples until {}", data.until);
+        for chunk in &data.audio {
+            assert!(chunk.start >= end && !chunk.samples.is_empty(), "sound at {} after {end}", chunk.start);
+            end = chunk.end();
         }
-        assert!(heard.lines.iter().all(|line| line.start < line.end));
-        until = heard.until;
-        reached(("heard", samples.ilog2_or_zero(), heard.lines.len().ilog2_or_zero()));
+        assert!(data.lines.iter().all(|line| line.start < line.end));
+        until = data.until;
+        reached(("side track", samples.ilog2_or_zero(), data.lines.len().ilog2_or_zero()));
     }
     (end, until)
 }

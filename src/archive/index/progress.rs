@@ -260,8 +260,8 @@ mod tests {
             frame_rate: None,
             pixel_format: String::new(),
             start_time: 0.0,
-            listens_to: None,
-            unheard: None,
+            side_track: None,
+            side_track_fault: None,
         };
         progress.opened(3, &info);
         progress.watched(3, Time::from_secs(50.0));

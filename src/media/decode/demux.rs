@@ -6,12 +6,12 @@ use super::container::Container;
 use super::deadline::{Deadline, is_timeout};
 use super::open_input::OpenInput;
 use super::seek::{KeyframeJumps, seek_to_start};
-use super::tracks::{line_tracks, sound_tracks};
+use super::tracks::{audio_tracks, subtitle_tracks};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{codec_name, medium_name};
-use crate::media::heard::MediaTrack;
 use crate::media::remote::RemoteError;
+use crate::media::side_track::MediaTrack;
 use crate::time::Time;
 
 /// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
@@ -21,8 +21,8 @@ const MOST_INVALID: u32 = 1_000;
 pub(super) struct Demuxer {
     open: OpenInput,
     stream: usize,
-    /// A stream that is read beside it.
-    beside: Option<usize>,
+    /// The stream of the side track, which is read too.
+    side_track: Option<usize>,
     deadline: Deadline,
     interrupt: Interrupt,
     jumps: KeyframeJumps,
@@ -42,17 +42,17 @@ pub(super) struct Ending {
 }
 
 impl Demuxer {
-    /// Reads `stream`, and `beside`. The others are not even demuxed.
-    pub(super) fn new(container: Container, stream: usize, beside: Option<usize>, interrupt: Interrupt) -> Demuxer {
+    /// Reads `stream` and `side_track`. The others are not even demuxed.
+    pub(super) fn new(container: Container, stream: usize, side_track: Option<usize>, interrupt: Interrupt) -> Demuxer {
         let Container { mut open, deadline, .. } = container;
         let input = open.input_mut();
-        for i in (0..input.nb_streams() as usize).filter(|i| *i != stream && Some(*i) != beside) {
+        for i in (0..input.nb_streams() as usize).filter(|i| *i != stream && Some(*i) != side_track) {
             if let Some(mut other) = input.stream_mut(i) {
                 // SAFETY: a plain write to a field of a valid stream.
                 unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
             }
         }
-        Demuxer { open, stream, beside, deadline, interrupt, jumps: KeyframeJumps::default() }
+        Demuxer { open, stream, side_track, deadline, interrupt, jumps: KeyframeJumps::default() }
     }
 
     /// Seeks to a time on the container's own clock.
@@ -74,7 +74,7 @@ impl Demuxer {
 
     /// The tracks of sound and those of subtitles.
     pub(super) fn tracks(&self) -> (Vec<MediaTrack>, Vec<MediaTrack>) {
-        (sound_tracks(self.open.input()), line_tracks(self.open.input()))
+        (audio_tracks(self.open.input()), subtitle_tracks(self.open.input()))
     }
 
     /// Whether the input comes from a server.
@@ -115,7 +115,7 @@ impl Demuxer {
             }
             let mut packet = ff::Packet::empty();
             match packet.read(self.open.input_mut()) {
-                Ok(()) if Some(packet.stream()) == self.beside => return Ok(Demuxed::Packet(packet)),
+                Ok(()) if Some(packet.stream()) == self.side_track => return Ok(Demuxed::Packet(packet)),
                 Ok(()) if packet.stream() != self.stream || self.jumps.has_passed(&packet) => {}
                 Ok(()) => return Ok(Demuxed::Packet(packet)),
                 Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {

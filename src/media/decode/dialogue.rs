@@ -9,16 +9,16 @@ use ffmpeg_next as ff;
 use super::byte_io::ByteIo;
 use super::container::{ContainerRequest, open_container};
 use super::deadline::Deadline;
-use super::lines::LineDecoder;
 use super::log::init;
 use super::nested::Opener;
+use super::subtitle_decoder::SubtitleDecoder;
 use super::tracks::{ChosenTrack, choose_track};
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::limited_file::read_bytes;
 use crate::media::byte_source::MemoryBytes;
-use crate::media::heard::{Listen, SpokenLine, TrackChoice};
+use crate::media::side_track::{DialogueLine, SideTrack, TrackChoice};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::time::Time;
@@ -34,7 +34,7 @@ pub struct Dialogue {
     /// SHA-256 of the file in hex.
     pub hash: String,
     /// In order of their start.
-    pub lines: Vec<SpokenLine>,
+    pub lines: Vec<DialogueLine>,
 }
 
 impl Dialogue {
@@ -129,7 +129,7 @@ fn backward(text: &str) -> Option<(usize, &str)> {
 }
 
 /// The lines that FFmpeg finds in a text.
-fn parsed(name: &str, text: String) -> Result<Vec<SpokenLine>> {
+fn parsed(name: &str, text: String) -> Result<Vec<DialogueLine>> {
     init();
     let memory = || Error::input(name, "not enough memory to read it", "Free memory, or run fewer programs.");
     let io = ByteIo::new(Box::new(MemoryBytes::new(text.into_bytes())), None).ok_or_else(memory)?;
@@ -150,12 +150,12 @@ fn parsed(name: &str, text: String) -> Result<Vec<SpokenLine>> {
     if !FORMATS.contains(&input.format().name()) {
         return Err(no_subtitles(name, format!("its format is {}, which is none of subtitles", input.format().name())));
     }
-    let ChosenTrack::Open(track, opened) = choose_track(input, &Listen::Lines(TrackChoice::Usual), name)? else {
+    let ChosenTrack::Open(track, opened) = choose_track(input, &SideTrack::Subtitles(TrackChoice::Usual), name)? else {
         return Err(no_subtitles(name, "is no file of subtitles"));
     };
     let base = input.stream(track.stream as usize).map_or(ff::Rational::new(1, 1_000), |stream| stream.time_base());
     let base = (i64::from(base.numerator()), i64::from(base.denominator().max(1)));
-    let mut decoder = LineDecoder::new(opened, base, Some(Time::ZERO), (None, None));
+    let mut decoder = SubtitleDecoder::new(opened, base, Some(Time::ZERO), (None, None));
     let (mut lines, mut broken) = (Vec::new(), 0);
     loop {
         let mut packet = ff::Packet::empty();

@@ -15,13 +15,15 @@
 //! owns all of it. [`relayed`] opens RTSP and RTMP. [`stream`] chooses the video stream and opens its decoder; [`demux`]
 //! reads packets; [`skip`] leaves some out, by what their [`syntax`] says; [`source`] turns them into frames, whose times
 //! come from [`clock`]; [`open`] and [`live`] are the two ways to create a source.
-//! [`film`] reads the packets of all streams, for those who copy them.
+//! [`film`] reads the packets of all streams, to copy them.
 //!
-//! Beside the pictures a source can read sound or subtitles ([`ear`]): [`tracks`] chooses which, [`sound`] and [`lines`]
-//! decode them, [`resampler`] and [`sample_grid`] bring samples into one form and into their places. [`dialogue`] reads the
-//! lines of a file of subtitles in the same way.
+//! In the same pass as the pictures a source can read one track of sound or subtitles, the side track:
+//! [`side_track_packets`] finds its packets, and [`side_track_reader`] follows it. [`tracks`] chooses the track;
+//! [`audio_decoder`] or [`subtitle_decoder`] decodes it; [`resampler`] and [`sample_grid`] bring samples into one form and
+//! into their places. [`dialogue`] reads a file of subtitles with the same decoder.
 
 mod arrivals;
+mod audio_decoder;
 mod byte_io;
 mod clock;
 mod container;
@@ -29,13 +31,10 @@ mod deadline;
 mod demux;
 mod device;
 mod dialogue;
-mod ear;
 mod encrypted_bytes;
 mod film;
 mod formats;
 mod gate;
-mod hearing;
-mod lines;
 mod live;
 mod log;
 mod named_pipe;
@@ -49,10 +48,12 @@ mod relayed;
 mod resampler;
 mod sample_grid;
 mod seek;
+mod side_track_packets;
+mod side_track_reader;
 mod skip;
-mod sound;
 mod source;
 mod stream;
+mod subtitle_decoder;
 mod syntax;
 mod tracks;
 mod web_input;

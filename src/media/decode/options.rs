@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::FrameSize;
 use crate::media::access::AccessPolicy;
 use crate::media::ffmpeg::PixelFormat;
-use crate::media::heard::{Listen, MediaTrack};
+use crate::media::side_track::{MediaTrack, SideTrack};
 use crate::time::Time;
 
 /// Which frames of a stream are decoded.
@@ -28,7 +28,7 @@ pub enum DecodedFrames {
     Fast,
     /// Only the keyframes of the container.
     Keyframes,
-    /// None: what is read beside the pictures is all that is wanted.
+    /// None: only the side track is wanted.
     Nothing,
 }
 
@@ -67,10 +67,10 @@ pub struct DecodeOptions {
     pub access: AccessPolicy,
     /// Avoid decoder threads that hold frames back. Default: false.
     pub low_delay: bool,
-    /// What is read beside the pictures: see [`Source::take_heard`](crate::media::Source::take_heard). With
-    /// [`DecodedFrames::Keyframes`], everything between keyframes is then fetched from an object store, too. Default:
-    /// nothing.
-    pub listen: Listen,
+    /// Which track is read in the same pass as the pictures: see
+    /// [`Source::take_side_track`](crate::media::Source::take_side_track). With [`DecodedFrames::Keyframes`], everything
+    /// between keyframes is then fetched from an object store, too. Default: nothing.
+    pub side_track: SideTrack,
 }
 
 impl Default for DecodeOptions {
@@ -85,7 +85,7 @@ impl Default for DecodeOptions {
             timeout: Duration::from_secs(30),
             access: AccessPolicy::default(),
             low_delay: false,
-            listen: Listen::Nothing,
+            side_track: SideTrack::Nothing,
         }
     }
 }
@@ -123,16 +123,19 @@ pub struct StreamInfo {
     pub pixel_format: String,
     /// Start of the container's own clock in seconds; subtracted from every time.
     pub start_time: f64,
-    /// The track that is read beside the pictures; none if there is none, or nothing is to be read.
-    pub listens_to: Option<MediaTrack>,
-    /// Why that track cannot be read, in words.
-    pub unheard: Option<String>,
+    /// The track that is read in the same pass as the pictures, or would be if it had no fault; none if there is none, or
+    /// nothing is to be read. `listens_to` in JSON.
+    #[serde(rename = "listens_to")]
+    pub side_track: Option<MediaTrack>,
+    /// Why that track cannot be read, as a text for people. `unheard` in JSON.
+    #[serde(rename = "unheard")]
+    pub side_track_fault: Option<String>,
 }
 
 impl StreamInfo {
-    /// Whether something is read beside the pictures.
-    pub fn is_heard(&self) -> bool {
-        self.listens_to.is_some() && self.unheard.is_none()
+    /// Whether a side track is read.
+    pub fn has_side_track(&self) -> bool {
+        self.side_track.is_some() && self.side_track_fault.is_none()
     }
 
     /// The size of its frames by the header; 24 bits a pixel if that does not give the format.

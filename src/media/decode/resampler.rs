@@ -1,4 +1,4 @@
-//! Decoded sound into mono at [`SOUND_RATE`], by FFmpeg's libswresample.
+//! Decoded sound into mono at [`AUDIO_RATE`], by FFmpeg's libswresample.
 
 use std::ptr;
 
@@ -6,7 +6,7 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use ffmpeg_next::format::sample::Type::Packed;
 
-use crate::media::heard::SOUND_RATE;
+use crate::media::side_track::AUDIO_RATE;
 
 /// Converts frames of one format that follow one another. The first sample that comes out is at the time of the first that
 /// goes in.
@@ -55,7 +55,7 @@ impl Resampler {
         let mut out = ff::frame::Audio::empty();
         out.set_format(ff::format::Sample::F32(Packed));
         out.set_channel_layout(ff::ChannelLayout::MONO);
-        out.set_rate(SOUND_RATE);
+        out.set_rate(AUDIO_RATE);
         // SAFETY: the context and both frames are valid. FFmpeg checks the format, and allocates the samples.
         let code = unsafe { ffi::swr_convert_frame(self.context, out.as_mut_ptr(), frame) };
         if code < 0 {

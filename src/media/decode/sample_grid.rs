@@ -1,11 +1,11 @@
 //! Where samples are in the film: each has a place on one grid, which begins with the film's clock.
 
-use crate::media::heard::{SOUND_RATE, Sound};
+use crate::media::side_track::{AUDIO_RATE, AudioChunk};
 
 /// Shorter gaps are filled with silence, in samples: 1 s. Longer ones stay open.
-const MOST_FILLED: u64 = SOUND_RATE as u64;
-/// Most samples that wait to be taken: 30 s. What comes on top of it is not heard.
-const MOST_WAITING: usize = 30 * SOUND_RATE as usize;
+const MOST_FILLED: u64 = AUDIO_RATE as u64;
+/// Most samples that wait to be taken: 30 s. Further ones are left out.
+const MOST_WAITING: usize = 30 * AUDIO_RATE as usize;
 
 /// Puts samples into their places, and holds them until they are taken.
 pub(super) struct SampleGrid {
@@ -19,7 +19,7 @@ pub(super) struct SampleGrid {
     passed: u64,
     /// The first place that is not wanted.
     end: u64,
-    sounds: Vec<Sound>,
+    sounds: Vec<AudioChunk>,
 }
 
 impl SampleGrid {
@@ -76,7 +76,7 @@ impl SampleGrid {
         self.follows = true;
         match self.sounds.last_mut() {
             Some(sound) if sound.end() == start => sound.samples.extend_from_slice(samples),
-            _ => self.sounds.push(Sound { start, samples: samples.to_vec() }),
+            _ => self.sounds.push(AudioChunk { start, samples: samples.to_vec() }),
         }
     }
 
@@ -102,7 +102,7 @@ impl SampleGrid {
     }
 
     /// The samples that wait.
-    pub(super) fn take(&mut self) -> Vec<Sound> {
+    pub(super) fn take(&mut self) -> Vec<AudioChunk> {
         std::mem::take(&mut self.sounds)
     }
 }

@@ -10,10 +10,10 @@ use super::clock::FrameClock;
 use super::container::{Container, ffprobe};
 use super::demux::{Demuxed, Demuxer, Ending};
 use super::device::download;
-use super::ear::{Ear, Listening};
 use super::gate::FrameGate;
 use super::named_pipe::OpenPipe;
 use super::options::{Damage, DecodeOptions, DecodedFrames, StreamInfo};
+use super::side_track_reader::{OpenedSideTrack, SideTrackReader};
 use super::skip::{FrameSkipper, PacketPlan};
 use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, plausible_aspect, rescale};
 use crate::digest::Digest;
@@ -65,8 +65,7 @@ pub struct Source {
     /// The named pipe that FFmpeg reads, if the input is one. Dropped after `demuxer`.
     pub(super) pipe: Option<OpenPipe>,
     pub(super) damage: Damage,
-    /// What is read beside the pictures.
-    pub(super) ear: Option<Ear>,
+    pub(super) side_track: Option<SideTrackReader>,
     /// Every packet has been sent to the decoder.
     draining: bool,
     /// Errors in a row while draining.
@@ -101,7 +100,7 @@ impl Source {
         // SAFETY: plain reads of the open container's fields.
         let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
         let start = (start != ff::ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));
-        let listening = Listening::new(&container, options, start, (index, header.frame_rate), name)?;
+        let opened = OpenedSideTrack::new(&container, options, start, (index, header.frame_rate), name)?;
         let has_duration = duration != ff::ffi::AV_NOPTS_VALUE && duration > 0;
         let info = StreamInfo {
             container: input.format().name().to_string(),
@@ -114,11 +113,12 @@ impl Source {
             frame_rate: header.frame_rate,
             pixel_format: header.pixel_format.clone(),
             start_time: start.map_or(0.0, Time::secs),
-            listens_to: listening.track,
-            unheard: listening.fault,
+            side_track: opened.track,
+            side_track_fault: opened.fault,
         };
-        let ear = listening.ear;
-        let mut demuxer = Demuxer::new(container, index, ear.as_ref().map(|ear| ear.stream), interrupt.clone());
+        let side_track = opened.reader;
+        let mut demuxer =
+            Demuxer::new(container, index, side_track.as_ref().map(|side_track| side_track.stream), interrupt.clone());
         if let Some(from) = options.start.filter(|from| *from > Time::ZERO) {
             demuxer.seek(from + start.unwrap_or_default());
         }
@@ -139,7 +139,7 @@ impl Source {
             cut_off: None,
             pipe: None,
             damage: Damage::default(),
-            ear,
+            side_track,
             draining: false,
             refused: 0,
             ending: None,
@@ -254,7 +254,7 @@ impl Source {
         if !self.done {
             return Ok(self.step()?.map_or(Polled::Pending, Polled::Frame));
         }
-        if self.listen_on()? {
+        if self.read_side_track()? {
             return Ok(Polled::Pending);
         }
         match (self.frames, self.options.start) {
@@ -332,7 +332,7 @@ impl Source {
             arrivals.start_wait();
         }
         match self.demuxer.read(&mut self.damage.packets)? {
-            Demuxed::Packet(packet) if self.listen(&packet) => Ok(()),
+            Demuxed::Packet(packet) if self.take_side_packet(&packet) => Ok(()),
             Demuxed::Packet(packet) => self.send(&packet),
             Demuxed::End(ending) => {
                 self.drain(ending);
@@ -343,8 +343,8 @@ impl Source {
 
     fn send(&mut self, packet: &ff::Packet) -> Result<()> {
         self.packets += 1;
-        if let Some(ear) = &mut self.ear {
-            ear.follow(packet);
+        if let Some(side_track) = &mut self.side_track {
+            side_track.follow_pictures(packet);
         }
         if self.options.frames == DecodedFrames::Nothing {
             return Ok(());
@@ -362,7 +362,7 @@ impl Source {
         if packet.is_corrupt() {
             self.damage.packets += 1;
         }
-        if self.options.frames == DecodedFrames::Keyframes && packet.is_key() && self.ear.is_none() {
+        if self.options.frames == DecodedFrames::Keyframes && packet.is_key() && self.side_track.is_none() {
             self.demuxer.jump(packet);
         }
         match self.skipper.as_mut().map(|skipper| skipper.plan(packet)) {
@@ -388,7 +388,7 @@ impl Source {
             self.damage.stopped = ending.reason;
         }
         self.ending = Some(ending.error);
-        self.end_sound();
+        self.end_side_track();
         self.draining = true;
         // An error here belongs to a packet sent earlier. Draining has begun all the same, and a decoder that cannot be
         // drained reports that with the next frame.

@@ -1,4 +1,4 @@
-//! The tracks of sound and subtitles in a container, and the decoder of the one that is read beside the pictures.
+//! The tracks of sound and subtitles in a container, and the decoder of the side track.
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
@@ -8,7 +8,7 @@ use ffmpeg_next::format::stream::{Disposition, Stream};
 use super::stream::open_codec;
 use crate::error::{Error, Result};
 use crate::media::ffmpeg::{codec_name, is_audio, is_side_data, is_subtitle, is_text, parameters};
-use crate::media::heard::{Listen, MediaTrack, TrackChoice, language};
+use crate::media::side_track::{MediaTrack, SideTrack, TrackChoice, language};
 use crate::message;
 use crate::message::{Message, Setting};
 
@@ -16,7 +16,7 @@ use crate::message::{Message, Setting};
 const MOST_SAMPLES: i64 = 1 << 20;
 
 /// Tracks of sound in a container.
-pub(super) fn sound_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
+pub(super) fn audio_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
     numbered(input.streams().filter(is_audio).map(|stream| {
         let header = header_of(&stream);
         let (channels, rate) = header.map_or((0, 0), |audio| (u32::from(audio.channels()), audio.rate()));
@@ -25,7 +25,7 @@ pub(super) fn sound_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack
 }
 
 /// Tracks of subtitles in a container.
-pub(super) fn line_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
+pub(super) fn subtitle_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
     numbered(input.streams().filter(is_subtitle).map(|stream| (stream, 0, 0)))
 }
 
@@ -60,7 +60,7 @@ fn header_of(stream: &Stream<'_>) -> Option<ff::decoder::Audio> {
     (code >= 0).then(|| ff::decoder::Audio(ff::decoder::Opened(context.decoder())))
 }
 
-/// The track that is read beside the pictures.
+/// The side track of a container.
 pub(super) enum ChosenTrack {
     /// There is none.
     Nothing,
@@ -74,11 +74,15 @@ pub(super) enum ChosenTrack {
 ///
 /// # Errors
 /// If a track was asked for, and there is none or it cannot be read. Subtitles are always asked for.
-pub(super) fn choose_track(input: &ff::format::context::Input, listen: &Listen, name: &str) -> Result<ChosenTrack> {
-    let (choice, tracks, setting) = match listen {
-        Listen::Nothing => return Ok(ChosenTrack::Nothing),
-        Listen::Sound(choice) => (choice, sound_tracks(input), Setting::Audio),
-        Listen::Lines(choice) => (choice, text_first(input), Setting::Dialogue),
+pub(super) fn choose_track(
+    input: &ff::format::context::Input,
+    side_track: &SideTrack,
+    name: &str,
+) -> Result<ChosenTrack> {
+    let (choice, tracks, setting) = match side_track {
+        SideTrack::Nothing => return Ok(ChosenTrack::Nothing),
+        SideTrack::Audio(choice) => (choice, audio_tracks(input), Setting::Audio),
+        SideTrack::Subtitles(choice) => (choice, text_first(input), Setting::Dialogue),
     };
     let is_sound = setting == Setting::Audio;
     let Some(track) = choice.choose(&tracks).and_then(|n| tracks.get(n)) else {
@@ -100,7 +104,7 @@ pub(super) fn choose_track(input: &ff::format::context::Input, listen: &Listen, 
 /// Tracks of subtitles. Where there is text, pictures of text are never what a player's default means.
 fn text_first(input: &ff::format::context::Input) -> Vec<MediaTrack> {
     let is_picture = |track: &MediaTrack| !input.stream(track.stream as usize).is_some_and(|stream| is_text(&stream));
-    let mut tracks = line_tracks(input);
+    let mut tracks = subtitle_tracks(input);
     tracks.sort_by_key(is_picture);
     for track in &mut tracks {
         track.special |= is_picture(track);

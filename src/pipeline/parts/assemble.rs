@@ -16,7 +16,7 @@ use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::{KeyframeSink, Observer, Outcome};
 use crate::pipeline::stages::collect::{CollectStage, TrackFrame};
 use crate::pipeline::stages::describe::DescribeStage;
-use crate::pipeline::stages::listen::Listener;
+use crate::pipeline::stages::speech::SpeechStage;
 use crate::pipeline::stats::Stats;
 use crate::time::Time;
 
@@ -33,8 +33,8 @@ pub(super) struct AssembleJob<'a> {
     pub(super) sink: Option<&'a dyn KeyframeSink>,
 }
 
-/// Makes the track of a film from all of its keyframes, given in order, and listens to it first. Only what is new in the whole film and has no
-/// caption yet is captioned.
+/// Makes the track of a film from all of its keyframes, given in order, and finds its speech first. Only what is new in the
+/// whole film and has no caption yet is captioned.
 pub(super) fn assemble_track(
     job: AssembleJob<'_>,
     keyframes: &mut (dyn Iterator<Item = Result<EncodedKeyframe>> + Send),
@@ -47,10 +47,10 @@ pub(super) fn assemble_track(
     thread::scope(|scope| {
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (to_collect, captioned) = bounded(QUEUE);
-        let (to_log, heard) = bounded(QUEUE);
-        let (run, listener) = (&run, Listener::new(&run, to_log));
+        let (to_log, speech) = bounded(QUEUE);
+        let (run, speech_stage) = (&run, SpeechStage::new(&run, to_log));
         scope.spawn(move || {
-            let film = ReplayedFilm { input, info, end, listener };
+            let film = ReplayedFilm { input, info, end, speech_stage };
             film.replay(run, keyframes, &to_describe);
         });
         scope.spawn(move || {
@@ -60,7 +60,7 @@ pub(super) fn assemble_track(
         });
         let inputs = [input.clone()];
         let track = TrackFrame { inputs: &inputs, model: name, options };
-        run.stage(&captioned, |from| CollectStage::new(run, track, done).run(from, heard));
+        run.stage(&captioned, |from| CollectStage::new(run, track, done).run(from, speech));
     });
     run.finish()
 }
@@ -70,11 +70,11 @@ struct ReplayedFilm<'a> {
     input: &'a Address,
     info: StreamInfo,
     end: Time,
-    listener: Listener<'a>,
+    speech_stage: SpeechStage<'a>,
 }
 
 impl ReplayedFilm<'_> {
-    /// Sends a film's keyframes, and what is heard of it, as the stages before would have sent them.
+    /// Sends a film's keyframes and its speech, as the stages before would have sent them.
     fn replay(
         mut self,
         run: &Run<'_>,
@@ -82,11 +82,11 @@ impl ReplayedFilm<'_> {
         out: &Sender<StageMessage<EncodedKeyframe>>,
     ) {
         let send = |message| out.send(message).is_ok();
-        let is_heard = self.info.is_heard();
+        let has_side_track = self.info.has_side_track();
         if !send(StageMessage::Opened(0, Box::new(self.info))) {
             return;
         }
-        let damage = match is_heard.then(|| self.listener.listen_alone(0, self.input)).transpose() {
+        let damage = match has_side_track.then(|| self.speech_stage.run_alone(0, self.input)).transpose() {
             Ok(damage) => damage.unwrap_or_default(),
             Err(e) => return run.stop(e),
         };
@@ -102,7 +102,7 @@ impl ReplayedFilm<'_> {
                 return;
             }
         }
-        // The parts have lost nothing of the pictures.
+        // Of the pictures, the parts have lost nothing.
         let damage = Damage { sound: damage.sound, late_sound: damage.late_sound, ..Damage::default() };
         let damage = (!damage.is_clean()).then(|| damage.to_string());
         send(StageMessage::End(0, FileEnd { damage, ..FileEnd::at(self.end) }));

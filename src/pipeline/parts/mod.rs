@@ -36,7 +36,7 @@ use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::isolate::FrameSource;
-use crate::media::{DecodeOptions, Listen};
+use crate::media::{DecodeOptions, SideTrack};
 use crate::message;
 use crate::message::Setting;
 use crate::model::Model;
@@ -206,8 +206,8 @@ fn stretch_config(
     interrupt: &Interrupt,
 ) -> Result<Config> {
     let mut config = config.clone();
-    // Who stitches the parts listens to the whole film.
-    config.decode.listen = Listen::Nothing;
+    // Speech is found in the whole film, when its parts are stitched.
+    config.decode.side_track = SideTrack::Nothing;
     config.decode.start = start;
     config.decode.end = end;
     if config.scene.detector == Detector::Fixed && start.is_some() {

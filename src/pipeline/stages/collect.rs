@@ -2,7 +2,7 @@
 //!
 //! Order: a file's result comes once all of its keyframes have been collected. A keyframe waits until it is known where people
 //! talk in its stretch. Memory: the cues, the speech and the list of scenes of the files that are running, and the keyframes
-//! that wait: those of some 10 s, because sound that comes later than that after its pictures is not heard. Embeddings and
+//! that wait: those of some 10 s, because sound that comes later than that after its pictures is left out. Embeddings and
 //! thumbnails go to the [`KeyframeSink`](crate::pipeline::KeyframeSink).
 
 use std::collections::{HashMap, VecDeque};
@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::address::Address;
 use crate::error::Result;
-use crate::media::{Listen, StreamInfo};
+use crate::media::{SideTrack, StreamInfo};
 use crate::model::Caption;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
-use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, HeardSpeech, KeyframeRecord, StageMessage};
+use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, SpeechMessage, StageMessage};
 use crate::pipeline::observer::Outcome;
 use crate::speech::{SpeechLog, utterances};
 use crate::time::Time;
@@ -53,11 +53,11 @@ impl<'a> CollectStage<'a> {
         CollectStage { run, frame, files: HashMap::new(), done }
     }
 
-    /// Runs until `from` is closed. `heard`: what is known of the speech in the files.
+    /// Runs until `from` is closed. `speech`: what becomes known of the speech in the files.
     pub(crate) fn run(
         mut self,
         from: &Receiver<StageMessage<CaptionedKeyframe>>,
-        mut heard: Receiver<HeardSpeech>,
+        mut speech: Receiver<SpeechMessage>,
     ) -> Result<()> {
         loop {
             select! {
@@ -65,15 +65,15 @@ impl<'a> CollectStage<'a> {
                     Ok(StageMessage::Opened(file, info)) => self.open(file, *info),
                     Ok(StageMessage::Item(file, keyframe)) => self.keyframe(file, keyframe)?,
                     Ok(StageMessage::End(file, end)) => {
-                        // All that was heard of the file was sent before its end.
-                        heard.try_iter().try_for_each(|heard| self.heard(heard))?;
+                        // All speech of the file was sent before its end.
+                        speech.try_iter().try_for_each(|message| self.speech(message))?;
                         self.end(file, end)?;
                     }
                     Err(_) => break,
                 },
-                recv(heard) -> message => match message {
-                    Ok(message) => self.heard(message)?,
-                    Err(_) => heard = never(),
+                recv(speech) -> message => match message {
+                    Ok(message) => self.speech(message)?,
+                    Err(_) => speech = never(),
                 },
             }
         }
@@ -95,8 +95,8 @@ impl<'a> CollectStage<'a> {
         self.collect(file, false)
     }
 
-    fn heard(&mut self, heard: HeardSpeech) -> Result<()> {
-        let HeardSpeech { file, update } = heard;
+    fn speech(&mut self, message: SpeechMessage) -> Result<()> {
+        let SpeechMessage { file, update } = message;
         self.file(file).speech.update(update);
         self.collect(file, false)
     }
@@ -163,7 +163,7 @@ impl<'a> CollectStage<'a> {
             options: self.frame.options.clone(),
             cues: builder.cues,
             scenes: builder.scenes,
-            speech: builder.told_by.map(|source| Speech { source, segments }),
+            speech: builder.speech_source.map(|source| Speech { source, segments }),
         }
     }
 }
@@ -179,8 +179,8 @@ struct TrackBuilder {
     /// Keyframes for whose stretch the speech is not known yet.
     waiting: VecDeque<CaptionedKeyframe>,
     speech: SpeechLog,
-    /// What tells where people talk; none where nothing does.
-    told_by: Option<SpeechSource>,
+    /// From what speech is known; none where it is not known.
+    speech_source: Option<SpeechSource>,
     /// Keyframes that could not be converted, and why the first of them could not.
     faults: u64,
     fault: Option<String>,
@@ -196,19 +196,19 @@ impl TrackBuilder {
             first_seen: HashMap::new(),
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),
-            told_by: None,
+            speech_source: None,
             faults: 0,
             fault: None,
         }
     }
 
     fn open(&mut self, info: StreamInfo, config: &Config) {
-        self.told_by = match &config.decode.listen {
+        self.speech_source = match &config.decode.side_track {
             _ if config.dialogue.is_some() => Some(SpeechSource::File),
-            _ if !info.is_heard() => None,
-            Listen::Nothing => None,
-            Listen::Sound(_) => Some(SpeechSource::Audio),
-            Listen::Lines(_) => Some(SpeechSource::Subtitles),
+            _ if !info.has_side_track() => None,
+            SideTrack::Nothing => None,
+            SideTrack::Audio(_) => Some(SpeechSource::Audio),
+            SideTrack::Subtitles(_) => Some(SpeechSource::Subtitles),
         };
         if let Some(dialogue) = &config.dialogue {
             let range = (config.decode.start.unwrap_or_default(), config.decode.end.unwrap_or(Time::MAX));
@@ -220,7 +220,7 @@ impl TrackBuilder {
     /// The next keyframe, once the speech in its stretch is known; with `all`, whatever is known.
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
-        let known = self.told_by.is_none() || self.speech.knows(next.info.end);
+        let known = self.speech_source.is_none() || self.speech.knows(next.info.end);
         if known || all || self.waiting.len() > MOST_WAITING { self.waiting.pop_front() } else { None }
     }
 
@@ -247,7 +247,7 @@ impl TrackBuilder {
             similarity: keyframe.similarity,
             repeats: first.filter(|_| keyframe.repeats),
             blank: info.blank,
-            speech: self.told_by.and_then(|_| self.speech.share(info.start, info.end)),
+            speech: self.speech_source.and_then(|_| self.speech.share(info.start, info.end)),
         };
         self.scenes.push(record.clone());
         if let Some(fault) = keyframe.fault {

@@ -3,5 +3,5 @@
 pub(crate) mod collect;
 pub(crate) mod describe;
 pub(crate) mod encode;
-pub(crate) mod listen;
+pub(crate) mod speech;
 pub(crate) mod watch;

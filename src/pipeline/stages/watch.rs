@@ -15,12 +15,12 @@ use crate::address::Address;
 use crate::error::{Error, Result, panic_text};
 use crate::isolate::FrameSource;
 use crate::media::decode::Polled;
-use crate::media::{DecodedFrames, Frame, FrameGate, Heard};
+use crate::media::{DecodedFrames, Frame, FrameGate, SideTrackData};
 use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, QUEUE, StageMessage};
 use crate::pipeline::parts::mark::Marker;
-use crate::pipeline::stages::listen::Listener;
+use crate::pipeline::stages::speech::SpeechStage;
 use crate::pipeline::stats::StageTimers;
 use crate::scene::{Keyframe, KeyframeSelector};
 use crate::time::Time;
@@ -28,18 +28,18 @@ use crate::time::Time;
 /// A keyframe with its decoded frame.
 pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
 
-/// Decodes a file and sends its keyframes, while `listener` finds speech on a thread of its own. A `marker` sees every frame,
+/// Decodes a file and sends its keyframes, while `speech_stage` finds speech on a thread of its own. A `marker` sees every frame,
 /// and may end the decoding early. A panic costs this file alone.
 pub(crate) fn watch(
     run: &Run<'_>,
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
-    listener: Option<&mut Listener<'_>>,
+    speech_stage: Option<&mut SpeechStage<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     // Nothing of the file's state is used again, and what the threads share survives a panic.
-    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, listener, out))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, speech_stage, out))).unwrap_or_else(|panic| {
         let cause = format!("descry has a bug and stops reading it: {}", panic_text(panic.as_ref()));
         FileEnd::failed(Error::input(input.shown(), cause, "Report it, with the file if you can."))
     })
@@ -50,7 +50,7 @@ fn watch_file(
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
-    listener: Option<&mut Listener<'_>>,
+    speech_stage: Option<&mut SpeechStage<'_>>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     let (decode, isolation) = (&run.config.decode, run.config.isolation.as_ref());
@@ -73,15 +73,15 @@ fn watch_file(
         source.guard(share.clone());
     }
     let selector = KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count);
-    let listener = listener.filter(|_| source.info().is_heard());
+    let speech_stage = speech_stage.filter(|_| source.info().has_side_track());
     thread::scope(|scope| {
-        let heard = listener.map(|listener| {
-            let (heard, from) = bounded(QUEUE);
-            scope.spawn(move || listener.listen(file, &from));
-            heard
+        let side_track = speech_stage.map(|stage| {
+            let (to, from) = bounded(QUEUE);
+            scope.spawn(move || stage.run(file, &from));
+            to
         });
         let (first, last) = (None, Time::ZERO);
-        let mut watch = Watch { run, file, source, share, selector, marker, heard, out, first, last };
+        let mut watch = Watch { run, file, source, share, selector, marker, side_track, out, first, last };
         match watch.frames() {
             Ok(error) => watch.finish(error),
             Err(end) => *end,
@@ -98,8 +98,8 @@ struct Watch<'a, 'm, 's> {
     share: Arc<FilmShare>,
     selector: KeyframeSelector<Arc<Frame>>,
     marker: Option<&'m mut Marker<'s>>,
-    /// What the listener gets.
-    heard: Option<Sender<Heard>>,
+    /// To the stage that finds speech.
+    side_track: Option<Sender<SideTrackData>>,
     out: &'a Sender<StageMessage<FrameKeyframe>>,
     /// Times of the first and of the latest frame.
     first: Option<Time>,
@@ -125,7 +125,7 @@ impl Watch<'_, '_, '_> {
                 Ok(Polled::Pending) => None,
                 Ok(Polled::End) => {
                     drop(step);
-                    self.hear();
+                    self.send_side_track();
                     return Ok(None);
                 }
                 Err(Error::Interrupted) => return Err(Box::new(FileEnd::interrupted(self.last))),
@@ -137,7 +137,7 @@ impl Watch<'_, '_, '_> {
             };
             let keyframes = frame.as_ref().map(|frame| self.examine(frame)).transpose()?;
             drop(step);
-            self.hear();
+            self.send_side_track();
             let (Some(frame), Some(keyframes)) = (frame, keyframes) else { continue };
             let count = keyframes.len();
             self.run.observer.watched(self.file, self.last - self.first.unwrap_or_default());
@@ -150,11 +150,12 @@ impl Watch<'_, '_, '_> {
         }
     }
 
-    /// Passes on what was heard. Waits while the listener is behind, so nobody else waits for this thread meanwhile.
-    fn hear(&mut self) {
-        while let Some(heard) = self.source.take_heard() {
-            // A listener that is gone has stopped the run.
-            let _ = self.heard.as_ref().map(|to| to.send(heard));
+    /// Passes on what was read of the side track. Waits while the stage that finds speech is behind, so nothing may wait for
+    /// this thread meanwhile.
+    fn send_side_track(&mut self) {
+        while let Some(data) = self.source.take_side_track() {
+            // If that stage has ended, it has stopped the run.
+            let _ = self.side_track.as_ref().map(|to| to.send(data));
         }
     }
 

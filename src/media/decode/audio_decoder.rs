@@ -1,4 +1,4 @@
-//! Sound: packets of one track in, samples in their places out.
+//! Decodes one track of sound: packets in, samples in their places out.
 //!
 //! A track's own clock is followed as that of the pictures is: times count from the container's start, and one that starts
 //! again (recordings that were joined) continues. Samples that follow one another are counted; where a frame's time is not
@@ -11,7 +11,7 @@ use super::clock::FrameClock;
 use super::resampler::Resampler;
 use super::sample_grid::SampleGrid;
 use super::stream::rescale;
-use crate::media::heard::{SOUND_RATE, Sound, sample_at};
+use crate::media::side_track::{AUDIO_RATE, AudioChunk, sample_at};
 use crate::time::Time;
 
 /// A frame that is further from its place is moved at once.
@@ -28,7 +28,7 @@ const MOST_CHANNELS: u16 = 64;
 const FRAMES: f64 = 47.0;
 
 /// Decodes a track of sound.
-pub(super) struct SoundDecoder {
+pub(super) struct AudioDecoder {
     audio: ff::decoder::Audio,
     /// Seconds a tick, as a fraction.
     time_base: (i64, i64),
@@ -36,7 +36,7 @@ pub(super) struct SoundDecoder {
     /// None before the first frame, and where something new begins.
     resampler: Option<Resampler>,
     run: Option<FrameRun>,
-    /// Nothing before this time is wanted.
+    /// Start of the wanted range.
     start: Time,
     pub(super) grid: SampleGrid,
     /// Samples that came too late.
@@ -79,17 +79,17 @@ impl FrameRun {
     }
 }
 
-impl SoundDecoder {
+impl AudioDecoder {
     /// `origin`: start of the container's own clock. `range`: what is wanted, in times from there.
     pub(super) fn new(
         opened: ff::decoder::Opened,
         time_base: (i64, i64),
         origin: Option<Time>,
         range: (Option<Time>, Option<Time>),
-    ) -> SoundDecoder {
+    ) -> AudioDecoder {
         let place = |time: Time| u64::try_from(sample_at(time)).unwrap_or(0);
         let start = range.0.unwrap_or_default().max(Time::ZERO);
-        SoundDecoder {
+        AudioDecoder {
             audio: ff::decoder::Audio(opened),
             time_base,
             clock: FrameClock::new(origin, Some(FRAMES)),
@@ -110,7 +110,7 @@ impl SoundDecoder {
         self.receive()
     }
 
-    /// Ends the sound.
+    /// Decodes the rest, after the last packet.
     pub(super) fn finish(&mut self) -> u64 {
         let _ = self.audio.send_eof();
         let broken = self.receive();
@@ -148,7 +148,7 @@ impl SoundDecoder {
         };
         self.clock.advance(time);
         if self.grid.is_late(sample_at(time)) {
-            self.late += count as u64 * u64::from(SOUND_RATE) / u64::from(rate);
+            self.late += count as u64 * u64::from(AUDIO_RATE) / u64::from(rate);
         }
         if !self.run.as_mut().is_some_and(|run| run.continues(time, rate)) {
             self.begin_run(time, rate);
@@ -169,7 +169,7 @@ impl SoundDecoder {
 
     /// Whether some of it came too late. The last frames of a track that ends early may be held back by FFmpeg.
     pub(super) fn is_late(&self) -> bool {
-        self.late > u64::from(SOUND_RATE)
+        self.late > u64::from(AUDIO_RATE)
     }
 
     fn convert(&mut self, frame: &ff::frame::Audio) -> bool {
@@ -198,12 +198,12 @@ impl SoundDecoder {
         self.run = None;
     }
 
-    pub(super) fn take(&mut self) -> Vec<Sound> {
+    pub(super) fn take(&mut self) -> Vec<AudioChunk> {
         self.grid.take()
     }
 }
 
-const _: () = assert!(SOUND_RATE >= *RATES.start());
+const _: () = assert!(AUDIO_RATE >= *RATES.start());
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Lines of dialogue: packets of one track of subtitles in, the times of its lines out.
+//! Decodes one track of subtitles: packets in, the times of lines of dialogue out.
 
 use std::ffi::CStr;
 
@@ -6,29 +6,29 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
 use super::stream::rescale;
-use crate::media::heard::SpokenLine;
+use crate::media::side_track::DialogueLine;
 use crate::time::Time;
 
-/// A line whose end nothing tells lasts until the next one, but not longer than this.
+/// A line without an end lasts until the next one begins, but not longer than this.
 const LONGEST_OPEN: Time = Time::from_millis(5_000);
-/// A line that lasts longer is no dialogue: 10 minutes.
+/// A line that lasts longer does not count as dialogue: 10 minutes.
 const LONGEST: Time = Time::from_millis(600_000);
 /// Commas before the text of a line in FFmpeg's form of ASS: `ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`.
 const FIELDS_BEFORE_TEXT: usize = 8;
-/// What [`ffi::AVSubtitle`] says if it knows no end.
+/// The value in [`ffi::AVSubtitle`] for an unknown end.
 const NO_END: u32 = u32::MAX;
 
 /// Decodes a track of subtitles.
-pub(super) struct LineDecoder {
+pub(super) struct SubtitleDecoder {
     subtitle: ff::decoder::Subtitle,
     /// Seconds a tick, as a fraction.
     time_base: (i64, i64),
     /// Start of the container's own clock.
     origin: Time,
     range: (Time, Time),
-    /// When a line began that has no end.
+    /// Start of the last line, if its end is not known yet.
     open: Option<Time>,
-    lines: Vec<SpokenLine>,
+    lines: Vec<DialogueLine>,
 }
 
 /// What a decoder made of a packet. Frees what it holds.
@@ -42,7 +42,7 @@ impl Drop for DecodedText {
 }
 
 impl DecodedText {
-    /// Whether there is a word in it.
+    /// Whether it has text with a letter or a digit.
     fn has_text(&self) -> bool {
         if self.0.rects.is_null() {
             return false;
@@ -79,15 +79,15 @@ fn is_spoken(text: &str) -> bool {
     false
 }
 
-impl LineDecoder {
+impl SubtitleDecoder {
     /// `origin`: start of the container's own clock. `range`: what is wanted, in times from there.
     pub(super) fn new(
         opened: ff::decoder::Opened,
         time_base: (i64, i64),
         origin: Option<Time>,
         range: (Option<Time>, Option<Time>),
-    ) -> LineDecoder {
-        LineDecoder {
+    ) -> SubtitleDecoder {
+        SubtitleDecoder {
             subtitle: ff::decoder::Subtitle(opened),
             time_base,
             origin: origin.unwrap_or_default(),
@@ -102,7 +102,7 @@ impl LineDecoder {
         let Some(ts) = packet.pts() else { return 1 };
         let start = rescale(ts, self.time_base) - self.origin;
         self.close(start);
-        // SAFETY: a plain structure of C, which may be zero.
+        // SAFETY: a C structure of plain data, for which all zeros are valid.
         let mut decoded = DecodedText(unsafe { std::mem::zeroed() });
         let mut got = 0;
         // SAFETY: an open decoder, a valid packet, which is only read, and places for the results.
@@ -125,12 +125,12 @@ impl LineDecoder {
         0
     }
 
-    /// Ends the track.
+    /// Ends the last line, after the last packet.
     pub(super) fn finish(&mut self) {
         self.close(Time::MAX);
     }
 
-    /// Ends a line that has no end.
+    /// Ends a line that is still open.
     fn close(&mut self, at: Time) {
         if let Some(start) = self.open.take() {
             self.line(start, at.min(start + LONGEST_OPEN));
@@ -140,16 +140,16 @@ impl LineDecoder {
     fn line(&mut self, start: Time, end: Time) {
         let (start, end) = (start.max(self.range.0), end.min(self.range.1));
         if start < end && end - start <= LONGEST {
-            self.lines.push(SpokenLine { start, end });
+            self.lines.push(DialogueLine { start, end });
         }
     }
 
-    /// Whether a line has been read that was not taken.
+    /// Whether lines wait to be taken.
     pub(super) fn has_lines(&self) -> bool {
         !self.lines.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> Vec<SpokenLine> {
+    pub(super) fn take(&mut self) -> Vec<DialogueLine> {
         std::mem::take(&mut self.lines)
     }
 }

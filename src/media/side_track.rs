@@ -1,4 +1,4 @@
-//! What is read beside the pictures: sound, or lines of dialogue, and the track that it comes from.
+//! The side track: the track of sound or subtitles that is read in the same pass as the pictures.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::language::same_language;
 use crate::time::Time;
 
-/// Samples a second of [`Sound`].
-pub const SOUND_RATE: u32 = 16_000;
+/// Samples a second of [`AudioChunk`].
+pub const AUDIO_RATE: u32 = 16_000;
 /// Longest language tag in characters; a longer one names no language.
 const LONGEST_TAG: usize = 35;
 
-/// What is read beside the pictures, to know where people talk.
+/// Which track is read in the same pass as the pictures, to find where people talk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Listen {
+pub enum SideTrack {
     /// Nothing.
     #[default]
     Nothing,
-    /// Sound. A film without any is no error, unless a track was asked for.
-    Sound(TrackChoice),
-    /// Subtitles.
-    Lines(TrackChoice),
+    /// A track of sound. A film without one is an error only if a particular track was asked for.
+    Audio(TrackChoice),
+    /// A track of subtitles. A film without one is an error.
+    Subtitles(TrackChoice),
 }
 
 /// Which track of a kind.
@@ -130,16 +130,16 @@ impl fmt::Display for MediaTrack {
     }
 }
 
-/// A stretch of sound without a gap: mono, [`SOUND_RATE`] samples a second.
+/// A stretch of sound without a gap: mono, [`AUDIO_RATE`] samples a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sound {
+pub struct AudioChunk {
     /// Where it begins, in samples from the start of the film's clock.
     pub start: u64,
     /// Samples, mostly from -1 to 1.
     pub samples: Vec<f32>,
 }
 
-impl Sound {
+impl AudioChunk {
     /// The sample after its last.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.samples.len() as u64)
@@ -148,33 +148,33 @@ impl Sound {
 
 /// The time of a sample, counted from the start of the film's clock.
 pub fn sample_time(sample: u64) -> Time {
-    let micros = (u128::from(sample) * 1_000_000 + u128::from(SOUND_RATE / 2)) / u128::from(SOUND_RATE);
+    let micros = (u128::from(sample) * 1_000_000 + u128::from(AUDIO_RATE / 2)) / u128::from(AUDIO_RATE);
     Time::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
 /// The sample of a time; negative before the start of the film's clock.
 pub fn sample_at(time: Time) -> i64 {
-    let samples = (i128::from(time.micros()) * i128::from(SOUND_RATE) + 500_000).div_euclid(1_000_000);
+    let samples = (i128::from(time.micros()) * i128::from(AUDIO_RATE) + 500_000).div_euclid(1_000_000);
     samples.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
 /// A line of dialogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SpokenLine {
+pub struct DialogueLine {
     /// When it begins.
     pub start: Time,
     /// When it ends: after its start.
     pub end: Time,
 }
 
-/// What was read beside the pictures since it was asked for last.
+/// What was read of a side track since it was last taken.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
-    /// In order, without overlap. What is between two of them was not heard.
-    pub sounds: Vec<Sound>,
-    /// Lines of dialogue, as they stand in the file.
-    pub lines: Vec<SpokenLine>,
-    /// Nothing before this time will be heard any more.
+pub struct SideTrackData {
+    /// In order, without overlap. Gaps hold no sound, or sound that came too late.
+    pub audio: Vec<AudioChunk>,
+    /// Lines of dialogue, in the order of the file.
+    pub lines: Vec<DialogueLine>,
+    /// Everything before this time has been read. The part of a later line that lies before it does not count.
     pub until: Time,
 }
 
