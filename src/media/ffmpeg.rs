@@ -164,16 +164,6 @@ pub(super) fn is_video(stream: &ff::format::stream::Stream<'_>) -> bool {
     medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as c_int
 }
 
-/// Whether a stream holds sound.
-pub(super) fn is_audio(stream: &ff::format::stream::Stream<'_>) -> bool {
-    medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO as c_int
-}
-
-/// Whether a stream holds subtitles.
-pub(super) fn is_subtitle(stream: &ff::format::stream::Stream<'_>) -> bool {
-    medium(stream) == ffi::AVMediaType::AVMEDIA_TYPE_SUBTITLE as c_int
-}
-
 /// Whether the codec of a stream holds text, and not pictures of it.
 pub(super) fn is_text(stream: &ff::format::stream::Stream<'_>) -> bool {
     // SAFETY: a look-up in FFmpeg's static tables, which takes any integer. It returns null or an entry, of which an integer
@@ -220,6 +210,15 @@ pub(super) fn decoder(stream: &ff::format::stream::Stream<'_>) -> *const ffi::AV
 pub(super) fn is_side_data(side: &ff::codec::packet::SideData<'_>, kind: ffi::AVPacketSideDataType) -> bool {
     // SAFETY: a read of a field of valid side data, as the integer that it is in C.
     unsafe { ptr::addr_of!((*side.as_ptr()).type_).cast::<c_uint>().read() == kind as c_uint }
+}
+
+/// Whether a stream is encrypted, by its tag or its side data.
+pub(super) fn is_encrypted(stream: &ff::format::stream::Stream<'_>) -> bool {
+    // SAFETY: a plain read of an integer of a valid stream's parameters.
+    let tag = unsafe { (*parameters(stream)).codec_tag };
+    let kind = ffi::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO;
+    [b"encv", b"enca", b"enct", b"encs"].iter().any(|name| tag == u32::from_le_bytes(**name))
+        || stream.side_data().any(|side| is_side_data(&side, kind))
 }
 
 /// A kind of hardware devices.

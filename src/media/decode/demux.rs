@@ -15,7 +15,7 @@ use crate::media::side_track::MediaTrack;
 use crate::time::Time;
 
 /// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
-const MOST_INVALID: u32 = 1_000;
+pub(super) const MOST_INVALID: u32 = 1_000;
 
 /// Reads the packets of one stream of a container, or of two.
 pub(super) struct Demuxer {
@@ -45,13 +45,7 @@ impl Demuxer {
     /// Reads `stream` and `side_track`. The others are not even demuxed.
     pub(super) fn new(container: Container, stream: usize, side_track: Option<usize>, interrupt: Interrupt) -> Demuxer {
         let Container { mut open, deadline, .. } = container;
-        let input = open.input_mut();
-        for i in (0..input.nb_streams() as usize).filter(|i| *i != stream && Some(*i) != side_track) {
-            if let Some(mut other) = input.stream_mut(i) {
-                // SAFETY: a plain write to a field of a valid stream.
-                unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
-            }
-        }
+        open.keep(|i| i == stream || Some(i) == side_track);
         Demuxer { open, stream, side_track, deadline, interrupt, jumps: KeyframeJumps::default() }
     }
 

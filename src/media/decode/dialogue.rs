@@ -150,12 +150,11 @@ fn parsed(name: &str, text: String) -> Result<Vec<DialogueLine>> {
     if !FORMATS.contains(&input.format().name()) {
         return Err(no_subtitles(name, format!("its format is {}, which is none of subtitles", input.format().name())));
     }
-    let ChosenTrack::Open(track, opened) = choose_track(input, &SideTrack::Subtitles(TrackChoice::Usual), name)? else {
+    let ChosenTrack::Open(_, opened, tick) = choose_track(input, &SideTrack::Subtitles(TrackChoice::Usual), name)?
+    else {
         return Err(no_subtitles(name, "is no file of subtitles"));
     };
-    let base = input.stream(track.stream as usize).map_or(ff::Rational::new(1, 1_000), |stream| stream.time_base());
-    let base = (i64::from(base.numerator()), i64::from(base.denominator().max(1)));
-    let mut decoder = SubtitleDecoder::new(opened, base, Some(Time::ZERO), (None, None));
+    let mut decoder = SubtitleDecoder::new(opened, tick, Some(Time::ZERO), (None, None));
     let (mut lines, mut broken) = (Vec::new(), 0);
     loop {
         let mut packet = ff::Packet::empty();

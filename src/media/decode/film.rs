@@ -7,21 +7,18 @@ use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
 use super::container::{Container, matroska_cut_off};
 use super::deadline::{Deadline, is_timeout};
+use super::demux::MOST_INVALID;
 use super::log::init;
 use super::open::open_any;
 use super::open_input::OpenInput;
 use super::options::DecodeOptions;
-use super::stream::rescale;
+use super::stream::{rescale, time_base};
 use super::web_input::is_web;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::ffmpeg::is_side_data;
-use crate::media::ffmpeg::sound::has_encrypted_tag;
+use crate::media::ffmpeg::{is_encrypted, is_side_data};
 use crate::time::Time;
-
-/// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
-const MOST_INVALID: u32 = 1_000;
 
 /// An open film, of which every stream is read.
 pub(crate) struct WholeFilm {
@@ -35,7 +32,7 @@ pub(crate) struct WholeFilm {
 }
 
 impl WholeFilm {
-    /// Opens a film. It may be without pictures, but not a stream that never ends.
+    /// Opens a film, with or without pictures. It must not be a stream that never ends.
     ///
     /// # Errors
     /// If the input cannot be read, or has an encrypted stream.
@@ -52,17 +49,10 @@ impl WholeFilm {
             return Err(Error::input(name, cause, "Write it to a file first, and name that."));
         }
         let Container { open, deadline, .. } = container;
-        let is_encrypted = open.input().streams().any(|stream| {
-            let mut sides = stream.side_data();
-            has_encrypted_tag(&stream) || sides.any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INIT_INFO))
-        });
-        if is_encrypted {
+        if open.input().streams().any(|stream| is_encrypted(&stream)) {
             return Err(encrypted(&name));
         }
-        let is_matroska = {
-            let input = open.input();
-            input.format().name().starts_with("matroska")
-        };
+        let is_matroska = open.format_name().starts_with("matroska");
         let cut_off = (is_matroska && !input.is_url()).then(|| matroska_cut_off(Path::new(input.reveal()))).flatten();
         Ok(WholeFilm { name, open, deadline, interrupt: interrupt.clone(), broken: 0, cut_off })
     }
@@ -79,40 +69,28 @@ impl WholeFilm {
 
     /// FFmpeg's name of the container.
     pub(crate) fn container(&self) -> String {
-        let input = self.input();
-        input.format().name().to_string()
+        self.open.format_name()
     }
 
     /// Start of the container's own clock.
     pub(crate) fn start(&self) -> Time {
-        // SAFETY: a plain read of the open container's field.
-        let start = unsafe { (*self.input().as_ptr()).start_time };
-        if start == ff::ffi::AV_NOPTS_VALUE { Time::ZERO } else { Time::from_micros(start) }
+        self.open.start_time().unwrap_or_default()
     }
 
     /// How long the film is, by its header.
     pub(crate) fn duration(&self) -> Option<Time> {
-        // SAFETY: a plain read of the open container's field.
-        let duration = unsafe { (*self.input().as_ptr()).duration };
-        (duration != ff::ffi::AV_NOPTS_VALUE && duration > 0).then(|| Time::from_micros(duration))
+        self.open.duration()
     }
 
     /// When a packet is decoded, counted from the start of the container's own clock.
     pub(crate) fn time_of(&self, packet: &ff::Packet) -> Option<Time> {
-        let tick = self.input().stream(packet.stream())?.time_base();
-        let tick = (i64::from(tick.numerator()), i64::from(tick.denominator().max(1)));
+        let tick = time_base(&self.input().stream(packet.stream())?);
         Some(rescale(packet.dts().or(packet.pts())?, tick) - self.start())
     }
 
     /// Reads these streams alone from now on.
     pub(crate) fn keep(&mut self, wanted: impl Fn(usize) -> bool) {
-        let input = self.open.input_mut();
-        for i in (0..input.nb_streams() as usize).filter(|i| !wanted(*i)) {
-            if let Some(mut other) = input.stream_mut(i) {
-                // SAFETY: a plain write to a field of a valid stream.
-                unsafe { (*other.as_mut_ptr()).discard = ff::ffi::AVDiscard::AVDISCARD_ALL };
-            }
-        }
+        self.open.keep(wanted);
     }
 
     /// Computes times that packets lack, from now on.

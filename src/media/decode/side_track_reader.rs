@@ -10,7 +10,7 @@ use super::audio_decoder::AudioDecoder;
 use super::clock::FrameClock;
 use super::container::Container;
 use super::options::DecodeOptions;
-use super::stream::rescale;
+use super::stream::{StreamHeader, rescale};
 use super::subtitle_decoder::SubtitleDecoder;
 use super::tracks::{ChosenTrack, choose_track};
 use crate::error::Result;
@@ -56,40 +56,34 @@ pub(super) struct OpenedSideTrack {
 }
 
 impl OpenedSideTrack {
-    /// Chooses the track that the options ask for. `origin`: start of the container's own clock. `pictures`: the stream of
-    /// the pictures, and its frames a second.
+    /// Chooses the track that the options ask for. `origin`: start of the container's own clock. `pictures`: the header
+    /// of the pictures' stream.
     pub(super) fn new(
         container: &Container,
         options: &DecodeOptions,
         origin: Option<Time>,
-        pictures: (usize, Option<f64>),
+        pictures: &StreamHeader,
         name: &str,
     ) -> Result<OpenedSideTrack> {
-        let input = container.open.input();
-        let (track, opened) = match choose_track(input, &options.side_track, name)? {
+        let (track, opened, tick) = match choose_track(container.open.input(), &options.side_track, name)? {
             ChosenTrack::Nothing => return Ok(OpenedSideTrack::default()),
             ChosenTrack::Unreadable(track, fault) => {
                 return Ok(OpenedSideTrack { reader: None, track: Some(track), fault: Some(fault) });
             }
-            ChosenTrack::Open(track, opened) => (track, opened),
+            ChosenTrack::Open(track, opened, tick) => (track, opened, tick),
         };
-        let base = |stream: usize| {
-            let tick = input.stream(stream).map_or(ff::Rational::new(1, 1_000_000), |stream| stream.time_base());
-            (i64::from(tick.numerator()), i64::from(tick.denominator().max(1)))
-        };
-        let stream = track.stream as usize;
         let range = (options.start, options.end);
         let decoder = match options.side_track {
             SideTrack::Subtitles(_) => {
-                SideTrackDecoder::Subtitles(Box::new(SubtitleDecoder::new(opened, base(stream), origin, range)))
+                SideTrackDecoder::Subtitles(Box::new(SubtitleDecoder::new(opened, tick, origin, range)))
             }
-            _ => SideTrackDecoder::Audio(Box::new(AudioDecoder::new(opened, base(stream), origin, range))),
+            _ => SideTrackDecoder::Audio(Box::new(AudioDecoder::new(opened, tick, origin, range))),
         };
         let reader = SideTrackReader {
-            stream,
+            stream: track.stream as usize,
             decoder,
-            pictures: FrameClock::new(origin, pictures.1),
-            picture_base: base(pictures.0),
+            pictures: FrameClock::new(origin, pictures.frame_rate),
+            picture_base: pictures.time_base,
             end: options.end,
             passed: options.start.unwrap_or_default(),
             taken: options.start.unwrap_or_default(),

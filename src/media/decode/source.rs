@@ -97,19 +97,16 @@ impl Source {
         header.check(name, options.max_pixels)?;
         let decoder = VideoDecoder::open(&stream, &header, options, name)?;
         let skipper = (options.frames == DecodedFrames::Fast).then(|| FrameSkipper::of(&stream, &header));
-        // SAFETY: plain reads of the open container's fields.
-        let (start, duration) = unsafe { ((*input.as_ptr()).start_time, (*input.as_ptr()).duration) };
-        let start = (start != ff::ffi::AV_NOPTS_VALUE).then(|| Time::from_micros(start));
-        let opened = OpenedSideTrack::new(&container, options, start, (index, header.frame_rate), name)?;
-        let has_duration = duration != ff::ffi::AV_NOPTS_VALUE && duration > 0;
+        let start = container.open.start_time();
+        let opened = OpenedSideTrack::new(&container, options, start, &header, name)?;
         let info = StreamInfo {
-            container: input.format().name().to_string(),
+            container: container.open.format_name(),
             codec: codec_name(&stream),
             width: header.width as u32,
             height: header.height as u32,
             sample_aspect: header.sample_aspect,
             rotation: header.orientation.degrees(),
-            duration: has_duration.then(|| Time::from_micros(duration).secs()),
+            duration: container.open.duration().map(Time::secs),
             frame_rate: header.frame_rate,
             pixel_format: header.pixel_format.clone(),
             start_time: start.map_or(0.0, Time::secs),

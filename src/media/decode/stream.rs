@@ -14,7 +14,7 @@ use super::gate::{DecoderState, FrameGate};
 use super::log::count_concealed_in;
 use super::options::{DecodeOptions, DecodedFrames, decoder_threads};
 use crate::error::{Error, Result};
-use crate::media::ffmpeg::{PixelFormat, codec_name, decoder, is_side_data, is_video, parameters};
+use crate::media::ffmpeg::{PixelFormat, codec_name, decoder, is_encrypted, is_side_data, is_video, parameters};
 use crate::media::orientation::Orientation;
 use crate::message;
 use crate::message::Setting;
@@ -61,11 +61,10 @@ pub(super) struct StreamHeader {
 impl StreamHeader {
     /// `container_size`: width and height by the container's header, for streams whose own size FFmpeg refused.
     pub(super) fn read(stream: &ff::format::stream::Stream<'_>, container_size: Option<(i32, i32)>) -> StreamHeader {
-        let (tick, rate) = (stream.time_base(), stream.avg_frame_rate());
+        let rate = stream.avg_frame_rate();
         let frame_rate = (rate.numerator() > 0 && rate.denominator() > 0)
             .then(|| f64::from(rate.numerator()) / f64::from(rate.denominator()));
         let mut orientation = Orientation::UPRIGHT;
-        let mut is_encrypted = false;
         for side in stream.side_data() {
             if is_side_data(&side, SideData::AV_PKT_DATA_DISPLAYMATRIX) && side.data().len() >= 36 {
                 let mut matrix = [0i32; 9];
@@ -74,13 +73,12 @@ impl StreamHeader {
                 }
                 orientation = Orientation::from_matrix(&matrix);
             }
-            is_encrypted |= is_side_data(&side, SideData::AV_PKT_DATA_ENCRYPTION_INIT_INFO);
         }
         let par = parameters(stream);
         // SAFETY: plain reads of integers of a valid stream.
-        let (own_size, codec_tag, aspects) = unsafe {
+        let (own_size, aspects) = unsafe {
             let aspects = ((*stream.as_ptr()).sample_aspect_ratio, (*par).sample_aspect_ratio);
-            (((*par).width, (*par).height), (*par).codec_tag, aspects)
+            (((*par).width, (*par).height), aspects)
         };
         let aspect = if aspects.0.num > 0 { aspects.0 } else { aspects.1 };
         let (width, height) = match container_size {
@@ -93,9 +91,9 @@ impl StreamHeader {
             orientation,
             sample_aspect: plausible_aspect((aspect.num, aspect.den)),
             pixel_format: PixelFormat::of_stream(stream).name(),
-            time_base: (i64::from(tick.numerator()), i64::from(tick.denominator().max(1))),
+            time_base: time_base(stream),
             frame_rate,
-            is_encrypted: is_encrypted || codec_tag == u32::from_le_bytes(*b"encv"),
+            is_encrypted: is_encrypted(stream),
         }
     }
 
@@ -148,6 +146,12 @@ pub(super) fn open_codec(
 pub(super) fn plausible_aspect((num, den): (i32, i32)) -> (i32, i32) {
     let ratio = f64::from(num) / f64::from(den);
     if num > 0 && den > 0 && PLAUSIBLE_ASPECT.contains(&ratio) { (num, den) } else { (1, 1) }
+}
+
+/// Seconds a tick of a stream, as a fraction.
+pub(super) fn time_base(stream: &ff::format::stream::Stream<'_>) -> (i64, i64) {
+    let tick = stream.time_base();
+    (i64::from(tick.numerator()), i64::from(tick.denominator().max(1)))
 }
 
 /// Timestamp × time base, nearest microsecond, saturating.

@@ -2,12 +2,12 @@
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
-use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 use ffmpeg_next::format::stream::{Disposition, Stream};
 
-use super::stream::open_codec;
+use super::stream::{open_codec, time_base};
 use crate::error::{Error, Result};
-use crate::media::ffmpeg::{codec_name, is_audio, is_side_data, is_subtitle, is_text, parameters};
+use crate::media::ffmpeg::sound::StreamKind;
+use crate::media::ffmpeg::{codec_name, is_encrypted, is_text, parameters};
 use crate::media::side_track::{MediaTrack, SideTrack, TrackChoice, language};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -17,16 +17,21 @@ const MOST_SAMPLES: i64 = 1 << 20;
 
 /// Tracks of sound in a container.
 pub(super) fn audio_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
-    numbered(input.streams().filter(is_audio).map(|stream| {
-        let header = header_of(&stream);
-        let (channels, rate) = header.map_or((0, 0), |audio| (u32::from(audio.channels()), audio.rate()));
-        (stream, channels, rate)
+    let sound = input.streams().filter(|stream| StreamKind::of(stream) == StreamKind::Sound);
+    numbered(sound.map(|stream| {
+        // SAFETY: plain reads of integers of a valid stream's parameters.
+        let (channels, rate) = unsafe {
+            let parameters = parameters(&stream);
+            ((*parameters).ch_layout.nb_channels, (*parameters).sample_rate)
+        };
+        (stream, u32::try_from(channels).unwrap_or(0), u32::try_from(rate).unwrap_or(0))
     }))
 }
 
 /// Tracks of subtitles in a container.
 pub(super) fn subtitle_tracks(input: &ff::format::context::Input) -> Vec<MediaTrack> {
-    numbered(input.streams().filter(is_subtitle).map(|stream| (stream, 0, 0)))
+    let subtitles = input.streams().filter(|stream| StreamKind::of(stream) == StreamKind::Text);
+    numbered(subtitles.map(|stream| (stream, 0, 0)))
 }
 
 fn numbered<'a>(streams: impl Iterator<Item = (Stream<'a>, u32, u32)>) -> Vec<MediaTrack> {
@@ -52,22 +57,14 @@ fn numbered<'a>(streams: impl Iterator<Item = (Stream<'a>, u32, u32)>) -> Vec<Me
     (1..).zip(streams).map(track).collect()
 }
 
-/// A stream's codec context with what its header says; not open.
-fn header_of(stream: &Stream<'_>) -> Option<ff::decoder::Audio> {
-    let mut context = ff::codec::Context::new();
-    // SAFETY: FFmpeg copies the parameters of a valid stream into a new context.
-    let code = unsafe { ffi::avcodec_parameters_to_context(context.as_mut_ptr(), parameters(stream)) };
-    (code >= 0).then(|| ff::decoder::Audio(ff::decoder::Opened(context.decoder())))
-}
-
 /// The side track of a container.
 pub(super) enum ChosenTrack {
     /// There is none.
     Nothing,
-    /// It cannot be read, for a reason in words. Nobody asked for it in particular.
+    /// The default track cannot be read, for a reason that is a text for people.
     Unreadable(MediaTrack, String),
-    /// It can be read, with this decoder.
-    Open(MediaTrack, ff::decoder::Opened),
+    /// It can be read, with this decoder, and seconds a tick as a fraction.
+    Open(MediaTrack, ff::decoder::Opened, (i64, i64)),
 }
 
 /// Chooses a track and opens its decoder.
@@ -95,7 +92,7 @@ pub(super) fn choose_track(
         return Err(Error::input(name, "lost one of its streams", "Report this file."));
     };
     match open(&stream, is_sound) {
-        Ok(decoder) => Ok(ChosenTrack::Open(track.clone(), decoder)),
+        Ok(decoder) => Ok(ChosenTrack::Open(track.clone(), decoder, time_base(&stream))),
         Err(reason) if is_sound && choice.is_usual() => Ok(ChosenTrack::Unreadable(track.clone(), reason)),
         Err(reason) => Err(Error::input(name, reason, other_choice(setting, &tracks))),
     }
@@ -140,12 +137,7 @@ fn other_choice(setting: Setting, tracks: &[MediaTrack]) -> Message {
 /// Opens the decoder of a track. The error is in words.
 fn open(stream: &Stream<'_>, is_sound: bool) -> Result<ff::decoder::Opened, String> {
     let (kind, codec) = (if is_sound { "audio" } else { "subtitle" }, codec_name(stream));
-    // SAFETY: a plain read of an integer of a valid stream's parameters.
-    let tag = unsafe { (*parameters(stream)).codec_tag };
-    let mut sides = stream.side_data();
-    let is_encrypted = tag == u32::from_le_bytes(*b"enca")
-        || sides.any(|side| is_side_data(&side, SideData::AV_PKT_DATA_ENCRYPTION_INIT_INFO));
-    if is_encrypted {
+    if is_encrypted(stream) {
         return Err(format!("its {kind} track is encrypted (DRM)"));
     }
     if !is_sound && !is_text(stream) {

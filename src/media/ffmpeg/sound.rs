@@ -115,13 +115,6 @@ pub(crate) unsafe fn tag_of_copy(format: *const ffi::AVOutputFormat, stream: &ff
     }
 }
 
-/// Whether a stream is encrypted, by its tag.
-pub(crate) fn has_encrypted_tag(stream: &ff::format::stream::Stream<'_>) -> bool {
-    // SAFETY: a plain read of an integer of a valid stream's parameters.
-    let tag = unsafe { (*super::parameters(stream)).codec_tag };
-    [b"encv", b"enca", b"enct", b"encs"].iter().any(|name| tag == u32::from_le_bytes(**name))
-}
-
 /// Makes parameters those of a text track that this program writes: `mov_text` or WebVTT.
 ///
 /// # Safety
