@@ -60,12 +60,13 @@ pub(super) fn clean_state(mut state: SourceState) -> SourceState {
 }
 
 pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &'static str> {
-    for name in [&mut info.container, &mut info.codec, &mut info.pixel_format] {
-        *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
-    }
+    let mut names = vec![&mut info.container, &mut info.codec, &mut info.pixel_format];
     if let Some(track) = &mut info.side_track {
-        track.codec = track.codec.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
+        names.push(&mut track.codec);
         track.language = track.language.take().and_then(|tag| language(&tag));
+    }
+    for name in names {
+        *name = name.chars().filter(|c| c.is_ascii_graphic()).take(NAME).collect();
     }
     info.side_track_fault = info.side_track_fault.take().map(|words| text(&words));
     let (width, height) = (u64::from(info.width), u64::from(info.height));
@@ -84,18 +85,13 @@ pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &
 }
 
 /// Checked data of the side track of a child, until it is taken.
+#[derive(Default)]
 pub(super) struct CheckedSideTrack {
     waiting: Option<SideTrackData>,
     /// The sample after the last one so far.
     end: u64,
     /// Up to when everything has been read.
     until: Time,
-}
-
-impl Default for CheckedSideTrack {
-    fn default() -> CheckedSideTrack {
-        CheckedSideTrack { waiting: None, end: 0, until: Time::ZERO }
-    }
 }
 
 impl CheckedSideTrack {

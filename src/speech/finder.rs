@@ -32,6 +32,14 @@ struct OpenAudio {
 }
 
 impl OpenAudio {
+    /// Takes the probabilities of the next windows, and appends the utterances that end in them.
+    fn push(&mut self, probabilities: &[f32], ended: &mut Vec<Utterance>) {
+        for probability in probabilities {
+            let segment = self.segmenter.push(*probability);
+            ended.extend(segment.map(|segment| self.utterance(segment)));
+        }
+    }
+
     fn utterance(&self, segment: SpeechSegment) -> Utterance {
         Utterance { start: sample_time(self.start + segment.start), end: sample_time(self.start + segment.end) }
     }
@@ -93,10 +101,7 @@ impl<'a> SpeechFinder<'a> {
         open.end += chunk.samples.len() as u64;
         let mut probabilities = Vec::new();
         self.detector.push(&chunk.samples, &mut probabilities)?;
-        for probability in probabilities {
-            let segment = open.segmenter.push(probability);
-            ended.extend(segment.map(|segment| open.utterance(segment)));
-        }
+        open.push(&probabilities, ended);
         Ok(())
     }
 
@@ -104,10 +109,7 @@ impl<'a> SpeechFinder<'a> {
         let Some(mut open) = self.audio.take() else { return Ok(()) };
         let mut probabilities = Vec::new();
         self.detector.finish(&mut probabilities)?;
-        for probability in probabilities {
-            let segment = open.segmenter.push(probability);
-            ended.extend(segment.map(|segment| open.utterance(segment)));
-        }
+        open.push(&probabilities, ended);
         let last = std::mem::take(&mut open.segmenter).finish(open.end - open.start);
         ended.extend(last.map(|segment| open.utterance(segment)));
         Ok(())
