@@ -8,7 +8,7 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::media::{Dialogue, SideTrack, TrackChoice};
 
-/// What tells where people talk.
+/// From what speech is known.
 #[derive(Args)]
 #[command(next_help_heading = "Speech")]
 pub(super) struct SpeechArgs {

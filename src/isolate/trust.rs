@@ -33,7 +33,7 @@ fn clean(message: Message) -> Message {
 pub(super) fn error(e: SentError, name: &str) -> Error {
     match e {
         SentError::Interrupted => Error::input(name, "its decoder stopped", "Run again."),
-        // Whatever it calls its input: it has only this one.
+        // It has only one input, so the name that it sends does not matter.
         SentError::Input { input: _, cause, remedy } => Error::input(name, clean(cause), clean(remedy)),
         SentError::Usage { cause, remedy } => Error::usage(clean(cause), clean(remedy)),
     }

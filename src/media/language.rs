@@ -1,4 +1,4 @@
-//! Codes of languages. Containers name the same language in different ways: by ISO 639-1, -2/T, -2/B, or a longer tag.
+//! Language codes. Containers name the same language in different ways: by ISO 639-1, -2/T, -2/B, or a longer tag.
 
 /// The languages that have a code of two letters (ISO 639-1), each with its codes of three: that of ISO 639-2/T, and that of
 /// ISO 639-2/B where it differs.
@@ -18,7 +18,7 @@ const CODES: &str = "\
     tir, tk tuk, tl tgl, tn tsn, to ton, tr tur, ts tso, tt tat, tw twi, ty tah, ug uig, uk ukr, ur urd, uz uzb, ve \
     ven, vi vie, vo vol, wa wln, wo wol, xh xho, yi yid, yo yor, za zha, zh zho chi, zu zul";
 
-/// Whether two tags name one language, whatever else they say (a country, a script).
+/// Whether two tags name the same language; countries and scripts are ignored.
 pub(super) fn same_language(one: &str, other: &str) -> bool {
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
     let (one, other) = (primary(one), primary(other));

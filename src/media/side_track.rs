@@ -27,8 +27,8 @@ pub enum SideTrack {
 /// Which track of a kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrackChoice {
-    /// The one that a player would choose: marked as the default, and neither a commentary nor for people who see or hear
-    /// badly; of several, the first.
+    /// The one that a player would choose: marked as the default, and neither a commentary nor for people with impaired
+    /// sight or hearing; of several, the first.
     #[default]
     Usual,
     /// The one with this number among those of its kind, from 1.
@@ -106,7 +106,7 @@ pub struct MediaTrack {
     pub language: Option<String>,
     /// Whether players take it by default.
     pub default: bool,
-    /// Whether it is a commentary, for people who see or hear badly, or complete only together with another track.
+    /// Whether it is a commentary, for people with impaired sight or hearing, or complete only together with another track.
     pub special: bool,
 }
 

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::context::Run;
 use super::message::{EncodedKeyframe, QUEUE, StageMessage};
 use super::observer::{KeyframeSink, Observer, Outcome};
-use super::stages::collect::{CollectStage, TrackFrame};
+use super::stages::collect::{CollectStage, TrackHeader};
 use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::EncodeStage;
 use super::stages::speech::SpeechStage;
@@ -76,7 +76,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
                 .run(from)
             });
         });
-        let track = TrackFrame { inputs, model: name, options };
+        let track = TrackHeader { inputs, model: name, options };
         run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, speech));
     });
     run.finish()

@@ -22,9 +22,9 @@ fn seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error>
 /// What has become known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpeechUpdate {
-    /// What is over, in order, after what was over before.
+    /// Speech that has ended since the last update, in order.
     pub ended: Vec<Utterance>,
-    /// When the speech began that goes on until `until`, at least.
+    /// Start of the speech that is still going on at `until`, if any.
     pub since: Option<Time>,
     /// Up to when everything is known.
     pub until: Time,
@@ -69,7 +69,7 @@ impl SpeechLog {
         Some((spoken as f64 / (end - start).micros() as f64) as f32)
     }
 
-    /// All that is over.
+    /// All speech that has ended.
     pub fn into_utterances(self) -> Vec<Utterance> {
         self.ended
     }

@@ -1,7 +1,8 @@
 //! Named pipes as outputs.
 //!
-//! Opening one waits for its reader, and writing waits until that takes something: possibly for ever, and no signal ends
-//! it. So both are tried without waiting, again and again until the interrupt is set. No system reports when a reader comes.
+//! Opening a pipe blocks until there is a reader, and writing blocks until the reader takes something: possibly for ever,
+//! and no signal ends it. So neither blocks here, and both are tried until the interrupt is set: writing waits until
+//! the pipe has room, and opening is tried at intervals, because no system reports when a reader comes.
 
 use std::fs::File;
 use std::io::{self, Error, ErrorKind, Write};
@@ -18,7 +19,7 @@ use crate::interrupt::Interrupt;
 
 /// How often a waiting thread checks whether to stop, in milliseconds.
 const CHECK: u16 = 50;
-/// Checks for which a reader may take nothing once the interrupt is set: a second.
+/// How many checks in a row a reader may take nothing once the interrupt is set: a second.
 const LAST_CHECKS: u32 = 20;
 
 /// A pipe that has a reader.

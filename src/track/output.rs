@@ -210,8 +210,8 @@ pub fn check(target: &Target, overwrite: bool) -> Result<()> {
 /// its reader, until the interrupt is set.
 ///
 /// # Errors
-/// If the target cannot be written, or is a named pipe that nobody reads. If a file has appeared since [`check`] and `overwrite` is false, the file stays and the
-/// message names another that holds the track.
+/// If the target cannot be written, or is a named pipe without a reader. If a file has appeared since [`check`] and `overwrite`
+/// is false, the file stays and the message names another that holds the track.
 pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interrupt) -> Result<()> {
     match target {
         Target::Stdout(format) => {

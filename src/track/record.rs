@@ -27,7 +27,7 @@ pub struct Track {
     pub cues: Vec<Cue>,
     /// Described keyframes, in order.
     pub scenes: Vec<SceneRecord>,
-    /// Where people talk; none where nothing tells.
+    /// Where people talk; none where that is not known.
     pub speech: Option<Speech>,
 }
 
@@ -66,20 +66,20 @@ pub struct SceneRecord {
     pub repeats: Option<usize>,
     /// Whether there is nothing to see: black, white, or one colour.
     pub blank: bool,
-    /// Share of the stretch in which somebody talks, 0 to 1; none where nothing tells.
+    /// Share of the stretch in which somebody talks, 0 to 1; none where that is not known.
     pub speech: Option<f32>,
 }
 
 /// Where people talk in a film.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Speech {
-    /// What tells.
+    /// From what it is known.
     pub source: SpeechSource,
     /// In order, without overlap.
     pub segments: Vec<Utterance>,
 }
 
-/// What tells where people talk.
+/// From what speech is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpeechSource {

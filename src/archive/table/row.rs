@@ -39,7 +39,7 @@ pub struct KeyframeRow {
     pub mean_logprob: Option<f32>,
     /// Whether the caption is that of an earlier keyframe.
     pub repeats: bool,
-    /// Share of the scene, or of this section of a long one, in which somebody talks, 0 to 1; none where nothing tells, and
+    /// Share of the scene, or of this section of a long one, in which somebody talks, 0 to 1; none where that is not known, and
     /// in tables of earlier versions.
     pub speech: Option<f32>,
     /// Path of the thumbnail from the archive's root; none where there is no thumbnail.

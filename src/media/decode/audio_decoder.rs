@@ -1,9 +1,8 @@
 //! Decodes one track of sound: packets in, samples in their places out.
 //!
-//! A track's own clock is followed as that of the pictures is: times count from the container's start, and one that starts
-//! again (recordings that were joined) continues. Samples that follow one another are counted; where a frame's time is not
-//! where the count leads, its samples are moved there. So a place and a time never differ by more than [`AT_ONCE`], and not
-//! for long by more than [`TOLERATED`].
+//! Times count from the container's start, as those of pictures do, and a clock that starts again (recordings that were
+//! joined) continues. Within a run of frames, samples are counted. A frame whose time differs from that count begins a new
+//! run: at once if it differs by more than [`AT_ONCE`], and after [`PERSISTENT`] frames if by more than [`TOLERATED`].
 
 use ffmpeg_next as ff;
 
@@ -14,11 +13,12 @@ use super::stream::rescale;
 use crate::media::side_track::{AUDIO_RATE, AudioChunk, sample_at};
 use crate::time::Time;
 
-/// A frame that is further from its place is moved at once.
+/// A frame whose time differs by more from the end of its run begins a new run at once.
 const AT_ONCE: Time = Time::from_millis(20);
-/// A frame that is further from its place is moved if the ones before were, too: clocks drift, and times are rounded.
+/// A frame whose time differs by more begins a new run if the frames before it differed as well: clocks drift. Smaller
+/// differences come from rounded times.
 const TOLERATED: Time = Time::from_millis(8);
-/// How many frames in a row must be late, or early, before they are moved.
+/// How many frames in a row must be late, or early, before a new run begins.
 const PERSISTENT: u32 = 8;
 /// Rates that sound can have, in samples a second. Others come from broken headers.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=768_000;
@@ -33,7 +33,7 @@ pub(super) struct AudioDecoder {
     /// Seconds a tick, as a fraction.
     time_base: (i64, i64),
     clock: FrameClock,
-    /// None before the first frame, and where something new begins.
+    /// None before the first frame of a run.
     resampler: Option<Resampler>,
     run: Option<FrameRun>,
     /// Start of the wanted range.
@@ -167,7 +167,7 @@ impl AudioDecoder {
         true
     }
 
-    /// Whether some of it came too late. The last frames of a track that ends early may be held back by FFmpeg.
+    /// Whether more than a second of sound came too late. The last frames of a track that ends early may be held back by FFmpeg.
     pub(super) fn is_late(&self) -> bool {
         self.late > u64::from(AUDIO_RATE)
     }

@@ -1,4 +1,4 @@
-//! Files of subtitles: SubRip, WebVTT and ASS, as FFmpeg reads them.
+//! Reads files of subtitles with FFmpeg: SubRip, WebVTT and ASS.
 
 use std::ffi::CString;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ use crate::message;
 use crate::message::{Message, Setting};
 use crate::time::Time;
 
-/// Largest file of subtitles in bytes: some thirty times those of a long film.
+/// Largest file of subtitles in bytes: some thirty times the size for a long film.
 const LARGEST: u64 = 16 << 20;
 /// FFmpeg's names of the formats.
 const FORMATS: [&str; 3] = ["srt", "webvtt", "ass"];
@@ -111,7 +111,7 @@ fn timestamp(text: &str) -> Option<u64> {
     seconds.checked_mul(1_000_000)?.checked_add(fraction)
 }
 
-/// The first line of text whose two times are in the wrong order, by its number. FFmpeg takes such times for missing ones.
+/// The first line of the text whose end is before its start, and its number. FFmpeg would treat such times as missing.
 fn backward(text: &str) -> Option<(usize, &str)> {
     let times = |line: &str| -> Option<(u64, u64)> {
         let (start, end) = match (line.split_once("-->"), line.strip_prefix("Dialogue:")) {
@@ -128,7 +128,7 @@ fn backward(text: &str) -> Option<(usize, &str)> {
     lines.find(|(_, line)| times(line).is_some_and(|(start, end)| end < start))
 }
 
-/// The lines that FFmpeg finds in a text.
+/// The lines of dialogue in the text of a file.
 fn parsed(name: &str, text: String) -> Result<Vec<DialogueLine>> {
     init();
     let memory = || Error::input(name, "not enough memory to read it", "Free memory, or run fewer programs.");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_are_told_by_their_mark() {
+    fn encodings_are_recognised_by_their_mark() {
         let expected = read(SRT.as_bytes()).unwrap();
         assert_eq!(read(&[b"\xef\xbb\xbf", SRT.as_bytes()].concat()).unwrap(), expected);
         let units = |unit: fn(u16) -> [u8; 2]| SRT.encode_utf16().flat_map(unit).collect::<Vec<u8>>();

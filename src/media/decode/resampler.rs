@@ -8,8 +8,7 @@ use ffmpeg_next::format::sample::Type::Packed;
 
 use crate::media::side_track::AUDIO_RATE;
 
-/// Converts frames of one format that follow one another. The first sample that comes out is at the time of the first that
-/// goes in.
+/// Converts frames of one format that follow one another. The first sample out has the time of the first sample in.
 pub(super) struct Resampler {
     context: *mut ffi::SwrContext,
     /// Whether there has been a frame.

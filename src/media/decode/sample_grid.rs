@@ -1,4 +1,4 @@
-//! Where samples are in the film: each has a place on one grid, which begins with the film's clock.
+//! Places samples on a grid that begins with the film's clock.
 
 use crate::media::side_track::{AUDIO_RATE, AudioChunk};
 
@@ -15,18 +15,18 @@ pub(super) struct SampleGrid {
     follows: bool,
     /// Samples to come whose places are taken, or are before the start.
     dropping: u64,
-    /// Up to where nobody waited for samples.
+    /// Samples with places before this one come too late.
     passed: u64,
     /// The first place that is not wanted.
     end: u64,
-    sounds: Vec<AudioChunk>,
+    chunks: Vec<AudioChunk>,
 }
 
 impl SampleGrid {
     /// From place `start` on, up to `end`.
     pub(super) fn new(start: u64, end: Option<u64>) -> SampleGrid {
         let end = end.unwrap_or(u64::MAX);
-        SampleGrid { next: start, follows: false, dropping: 0, passed: 0, end, sounds: Vec::new() }
+        SampleGrid { next: start, follows: false, dropping: 0, passed: 0, end, chunks: Vec::new() }
     }
 
     /// The place of the next sample: everything before it is known.
@@ -41,7 +41,7 @@ impl SampleGrid {
 
     /// How many samples wait.
     pub(super) fn waiting(&self) -> usize {
-        self.sounds.iter().map(|sound| sound.samples.len()).sum()
+        self.chunks.iter().map(|chunk| chunk.samples.len()).sum()
     }
 
     /// The next sample is that of this place. A place that has been filled or passed keeps what it has.
@@ -74,13 +74,13 @@ impl SampleGrid {
             return;
         }
         self.follows = true;
-        match self.sounds.last_mut() {
-            Some(sound) if sound.end() == start => sound.samples.extend_from_slice(samples),
-            _ => self.sounds.push(AudioChunk { start, samples: samples.to_vec() }),
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.end() == start => chunk.samples.extend_from_slice(samples),
+            _ => self.chunks.push(AudioChunk { start, samples: samples.to_vec() }),
         }
     }
 
-    /// Leaves everything before a place as it is, although it may still come.
+    /// Gives up what has not come before a place: samples for it are dropped if they still come.
     pub(super) fn pass(&mut self, place: u64) {
         if place > self.next {
             self.dropping = self.dropping.saturating_add(place - self.next);
@@ -89,7 +89,7 @@ impl SampleGrid {
         }
     }
 
-    /// Whether samples of a place come after it was passed.
+    /// Whether samples for a place come after it was passed.
     pub(super) fn is_late(&self, place: i64) -> bool {
         i128::from(place) < i128::from(self.passed)
     }
@@ -103,7 +103,7 @@ impl SampleGrid {
 
     /// The samples that wait.
     pub(super) fn take(&mut self) -> Vec<AudioChunk> {
-        std::mem::take(&mut self.sounds)
+        std::mem::take(&mut self.chunks)
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn taken(grid: &mut SampleGrid) -> Vec<(u64, Vec<f32>)> {
-        grid.take().into_iter().map(|sound| (sound.start, sound.samples)).collect()
+        grid.take().into_iter().map(|chunk| (chunk.start, chunk.samples)).collect()
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_bounded() {
+    fn what_is_not_taken_is_bounded() {
         let mut grid = SampleGrid::new(0, None);
         grid.go_to(i64::MAX);
         grid.go_to(i64::MIN);

@@ -14,7 +14,7 @@ use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::{KeyframeSink, Observer, Outcome};
-use crate::pipeline::stages::collect::{CollectStage, TrackFrame};
+use crate::pipeline::stages::collect::{CollectStage, TrackHeader};
 use crate::pipeline::stages::describe::DescribeStage;
 use crate::pipeline::stages::speech::SpeechStage;
 use crate::pipeline::stats::Stats;
@@ -59,13 +59,13 @@ pub(super) fn assemble_track(
             run.stage(&encoded, |from| DescribeStage::new(run, captioner, None, to_collect).run(from));
         });
         let inputs = [input.clone()];
-        let track = TrackFrame { inputs: &inputs, model: name, options };
+        let track = TrackHeader { inputs: &inputs, model: name, options };
         run.stage(&captioned, |from| CollectStage::new(run, track, done).run(from, speech));
     });
     run.finish()
 }
 
-/// A film whose keyframes are sent once more.
+/// A film whose keyframes are sent again.
 struct ReplayedFilm<'a> {
     input: &'a Address,
     info: StreamInfo,
@@ -102,7 +102,7 @@ impl ReplayedFilm<'_> {
                 return;
             }
         }
-        // Of the pictures, the parts have lost nothing.
+        // The parts are complete, so only the sound can be damaged.
         let damage = Damage { sound: damage.sound, late_sound: damage.late_sound, ..Damage::default() };
         let damage = (!damage.is_clean()).then(|| damage.to_string());
         send(StageMessage::End(0, FileEnd { damage, ..FileEnd::at(self.end) }));

@@ -27,8 +27,8 @@ use crate::track::{SceneRecord, Speech, SpeechSource, Track};
 /// other gets no shares beyond them.
 const MOST_WAITING: usize = 1_024;
 
-/// What the tracks of a run have in common.
-pub(crate) struct TrackFrame<'a> {
+/// What all tracks of a run have in common.
+pub(crate) struct TrackHeader<'a> {
     pub(crate) inputs: &'a [Address],
     /// Name of the model.
     pub(crate) model: String,
@@ -39,7 +39,7 @@ pub(crate) struct TrackFrame<'a> {
 /// The stage; see the module.
 pub(crate) struct CollectStage<'a> {
     run: &'a Run<'a>,
-    frame: TrackFrame<'a>,
+    header: TrackHeader<'a>,
     files: HashMap<usize, TrackBuilder>,
     done: &'a mut dyn FnMut(usize, Outcome),
 }
@@ -47,10 +47,10 @@ pub(crate) struct CollectStage<'a> {
 impl<'a> CollectStage<'a> {
     pub(crate) fn new(
         run: &'a Run<'a>,
-        frame: TrackFrame<'a>,
+        header: TrackHeader<'a>,
         done: &'a mut dyn FnMut(usize, Outcome),
     ) -> CollectStage<'a> {
-        CollectStage { run, frame, files: HashMap::new(), done }
+        CollectStage { run, header, files: HashMap::new(), done }
     }
 
     /// Runs until `from` is closed. `speech`: what becomes known of the speech in the files.
@@ -101,7 +101,8 @@ impl<'a> CollectStage<'a> {
         self.collect(file, false)
     }
 
-    /// Collects the keyframes of a file for whose stretch the speech is known, or all that wait.
+    /// Collects the waiting keyframes of a file, up to the first whose stretch has speech that is not known yet; with `all`,
+    /// every one.
     fn collect(&mut self, file: usize, all: bool) -> Result<()> {
         let run = self.run;
         let builder = self.file(file);
@@ -155,12 +156,12 @@ impl<'a> CollectStage<'a> {
     fn track(&self, file: usize, builder: TrackBuilder, damage: Option<String>, interrupted: bool) -> Track {
         let segments = builder.speech.into_utterances();
         Track {
-            input: self.frame.inputs.get(file).map(Address::shown).unwrap_or_default(),
+            input: self.header.inputs.get(file).map(Address::shown).unwrap_or_default(),
             info: builder.info,
-            model: self.frame.model.clone(),
+            model: self.header.model.clone(),
             damage,
             interrupted,
-            options: self.frame.options.clone(),
+            options: self.header.options.clone(),
             cues: builder.cues,
             scenes: builder.scenes,
             speech: builder.speech_source.map(|source| Speech { source, segments }),
@@ -176,7 +177,7 @@ struct TrackBuilder {
     scenes: Vec<SceneRecord>,
     /// Where in `scenes` each distinct scene appeared first.
     first_seen: HashMap<u32, usize>,
-    /// Keyframes for whose stretch the speech is not known yet.
+    /// Keyframes that wait until the speech in their stretch is known.
     waiting: VecDeque<CaptionedKeyframe>,
     speech: SpeechLog,
     /// From what speech is known; none where it is not known.
@@ -217,7 +218,7 @@ impl TrackBuilder {
         self.info = Some(info);
     }
 
-    /// The next keyframe, once the speech in its stretch is known; with `all`, whatever is known.
+    /// The next keyframe, once the speech in its stretch is known; with `all`, also if it is not.
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
         let known = self.speech_source.is_none() || self.speech.knows(next.info.end);
