@@ -64,8 +64,8 @@ pub(crate) fn environment(more: &[String], setting: Setting) -> Result<Vec<(OsSt
     Ok(std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect())
 }
 
-/// Gives a program a process group of its own, and closes everything but its standard streams when it starts. descry opens
-/// its own files so that they close by themselves, but libraries, and whoever started descry, may not have.
+/// Gives a program a process group of its own, and closes everything but its standard streams when it starts. The files
+/// that descry opens are closed anyway, but those of libraries, and of the process that started descry, may not be.
 #[cfg(unix)]
 pub(crate) fn detach(process: &mut Command) {
     use std::os::unix::process::CommandExt;

@@ -68,7 +68,7 @@ pub(crate) struct FilmWriter {
     copied: Vec<Option<CopiedStream>>,
     sound: usize,
     sound_tick: ff::Rational,
-    /// Packets before zero, which hold no more than the encoder's delay, are left out.
+    /// Packets before zero, which hold only the encoder's delay, are left out.
     drops_priming: bool,
     texts: Option<usize>,
     is_webvtt: bool,
