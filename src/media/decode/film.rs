@@ -12,7 +12,7 @@ use super::log::init;
 use super::open::open_any;
 use super::open_input::OpenInput;
 use super::options::DecodeOptions;
-use super::stream::{rescale, time_base};
+use super::stream::{encrypted, rescale, time_base};
 use super::web_input::is_web;
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl WholeFilm {
         }
         let Container { open, deadline, .. } = container;
         if open.input().streams().any(|stream| is_encrypted(&stream)) {
-            return Err(encrypted(&name));
+            return Err(encrypted(&name, "film"));
         }
         let is_matroska = open.format_name().starts_with("matroska");
         let cut_off = (is_matroska && !input.is_url()).then(|| matroska_cut_off(Path::new(input.reveal()))).flatten();
@@ -126,7 +126,7 @@ impl WholeFilm {
             let mut packet = ff::Packet::empty();
             let error = match packet.read(self.open.input_mut()) {
                 Ok(()) if packet.side_data().any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) => {
-                    return Err(encrypted(&self.name));
+                    return Err(encrypted(&self.name, "film"));
                 }
                 Ok(()) => return Ok(Some(packet)),
                 Err(error) => error,
@@ -152,8 +152,4 @@ impl WholeFilm {
             return Err(Error::input(&self.name, format!("reading stopped before the end: {reason}"), remedy));
         }
     }
-}
-
-fn encrypted(name: &str) -> Error {
-    Error::input(name, "the film is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
 }

@@ -354,7 +354,7 @@ impl Source {
             return Ok(());
         }
         if packet.side_data().any(|d| is_side_data(&d, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) {
-            return Err(encrypted(&self.name));
+            return Err(encrypted(&self.name, "video"));
         }
         if packet.is_corrupt() {
             self.damage.packets += 1;

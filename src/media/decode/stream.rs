@@ -104,7 +104,7 @@ impl StreamHeader {
     pub(super) fn check(&self, name: &str, max_pixels: u64) -> Result<()> {
         let (width, height) = (self.width, self.height);
         if self.is_encrypted {
-            return Err(encrypted(name));
+            return Err(encrypted(name, "video"));
         }
         if width <= 0 || height <= 0 {
             return Err(Error::input(
@@ -124,8 +124,9 @@ impl StreamHeader {
     }
 }
 
-pub(super) fn encrypted(name: &str) -> Error {
-    Error::input(name, "the video is encrypted (DRM)", "Give a copy that is not protected; descry cannot decrypt.")
+pub(super) fn encrypted(name: &str, what: &str) -> Error {
+    let cause = format!("the {what} is encrypted (DRM)");
+    Error::input(name, cause, "Give a copy that is not protected; descry cannot decrypt.")
 }
 
 /// Opens the decoder of a stream.
