@@ -15,17 +15,22 @@ use crate::media::side_track::MediaTrack;
 use crate::time::Time;
 
 /// How often in a row a demuxer may answer "invalid data" before it counts as stuck.
-pub(super) const MOST_INVALID: u32 = 1_000;
+const MOST_INVALID: u32 = 1_000;
 
 /// Reads the packets of one stream of a container, or of two.
 pub(super) struct Demuxer {
-    open: OpenInput,
+    reader: PacketReader,
     stream: usize,
     /// The stream of the side track, which is read too.
     side_track: Option<usize>,
+    jumps: KeyframeJumps,
+}
+
+/// Reads packets of an open container.
+pub(super) struct PacketReader {
+    pub(super) open: OpenInput,
     deadline: Deadline,
     interrupt: Interrupt,
-    jumps: KeyframeJumps,
 }
 
 /// What reading came to.
@@ -44,19 +49,20 @@ pub(super) struct Ending {
 impl Demuxer {
     /// Reads `stream` and `side_track`. The others are not even demuxed.
     pub(super) fn new(container: Container, stream: usize, side_track: Option<usize>, interrupt: Interrupt) -> Demuxer {
-        let Container { mut open, deadline, .. } = container;
-        open.keep(|i| i == stream || Some(i) == side_track);
-        Demuxer { open, stream, side_track, deadline, interrupt, jumps: KeyframeJumps::default() }
+        let mut reader = PacketReader::new(container, interrupt);
+        reader.open.keep(|i| i == stream || Some(i) == side_track);
+        Demuxer { reader, stream, side_track, jumps: KeyframeJumps::default() }
     }
 
     /// Seeks to a time on the container's own clock.
     pub(super) fn seek(&mut self, start: Time) {
-        seek_to_start(self.open.input_mut(), start);
+        seek_to_start(self.reader.open.input_mut(), start);
     }
 
     /// Every stream of the container in a few words, this one marked.
     pub(super) fn streams(&self) -> Vec<String> {
-        self.open
+        self.reader
+            .open
             .input()
             .streams()
             .map(|s| {
@@ -68,22 +74,22 @@ impl Demuxer {
 
     /// The tracks of sound and those of subtitles.
     pub(super) fn tracks(&self) -> (Vec<MediaTrack>, Vec<MediaTrack>) {
-        (audio_tracks(self.open.input()), subtitle_tracks(self.open.input()))
+        (audio_tracks(self.reader.open.input()), subtitle_tracks(self.reader.open.input()))
     }
 
     /// Whether the input comes from a server.
     pub(super) fn is_remote(&self) -> bool {
-        self.deadline.has_limit()
+        self.reader.deadline.has_limit()
     }
 
     /// The words for a server that sends nothing.
     pub(super) fn silence(&self) -> String {
-        self.deadline.cause()
+        self.reader.deadline.cause()
     }
 
     /// Jumps from the keyframe `packet` to the next one. Does nothing unless an object is read.
     pub(super) fn jump(&mut self, packet: &ff::Packet) {
-        if let (input, Some(io)) = self.open.parts_mut()
+        if let (input, Some(io)) = self.reader.open.parts_mut()
             && io.is_by_ranges()
         {
             self.jumps.jump(packet, input, self.stream, io);
@@ -95,13 +101,31 @@ impl Demuxer {
     /// # Errors
     /// When interrupted.
     pub(super) fn read(&mut self, broken: &mut u64) -> Result<Demuxed> {
+        let Demuxer { reader, stream, side_track, jumps } = self;
+        reader.read(broken, |packet| {
+            Some(packet.stream()) == *side_track || packet.stream() == *stream && !jumps.has_passed(packet)
+        })
+    }
+}
+
+impl PacketReader {
+    pub(super) fn new(container: Container, interrupt: Interrupt) -> PacketReader {
+        let Container { open, deadline, .. } = container;
+        PacketReader { open, deadline, interrupt }
+    }
+
+    /// The next packet that is wanted. Adds packets that cannot be read to `broken`.
+    ///
+    /// # Errors
+    /// When interrupted.
+    pub(super) fn read(&mut self, broken: &mut u64, wanted: impl FnMut(&ff::Packet) -> bool) -> Result<Demuxed> {
         self.deadline.start();
-        let demuxed = self.read_until_stopped(broken);
+        let demuxed = self.read_until_stopped(broken, wanted);
         self.deadline.stop();
         demuxed
     }
 
-    fn read_until_stopped(&mut self, broken: &mut u64) -> Result<Demuxed> {
+    fn read_until_stopped(&mut self, broken: &mut u64, mut wanted: impl FnMut(&ff::Packet) -> bool) -> Result<Demuxed> {
         let mut invalid = 0;
         loop {
             if self.interrupt.is_set() {
@@ -109,9 +133,8 @@ impl Demuxer {
             }
             let mut packet = ff::Packet::empty();
             match packet.read(self.open.input_mut()) {
-                Ok(()) if Some(packet.stream()) == self.side_track => return Ok(Demuxed::Packet(packet)),
-                Ok(()) if packet.stream() != self.stream || self.jumps.has_passed(&packet) => {}
-                Ok(()) => return Ok(Demuxed::Packet(packet)),
+                Ok(()) if wanted(&packet) => return Ok(Demuxed::Packet(packet)),
+                Ok(()) => {}
                 Err(ff::Error::InvalidData) if invalid < MOST_INVALID => {
                     *broken += 1;
                     invalid += 1;

@@ -5,12 +5,10 @@ use std::path::Path;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
 
-use super::container::{Container, matroska_cut_off};
-use super::deadline::{Deadline, is_timeout};
-use super::demux::MOST_INVALID;
+use super::container::matroska_cut_off;
+use super::demux::{Demuxed, Ending, PacketReader};
 use super::log::init;
 use super::open::open_any;
-use super::open_input::OpenInput;
 use super::options::DecodeOptions;
 use super::stream::{encrypted, rescale, time_base};
 use super::web_input::is_web;
@@ -23,9 +21,7 @@ use crate::time::Time;
 /// An open film, of which every stream is read.
 pub(crate) struct WholeFilm {
     name: String,
-    open: OpenInput,
-    deadline: Deadline,
-    interrupt: Interrupt,
+    reader: PacketReader,
     /// Packets that could not be read.
     broken: u64,
     cut_off: Option<String>,
@@ -48,13 +44,13 @@ impl WholeFilm {
             let cause = "is a named pipe, and a film must be read twice";
             return Err(Error::input(name, cause, "Write it to a file first, and name that."));
         }
-        let Container { open, deadline, .. } = container;
-        if open.input().streams().any(|stream| is_encrypted(&stream)) {
+        let reader = PacketReader::new(container, interrupt.clone());
+        if reader.open.input().streams().any(|stream| is_encrypted(&stream)) {
             return Err(encrypted(&name, "film"));
         }
-        let is_matroska = open.format_name().starts_with("matroska");
+        let is_matroska = reader.open.format_name().starts_with("matroska");
         let cut_off = (is_matroska && !input.is_url()).then(|| matroska_cut_off(Path::new(input.reveal()))).flatten();
-        Ok(WholeFilm { name, open, deadline, interrupt: interrupt.clone(), broken: 0, cut_off })
+        Ok(WholeFilm { name, reader, broken: 0, cut_off })
     }
 
     /// The input as the caller named it, without credentials.
@@ -64,22 +60,22 @@ impl WholeFilm {
 
     /// The container.
     pub(crate) fn input(&self) -> &ff::format::context::Input {
-        self.open.input()
+        self.reader.open.input()
     }
 
     /// FFmpeg's name of the container.
     pub(crate) fn container(&self) -> String {
-        self.open.format_name()
+        self.reader.open.format_name()
     }
 
     /// Start of the container's own clock.
     pub(crate) fn start(&self) -> Time {
-        self.open.start_time().unwrap_or_default()
+        self.reader.open.start_time().unwrap_or_default()
     }
 
     /// How long the film is, by its header.
     pub(crate) fn duration(&self) -> Option<Time> {
-        self.open.duration()
+        self.reader.open.duration()
     }
 
     /// When a packet is decoded, counted from the start of the container's own clock.
@@ -90,13 +86,13 @@ impl WholeFilm {
 
     /// Reads these streams alone from now on.
     pub(crate) fn keep(&mut self, wanted: impl Fn(usize) -> bool) {
-        self.open.keep(wanted);
+        self.reader.open.keep(wanted);
     }
 
     /// Computes times that packets lack, from now on.
     pub(crate) fn complete_times(&mut self) {
         // SAFETY: a plain write to a flag of the open container.
-        unsafe { (*self.open.input_mut().as_mut_ptr()).flags |= ff::ffi::AVFMT_FLAG_GENPTS };
+        unsafe { (*self.reader.open.input_mut().as_mut_ptr()).flags |= ff::ffi::AVFMT_FLAG_GENPTS };
     }
 
     /// What was lost so far, in words; complete at the end.
@@ -111,45 +107,18 @@ impl WholeFilm {
     /// # Errors
     /// When interrupted, a stream is encrypted, or reading fails before the end.
     pub(crate) fn read(&mut self) -> Result<Option<ff::Packet>> {
-        self.deadline.start();
-        let packet = self.read_until_stopped();
-        self.deadline.stop();
-        packet
-    }
-
-    fn read_until_stopped(&mut self) -> Result<Option<ff::Packet>> {
-        let mut invalid = 0;
-        loop {
-            if self.interrupt.is_set() {
-                return Err(Error::Interrupted);
+        match self.reader.read(&mut self.broken, |_| true)? {
+            Demuxed::Packet(packet)
+                if packet.side_data().any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) =>
+            {
+                Err(encrypted(&self.name, "film"))
             }
-            let mut packet = ff::Packet::empty();
-            let error = match packet.read(self.open.input_mut()) {
-                Ok(()) if packet.side_data().any(|s| is_side_data(&s, SideData::AV_PKT_DATA_ENCRYPTION_INFO)) => {
-                    return Err(encrypted(&self.name, "film"));
-                }
-                Ok(()) => return Ok(Some(packet)),
-                Err(error) => error,
-            };
-            let remote = self.open.reading().error();
-            match error {
-                ff::Error::InvalidData if invalid < MOST_INVALID => {
-                    self.broken += 1;
-                    invalid += 1;
-                    continue;
-                }
-                ff::Error::Exit if self.interrupt.is_set() => return Err(Error::Interrupted),
-                // A container may take a failed read for its end.
-                ff::Error::Eof if remote.is_none() => return Ok(None),
-                _ => {}
+            Demuxed::Packet(packet) => Ok(Some(packet)),
+            Demuxed::End(Ending { reason: None, .. }) => Ok(None),
+            Demuxed::End(Ending { reason: Some(reason), .. }) => {
+                let remedy = "Copy or download it again, and name that file.";
+                Err(Error::input(&self.name, format!("reading stopped before the end: {reason}"), remedy))
             }
-            let reason = match remote {
-                Some(remote) => remote.to_string(),
-                None if error == ff::Error::Exit || is_timeout(error) => self.deadline.cause(),
-                None => error.to_string(),
-            };
-            let remedy = "Copy or download it again, and name that file.";
-            return Err(Error::input(&self.name, format!("reading stopped before the end: {reason}"), remedy));
         }
     }
 }
