@@ -11,11 +11,14 @@ use super::log::init;
 use super::open::open_any;
 use super::options::DecodeOptions;
 use super::stream::{encrypted, rescale, time_base};
+use super::tracks::{audio_tracks, no_such_track, open_track};
 use super::web_input::is_web;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{is_encrypted, is_side_data};
+use crate::media::side_track::{MediaTrack, TrackChoice};
+use crate::message::Setting;
 use crate::time::Time;
 
 /// An open film, of which every stream is read.
@@ -76,6 +79,25 @@ impl WholeFilm {
     /// How long the film is, by its header.
     pub(crate) fn duration(&self) -> Option<Time> {
         self.reader.open.duration()
+    }
+
+    /// The audio track of a choice. None if that is the usual one, and the film has no sound.
+    ///
+    /// # Errors
+    /// If there is no such track.
+    pub(crate) fn audio_track(&self, choice: &TrackChoice) -> Result<Option<MediaTrack>> {
+        let mut tracks = audio_tracks(self.input());
+        match choice.choose(&tracks) {
+            Some(n) => Ok(Some(tracks.swap_remove(n))),
+            None if choice.is_usual() => Ok(None),
+            None => Err(no_such_track(&self.name, choice, &tracks, Setting::Audio)),
+        }
+    }
+
+    /// Opens the decoder of a stream of sound or of subtitles. The error is in words.
+    pub(crate) fn open_decoder(&self, stream: usize) -> Result<ff::decoder::Opened, String> {
+        let stream = self.input().stream(stream).ok_or("lost one of its streams")?;
+        open_track(&stream)
     }
 
     /// When a packet is decoded, counted from the start of the container's own clock.

@@ -71,3 +71,4 @@ pub use options::{Damage, DecodeOptions, DecodedFrames, StreamInfo, decoder_thre
 pub(crate) use skip::MOST_PENDING;
 pub(crate) use source::Polled;
 pub use source::Source;
+pub(crate) use subtitle_decoder::DecodedText;

@@ -31,8 +31,8 @@ pub(super) struct SubtitleDecoder {
     lines: Vec<DialogueLine>,
 }
 
-/// What a decoder made of a packet. Frees what it holds.
-struct DecodedText(ffi::AVSubtitle);
+/// What a decoder made of a packet of subtitles. Frees what it holds.
+pub(crate) struct DecodedText(ffi::AVSubtitle);
 
 impl Drop for DecodedText {
     fn drop(&mut self) {
@@ -42,21 +42,38 @@ impl Drop for DecodedText {
 }
 
 impl DecodedText {
-    /// Whether it has text with a letter or a digit.
-    fn has_text(&self) -> bool {
-        if self.0.rects.is_null() {
-            return false;
-        }
-        (0..self.0.num_rects as usize).any(|n| {
+    /// Decodes a packet. None if there is nothing in it.
+    ///
+    /// # Errors
+    /// If it is broken.
+    pub(crate) fn decode(
+        decoder: &mut ff::decoder::Subtitle,
+        packet: &ff::Packet,
+    ) -> Result<Option<DecodedText>, ff::Error> {
+        // SAFETY: a plain structure of C, which may be zero.
+        let mut decoded = DecodedText(unsafe { std::mem::zeroed() });
+        let mut got = 0;
+        // SAFETY: an open decoder, a valid packet, which is only read, and places for the results.
+        let code = unsafe {
+            let packet = ff::packet::Ref::as_ptr(packet).cast_mut();
+            ffi::avcodec_decode_subtitle2(decoder.as_mut_ptr(), &raw mut decoded.0, &raw mut got, packet)
+        };
+        if code < 0 { Err(ff::Error::from(code)) } else { Ok((got != 0).then_some(decoded)) }
+    }
+
+    /// Its texts, with the tags of ASS.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = String> + '_ {
+        let count = if self.0.rects.is_null() { 0 } else { self.0.num_rects as usize };
+        (0..count).filter_map(|n| {
             // SAFETY: FFmpeg has filled so many pointers to rectangles, whose texts are null or C strings.
-            let text = unsafe {
+            let line = unsafe {
                 let rect = *self.0.rects.add(n);
                 if rect.is_null() || (*rect).ass.is_null() {
-                    return false;
+                    return None;
                 }
                 CStr::from_ptr((*rect).ass).to_string_lossy()
             };
-            is_spoken(text.splitn(FIELDS_BEFORE_TEXT + 1, ',').nth(FIELDS_BEFORE_TEXT).unwrap_or_default())
+            line.splitn(FIELDS_BEFORE_TEXT + 1, ',').nth(FIELDS_BEFORE_TEXT).map(String::from)
         })
     }
 }
@@ -102,20 +119,11 @@ impl SubtitleDecoder {
         let Some(ts) = packet.pts() else { return 1 };
         let start = rescale(ts, self.time_base) - self.origin;
         self.close(start);
-        // SAFETY: a C structure of plain data, for which all zeros are valid.
-        let mut decoded = DecodedText(unsafe { std::mem::zeroed() });
-        let mut got = 0;
-        // SAFETY: an open decoder, a valid packet, which is only read, and places for the results.
-        let code = unsafe {
-            let packet = ff::packet::Ref::as_ptr(packet).cast_mut();
-            ffi::avcodec_decode_subtitle2(self.subtitle.as_mut_ptr(), &raw mut decoded.0, &raw mut got, packet)
+        let decoded = match DecodedText::decode(&mut self.subtitle, packet) {
+            Ok(Some(decoded)) if decoded.texts().any(|text| is_spoken(&text)) => decoded,
+            Ok(_) => return 0,
+            Err(_) => return 1,
         };
-        if code < 0 {
-            return 1;
-        }
-        if got == 0 || !decoded.has_text() {
-            return 0;
-        }
         let ms = decoded.0.end_display_time;
         match packet.duration() {
             ticks if ticks > 0 => self.line(start, start + rescale(ticks, self.time_base)),

@@ -86,12 +86,12 @@ pub(super) fn choose_track(
         if is_sound && choice.is_usual() {
             return Ok(ChosenTrack::Nothing);
         }
-        return Err(Error::input(name, absent(choice, &tracks, is_sound), other_choice(setting, &tracks)));
+        return Err(no_such_track(name, choice, &tracks, setting));
     };
     let Some(stream) = input.stream(track.stream as usize) else {
         return Err(Error::input(name, "lost one of its streams", "Report this file."));
     };
-    match open(&stream, is_sound) {
+    match open_track(&stream) {
         Ok(decoder) => Ok(ChosenTrack::Open(track.clone(), decoder, time_base(&stream))),
         Err(reason) if is_sound && choice.is_usual() => Ok(ChosenTrack::Unreadable(track.clone(), reason)),
         Err(reason) => Err(Error::input(name, reason, other_choice(setting, &tracks))),
@@ -109,18 +109,20 @@ fn text_first(input: &ff::format::context::Input) -> Vec<MediaTrack> {
     tracks
 }
 
-fn absent(choice: &TrackChoice, tracks: &[MediaTrack], is_sound: bool) -> String {
-    let what = if is_sound { "audio" } else { "subtitle" };
+/// The error for a choice that no track fits.
+pub(super) fn no_such_track(name: &str, choice: &TrackChoice, tracks: &[MediaTrack], setting: Setting) -> Error {
+    let what = if setting == Setting::Audio { "audio" } else { "subtitle" };
     let wanted = match choice {
         TrackChoice::Usual => format!("no {what} track"),
         TrackChoice::Number(number) => format!("no {what} track {number}"),
         TrackChoice::Language(tag) => format!("no {what} track in the language {tag}"),
     };
     let list: Vec<String> = tracks.iter().map(ToString::to_string).collect();
-    match list.is_empty() {
+    let cause = match list.is_empty() {
         true => format!("has {wanted}, and no other"),
         false => format!("has {wanted}, but {}", list.join("; ")),
-    }
+    };
+    Error::input(name, cause, other_choice(setting, tracks))
 }
 
 fn other_choice(setting: Setting, tracks: &[MediaTrack]) -> Message {
@@ -134,8 +136,9 @@ fn other_choice(setting: Setting, tracks: &[MediaTrack]) -> Message {
     }
 }
 
-/// Opens the decoder of a track. The error is in words.
-fn open(stream: &Stream<'_>, is_sound: bool) -> Result<ff::decoder::Opened, String> {
+/// Opens the decoder of a track of sound or of subtitles. The error is in words.
+pub(super) fn open_track(stream: &Stream<'_>) -> Result<ff::decoder::Opened, String> {
+    let is_sound = StreamKind::of(stream) == StreamKind::Sound;
     let (kind, codec) = (if is_sound { "audio" } else { "subtitle" }, codec_name(stream));
     if is_encrypted(stream) {
         return Err(format!("its {kind} track is encrypted (DRM)"));

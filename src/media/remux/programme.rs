@@ -8,8 +8,9 @@ use ffmpeg_next::ffi;
 use super::layout::SoundFormat;
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
-use crate::media::ffmpeg::sound::{SampleFormat, StreamKind};
-use crate::media::ffmpeg::{codec_name, decoder, parameters};
+use crate::media::ffmpeg::parameters;
+use crate::media::ffmpeg::sound::SampleFormat;
+use crate::media::side_track::TrackChoice;
 use crate::message;
 use crate::message::Setting;
 
@@ -31,26 +32,13 @@ pub(crate) struct Programme {
 }
 
 impl Programme {
-    /// Chooses the stream: the one with this number among the streams with sound, from 1, or that which players choose. None
-    /// if the film has no sound.
+    /// Chooses the audio track with this number, from 1, or the one that players choose. None if the film has no sound.
     ///
     /// # Errors
-    /// If there is no such stream.
+    /// If there is no such track.
     pub(crate) fn choose(film: &WholeFilm, number: Option<u32>) -> Result<Option<Programme>> {
-        use ff::format::stream::Disposition;
-        let sounds: Vec<_> = film.input().streams().filter(|s| StreamKind::of(s) == StreamKind::Sound).collect();
-        if let Some(number) = number {
-            let chosen = usize::try_from(number).ok().and_then(|n| sounds.get(n.checked_sub(1)?));
-            return chosen.map(|s| Some(Programme { stream: s.index() })).ok_or_else(|| {
-                let cause = format!("has no audio track {number}: it has {}", sounds.len());
-                Error::input(film.name(), cause, message!["Give another number with ", Setting::Audio, "."])
-            });
-        }
-        let special = Disposition::VISUAL_IMPAIRED | Disposition::HEARING_IMPAIRED | Disposition::COMMENT;
-        let rank = |s: &&ff::format::stream::Stream<'_>| {
-            (s.disposition().intersects(special), !s.disposition().contains(Disposition::DEFAULT), s.index())
-        };
-        Ok(sounds.iter().min_by_key(rank).map(|s| Programme { stream: s.index() }))
+        let choice = number.map_or(TrackChoice::Usual, TrackChoice::Number);
+        Ok(film.audio_track(&choice)?.map(|track| Programme { stream: track.stream as usize }))
     }
 
     /// The rate and the channels of the programme.
@@ -76,7 +64,7 @@ impl Programme {
 /// Decodes a programme into one format.
 pub(crate) struct ProgrammeDecoder {
     name: String,
-    context: *mut ffi::AVCodecContext,
+    audio: ff::decoder::Audio,
     converter: Converter,
     /// Seconds a tick.
     tick: f64,
@@ -92,9 +80,6 @@ pub(crate) struct ProgrammeDecoder {
     broken: u64,
 }
 
-// SAFETY: the context is bound to no thread, and one thread at a time uses it.
-unsafe impl Send for ProgrammeDecoder {}
-
 impl ProgrammeDecoder {
     /// `format`: that of the samples which come out.
     ///
@@ -102,41 +87,22 @@ impl ProgrammeDecoder {
     /// If this FFmpeg has no decoder.
     pub(crate) fn open(film: &WholeFilm, programme: Programme, format: SoundFormat) -> Result<ProgrammeDecoder> {
         let name = film.name().to_string();
-        let lost = || Error::input(&name, "lost its audio stream", "Report this file.");
-        let stream = film.input().stream(programme.stream).ok_or_else(lost)?;
-        let undecodable = |e: ff::Error| {
-            let cause = format!("its sound ({}) cannot be decoded by this FFmpeg: {e}", codec_name(&stream));
+        let opened = film.open_decoder(programme.stream).map_err(|cause| {
             let remedy =
                 message!["Install an FFmpeg that has this codec, or choose another track with ", Setting::Audio, "."];
             Error::input(&name, cause, remedy)
-        };
-        let found = decoder(&stream);
-        if found.is_null() {
-            return Err(undecodable(ff::Error::DecoderNotFound));
-        }
-        // SAFETY: a new context for a decoder of FFmpeg's, which gets a copy of a valid stream's parameters.
-        let (context, code) = unsafe {
-            let context = ffi::avcodec_alloc_context3(found);
-            let mut code = ffi::avcodec_parameters_to_context(context, parameters(&stream));
-            if code >= 0 {
-                (*context).pkt_timebase = stream.time_base().into();
-                (*context).thread_count = 1;
-                code = ffi::avcodec_open2(context, found, ptr::null_mut());
-            }
-            (context, code)
-        };
-        let decoder = ProgrammeDecoder {
-            name: name.clone(),
-            context,
+        })?;
+        Ok(ProgrammeDecoder {
+            name,
+            audio: ff::decoder::Audio(opened),
             converter: Converter::new(format),
-            tick: f64::from(stream.time_base()),
+            tick: film.input().stream(programme.stream).map_or(0.0, |stream| f64::from(stream.time_base())),
             origin: film.start().secs(),
             position: 0,
             dropping: 0,
             expected: None,
             broken: 0,
-        };
-        if code < 0 { Err(undecodable(ff::Error::from(code))) } else { Ok(decoder) }
+        })
     }
 
     /// Packets that could not be decoded so far.
@@ -149,10 +115,8 @@ impl ProgrammeDecoder {
     /// # Errors
     /// If its time makes no sense, or `out` fails.
     pub(crate) fn push(&mut self, packet: &ff::Packet, out: &mut SampleSink<'_>) -> Result<()> {
-        // SAFETY: an open decoder and a valid packet.
-        let code = unsafe { ffi::avcodec_send_packet(self.context, ff::packet::Ref::as_ptr(packet)) };
         // A packet that cannot be decoded leaves a gap, which becomes silence.
-        self.broken += u64::from(code < 0);
+        self.broken += u64::from(self.audio.send_packet(packet).is_err());
         self.receive(out)
     }
 
@@ -161,8 +125,7 @@ impl ProgrammeDecoder {
     /// # Errors
     /// As [`ProgrammeDecoder::push`].
     pub(crate) fn finish(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
-        // SAFETY: an open decoder; no packet stands for the end.
-        unsafe { ffi::avcodec_send_packet(self.context, ptr::null()) };
+        let _ = self.audio.send_eof();
         self.receive(out)?;
         self.flush(out)
     }
@@ -179,13 +142,11 @@ impl ProgrammeDecoder {
     fn receive(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
         loop {
             let mut frame = ff::frame::Audio::empty();
-            // SAFETY: an open decoder and a valid frame.
-            let code = unsafe { ffi::avcodec_receive_frame(self.context, frame.as_mut_ptr()) };
-            match ff::Error::from(code) {
-                _ if code >= 0 => self.admit(&frame, out)?,
-                ff::Error::Eof => return Ok(()),
-                ff::Error::Other { errno } if errno == ff::util::error::EAGAIN => return Ok(()),
-                _ => {
+            match self.audio.receive_frame(&mut frame) {
+                Ok(()) => self.admit(&frame, out)?,
+                Err(ff::Error::Eof) => return Ok(()),
+                Err(ff::Error::Other { errno }) if errno == ff::util::error::EAGAIN => return Ok(()),
+                Err(_) => {
                     self.broken += 1;
                     return Ok(());
                 }
@@ -195,22 +156,18 @@ impl ProgrammeDecoder {
 
     /// Puts a frame into its place.
     fn admit(&mut self, frame: &ff::frame::Audio, out: &mut SampleSink<'_>) -> Result<()> {
-        // SAFETY: plain reads of a valid frame.
-        let (time, samples, rate) = unsafe {
-            let raw = frame.as_ptr();
-            ((*raw).best_effort_timestamp, (*raw).nb_samples, (*raw).sample_rate)
-        };
-        if samples <= 0 || rate <= 0 {
+        let (samples, rate) = (frame.samples(), frame.rate());
+        if samples == 0 || rate == 0 {
             return Ok(());
         }
-        let time = (time != ffi::AV_NOPTS_VALUE).then_some(time as f64 * self.tick - self.origin);
+        let time = frame.timestamp().map(|time| time as f64 * self.tick - self.origin);
         match (time, self.expected) {
             (Some(time), Some(expected)) if (time - expected).abs() > TOLERANCE => self.jump(time, out)?,
             (Some(time), None) => self.jump(time, out)?,
             _ => {}
         }
         let start = self.expected.unwrap_or(0.0);
-        self.expected = Some(start + f64::from(samples) / f64::from(rate));
+        self.expected = Some(start + samples as f64 / f64::from(rate));
         let mut converted = Vec::new();
         if self.converter.convert(Some(frame), &mut converted).is_err() {
             // Its format differs from that before: what is left of that comes first.
@@ -256,13 +213,6 @@ impl ProgrammeDecoder {
         samples.iter_mut().filter(|s| !s.is_finite()).for_each(|s| *s = 0.0);
         self.position += frames - dropped;
         out(samples)
-    }
-}
-
-impl Drop for ProgrammeDecoder {
-    fn drop(&mut self) {
-        // SAFETY: made in `open`, and dropped here alone.
-        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
     }
 }
 

@@ -1,26 +1,20 @@
 //! Texts with their times, from a file: WebVTT, SubRip or ASS, read by FFmpeg.
 
-use std::ffi::CStr;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::ptr;
 
 use ffmpeg_next as ff;
-use ffmpeg_next::ffi;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::limited_file::read_bytes;
-use crate::media::decode::{DecodeOptions, WholeFilm};
+use crate::media::decode::{DecodeOptions, DecodedText, WholeFilm};
 use crate::media::ffmpeg::sound::StreamKind;
-use crate::media::ffmpeg::{decoder, parameters};
 use crate::time::Time;
 
 /// Largest file of texts.
 const LARGEST: u64 = 16 << 20;
-/// Fields before the text in FFmpeg's form of ASS: `ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`.
-const FIELDS: usize = 8;
 
 /// A text and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,29 +72,18 @@ pub(crate) fn read_texts(path: &Path, interrupt: &Interrupt) -> Result<Vec<FilmT
     Ok(texts)
 }
 
-/// Decodes texts, whatever their format, into FFmpeg's form of ASS.
+/// Decodes texts, whatever their format.
 struct TextDecoder {
-    context: *mut ffi::AVCodecContext,
+    subtitle: ff::decoder::Subtitle,
     /// Seconds a tick.
     tick: f64,
 }
 
 impl TextDecoder {
     fn open(film: &WholeFilm, stream: usize) -> Option<TextDecoder> {
-        let stream = film.input().stream(stream)?;
-        let found = decoder(&stream);
-        if found.is_null() {
-            return None;
-        }
-        // SAFETY: a new context for a decoder of FFmpeg's, which gets a copy of a valid stream's parameters.
-        unsafe {
-            let context = ffi::avcodec_alloc_context3(found);
-            let opened = TextDecoder { context, tick: f64::from(stream.time_base()) };
-            let copied = ffi::avcodec_parameters_to_context(context, parameters(&stream));
-            (copied >= 0).then_some(())?;
-            (*context).pkt_timebase = stream.time_base().into();
-            (ffi::avcodec_open2(context, found, ptr::null_mut()) >= 0).then_some(opened)
-        }
+        let opened = film.open_decoder(stream).ok()?;
+        let tick = f64::from(film.input().stream(stream)?.time_base());
+        Some(TextDecoder { subtitle: ff::decoder::Subtitle(opened), tick })
     }
 
     /// The text of a packet, if it has one and an end.
@@ -108,38 +91,15 @@ impl TextDecoder {
         let time = |ticks: i64| Time::from_secs(ticks as f64 * self.tick);
         let start = packet.pts()?;
         let end = start.checked_add(packet.duration())?;
-        // SAFETY: a plain structure of C, which may be zero. An open decoder and a valid packet, which is only read. FFmpeg
-        // fills as many pointers to rectangles as it says, whose texts are null or C strings, and frees them.
-        let text = unsafe {
-            let mut subtitle: ffi::AVSubtitle = std::mem::zeroed();
-            let mut got = 0;
-            let raw = ff::packet::Ref::as_ptr(packet).cast_mut();
-            let code = ffi::avcodec_decode_subtitle2(self.context, &raw mut subtitle, &raw mut got, raw);
-            let mut lines = Vec::new();
-            for n in 0..if code >= 0 && got != 0 { subtitle.num_rects as usize } else { 0 } {
-                let rect = *subtitle.rects.add(n);
-                if !rect.is_null() && !(*rect).ass.is_null() {
-                    lines.push(plain(&CStr::from_ptr((*rect).ass).to_string_lossy()));
-                }
-            }
-            ffi::avsubtitle_free(&raw mut subtitle);
-            lines.join(" ")
-        };
+        let decoded = DecodedText::decode(&mut self.subtitle, packet).ok()??;
+        let text = decoded.texts().map(|text| plain(&text)).collect::<Vec<_>>().join(" ");
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         (!text.is_empty()).then(|| FilmText { start: time(start), end: time(end.max(start)), text })
     }
 }
 
-impl Drop for TextDecoder {
-    fn drop(&mut self) {
-        // SAFETY: made in `open`, and dropped here alone.
-        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
-    }
-}
-
-/// The words of a line of ASS.
-fn plain(line: &str) -> String {
-    let text = line.splitn(FIELDS + 1, ',').nth(FIELDS).unwrap_or_default();
+/// The words of a text of ASS.
+fn plain(text: &str) -> String {
     let text = text.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ");
     let mut out = String::new();
     let mut depth = 0u32;
