@@ -129,7 +129,7 @@ settings! {
     /// How long a server of models may take for an answer.
     ServerTimeout => "server_timeout",
     /// Codec of a spoken track.
-    SoundCodec => "codec",
+    AudioCodec => "codec",
     /// First moment that is described.
     Start => "start",
     /// Temperature of the caption search.

@@ -53,7 +53,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::SearchIndex => "--index",
         Setting::ServerJobs => "--server-jobs",
         Setting::ServerTimeout => "--server-timeout",
-        Setting::SoundCodec => "--codec",
+        Setting::AudioCodec => "--codec",
         Setting::Start => "--start",
         // The command line has no flag for it.
         Setting::Temperature => "the temperature",

@@ -11,7 +11,7 @@ use super::values;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::{DecodeOptions, SoundCodec};
+use crate::media::{AudioCodec, DecodeOptions};
 use crate::mix::DuckOptions;
 use crate::speak::{Language, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
 use crate::time::Time;
@@ -77,7 +77,7 @@ struct SpeakOutputArgs {
     text_track: bool,
     /// Codec of the new track [default: the usual one of the container]
     #[arg(long, value_enum)]
-    codec: Option<SoundCodec>,
+    codec: Option<AudioCodec>,
     /// Title of the new track
     #[arg(long, value_name = "TEXT", default_value = "Audio description")]
     title: String,

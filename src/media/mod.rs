@@ -4,6 +4,7 @@
 //! one is needed. Still pictures come from [`open_picture`]. Nothing here depends on scenes or models.
 
 pub(crate) mod access;
+pub(crate) mod audio_format;
 pub(crate) mod bars;
 pub(crate) mod byte_source;
 pub(crate) mod dash;
@@ -18,6 +19,7 @@ pub(crate) mod probe;
 pub(crate) mod relay;
 pub(crate) mod remote;
 pub(crate) mod remux;
+mod resampler;
 pub(crate) mod resize;
 pub(crate) mod rgb;
 pub(crate) mod scale;
@@ -34,7 +36,7 @@ pub use decode::{
 pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
-pub use remux::{FilmFormat, SoundCodec};
+pub use remux::{AudioCodec, FilmFormat};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;
 pub use side_track::{

@@ -1,7 +1,7 @@
 //! What a caller chooses.
 
 use super::language::Language;
-use crate::media::{DecodeOptions, SoundCodec};
+use crate::media::{AudioCodec, DecodeOptions};
 use crate::mix::DuckOptions;
 use crate::voice::VoiceOptions;
 
@@ -41,7 +41,7 @@ pub struct SpeakOptions {
     /// The texts become a track too. Default: false.
     pub texts: bool,
     /// Codec of the new track. Default: the usual one of the container.
-    pub codec: Option<SoundCodec>,
+    pub codec: Option<AudioCodec>,
 }
 
 impl Default for SpeakOptions {

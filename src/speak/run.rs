@@ -8,12 +8,13 @@ use super::plan::{PlacedText, SpeechPlan, place};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::media::audio_format::{AudioFormat, ChannelPlace};
 use crate::media::decode::WholeFilm;
 use crate::media::remux::{
-    ChannelPlace, FilmText, FilmWriter, NewTrack, Programme, ProgrammeDecoder, SoundEncoder, SoundFormat,
-    VoiceConverter, WriterPlan, read_texts, silence,
+    AudioEncoder, FilmText, FilmWriter, NewTrack, Programme, ProgrammeDecoder, WriterPlan, convert_speech, read_texts,
+    silence,
 };
-use crate::media::{FilmFormat, SoundCodec};
+use crate::media::{AudioCodec, FilmFormat};
 use crate::message;
 use crate::message::Setting;
 use crate::mix::{Audibility, Ducking, LoudnessMeter, MixSpeech, Mixer, Seat, Seats, SpeechWindow, gain, stretch};
@@ -141,7 +142,7 @@ fn damage(film: &WholeFilm, broken: u64) -> Option<String> {
 }
 
 /// The container and the codec of the output.
-fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, SoundCodec)> {
+fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, AudioCodec)> {
     let name = job.output.display();
     let format = FilmFormat::of(job.output).ok_or_else(|| {
         let remedy = message!["Name a file with ", Setting::Output, format!(" that ends in {}.", FilmFormat::NAMES)];
@@ -165,7 +166,7 @@ fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, SoundCodec)> {
         let cause = format!("{name}: {} cannot hold {}", format.name(), codec.name());
         let remedy = message![
             format!("It holds {}: choose that with ", names.join(", ")),
-            Setting::SoundCodec,
+            Setting::AudioCodec,
             ", or another container with ",
             Setting::Output,
             "."
@@ -176,23 +177,23 @@ fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, SoundCodec)> {
 }
 
 /// The rate and the channels of the new track.
-fn sound_format(film: &mut WholeFilm, programme: Option<Programme>, codec: SoundCodec) -> Result<SoundFormat> {
-    let Some(programme) = programme else { return Ok(SoundFormat::usual(codec.rate(48_000), 2)) };
+fn sound_format(film: &mut WholeFilm, programme: Option<Programme>, codec: AudioCodec) -> Result<AudioFormat> {
+    let Some(programme) = programme else { return Ok(AudioFormat::usual(codec.rate(48_000), 2)) };
     // Nothing is known about what is encrypted, which is the better message.
     let own = programme.format(film).map_err(|e| film.read().err().unwrap_or(e))?;
     let rate = codec.rate(own.rate);
-    Ok(if own.channels() > codec.most_channels() { SoundFormat::usual(rate, 2) } else { own.with_rate(rate) })
+    Ok(if own.channels() > codec.most_channels() { AudioFormat::usual(rate, 2) } else { own.with_rate(rate) })
 }
 
-fn open_encoder(sound: &SoundFormat, codec: SoundCodec) -> Result<SoundEncoder> {
-    SoundEncoder::open(codec, sound.with_rate(sound.rate)).map_err(|e| {
+fn open_encoder(sound: &AudioFormat, codec: AudioCodec) -> Result<AudioEncoder> {
+    AudioEncoder::open(codec, sound.clone()).map_err(|e| {
         let cause =
             format!("{} with {} channels cannot be encoded by this FFmpeg: {e}", codec.name(), sound.channels());
-        Error::usage(cause, message!["Choose another codec with ", Setting::SoundCodec, "."])
+        Error::usage(cause, message!["Choose another codec with ", Setting::AudioCodec, "."])
     })
 }
 
-fn seats(sound: &SoundFormat) -> Seats {
+fn seats(sound: &AudioFormat) -> Seats {
     let places = sound.places();
     if places.len() == 1 {
         return Seats(vec![Seat::Mono]);
@@ -241,12 +242,12 @@ struct HeardProgramme {
 fn measure(
     job: &SpeakJob<'_>,
     programme: Programme,
-    sound: &SoundFormat,
+    sound: &AudioFormat,
     windows: Vec<SpeechWindow>,
 ) -> Result<HeardProgramme> {
     let mut film = WholeFilm::open(job.input, &job.options.decode, job.interrupt)?;
     film.keep(|stream| stream == programme.stream);
-    let mut decoder = ProgrammeDecoder::open(&film, programme, sound.with_rate(sound.rate))?;
+    let mut decoder = ProgrammeDecoder::open(&film, programme, sound.clone())?;
     let mut meter = LoudnessMeter::new(&seats(sound), sound.rate);
     let mut audibility = Audibility::new(windows, sound.channels(), sound.rate);
     let mut frames = 0;
@@ -269,7 +270,7 @@ fn measure(
 }
 
 /// Integrated loudness of all descriptions in LUFS, as they would be mixed without a change.
-fn loudness_of(placed: &[PlacedText], speaker: &mut Speaker, sound: &SoundFormat) -> Result<f64> {
+fn loudness_of(placed: &[PlacedText], speaker: &mut Speaker, sound: &AudioFormat) -> Result<f64> {
     let mut meter = LoudnessMeter::new(&Seats(vec![Seat::Mono]), sound.rate);
     let (mut energy, mut count) = (0.0, 0usize);
     for text in placed {
@@ -290,7 +291,7 @@ fn loudness_of(placed: &[PlacedText], speaker: &mut Speaker, sound: &SoundFormat
 fn samples(text: &PlacedText, speaker: &mut Speaker, rate: u32) -> Result<Vec<f32>> {
     let speech = speaker.load(text.spoken)?;
     let faster = stretch(&speech.samples, speech.rate, text.stretch);
-    VoiceConverter::convert(&faster, speech.rate, rate).map_err(|e| {
+    convert_speech(&faster, speech.rate, rate).map_err(|e| {
         Error::usage(format!("speech of {} Hz cannot be converted: {e}", speech.rate), "Choose another voice.")
     })
 }
@@ -298,7 +299,7 @@ fn samples(text: &PlacedText, speaker: &mut Speaker, rate: u32) -> Result<Vec<f3
 /// The second pass: programme in, film out.
 struct Mixdown<'a> {
     mixer: Mixer,
-    encoder: SoundEncoder,
+    encoder: AudioEncoder,
     writer: FilmWriter,
     speaker: &'a mut Speaker,
     /// Descriptions that are not mixed yet.
@@ -319,11 +320,10 @@ impl Mixdown<'_> {
         &mut self,
         film: &mut WholeFilm,
         programme: Option<Programme>,
-        sound: &SoundFormat,
+        sound: &AudioFormat,
         copies: bool,
     ) -> Result<u64> {
-        let mut decoder =
-            programme.map(|p| ProgrammeDecoder::open(film, p, sound.with_rate(sound.rate))).transpose()?;
+        let mut decoder = programme.map(|p| ProgrammeDecoder::open(film, p, sound.clone())).transpose()?;
         let decoded = programme.map(|p| p.stream);
         film.complete_times();
         film.keep(|stream| Some(stream) == decoded || (copies && self.writer.copies(stream)));
@@ -402,6 +402,6 @@ impl Mixdown<'_> {
 fn encoding_failed(e: &dyn std::fmt::Display) -> Error {
     Error::usage(
         format!("the new track cannot be encoded: {e}"),
-        message!["Choose another codec with ", Setting::SoundCodec, "."],
+        message!["Choose another codec with ", Setting::AudioCodec, "."],
     )
 }

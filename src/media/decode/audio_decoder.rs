@@ -7,9 +7,10 @@
 use ffmpeg_next as ff;
 
 use super::clock::FrameClock;
-use super::resampler::Resampler;
 use super::sample_grid::SampleGrid;
 use super::stream::rescale;
+use crate::media::audio_format::AudioFormat;
+use crate::media::resampler::Resampler;
 use crate::media::side_track::{AUDIO_RATE, AudioChunk, sample_at};
 use crate::time::Time;
 
@@ -174,7 +175,7 @@ impl AudioDecoder {
 
     fn convert(&mut self, frame: &ff::frame::Audio) -> bool {
         if self.resampler.is_none() {
-            self.resampler = Resampler::new();
+            self.resampler = Resampler::new(AudioFormat::usual(AUDIO_RATE, 1)).map(Resampler::within_range);
         }
         self.samples.clear();
         let resampler = self.resampler.as_mut();

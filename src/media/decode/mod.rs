@@ -19,8 +19,8 @@
 //!
 //! In the same pass as the pictures a source can read one track of sound or subtitles, the side track:
 //! [`side_track_packets`] finds its packets, and [`side_track_reader`] follows it. [`tracks`] chooses the track;
-//! [`audio_decoder`] or [`subtitle_decoder`] decodes it; [`resampler`] and [`sample_grid`] bring samples into one form and
-//! into their places. [`dialogue`] reads a file of subtitles with the same decoder.
+//! [`audio_decoder`] or [`subtitle_decoder`] decodes it; [`resampler`](super::resampler) and [`sample_grid`] bring samples
+//! into one form and into their places. [`dialogue`] reads a file of subtitles with the same decoder.
 
 mod arrivals;
 mod audio_decoder;
@@ -45,7 +45,6 @@ mod options;
 mod ranges;
 mod reading;
 mod relayed;
-mod resampler;
 mod sample_grid;
 mod seek;
 mod side_track_packets;

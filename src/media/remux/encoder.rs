@@ -6,21 +6,21 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use ffmpeg_next::packet::Mut;
 
-use super::format::SoundCodec;
-use super::layout::SoundFormat;
+use super::format::AudioCodec;
+use crate::media::audio_format::AudioFormat;
 use crate::media::ffmpeg::sound::SampleFormat;
 
 /// Frames at once for a codec that takes any number.
 const BLOCK: usize = 4_096;
 
 /// Encodes interleaved samples. Times of packets are in samples.
-pub(crate) struct SoundEncoder {
+pub(crate) struct AudioEncoder {
     context: *mut ffi::AVCodecContext,
-    codec: SoundCodec,
+    codec: AudioCodec,
     channels: usize,
     /// Frames at once.
     block: usize,
-    format: SoundFormat,
+    format: AudioFormat,
     /// Samples that wait for a whole block.
     waiting: Vec<f32>,
     /// Frames encoded so far.
@@ -28,12 +28,12 @@ pub(crate) struct SoundEncoder {
 }
 
 // SAFETY: the context is bound to no thread, and one thread at a time uses it.
-unsafe impl Send for SoundEncoder {}
+unsafe impl Send for AudioEncoder {}
 
-impl SoundEncoder {
+impl AudioEncoder {
     /// # Errors
     /// If this FFmpeg has no such encoder, or it refuses the format.
-    pub(crate) fn open(codec: SoundCodec, format: SoundFormat) -> Result<SoundEncoder, ff::Error> {
+    pub(crate) fn open(codec: AudioCodec, format: AudioFormat) -> Result<AudioEncoder, ff::Error> {
         // SAFETY: a look-up by a C string. The context is made for the encoder, filled, opened, and freed by `drop`.
         unsafe {
             let found = ffi::avcodec_find_encoder_by_name(codec.encoder().as_ptr());
@@ -46,7 +46,7 @@ impl SoundEncoder {
             }
             let channels = format.channels();
             let mut encoder =
-                SoundEncoder { context, codec, channels, block: BLOCK, format, waiting: Vec::new(), position: 0 };
+                AudioEncoder { context, codec, channels, block: BLOCK, format, waiting: Vec::new(), position: 0 };
             let rate = encoder.format.rate;
             (*context).sample_rate = i32::try_from(rate).unwrap_or(48_000);
             (*context).time_base = ffi::AVRational { num: 1, den: (*context).sample_rate };
@@ -79,7 +79,7 @@ impl SoundEncoder {
     }
 
     /// Its codec.
-    pub(super) fn codec(&self) -> SoundCodec {
+    pub(super) fn codec(&self) -> AudioCodec {
         self.codec
     }
 
@@ -104,7 +104,7 @@ impl SoundEncoder {
     /// Encodes what waits, and appends the last packets.
     ///
     /// # Errors
-    /// As [`SoundEncoder::push`].
+    /// As [`AudioEncoder::push`].
     pub(crate) fn finish(&mut self, out: &mut Vec<ff::Packet>) -> Result<(), ff::Error> {
         let rest = std::mem::take(&mut self.waiting);
         if !rest.is_empty() {
@@ -155,14 +155,14 @@ impl SoundEncoder {
             }
             let plane = |n: usize| *(*raw).extended_data.add(n);
             match self.codec {
-                SoundCodec::Opus => {
+                AudioCodec::Opus => {
                     std::slice::from_raw_parts_mut(plane(0).cast::<f32>(), block.len()).copy_from_slice(block);
                 }
-                SoundCodec::Flac | SoundCodec::Pcm => {
+                AudioCodec::Flac | AudioCodec::Pcm => {
                     let to = std::slice::from_raw_parts_mut(plane(0).cast::<i16>(), block.len());
                     to.iter_mut().zip(block).for_each(|(to, sample)| *to = (sample * 32_768.0).round() as i16);
                 }
-                SoundCodec::Aac | SoundCodec::Mp3 => {
+                AudioCodec::Aac | AudioCodec::Mp3 => {
                     for channel in 0..self.channels {
                         let to = std::slice::from_raw_parts_mut(plane(channel).cast::<f32>(), frames);
                         let from = block.iter().skip(channel).step_by(self.channels);
@@ -176,7 +176,7 @@ impl SoundEncoder {
     }
 }
 
-impl Drop for SoundEncoder {
+impl Drop for AudioEncoder {
     fn drop(&mut self) {
         // SAFETY: made in `open`, and dropped here alone.
         unsafe { ffi::avcodec_free_context(&raw mut self.context) };

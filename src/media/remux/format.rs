@@ -6,7 +6,7 @@ use std::path::Path;
 /// A codec of a new track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum SoundCodec {
+pub enum AudioCodec {
     /// AAC: 96 kb/s a channel
     Aac,
     /// Opus: 64 kb/s a channel
@@ -19,65 +19,65 @@ pub enum SoundCodec {
     Pcm,
 }
 
-impl SoundCodec {
+impl AudioCodec {
     /// FFmpeg's encoder.
     pub(super) fn encoder(self) -> &'static CStr {
         match self {
-            SoundCodec::Aac => c"aac",
-            SoundCodec::Opus => c"libopus",
-            SoundCodec::Mp3 => c"libmp3lame",
-            SoundCodec::Flac => c"flac",
-            SoundCodec::Pcm => c"pcm_s16le",
+            AudioCodec::Aac => c"aac",
+            AudioCodec::Opus => c"libopus",
+            AudioCodec::Mp3 => c"libmp3lame",
+            AudioCodec::Flac => c"flac",
+            AudioCodec::Pcm => c"pcm_s16le",
         }
     }
 
     /// FFmpeg's name of the samples that it takes.
     pub(super) fn samples(self) -> &'static CStr {
         match self {
-            SoundCodec::Aac | SoundCodec::Mp3 => c"fltp",
-            SoundCodec::Opus => c"flt",
-            SoundCodec::Flac | SoundCodec::Pcm => c"s16",
+            AudioCodec::Aac | AudioCodec::Mp3 => c"fltp",
+            AudioCodec::Opus => c"flt",
+            AudioCodec::Flac | AudioCodec::Pcm => c"s16",
         }
     }
 
     /// Bits a second for each channel; 0 for what is lossless.
     pub(super) fn bit_rate(self) -> i64 {
         match self {
-            SoundCodec::Aac => 96_000,
-            SoundCodec::Mp3 => 80_000,
-            SoundCodec::Opus => 64_000,
-            SoundCodec::Flac | SoundCodec::Pcm => 0,
+            AudioCodec::Aac => 96_000,
+            AudioCodec::Mp3 => 80_000,
+            AudioCodec::Opus => 64_000,
+            AudioCodec::Flac | AudioCodec::Pcm => 0,
         }
     }
 
     /// Whether what is decoded is what was encoded.
     pub(crate) fn is_lossless(self) -> bool {
-        matches!(self, SoundCodec::Flac | SoundCodec::Pcm)
+        matches!(self, AudioCodec::Flac | AudioCodec::Pcm)
     }
 
     /// The rate of a track for a programme of this rate, in Hz.
     pub(crate) fn rate(self, programme: u32) -> u32 {
         match self {
-            SoundCodec::Opus => 48_000,
-            SoundCodec::Aac | SoundCodec::Mp3 if matches!(programme, 32_000 | 44_100 | 48_000) => programme,
-            SoundCodec::Flac | SoundCodec::Pcm if (16_000..=192_000).contains(&programme) => programme,
+            AudioCodec::Opus => 48_000,
+            AudioCodec::Aac | AudioCodec::Mp3 if matches!(programme, 32_000 | 44_100 | 48_000) => programme,
+            AudioCodec::Flac | AudioCodec::Pcm if (16_000..=192_000).contains(&programme) => programme,
             _ => 48_000,
         }
     }
 
     /// Most channels of a track.
     pub(crate) fn most_channels(self) -> usize {
-        if self == SoundCodec::Mp3 { 2 } else { 8 }
+        if self == AudioCodec::Mp3 { 2 } else { 8 }
     }
 
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
-            SoundCodec::Aac => "AAC",
-            SoundCodec::Opus => "Opus",
-            SoundCodec::Mp3 => "MP3",
-            SoundCodec::Flac => "FLAC",
-            SoundCodec::Pcm => "PCM",
+            AudioCodec::Aac => "AAC",
+            AudioCodec::Opus => "Opus",
+            AudioCodec::Mp3 => "MP3",
+            AudioCodec::Flac => "FLAC",
+            AudioCodec::Pcm => "PCM",
         }
     }
 }
@@ -181,9 +181,9 @@ impl FilmFormat {
     }
 
     /// Whether times cannot be before zero there, and a track of this codec has no place for what its decoder drops first.
-    pub(super) fn lacks_priming(self, codec: SoundCodec) -> bool {
+    pub(super) fn lacks_priming(self, codec: AudioCodec) -> bool {
         use FilmFormat::{Matroska, MatroskaSound, Webm};
-        matches!(self, Matroska | MatroskaSound | Webm) && codec != SoundCodec::Opus
+        matches!(self, Matroska | MatroskaSound | Webm) && codec != AudioCodec::Opus
     }
 
     /// Whether a text track is WebVTT there; otherwise it is `mov_text`. None if there can be no text track.
@@ -196,8 +196,8 @@ impl FilmFormat {
     }
 
     /// The codecs that it can hold, the usual one first.
-    pub fn codecs(self) -> &'static [SoundCodec] {
-        use SoundCodec::{Aac, Flac, Mp3, Opus, Pcm};
+    pub fn codecs(self) -> &'static [AudioCodec] {
+        use AudioCodec::{Aac, Flac, Mp3, Opus, Pcm};
         match self {
             FilmFormat::Matroska | FilmFormat::MatroskaSound => &[Aac, Opus, Mp3, Flac, Pcm],
             FilmFormat::Webm => &[Opus],
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(FilmFormat::of(Path::new("film.ad.m4a")), Some(FilmFormat::M4a));
         assert_eq!(FilmFormat::of(Path::new("film.avi")), None);
         assert_eq!(FilmFormat::of(Path::new("film")), None);
-        assert_eq!(SoundCodec::Opus.rate(44_100), 48_000);
-        assert_eq!((SoundCodec::Aac.rate(44_100), SoundCodec::Pcm.rate(96_000)), (44_100, 96_000));
+        assert_eq!(AudioCodec::Opus.rate(44_100), 48_000);
+        assert_eq!((AudioCodec::Aac.rate(44_100), AudioCodec::Pcm.rate(96_000)), (44_100, 96_000));
     }
 }

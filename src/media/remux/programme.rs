@@ -1,15 +1,14 @@
 //! The sound of a film, decoded: interleaved samples, each at its place on the film's clock.
 
-use std::ptr;
-
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
-use super::layout::SoundFormat;
 use crate::error::{Error, Result};
+use crate::media::audio_format::AudioFormat;
 use crate::media::decode::WholeFilm;
 use crate::media::ffmpeg::parameters;
 use crate::media::ffmpeg::sound::SampleFormat;
+use crate::media::resampler::Resampler;
 use crate::media::side_track::TrackChoice;
 use crate::message;
 use crate::message::Setting;
@@ -20,6 +19,7 @@ const TOLERANCE: f64 = 0.02;
 const LONGEST_GAP: f64 = 3_600.0;
 /// Frames of silence at once.
 const SILENCE: usize = 8_192;
+const NO_MEMORY: ff::Error = ff::Error::Other { errno: ff::util::error::ENOMEM };
 
 /// Takes samples, interleaved and in order.
 pub(crate) type SampleSink<'a> = dyn FnMut(&mut [f32]) -> Result<()> + 'a;
@@ -45,14 +45,14 @@ impl Programme {
     ///
     /// # Errors
     /// If the header gives none.
-    pub(crate) fn format(self, film: &WholeFilm) -> Result<SoundFormat> {
+    pub(crate) fn format(self, film: &WholeFilm) -> Result<AudioFormat> {
         let found = film.input().stream(self.stream).and_then(|stream| {
             let par = parameters(&stream);
             // SAFETY: reads of a valid stream's parameters.
             let (rate, layout) = unsafe { ((*par).sample_rate, &raw const (*par).ch_layout) };
             let rate = u32::try_from(rate).ok().filter(|rate| (4_000..=768_000).contains(rate))?;
             // SAFETY: the layout of a valid stream's parameters.
-            unsafe { SoundFormat::of(rate, layout) }
+            unsafe { AudioFormat::of(rate, layout) }
         });
         found.ok_or_else(|| {
             let cause = "its sound has no rate or no channels that can be mixed";
@@ -65,7 +65,9 @@ impl Programme {
 pub(crate) struct ProgrammeDecoder {
     name: String,
     audio: ff::decoder::Audio,
-    converter: Converter,
+    format: AudioFormat,
+    /// Of the frames since the format changed or there was a gap.
+    resampler: Option<Resampler>,
     /// Seconds a tick.
     tick: f64,
     /// Start of the container's own clock, in seconds.
@@ -85,7 +87,7 @@ impl ProgrammeDecoder {
     ///
     /// # Errors
     /// If this FFmpeg has no decoder.
-    pub(crate) fn open(film: &WholeFilm, programme: Programme, format: SoundFormat) -> Result<ProgrammeDecoder> {
+    pub(crate) fn open(film: &WholeFilm, programme: Programme, format: AudioFormat) -> Result<ProgrammeDecoder> {
         let name = film.name().to_string();
         let opened = film.open_decoder(programme.stream).map_err(|cause| {
             let remedy =
@@ -95,7 +97,8 @@ impl ProgrammeDecoder {
         Ok(ProgrammeDecoder {
             name,
             audio: ff::decoder::Audio(opened),
-            converter: Converter::new(format),
+            format,
+            resampler: None,
             tick: film.input().stream(programme.stream).map_or(0.0, |stream| f64::from(stream.time_base())),
             origin: film.start().secs(),
             position: 0,
@@ -136,7 +139,7 @@ impl ProgrammeDecoder {
     /// If `out` fails.
     pub(crate) fn silence_until(&mut self, place: u64, out: &mut SampleSink<'_>) -> Result<()> {
         let position = &mut self.position;
-        silence(position, place, self.converter.format.channels(), out)
+        silence(position, place, self.format.channels(), out)
     }
 
     fn receive(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
@@ -169,22 +172,29 @@ impl ProgrammeDecoder {
         let start = self.expected.unwrap_or(0.0);
         self.expected = Some(start + samples as f64 / f64::from(rate));
         let mut converted = Vec::new();
-        if self.converter.convert(Some(frame), &mut converted).is_err() {
+        if self.convert(frame, &mut converted).is_err() {
             // Its format differs from that before: what is left of that comes first.
             self.flush(out)?;
-            if self.converter.convert(Some(frame), &mut converted).is_err() {
+            if self.convert(frame, &mut converted).is_err() {
                 self.broken += 1;
             }
         }
         self.put(&mut converted, out)
     }
 
+    fn convert(&mut self, frame: &ff::frame::Audio, to: &mut Vec<f32>) -> Result<(), ff::Error> {
+        if self.resampler.is_none() {
+            self.resampler = Resampler::new(self.format.clone());
+        }
+        self.resampler.as_mut().ok_or(NO_MEMORY)?.convert(frame, to)
+    }
+
     /// Goes on at another time: silence up to it, or samples that are left out.
     fn jump(&mut self, time: f64, out: &mut SampleSink<'_>) -> Result<()> {
         self.flush(out)?;
-        let place = (time * f64::from(self.converter.format.rate)).round();
+        let place = (time * f64::from(self.format.rate)).round();
         let ahead = place - self.position as f64;
-        if ahead > LONGEST_GAP * f64::from(self.converter.format.rate) || !ahead.is_finite() {
+        if ahead > LONGEST_GAP * f64::from(self.format.rate) || !ahead.is_finite() {
             let cause = format!("its sound jumps to {time:.0} s, so its clock is broken");
             let remedy = "Write it anew, for example: ffmpeg -i FILE -c copy -map 0 NEW.mkv";
             return Err(Error::input(&self.name, cause, remedy));
@@ -196,12 +206,14 @@ impl ProgrammeDecoder {
 
     fn flush(&mut self, out: &mut SampleSink<'_>) -> Result<()> {
         let mut rest = Vec::new();
-        self.converter.finish(&mut rest);
+        if let Some(resampler) = self.resampler.take() {
+            resampler.finish(&mut rest);
+        }
         self.put(&mut rest, out)
     }
 
     fn put(&mut self, samples: &mut [f32], out: &mut SampleSink<'_>) -> Result<()> {
-        let channels = self.converter.format.channels();
+        let channels = self.format.channels();
         let frames = (samples.len() / channels) as u64;
         let dropped = self.dropping.min(frames);
         self.dropping -= dropped;
@@ -226,94 +238,34 @@ pub(crate) fn silence(position: &mut u64, place: u64, channels: usize, out: &mut
     Ok(())
 }
 
-/// Converts frames of one format that follow one another, with FFmpeg's libswresample.
-struct Converter {
-    context: *mut ffi::SwrContext,
-    format: SoundFormat,
-}
-
-impl Converter {
-    fn new(format: SoundFormat) -> Converter {
-        Converter { context: ptr::null_mut(), format }
+/// Converts speech, of one channel, to another rate.
+///
+/// # Errors
+/// If there is no memory for it.
+pub(crate) fn convert_speech(samples: &[f32], from: u32, to: u32) -> Result<Vec<f32>, ff::Error> {
+    if from == to {
+        return Ok(samples.to_vec());
     }
-
-    /// Converts a frame, or with none what is left, and appends what is ready.
-    fn convert(&mut self, frame: Option<&ff::frame::Audio>, to: &mut Vec<f32>) -> Result<usize, ff::Error> {
-        let mut out = ff::frame::Audio::empty();
-        // SAFETY: a context of this structure's own, and valid frames. FFmpeg checks the format of what goes in, allocates
-        // what comes out, and fills it with as many samples as it says.
+    let mut resampler = Resampler::new(AudioFormat::usual(to, 1)).ok_or(NO_MEMORY)?;
+    let mono = AudioFormat::usual(from, 1);
+    let mut converted = Vec::new();
+    for block in samples.chunks(SILENCE) {
+        let mut frame = ff::frame::Audio::empty();
+        // SAFETY: a new frame gets its format and buffers, into which as many samples are written as it has.
         unsafe {
-            if self.context.is_null() {
-                self.context = ffi::swr_alloc();
-                if self.context.is_null() {
-                    return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-                }
-            }
-            let raw = out.as_mut_ptr();
+            let raw = frame.as_mut_ptr();
             SampleFormat::float().set_frame(raw);
-            (*raw).sample_rate = i32::try_from(self.format.rate).unwrap_or(48_000);
-            self.format.copy_to(&raw mut (*raw).ch_layout);
-            let code = ffi::swr_convert_frame(self.context, raw, frame.map_or(ptr::null(), |f| f.as_ptr()));
+            (*raw).nb_samples = block.len() as i32;
+            (*raw).sample_rate = i32::try_from(from).unwrap_or(48_000);
+            mono.copy_to(&raw mut (*raw).ch_layout);
+            let code = ffi::av_frame_get_buffer(raw, 0);
             if code < 0 {
                 return Err(ff::Error::from(code));
             }
-            let (data, frames) = ((*raw).data[0].cast::<f32>(), usize::try_from((*raw).nb_samples).unwrap_or(0));
-            if !data.is_null() && frames > 0 {
-                to.extend_from_slice(std::slice::from_raw_parts(data, frames * self.format.channels()));
-            }
-            Ok(frames)
+            std::slice::from_raw_parts_mut((*raw).data[0].cast::<f32>(), block.len()).copy_from_slice(block);
         }
+        resampler.convert(&frame, &mut converted)?;
     }
-
-    /// Appends what is left. The next frame may have another format.
-    fn finish(&mut self, to: &mut Vec<f32>) {
-        if self.context.is_null() {
-            return;
-        }
-        while self.convert(None, to).is_ok_and(|frames| frames > 0) {}
-        // SAFETY: made in `convert`. It becomes null.
-        unsafe { ffi::swr_free(&raw mut self.context) };
-    }
-}
-
-impl Drop for Converter {
-    fn drop(&mut self) {
-        // SAFETY: null or made in `convert`, and dropped here alone.
-        unsafe { ffi::swr_free(&raw mut self.context) };
-    }
-}
-
-/// Converts speech, of one channel, to another rate.
-pub(crate) struct VoiceConverter;
-
-impl VoiceConverter {
-    /// # Errors
-    /// If there is no memory for it.
-    pub(crate) fn convert(samples: &[f32], from: u32, to: u32) -> Result<Vec<f32>, ff::Error> {
-        if from == to {
-            return Ok(samples.to_vec());
-        }
-        let mut converter = Converter::new(SoundFormat::usual(to, 1));
-        let mono = SoundFormat::usual(from, 1);
-        let mut converted = Vec::new();
-        for block in samples.chunks(SILENCE) {
-            let mut frame = ff::frame::Audio::empty();
-            // SAFETY: a new frame gets its format and buffers, into which as many samples are written as it has.
-            unsafe {
-                let raw = frame.as_mut_ptr();
-                SampleFormat::float().set_frame(raw);
-                (*raw).nb_samples = block.len() as i32;
-                (*raw).sample_rate = i32::try_from(from).unwrap_or(48_000);
-                mono.copy_to(&raw mut (*raw).ch_layout);
-                let code = ffi::av_frame_get_buffer(raw, 0);
-                if code < 0 {
-                    return Err(ff::Error::from(code));
-                }
-                std::slice::from_raw_parts_mut((*raw).data[0].cast::<f32>(), block.len()).copy_from_slice(block);
-            }
-            converter.convert(Some(&frame), &mut converted)?;
-        }
-        converter.finish(&mut converted);
-        Ok(converted)
-    }
+    resampler.finish(&mut converted);
+    Ok(converted)
 }

@@ -9,7 +9,7 @@ use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::packet::Mut;
 
 use super::copy::{CopiedStream, add_streams, copy_head, in_ticks};
-use super::encoder::SoundEncoder;
+use super::encoder::AudioEncoder;
 use super::format::FilmFormat;
 use super::shared_file::SharedFile;
 use super::texts::FilmText;
@@ -81,7 +81,7 @@ impl FilmWriter {
     ///
     /// # Errors
     /// If the file cannot be written, or the container cannot hold what the film has.
-    pub(crate) fn create(film: &WholeFilm, plan: &WriterPlan<'_>, encoder: &SoundEncoder) -> Result<FilmWriter> {
+    pub(crate) fn create(film: &WholeFilm, plan: &WriterPlan<'_>, encoder: &AudioEncoder) -> Result<FilmWriter> {
         let fail = |e: io::Error| Error::write(plan.path.display().to_string(), &e, Setting::Output);
         let file = AtomicFile::create(plan.path, plan.overwrite).map_err(fail)?;
         let file = SharedFile::new(file);
@@ -275,7 +275,7 @@ fn header_options(format: FilmFormat) -> ff::Dictionary<'static> {
 /// Adds the new track, and returns its place.
 fn add_sound(
     output: &mut Output,
-    encoder: &SoundEncoder,
+    encoder: &AudioEncoder,
     track: &NewTrack,
     drops_priming: bool,
 ) -> Result<usize, ff::Error> {

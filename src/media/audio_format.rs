@@ -1,11 +1,11 @@
-//! Channels: how many, and where they are heard.
+//! The rate and the channels of audio.
 
 use ffmpeg_next::ffi;
 
 use crate::media::ffmpeg::sound::speaker;
 
 /// A rate and channels.
-pub(crate) struct SoundFormat {
+pub(crate) struct AudioFormat {
     /// In Hz.
     pub(crate) rate: u32,
     layout: ffi::AVChannelLayout,
@@ -22,23 +22,23 @@ pub(crate) enum ChannelPlace {
     Around,
 }
 
-impl SoundFormat {
-    /// So many channels, in the usual order.
-    pub(crate) fn usual(rate: u32, channels: u32) -> SoundFormat {
+impl AudioFormat {
+    /// This many channels, in FFmpeg's default layout.
+    pub(crate) fn usual(rate: u32, channels: u32) -> AudioFormat {
         // SAFETY: a plain structure of C, which may be zero; FFmpeg fills it for any number.
         let mut layout: ffi::AVChannelLayout = unsafe { std::mem::zeroed() };
         // SAFETY: a valid place.
         unsafe { ffi::av_channel_layout_default(&raw mut layout, i32::try_from(channels).unwrap_or(2)) };
-        SoundFormat { rate, layout }
+        AudioFormat { rate, layout }
     }
 
-    /// A copy of FFmpeg's own.
+    /// A copy of a layout of FFmpeg's. None if nothing can be mixed in it.
     ///
     /// # Safety
     /// `layout` must be valid.
-    pub(super) unsafe fn of(rate: u32, layout: *const ffi::AVChannelLayout) -> Option<SoundFormat> {
+    pub(super) unsafe fn of(rate: u32, layout: *const ffi::AVChannelLayout) -> Option<AudioFormat> {
         // SAFETY: a plain structure of C, which may be zero.
-        let mut format = SoundFormat { rate, layout: unsafe { std::mem::zeroed() } };
+        let mut format = AudioFormat { rate, layout: unsafe { std::mem::zeroed() } };
         // SAFETY: both are valid. A layout without an order gets that which is usual for its number of channels.
         unsafe {
             let has_order = ffi::av_channel_layout_check(layout) == 1 && speaker(layout, 0) >= 0;
@@ -46,7 +46,7 @@ impl SoundFormat {
                 return Some(format);
             }
             let channels = (*layout).nb_channels;
-            u32::try_from(channels).ok().filter(|n| (1..=8).contains(n)).map(|n| SoundFormat::usual(rate, n))
+            u32::try_from(channels).ok().filter(|n| (1..=8).contains(n)).map(|n| AudioFormat::usual(rate, n))
         }
     }
 
@@ -80,19 +80,25 @@ impl SoundFormat {
         unsafe { ffi::av_channel_layout_copy(to, &raw const self.layout) }
     }
 
-    /// With another rate.
-    pub(crate) fn with_rate(&self, rate: u32) -> SoundFormat {
-        let mut copy = SoundFormat::usual(rate, 1);
+    /// The same channels at another rate.
+    pub(crate) fn with_rate(&self, rate: u32) -> AudioFormat {
+        let mut copy = AudioFormat::usual(rate, 1);
         // SAFETY: both are valid.
         unsafe { self.copy_to(&raw mut copy.layout) };
         copy
     }
 }
 
-// SAFETY: FFmpeg's structure owns what it points to, and is bound to no thread.
-unsafe impl Send for SoundFormat {}
+impl Clone for AudioFormat {
+    fn clone(&self) -> AudioFormat {
+        self.with_rate(self.rate)
+    }
+}
 
-impl Drop for SoundFormat {
+// SAFETY: FFmpeg's structure owns what it points to, and is bound to no thread.
+unsafe impl Send for AudioFormat {}
+
+impl Drop for AudioFormat {
     fn drop(&mut self) {
         // SAFETY: valid, and dropped here alone.
         unsafe { ffi::av_channel_layout_uninit(&raw mut self.layout) };
