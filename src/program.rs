@@ -1,10 +1,11 @@
-//! Programs of the user's that descry runs: what they inherit, and how they are killed.
+//! Programs that the user has descry run: what they inherit and read, and how they are killed.
 //!
 //! A program gets nothing of descry's that it does not need: of the environment only what [`INHERITED`] and its options
 //! name, because the rest may hold keys of clouds and tokens; and no open file but its standard streams. It is never run
 //! through a shell.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::process::{Child, Command};
 
 use crate::error::{Error, Result};
@@ -62,6 +63,23 @@ pub(crate) fn environment(more: &[String], setting: Setting) -> Result<Vec<(OsSt
         name.to_str().is_some_and(|n| INHERITED.contains(&n) || n.starts_with("LC_") || more.iter().any(|m| m == n))
     };
     Ok(std::env::vars_os().filter(|(name, _)| is_inherited(name)).collect())
+}
+
+/// Bytes of a program's input: what a pipe holds even if nobody reads it, so writing never waits.
+const INPUT: usize = 4_096;
+
+/// Gives a program a text on its standard input, with a line feed at its end, and closes that. A longer text loses its end.
+pub(crate) fn give_text(child: &mut Child, text: &str) {
+    if let Some(mut input) = child.stdin.take() {
+        let text = &text[..text.floor_char_boundary(INPUT - 1)];
+        // A program need not read it.
+        let _ = input.write_all(format!("{text}\n").as_bytes());
+    }
+}
+
+/// The name of a program, without its folder.
+pub(crate) fn file_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 /// Gives a program a process group of its own, and closes everything but its standard streams when it starts. The files

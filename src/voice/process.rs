@@ -1,12 +1,12 @@
 //! One run of a voice's program: text in, bytes out, within limits.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::interrupt::Interrupt;
-use crate::program::{detach, kill};
+use crate::program::{detach, give_text, kill};
 
 /// Most bytes that a program may write: minutes of speech.
 const MOST_BYTES: usize = 64 << 20;
@@ -45,10 +45,7 @@ pub(super) fn run(line: &[String], text: &str, limits: &ProgramLimits<'_>) -> Re
         _ => ProgramFault::Failed(format!("cannot be run: {e}")),
     })?;
     let mut running = RunningVoice { child, until: Instant::now() + limits.timeout };
-    if let Some(mut input) = running.child.stdin.take() {
-        // A text fits into what a pipe holds, so this never waits. A program need not read it.
-        let _ = input.write_all(text.as_bytes());
-    }
+    give_text(&mut running.child, text);
     let (mut output, mut messages) = (Vec::new(), Vec::new());
     running.collect(&mut output, &mut messages, limits)?;
     let status = running.wait(limits)?;

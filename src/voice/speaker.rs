@@ -13,14 +13,12 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
-use crate::program::environment;
+use crate::program::{environment, file_name};
 
 /// Most texts that are remembered. A film has some hundred.
 const MOST_TEXTS: usize = 20_000;
 /// Most bytes of speech that are kept.
 const MOST_BYTES: u64 = 2 << 30;
-/// Bytes of a text that the program gets: what a pipe holds without a reader.
-const TEXT: usize = 4_096;
 /// Bytes of a sample in the temporary file.
 const SAMPLE: usize = size_of::<f32>();
 
@@ -106,11 +104,9 @@ impl Speaker {
             return Ok(*known);
         }
         let line = self.options.voice.line(&self.options.language, speed);
-        let mut input = text[..text.floor_char_boundary(TEXT - 1)].to_string();
-        input.push('\n');
         let limits =
             ProgramLimits { environment: &self.environment, timeout: self.options.timeout, interrupt: &self.interrupt };
-        let bytes = run(&line, &input, &limits).map_err(|fault| self.explain(fault))?;
+        let bytes = run(&line, text, &limits).map_err(|fault| self.explain(fault))?;
         let speech = read_wav(bytes).map_err(|cause| self.failed(&cause))?;
         if speech.samples.is_empty() {
             return Err(self.failed(&format!("gave nothing but silence for: {text}")));
@@ -149,8 +145,7 @@ impl Speaker {
     /// The program's name, without its folder.
     fn program(&self) -> String {
         let line = self.options.voice.line("", 1.0);
-        let program = line.first().map_or("", String::as_str);
-        program.rsplit('/').next().unwrap_or(program).to_string()
+        file_name(line.first().map_or("", String::as_str)).to_string()
     }
 
     fn explain(&self, fault: ProgramFault) -> Error {

@@ -1,8 +1,7 @@
 //! Runs a program for each caption, with the text on its standard input: to speak it, for example.
 //!
-//! The program gets nothing of descry's that it does not need: of the environment only what [every
-//! program](crate::program) and [`CommandOptions::environment`] name, because the rest may hold keys of clouds and tokens; and no open file but standard
-//! error.
+//! The program inherits only what [every program](crate::program) does, the variables that
+//! [`CommandOptions::environment`] names, and standard error.
 //!
 //! Order: one program at a time, never through a shell. It is killed, with what it started, when it takes too long or the
 //! run ends.
@@ -10,7 +9,6 @@
 //! Memory: few captions wait, because a caption spoken minutes later is useless; the oldest are lost and counted.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +18,7 @@ use super::super::hub::{Sink, StopSignal};
 use super::super::wall::rfc3339;
 use crate::error::{Error, Result};
 use crate::message::Setting;
-use crate::program::{detach, environment, kill};
+use crate::program::{detach, environment, file_name, give_text, kill};
 use crate::track::cue::sentence;
 
 /// How the program runs.
@@ -39,9 +37,6 @@ impl Default for CommandOptions {
         CommandOptions { timeout: Duration::from_secs(30), waiting: 4, environment: Vec::new() }
     }
 }
-
-/// Bytes of a text that the program gets: what a pipe holds without a reader.
-const TEXT: usize = 4_096;
 
 /// Runs a program for each caption.
 pub struct CommandSink {
@@ -63,9 +58,8 @@ impl CommandSink {
         let Some(program) = line.first().filter(|p| !p.is_empty()) else {
             return Err(Error::usage("the command to run is empty", "Name a program, such as espeak-ng."));
         };
-        let file = program.rsplit('/').next().unwrap_or(program);
         Ok(CommandSink {
-            name: format!("command {file}"),
+            name: format!("command {}", file_name(program)),
             line: line.to_vec(),
             options: options.clone(),
             environment: environment(&options.environment, Setting::CommandEnv)?,
@@ -88,10 +82,7 @@ impl CommandSink {
             .stdout(Stdio::null());
         detach(&mut process);
         let mut child = process.spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            // A program need not read the text.
-            let _ = input.write_all(text.as_bytes());
-        }
+        give_text(&mut child, text);
         Ok(child)
     }
 
@@ -135,12 +126,10 @@ impl Sink for CommandSink {
 
     fn event(&mut self, event: &Event) -> Result<()> {
         let EventKind::Caption(c) = &event.kind else { return Ok(()) };
-        let mut text = sentence(&c.text);
+        let text = sentence(&c.text);
         if text.is_empty() {
             return Ok(());
         }
-        text.truncate(text.floor_char_boundary(TEXT - 1));
-        text.push('\n');
         let fail = |cause: String| Err(Error::output(&self.name, cause, "Run it by hand to see why."));
         let child = self.start(event, &text, c.start.secs(), &rfc3339(c.wall));
         if child.is_ok() {
