@@ -18,6 +18,13 @@ const CODES: &str = "\
     tir, tk tuk, tl tgl, tn tsn, to ton, tr tur, ts tso, tt tat, tw twi, ty tah, ug uig, uk ukr, ur urd, uz uzb, ve \
     ven, vi vie, vo vol, wa wln, wo wol, xh xho, yi yid, yo yor, za zha, zh zho chi, zu zul";
 
+/// The codes of a language by ISO 639-1 and ISO 639-2/T, by any of its codes. None if it has no code of two letters.
+pub(crate) fn codes(code: &str) -> Option<(&'static str, &'static str)> {
+    let all = CODES.split(',').find(|codes| codes.split_ascii_whitespace().any(|c| c == code))?;
+    let mut codes = all.split_ascii_whitespace();
+    Some((codes.next()?, codes.next()?))
+}
+
 /// Whether two tags name the same language; countries and scripts are ignored.
 pub(super) fn same_language(one: &str, other: &str) -> bool {
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

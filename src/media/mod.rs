@@ -11,7 +11,7 @@ pub(crate) mod dash;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;
-mod language;
+pub(crate) mod language;
 pub(crate) mod object_store;
 mod orientation;
 pub(crate) mod picture;
