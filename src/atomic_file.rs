@@ -12,6 +12,9 @@ use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::iter;
 use std::path::{Path, PathBuf};
 
+use crate::error::Error;
+use crate::message;
+use crate::message::Setting;
 use crate::open_folder::{OpenFolder, open_folder_of};
 
 /// A file that is being written. Dropped before [`AtomicFile::commit`], it leaves nothing behind.
@@ -190,6 +193,24 @@ impl Write for AtomicFile {
 impl Seek for AtomicFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
+    }
+}
+
+impl CommitError {
+    /// The error for a file that the user named. `what` names what was written, such as `The description`.
+    pub(crate) fn explain(self, path: &Path, what: &str) -> Error {
+        let name = path.display().to_string();
+        match self {
+            CommitError::Exists(kept) => {
+                let remedy = message![
+                    format!("{what} is in {}: rename it, or run again with ", kept.display()),
+                    Setting::Overwrite,
+                    "."
+                ];
+                Error::output(name, "has appeared while descry was working, and is not replaced", remedy)
+            }
+            CommitError::Io(e) => Error::write(name, &e, Setting::Output),
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Arguments of decoding, and how they become the library's options.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
 use super::isolate_args::IsolateArgs;
@@ -98,7 +96,7 @@ impl DecodeArgs {
             threads: self.threads(),
             hwaccel: self.hwaccel.clone(),
             max_pixels: self.max_pixels,
-            timeout: Duration::from_micros(self.timeout.micros().max(1_000) as u64),
+            timeout: values::limit(self.timeout),
             ..DecodeOptions::default()
         }
     }

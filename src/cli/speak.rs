@@ -1,7 +1,6 @@
 //! `descry speak`: descriptions spoken, and mixed into their film.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -141,13 +140,13 @@ impl SpeakArgs {
         Ok(SpeakOptions {
             decode: DecodeOptions {
                 access: self.access.policy()?,
-                timeout: duration(self.timeout),
+                timeout: values::limit(self.timeout),
                 ..DecodeOptions::default()
             },
             voice: VoiceOptions {
                 voice: voice.voice()?,
                 language: self.language.voice.clone(),
-                timeout: duration(voice.voice_timeout),
+                timeout: values::limit(voice.voice_timeout),
                 environment: voice.voice_env.clone(),
             },
             language: self.language.clone(),
@@ -174,10 +173,6 @@ impl VoiceArgs {
         })?;
         Ok(Voice::Program(words))
     }
-}
-
-fn duration(time: Time) -> Duration {
-    Duration::from_micros(time.micros().max(1_000) as u64)
 }
 
 fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {

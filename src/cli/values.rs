@@ -3,6 +3,8 @@
 //! Sizes are parsed here and not by the `bytesize` crate: that crate takes `800M` as a decimal unit, accepts a number
 //! without a unit and rounds differently, which would change the meaning of `--memory`.
 
+use std::time::Duration;
+
 use crate::time::Time;
 
 /// What to write instead of a time that cannot be read.
@@ -25,6 +27,11 @@ pub(super) fn time(text: &str) -> Result<Time, String> {
         secs = secs * 60.0 + value;
     }
     Ok(Time::from_secs(secs))
+}
+
+/// A time limit: at least 1 ms, because a limit of zero would allow nothing.
+pub(super) fn limit(time: Time) -> Duration {
+    Duration::from_micros(time.micros().max(1_000) as u64)
 }
 
 /// Reads a size such as `800M`, `2G` or `1.5G`; returns whole megabytes (2^20 bytes), rounded down.

@@ -121,7 +121,8 @@ pub fn speak(job: &SpeakJob<'_>) -> Result<SpeakReport> {
         mixed: Vec::new(),
     };
     let decoded = programme.filter(|_| !options.only);
-    let broken = mixdown.run(&mut film, decoded, &sound, format.is_film())?;
+    let reads_film = format.is_film() || decoded.is_some();
+    let broken = if reads_film { mixdown.run(&mut film, decoded, &sound)? } else { 0 };
     let length = heard.frames.max(last_frame(&speech.placed, sound.rate)).max(match programme {
         None => film.duration().map_or(0, |d| frames(d.secs(), sound.rate)),
         Some(_) => 0,
@@ -137,7 +138,7 @@ fn report(speech: SpeechPlan, not_kept: Vec<String>, damage: Option<String>, is_
 
 fn damage(film: &WholeFilm, broken: u64) -> Option<String> {
     let sound = (broken > 0).then(|| format!("{broken} packets of sound could not be decoded"));
-    let all: Vec<String> = film.damage().into_iter().chain(sound).collect();
+    let all: Vec<String> = film.damage().chain(sound).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 
@@ -316,20 +317,11 @@ struct Mixdown<'a> {
 impl Mixdown<'_> {
     /// Mixes and writes everything up to the end of the film. Returns how many packets of the programme could not be decoded.
     /// Without a programme, or if only descriptions are to be heard, silence takes its place.
-    fn run(
-        &mut self,
-        film: &mut WholeFilm,
-        programme: Option<Programme>,
-        sound: &AudioFormat,
-        copies: bool,
-    ) -> Result<u64> {
+    fn run(&mut self, film: &mut WholeFilm, programme: Option<Programme>, sound: &AudioFormat) -> Result<u64> {
         let mut decoder = programme.map(|p| ProgrammeDecoder::open(film, p, sound.clone())).transpose()?;
         let decoded = programme.map(|p| p.stream);
         film.complete_times();
-        film.keep(|stream| Some(stream) == decoded || (copies && self.writer.copies(stream)));
-        if !copies && decoded.is_none() {
-            return Ok(0);
-        }
+        film.keep(|stream| Some(stream) == decoded || self.writer.copies(stream));
         while let Some(packet) = film.read()? {
             match &mut decoder {
                 Some(decoder) if Some(packet.stream()) == decoded => {
@@ -341,9 +333,7 @@ impl Mixdown<'_> {
                     self.silence_until(frames(time, sound.rate))?;
                 }
             }
-            if copies {
-                self.writer.copy(packet)?;
-            }
+            self.writer.copy(packet)?;
         }
         if let Some(decoder) = &mut decoder {
             decoder.finish(&mut |samples| self.take(samples))?;

@@ -231,18 +231,9 @@ pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interru
                 _ => Ok(()),
             }
         }
-        Target::File(path, format) => save_file(track, path, *format, overwrite, interrupt).map_err(|e| match e {
-            CommitError::Exists(kept) => Error::output(
-                path.display().to_string(),
-                "has appeared while descry was working, and is not replaced",
-                message![
-                    format!("The description is in {}: rename it, or run again with ", kept.display()),
-                    Setting::Overwrite,
-                    "."
-                ],
-            ),
-            CommitError::Io(e) => Error::write(path.display().to_string(), &e, Setting::Output),
-        }),
+        Target::File(path, format) => {
+            save_file(track, path, *format, overwrite, interrupt).map_err(|e| e.explain(path, "The description"))
+        }
     }
 }
 

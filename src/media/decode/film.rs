@@ -118,10 +118,9 @@ impl WholeFilm {
     }
 
     /// What was lost so far, in words; complete at the end.
-    pub(crate) fn damage(&self) -> Option<String> {
+    pub(crate) fn damage(&self) -> impl Iterator<Item = String> {
         let packets = (self.broken > 0).then(|| format!("{} broken packets", self.broken));
-        let all: Vec<String> = packets.into_iter().chain(self.cut_off.clone()).collect();
-        (!all.is_empty()).then(|| all.join(", "))
+        packets.into_iter().chain(self.cut_off.clone())
     }
 
     /// The next packet; none at the end.

@@ -13,7 +13,7 @@ use super::encoder::AudioEncoder;
 use super::format::FilmFormat;
 use super::shared_file::SharedFile;
 use super::texts::FilmText;
-use crate::atomic_file::{AtomicFile, CommitError};
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
 use crate::media::ffmpeg::sound::set_text;
@@ -68,7 +68,7 @@ pub(crate) struct FilmWriter {
     copied: Vec<Option<CopiedStream>>,
     sound: usize,
     sound_tick: ff::Rational,
-    /// Packets before zero, which hold only the encoder's delay, are left out.
+    /// Whether packets before zero are left out. They contain only the encoder's delay.
     drops_priming: bool,
     texts: Option<usize>,
     is_webvtt: bool,
@@ -87,11 +87,8 @@ impl FilmWriter {
         let file = SharedFile::new(file);
         let refused = |e: ff::Error| {
             let cause = format!("FFmpeg cannot write {}: {e}", plan.format.name());
-            Error::output(
-                plan.path.display().to_string(),
-                cause,
-                message!["Name another format with ", Setting::Output, "."],
-            )
+            let remedy = message!["Name another format with ", Setting::Output, "."];
+            Error::output(plan.path.display().to_string(), cause, remedy)
         };
         let io = StreamIo::from_write_seek_with_capacity(file.clone(), BUFFER).map_err(refused)?;
         let mut output = ff::format::output_to_stream(io, None, Some(plan.format.muxer())).map_err(refused)?;
@@ -192,14 +189,12 @@ impl FilmWriter {
     /// As [`FilmWriter::copy`].
     pub(crate) fn text(&mut self, text: &FilmText) -> Result<()> {
         let Some(index) = self.texts else { return Ok(()) };
-        let mut bytes = Vec::new();
-        if !self.is_webvtt {
-            let length = text.text.floor_char_boundary(usize::from(u16::MAX));
-            bytes.extend((length as u16).to_be_bytes());
-            bytes.extend(&text.text.as_bytes()[..length]);
+        let bytes = if self.is_webvtt {
+            text.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").into_bytes()
         } else {
-            bytes.extend(text.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").as_bytes());
-        }
+            let length = text.text.floor_char_boundary(usize::from(u16::MAX));
+            [&(length as u16).to_be_bytes(), &text.text.as_bytes()[..length]].concat()
+        };
         let mut packet = ff::Packet::copy(&bytes);
         let to = tick(&self.output, index);
         let start = in_ticks(self.begins + text.start, to);
@@ -236,22 +231,11 @@ impl FilmWriter {
         let FilmWriter { path, output, file, .. } = self;
         // Writes what FFmpeg still holds.
         drop(output);
-        let name = path.display().to_string();
         if let Some(fault) = file.fault() {
-            return Err(Error::write(name, &fault, Setting::Output));
+            return Err(Error::write(path.display().to_string(), &fault, Setting::Output));
         }
         let Some(file) = file.take() else { return Ok(()) };
-        file.commit().map(drop).map_err(|e| match e {
-            CommitError::Exists(kept) => {
-                let remedy = message![
-                    format!("What was written is in {}: rename it, or run again with ", kept.display()),
-                    Setting::Overwrite,
-                    "."
-                ];
-                Error::output(name, "has appeared while descry was working, and is not replaced", remedy)
-            }
-            CommitError::Io(e) => Error::write(name, &e, Setting::Output),
-        })
+        file.commit().map(drop).map_err(|e| e.explain(&path, "What was written"))
     }
 }
 
