@@ -23,6 +23,6 @@ contents = {
         for s in p.segments
     ],
     "variants": [[v.uri, v.stream_info.subtitles] for v in p.playlists],
-    "media": [[m.type, m.group_id, m.uri, m.characteristics] for m in p.media],
+    "media": [[m.type, m.group_id, m.uri, m.characteristics, m.default, m.autoselect] for m in p.media],
 }
 print(json.dumps(contents))

@@ -82,11 +82,14 @@ impl MediaPlaylist {
 }
 
 /// The playlist that joins the video's playlist and the descriptions.
+///
+/// Viewers choose the descriptions: as the default, or selected by a player, they would be shown to everyone, and to those
+/// who asked for captions. There are no `CHARACTERISTICS`: HLS defines `public.accessibility.describes-video` for sound alone.
 pub(super) fn master_text(options: &HlsOptions) -> String {
     format!(
         "#EXTM3U\n#EXT-X-VERSION:3\n{MARK}\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"descriptions\",\
-         NAME=\"Descriptions\",LANGUAGE=\"{}\",DEFAULT=YES,AUTOSELECT=YES,FORCED=NO,\
-         CHARACTERISTICS=\"public.accessibility.describes-video\",URI=\"{PLAYLIST}\"\n\
+         NAME=\"Descriptions\",LANGUAGE=\"{}\",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,\
+         URI=\"{PLAYLIST}\"\n\
          #EXT-X-STREAM-INF:BANDWIDTH={},SUBTITLES=\"descriptions\"\n{}\n",
         options.language,
         options.bandwidth,
