@@ -24,7 +24,7 @@
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
 //! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
-//! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, JSON, CSV, output files |
+//! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, output files |
 //! | [`speech`] | where people talk: a detector of speech, and segments |
 //! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
@@ -32,7 +32,7 @@
 //! | [`mix`] | descriptions into the sound of a film: ducking, loudness, true peaks |
 //! | [`voice`] | programs that speak, and what they spoke |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -57,6 +57,7 @@ pub mod interrupt;
 pub mod isolate;
 mod limited_file;
 pub mod live;
+mod markup;
 pub mod media;
 pub mod message;
 pub mod mix;

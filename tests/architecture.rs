@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "guard",
         "interrupt",
         "limited_file",
+        "markup",
         "message",
         "open_folder",
         "printable",

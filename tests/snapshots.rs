@@ -210,7 +210,7 @@ fn round(value: &mut Value) {
 fn outputs() {
     let b = Bench::new();
     clip(&b);
-    for format in ["vtt", "srt", "json", "csv"] {
+    for format in ["vtt", "srt", "json", "csv", "dapt"] {
         let out = descry(&b, &["describe", "clip.mkv", "-o", "-", "-f", format, "--model", MODEL]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let mut written = text(&b, &out.stdout);

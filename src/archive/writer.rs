@@ -241,6 +241,7 @@ mod tests {
             input: "film.mp4".into(),
             info: None,
             model: "m 1".into(),
+            language: "en".into(),
             damage: None,
             interrupted: false,
             options: json!({}),

@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::isolate::{Isolation, Protection};
 use crate::media::DecodeOptions;
+use crate::media::side_track::language;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
@@ -41,9 +42,17 @@ pub(super) struct OutputArgs {
     /// Output formats, separated by commas
     #[arg(short, long, value_name = "FORMAT", value_enum, value_delimiter = ',', default_value = "vtt")]
     format: Vec<Format>,
+    /// Language of the descriptions, for formats that state it: a tag such as en or pt-BR [default: en, or unknown with
+    /// --language]
+    #[arg(long, value_name = "TAG", value_parser = language_tag)]
+    language_tag: Option<String>,
     /// Replace existing output files
     #[arg(long)]
     pub force: bool,
+}
+
+fn language_tag(text: &str) -> Result<String, String> {
+    language(text).ok_or_else(|| "use a BCP 47 tag, such as en or pt-BR".into())
 }
 
 impl OutputArgs {
@@ -53,6 +62,16 @@ impl OutputArgs {
         formats.sort_by_key(|f| *f as u8);
         formats.dedup();
         output::plan(inputs, self.output.as_deref(), &formats)
+    }
+
+    /// The language of the descriptions of a model, as a tag.
+    pub(super) fn language(&self, model: &Model) -> String {
+        let asked = model.prompt.as_ref().and_then(|prompt| prompt.options.language.as_deref());
+        match (&self.language_tag, asked) {
+            (Some(tag), _) => tag.clone(),
+            (None, Some(name)) if !name.eq_ignore_ascii_case("English") => "und".into(),
+            (None, _) => "en".into(),
+        }
     }
 }
 

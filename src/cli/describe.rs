@@ -21,7 +21,7 @@ Examples:
   descry describe https://host/clip.mp4 -o -         Print WebVTT on standard output
   descry describe film.mp4 --start 1:30 --end 2:00   Describe half a minute of a film";
 
-/// Describe video files and write WebVTT, SRT, JSON or CSV
+/// Describe video files and write WebVTT, SRT, JSON, CSV or DAPT
 ///
 /// descry finds the scenes of each video, captions a keyframe of each scene, and writes a track of timed descriptions. The
 /// same video and options give the same output, byte for byte.
@@ -50,6 +50,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     let (isolation, protection) = args.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
     let model = args.description.stages(&models, None)?;
+    config.language = args.output.language(&model);
     let names = inputs.iter().map(Address::shown).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
     let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);

@@ -37,7 +37,7 @@ pub(super) struct StitchArgs {
     /// Add the video to this archive instead, as 'descry index' does
     ///
     /// Does nothing if the archive has the video already.
-    #[arg(long, help_heading = "Output", value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "force"])]
+    #[arg(long, help_heading = "Output", value_name = "ARCHIVE", conflicts_with_all = ["output", "format", "language_tag", "force"])]
     into: Option<String>,
     #[command(flatten)]
     shared: SharedPartArgs,
@@ -54,6 +54,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
+    config.language = args.output.language(&args.shared.description.stages(&models, None)?);
     let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
         let folder = std::env::temp_dir().display().to_string();
         Error::output(folder, e.to_string(), "Name another folder in TMPDIR.")

@@ -81,11 +81,12 @@ impl fmt::Display for TrackChoice {
 
 /// A language tag in lower case, if a text can be one.
 pub(crate) fn language(text: &str) -> Option<String> {
-    let primary = text.split('-').next().unwrap_or_default();
+    let mut subtags = text.split('-');
+    let primary = subtags.next().unwrap_or_default();
     let is_tag = (2..=8).contains(&primary.len())
         && primary.bytes().all(|b| b.is_ascii_alphabetic())
         && text.len() <= LONGEST_TAG
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        && subtags.all(|s| (1..=8).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric()));
     is_tag.then(|| text.to_ascii_lowercase())
 }
 
@@ -217,7 +218,7 @@ mod tests {
         ] {
             assert_eq!(TrackChoice::parse(text).unwrap().choose(&tracks), expected, "{text}");
         }
-        for bad in ["", "0", "-1", "e", "english speech", "a_b"] {
+        for bad in ["", "0", "-1", "e", "english speech", "a_b", "en-", "en--us", "en-longersubtag"] {
             assert!(TrackChoice::parse(bad).is_err(), "{bad}");
         }
     }

@@ -34,6 +34,9 @@ pub struct Config {
     pub dedup: DedupOptions,
     /// How cues are laid out.
     pub cue: CueOptions,
+    /// Language of the descriptions: a BCP 47 tag, `und` if it is not known. It is written into tracks, and changes nothing
+    /// else. Default: `en`.
+    pub language: String,
     /// The thumbnail of each keyframe that a [`KeyframeSink`](super::KeyframeSink) receives. Default: 320 pixels wide,
     /// quality 80.
     pub thumbnail: ThumbnailOptions,
@@ -64,6 +67,7 @@ impl Default for Config {
             bars: Bars::default(),
             dedup: DedupOptions::default(),
             cue: CueOptions::default(),
+            language: "en".into(),
             thumbnail: ThumbnailOptions::default(),
             min_score: 0.0,
             jobs: 1,

@@ -50,7 +50,7 @@ enum Destination<'a> {
 /// If two outputs have one name, an output would replace an input, a folder is missing, or one file would hold several
 /// formats.
 pub fn plan(inputs: &[Address], output: Option<&str>, formats: &[Format]) -> Result<Vec<Vec<Target>>> {
-    let destination = Destination::choose(output, inputs.len() > 1, formats.len())?;
+    let destination = Destination::choose(output, inputs.len() > 1, formats)?;
     let sources: HashMap<PathBuf, &Address> =
         inputs.iter().filter(|i| !i.is_url()).map(|i| (identity(Path::new(i.reveal())), i)).collect();
     let mut taken: HashMap<PathBuf, &Address> = HashMap::new();
@@ -75,7 +75,7 @@ pub fn plan(inputs: &[Address], output: Option<&str>, formats: &[Format]) -> Res
 }
 
 impl<'a> Destination<'a> {
-    fn choose(output: Option<&'a str>, many_inputs: bool, formats: usize) -> Result<Destination<'a>> {
+    fn choose(output: Option<&'a str>, many_inputs: bool, formats: &[Format]) -> Result<Destination<'a>> {
         let path = match output {
             None => return Ok(Destination::BesideInputs),
             Some("") => {
@@ -84,10 +84,16 @@ impl<'a> Destination<'a> {
                     "Give a file, a folder, or - for standard output.",
                 ));
             }
-            Some("-") if formats > 1 => {
+            Some("-") if formats.len() > 1 => {
                 return Err(Error::usage(
                     message![Setting::Output, " - can write only one format"],
                     message!["Name one with ", Setting::Format, ", or name a folder with ", Setting::Output, "."],
+                ));
+            }
+            Some("-") if many_inputs && formats.iter().any(|format| format.is_one_document()) => {
+                return Err(Error::usage(
+                    message![Setting::Output, " - cannot hold several documents of this format"],
+                    message!["Name a folder with ", Setting::Output, "."],
                 ));
             }
             Some("-") => return Ok(Destination::Stdout),
@@ -113,9 +119,9 @@ impl<'a> Destination<'a> {
             }
             return Ok(Destination::Folder(name));
         }
-        if formats > 1 {
+        if formats.len() > 1 {
             return Err(Error::usage(
-                format!("{path}: one file cannot hold {formats} formats"),
+                format!("{path}: one file cannot hold {} formats", formats.len()),
                 "End the name with / for a folder.",
             ));
         }
@@ -328,6 +334,9 @@ mod tests {
             assert!(e.contains("outputs are files") && !e.contains("us3r") && !e.contains("pass"), "{e}");
         }
         assert_eq!(names(&["a.mp4"], Some("-")).unwrap(), ["-"]);
+        let both = [Address::new("a.mp4"), Address::new("b.mp4")];
+        assert!(plan(&both, Some("-"), &[Format::Vtt]).is_ok() && plan(&both[..1], Some("-"), &[Format::Dapt]).is_ok());
+        assert!(plan(&both, Some("-"), &[Format::Dapt]).unwrap_err().to_string().contains("several documents"));
     }
 
     #[test]
@@ -352,6 +361,7 @@ mod tests {
             input: "film.mp4".into(),
             info: None,
             model: "test 1".into(),
+            language: "en".into(),
             damage: None,
             interrupted: false,
             options: serde_json::Value::Null,

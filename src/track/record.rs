@@ -16,6 +16,8 @@ pub struct Track {
     pub info: Option<StreamInfo>,
     /// Name and version of the model.
     pub model: String,
+    /// Language of the descriptions: a BCP 47 tag, `und` if it is not known.
+    pub language: String,
     /// What decoding lost, in words; none if nothing was lost.
     pub damage: Option<String>,
     /// Whether the user stopped it: everything after the last scene is missing.

@@ -55,6 +55,7 @@ pub(crate) fn put(
         input: video.into(),
         info: None,
         model: recipe.model.to_string(),
+        language: "en".into(),
         damage: None,
         interrupted: false,
         options: json!({}),

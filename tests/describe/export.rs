@@ -71,6 +71,7 @@ fn track(input: String, model: String, stretches: &[Description], options: &CueO
         input,
         info: None,
         model,
+        language: "en".into(),
         damage: Some("cut off\n\nat --> half".into()),
         interrupted: true,
         options: json!({}),
@@ -98,7 +99,7 @@ fn tracks() -> Vec<Track> {
 }
 
 fn write(track: &Track, folder: &Path, name: &str) {
-    for format in [Format::Vtt, Format::Srt, Format::Json, Format::Csv] {
+    for format in [Format::Vtt, Format::Srt, Format::Json, Format::Csv, Format::Dapt] {
         let file = Target::File(folder.join(format!("{name}.{}", format.extension())), format);
         output::save(track, &file, false, &Interrupt::new()).unwrap();
     }
@@ -111,6 +112,12 @@ fn node(args: &[&Path]) -> Value {
 fn python(args: &[&Path]) -> Value {
     let python = root().join("vendor/venv/bin/python");
     parse(Command::new(python).arg(root().join("tests/parsers/check_vtt.py")).arg("--cues").args(args))
+}
+
+/// DAPT scripts as Python's XML parser reads them.
+fn scripts(folder: &Path) -> Value {
+    let python = root().join("vendor/venv/bin/python");
+    parse(Command::new(python).arg(root().join("tests/parsers/check_dapt.py")).arg(folder))
 }
 
 fn parse(command: &mut Command) -> Value {
@@ -199,6 +206,22 @@ fn any_cues_become_valid_files() {
         left_out += t.cues.len() - want.len();
     }
     assert!(read > 200 && left_out > 50, "{read} cues are read and {left_out} left out");
+    let scripts = scripts(&b.path(""));
+    for (i, t) in tracks.iter().enumerate() {
+        let want: Vec<Value> = t.cues.iter().filter_map(readable).collect();
+        let events = scripts[i]["events"].as_array().unwrap().iter();
+        let got: Vec<Value> = events
+            .map(|e| json!([millis(&e["begin"]), millis(&e["end"]), words(e["text"].as_str().unwrap())]))
+            .collect();
+        assert_eq!(got, want, "track {i}");
+    }
+}
+
+/// Whole milliseconds of `HH:MM:SS.mmm`.
+fn millis(stamp: &Value) -> i64 {
+    let digits: Vec<i64> = stamp.as_str().unwrap().split([':', '.']).map(|part| part.parse().unwrap()).collect();
+    let [h, m, s, ms] = digits[..] else { panic!("{stamp}") };
+    ((h * 60 + m) * 60 + s) * 1_000 + ms
 }
 
 /// What a player must make of a cue: start and end in milliseconds and its words, or nothing of one that shows nothing.
@@ -287,6 +310,63 @@ fn webvtt_names_its_source_and_model() {
         )
     );
     assert_eq!(b.read("film.srt"), "1\n00:00:00,000 --> 00:00:02,000\nCats & ‹dogs›.\n");
+}
+
+/// What w3c/dapt's schema and its spec ask of a script, of a script as Python's XML parser reads it.
+#[test]
+fn dapt_is_a_pre_recording_script_of_what_is_seen() {
+    let b = Bench::new();
+    let ms = Time::from_millis;
+    let d = |start, end, text: &str| Description { start: ms(start), end: ms(end), text: Some(text.into()) };
+    let mut t = track(
+        "/home/me/a <b> & \"c\".mp4".into(),
+        "builtin 1".into(),
+        &[d(0, 2_000, "cats & <dogs> ]]>"), d(3_601_000, 3_605_500, "a \u{1}dog\u{fffe}\u{7}")],
+        &CueOptions::default(),
+    );
+    t.language = "pt-br".into();
+    write(&t, &b.path(""), "film");
+    let tt = "{http://www.w3.org/ns/ttml}";
+    let daptm = "{http://www.w3.org/ns/ttml/profile/dapt#metadata}";
+    let xml = "{http://www.w3.org/XML/1998/namespace}";
+    let script = &scripts(&b.path(""))[0];
+    assert_eq!(script["root"], format!("{tt}tt"));
+    assert_eq!(
+        script["attributes"],
+        json!({
+            "{http://www.w3.org/ns/ttml#parameter}contentProfiles": "http://www.w3.org/ns/ttml/profile/dapt1.0/content",
+            format!("{xml}lang"): "pt-br",
+            format!("{daptm}langSrc"): "zxx",
+            format!("{daptm}scriptRepresents"): "visual.nonText",
+            format!("{daptm}scriptType"): "preRecording",
+        })
+    );
+    assert_eq!(script["title"], "Descriptions of a <b> & \"c\".mp4");
+    assert_eq!(script["source"], "a <b> & \"c\".mp4");
+    assert_eq!(
+        script["about"],
+        json!([
+            format!("made by descry {} with the model builtin 1", env!("CARGO_PKG_VERSION")),
+            "incomplete: cut off  at → half",
+            "incomplete: interrupted"
+        ])
+    );
+    let event = |id: &str, begin: &str, end: &str, text: &str| {
+        let attributes = json!({ format!("{xml}id"): id, "begin": begin, "end": end,
+            format!("{daptm}represents"): "visual.nonText" });
+        json!({ "begin": begin, "end": end, "text": text, "attributes": attributes })
+    };
+    assert_eq!(
+        script["events"],
+        json!([
+            event("d1", "00:00:00.000", "00:00:02.000", "Cats & <dogs> ]]>."),
+            event("d2", "01:00:01.000", "01:00:05.500", "A dog\u{fffd}."),
+        ])
+    );
+    // A film without a description is a script without events.
+    let empty = track("film.mp4".into(), "m".into(), &[], &CueOptions::default());
+    write(&empty, &b.path(""), "none");
+    assert_eq!(scripts(&b.path(""))[1]["events"], json!([]));
 }
 
 /// descry reports the folder at once, although the input would take long.

@@ -72,7 +72,7 @@ mod words;
 pub use encoder::{QueryEncoder, image_embedding};
 pub use index::{IndexedModel, RecordSource, RowFacts, UpdateReport, UpdateStep, VectorFile};
 pub use moments::Moment;
-pub use page::{PageEntry, html_page, moment_link};
+pub use page::{PageEntry, html_page};
 pub use query::{QueryEmbedding, SearchQuery};
 pub use scan::{CodeMismatch, RowId, ScanOptions, ScanQuery, ScoredRow, nearest};
 pub use searcher::{IndexLocation, SearchError, Searcher};

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::args::{SearchArgs, SearchBy};
 use crate::archive::Archive;
-use crate::archive::search::{Moment, PageEntry, html_page, moment_link};
+use crate::archive::search::{Moment, PageEntry, html_page};
 use crate::atomic_file::AtomicFile;
 use crate::cli::reporter::Reporter;
 use crate::cli::stdout::{print_json, print_line};
 use crate::error::{Error, Result};
+use crate::markup::film_link;
 use crate::printable::printable;
 use crate::regular_file;
 use crate::time::Time;
@@ -105,7 +106,7 @@ fn write_page(
         .map(|moment| PageEntry {
             moment,
             picture: read_thumbnail(archive, moment, reporter),
-            link: moment_link(&moment.video, moment.keyframe_ms, &folder),
+            link: film_link(&moment.video, moment.keyframe_ms, &folder),
         })
         .collect();
     let html = html_page(&asked, &about, &entries);

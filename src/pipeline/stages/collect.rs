@@ -159,6 +159,7 @@ impl<'a> CollectStage<'a> {
             input: self.header.inputs.get(file).map(Address::shown).unwrap_or_default(),
             info: builder.info,
             model: self.header.model.clone(),
+            language: self.run.config.language.clone(),
             damage,
             interrupted,
             options: self.header.options.clone(),

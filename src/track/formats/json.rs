@@ -15,6 +15,7 @@ pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     let document = json!({
         "descry": env!("CARGO_PKG_VERSION"),
         "model": track.model,
+        "language": track.language,
         "input": track.input,
         "options": track.options,
         "stream": track.info,

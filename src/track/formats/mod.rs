@@ -9,6 +9,7 @@ use crate::time::Time;
 use crate::track::record::Track;
 
 mod csv;
+mod dapt;
 mod json;
 mod srt;
 mod vtt;
@@ -27,6 +28,8 @@ pub enum Format {
     Json,
     /// One row a scene, for spreadsheets.
     Csv,
+    /// A script for those who record audio description: W3C's DAPT.
+    Dapt,
 }
 
 impl Format {
@@ -37,7 +40,13 @@ impl Format {
             Format::Srt => "srt",
             Format::Json => "json",
             Format::Csv => "csv",
+            Format::Dapt => "ttml",
         }
+    }
+
+    /// Whether a file of it is one document, to which that of another film cannot be appended.
+    pub(crate) fn is_one_document(self) -> bool {
+        matches!(self, Format::Dapt)
     }
 }
 
@@ -51,6 +60,7 @@ pub fn write(track: &Track, format: Format, to: &mut dyn Write) -> io::Result<()
         Format::Srt => srt::write(track, to),
         Format::Json => json::write(track, to),
         Format::Csv => csv::write(track, to),
+        Format::Dapt => dapt::write(track, to),
     }
 }
 
@@ -69,6 +79,12 @@ fn valid_cues(track: &Track) -> impl Iterator<Item = (Time, Time, Vec<String>)> 
 pub(crate) fn one_line(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c }).collect();
     line.replace("-->", "→")
+}
+
+/// Why a track is not that of the whole film, in lines.
+fn incomplete(track: &Track) -> Vec<String> {
+    let damage = track.damage.as_ref().map(|damage| format!("incomplete: {}", one_line(damage)));
+    damage.into_iter().chain(track.interrupted.then(|| "incomplete: interrupted".into())).collect()
 }
 
 /// The last part of a path or URL. The user's folders and credentials do not belong into a file that is passed on.

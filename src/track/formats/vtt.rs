@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use super::{Track, file_name, one_line, valid_cues};
+use super::{Track, file_name, incomplete, one_line, valid_cues};
 
 pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "WEBVTT\n")?;
@@ -12,11 +12,8 @@ pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "Descriptions of {}", one_line(file_name(&track.input)))?;
     writeln!(to, "made by descry {} with the model {}", env!("CARGO_PKG_VERSION"), one_line(&track.model))?;
     writeln!(to, "kind: descriptions")?;
-    if let Some(damage) = &track.damage {
-        writeln!(to, "incomplete: {}", one_line(damage))?;
-    }
-    if track.interrupted {
-        writeln!(to, "incomplete: interrupted")?;
+    for line in incomplete(track) {
+        writeln!(to, "{line}")?;
     }
     for (start, end, lines) in valid_cues(track) {
         writeln!(to, "\n{start} --> {end}")?;
