@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
@@ -137,6 +138,20 @@ impl Address {
             }
             None => self.0.clone(),
         }
+    }
+
+    /// Where a browser finds it: the absolute path of a file, or a web address that has neither credentials nor a query. None
+    /// elsewhere.
+    pub(crate) fn location(&self) -> Option<String> {
+        if self.shown() != self.0 {
+            return None;
+        }
+        if self.is_url() {
+            return ["http://", "https://"].iter().any(|scheme| self.0.starts_with(scheme)).then(|| self.0.clone());
+        }
+        let path = Path::new(&self.0);
+        let path = path.metadata().is_ok_and(|found| found.is_file()).then(|| std::path::absolute(path).ok())??;
+        path.to_str().map(str::to_string)
     }
 
     /// User name and password, their header, and what a query and a fragment hold: as they are meant.
@@ -353,6 +368,25 @@ pub fn is_object(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn browsers_find_files_and_public_web_addresses() {
+        let of = |address: &str| Address::new(address).location();
+        let own = std::env::current_dir().unwrap().join("Cargo.toml");
+        assert_eq!(of("Cargo.toml").as_deref(), own.to_str());
+        assert_eq!(of("https://h/a b.mp4").as_deref(), Some("https://h/a b.mp4"));
+        for address in [
+            "https://u:p@h/a.mp4",
+            "https://h/a.mp4?k=v",
+            "https://h/a.mp4#t",
+            "s3://b/a.mp4",
+            "rtsp://h/a",
+            "src",
+            "no.mp4",
+        ] {
+            assert_eq!(of(address), None, "{address}");
+        }
+    }
 
     #[test]
     fn addresses_show_no_credentials() {

@@ -7,6 +7,7 @@
 //! Memory: one row group of the table, and one hash per thumbnail.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::catalog::Archive;
@@ -177,7 +178,9 @@ impl VideoWriter<'_> {
         for (within, format) in [(VTT, Format::Vtt), (JSON, Format::Json)] {
             let path = video_file(name, within);
             let mut upload = archive.store().upload(&path)?;
-            write(&track, format, &mut upload).map_err(|e| write_error(&archive.store().shown(&path), &e))?;
+            // Neither format has links.
+            write(&track, format, Path::new("/"), &mut upload)
+                .map_err(|e| write_error(&archive.store().shown(&path), &e))?;
             self.files.insert(within.into(), upload.finish()?);
         }
         self.pending.finish()?;
@@ -237,18 +240,7 @@ mod tests {
     }
 
     fn track() -> Track {
-        Track {
-            input: "film.mp4".into(),
-            info: None,
-            model: "m 1".into(),
-            language: "en".into(),
-            damage: None,
-            interrupted: false,
-            options: json!({}),
-            cues: Vec::new(),
-            scenes: vec![scene(0), scene(1)],
-            speech: None,
-        }
+        Track { options: json!({}), scenes: vec![scene(0), scene(1)], ..Track::new("film.mp4", "m 1") }
     }
 
     fn work(video: &str, size: u64) -> Work {

@@ -64,6 +64,11 @@ impl OutputArgs {
         output::plan(inputs, self.output.as_deref(), &formats)
     }
 
+    /// Whether a format shows pictures.
+    pub(super) fn has_pictures(&self) -> bool {
+        self.format.contains(&Format::Html)
+    }
+
     /// The language of the descriptions of a model, as a tag.
     pub(super) fn language(&self, model: &Model) -> String {
         let asked = model.prompt.as_ref().and_then(|prompt| prompt.options.language.as_deref());

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, OutputArgs};
+use super::args::{DescriptionArgs, OutputArgs, ThumbnailArgs};
 use super::isolate_args::IsolateDefaults;
 use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
@@ -18,10 +18,11 @@ const EXAMPLES: &str = "\
 Examples:
   descry describe film.mp4                           Write film.vtt next to film.mp4
   descry describe *.mp4 -o out/ -f vtt,json -j 2     Two videos at a time, two formats each
+  descry describe film.mp4 -f vtt,dapt,html          Write a script and a transcript too
   descry describe https://host/clip.mp4 -o -         Print WebVTT on standard output
   descry describe film.mp4 --start 1:30 --end 2:00   Describe half a minute of a film";
 
-/// Describe video files and write WebVTT, SRT, JSON, CSV or DAPT
+/// Describe video files and write WebVTT, SRT, JSON, CSV, DAPT or HTML
 ///
 /// descry finds the scenes of each video, captions a keyframe of each scene, and writes a track of timed descriptions. The
 /// same video and options give the same output, byte for byte.
@@ -35,6 +36,8 @@ pub(super) struct DescribeArgs {
     output: OutputArgs,
     #[command(flatten)]
     stats: StatsArgs,
+    #[command(flatten)]
+    thumbnails: ThumbnailArgs,
     #[command(flatten)]
     description: DescriptionArgs,
 }
@@ -51,6 +54,8 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     config.isolation = isolation;
     let model = args.description.stages(&models, None)?;
     config.language = args.output.language(&model);
+    config.thumbnail = args.thumbnails.options();
+    config.keep_pictures = args.output.has_pictures();
     let names = inputs.iter().map(Address::shown).collect();
     let bars = reporter.bars().map(|screen| VideoBars::new(names, screen));
     let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
@@ -129,6 +134,13 @@ impl<'a> TrackSaver<'a> {
         }
         if let Some(damage) = &track.damage {
             self.reporter.partial(&track.input, damage);
+        }
+        if let Some(scene) = track.pictures.as_ref().and_then(|pictures| track.scenes.get(pictures.full()?)) {
+            let from = scene.start.clock();
+            self.reporter.warn(&format!(
+                "{}: its page has no pictures from {from} on, because it would be too large",
+                track.input
+            ));
         }
         let has_text = |s: &SceneRecord| s.text.as_ref().is_some_and(|text| !text.is_empty());
         if track.cues.is_empty() && track.scenes.iter().any(has_text) {

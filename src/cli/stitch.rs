@@ -54,6 +54,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
+    config.keep_pictures = args.output.has_pictures();
     config.language = args.output.language(&args.shared.description.stages(&models, None)?);
     let scratch = tempfile::Builder::new().prefix("descry-stitch-").tempdir().map_err(|e| {
         let folder = std::env::temp_dir().display().to_string();

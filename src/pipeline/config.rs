@@ -37,9 +37,11 @@ pub struct Config {
     /// Language of the descriptions: a BCP 47 tag, `und` if it is not known. It is written into tracks, and changes nothing
     /// else. Default: `en`.
     pub language: String,
-    /// The thumbnail of each keyframe that a [`KeyframeSink`](super::KeyframeSink) receives. Default: 320 pixels wide,
-    /// quality 80.
+    /// The thumbnail of each keyframe that a [`KeyframeSink`](super::KeyframeSink) receives or a track keeps. Default: 320
+    /// pixels wide, quality 80.
     pub thumbnail: ThumbnailOptions,
+    /// Whether tracks keep the thumbnails of their scenes, in temporary files. Default: false.
+    pub keep_pictures: bool,
     /// Scenes whose caption scores lower get no cue, 0 to 1. Default: 0.
     pub min_score: f32,
     /// Files that are decoded at once. Default: 1.
@@ -69,6 +71,7 @@ impl Default for Config {
             cue: CueOptions::default(),
             language: "en".into(),
             thumbnail: ThumbnailOptions::default(),
+            keep_pictures: false,
             min_score: 0.0,
             jobs: 1,
             encode_batch: 8,

@@ -46,10 +46,8 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
     let Model { name, decoding, image, encoder, captioner, demand, prompt, .. } = model;
     let run = Run::new(config, demand, interrupt, observer, sink);
     let options = config.content_options(&decoding);
-    let thumbnails = match sink {
-        Some(_) => config.thumbnail,
-        None => ThumbnailOptions { width: 0, ..config.thumbnail },
-    };
+    let wanted = sink.is_some() || config.keep_pictures;
+    let thumbnails = if wanted { config.thumbnail } else { ThumbnailOptions { width: 0, ..config.thumbnail } };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);

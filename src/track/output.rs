@@ -21,6 +21,7 @@ use crate::regular_file;
 use crate::track::formats::{Format, write};
 #[cfg(unix)]
 use crate::track::named_pipe::PipeWriter;
+use crate::track::pictures::PictureStore;
 use crate::track::record::Track;
 
 /// Where one input's track goes.
@@ -221,16 +222,8 @@ pub fn check(target: &Target, overwrite: bool) -> Result<()> {
 pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interrupt) -> Result<()> {
     match target {
         Target::Stdout(format) => {
-            let mut bytes = Vec::new();
-            let mut out = io::stdout().lock();
-            let written = write(track, *format, &mut bytes).and_then(|()| {
-                // A terminal would act on what is text in a file.
-                match std::str::from_utf8(&bytes) {
-                    Ok(text) if out.is_terminal() => out.write_all(fit_for_terminals(text, *format).as_bytes()),
-                    _ => out.write_all(&bytes),
-                }
-            });
-            match written.and_then(|()| out.flush()) {
+            check_pictures(track, *format, "standard output")?;
+            match print(track, *format) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
                     Err(Error::write("standard output", &e, Setting::Output))
                 }
@@ -238,9 +231,39 @@ pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interru
             }
         }
         Target::File(path, format) => {
+            check_pictures(track, *format, &path.display().to_string())?;
             save_file(track, path, *format, overwrite, interrupt).map_err(|e| e.explain(path, "The description"))
         }
     }
+}
+
+/// Refuses a page whose pictures are lost.
+fn check_pictures(track: &Track, format: Format, name: &str) -> Result<()> {
+    let fault = track.pictures.as_ref().filter(|_| format == Format::Html).and_then(PictureStore::fault);
+    fault.map_or(Ok(()), |e| {
+        let folder = std::env::temp_dir();
+        let cause = format!("its pictures could not be kept in {}: {e}", folder.display());
+        Err(Error::output(name, cause, "Free some space there, or name another folder in TMPDIR."))
+    })
+}
+
+/// Writes a track to standard output.
+fn print(track: &Track, format: Format) -> io::Result<()> {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let mut out = io::stdout().lock();
+    if !out.is_terminal() {
+        let mut out = io::BufWriter::new(out);
+        write(track, format, &folder, &mut out)?;
+        return out.flush();
+    }
+    let mut bytes = Vec::new();
+    write(track, format, &folder, &mut bytes)?;
+    // A terminal would act on what is text in a file.
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => out.write_all(fit_for_terminals(text, format).as_bytes())?,
+        Err(_) => out.write_all(&bytes)?,
+    }
+    out.flush()
 }
 
 /// The text without what a terminal would act on.
@@ -257,8 +280,9 @@ fn save_file(
 ) -> Result<(), CommitError> {
     let is_device = |existing: fs::Metadata| !existing.is_file() && !existing.is_dir();
     if fs::metadata(path).is_ok_and(is_device) || leads_to_descriptor(path) {
+        let folder = std::env::current_dir().unwrap_or_default();
         let written = open_device(path, interrupt).map(io::BufWriter::new).and_then(|mut device| {
-            write(track, format, &mut device)?;
+            write(track, format, &folder, &mut device)?;
             device.flush()
         });
         return match written {
@@ -268,7 +292,8 @@ fn save_file(
     }
     create_folder_of(path).map_err(CommitError::Io)?;
     let mut file = AtomicFile::create(path, overwrite).map_err(CommitError::Io)?;
-    write(track, format, &mut file).map_err(CommitError::Io)?;
+    let name = std::path::absolute(path).map_err(CommitError::Io)?;
+    write(track, format, name.parent().unwrap_or(&name), &mut file).map_err(CommitError::Io)?;
     file.commit().map(drop)
 }
 
@@ -357,18 +382,7 @@ mod tests {
     }
 
     fn track() -> Track {
-        Track {
-            input: "film.mp4".into(),
-            info: None,
-            model: "test 1".into(),
-            language: "en".into(),
-            damage: None,
-            interrupted: false,
-            options: serde_json::Value::Null,
-            cues: Vec::new(),
-            scenes: Vec::new(),
-            speech: None,
-        }
+        Track::new("film.mp4", "test 1")
     }
 
     fn left(folder: &Path) -> Vec<String> {

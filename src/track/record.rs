@@ -6,12 +6,16 @@ use crate::media::StreamInfo;
 use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::Cue;
+use crate::track::pictures::PictureStore;
 
 /// Everything about one described input.
 #[derive(Debug, Clone)]
 pub struct Track {
     /// The input as the user named it, without credentials.
     pub input: String,
+    /// Where a browser finds the film: its absolute path, or its web address where that has no credentials and no query. None
+    /// elsewhere.
+    pub location: Option<String>,
     /// The video stream; none if it never opened.
     pub info: Option<StreamInfo>,
     /// Name and version of the model.
@@ -29,8 +33,30 @@ pub struct Track {
     pub cues: Vec<Cue>,
     /// Described keyframes, in order.
     pub scenes: Vec<SceneRecord>,
+    /// The scenes' pictures; none where they are not kept.
+    pub pictures: Option<PictureStore>,
     /// Where people talk; none where that is not known.
     pub speech: Option<Speech>,
+}
+
+impl Track {
+    /// A track in English without a scene, of which nothing else is known.
+    pub fn new(input: impl Into<String>, model: impl Into<String>) -> Track {
+        Track {
+            input: input.into(),
+            location: None,
+            info: None,
+            model: model.into(),
+            language: "en".into(),
+            damage: None,
+            interrupted: false,
+            options: serde_json::Value::Null,
+            cues: Vec::new(),
+            scenes: Vec::new(),
+            pictures: None,
+            speech: None,
+        }
+    }
 }
 
 /// One described keyframe: a scene, or a part of a long one. Serialised as JSON has it, times in seconds.

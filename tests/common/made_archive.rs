@@ -51,18 +51,7 @@ pub(crate) fn put(
     let claim = archive.claim(work.name.key).expect("a claim").expect("a free video");
     let mut writer = archive.begin(&work).expect("a folder for the video");
     keyframes.into_iter().for_each(|keyframe| writer.keyframe(keyframe).expect("a keyframe"));
-    let track = Track {
-        input: video.into(),
-        info: None,
-        model: recipe.model.to_string(),
-        language: "en".into(),
-        damage: None,
-        interrupted: false,
-        options: json!({}),
-        cues: Vec::new(),
-        scenes: Vec::new(),
-        speech: None,
-    };
+    let track = Track { options: json!({}), ..Track::new(video, recipe.model.to_string()) };
     writer.finish(track).expect("a record");
     drop(claim);
     work.name

@@ -67,18 +67,8 @@ fn track(input: String, model: String, stretches: &[Description], options: &CueO
     let mut cues: Vec<Cue> = stretches.iter().flat_map(|d| builder.push(d.clone())).collect();
     cues.extend(builder.finish(stretches.last().map_or(Time::ZERO, |d| d.end)));
     let scenes = stretches.iter().enumerate().map(|(i, d)| record(i, d)).collect();
-    Track {
-        input,
-        info: None,
-        model,
-        language: "en".into(),
-        damage: Some("cut off\n\nat --> half".into()),
-        interrupted: true,
-        options: json!({}),
-        cues,
-        scenes,
-        speech: None,
-    }
+    let damage = Some("cut off\n\nat --> half".into());
+    Track { damage, interrupted: true, options: json!({}), cues, scenes, ..Track::new(input, model) }
 }
 
 fn tracks() -> Vec<Track> {

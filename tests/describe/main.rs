@@ -30,3 +30,4 @@ mod speech;
 mod stills;
 mod streams;
 mod support;
+mod transcript;

@@ -221,7 +221,7 @@ struct Outputs(Vec<String>, Vec<String>);
 fn outputs(track: &Track, shelf: Shelf) -> Outputs {
     let text = |format| {
         let mut bytes = Vec::new();
-        write(track, format, &mut bytes).unwrap();
+        write(track, format, Path::new("/"), &mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     };
     let kept = shelf.0.into_inner().unwrap();
@@ -544,7 +544,7 @@ fn mismatched_parts_are_rejected() {
 fn part_and_stitch_equal_describe() {
     let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
     let (b, _) = one(&scenes, MP4);
-    b.run(&crate::common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv"]), 0);
+    b.run(&crate::common::tiny(&["describe", "film.mp4", "-o", "whole/", "-f", "vtt,srt,json,csv,dapt,html"]), 0);
     for part in ["1/2", "2/2"] {
         let name = format!("{}.watched", &part[..1]);
         b.run(&crate::common::tiny(&["part", "film.mp4", "--part", part, "--overlap", "14", "-o", &name]), 0);
@@ -559,12 +559,12 @@ fn part_and_stitch_equal_describe() {
             "-o",
             "parts/",
             "-f",
-            "vtt,srt,json,csv",
+            "vtt,srt,json,csv,dapt,html",
         ]),
         0,
     );
     assert!(err.contains("1 seam, 0 gaps"), "{err}");
-    for kind in ["vtt", "srt", "json", "csv"] {
+    for kind in ["vtt", "srt", "json", "csv", "ttml", "html"] {
         assert_eq!(b.read(&format!("whole/film.{kind}")), b.read(&format!("parts/film.{kind}")), "{kind}");
     }
     let (_, e) = b.run(&crate::common::tiny(&["part", "film.mp4", "--part", "1/2", "-o", "1.watched"]), 1);

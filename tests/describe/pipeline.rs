@@ -190,7 +190,7 @@ fn bytes(track: &Option<Track>) -> Vec<String> {
     [Format::Vtt, Format::Srt, Format::Json, Format::Csv]
         .map(|format| {
             let mut out = Vec::new();
-            write(track, format, &mut out).unwrap();
+            write(track, format, std::path::Path::new("/"), &mut out).unwrap();
             String::from_utf8(out).unwrap()
         })
         .to_vec()

@@ -20,6 +20,7 @@ use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRec
 use crate::pipeline::observer::Outcome;
 use crate::speech::{SpeechLog, utterances};
 use crate::time::Time;
+use crate::track::pictures::PictureWriter;
 use crate::track::{Cue, CueBuilder, Description};
 use crate::track::{SceneRecord, Speech, SpeechSource, Track};
 
@@ -110,6 +111,9 @@ impl<'a> CollectStage<'a> {
             let (embedding, thumbnail) = (keyframe.embedding.take(), keyframe.thumbnail.take());
             let before = builder.cues.len();
             let record = builder.push(keyframe, run.config.min_score);
+            if let Some(pictures) = &mut builder.pictures {
+                pictures.push(thumbnail.as_deref());
+            }
             if let Some(sink) = run.sink {
                 sink.scene(file, KeyframeRecord { record, embedding, thumbnail })?;
             }
@@ -157,6 +161,7 @@ impl<'a> CollectStage<'a> {
         let segments = builder.speech.into_utterances();
         Track {
             input: self.header.inputs.get(file).map(Address::shown).unwrap_or_default(),
+            location: self.header.inputs.get(file).and_then(Address::location),
             info: builder.info,
             model: self.header.model.clone(),
             language: self.run.config.language.clone(),
@@ -165,6 +170,7 @@ impl<'a> CollectStage<'a> {
             options: self.header.options.clone(),
             cues: builder.cues,
             scenes: builder.scenes,
+            pictures: builder.pictures.map(PictureWriter::finish),
             speech: builder.speech_source.map(|source| Speech { source, segments }),
         }
     }
@@ -176,6 +182,8 @@ struct TrackBuilder {
     builder: CueBuilder,
     cues: Vec<Cue>,
     scenes: Vec<SceneRecord>,
+    /// One a scene; none where they are not kept.
+    pictures: Option<PictureWriter>,
     /// Where in `scenes` each distinct scene appeared first.
     first_seen: HashMap<u32, usize>,
     /// Keyframes that wait until the speech in their stretch is known.
@@ -195,6 +203,7 @@ impl TrackBuilder {
             builder: CueBuilder::new(&config.cue),
             cues: Vec::new(),
             scenes: Vec::new(),
+            pictures: config.keep_pictures.then(PictureWriter::default),
             first_seen: HashMap::new(),
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),

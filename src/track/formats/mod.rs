@@ -1,8 +1,9 @@
 //! Writers: one finished track, one file a format.
 //!
-//! Every writer is a pure function of the [`Track`]: the same track gives the same bytes.
+//! Every writer is a pure function of the [`Track`], and of the folder for a page: the same track gives the same bytes.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::address::is_url;
 use crate::time::Time;
@@ -10,6 +11,7 @@ use crate::track::record::Track;
 
 mod csv;
 mod dapt;
+mod html;
 mod json;
 mod srt;
 mod vtt;
@@ -30,6 +32,8 @@ pub enum Format {
     Csv,
     /// A script for those who record audio description: W3C's DAPT.
     Dapt,
+    /// A descriptive transcript with pictures: one page for readers.
+    Html,
 }
 
 impl Format {
@@ -41,26 +45,29 @@ impl Format {
             Format::Json => "json",
             Format::Csv => "csv",
             Format::Dapt => "ttml",
+            Format::Html => "html",
         }
     }
 
     /// Whether a file of it is one document, to which that of another film cannot be appended.
     pub(crate) fn is_one_document(self) -> bool {
-        matches!(self, Format::Dapt)
+        matches!(self, Format::Dapt | Format::Html)
     }
 }
 
-/// Writes a track in a format, as UTF-8 with line feeds.
+/// Writes a track in a format, as UTF-8 with line feeds. `folder`: the absolute path of the folder from which links to files
+/// start.
 ///
 /// # Errors
-/// When `to` cannot be written.
-pub fn write(track: &Track, format: Format, to: &mut dyn Write) -> io::Result<()> {
+/// When `to` cannot be written, or the track's pictures cannot be read.
+pub fn write(track: &Track, format: Format, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Vtt => vtt::write(track, to),
         Format::Srt => srt::write(track, to),
         Format::Json => json::write(track, to),
         Format::Csv => csv::write(track, to),
         Format::Dapt => dapt::write(track, to),
+        Format::Html => html::write(track, folder, to),
     }
 }
 

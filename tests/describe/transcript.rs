@@ -1,0 +1,233 @@
+//! Transcripts: a page of a film as the binary writes it, and pages of made-up tracks, read by html5lib.
+
+use std::path::Path;
+use std::process::Command;
+
+use descry::interrupt::Interrupt;
+use descry::time::Time;
+use descry::track::output::{self, Target};
+use descry::track::{Format, SceneRecord, Track};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+use crate::common::{Bench, root, tiny};
+
+/// The pages of a folder as html5lib parses them, sorted by name.
+fn pages(folder: &Path) -> Vec<Value> {
+    let out = Command::new(root().join("vendor/venv/bin/python"))
+        .arg(root().join("tests/parsers/check_transcript.py"))
+        .arg(folder)
+        .output()
+        .expect("html5lib is missing: run make setup-test");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn scene(number: u32, secs: (i64, i64), text: &str) -> SceneRecord {
+    let (start, end) = (Time::from_millis(secs.0 * 1_000), Time::from_millis(secs.1 * 1_000));
+    SceneRecord {
+        scene: number,
+        start,
+        end,
+        start_frame: 0,
+        end_frame: 1,
+        keyframe: start,
+        transition: "cut",
+        text: Some(text.into()),
+        shown: true,
+        score: None,
+        mean_logprob: None,
+        similarity: None,
+        repeats: None,
+        blank: false,
+        speech: None,
+    }
+}
+
+fn track(scenes: Vec<SceneRecord>) -> Track {
+    Track { scenes, ..Track::new("film.mp4", "test 1") }
+}
+
+fn save(track: &Track, file: &Path) {
+    output::save(track, &Target::File(file.into(), Format::Html), false, &Interrupt::new()).unwrap();
+}
+
+fn page(b: &Bench, track: &Track) -> Value {
+    std::fs::create_dir_all(b.path("page")).unwrap();
+    let _ = std::fs::remove_file(b.path("page/film.html"));
+    save(track, &b.path("page/film.html"));
+    pages(&b.path("page")).remove(0)
+}
+
+/// A film with a cut every 2 s.
+fn film(b: &Bench, name: &str) {
+    b.ffmpeg(&format!(
+        "-f lavfi -i testsrc2=size=192x108:rate=25:duration=8,hue=h=137*floor(t/2):s=1+mod(floor(t/2)\\,2)*3 \
+         -c:v libx264 -preset ultrafast {name}"
+    ));
+}
+
+#[test]
+fn a_film_becomes_a_page_with_pictures_and_links() {
+    let b = Bench::new();
+    film(&b, "film.mp4");
+    std::fs::rename(b.path("film.mp4"), b.path("a film#1.mp4")).unwrap();
+    b.run(&tiny(&["describe", "a film#1.mp4", "-f", "html,json,vtt", "-o", "out/"]), 0);
+    let (page, json): (Value, Value) =
+        (pages(&b.path("out")).remove(0), serde_json::from_str(&b.read("out/a film#1.json")).unwrap());
+    assert_eq!((&page["strange"], &page["lang"]), (&json!([]), &json!("en")));
+    assert_eq!(page["heading"], "Descriptive transcript of a film#1.mp4");
+    assert_eq!(
+        page["policy"],
+        format!(
+            "default-src 'none'; img-src data:; style-src '{}'; base-uri 'none'; form-action 'none'",
+            page["style"].as_str().unwrap()
+        )
+    );
+    let (entries, scenes) = (page["entries"].as_array().unwrap(), json["scenes"].as_array().unwrap());
+    assert!(scenes.len() == 4 && entries.len() == 4, "{page}");
+    // The same thumbnails as those of an archive, each with its own scene.
+    b.run(&tiny(&["index", "a film#1.mp4", "--into", "archive"]), 0);
+    for (entry, scene) in entries.iter().zip(scenes) {
+        let start = scene["start"].as_f64().unwrap();
+        assert_eq!(entry["href"], format!("../a%20film%231.mp4#t={start:.3}"));
+        assert_eq!(entry["time"], json!([format!("PT{start:.3}S"), format!("0:{:02}", start as i64)]));
+        let text = entry["text"].as_str().unwrap().to_lowercase();
+        assert_eq!(text.trim_end_matches('.'), scene["text"].as_str().unwrap());
+        let name = format!("{:09}.jpg", (scene["keyframe"].as_f64().unwrap() * 1e3).round() as i64);
+        let thumbnail = find(&b.path("archive"), &name);
+        assert_eq!(entry["picture"], json!({ "kind": "data:image/jpeg;base64", "sha256": sha256(&thumbnail) }));
+    }
+    // Smaller pictures, and none.
+    b.run(&tiny(&["describe", "a film#1.mp4", "-f", "html", "-o", "none.html", "--thumbnail-width", "0"]), 0);
+    assert!(!b.read("none.html").contains("<img") && b.read("none.html").contains("href=\"./a%20film%231.mp4#t="));
+    // On standard output, links start from the current folder.
+    let (out, _) = b.run(&tiny(&["describe", "a film#1.mp4", "-f", "html", "-o", "-"]), 0);
+    assert_eq!(out, b.read("out/a film#1.html").replace("href=\"../a", "href=\"./a"));
+}
+
+/// The one file of this name below a folder.
+fn find(folder: &Path, name: &str) -> std::path::PathBuf {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|own| own == name) {
+                return path;
+            }
+        }
+    }
+    panic!("no {name}");
+}
+
+fn sha256(file: &Path) -> String {
+    let out = Command::new("sha256sum").arg(file).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().split(' ').next().unwrap().to_string()
+}
+
+/// A full or missing temporary folder costs the page, and nothing else.
+#[test]
+fn pictures_that_cannot_be_kept_cost_the_page_alone() {
+    let b = Bench::new();
+    film(&b, "film.mp4");
+    let out = Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(tiny(&["describe", "film.mp4", "-f", "vtt,html"]))
+        .current_dir(b.path(""))
+        .env("TMPDIR", "/nowhere")
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{err}");
+    assert!(err.contains("film.html") && err.contains("/nowhere") && err.contains("TMPDIR"), "{err}");
+    assert!(b.path("film.vtt").exists() && !b.path("film.html").exists());
+}
+
+#[test]
+fn scenes_with_one_description_are_one_entry_and_others_are_left_out() {
+    let b = Bench::new();
+    let hidden = SceneRecord { shown: false, ..scene(3, (6, 8), "a cat") };
+    let blank = SceneRecord { text: None, shown: false, blank: true, ..scene(4, (8, 9), "") };
+    let scenes = vec![
+        scene(1, (0, 4), "a dog, seen from afar on a long road that leads through a valley to a village with a church"),
+        scene(2, (4, 6), "a bird"),
+        scene(2, (6, 7), "a bird"),
+        hidden,
+        blank,
+        scene(5, (9, 11), "a bird"),
+        scene(6, (11, 12), "  ... "),
+    ];
+    let page = page(&b, &track(scenes));
+    let texts: Vec<_> = page["entries"].as_array().unwrap().iter().map(|e| (&e["time"][1], &e["text"])).collect();
+    let long = "A dog, seen from afar on a long road that leads through a valley to a village with a church.";
+    let expected = [("0:00", long), ("0:04", "A bird."), ("0:09", "A bird.")].map(|(a, b)| (json!(a), json!(b)));
+    assert_eq!(texts, expected.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>());
+    assert_eq!((&page["contents"], &page["sections"]), (&json!([]), &json!([])));
+    assert!(page["entries"].as_array().unwrap().iter().all(|e| e["href"].is_null() && e["picture"].is_null()));
+}
+
+#[test]
+fn long_films_have_sections() {
+    let b = Bench::new();
+    let scenes = [0, 599, 600, 3_599, 7_260].iter().enumerate();
+    let scenes = scenes.map(|(n, start)| scene(n as u32, (*start, start + 1), &format!("picture {n}"))).collect();
+    let page = page(&b, &track(scenes));
+    let sections = json!(["0:00 to 10:00", "10:00 to 20:00", "50:00 to 1:00:00", "2:00:00 to 2:10:00"]);
+    assert_eq!((&page["contents"], &page["sections"]), (&sections, &sections));
+    assert_eq!(page["entries"].as_array().unwrap().len(), 5);
+    assert_eq!(page["entries"][4]["time"], json!(["PT7260.000S", "2:01:00"]));
+}
+
+#[test]
+fn a_page_states_what_is_missing_and_its_language() {
+    let b = Bench::new();
+    let (damage, interrupted) = (Some("3 broken packets".into()), true);
+    let mut film = Track { damage, interrupted, ..track(vec![scene(1, (0, 2), "ein Hund")]) };
+    film.language = "de".into();
+    let german = page(&b, &film);
+    assert_eq!(german["entries"][0]["lang"], "de");
+    let about = german["intro"][1].as_str().unwrap();
+    assert!(about.ends_with("Incomplete: 3 broken packets. Incomplete: interrupted."), "{about}");
+    film.language = "und".into();
+    assert_eq!(page(&b, &film)["entries"][0]["lang"], "");
+    assert_eq!(page(&b, &track(vec![scene(1, (0, 2), "a dog")]))["entries"][0]["lang"], Value::Null);
+    let empty = page(&b, &track(Vec::new()));
+    assert_eq!((&empty["intro"][0], &empty["entries"]), (&json!("The film has no descriptions."), &json!([])));
+}
+
+/// Whatever a model writes, text stays text.
+#[test]
+fn no_text_becomes_markup() {
+    let b = Bench::new();
+    let mut runner = TestRunner::deterministic();
+    let text = prop_oneof![
+        "\\PC{0,40}",
+        "(</p>|<script>|</li>|<img src=x onerror=y>|\"|'|&amp;|&#0;|<!--|]]>|\u{0}|\u{85}|\u{fffe}|\u{202e}|a| ){1,12}"
+    ];
+    let any = (text.clone(), text.clone(), prop::collection::vec(text, 0..4));
+    let tracks: Vec<Track> = (0..100)
+        .map(|_| {
+            let (input, model, texts) = any.new_tree(&mut runner).unwrap().current();
+            let scenes = texts.iter().enumerate().map(|(n, text)| scene(n as u32, (n as i64, n as i64 + 1), text));
+            let location = Some(format!("/films/{input}"));
+            Track { input: input.clone(), model, location, ..track(scenes.collect()) }
+        })
+        .collect();
+    tracks.iter().enumerate().for_each(|(i, track)| save(track, &b.path(&format!("{i:03}.html"))));
+    let known = ["alt", "charset", "class", "content", "datetime", "href", "http-equiv", "lang", "name", "src"];
+    let mut entries = 0;
+    for (page, track) in pages(&b.path("")).iter().zip(&tracks) {
+        assert_eq!(page["strange"], json!([]), "{track:?}");
+        let attributes = page["attributes"].as_array().unwrap();
+        assert!(attributes.iter().all(|a| known.contains(&a.as_str().unwrap())), "{attributes:?}");
+        for entry in page["entries"].as_array().unwrap() {
+            let href = entry["href"].as_str().unwrap();
+            assert!(href.contains("/films") && href.contains("#t="), "{href}");
+            entries += 1;
+        }
+    }
+    assert!(entries > 80, "{entries}");
+}
