@@ -76,7 +76,7 @@ fn entries(track: &Track) -> Vec<TranscriptEntry> {
 /// What made the transcript, and what is missing in it.
 fn about(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     let mut facts = vec![format!("Made by descry {} with the model {}.", env!("CARGO_PKG_VERSION"), track.model)];
-    facts.extend(incomplete(track).iter().map(|line| format!("{}.", line.replacen('i', "I", 1).trim_end_matches('.'))));
+    facts.extend(incomplete(track).iter().map(|line| sentence(line)));
     if let Some(scene) = track.pictures.as_ref().and_then(|pictures| track.scenes.get(pictures.full()?)) {
         let from = scene.start.clock();
         facts.push(format!("There are no pictures from {from} on, because a page with more would be too large."));
