@@ -60,8 +60,10 @@ fn caption(time: Time, wall: SystemTime, text: &str, jpeg: Arc<[u8]>) -> EventKi
     EventKind::Caption(LiveCaption {
         start: time,
         picture_time: time,
+        due: time,
         wall,
         arrived: Instant::now() - Duration::from_millis(700),
+        waited: Duration::ZERO,
         text: text.into(),
         score: Some(0.5),
         returning: text.len() < 20,

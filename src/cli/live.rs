@@ -92,6 +92,12 @@ struct StreamArgs {
     /// Shortest time between two descriptions of a stream [default: 1]
     #[arg(long, value_name = "SECONDS")]
     min_interval: Option<f64>,
+    /// Longest time that a description waits until nobody talks; 0: never [default: 3]
+    #[arg(long, value_name = "SECONDS")]
+    wait_for_pause: Option<f64>,
+    /// Audio track in which people talk: its number or its language [default: the one that players choose]
+    #[arg(long, value_name = "TRACK")]
+    audio: Option<String>,
     /// Decoder threads per stream; any number from 1 on delays frames [default: none that delay frames]
     #[arg(long, value_name = "N")]
     decode_threads: Option<usize>,
@@ -182,6 +188,8 @@ impl StreamArgs {
             max_gap: self.max_gap,
             every: self.every,
             min_interval: self.min_interval,
+            wait_for_pause: self.wait_for_pause,
+            audio: self.audio.clone(),
             decode_threads: self.decode_threads,
             allow_private,
             insecure,

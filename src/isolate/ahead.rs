@@ -110,7 +110,7 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
 }
 
 /// The same in pieces of which each fits into a reply. `until`: that of the piece before.
-fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData> {
+pub(super) fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData> {
     let before = std::mem::replace(until, data.until);
     let piece = |audio, lines| SideTrackData { audio, lines, until: before };
     let mut pieces = Vec::new();

@@ -5,7 +5,7 @@
 //! Before a decoder allocates a frame of a new size, on whatever thread, it asks the parent ([`AskingGate`]). Memory: the
 //! frames that the parent has not dropped, and those ahead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, bounded};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 
-use super::ahead::{Decoded, DecodedStep, FilmAhead};
+use super::ahead::{Decoded, DecodedStep, FilmAhead, split};
 use super::picture;
 use super::sandbox::{self, Needs};
 use super::task::{ChildTask, child_task, prepare};
@@ -30,9 +30,11 @@ use crate::address::{is_object, is_url};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::{
-    Advance, DecodeOptions, Frame, FrameGate, FrameSize, Source, StreamAccess, StreamFault, print_warnings,
+    Advance, DecodeOptions, Frame, FrameGate, FrameSize, SideTrackData, Source, StreamAccess, StreamFault,
+    print_warnings,
 };
 use crate::scene::Thumb;
+use crate::time::Time;
 
 /// Messages of the parent that may wait: it sends one, and waits for the reply.
 const WAITING: usize = 4;
@@ -74,7 +76,8 @@ fn try_serve() -> io::Result<()> {
     let Assignment { input, decode, .. } = assignment;
     let out = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, socket)));
     let gate = AskingGate { out: out.clone(), asking: Mutex::new(Asking { answers, admitted: Vec::new() }) };
-    let mut decoder = DecodeChild { out, held: HashMap::new(), kept: None };
+    let mut decoder =
+        DecodeChild { out, held: HashMap::new(), kept: None, side_track: VecDeque::new(), until: Time::ZERO };
     let is_film = matches!(input, AssignedInput::Film(_));
     let mut source = match input {
         AssignedInput::Film(input) => match Source::open(&input, &decode, Interrupt::new()) {
@@ -214,6 +217,10 @@ struct DecodeChild {
     held: HashMap<u64, Frame>,
     /// What comes after the frames that were sent.
     kept: Option<Decoded>,
+    /// Of a stream: what was read of the side track and is not sent yet.
+    side_track: VecDeque<SideTrackData>,
+    /// Up to when the side track of a stream has been read.
+    until: Time,
 }
 
 impl DecodeChild {
@@ -289,14 +296,21 @@ impl DecodeChild {
         self.reply(&Reply::Frames(frames, reason, Box::new(state)), samples)
     }
 
-    /// Reads on in a stream, by at most one packet.
+    /// Reads on in a stream, by at most one packet. What was read of the side track is sent before that.
     fn advance(&mut self, source: &mut Source, request: &Request) -> io::Result<()> {
         let Request::Advance(keyframes_only) = request else {
             return Err(io::Error::other("a stream cannot be read like a film"));
         };
         source.set_keyframes_only(*keyframes_only);
+        if let Some(data) = self.side_track.pop_front() {
+            return self.reply(&Reply::SideTrack(data, Box::new(SourceState::of(source))), &[]);
+        }
         let (mut frames, mut samples) = (Vec::new(), Vec::new());
-        match source.advance() {
+        let advance = source.advance();
+        while let Some(data) = source.take_side_track() {
+            self.side_track.extend(split(data, &mut self.until));
+        }
+        match advance {
             Ok(Advance::Frame(frame)) => match frame.thumb() {
                 Ok(thumb) => frames.push(self.hold(frame, &thumb, SourceState::of(source), &mut samples)),
                 Err(e) => return self.reply(&Reply::Fault(StreamFault::Undecodable(e.to_string())), &[]),

@@ -300,6 +300,10 @@ impl RemoteSource {
                 self.received = None;
                 self.state = clean_state(*state);
             }
+            (Reply::SideTrack(data, state), behind) if behind.is_empty() && self.info.has_side_track() => {
+                self.side_track.receive(data).map_err(|what| lost(self.distrust(what)))?;
+                self.state = clean_state(*state);
+            }
             (Reply::Fault(fault), _) => return Err(fault_of(fault)),
             _ => return Err(lost(self.distrust("a packet was asked for"))),
         }

@@ -80,7 +80,7 @@ pub(super) struct LiveAccess {
 pub(super) enum Request {
     /// The next frames of a film: at least one, at most [`BATCH`]; or the data of the side track before them.
     Next,
-    /// By at most one packet of a stream. `true`: decode only keyframes from now on.
+    /// By at most one packet of a stream, or data of the side track. `true`: decode only keyframes from now on.
     Advance(bool),
     /// The picture of a frame, which the parent no longer needs from then on.
     Picture(u64),

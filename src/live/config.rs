@@ -27,7 +27,7 @@ use super::unquoted::unquoted;
 use crate::address::{Address, NO_SLASHES, hide};
 use crate::error::{Error, Result};
 use crate::limited_file::read_text;
-use crate::media::{AccessPolicy, Authorities};
+use crate::media::{AccessPolicy, Authorities, SideTrack, TrackChoice};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
@@ -49,6 +49,9 @@ const LONGEST: f64 = 1e6;
 const SILENCE: Time = Time::from_millis(10_000);
 /// Least time between two descriptions.
 const MIN_INTERVAL: Time = Time::from_millis(1_000);
+/// How long a description waits for a pause, unless the user says otherwise, and at most.
+const WAIT_FOR_PAUSE: Time = Time::from_millis(3_000);
+const LONGEST_WAIT: f64 = 60.0;
 /// How long one inference may take.
 const HANG: Duration = Duration::from_secs(30);
 
@@ -71,6 +74,10 @@ pub struct StreamConfig {
     pub every: Option<Time>,
     /// Least time between two descriptions. Default: 1 s.
     pub min_interval: Time,
+    /// How long a description waits at most until nobody talks; zero for not at all. Default: 3 s.
+    pub wait_for_pause: Duration,
+    /// In which track of sound people talk. Default: the one that players choose.
+    pub audio: TrackChoice,
     /// Decoder threads, at most 64. 0 for as many as need not hold frames back. Default: 0.
     pub decode_threads: usize,
     /// What the stream may reach on the network. Default: see [`AccessPolicy`].
@@ -91,6 +98,8 @@ pub struct StreamEntry {
     max_gap: Option<f64>,
     every: Option<f64>,
     min_interval: Option<f64>,
+    wait_for_pause: Option<f64>,
+    audio: Option<String>,
     decode_threads: Option<usize>,
     allow_private: Option<bool>,
     insecure: Option<bool>,
@@ -119,6 +128,10 @@ pub struct LiveConfig {
     pub every: Option<f64>,
     /// Least time between two descriptions; from 0.
     pub min_interval: Option<f64>,
+    /// How long a description waits for a pause; from 0 to 60.
+    pub wait_for_pause: Option<f64>,
+    /// Audio track in which people talk: its number or its language.
+    pub audio: Option<String>,
     /// Decoder threads of each stream.
     pub decode_threads: Option<usize>,
     /// Lets redirects and playlists lead to addresses that are not public.
@@ -158,6 +171,11 @@ impl StreamConfig {
     pub fn new(address: impl Into<Address>) -> Result<StreamConfig> {
         let entry = StreamEntry { url: address.into(), realtime: Some(true), ..StreamEntry::default() };
         LiveConfig::default().stream(&LiveConfig::default(), entry, &mut HashSet::new())
+    }
+
+    /// What is read beside the pictures.
+    pub(super) fn side_track(&self) -> SideTrack {
+        if self.wait_for_pause.is_zero() { SideTrack::Nothing } else { SideTrack::Audio(self.audio.clone()) }
     }
 }
 
@@ -243,6 +261,23 @@ impl LiveConfig {
         })
     }
 
+    /// How long descriptions of a stream whose own keys are `entry` wait for a pause, and in which track.
+    fn pause(
+        &self,
+        file: &LiveConfig,
+        entry: (Option<f64>, Option<&str>),
+        name: &str,
+    ) -> Result<(Duration, TrackChoice)> {
+        let wait = entry.0.or(self.wait_for_pause).or(file.wait_for_pause);
+        let wait = wait.map(|s| time(name, "wait_for_pause", s, 0.0..=LONGEST_WAIT)).transpose()?;
+        let audio = entry.1.or(self.audio.as_deref()).or(file.audio.as_deref());
+        let audio = audio.map(TrackChoice::parse).transpose().map_err(|remedy| {
+            let cause = format!("{name}: its audio track is neither a number nor a language");
+            Error::usage(cause, format!("Correct it: {remedy}."))
+        })?;
+        Ok((duration(wait.unwrap_or(WAIT_FOR_PAUSE)), audio.unwrap_or_default()))
+    }
+
     fn stream(&self, file: &LiveConfig, entry: StreamEntry, names: &mut HashSet<String>) -> Result<StreamConfig> {
         let address = entry.url;
         let kind = SourceKind::of(&address)?;
@@ -267,6 +302,7 @@ impl LiveConfig {
         let silence = seconds("silence", [entry.silence, self.silence, file.silence], 0.5)?;
         let every = seconds("every", [entry.every, self.every, file.every], 0.1)?;
         let min_interval = seconds("min_interval", [entry.min_interval, self.min_interval, file.min_interval], 0.0)?;
+        let (wait_for_pause, audio) = self.pause(file, (entry.wait_for_pause, entry.audio.as_deref()), &name)?;
         let max_gap = seconds("max_gap", [entry.max_gap, self.max_gap, file.max_gap], 0.1)?;
         let max_gap = max_gap.unwrap_or(WatcherOptions::default().max_gap);
         let prompt = PromptSource {
@@ -285,11 +321,13 @@ impl LiveConfig {
         Ok(StreamConfig {
             kind,
             transport: entry.transport.or(self.transport).or(file.transport).unwrap_or_default(),
-            silence: Duration::from_micros(silence.unwrap_or(SILENCE).micros().max(0) as u64),
+            silence: duration(silence.unwrap_or(SILENCE)),
             // A scene that is to be described again needs a keyframe by then.
             watcher: WatcherOptions { max_gap: every.map_or(max_gap, |e| e.min(max_gap)) },
             every,
             min_interval: min_interval.unwrap_or(MIN_INTERVAL),
+            wait_for_pause,
+            audio,
             decode_threads: decode_threads.min(MOST_THREADS),
             access,
             prompt,
@@ -297,6 +335,10 @@ impl LiveConfig {
             address,
         })
     }
+}
+
+fn duration(time: Time) -> Duration {
+    Duration::from_micros(time.micros().max(0) as u64)
 }
 
 /// A setting in seconds, within its range.
@@ -346,138 +388,4 @@ fn default_name(address: &Address) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::live::access::access;
-    use crate::media::StreamAccess;
-
-    fn read(toml: &str) -> Result<Vec<StreamConfig>> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("streams.toml");
-        std::fs::write(&path, toml).unwrap();
-        let file = LiveConfig::read(&path)?;
-        LiveConfig::default().streams(Some(&file), &[])
-    }
-
-    fn option<'a>(access: &'a StreamAccess, name: &str) -> Option<&'a str> {
-        access.options.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
-    }
-
-    #[test]
-    fn a_file_has_streams_and_settings_for_all() {
-        let streams = read(
-            "max_gap = 4\nmin_interval = 0\n[[stream]]\nurl = 'rtsp://u:passw0rd@cam:554/door'\n[[stream]]\nname = 'yard'\n\
-             url = 'rtsp://cam/yard'\ntransport = 'udp'\nevery = 2.5\n",
-        )
-        .unwrap();
-        assert_eq!(streams.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["cam:554/door", "yard"]);
-        assert_eq!(streams[0].watcher.max_gap, Time::from_millis(4_000));
-        assert_eq!(streams[1].watcher.max_gap, Time::from_millis(2_500));
-        assert_eq!(streams[1].min_interval, Time::ZERO);
-        let second = access(&streams[1]);
-        assert_eq!(option(&second, "rtsp_transport"), Some("udp"));
-        assert_eq!(option(&access(&streams[0]), "protocol_whitelist"), Some("rtsp,rtp,tcp"));
-        assert_eq!(option(&access(&streams[0]), "fflags"), Some("+genpts+discardcorrupt"));
-    }
-
-    #[test]
-    fn each_stream_may_have_its_own_prompt() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("door.txt");
-        std::fs::write(&path, "Who is at the door?\n").unwrap();
-        let toml = format!(
-            "language = 'Dutch'\ncontext = 2\n[[stream]]\nurl = 'rtsp://h/a'\nprompt_file = '{}'\ncontext = 0\n\
-             [[stream]]\nurl = 'rtsp://h/b'\nlanguage = 'French'\n",
-            path.display()
-        );
-        let prompts: Vec<_> = read(&toml).unwrap().into_iter().map(|s| s.prompt.unwrap()).collect();
-        assert_eq!((prompts[0].text.as_str(), prompts[0].language.as_deref()), ("Who is at the door?", Some("Dutch")));
-        assert_eq!((prompts[0].context, prompts[1].context), (0, 2));
-        assert_eq!(prompts[1].language.as_deref(), Some("French"));
-        let urls = ["rtsp://h/a".into()];
-        assert_eq!(LiveConfig::default().streams(None, &urls).unwrap()[0].prompt, None);
-        // The command line comes between the file and its streams.
-        let line = LiveConfig { language: Some("Greek".into()), context: Some(1), ..LiveConfig::default() };
-        let file = LiveConfig { language: Some("Dutch".into()), prompt: Some("Why?".into()), ..LiveConfig::default() };
-        let prompt = line.streams(Some(&file), &urls).unwrap().remove(0).prompt.unwrap();
-        assert_eq!((prompt.text.as_str(), prompt.language.as_deref(), prompt.context), ("Why?", Some("Greek"), 1));
-    }
-
-    #[test]
-    fn wrong_prompts_are_refused_with_the_file_and_the_stream() {
-        for (line, wanted) in [
-            ("prompt = ' '", "the prompt is empty"),
-            ("prompt = 'a'\nprompt_file = 'b'", "a prompt and a file with a prompt are given"),
-            ("prompt_file = 'nowhere/b.txt'", "nowhere/b.txt: no such file"),
-            ("notes = 'nowhere/n.txt'", "nowhere/n.txt: no such file"),
-            ("language = ''", "the language has no name"),
-            ("context = 21", "`context` 21 is out of range"),
-        ] {
-            let error =
-                read(&format!("[[stream]]\nurl = 'rtsp://h/x'\nname = 'door'\n{line}")).unwrap_err().to_string();
-            assert!(error.contains(&format!("streams.toml: stream door: {wanted}")), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn each_stream_may_have_its_own_policy() {
-        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls/ca.pem");
-        let toml = format!(
-            "ca = '{}'\n[[stream]]\nurl = 'https://h/a'\n[[stream]]\nurl = 'https://h/b'\ninsecure = true\n\
-             [[stream]]\nurl = 'https://h/c'\nallow_private = true\n",
-            ca.display()
-        );
-        let policies: Vec<_> = read(&toml).unwrap().into_iter().map(|s| s.access).collect();
-        assert!(!policies[0].insecure && !policies[0].allow_private && policies[0].authorities.is_some());
-        assert!(policies[1].insecure && policies[1].authorities.is_none());
-        assert!(policies[2].allow_private && !policies[2].insecure);
-        let wrong = read("ca = 'nowhere.pem'\n[[stream]]\nurl = 'https://h/a'\n").unwrap_err().to_string();
-        assert!(wrong.contains("nowhere.pem: cannot be read"), "{wrong}");
-    }
-
-    #[test]
-    fn the_example_is_valid() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/service/streams.toml");
-        let file = LiveConfig::read(&path).unwrap();
-        assert_eq!(LiveConfig::default().streams(Some(&file), &[]).unwrap().len(), 2);
-        assert!(file.outputs.http.unwrap().ip().is_loopback());
-    }
-
-    #[test]
-    fn wrong_files_are_refused_without_quoting_them() {
-        for (toml, wanted) in [
-            ("", "no stream is named"),
-            ("[[stream]]\nurl = 'gopher://host/x'", "gopher"),
-            ("[[stream]]\nurl = 'film.mp4'", "is a file"),
-            ("[[stream]]\nurl = 'rtsp://h/x'\nname = 'a'\n[[stream]]\nurl = 'rtsp://h/y'\nname = 'a'", "two streams"),
-            ("[[stream]]\nurl = 'rtsp://h/x'\nsilence = 0.0", "out of range"),
-            ("[[stream]]\nurl = 'rtsp://h/x'\nevery = nan", "out of range"),
-            ("[[stream]]\nurl = 'rtsp://h/x'\nname = ''", "1 to 100"),
-            ("[[stream]]\nurl = 'rtsp://u:t0p-secret@h/x'\nnmae = 'a'", ":3: unknown field"),
-            ("[[stream]]\nurl = 'rtsp://u:t0p-secret@h/x", ":2: "),
-            ("[[stream]]\nurl = 'rtsp://u:t0p-secret@h/x'\ndecode_threads = 'rtsp://u:t0p-secret@h'", ":3: "),
-            ("stream = 'rtsp://u:t0p-secret@h'", ":1: "),
-            ("[outputs]\nhttp_token = 70973263\n", ":2: invalid type: integer …, expected"),
-            ("[outputs]\nhttp_token = 70973263.5\n", ":2: invalid type: floating point …, expected"),
-            ("[outputs]\nvtt_keep = 'a\"t0p\\\"secret'\n", ":2: invalid type: string …, expected"),
-            ("transport = 't0p`secret, expected `t0p'\n", ":1: unknown variant …, expected `tcp` or `udp`"),
-            ("\"rtsp://u:t0p`\\n`secret, expected t0p\" = 1\n", ":1: unknown field …, expected one of `transport`"),
-            ("[[stream]]\nurl 'rtsp://u:t0p-secret@h'\n", ":2: "),
-            ("[[stream]]\nname = 'a'\n", "missing field `url`"),
-        ] {
-            let error = read(toml).unwrap_err().to_string();
-            assert!(error.contains(wanted), "{toml}: {error}");
-            assert!(!error.contains("t0p") && !error.contains("secret") && !error.contains("709"), "{error}");
-        }
-    }
-
-    #[test]
-    fn plain_addresses_get_unique_names() {
-        let urls = ["rtsp://u:p@cam/a", "rtsp://cam/a", "/dev/video0", "http://h/x.m3u8?k=v"].map(Address::from);
-        let streams = LiveConfig::default().streams(None, &urls).unwrap();
-        let names: Vec<_> = streams.iter().map(|s| &*s.name).collect();
-        assert_eq!(names, ["cam/a", "cam/a (2)", "video0", "h/x.m3u8"]);
-        assert_eq!(access(&streams[2]).format, Some("v4l2"));
-        assert_eq!(option(&access(&streams[3]), "protocol_whitelist"), Some("data"));
-    }
-}
+mod tests;

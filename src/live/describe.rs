@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{EventKind, LiveCaption};
+use super::event::LiveCaption;
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Metrics, ModelState, Stage};
 use super::novelty::{Decision, Novelty, NoveltyOptions};
@@ -257,11 +257,9 @@ impl DescribeLoop {
             // Empty where the picture is larger than JPEG allows.
             let jpeg = picture.to_jpeg(JPEG_QUALITY).unwrap_or_default().into();
             self.job.metrics.stage_seconds(Stage::Picture, began.elapsed());
-            if let Some(counters) = stream.counters() {
-                counters.caption();
-            }
-            let caption = LiveCaption { start, picture_time, wall, arrived, text, score, returning, jpeg };
-            stream.publish(EventKind::Caption(caption));
+            let (due, waited) = (start, Duration::ZERO);
+            let caption = LiveCaption { start, picture_time, due, wall, arrived, waited, text, score, returning, jpeg };
+            stream.describe(caption, Instant::now());
         }
         stream.close(start, novelty.not_before());
     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::time::Time;
 
@@ -35,7 +35,7 @@ pub enum EventKind {
     },
     /// How stream time relates to the source's own clock from here on: sent at the start and after each reconnection.
     Clock(ClockMapping),
-    /// The stream is processed up to here, and all captions of the time before have been sent. Sent at least once a second
+    /// The stream is processed up to here, and all captions that are due before have been sent. Sent at least once a second
     /// while frames arrive, even when there is nothing to describe: outputs that are cut by time advance with it.
     Progress {
         /// Stream time.
@@ -62,10 +62,14 @@ pub struct LiveCaption {
     pub start: Time,
     /// Stream time of the picture.
     pub picture_time: Time,
+    /// Stream time from which on it is shown or spoken: `start`, or where the stream had arrived when a pause came.
+    pub due: Time,
     /// Wall clock at `start`.
     pub wall: SystemTime,
     /// When the picture's packet arrived. Lag is measured from here.
     pub arrived: Instant,
+    /// How long it waited for a pause in the talk; zero if it did not. Part of the lag.
+    pub waited: Duration,
     /// The description.
     pub text: String,
     /// The model's confidence from 0 to 1, where the model has a calibration.

@@ -1,6 +1,6 @@
 //! An event as one JSON object: what JSON lines, webhooks and the page's event stream carry.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
             "text": c.text,
             "score": c.score,
             "returning": c.returning,
-            "lag": (c.arrived.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            "lag": seconds(c.arrived.elapsed()),
         }),
         EventKind::State { state, reason } => json!({
             "type": "state",
@@ -31,10 +31,20 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
         EventKind::End => json!({ "type": "end" }),
         EventKind::Clock(_) | EventKind::Progress { .. } => return None,
     };
+    if let EventKind::Caption(c) = &event.kind
+        && !c.waited.is_zero()
+    {
+        object["waited"] = json!(seconds(c.waited));
+    }
     object["stream"] = json!(&*event.stream);
     object["number"] = json!(event.number);
     object["at"] = json!(rfc3339(event.at));
     Some(object)
+}
+
+/// Seconds with milliseconds.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e3).round() / 1e3
 }
 
 /// Whether [`event_json`] writes this kind of event.

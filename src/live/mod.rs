@@ -3,12 +3,12 @@
 //! ```text
 //! watch (one thread a stream)   connect, decode, place on the stream's clock, choose keyframes; reconnect after each loss
 //!   │ inbox: a short queue a stream, which drops its oldest keyframe
-//! describe (one thread)         image and caption batches across all streams; publish what is new
+//! describe (one thread)         image and caption batches across all streams; publish what is new, in pauses of the talk
 //!   │ hub: a bounded queue an output
 //! outputs (one thread each)
 //! ```
 //!
-//! The caller's thread supervises them ([`run()`]). The states in between (connection, timeline, novelty, inbox, segments)
+//! The caller's thread supervises them ([`run()`]). The states in between (connection, timeline, novelty, pause, inbox, segments)
 //! are pure and tested without threads.
 //!
 //! Order: events of one stream are in order and numbered without a gap.
@@ -66,6 +66,7 @@ mod lock;
 mod metrics;
 mod novelty;
 mod outputs;
+mod pause;
 mod run;
 mod sinks;
 mod source;

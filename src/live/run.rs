@@ -207,6 +207,7 @@ impl Supervisor {
                 timeout: stream.config.silence,
                 access: stream.config.access.clone(),
                 low_delay: true,
+                side_track: stream.config.side_track(),
                 ..DecodeOptions::default()
             };
             let thread = std::thread::spawn(move || {
@@ -243,6 +244,7 @@ impl Supervisor {
             let now = Instant::now();
             for (stream, thread) in &mut self.streams {
                 stream.connection(|c| c.tick(now));
+                stream.publish_due(now);
                 // The stream ends when all that it showed is described.
                 if is_done(thread) && thread.is_some() && !stream.has_open() {
                     join(thread.take(), &mut self.fatal);
@@ -278,6 +280,7 @@ impl Supervisor {
 
     /// Describes what waits if there is time, drops and counts the rest, and joins the threads.
     fn stop(&mut self) {
+        self.streams.iter().for_each(|(stream, _)| stream.stop_waiting());
         let stopped = Instant::now();
         let wait = |most: Duration, done: &dyn Fn() -> bool| {
             while !done() && stopped.elapsed() < most {

@@ -3,7 +3,8 @@
 //! Order: several threads report events of one stream, so each holds the stream's counter while it publishes. Publishing
 //! never blocks.
 //!
-//! Memory: the start times of the keyframes that wait to be described; the inbox bounds them.
+//! Memory: the start times of the keyframes that wait to be described; the inbox bounds them. A few descriptions that wait for
+//! a pause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,10 +12,11 @@ use std::time::{Instant, SystemTime};
 
 use super::config::StreamConfig;
 use super::connection::{Connection, StateChange};
-use super::event::{Event, EventKind, Reason};
+use super::event::{Event, EventKind, LiveCaption, Reason};
 use super::hub::Hub;
 use super::lock::lock;
 use super::metrics::{DropReason, Metrics, StreamMetrics};
+use super::pause::PauseGate;
 use crate::media::rgb::Rgb;
 use crate::time::Time;
 
@@ -69,6 +71,7 @@ pub(super) struct LiveStream {
     pub(super) metrics: Arc<Metrics>,
     connection: Mutex<Connection>,
     progress: Mutex<StreamProgress>,
+    gate: Mutex<PauseGate>,
     /// Number of the next event.
     number: Mutex<u64>,
     hub: Arc<Hub>,
@@ -79,6 +82,7 @@ impl LiveStream {
     pub(super) fn new(config: StreamConfig, position: usize, hub: Arc<Hub>, metrics: Arc<Metrics>) -> LiveStream {
         LiveStream {
             connection: Mutex::new(Connection::new(config.silence)),
+            gate: Mutex::new(PauseGate::new(config.wait_for_pause)),
             config,
             position,
             metrics,
@@ -159,9 +163,55 @@ impl LiveStream {
         lock(&self.progress).open.push(start);
     }
 
-    /// Whether a keyframe waits to be described.
+    /// Whether a keyframe waits to be described, or a description for a pause.
     pub(super) fn has_open(&self) -> bool {
-        !lock(&self.progress).open.is_empty()
+        // In this order: a description waits before its keyframe is closed.
+        !lock(&self.progress).open.is_empty() || lock(&self.gate).held() > 0
+    }
+
+    /// Somebody talked at this time.
+    pub(super) fn talked(&self, at: Instant) {
+        lock(&self.gate).talked(at);
+    }
+
+    /// Publishes a description, at once or in a pause.
+    pub(super) fn describe(&self, caption: LiveCaption, now: Instant) {
+        let mut gate = lock(&self.gate);
+        let due = gate.push(caption, now);
+        self.publish_captions(&gate, due);
+    }
+
+    /// Publishes what has waited for a pause, or long enough.
+    pub(super) fn publish_due(&self, now: Instant) {
+        let mut gate = lock(&self.gate);
+        if gate.held() > 0 {
+            let due = gate.due(now);
+            self.publish_captions(&gate, due);
+        }
+    }
+
+    /// Publishes what waits. From now on no description waits.
+    pub(super) fn stop_waiting(&self) {
+        lock(&self.gate).open();
+        self.publish_due(Instant::now());
+    }
+
+    /// `gate` stays locked, so that descriptions keep their order.
+    fn publish_captions(&self, gate: &PauseGate, captions: Vec<LiveCaption>) {
+        for mut caption in captions {
+            if !caption.waited.is_zero() {
+                let reached = lock(&self.progress).last.map(|(last, _)| last);
+                caption.due = reached.unwrap_or(caption.start).max(caption.start);
+            }
+            if let Some(counters) = self.counters() {
+                counters.caption();
+                counters.waited(caption.waited);
+            }
+            self.publish(EventKind::Caption(caption));
+        }
+        if let Some(counters) = self.counters() {
+            counters.set_held(gate.held());
+        }
     }
 
     /// A keyframe was described, or needs no description.
@@ -197,6 +247,8 @@ impl LiveStream {
     /// Reports what was left out, and how far the stream is processed. `waiting`: from here on the watcher has not decided
     /// yet.
     pub(super) fn report_progress(&self, waiting: Option<Time>, wall: impl FnOnce(Time) -> SystemTime) {
+        // A description that is published meanwhile is due at the time that the stream has reached.
+        let _gate = lock(&self.gate);
         let mut progress = lock(&self.progress);
         let (dropped, skipped) = (std::mem::take(&mut progress.dropped), std::mem::take(&mut progress.skipped));
         let settled = progress.last.map(|(last, _)| {

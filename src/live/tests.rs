@@ -205,7 +205,19 @@ impl SimulatedStream {
         };
         if let Some((text, score, returning)) = words {
             let jpeg = Arc::new([]);
-            let caption = LiveCaption { start: time, picture_time: time, wall, arrived, text, score, returning, jpeg };
+            let (due, waited) = (time, Duration::ZERO);
+            let caption = LiveCaption {
+                start: time,
+                picture_time: time,
+                due,
+                wall,
+                arrived,
+                waited,
+                text,
+                score,
+                returning,
+                jpeg,
+            };
             self.stream.publish(EventKind::Caption(caption));
         }
         self.stream.close(time, self.novelty.not_before());

@@ -1,7 +1,7 @@
 //! One stream's thread: connects, decodes, places frames on the stream's clock, chooses keyframes, and reconnects after
 //! each loss.
 //!
-//! Memory: two decoded frames beside the decoder's own, and twice as many as a prompt has where it has several.
+//! Memory: two decoded frames beside the decoder's own, and twice as many as a prompt has where it has several. Some sound.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use crate::error;
 use crate::error::panic_text;
 use crate::interrupt::Interrupt;
 use crate::isolate::{FrameSource, Isolation};
-use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, StreamFault};
+use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, StreamFault, StreamInfo};
 use crate::model::PictureDemand;
 use crate::pipeline::budget::FilmNeed;
 use crate::scene::{LiveKeyframe, Watcher};
+use crate::speech::{SpeechDetector, SpeechMonitor};
 use crate::time::Time;
 
 /// How often a waiting thread checks whether to stop.
@@ -54,8 +55,10 @@ impl From<StreamFault> for Outage {
 }
 
 /// A connection that is being read.
-struct OpenSource {
+struct OpenSource<'d> {
     source: FrameSource,
+    /// None if there is no sound, or nothing waits for a pause.
+    speech: Option<SpeechMonitor<'d>>,
     /// The announced end. A source that announces its length has an end.
     end: Option<Time>,
     /// The last frame's time by the source.
@@ -105,6 +108,8 @@ pub(super) struct StreamWatcher<'a> {
     timeline: Timeline,
     chooser: Watcher<Arc<Frame>>,
     damage: DamageFilter,
+    /// Loaded with the first connection that has sound.
+    detector: Option<SpeechDetector>,
     /// When progress was reported last.
     reported: Option<Instant>,
 }
@@ -128,6 +133,7 @@ impl<'a> StreamWatcher<'a> {
             timeline: Timeline::new(),
             chooser: Watcher::new(&stream.config.watcher).with_spread(pictures.count),
             damage: DamageFilter::default(),
+            detector: None,
             reported: None,
         }
     }
@@ -194,7 +200,9 @@ impl<'a> StreamWatcher<'a> {
         stream.connection(|c| c.connected(Instant::now()));
         let info = source.info();
         tracing::info!(stream = &*stream.config.name, "connected: {} {}×{}", info.codec, info.width, info.height);
+        let mut detector = self.load_detector(info);
         let mut open = OpenSource {
+            speech: detector.as_mut().map(SpeechMonitor::new),
             end: info.duration.map(Time::from_secs),
             source,
             reached: Time::ZERO,
@@ -203,22 +211,57 @@ impl<'a> StreamWatcher<'a> {
             catch_up: CatchUp::new(Instant::now()),
             skipped: 0,
         };
-        loop {
+        let outage = loop {
             if let Err(outage) = self.advance(&mut open) {
                 // Keyframes may come of frames that are still held.
                 open.source.retire();
-                return outage;
+                break outage;
             }
+        };
+        drop(open);
+        self.detector = detector;
+        outage
+    }
+
+    /// The detector of speech, if the connection has sound in which to find it.
+    fn load_detector(&mut self, info: &StreamInfo) -> Option<SpeechDetector> {
+        if let Some(fault) = &info.side_track_fault {
+            self.stream.warn(&format!("{fault}; descriptions do not wait for pauses"));
+        }
+        if !info.has_side_track() {
+            return None;
+        }
+        self.detector.take().or_else(|| {
+            let loaded = SpeechMonitor::detector();
+            loaded.inspect_err(|e| self.stream.warn(&format!("{e}; descriptions do not wait for pauses"))).ok()
+        })
+    }
+
+    /// Finds out from the sound that has arrived whether somebody talks.
+    fn follow_speech(&self, open: &mut OpenSource<'_>) {
+        while let Some(data) = open.source.take_side_track() {
+            let Some(speech) = &mut open.speech else { continue };
+            let now = Instant::now();
+            match speech.push(&data, now) {
+                Ok(talked) => talked.into_iter().for_each(|at| self.stream.talked(at)),
+                Err(e) => {
+                    self.stream.warn(&format!("{e}; descriptions do not wait for pauses"));
+                    open.speech = None;
+                }
+            }
+            self.stream.metrics.stage_seconds(Stage::Speech, now.elapsed());
         }
     }
 
     /// Reads one packet, and the frame that it completes.
-    fn advance(&mut self, open: &mut OpenSource) -> Result<(), Outage> {
+    fn advance(&mut self, open: &mut OpenSource<'_>) -> Result<(), Outage> {
         let stream = self.stream;
         let began = Instant::now();
         stream.metrics.heartbeat(stream.position, true);
         let waited = open.source.waited();
-        match open.source.advance() {
+        let advanced = open.source.advance();
+        self.follow_speech(open);
+        match advanced {
             Ok(Advance::Frame(mut frame)) => {
                 open.packets = open.source.packets();
                 open.reached = frame.time;
@@ -235,8 +278,12 @@ impl<'a> StreamWatcher<'a> {
             Err(StreamFault::Ended) => return Err(self.ended(open)),
             Err(fault) => return Err(fault.into()),
         }
-        // Packets arrive, but no frame results. The source itself detects that no packet arrives.
-        if open.source.packets() > open.packets && stream.is_silent(Instant::now()) {
+        // The source itself detects that no packet arrives.
+        if stream.is_silent(Instant::now()) {
+            if open.source.packets() == open.packets {
+                let cause = format!("only sound came for {} s", stream.config.silence.as_secs_f64());
+                return Err(StreamFault::Silent(cause).into());
+            }
             let damage = open.source.damage();
             let cause = if damage.is_clean() { "no frame comes of it".into() } else { damage.to_string() };
             return Err(StreamFault::Undecodable(cause).into());
@@ -248,7 +295,7 @@ impl<'a> StreamWatcher<'a> {
     }
 
     /// The source reports its end.
-    fn ended(&self, open: &OpenSource) -> Outage {
+    fn ended(&self, open: &OpenSource<'_>) -> Outage {
         let own_pace = matches!(self.stream.config.kind, SourceKind::File | SourceKind::Http);
         // A clock that has jumped says nothing about the end.
         let is_credible = own_pace
@@ -288,7 +335,7 @@ impl<'a> StreamWatcher<'a> {
     }
 
     /// A reader that has fallen behind skips to keyframes, so that its lag does not grow.
-    fn keep_up(&self, open: &mut OpenSource) {
+    fn keep_up(&self, open: &mut OpenSource<'_>) {
         let more = open.source.skipped() - open.skipped;
         if more > 0 {
             open.skipped += more;

@@ -25,6 +25,8 @@ pub struct SpeechDetector {
     context: [f32; CONTEXT],
     /// Samples that have not been examined yet: less than a block.
     samples: Vec<f32>,
+    /// Samples of a block.
+    block: usize,
 }
 
 /// The outputs of the graph for a block.
@@ -44,8 +46,16 @@ impl SpeechDetector {
             session: Runtime::load()?.session_of_bytes(GRAPH, "the speech detector", &options)?,
             state: [vec![0.0; STATE], vec![0.0; STATE]],
             context: [0.0; CONTEXT],
-            samples: Vec::with_capacity(BLOCK * WINDOW),
+            samples: Vec::new(),
+            block: BLOCK * WINDOW,
         })
+    }
+
+    /// Examines blocks of so many windows: few for a result soon, [`BLOCK`] for the least work.
+    #[must_use]
+    pub fn with_block(mut self, windows: usize) -> SpeechDetector {
+        self.block = windows.max(1) * WINDOW;
+        self
     }
 
     /// Resets the state: the next sample begins another sound.
@@ -62,11 +72,11 @@ impl SpeechDetector {
     /// [`Error::Runtime`] if ONNX Runtime fails.
     pub fn push(&mut self, mut samples: &[f32], probabilities: &mut Vec<f32>) -> Result<()> {
         while !samples.is_empty() {
-            let (now, later) = samples.split_at(samples.len().min(BLOCK * WINDOW - self.samples.len()));
+            let (now, later) = samples.split_at(samples.len().min(self.block - self.samples.len()));
             // Samples that are no numbers would spoil the state for good.
             self.samples.extend(now.iter().map(|s| if s.is_finite() { s.clamp(-1.0, 1.0) } else { 0.0 }));
             samples = later;
-            if self.samples.len() == BLOCK * WINDOW {
+            if self.samples.len() == self.block {
                 self.examine(probabilities)?;
             }
         }
@@ -90,7 +100,7 @@ impl SpeechDetector {
 
     /// Runs the graph on the samples that have been collected, which are whole windows.
     fn examine(&mut self, probabilities: &mut Vec<f32>) -> Result<()> {
-        let samples = mem::replace(&mut self.samples, Vec::with_capacity(BLOCK * WINDOW));
+        let samples = mem::replace(&mut self.samples, Vec::with_capacity(self.block));
         let windows = samples.len() / WINDOW;
         let mut rows = Vec::with_capacity(windows * (CONTEXT + WINDOW));
         for window in samples.chunks_exact(WINDOW) {

@@ -4,9 +4,11 @@
 //! The golden sound has 8.7 s, in which two synthetic voices speak between noise, silence and a plucked string.
 //! `tests/goldens/make_speech.py` says how it and its figures were made.
 
+use std::time::{Duration, Instant};
+
 use descry::interrupt::Interrupt;
-use descry::media::{AudioChunk, DecodeOptions, SideTrack, Source, TrackChoice};
-use descry::speech::{SAMPLE_RATE, SpeechDetector, SpeechSegmenter, WINDOW};
+use descry::media::{AudioChunk, DecodeOptions, SideTrack, SideTrackData, Source, TrackChoice, sample_time};
+use descry::speech::{SAMPLE_RATE, SpeechDetector, SpeechFinder, SpeechMonitor, SpeechSegmenter, WINDOW};
 use serde_json::Value;
 
 use crate::common::{Bench, root, tiny};
@@ -485,4 +487,55 @@ fn sound_that_comes_much_later_than_its_pictures_is_damage() {
     assert!(film["scenes"].as_array().unwrap().iter().all(|scene| scene["speech"] == 0.0));
     assert_eq!(describe(&b, "late.ts", &["--decode-threads", "8"], 1).0, film);
     assert_eq!(describe(&b, "late.ts", &["--isolate"], 1).0, film);
+}
+
+/// Feeds sound as it would arrive, in pieces of so many samples. Returns, for each 10 ms, how long nobody has talked then
+/// in milliseconds; none before the first word.
+fn silences(samples: &[f32], piece: usize) -> Vec<Option<u64>> {
+    let mut detector = SpeechMonitor::detector().unwrap();
+    let mut monitor = SpeechMonitor::new(&mut detector);
+    let (start, mut talked) = (Instant::now(), None);
+    let at = |sample: usize| start + Duration::from_secs_f64(sample as f64 / f64::from(SAMPLE_RATE));
+    let mut silences = Vec::new();
+    for (n, samples) in samples.chunks(piece).enumerate() {
+        let first = n * piece;
+        let end = first + samples.len();
+        let chunk = AudioChunk { start: first as u64, samples: samples.to_vec() };
+        let data = SideTrackData { audio: vec![chunk], until: sample_time(end as u64), ..SideTrackData::default() };
+        talked = talked.max(monitor.push(&data, at(end)).unwrap());
+        while silences.len() * 160 < end {
+            let now = at(silences.len() * 160);
+            silences.push(talked.map(|talked| now.saturating_duration_since(talked).as_millis() as u64));
+        }
+    }
+    silences
+}
+
+#[test]
+fn talk_and_pauses_are_noticed_soon_however_sound_is_cut() {
+    let samples = sound();
+    let mut detector = SpeechDetector::load().unwrap();
+    let mut finder = SpeechFinder::new(&mut detector);
+    let chunk = AudioChunk { start: 0, samples: samples.clone() };
+    let until = sample_time(samples.len() as u64);
+    let mut spoken = finder.push(&SideTrackData { audio: vec![chunk], until, ..SideTrackData::default() }).unwrap();
+    spoken.ended.extend(finder.finish().unwrap().ended);
+    assert!(spoken.ended.len() >= 2, "{:?}", spoken.ended);
+    for piece in [1_024, 1_600, 320] {
+        let silences = silences(&samples, piece);
+        let silence = |ms: i64| silences.get((ms / 10) as usize).copied().flatten();
+        for (n, u) in spoken.ended.iter().enumerate() {
+            let (start, end) = (u.start.millis(), u.end.millis());
+            // Somebody talks, from 0.5 s after the first word on.
+            for ms in (start + 500..end).step_by(10) {
+                assert!(silence(ms).is_some_and(|quiet| quiet < 300), "{piece}: {:?} at {ms} ms", silence(ms));
+            }
+            // The pause after it is as long as it is.
+            let next = spoken.ended.get(n + 1).map_or(samples.len() as i64 / 16, |next| next.start.millis());
+            for ms in (end + 400..next - 10).step_by(10) {
+                let known = silence(ms).unwrap() as i64;
+                assert!((known - (ms - end)).abs() < 90, "{piece}: {known} and not {} ms", ms - end);
+            }
+        }
+    }
 }

@@ -66,11 +66,18 @@ pub(crate) struct Run {
     /// The answers of /healthz, one per change.
     health: Vec<serde_json::Value>,
     /// The Prometheus metrics at the end.
-    figures: String,
+    pub(crate) figures: String,
     pub(crate) result: Result<LiveSummary>,
     pub(crate) events: Vec<(Instant, Event)>,
     batches: Vec<usize>,
     stopped: Option<Instant>,
+}
+
+/// Plays `files` at their own pace to a mock model. Descriptions wait for a pause for so many seconds.
+pub(crate) fn watch_speech(b: &Bench, files: &[&str], wait: f64) -> Run {
+    let asked = LiveConfig { wait_for_pause: Some(wait), ..LiveConfig::default() };
+    let mock = MockPlan { slow: Duration::ZERO, fail_at: usize::MAX, stop: false, hang: Duration::from_secs(30) };
+    play(b, files, asked, &mock)
 }
 
 /// Plays `files` at their own pace to a mock model. With `stop`, interrupts the run once the first batch has started.
@@ -80,9 +87,22 @@ pub(crate) fn watch(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, s
 
 /// Like [`watch`], with `hang` as the limit for one inference.
 fn watch_for(b: &Bench, files: &[&str], slow: Duration, fail_at: usize, stop: bool, hang: Duration) -> Run {
+    play(b, files, LiveConfig::default(), &MockPlan { slow, fail_at, stop, hang })
+}
+
+/// How a mock model behaves, and the run with it.
+struct MockPlan {
+    slow: Duration,
+    fail_at: usize,
+    stop: bool,
+    hang: Duration,
+}
+
+fn play(b: &Bench, files: &[&str], asked: LiveConfig, plan: &MockPlan) -> Run {
+    let MockPlan { slow, fail_at, stop, hang } = *plan;
     let (events, batches) = (Arc::<Mutex<_>>::default(), Arc::<Mutex<Vec<usize>>>::default());
     let urls: Vec<Address> = files.iter().map(|f| b.path(f).display().to_string().into()).collect();
-    let asked = LiveConfig { realtime: Some(true), min_interval: Some(0.0), ..LiveConfig::default() };
+    let asked = LiveConfig { realtime: Some(true), min_interval: Some(0.0), ..asked };
     let streams: Vec<StreamConfig> = asked.streams(None, &urls).unwrap();
     let dedup = DedupOptions::off();
     let options = LiveOptions { dedup, max_pixels: 1 << 24, hang, ..LiveOptions::default() };
@@ -160,7 +180,7 @@ fn dropped(run: &Run) -> u64 {
     run.events.iter().map(|(_, e)| if let EventKind::Dropped { keyframes, .. } = e.kind { keyframes } else { 0 }).sum()
 }
 
-/// Checks that the events of each stream are numbered without a gap, that no caption starts before progress that the
+/// Checks that the events of each stream are numbered without a gap, that no caption is due before progress that the
 /// stream has already reported, and that the end comes last.
 pub(crate) fn sound(run: &Run, streams: usize) {
     let mut ended = 0;
@@ -174,7 +194,7 @@ pub(crate) fn sound(run: &Run, streams: usize) {
             number += 1;
             match &e.kind {
                 EventKind::Progress { time, .. } => watched = watched.max(Some(*time)),
-                EventKind::Caption(c) => assert!(watched.is_none_or(|w| c.start >= w), "{e:?} after {watched:?}"),
+                EventKind::Caption(c) => assert!(watched.is_none_or(|w| c.due >= w), "{e:?} after {watched:?}"),
                 EventKind::End => ended += 1,
                 _ => {}
             }

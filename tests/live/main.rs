@@ -8,5 +8,6 @@ mod isolation;
 mod model_server;
 mod outputs;
 mod page_attacks;
+mod pauses;
 mod service;
 mod streams;

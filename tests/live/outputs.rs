@@ -39,8 +39,10 @@ fn caption(at: i64, text: &str) -> EventKind {
     EventKind::Caption(LiveCaption {
         start: ms(at),
         picture_time: ms(at),
+        due: ms(at),
         wall: wall(ms(at)),
         arrived: Instant::now(),
+        waited: Duration::ZERO,
         text: text.into(),
         score: None,
         returning: false,
@@ -544,7 +546,9 @@ fn hls_is_valid_for_any_events() {
                 match kind {
                     0 | 1 => EventKind::Progress { time: ms(at), wall: far(at) },
                     2 | 3 => match caption(0, "a dog in a park") {
-                        EventKind::Caption(c) => EventKind::Caption(LiveCaption { start: ms(at), wall: far(at), ..c }),
+                        EventKind::Caption(c) => {
+                            EventKind::Caption(LiveCaption { start: ms(at), due: ms(at), wall: far(at), ..c })
+                        }
                         other => other,
                     },
                     4 => EventKind::Clock(ClockMapping { time: ms(at), pts, wall: far(at) }),

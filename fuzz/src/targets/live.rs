@@ -208,8 +208,10 @@ fn caption(stream: &Arc<str>, start: Time) -> Event {
     let caption = LiveCaption {
         start,
         picture_time: start,
+        due: start,
         wall: SystemTime::UNIX_EPOCH,
         arrived: Instant::now(),
+        waited: Duration::ZERO,
         text: "A dog runs".into(),
         score: None,
         returning: false,

@@ -200,8 +200,10 @@ mod tests {
             EventKind::Caption(LiveCaption {
                 start: time,
                 picture_time: time,
+                due: time,
                 wall: SystemTime::now(),
                 arrived: Instant::now(),
+                waited: Duration::ZERO,
                 text: "a dog".into(),
                 score: None,
                 returning: false,

@@ -144,6 +144,14 @@ impl Metrics {
         text.metric("descry_queue_depth", MetricType::Gauge, "Keyframes that wait to be described.", |mut metric| {
             streams.iter().try_for_each(|s| series(&mut metric, &[("stream", s.name())], &s.queue))
         })?;
+        let help = "Descriptions that wait until nobody talks.";
+        text.metric("descry_held_captions", MetricType::Gauge, help, |mut metric| {
+            streams.iter().try_for_each(|s| series(&mut metric, &[("stream", s.name())], &s.held))
+        })?;
+        let help = "How long descriptions waited until nobody talked; a part of their lag.";
+        text.metric("descry_pause_wait_seconds", MetricType::Histogram, help, |mut metric| {
+            streams.iter().try_for_each(|s| series(&mut metric, &[("stream", s.name())], &s.pause_waits))
+        })?;
         let help = "Frames and keyframes that were dropped, by reason.";
         text.metric("descry_frames_dropped", MetricType::Counter, help, |mut metric| {
             by_reason(&mut metric, streams, DropReason::ALL.map(DropReason::name), |s| &s.dropped)

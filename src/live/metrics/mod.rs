@@ -45,16 +45,18 @@ pub enum Stage {
     Caption,
     /// Compressing the picture as JPEG.
     Picture,
+    /// Finding speech in a piece of sound.
+    Speech,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 6] =
-        [Stage::Decode, Stage::Scene, Stage::Preprocess, Stage::Encode, Stage::Caption, Stage::Picture];
+    pub const ALL: [Stage; 7] =
+        [Stage::Decode, Stage::Scene, Stage::Preprocess, Stage::Encode, Stage::Caption, Stage::Picture, Stage::Speech];
 
     /// The name that metrics use.
     pub fn name(self) -> &'static str {
-        ["decode", "scene", "preprocess", "encode", "caption", "picture"][self as usize]
+        ["decode", "scene", "preprocess", "encode", "caption", "picture", "speech"][self as usize]
     }
 }
 

@@ -51,6 +51,7 @@ impl Metrics {
             "keyframes": s.keyframes.get(),
             "captions": s.captions.get(),
             "waiting": s.queue.get(),
+            "held": s.held.get(),
             "reconnects": reconnects,
             "lag": lag,
         })

@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
 
 use super::super::event::{Reason, StreamState};
 use super::Depth;
+
+/// Bounds of the histogram of waits for a pause, in seconds.
+const PAUSE_SECONDS: [f64; 8] = [0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0];
 
 /// Why a frame or keyframe was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,9 @@ pub struct StreamMetrics {
     pub(super) keyframes: Counter,
     pub(super) captions: Counter,
     pub(super) queue: Depth,
+    /// Descriptions that wait for a pause, and how long each waited.
+    pub(super) held: Depth,
+    pub(super) pause_waits: Histogram,
     pub(super) reconnects: [Counter; Reason::ALL.len()],
     state: AtomicU8,
     /// Position in `Reason::ALL`, from 1; 0 for none.
@@ -65,6 +72,8 @@ impl StreamMetrics {
             keyframes: Counter::default(),
             captions: Counter::default(),
             queue: Depth::default(),
+            held: Depth::default(),
+            pause_waits: Histogram::new(PAUSE_SECONDS),
             reconnects: Default::default(),
             state: AtomicU8::new(StreamState::Null as u8),
             reason: AtomicU8::new(0),
@@ -98,6 +107,16 @@ impl StreamMetrics {
     /// Counts a description that was sent to the outputs.
     pub fn caption(&self) {
         self.captions.inc();
+    }
+
+    /// Counts how long a description waited for a pause.
+    pub fn waited(&self, waited: Duration) {
+        self.pause_waits.observe(waited.as_secs_f64());
+    }
+
+    /// Sets how many descriptions wait for a pause.
+    pub fn set_held(&self, captions: usize) {
+        self.held.set(captions as u64);
     }
 
     /// Sets how many keyframes wait to be described.

@@ -176,8 +176,10 @@ mod tests {
         let caption = LiveCaption {
             start: Time::ZERO,
             picture_time: Time::ZERO,
+            due: Time::ZERO,
             wall: SystemTime::now(),
             arrived: Instant::now(),
+            waited: Duration::ZERO,
             text: "a dog".into(),
             score: None,
             returning: false,

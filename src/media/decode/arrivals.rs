@@ -55,10 +55,14 @@ impl Arrivals {
         self.wait_started = Instant::now();
     }
 
+    /// A packet has come, of whatever stream, or the end.
+    pub(super) fn end_wait(&mut self) {
+        self.waited += self.wait_started.elapsed();
+    }
+
     /// Stamps a packet. Returns whether it is decoded.
     pub(super) fn admit(&mut self, packet: &ff::Packet) -> bool {
         let now = Instant::now();
-        self.waited += now - self.wait_started;
         // What follows a skipped packet cannot be decoded before the next keyframe.
         self.skipping = (self.skipping || self.keyframes_only) && !packet.is_key();
         if self.skipping {

@@ -65,7 +65,8 @@ pub struct DecodeOptions {
     pub timeout: Duration,
     /// What the input may reach on the network. Default: public addresses, and servers with a valid certificate.
     pub access: AccessPolicy,
-    /// Avoid decoder threads that hold frames back. Default: false.
+    /// Avoid decoder threads that hold frames back, and hand out sound in small pieces, on a clock of its own: for live
+    /// sources. Default: false.
     pub low_delay: bool,
     /// Which track is read in the same pass as the pictures: see
     /// [`Source::take_side_track`](crate::media::Source::take_side_track). With [`DecodedFrames::Keyframes`], everything

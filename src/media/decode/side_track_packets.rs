@@ -14,8 +14,8 @@ impl Source {
         self.demuxer.tracks()
     }
 
-    /// What was read of the side track since the last call, once that is a second or a line of dialogue; after the last
-    /// frame, all of it.
+    /// What was read of the side track since the last call, once that is a second (64 ms with
+    /// [low delay](crate::media::DecodeOptions::low_delay)) or a line of dialogue; after the last frame, all of it.
     pub fn take_side_track(&mut self) -> Option<SideTrackData> {
         let all = self.done;
         self.side_track.as_mut()?.take(all)

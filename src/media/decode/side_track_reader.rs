@@ -3,6 +3,9 @@
 //! Order: that of the packets in the container. Sound that is more than [`MOST_BEHIND`] behind the pictures is left out. That
 //! depends on the order of packets alone, never on the threads of a decoder. Memory: what was read since it was last taken, at
 //! most 30 s of sound.
+//!
+//! With [`DecodeOptions::low_delay`], sound is handed out in small pieces, and its clock is its own: it begins with the first
+//! sample, and does not follow that of the pictures, because the clocks of a live source may jump apart.
 
 use ffmpeg_next as ff;
 
@@ -21,6 +24,8 @@ use crate::time::Time;
 const MOST_BEHIND: Time = Time::from_millis(10_000);
 /// Least length of the sound that is taken at once, in samples: 1 s.
 const LEAST: usize = AUDIO_RATE as usize;
+/// The same with low delay: 64 ms.
+const LEAST_LIVE: usize = 1_024;
 
 /// Decodes the side track, and knows up to when it has been read.
 pub(super) struct SideTrackReader {
@@ -29,6 +34,10 @@ pub(super) struct SideTrackReader {
     /// The clock of the packets of pictures, in the order of decoding.
     pictures: FrameClock,
     picture_base: (i64, i64),
+    /// Least length of the sound that is taken at once, in samples.
+    least: usize,
+    /// Whether sound does not follow the clock of the pictures.
+    is_free: bool,
     /// The end of the wanted range.
     end: Option<Time>,
     /// Packets with times before this one come too late.
@@ -73,17 +82,20 @@ impl OpenedSideTrack {
             ChosenTrack::Open(track, opened, tick) => (track, opened, tick),
         };
         let range = (options.start, options.end);
+        let own_clock = if options.low_delay { None } else { origin };
         let decoder = match options.side_track {
             SideTrack::Subtitles(_) => {
                 SideTrackDecoder::Subtitles(Box::new(SubtitleDecoder::new(opened, tick, origin, range)))
             }
-            _ => SideTrackDecoder::Audio(Box::new(AudioDecoder::new(opened, tick, origin, range))),
+            _ => SideTrackDecoder::Audio(Box::new(AudioDecoder::new(opened, tick, own_clock, range))),
         };
         let reader = SideTrackReader {
             stream: track.stream as usize,
             decoder,
             pictures: FrameClock::new(origin, pictures.frame_rate),
             picture_base: pictures.time_base,
+            least: if options.low_delay { LEAST_LIVE } else { LEAST },
+            is_free: options.low_delay,
             end: options.end,
             passed: options.start.unwrap_or_default(),
             taken: options.start.unwrap_or_default(),
@@ -109,7 +121,9 @@ impl SideTrackReader {
         let time = self.pictures.time_of(own);
         self.pictures.advance(time);
         self.passed = self.passed.max(time - MOST_BEHIND);
-        if let SideTrackDecoder::Audio(sound) = &mut self.decoder {
+        if let SideTrackDecoder::Audio(sound) = &mut self.decoder
+            && !self.is_free
+        {
             sound.grid.pass(u64::try_from(sample_at(self.passed)).unwrap_or(0));
         }
     }
@@ -144,14 +158,14 @@ impl SideTrackReader {
         matches!(&self.decoder, SideTrackDecoder::Audio(sound) if sound.is_late())
     }
 
-    /// What was read since the last call, once that is a second or a line of dialogue; with `all`, whatever it is.
+    /// What was read since the last call, once that is enough, or a line of dialogue; with `all`, whatever it is.
     pub(super) fn take(&mut self, all: bool) -> Option<SideTrackData> {
         let until = self.until();
         let enough = match &self.decoder {
-            SideTrackDecoder::Audio(sound) => sound.grid.waiting() >= LEAST,
+            SideTrackDecoder::Audio(sound) => sound.grid.waiting() >= self.least,
             SideTrackDecoder::Subtitles(lines) => lines.has_lines(),
         };
-        let passed = until - self.taken >= sample_time(LEAST as u64);
+        let passed = until - self.taken >= sample_time(self.least as u64);
         if !(enough || passed || all && until > self.taken) {
             return None;
         }

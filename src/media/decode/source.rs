@@ -328,7 +328,11 @@ impl Source {
         if let Some(arrivals) = &mut self.arrivals {
             arrivals.start_wait();
         }
-        match self.demuxer.read(&mut self.damage.packets)? {
+        let demuxed = self.demuxer.read(&mut self.damage.packets)?;
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.end_wait();
+        }
+        match demuxed {
             Demuxed::Packet(packet) if self.take_side_packet(&packet) => Ok(()),
             Demuxed::Packet(packet) => self.send(&packet),
             Demuxed::End(ending) => {

@@ -131,7 +131,7 @@ impl Segmenter {
             self.clock = Some(ClockMapping { time: c.start, pts, wall: c.wall });
             self.begin(c.start);
         }
-        let start = c.start.max(self.open.unwrap_or(c.start));
+        let start = c.due.max(self.open.unwrap_or(c.due));
         let cues = self.pacer.cues(start, &c.text);
         if let Some(first) = cues.first() {
             self.arrivals.push((first.start, c.arrived));
@@ -142,7 +142,7 @@ impl Segmenter {
         }
         let excess = self.arrivals.len().saturating_sub(CUES);
         self.arrivals.drain(..excess);
-        self.publish(c.picture_time.max(c.start));
+        self.publish(c.picture_time.max(c.due));
     }
 
     /// The stream is processed up to `time`.

@@ -104,7 +104,7 @@ impl Sink for VttSink {
         let mut kept = true;
         match &event.kind {
             EventKind::Clock(mapping) => file.set_clock(*mapping),
-            EventKind::Caption(c) => kept = file.caption(c.start, &c.text, c.arrived),
+            EventKind::Caption(c) => kept = file.caption(c.due, &c.text, c.arrived),
             _ => {}
         }
         // `tick` reports trouble: nothing is lost by it yet.
