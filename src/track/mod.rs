@@ -1,7 +1,8 @@
 //! From captioned keyframes to a track on disk.
 //!
-//! [`Dedup`] finds repeated scenes, [`CueBuilder`] turns descriptions into readable cues, [`write`] puts a [`Track`] into a
-//! format, and [`output`] names and writes the files. A [`PictureStore`] keeps the pictures of a page until then.
+//! [`Dedup`] finds repeated scenes, [`CueBuilder`] turns descriptions into readable cues, [`place`] puts them into the pauses
+//! of speech, [`write`] puts a [`Track`] into a format, and [`output`] names and writes the files. A [`PictureStore`] keeps the
+//! pictures of a page until then.
 
 pub(crate) mod cue;
 pub(crate) mod dedup;
@@ -10,6 +11,7 @@ pub(crate) mod formats;
 mod named_pipe;
 pub mod output;
 pub(crate) mod pictures;
+pub mod place;
 pub(crate) mod record;
 
 pub use cue::{Cue, CueBuilder, CueOptions, Description};

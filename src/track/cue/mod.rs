@@ -23,7 +23,9 @@ mod phrase;
 mod sentence;
 
 pub use builder::CueBuilder;
+pub(in crate::track) use phrase::lowered;
 pub(crate) use phrase::shorten;
+pub use phrase::shortenings;
 pub(crate) use sentence::sentence;
 
 use crate::time::Time;

@@ -102,6 +102,38 @@ pub(crate) fn shorten(text: &str, room: usize) -> String {
     format!("{}.", words[..best].join(" ").trim_end_matches([',', ';', ':', '.']))
 }
 
+/// Wordings of a text that [`shortenings`] returns, at most.
+const MOST_WORDINGS: usize = 6;
+
+/// A text, and what is left of it without its last phrases and sentences, shorter and shorter. Of many wordings it returns a
+/// few that are spread between the whole and the shortest.
+pub fn shortenings(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let whole = |n: usize| is_sentence_end(&words, n) || words[n - 1].ends_with(['.', '!', '?']);
+    let ends: Vec<usize> = (1..words.len()).rev().filter(|&n| whole(n)).collect();
+    let most = MOST_WORDINGS - 1;
+    let spread = |n: usize| if ends.len() <= most { n } else { n * (ends.len() - 1) / (most - 1) };
+    let shorter = (0..ends.len().min(most)).map(|n| {
+        let kept = words[..ends[spread(n)]].join(" ");
+        format!("{}.", kept.trim_end_matches([',', ';', ':', '.', '!', '?']))
+    });
+    std::iter::once(text.to_string()).chain(shorter).collect()
+}
+
+/// Words that begin with a small letter within a sentence.
+const COMMON: [&str; 14] =
+    ["people", "men", "women", "children", "four", "five", "six", "many", "one", "there", "someone", "in", "on", "at"];
+
+/// A text for the middle of a sentence: without its capital, if the first word is no name.
+pub(in crate::track) fn lowered(text: &str) -> String {
+    let first = bare(text.split(' ').next().unwrap_or_default());
+    if !ARTICLES.contains(&first.as_str()) && !COMMON.contains(&first.as_str()) {
+        return text.to_string();
+    }
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |c| c.to_lowercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

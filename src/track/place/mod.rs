@@ -1,0 +1,179 @@
+//! Placement of spoken descriptions in the pauses of speech, as the W3C's techniques G226 and H96 ask for.
+//!
+//! A [`Placer`] takes the scenes of a film and the stretches in which somebody talks, each in order of time, and decides about
+//! one scene after the other: when its description is spoken and in which words, or why it is not. A description belongs to
+//! its scene: it begins at most [`PlaceOptions::lead`] before the scene, while the scene lasts, and is over soon after it. It
+//! may begin late, lose its last phrases, be spoken a little faster, or share a sentence with those of the next short shots.
+//!
+//! This is an optimisation. What a description is worth and what its place costs is in `worth`; `plan` finds the best
+//! places for all scenes of a window by dynamic programming, and `placer` lets the window move on. Rules that no worth
+//! outweighs:
+//!
+//! * Descriptions are in the order of their scenes and never overlap.
+//! * A description is spoken in a pause of at least [`LEAST_PAUSE`], with a breath before and after it, if its scene has one
+//!   that holds any wording of it.
+//! * Without such a pause, its shortest wording may be spoken in a shorter one; with [`PlaceRule::Pauses`], also over speech.
+//!   That costs much, so only scenes that are worth much are described over speech.
+//! * A description that stands alone is whole or has at least three words: "A man." says too little.
+//!
+//! Order: decisions come in the order of the scenes. They depend on scenes and speech at most a minute ahead of the scene
+//! that is decided, never on how these are cut into pushes or on what is known beyond. Everything is counted in integers, so
+//! every machine decides alike. Memory: 13 scenes, those that wait for their speech to be known, the speech that the scenes
+//! have not reached, and 64 texts that have not been spoken. Who pushes scenes and speech keeps them together.
+//!
+//! `joiner` makes one run of scenes with the same text, `pauses` knows where somebody talks, and `wording` shortens,
+//! joins and measures texts.
+
+mod joiner;
+mod pauses;
+mod placer;
+mod plan;
+mod wording;
+mod worth;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::time::Time;
+
+pub use pauses::LEAST_PAUSE;
+pub use placer::Placer;
+pub use wording::{shortenings, speaking_time};
+
+/// What happens to a description for which speech leaves no pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceRule {
+    /// It is spoken over speech if it is worth that.
+    Pauses,
+    /// It is not spoken: descriptions never overlap speech.
+    Strict,
+}
+
+/// How descriptions are placed.
+#[derive(Debug, Clone)]
+pub struct PlaceOptions {
+    /// What may overlap speech. Default: what is worth it.
+    pub rule: PlaceRule,
+    /// Words spoken in a minute, at least 1. Default: 160, as description for the Described and Captioned Media Program is
+    /// spoken. A word counts as six characters, with the space after it, if its text has longer words than that.
+    pub pace: u32,
+    /// How long before its scene a description may begin, at most 10 s. Default: 2 s. Describers let a description precede
+    /// what it describes where the pause is there, and DCMP places extended ones before it; a few seconds give nothing away.
+    pub lead: Time,
+    /// Rest between two descriptions, at most 10 s: less costs worth. Default: 2 s. DCMP warns against filling every moment.
+    pub rest: Time,
+    /// Shortest description. Default: 1 s, as for cues that are read.
+    pub min_duration: Time,
+}
+
+impl Default for PlaceOptions {
+    fn default() -> PlaceOptions {
+        PlaceOptions {
+            rule: PlaceRule::Pauses,
+            pace: 160,
+            lead: Time::from_millis(2_000),
+            rest: Time::from_millis(2_000),
+            min_duration: Time::from_millis(1_000),
+        }
+    }
+}
+
+/// What a scene shows compared with those before it, as [`Verdict`](crate::track::Verdict) has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SceneNovelty {
+    /// The same as the scene before. Is worth nothing if that one has been described.
+    Same,
+    /// An earlier scene again. Counts as new if that one has not been described.
+    Returning,
+    /// Something that was not there before.
+    New,
+}
+
+/// A scene that wants a place for its description.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceableScene {
+    /// When it begins.
+    pub start: Time,
+    /// When it ends. Empty scenes are ignored, and what overlaps an earlier scene is cut off.
+    pub end: Time,
+    /// Its description as the model gave it; none if there is nothing to say.
+    pub text: Option<String>,
+    /// How likely the text is right, 0 to 1. None counts as 1.
+    pub score: Option<f32>,
+    /// What is new about it.
+    pub novelty: SceneNovelty,
+}
+
+/// What has been decided about the next scenes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceDecision {
+    /// They are described.
+    Cue(PlacedCue),
+    /// One is not.
+    Unplaced(UnplacedScene),
+}
+
+/// A description with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedCue {
+    /// When it begins, a multiple of 100 ms.
+    pub start: Time,
+    /// When it is over: all of it can be spoken until then.
+    pub end: Time,
+    /// What is spoken.
+    pub text: String,
+    /// The scenes that it describes: their positions among all that were pushed, from 0. Without those that have no text.
+    pub scenes: Range<usize>,
+    /// For how long somebody talks meanwhile.
+    pub overlap: Time,
+    /// How long before its scene it begins; zero if it does not.
+    pub early: Time,
+    /// How many descriptions share it, at least 1.
+    pub merged: usize,
+    /// Whether phrases were left out.
+    pub shortened: bool,
+    /// Whether it must be spoken faster than usual to be over in time, by a fifth.
+    pub hasty: bool,
+}
+
+/// A scene without a description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnplacedScene {
+    /// When it begins.
+    pub start: Time,
+    /// When it ends.
+    pub end: Time,
+    /// Its whole text.
+    pub text: String,
+    /// Its positions among all scenes that were pushed, from 0: several if they have the same text.
+    pub scenes: Range<usize>,
+    /// What was in the way.
+    pub obstacle: PlaceObstacle,
+}
+
+/// Why a scene is not described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceObstacle {
+    /// It is shorter than it takes to speak any wording.
+    Length,
+    /// Somebody talks, and no pause near it holds any wording.
+    Speech,
+    /// It fits, but would say too little for its place: it repeats an earlier one, is brief, or is probably wrong.
+    Worth,
+    /// It fits, but others were worth more.
+    Others,
+}
+
+impl PlaceObstacle {
+    /// The name in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlaceObstacle::Length => "too short",
+            PlaceObstacle::Speech => "no pause",
+            PlaceObstacle::Worth => "says little",
+            PlaceObstacle::Others => "others first",
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Scene after scene: a window moves over the film, and the first scene in it is decided.
+
+use std::collections::VecDeque;
+
+use super::joiner::{Joiner, SceneRun};
+use super::pauses::{KnownSpeech, TICK};
+use super::plan::{Chosen, PlanWindow};
+use super::wording::joined;
+use super::worth::TRAIL;
+use super::{PlaceDecision, PlaceOptions, PlaceableScene, PlacedCue, SceneNovelty, UnplacedScene};
+use crate::time::Time;
+
+/// How far a decision looks ahead of its scene,
+const LOOK_AHEAD: Time = Time::from_millis(60_000);
+/// and how many scenes it considers, its own among them.
+const MOST_PIECES: usize = 12;
+/// Texts that are remembered because nobody has heard them.
+const UNHEARD: usize = 64;
+/// Longest that a description may precede its scene, and longest rest. Both bound the work.
+const LONGEST: Time = Time::from_millis(10_000);
+
+/// Places descriptions; see [`crate::track::place`].
+#[derive(Debug)]
+pub struct Placer {
+    options: PlaceOptions,
+    joiner: Joiner,
+    /// What is not decided yet.
+    pieces: VecDeque<SceneRun>,
+    speech: KnownSpeech,
+    /// Texts of scenes that were not described, the oldest first.
+    unheard: VecDeque<String>,
+    /// When the first scene begins.
+    origin: Option<Time>,
+    /// The first tick that is free.
+    free: i64,
+    /// Whether a description ends there.
+    spoken: bool,
+    /// The end of the film, once it is known.
+    end: Option<Time>,
+}
+
+impl Placer {
+    /// Starts a film.
+    pub fn new(options: &PlaceOptions) -> Placer {
+        let (lead, rest) = (options.lead.clamp(Time::ZERO, LONGEST), options.rest.clamp(Time::ZERO, LONGEST));
+        Placer {
+            options: PlaceOptions { lead, rest, ..options.clone() },
+            joiner: Joiner::default(),
+            pieces: VecDeque::new(),
+            speech: KnownSpeech::default(),
+            unheard: VecDeque::new(),
+            origin: None,
+            free: 0,
+            spoken: false,
+            end: None,
+        }
+    }
+
+    /// Adds the next scene, in order of time. Returns what is decided now.
+    pub fn push(&mut self, scene: &PlaceableScene) -> Vec<PlaceDecision> {
+        if self.origin.is_none() {
+            let origin = scene.start.max(Time::ZERO);
+            self.free = origin.micros().div_euclid(TICK) + i64::from(origin.micros() % TICK != 0);
+            self.origin = Some(origin);
+        }
+        self.joiner.push(scene, &mut self.pieces);
+        self.decide()
+    }
+
+    /// Adds what has become known of the speech: what is `over`, in order, after what was over before; when the speech began
+    /// that goes on, at least until `until`; and up to when everything is known, [`Time::MAX`] at the end. Returns what is
+    /// decided now.
+    pub fn hear(&mut self, over: &[(Time, Time)], since: Option<Time>, until: Time) -> Vec<PlaceDecision> {
+        self.speech.hear(over, since, until);
+        self.decide()
+    }
+
+    /// No scene follows, and the film ends at `end`, or with its last scene if that is later. Returns the other decisions
+    /// for which the speech is known.
+    pub fn finish(&mut self, end: Time) -> Vec<PlaceDecision> {
+        self.pieces.extend(self.joiner.finish());
+        self.end = Some(end.max(self.joiner.covered()));
+        self.decide()
+    }
+
+    fn decide(&mut self) -> Vec<PlaceDecision> {
+        let mut out = Vec::new();
+        while let Some(decision) = self.next() {
+            out.extend(decision);
+        }
+        out
+    }
+
+    /// Decides about the first piece. None if it has to wait; nothing inside if it has been described already.
+    fn next(&mut self) -> Option<Option<PlaceDecision>> {
+        let first = self.pieces.front()?;
+        if self.heard_as(first) == SceneNovelty::Same {
+            self.pieces.pop_front();
+            return Some(None);
+        }
+        let (horizon, count) = self.window()?;
+        if !self.speech.knows(horizon) {
+            return None;
+        }
+        let earliest = first.start.max(self.origin.unwrap_or_default()) - self.options.lead;
+        let base = earliest.micros().div_euclid(TICK).max(0);
+        self.speech.forget(base);
+        let ticks = (horizon.micros().div_euclid(TICK) - base).max(0) as usize;
+        let novelty = self.pieces.iter().take(count).map(|piece| self.heard_as(piece)).collect();
+        let pieces = &self.pieces.make_contiguous()[..count];
+        let plan = PlanWindow {
+            options: &self.options,
+            pieces,
+            novelty,
+            base,
+            ticks,
+            speech: self.speech.within(base, ticks),
+        };
+        let from = (self.free - base).max(0) as usize;
+        let end = self.spoken.then_some(self.free - base);
+        let (decision, taken) = match plan.choose(from, end).0 {
+            Some(chosen) => {
+                self.spoken = true;
+                self.free = base + (chosen.start + chosen.phrasing.ticks()) as i64;
+                (PlaceDecision::Cue(cue(&plan, &chosen)), chosen.phrasing.count())
+            }
+            None => (PlaceDecision::Unplaced(unplaced(&plan)), 1),
+        };
+        let unheard = plan.novelty[0] == SceneNovelty::New && matches!(decision, PlaceDecision::Unplaced(_));
+        let texts: Vec<String> = self.pieces.drain(..taken).map(|piece| piece.text().to_string()).collect();
+        self.remember(texts, unheard);
+        Some(Some(decision))
+    }
+
+    /// Up to when a decision about the first piece looks, and at how many pieces; none if they are not known yet.
+    fn window(&self) -> Option<(Time, usize)> {
+        let horizon = self.pieces.front()?.start + LOOK_AHEAD;
+        let count = self.pieces.iter().take(MOST_PIECES).take_while(|piece| piece.start < horizon).count();
+        let all = self.pieces.len() == count;
+        if all && self.end.is_none() && self.joiner.known() < horizon {
+            return None;
+        }
+        // The end of the film matters only where it may be known: before the horizon, it is.
+        let end = self.end.filter(|_| all).unwrap_or(Time::MAX);
+        let last = self.pieces[count - 1].close() + TRAIL;
+        Some((horizon.min(end).min(last), count))
+    }
+
+    /// What is new about a piece, considering what has been spoken.
+    fn heard_as(&self, piece: &SceneRun) -> SceneNovelty {
+        if self.unheard.iter().any(|text| text == piece.text()) { SceneNovelty::New } else { piece.novelty }
+    }
+
+    /// Remembers texts that nobody has heard, and forgets those that have been spoken.
+    fn remember(&mut self, texts: Vec<String>, unheard: bool) {
+        for text in texts {
+            self.unheard.retain(|other| *other != text);
+            if unheard {
+                if self.unheard.len() == UNHEARD {
+                    self.unheard.pop_front();
+                }
+                self.unheard.push_back(text);
+            }
+        }
+    }
+}
+
+fn cue(plan: &PlanWindow<'_>, chosen: &Chosen) -> PlacedCue {
+    let (phrasing, end) = (&chosen.phrasing, chosen.start + chosen.phrasing.ticks());
+    let pieces = &plan.pieces[..phrasing.count()];
+    let level = |piece: &SceneRun| phrasing.level.min(piece.wordings.len() - 1);
+    let texts: Vec<&str> = pieces.iter().map(|piece| piece.wordings[level(piece)].text.as_str()).collect();
+    let start = plan.time(chosen.start);
+    PlacedCue {
+        start,
+        end: plan.time(end),
+        text: joined(&texts),
+        scenes: pieces[0].scenes.start..pieces[pieces.len() - 1].scenes.end,
+        overlap: Time::from_micros(plan.speech.spoken(chosen.start, end)),
+        early: (pieces[0].start - start).max(Time::ZERO),
+        merged: pieces.len(),
+        shortened: pieces.iter().any(|piece| level(piece) > 0),
+        hasty: phrasing.hasty,
+    }
+}
+
+fn unplaced(plan: &PlanWindow<'_>) -> UnplacedScene {
+    let piece = &plan.pieces[0];
+    UnplacedScene {
+        start: piece.start,
+        end: piece.end,
+        text: piece.text().to_string(),
+        scenes: piece.scenes.clone(),
+        obstacle: plan.obstacle(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a decision would depend on whether the end of the film is known already.
+    #[test]
+    fn the_end_of_the_film_does_not_matter_before_its_last_scenes() {
+        let mut placer = Placer::new(&PlaceOptions::default());
+        for n in 0..14 {
+            let (start, end) =
+                (Time::from_millis(n * 1_000), Time::from_millis(n * 1_000 + if n < 12 { 1_000 } else { 100 }));
+            let text = Some(format!("number {n}"));
+            placer.push(&PlaceableScene { start, end, text, score: None, novelty: SceneNovelty::New });
+        }
+        let before = placer.window();
+        assert_eq!(before, Some((Time::from_millis(14_000), 12)));
+        placer.finish(Time::ZERO);
+        assert_eq!(placer.window(), before);
+    }
+}
