@@ -5,7 +5,7 @@ use super::sentence::joins;
 
 /// Pages of at most `lines` lines of at most `width` characters. A page ends where a phrase begins, unless that would leave
 /// it half empty.
-pub(super) fn paginate(text: &str, width: usize, lines: usize) -> Vec<Vec<String>> {
+pub(in crate::track) fn paginate(text: &str, width: usize, lines: usize) -> Vec<Vec<String>> {
     let all = wrap(text, width);
     if all.len() <= lines {
         return vec![all];

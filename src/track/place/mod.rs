@@ -21,10 +21,11 @@
 //! every machine decides alike. Memory: 13 scenes, those that wait for their speech to be known, the speech that the scenes
 //! have not reached, and 64 texts that have not been spoken. Who pushes scenes and speech keeps them together.
 //!
-//! `joiner` makes one run of scenes with the same text, `pauses` knows where somebody talks, and `wording` shortens,
-//! joins and measures texts.
+//! `joiner` makes one run of scenes with the same text, `pauses` knows where somebody talks, `wording` shortens, joins
+//! and measures texts, and `pages` makes cues.
 
 mod joiner;
+mod pages;
 mod pauses;
 mod placer;
 mod plan;
