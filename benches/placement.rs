@@ -11,6 +11,7 @@
 
 use std::time::Instant;
 
+use descry::speech::{SpeechUpdate, Utterance};
 use descry::time::Time;
 use descry::track::place::{
     LEAST_PAUSE, PlaceDecision, PlaceOptions, PlaceRule, PlaceableScene, Placer, SceneNovelty, shortenings,
@@ -215,7 +216,8 @@ fn greedy(film: &Film) -> Vec<Spoken> {
 
 fn placed(film: &Film, rule: PlaceRule, rest: f64) -> Vec<Spoken> {
     let mut placer = Placer::new(&PlaceOptions { rule, rest: secs(rest), ..PlaceOptions::default() });
-    let mut decisions = placer.hear(&film.speech, None, Time::MAX);
+    let ended = film.speech.iter().map(|&(start, end)| Utterance { start, end }).collect();
+    let mut decisions = placer.hear(&SpeechUpdate { ended, since: None, until: Time::MAX });
     decisions.extend(film.scenes.iter().flat_map(|scene| placer.push(scene)));
     decisions.extend(placer.finish(Time::ZERO));
     let cue = |decision| match decision {

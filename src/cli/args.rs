@@ -8,6 +8,7 @@ use super::access_args::AccessArgs;
 use super::decode_args::{DecodeArgs, DecodeMode};
 use super::isolate_args::IsolateDefaults;
 use super::model_args::{CaptionModelArgs, ContextArgs};
+use super::place_args::PlaceArgs;
 use super::reporter::{Reporter, count};
 use super::speech_args::SpeechArgs;
 use super::values;
@@ -296,6 +297,8 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     speech: SpeechArgs,
     #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
     cue: CueArgs,
     #[command(flatten)]
     decoder: DecoderArgs,
@@ -332,6 +335,7 @@ impl DescriptionArgs {
             dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
             bars: self.model.picture.bars(),
             cue: self.cue.options(),
+            place: self.place.options(self.cue.min_duration),
             min_score: self.decoder.min_score(models)?,
             jobs: self.decode.jobs(),
             encode_batch: usize::from(self.batch.unwrap_or(self.usual_batch())),

@@ -24,6 +24,7 @@ mod model_args;
 mod model_choice;
 mod part;
 mod pictures;
+mod place_args;
 mod probe;
 mod progress;
 mod reporter;

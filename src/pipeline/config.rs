@@ -14,6 +14,7 @@ use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
 use crate::track::CueOptions;
 use crate::track::DedupOptions;
+use crate::track::place::PlaceOptions;
 
 /// Options of all stages.
 #[derive(Debug, Clone)]
@@ -37,6 +38,9 @@ pub struct Config {
     /// Language of the descriptions: a BCP 47 tag, `und` if it is not known. It is written into tracks, and changes nothing
     /// else. Default: `en`.
     pub language: String,
+    /// How descriptions are placed in the pauses of speech, where something tells where people talk. Default: not at all; a
+    /// cue is as long as its scene.
+    pub place: Option<PlaceOptions>,
     /// The thumbnail of each keyframe that a [`KeyframeSink`](super::KeyframeSink) receives or a track keeps. Default: 320
     /// pixels wide, quality 80.
     pub thumbnail: ThumbnailOptions,
@@ -70,6 +74,7 @@ impl Default for Config {
             dedup: DedupOptions::default(),
             cue: CueOptions::default(),
             language: "en".into(),
+            place: None,
             thumbnail: ThumbnailOptions::default(),
             keep_pictures: false,
             min_score: 0.0,
@@ -119,6 +124,7 @@ impl Config {
             "same": cosine(self.dedup.same),
             "returning": cosine(self.dedup.returning),
             "speech": speech,
+            "place": self.place,
             "max_line": self.cue.max_line,
             "max_lines": self.cue.max_lines,
             "reading_speed": self.cue.reading_speed,

@@ -7,6 +7,7 @@ use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::Cue;
 use crate::track::pictures::PictureStore;
+use crate::track::place::PlacedTrack;
 
 /// Everything about one described input.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Track {
     pub pictures: Option<PictureStore>,
     /// Where people talk; none where that is not known.
     pub speech: Option<Speech>,
+    /// What was placed in the pauses of speech, and what was not; none if the cues are as long as their scenes.
+    pub placement: Option<PlacedTrack>,
 }
 
 impl Track {
@@ -55,6 +58,7 @@ impl Track {
             scenes: Vec::new(),
             pictures: None,
             speech: None,
+            placement: None,
         }
     }
 }

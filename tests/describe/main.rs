@@ -22,6 +22,7 @@ mod network;
 mod parts;
 mod pipeline;
 mod pipes;
+mod place;
 mod prompts;
 mod relay;
 mod secrets;

@@ -18,10 +18,11 @@ use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, SpeechMessage, StageMessage};
 use crate::pipeline::observer::Outcome;
-use crate::speech::{SpeechLog, utterances};
+use crate::speech::{SpeechLog, SpeechUpdate, utterances};
 use crate::time::Time;
 use crate::track::pictures::PictureWriter;
-use crate::track::{Cue, CueBuilder, Description};
+use crate::track::place::{PlaceDecision, PlaceableScene, PlacedTrack, Placer, SceneNovelty};
+use crate::track::{Cue, CueBuilder, CueOptions, Description};
 use crate::track::{SceneRecord, Speech, SpeechSource, Track};
 
 /// Most keyframes of a film that wait until its speech is known: many times those of 10 s. A film whose clocks contradict each
@@ -98,7 +99,11 @@ impl<'a> CollectStage<'a> {
 
     fn speech(&mut self, message: SpeechMessage) -> Result<()> {
         let SpeechMessage { file, update } = message;
-        self.file(file).speech.update(update);
+        let run = self.run;
+        let builder = self.file(file);
+        let before = builder.cues.len();
+        builder.take_speech(update);
+        builder.report(run, file, before);
         self.collect(file, false)
     }
 
@@ -172,6 +177,7 @@ impl<'a> CollectStage<'a> {
             scenes: builder.scenes,
             pictures: builder.pictures.map(PictureWriter::finish),
             speech: builder.speech_source.map(|source| Speech { source, segments }),
+            placement: builder.placer.is_some().then_some(builder.placement),
         }
     }
 }
@@ -180,12 +186,18 @@ impl<'a> CollectStage<'a> {
 struct TrackBuilder {
     info: Option<StreamInfo>,
     builder: CueBuilder,
+    /// Makes the cues instead, if descriptions are placed in pauses.
+    placer: Option<Placer>,
+    placement: PlacedTrack,
+    options: CueOptions,
     cues: Vec<Cue>,
     scenes: Vec<SceneRecord>,
     /// One a scene; none where they are not kept.
     pictures: Option<PictureWriter>,
     /// Where in `scenes` each distinct scene appeared first.
     first_seen: HashMap<u32, usize>,
+    /// The distinct scene of the last keyframe that is not blank.
+    last_seen: Option<u32>,
     /// Keyframes that wait until the speech in their stretch is known.
     waiting: VecDeque<CaptionedKeyframe>,
     speech: SpeechLog,
@@ -201,10 +213,14 @@ impl TrackBuilder {
         TrackBuilder {
             info: None,
             builder: CueBuilder::new(&config.cue),
+            placer: None,
+            placement: PlacedTrack::default(),
+            options: config.cue.clone(),
             cues: Vec::new(),
             scenes: Vec::new(),
             pictures: config.keep_pictures.then(PictureWriter::default),
             first_seen: HashMap::new(),
+            last_seen: None,
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),
             speech_source: None,
@@ -221,11 +237,36 @@ impl TrackBuilder {
             SideTrack::Audio(_) => Some(SpeechSource::Audio),
             SideTrack::Subtitles(_) => Some(SpeechSource::Subtitles),
         };
+        self.placer = config.place.as_ref().filter(|_| self.speech_source.is_some()).map(Placer::new);
         if let Some(dialogue) = &config.dialogue {
             let range = (config.decode.start.unwrap_or_default(), config.decode.end.unwrap_or(Time::MAX));
-            self.speech = SpeechLog::whole(utterances(&dialogue.lines, range));
+            let ended = utterances(&dialogue.lines, range);
+            self.take_speech(SpeechUpdate { ended, since: None, until: Time::MAX });
         }
         self.info = Some(info);
+    }
+
+    /// Takes what has become known of the speech.
+    fn take_speech(&mut self, update: SpeechUpdate) {
+        let decisions = self.placer.as_mut().map(|placer| placer.hear(&update));
+        self.place(decisions);
+        self.speech.update(update);
+    }
+
+    /// Makes cues of what has been placed.
+    fn place(&mut self, decisions: Option<Vec<PlaceDecision>>) {
+        self.cues.extend(self.placement.add(decisions.unwrap_or_default(), &self.options));
+    }
+
+    /// What is new about a keyframe.
+    fn novelty(&mut self, keyframe: &CaptionedKeyframe) -> SceneNovelty {
+        let last = self.last_seen;
+        self.last_seen = keyframe.distinct.or(last);
+        match keyframe.distinct {
+            _ if !keyframe.repeats => SceneNovelty::New,
+            id if id == last => SceneNovelty::Same,
+            _ => SceneNovelty::Returning,
+        }
     }
 
     /// The next keyframe, once the speech in its stretch is known; with `all`, also if it is not.
@@ -239,10 +280,18 @@ impl TrackBuilder {
     fn push(&mut self, keyframe: CaptionedKeyframe, min_score: f32) -> SceneRecord {
         let position = self.scenes.len();
         let first = keyframe.distinct.map(|id| *self.first_seen.entry(id).or_insert(position));
+        let novelty = self.novelty(&keyframe);
         let (info, caption) = (&keyframe.info, keyframe.caption.as_ref());
         let shown = caption.filter(|c| c.reaches(min_score));
         let text = |caption: &Caption| caption.text.clone();
-        self.cues.extend(self.builder.push(Description { start: info.start, end: info.end, text: shown.map(text) }));
+        let (start, end, spoken) = (info.start, info.end, shown.map(text));
+        if let Some(placer) = &mut self.placer {
+            let score = caption.and_then(|c| c.score);
+            let decisions = placer.push(&PlaceableScene { start, end, text: spoken, score, novelty });
+            self.place(Some(decisions));
+        } else {
+            self.cues.extend(self.builder.push(Description { start, end, text: spoken }));
+        }
         let record = SceneRecord {
             scene: info.scene + 1,
             start: info.start,
@@ -271,6 +320,8 @@ impl TrackBuilder {
     /// No scene will follow, and the film lasts at least until `end`.
     fn finish(&mut self, end: Time) {
         let last = self.scenes.last().map_or(Time::ZERO, |s| s.end);
+        let decisions = self.placer.as_mut().map(|placer| placer.finish(end.max(last)));
+        self.place(decisions);
         self.cues.extend(self.builder.finish(end.max(last)));
     }
 

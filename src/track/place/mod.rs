@@ -37,6 +37,8 @@ mod tests;
 
 use std::ops::Range;
 
+use serde::{Serialize, Serializer};
+
 use crate::time::Time;
 
 pub use pauses::LEAST_PAUSE;
@@ -44,7 +46,8 @@ pub use placer::Placer;
 pub use wording::{shortenings, speaking_time};
 
 /// What happens to a description for which speech leaves no pause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PlaceRule {
     /// It is spoken over speech if it is worth that.
     Pauses,
@@ -52,8 +55,8 @@ pub enum PlaceRule {
     Strict,
 }
 
-/// How descriptions are placed.
-#[derive(Debug, Clone)]
+/// How descriptions are placed. Serialised as JSON has it, times in seconds.
+#[derive(Debug, Clone, Serialize)]
 pub struct PlaceOptions {
     /// What may overlap speech. Default: what is worth it.
     pub rule: PlaceRule,
@@ -62,11 +65,18 @@ pub struct PlaceOptions {
     pub pace: u32,
     /// How long before its scene a description may begin, at most 10 s. Default: 2 s. Describers let a description precede
     /// what it describes where the pause is there, and DCMP places extended ones before it; a few seconds give nothing away.
+    #[serde(serialize_with = "seconds")]
     pub lead: Time,
     /// Rest between two descriptions, at most 10 s: less costs worth. Default: 2 s. DCMP warns against filling every moment.
+    #[serde(serialize_with = "seconds")]
     pub rest: Time,
     /// Shortest description. Default: 1 s, as for cues that are read.
+    #[serde(serialize_with = "seconds")]
     pub min_duration: Time,
+}
+
+fn seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.secs())
 }
 
 impl Default for PlaceOptions {
@@ -116,20 +126,25 @@ pub enum PlaceDecision {
     Unplaced(UnplacedScene),
 }
 
-/// A description with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A description with its place. Serialised as JSON has it, times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlacedCue {
     /// When it begins, a multiple of 100 ms.
+    #[serde(serialize_with = "seconds")]
     pub start: Time,
     /// When it is over: all of it can be spoken until then.
+    #[serde(serialize_with = "seconds")]
     pub end: Time,
     /// What is spoken.
     pub text: String,
     /// The scenes that it describes: their positions among all that were pushed, from 0. Without those that have no text.
+    #[serde(serialize_with = "positions")]
     pub scenes: Range<usize>,
     /// For how long somebody talks meanwhile.
+    #[serde(serialize_with = "seconds")]
     pub overlap: Time,
     /// How long before its scene it begins; zero if it does not.
+    #[serde(serialize_with = "seconds")]
     pub early: Time,
     /// How many descriptions share it, at least 1.
     pub merged: usize,
@@ -139,42 +154,52 @@ pub struct PlacedCue {
     pub hasty: bool,
 }
 
-/// A scene without a description.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Positions as their first and last.
+fn positions<S: Serializer>(range: &Range<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq([range.start, range.end.saturating_sub(1)])
+}
+
+/// A scene without a description. Serialised as JSON has it, times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnplacedScene {
     /// When it begins.
+    #[serde(serialize_with = "seconds")]
     pub start: Time,
     /// When it ends.
+    #[serde(serialize_with = "seconds")]
     pub end: Time,
     /// Its whole text.
     pub text: String,
     /// Its positions among all scenes that were pushed, from 0: several if they have the same text.
+    #[serde(serialize_with = "positions")]
     pub scenes: Range<usize>,
     /// What was in the way.
+    #[serde(rename = "reason")]
     pub obstacle: PlaceObstacle,
 }
 
 /// Why a scene is not described.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum PlaceObstacle {
     /// It is shorter than it takes to speak any wording.
+    #[serde(rename = "too short")]
     Length,
     /// Somebody talks, and no pause near it holds any wording.
+    #[serde(rename = "no pause")]
     Speech,
     /// It fits, but would say too little for its place: it repeats an earlier one, is brief, or is probably wrong.
+    #[serde(rename = "says little")]
     Worth,
     /// It fits, but others were worth more.
+    #[serde(rename = "others first")]
     Others,
 }
 
-impl PlaceObstacle {
-    /// The name in outputs.
-    pub fn name(self) -> &'static str {
-        match self {
-            PlaceObstacle::Length => "too short",
-            PlaceObstacle::Speech => "no pause",
-            PlaceObstacle::Worth => "says little",
-            PlaceObstacle::Others => "others first",
-        }
-    }
+/// What became of the descriptions of a film. Serialised as JSON has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PlacedTrack {
+    /// Those that are spoken, in order.
+    pub placed: Vec<PlacedCue>,
+    /// Those that are not, in the order of their scenes.
+    pub unplaced: Vec<UnplacedScene>,
 }

@@ -1,6 +1,6 @@
 //! A placed description as cues.
 
-use super::PlacedCue;
+use super::{PlaceDecision, PlacedCue, PlacedTrack};
 use crate::time::Time;
 use crate::track::cue::{Cue, CueOptions, paginate};
 
@@ -20,6 +20,23 @@ impl PlacedCue {
             if end.millis() > start.millis() {
                 cues.push(Cue { start, end, lines });
                 start = end;
+            }
+        }
+        cues
+    }
+}
+
+impl PlacedTrack {
+    /// Adds decisions, and returns the cues that show them.
+    pub fn add(&mut self, decisions: Vec<PlaceDecision>, options: &CueOptions) -> Vec<Cue> {
+        let mut cues = Vec::new();
+        for decision in decisions {
+            match decision {
+                PlaceDecision::Cue(cue) => {
+                    cues.extend(cue.cues(options));
+                    self.placed.push(cue);
+                }
+                PlaceDecision::Unplaced(scene) => self.unplaced.push(scene),
             }
         }
         cues

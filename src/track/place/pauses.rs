@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::speech::{SpeechUpdate, Utterance};
 use crate::time::Time;
 
 /// Time is counted in steps of this, in microseconds: 100 ms.
@@ -24,8 +25,9 @@ pub(super) struct KnownSpeech {
 
 impl KnownSpeech {
     /// Takes what has become known.
-    pub(super) fn hear(&mut self, over: &[(Time, Time)], since: Option<Time>, until: Time) {
-        for &(start, end) in over {
+    pub(super) fn hear(&mut self, update: &SpeechUpdate) {
+        let &SpeechUpdate { ref ended, since, until } = update;
+        for &Utterance { start, end } in ended {
             let start = self.over.back().map_or(start, |last| start.max(last.1));
             if end > start {
                 self.over.push_back((start, end));
@@ -33,6 +35,15 @@ impl KnownSpeech {
         }
         self.since = since;
         self.until = self.until.max(until);
+    }
+
+    /// Nothing more will become known.
+    pub(super) fn finish(&mut self) {
+        if let Some(since) = self.since {
+            let ended = vec![Utterance { start: since, end: self.until }];
+            self.hear(&SpeechUpdate { ended, since: None, until: Time::MAX });
+        }
+        self.until = Time::MAX;
     }
 
     /// Whether everything before a time is known.
@@ -114,14 +125,20 @@ impl TalkWindow {
 mod tests {
     use super::*;
 
+    fn heard(over: &[(Time, Time)], since: Option<Time>, until: Time) -> KnownSpeech {
+        let ended = over.iter().map(|&(start, end)| Utterance { start, end }).collect();
+        let mut known = KnownSpeech::default();
+        known.hear(&SpeechUpdate { ended, since, until });
+        known
+    }
+
     fn ms(millis: i64) -> Time {
         Time::from_millis(millis)
     }
 
     #[test]
     fn short_pauses_are_no_pauses() {
-        let mut known = KnownSpeech::default();
-        known.hear(
+        let known = heard(
             &[(ms(1_050), ms(2_000)), (ms(3_999), ms(5_000)), (ms(7_000), ms(8_000))],
             Some(ms(9_000)),
             ms(9_550),
@@ -138,16 +155,14 @@ mod tests {
     /// Otherwise decisions would depend on how far ahead the detector happens to be.
     #[test]
     fn speech_behind_a_window_does_not_matter() {
-        let mut known = KnownSpeech::default();
-        known.hear(&[(ms(1_000), ms(2_000)), (ms(3_300), ms(4_000))], None, ms(9_000));
+        let known = heard(&[(ms(1_000), ms(2_000)), (ms(3_300), ms(4_000))], None, ms(9_000));
         assert!(known.within(0, 33).is_pause(22, 33));
         assert!(!known.within(0, 34).is_pause(22, 33));
     }
 
     #[test]
     fn what_is_forgotten_did_not_matter() {
-        let mut known = KnownSpeech::default();
-        known.hear(&[(ms(0), ms(1_000)), (ms(3_500), ms(4_000)), (ms(5_500), ms(6_000))], None, ms(60_000));
+        let mut known = heard(&[(ms(0), ms(1_000)), (ms(3_500), ms(4_000)), (ms(5_500), ms(6_000))], None, ms(60_000));
         let whole: Vec<bool> = (0..49).map(|t| known.within(51, 50).is_pause(t, t + 1)).collect();
         known.forget(51);
         assert_eq!(known.over.len(), 2);

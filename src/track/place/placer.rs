@@ -8,6 +8,7 @@ use super::plan::{Chosen, PlanWindow};
 use super::wording::joined;
 use super::worth::TRAIL;
 use super::{PlaceDecision, PlaceOptions, PlaceableScene, PlacedCue, SceneNovelty, UnplacedScene};
+use crate::speech::SpeechUpdate;
 use crate::time::Time;
 
 /// How far a decision looks ahead of its scene,
@@ -67,17 +68,16 @@ impl Placer {
         self.decide()
     }
 
-    /// Adds what has become known of the speech: what is `over`, in order, after what was over before; when the speech began
-    /// that goes on, at least until `until`; and up to when everything is known, [`Time::MAX`] at the end. Returns what is
-    /// decided now.
-    pub fn hear(&mut self, over: &[(Time, Time)], since: Option<Time>, until: Time) -> Vec<PlaceDecision> {
-        self.speech.hear(over, since, until);
+    /// Adds what has become known of the speech. Returns what is decided now.
+    pub fn hear(&mut self, update: &SpeechUpdate) -> Vec<PlaceDecision> {
+        self.speech.hear(update);
         self.decide()
     }
 
-    /// No scene follows, and the film ends at `end`, or with its last scene if that is later. Returns the other decisions
-    /// for which the speech is known.
+    /// No scene and no news of speech follow, and the film ends at `end`, or with its last scene if that is later. Where
+    /// speech is not known, nobody talks. Returns all other decisions.
     pub fn finish(&mut self, end: Time) -> Vec<PlaceDecision> {
+        self.speech.finish();
         self.pieces.extend(self.joiner.finish());
         self.end = Some(end.max(self.joiner.covered()));
         self.decide()
@@ -211,7 +211,23 @@ mod tests {
         }
         let before = placer.window();
         assert_eq!(before, Some((Time::from_millis(14_000), 12)));
-        placer.finish(Time::ZERO);
-        assert_eq!(placer.window(), before);
+        placer.pieces.extend(placer.joiner.finish());
+        placer.end = Some(placer.joiner.covered());
+        assert_eq!((placer.pieces.len(), placer.window()), (14, before));
+    }
+
+    /// A film whose sound breaks off, for example.
+    #[test]
+    fn everything_is_decided_in_the_end() {
+        let mut placer = Placer::new(&PlaceOptions::default());
+        let at = Time::from_millis;
+        let begun = SpeechUpdate { ended: Vec::new(), since: Some(at(0)), until: at(3_000) };
+        assert_eq!(placer.hear(&begun), []);
+        let text = Some("a dog on a sofa".to_string());
+        let scene = PlaceableScene { start: at(0), end: at(10_000), text, score: None, novelty: SceneNovelty::New };
+        assert_eq!(placer.push(&scene), []);
+        let decisions = placer.finish(Time::ZERO);
+        let [PlaceDecision::Cue(cue)] = &decisions[..] else { panic!("{decisions:?}") };
+        assert_eq!((cue.start, cue.overlap), (at(3_200), Time::ZERO));
     }
 }

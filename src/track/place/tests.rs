@@ -6,10 +6,16 @@ use super::joiner::{Joiner, SceneRun};
 use super::pauses::{BREATH, TICK};
 use super::worth::{HASTE, ONSET, OVER_SPEECH, TRAIL, cost, latest, price, unrest, worth};
 use super::*;
+use crate::speech::{SpeechUpdate, Utterance};
 use crate::track::cue::sentence;
 
 fn ms(millis: i64) -> Time {
     Time::from_millis(millis)
+}
+
+/// What has become known of speech: what is over, when that began which goes on, and up to when.
+fn news(over: &[(Time, Time)], since: Option<Time>, until: Time) -> SpeechUpdate {
+    SpeechUpdate { ended: over.iter().map(|&(start, end)| Utterance { start, end }).collect(), since, until }
 }
 
 fn scene(start: i64, end: i64, text: &str) -> PlaceableScene {
@@ -20,7 +26,7 @@ fn scene(start: i64, end: i64, text: &str) -> PlaceableScene {
 fn place(options: &PlaceOptions, scenes: &[PlaceableScene], speech: &[(i64, i64)]) -> Vec<PlaceDecision> {
     let speech: Vec<(Time, Time)> = speech.iter().map(|&(start, end)| (ms(start), ms(end))).collect();
     let mut placer = Placer::new(options);
-    let mut out = placer.hear(&speech, None, Time::MAX);
+    let mut out = placer.hear(&news(&speech, None, Time::MAX));
     out.extend(scenes.iter().flat_map(|scene| placer.push(scene)));
     out.extend(placer.finish(Time::ZERO));
     out
@@ -31,7 +37,9 @@ fn heard(rule: PlaceRule, scenes: &[PlaceableScene], speech: &[(i64, i64)]) -> V
     let options = PlaceOptions { rule, ..PlaceOptions::default() };
     let line = |decision: &PlaceDecision| match decision {
         PlaceDecision::Cue(cue) => format!("{} {} {}", cue.start.millis(), cue.end.millis(), cue.text),
-        PlaceDecision::Unplaced(scene) => format!("{}: {}", scene.obstacle.name(), scene.text),
+        PlaceDecision::Unplaced(scene) => {
+            format!("{}: {}", serde_json::json!(scene.obstacle).as_str().unwrap(), scene.text)
+        }
     };
     place(&options, scenes, speech).iter().map(line).collect()
 }
@@ -281,12 +289,12 @@ fn fed(
         until = until + ms(step);
         let over = speech[sent..].iter().take_while(|s| s.1 <= until).count();
         let since = speech.get(sent + over).map(|s| s.0).filter(|since| *since < until);
-        out.extend(placer.hear(&speech[sent..sent + over], since, until));
+        out.extend(placer.hear(&news(&speech[sent..sent + over], since, until)));
         sent += over;
     }
     out.extend(scenes.flat_map(|scene| placer.push(scene)));
+    out.extend(placer.hear(&news(&speech[sent..], None, Time::MAX)));
     out.extend(placer.finish(Time::ZERO));
-    out.extend(placer.hear(&speech[sent..], None, Time::MAX));
     out
 }
 
@@ -338,8 +346,8 @@ proptest! {
         let (mut total, mut n, mut before) = (0, 0, None);
         let mut placer = Placer::new(&options);
         let mut decisions: Vec<PlaceDecision> = scenes.iter().flat_map(|scene| placer.push(scene)).collect();
+        decisions.extend(placer.hear(&news(&speech, None, Time::MAX)));
         decisions.extend(placer.finish(Time::ZERO));
-        decisions.extend(placer.hear(&speech, None, Time::MAX));
         for decision in decisions {
             let PlaceDecision::Cue(cue) = decision else { n += 1; continue };
             let (start, end) = (cue.start.micros() / TICK, cue.end.micros() / TICK);
@@ -366,9 +374,8 @@ proptest! {
             placer.push(&PlaceableScene { start: at(start), end: at(end), ..scene(0, 0, &text(n, rest, rest)) });
         }
         for &(start, end) in &speech {
-            placer.hear(&[(at(start), at(end))], Some(at(start)), at(end));
+            placer.hear(&news(&[(at(start), at(end))], Some(at(start)), at(end)));
         }
-        placer.hear(&[], None, Time::MAX);
         placer.finish(at(scenes.first().map_or(0, |scene| scene.0)));
     }
 
@@ -380,7 +387,7 @@ proptest! {
     ) {
         let options = PlaceOptions { rule, ..PlaceOptions::default() };
         let mut placer = Placer::new(&options);
-        let mut at_once = placer.hear(&speech, None, Time::MAX);
+        let mut at_once = placer.hear(&news(&speech, None, Time::MAX));
         at_once.extend(scenes.iter().flat_map(|scene| placer.push(scene)));
         at_once.extend(placer.finish(Time::ZERO));
         prop_assert_eq!(fed(&options, &scenes, &speech, &turns), at_once);

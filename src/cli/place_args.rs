@@ -1,0 +1,48 @@
+//! Options of placing descriptions.
+
+use clap::{Args, ValueEnum};
+
+use super::values;
+use crate::time::Time;
+use crate::track::place::{PlaceOptions, PlaceRule};
+
+/// When descriptions are spoken.
+#[derive(Args)]
+#[command(next_help_heading = "Placement")]
+pub(super) struct PlaceArgs {
+    /// Where descriptions stand
+    #[arg(long, value_name = "RULE", value_enum, default_value = "free")]
+    place: PlaceChoice,
+    /// Words spoken in a minute, by which the length of a description is estimated
+    #[arg(long, value_name = "WORDS", default_value_t = 160, value_parser = clap::value_parser!(u32).range(40..=600))]
+    speaking_pace: u32,
+    /// How long before its scene a description may begin, at most 10
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "2")]
+    lead: Time,
+    /// Rest between two descriptions, at most 10; a shorter one only for what is worth it
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "2")]
+    rest: Time,
+}
+
+/// Where descriptions stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlaceChoice {
+    /// In the pauses of speech, as short as it takes to speak them; over speech only as a last resort
+    Pauses,
+    /// In the pauses of speech, never over speech
+    Strict,
+    /// At the beginning of their scenes, as long as these, whoever talks
+    Free,
+}
+
+impl PlaceArgs {
+    /// How descriptions are placed; none if they stand at the beginning of their scenes. `min_duration`: the shortest.
+    pub(super) fn options(&self, min_duration: Time) -> Option<PlaceOptions> {
+        let rule = match self.place {
+            PlaceChoice::Pauses => PlaceRule::Pauses,
+            PlaceChoice::Strict => PlaceRule::Strict,
+            PlaceChoice::Free => return None,
+        };
+        Some(PlaceOptions { rule, pace: self.speaking_pace, lead: self.lead, rest: self.rest, min_duration })
+    }
+}

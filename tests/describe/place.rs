@@ -1,0 +1,70 @@
+//! Descriptions in the pauses of speech, from the command line to the outputs.
+
+use serde_json::Value;
+
+use crate::common::{Bench, tiny};
+
+/// A film of 24 s with a cut every 4 s, and lines that are spoken from 1 s to 9.5 s and from 13 s to 14 s.
+fn film() -> Bench {
+    let b = Bench::new();
+    b.ffmpeg(
+        "-f lavfi -i testsrc2=size=192x108:rate=25:duration=24,hue=h=137*floor(t/4):s=1+mod(floor(t/4)\\,2)*3 \
+         -c:v libx264 -preset ultrafast film.mp4",
+    );
+    let srt = "1\n00:00:01,000 --> 00:00:09,500\nA long speech.\n\n2\n00:00:13,000 --> 00:00:14,000\nYes.\n\n";
+    b.write("film.srt", srt.as_bytes());
+    b
+}
+
+const LINES: [(f64, f64); 2] = [(1.0, 9.5), (13.0, 14.0)];
+
+fn describe(b: &Bench, args: &[&str]) -> Value {
+    let fixed = ["describe", "film.mp4", "-f", "json", "-o", "-", "--no-dedup", "--min-score", "0"];
+    let (out, _) = b.run(&tiny(&[&fixed[..], args].concat()), 0);
+    serde_json::from_str(&out).unwrap()
+}
+
+fn times(list: &Value) -> Vec<(f64, f64)> {
+    let time = |entry: &Value, name: &str| entry[name].as_f64().unwrap();
+    list.as_array().unwrap().iter().map(|entry| (time(entry, "start"), time(entry, "end"))).collect()
+}
+
+fn over_lines(cues: &[(f64, f64)]) -> f64 {
+    let within = |a: &(f64, f64), b: &(f64, f64)| (a.1.min(b.1) - a.0.max(b.0)).max(0.0);
+    cues.iter().flat_map(|cue| LINES.iter().map(move |line| within(cue, line))).sum()
+}
+
+#[test]
+fn descriptions_stand_in_pauses() {
+    let b = film();
+    let free = describe(&b, &["--dialogue", "film.srt", "--place", "free"]);
+    assert!(
+        over_lines(&times(&free["cues"])) > 5.0 && free["placement"].is_null() && free["options"]["place"].is_null()
+    );
+    let strict = describe(&b, &["--dialogue", "film.srt", "--place", "strict"]);
+    let cues = times(&strict["cues"]);
+    assert!(over_lines(&cues) == 0.0 && cues.iter().any(|cue| cue.0 > 14.0), "{cues:?}");
+    assert_eq!(cues, times(&strict["placement"]["placed"]));
+    // The scenes from 4 s to 8 s have no pause.
+    let unplaced = strict["placement"]["unplaced"].as_array().unwrap();
+    assert!(unplaced.iter().any(|scene| scene["reason"] == "no pause" && scene["start"] == 4.0), "{unplaced:?}");
+    assert_eq!(strict["options"]["place"]["rule"], "strict");
+    assert_eq!(strict["scenes"], free["scenes"]);
+}
+
+#[test]
+fn placement_is_the_same_for_any_number_of_threads_and_batch() {
+    let b = film();
+    let place = |args: &[&str]| describe(&b, &[&["--dialogue", "film.srt", "--place", "pauses"], args].concat());
+    let one = place(&["--decode-threads", "1", "--model-threads", "1", "--batch", "1"]);
+    assert!(!one["placement"]["placed"].as_array().unwrap().is_empty());
+    assert_eq!(place(&["--decode-threads", "3", "--batch", "16"]), one);
+}
+
+#[test]
+fn without_anything_that_tells_speech_cues_are_as_long_as_their_scenes() {
+    let b = film();
+    let strict = describe(&b, &["--place", "strict"]);
+    assert!(strict["placement"].is_null());
+    assert_eq!(strict["cues"], describe(&b, &[])["cues"]);
+}
