@@ -11,7 +11,7 @@ use crate::track::place::{PlaceOptions, PlaceRule};
 #[command(next_help_heading = "Placement")]
 pub(super) struct PlaceArgs {
     /// Where descriptions stand
-    #[arg(long, value_name = "RULE", value_enum, default_value = "free")]
+    #[arg(long, value_name = "RULE", value_enum, default_value = "pauses")]
     place: PlaceChoice,
     /// Words spoken in a minute, by which the length of a description is estimated
     #[arg(long, value_name = "WORDS", default_value_t = 160, value_parser = clap::value_parser!(u32).range(40..=600))]

@@ -41,6 +41,8 @@ fn descriptions_stand_in_pauses() {
     assert!(
         over_lines(&times(&free["cues"])) > 5.0 && free["placement"].is_null() && free["options"]["place"].is_null()
     );
+    let usual = describe(&b, &["--dialogue", "film.srt"]);
+    assert_eq!((&usual["options"]["place"]["rule"], usual["placement"].is_null()), (&"pauses".into(), false));
     let strict = describe(&b, &["--dialogue", "film.srt", "--place", "strict"]);
     let cues = times(&strict["cues"]);
     assert!(over_lines(&cues) == 0.0 && cues.iter().any(|cue| cue.0 > 14.0), "{cues:?}");
@@ -61,10 +63,28 @@ fn placement_is_the_same_for_any_number_of_threads_and_batch() {
     assert_eq!(place(&["--decode-threads", "3", "--batch", "16"]), one);
 }
 
+/// Neither a film without audio nor one that nobody listens to has a constraint.
 #[test]
 fn without_anything_that_tells_speech_cues_are_as_long_as_their_scenes() {
     let b = film();
-    let strict = describe(&b, &["--place", "strict"]);
-    assert!(strict["placement"].is_null());
-    assert_eq!(strict["cues"], describe(&b, &[])["cues"]);
+    let free = describe(&b, &["--place", "free"]);
+    for args in [&[][..], &["--place", "strict"]] {
+        let json = describe(&b, args);
+        assert!(json["placement"].is_null());
+        assert_eq!(json["cues"], free["cues"]);
+    }
+    b.ffmpeg("-i film.mp4 -f lavfi -i anullsrc=r=16000 -map 0:v -map 1:a -t 24 -c:v copy -c:a aac sound.mp4");
+    std::fs::rename(b.path("sound.mp4"), b.path("film.mp4")).unwrap();
+    let unheard = describe(&b, &["--audio", "none"]);
+    assert!(unheard["placement"].is_null());
+    assert_eq!(unheard["cues"], free["cues"]);
+    // Nobody talks, and descriptions are as long as it takes to speak them.
+    let heard = describe(&b, &[]);
+    assert_eq!(
+        (&heard["options"]["place"]["rule"], &heard["speech"]["segments"]),
+        (&"pauses".into(), &Value::Array(vec![]))
+    );
+    let (placed, scenes) = (times(&heard["placement"]["placed"]), times(&heard["scenes"]));
+    assert!(!placed.is_empty() && placed == times(&heard["cues"]), "{placed:?}");
+    assert!(placed.iter().all(|cue| scenes.iter().any(|scene| cue.0 - scene.0 >= -2.0 && cue.1 - scene.1 <= 2.0)));
 }

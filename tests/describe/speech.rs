@@ -111,7 +111,7 @@ fn describe(b: &Bench, film: &str, args: &[&str], code: i32) -> (Value, String) 
 }
 
 #[test]
-fn speech_is_found_in_a_film_and_changes_no_description() {
+fn speech_is_found_in_a_film_and_changes_no_description_that_is_placed_freely() {
     let b = bench();
     b.ffmpeg(&format!(
         "-itsoffset 3 -i speech.wav {} -map 1:v -map 0:a -c:a aac -ac 2 -ar 44100 film.mp4",
@@ -137,8 +137,9 @@ fn speech_is_found_in_a_film_and_changes_no_description() {
     let (away, _) = describe(&b, "film.mp4", &["--isolate"], 0);
     assert_eq!(away, film);
     b.run(&tiny(&["describe", "film.mp4", "film.mp4", "-f", "vtt,json", "-o", "out/", "-j", "2"]), 2);
-    b.run(&tiny(&["describe", "film.mp4", "-f", "vtt,json", "-o", "with/"]), 0);
-    b.run(&tiny(&["describe", "film.mp4", "-f", "vtt,json", "-o", "without/", "--audio", "none"]), 0);
+    let free = ["describe", "film.mp4", "-f", "vtt,json", "--place", "free", "-o"];
+    b.run(&tiny(&[&free[..], &["with/"]].concat()), 0);
+    b.run(&tiny(&[&free[..], &["without/", "--audio", "none"]].concat()), 0);
     assert_eq!(b.read("with/film.vtt"), b.read("without/film.vtt"));
     let (mut with, mut without): (Value, Value) = (
         serde_json::from_str(&b.read("with/film.json")).unwrap(),

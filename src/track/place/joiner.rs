@@ -33,6 +33,11 @@ impl SceneRun {
         self.wordings.first().map_or("", |w| &w.text)
     }
 
+    /// Whether its whole text says too little alone.
+    pub(super) fn is_fragment(&self) -> bool {
+        self.wordings.first().is_none_or(|w| w.fragment)
+    }
+
     /// When a description of it is late, at the latest.
     pub(super) fn close(&self) -> Time {
         self.end.min(self.start + LONGEST_PIECE)

@@ -13,13 +13,15 @@
 //! * A description is spoken in a pause of at least [`LEAST_PAUSE`], with a breath before and after it, if its scene has one
 //!   that holds any wording of it.
 //! * Without such a pause, its shortest wording may be spoken in a shorter one; with [`PlaceRule::Pauses`], also over speech.
-//!   That costs much, so only scenes that are worth much are described over speech.
-//! * A description that stands alone is whole or has at least three words: "A man." says too little.
+//!   That costs much, so only long, new scenes are described over speech.
+//! * A description that stands alone is whole or has at least three words: "A man." says too little. A whole text of one or
+//!   two words costs something alone; where it can, it shares a sentence.
+//! * Words that were spoken in the last minute are no news, whatever the picture.
 //!
 //! Order: decisions come in the order of the scenes. They depend on scenes and speech at most a minute ahead of the scene
 //! that is decided, never on how these are cut into pushes or on what is known beyond. Everything is counted in integers, so
 //! every machine decides alike. Memory: 13 scenes, those that wait for their speech to be known, the speech that the scenes
-//! have not reached, and 64 texts that have not been spoken. Who pushes scenes and speech keeps them together.
+//! have not reached, 64 texts that have not been spoken, and 64 that have been. Who pushes scenes and speech keeps them together.
 //!
 //! `joiner` makes one run of scenes with the same text, `pauses` knows where somebody talks, `wording` shortens, joins
 //! and measures texts, and `pages` makes cues.

@@ -4,19 +4,19 @@ use std::collections::VecDeque;
 
 use super::joiner::{Joiner, SceneRun};
 use super::pauses::{KnownSpeech, TICK};
-use super::plan::{Chosen, PlanWindow};
+use super::plan::{Chosen, MOST_PIECES, PlanWindow};
 use super::wording::joined;
-use super::worth::TRAIL;
+use super::worth::LONGEST_TRAIL;
 use super::{PlaceDecision, PlaceOptions, PlaceableScene, PlacedCue, SceneNovelty, UnplacedScene};
 use crate::speech::SpeechUpdate;
 use crate::time::Time;
 
-/// How far a decision looks ahead of its scene,
+/// How far a decision looks ahead of its scene.
 const LOOK_AHEAD: Time = Time::from_millis(60_000);
-/// and how many scenes it considers, its own among them.
-const MOST_PIECES: usize = 12;
-/// Texts that are remembered because nobody has heard them.
-const UNHEARD: usize = 64;
+/// Texts that are remembered because nobody has heard them, or because they have been spoken lately.
+const MOST_TEXTS: usize = 64;
+/// For how long a text that has been spoken is no news, whatever the picture: "A man." again and again says nothing.
+const LATELY: Time = Time::from_millis(60_000);
 /// Longest that a description may precede its scene, and longest rest. Both bound the work.
 const LONGEST: Time = Time::from_millis(10_000);
 
@@ -30,6 +30,8 @@ pub struct Placer {
     speech: KnownSpeech,
     /// Texts of scenes that were not described, the oldest first.
     unheard: VecDeque<String>,
+    /// What has been spoken lately, and until when, the oldest first.
+    spoken_lately: VecDeque<(Time, String)>,
     /// When the first scene begins.
     origin: Option<Time>,
     /// The first tick that is free.
@@ -50,6 +52,7 @@ impl Placer {
             pieces: VecDeque::new(),
             speech: KnownSpeech::default(),
             unheard: VecDeque::new(),
+            spoken_lately: VecDeque::new(),
             origin: None,
             free: 0,
             spoken: false,
@@ -106,7 +109,7 @@ impl Placer {
         let base = earliest.micros().div_euclid(TICK).max(0);
         self.speech.forget(base);
         let ticks = (horizon.micros().div_euclid(TICK) - base).max(0) as usize;
-        let novelty = self.pieces.iter().take(count).map(|piece| self.heard_as(piece)).collect();
+        let novelty = self.novelties(count);
         let pieces = &self.pieces.make_contiguous()[..count];
         let plan = PlanWindow {
             options: &self.options,
@@ -128,7 +131,7 @@ impl Placer {
         };
         let unheard = plan.novelty[0] == SceneNovelty::New && matches!(decision, PlaceDecision::Unplaced(_));
         let texts: Vec<String> = self.pieces.drain(..taken).map(|piece| piece.text().to_string()).collect();
-        self.remember(texts, unheard);
+        self.remember(texts, &decision, unheard);
         Some(Some(decision))
     }
 
@@ -142,27 +145,49 @@ impl Placer {
         }
         // The end of the film matters only where it may be known: before the horizon, it is.
         let end = self.end.filter(|_| all).unwrap_or(Time::MAX);
-        let last = self.pieces[count - 1].close() + TRAIL;
+        let last = self.pieces[count - 1].close() + LONGEST_TRAIL;
         Some((horizon.min(end).min(last), count))
     }
 
     /// What is new about a piece, considering what has been spoken.
     fn heard_as(&self, piece: &SceneRun) -> SceneNovelty {
-        if self.unheard.iter().any(|text| text == piece.text()) { SceneNovelty::New } else { piece.novelty }
+        if self.unheard.iter().any(|text| text == piece.text()) {
+            return SceneNovelty::New;
+        }
+        let lately = |spoken: &(Time, String)| piece.start - spoken.0 < LATELY && spoken.1 == piece.text();
+        if self.spoken_lately.iter().any(lately) { piece.novelty.min(SceneNovelty::Returning) } else { piece.novelty }
     }
 
-    /// Remembers texts that nobody has heard, and forgets those that have been spoken.
-    fn remember(&mut self, texts: Vec<String>, unheard: bool) {
+    /// What is new about the first pieces. Of those with one text, the first is expected to be described.
+    fn novelties(&self, count: usize) -> Vec<SceneNovelty> {
+        let mut novelties: Vec<SceneNovelty> = Vec::with_capacity(count);
+        for (n, piece) in self.pieces.iter().take(count).enumerate() {
+            let again = self.pieces.iter().take(n).any(|before| before.text() == piece.text());
+            let novelty = self.heard_as(piece);
+            novelties.push(if again { novelty.min(SceneNovelty::Returning) } else { novelty });
+        }
+        novelties
+    }
+
+    /// Remembers texts that nobody has heard, or what has been spoken; forgets what is not true any more.
+    fn remember(&mut self, texts: Vec<String>, decision: &PlaceDecision, unheard: bool) {
         for text in texts {
             self.unheard.retain(|other| *other != text);
-            if unheard {
-                if self.unheard.len() == UNHEARD {
-                    self.unheard.pop_front();
-                }
-                self.unheard.push_back(text);
+            match decision {
+                PlaceDecision::Cue(cue) => keep(&mut self.spoken_lately, (cue.end, text)),
+                PlaceDecision::Unplaced(_) if unheard => keep(&mut self.unheard, text),
+                PlaceDecision::Unplaced(_) => {}
             }
         }
     }
+}
+
+/// Adds to a bounded list, whose oldest entry makes room.
+fn keep<T>(list: &mut VecDeque<T>, entry: T) {
+    if list.len() == MOST_TEXTS {
+        list.pop_front();
+    }
+    list.push_back(entry);
 }
 
 fn cue(plan: &PlanWindow<'_>, chosen: &Chosen) -> PlacedCue {
@@ -210,7 +235,7 @@ mod tests {
             placer.push(&PlaceableScene { start, end, text, score: None, novelty: SceneNovelty::New });
         }
         let before = placer.window();
-        assert_eq!(before, Some((Time::from_millis(14_000), 12)));
+        assert_eq!(before, Some((Time::from_millis(15_000), 12)));
         placer.pieces.extend(placer.joiner.finish());
         placer.end = Some(placer.joiner.covered());
         assert_eq!((placer.pieces.len(), placer.window()), (14, before));

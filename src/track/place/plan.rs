@@ -8,14 +8,18 @@
 use super::joiner::SceneRun;
 use super::pauses::{TICK, TalkWindow};
 use super::wording;
-use super::worth::{HASTE, ONSET, OVER_SPEECH, cost, latest, price, unrest, worth};
+use super::worth::{FRAGMENT, HASTE, ONSET, cost, latest, over_speech, price, unrest, worth};
 use super::{PlaceObstacle, PlaceOptions, PlaceRule, SceneNovelty};
 use crate::time::Time;
 
+/// Pieces in a window, at most.
+pub(super) const MOST_PIECES: usize = 12;
 /// Pieces that share a sentence, at most.
 const MOST_MERGED: usize = 3;
 /// Only shots that are not longer share a sentence: too short for one of their own, as a caption of seven words has it.
 const LONGEST_MERGED: Time = Time::from_millis(2_500);
+/// The same where one of two texts is a fragment, which had better not stand alone.
+const LONGEST_BESIDE_FRAGMENT: Time = Time::from_millis(4_000);
 /// A hasty description takes 5/6 of its time: it is spoken faster by a fifth.
 const HASTY: (i64, i64) = (5, 6);
 
@@ -63,6 +67,14 @@ impl Phrasing {
 pub(super) struct Chosen {
     pub(super) phrasing: Phrasing,
     pub(super) start: usize,
+}
+
+/// Whether a piece and the next one may share a sentence, as far as this depends on the two.
+fn may_share(piece: &SceneRun, next: &SceneRun) -> bool {
+    let (first, second) = (piece.is_fragment(), next.is_fragment());
+    let longest = if first || second { LONGEST_BESIDE_FRAGMENT } else { LONGEST_MERGED };
+    let short = |piece: &SceneRun| piece.end - piece.start <= longest;
+    piece.end == next.start && short(piece) && (short(next) || first)
 }
 
 impl PlanWindow<'_> {
@@ -125,9 +137,15 @@ impl PlanWindow<'_> {
         let piece = &self.pieces[n];
         let first = (piece.start - self.options.lead).micros().div_euclid(TICK) - self.base;
         // A shot may be shorter than a tick.
-        let last = latest(piece).micros().div_euclid(TICK).max(piece.start.micros().div_euclid(TICK) + 1) - self.base;
+        let last = latest(piece, self.is_followed(n)).micros().div_euclid(TICK);
+        let last = last.max(piece.start.micros().div_euclid(TICK) + 1) - self.base;
         let within = |tick: i64| tick.clamp(0, self.ticks as i64) as usize;
         within(first)..within(last + 1)
+    }
+
+    /// Whether the scene behind a piece has a description too. What is behind a full window may not be known yet.
+    fn is_followed(&self, n: usize) -> bool {
+        self.pieces.get(n + 1).map_or(self.pieces.len() == MOST_PIECES, |next| next.start == self.pieces[n].end)
     }
 
     pub(super) fn time(&self, tick: usize) -> Time {
@@ -146,12 +164,12 @@ impl PlanWindow<'_> {
             if !phrasing.last_resort || (self.options.rule == PlaceRule::Strict && spoken > 0) {
                 return None;
             }
-            points -= price(spoken, OVER_SPEECH);
+            points -= over_speech(spoken);
         }
         let mut begins = self.time(start);
-        for (piece, &(worth, part)) in self.pieces[n..].iter().zip(&phrasing.parts) {
+        for (m, &(worth, part)) in (n..).zip(&phrasing.parts) {
             let ends = self.time(start + part);
-            points += worth - cost(piece, self.options.lead, begins, ends)?;
+            points += worth - self.cost(m, begins, ends)?;
             begins = ends;
         }
         Some(points)
@@ -183,13 +201,10 @@ impl PlanWindow<'_> {
 
     /// How many pieces from the *n*th on may share a sentence.
     fn mergeable(&self, n: usize) -> usize {
-        let short = |piece: &SceneRun| piece.end - piece.start <= LONGEST_MERGED;
         let pieces = &self.pieces[n..];
         let mut count = 1;
         while count < pieces.len().min(MOST_MERGED)
-            && pieces[count - 1].end == pieces[count].start
-            && short(&pieces[count - 1])
-            && short(&pieces[count])
+            && may_share(&pieces[count - 1], &pieces[count])
             && pieces[..count].iter().all(|piece| piece.text() != pieces[count].text())
         {
             count += 1;
@@ -221,7 +236,8 @@ impl PlanWindow<'_> {
             return None;
         }
         let parts = parts.into_iter().map(|(points, micros)| (points, micros.div_ceil(TICK as u64) as usize)).collect();
-        let fixed = ONSET + if hasty { price(saved, HASTE) } else { 0 };
+        let fragment = count == 1 && self.pieces[n].wordings[level].fragment;
+        let fixed = ONSET + if hasty { price(saved, HASTE) } else { 0 } + if fragment { FRAGMENT } else { 0 };
         Some(Phrasing { parts, level, hasty, fixed, last_resort: false })
     }
 
@@ -241,8 +257,11 @@ impl PlanWindow<'_> {
 
     /// Whether a phrasing of one piece may be at a tick, speech aside.
     fn is_near(&self, n: usize, phrasing: &Phrasing, start: usize) -> bool {
-        let end = self.time(start + phrasing.ticks());
-        cost(&self.pieces[n], self.options.lead, self.time(start), end).is_some()
+        self.cost(n, self.time(start), self.time(start + phrasing.ticks())).is_some()
+    }
+
+    fn cost(&self, n: usize, start: Time, end: Time) -> Option<i64> {
+        cost(&self.pieces[n], self.is_followed(n), self.options.lead, (start, end))
     }
 
     /// What is in the way of the first piece.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::joiner::{Joiner, SceneRun};
 use super::pauses::{BREATH, TICK};
-use super::worth::{HASTE, ONSET, OVER_SPEECH, TRAIL, cost, latest, price, unrest, worth};
+use super::worth::{FRAGMENT, HASTE, LONGEST_TRAIL, ONSET, cost, latest, over_speech, price, unrest, worth};
 use super::*;
 use crate::speech::{SpeechUpdate, Utterance};
 use crate::track::cue::sentence;
@@ -81,6 +81,42 @@ fn short_shots_share_a_sentence() {
 }
 
 #[test]
+fn a_fragment_shares_a_sentence_or_is_left_out() {
+    let scenes = [scene(0, 3_000, "a man"), scene(3_000, 9_000, "a bridge over a river")];
+    assert_eq!(heard(PlaceRule::Strict, &scenes, &[]), ["2200 5200 A man; then a bridge over a river."]);
+    let alone = heard(PlaceRule::Strict, &[scene(0, 1_400, "a man"), scene(1_400, 2_000, "")], &[]);
+    assert_eq!(alone, ["says little: A man."]);
+    assert_eq!(heard(PlaceRule::Strict, &[scene(0, 8_000, "a man")], &[]), ["0 1000 A man."]);
+    // Longer scenes keep their own descriptions.
+    let scenes = [scene(0, 4_000, "a dog on a sofa"), scene(4_000, 8_000, "a cat on a roof")];
+    assert_eq!(heard(PlaceRule::Strict, &scenes, &[]), ["0 1900 A dog on a sofa.", "4000 5900 A cat on a roof."]);
+}
+
+#[test]
+fn what_was_said_lately_is_no_news() {
+    let film = |gap: i64| {
+        [
+            scene(0, 5_000, "a man on a road"),
+            scene(5_000, 5_000 + gap, "a large clock tower"),
+            scene(5_000 + gap, 10_000 + gap, "a man on a road"),
+        ]
+    };
+    let said = |gap| heard(PlaceRule::Strict, &film(gap), &[]);
+    assert_eq!(said(20_000)[2], "says little: A man on a road.");
+    assert_eq!(said(70_000).last().unwrap(), "75000 76900 A man on a road.");
+}
+
+#[test]
+fn a_description_may_follow_its_scene_where_the_next_has_none() {
+    let scenes = [scene(0, 6_000, "two dogs in a park"), scene(6_000, 12_000, "")];
+    let got = heard(PlaceRule::Strict, &scenes, &[(0, 6_300), (10_000, 12_000)]);
+    assert_eq!(got, ["6500 8400 Two dogs in a park."]);
+    let scenes = [scene(0, 6_000, "two dogs in a park"), scene(6_000, 12_000, "two cats on a roof")];
+    let got = heard(PlaceRule::Strict, &scenes, &[(0, 6_300), (10_000, 12_000)]);
+    assert_eq!(got, ["no pause: Two dogs in a park.", "6500 8400 Two cats on a roof."]);
+}
+
+#[test]
 fn nothing_is_said_twice_in_a_sentence() {
     let scenes =
         [scene(0, 1_500, "a man"), scene(1_500, 3_000, "a cyclist on the street"), scene(3_000, 4_500, "a man")];
@@ -100,6 +136,8 @@ fn speech_without_a_pause_is_the_last_resort() {
     let [PlaceDecision::Cue(cue), PlaceDecision::Unplaced(short)] = &over[..] else { panic!("{over:?}") };
     assert_eq!((cue.text.as_str(), cue.shortened, short.obstacle), ("A man in a suit.", true, PlaceObstacle::Speech));
     assert!(cue.overlap > Time::ZERO && cue.overlap <= cue.end - cue.start);
+    // A short scene is not worth an interruption.
+    assert_eq!(heard(PlaceRule::Pauses, &scenes[1..], &[(0, 20_000)]), ["no pause: A dog on a sofa."]);
     // As soon as a pause holds the shortest wording, nothing is spoken over speech.
     let pause = place(&PlaceOptions::default(), &scenes, &[(0, 5_000), (7_400, 20_000)]);
     assert!(matches!(&pause[0], PlaceDecision::Cue(cue) if cue.overlap == Time::ZERO && cue.start == ms(5_200)));
@@ -193,6 +231,7 @@ fn naive(
         let micros = units * 10_000_000 / i64::from(options.pace);
         if hasty { micros * 5 / 6 } else { micros }
     };
+    let followed = |n: usize| pieces.get(n + 1).is_some_and(|next| next.start == pieces[n].end);
     let up = |micros: i64| (micros + TICK - 1) / TICK;
     let mut all = Vec::new();
     for n in 0..pieces.len() {
@@ -201,9 +240,13 @@ fn naive(
         let mut resort = Vec::new();
         for count in 1..=3.min(pieces.len() - n) {
             let group = &pieces[n..n + count];
-            let short = group.iter().all(|p| p.end - p.start <= ms(2_500));
-            let touching = group.windows(2).all(|w| w[0].end == w[1].start);
-            if count > 1 && !(short && touching) {
+            let few = |p: &SceneRun| p.text().split(' ').count() < 3;
+            let share = |w: &[SceneRun]| {
+                let limit = ms(if few(&w[0]) || few(&w[1]) { 4_000 } else { 2_500 });
+                let short = |p: &SceneRun| p.end - p.start <= limit;
+                short(&w[0]) && (short(&w[1]) || few(&w[0])) && w[0].end == w[1].start
+            };
+            if !group.windows(2).all(share) {
                 break;
             }
             for (level, hasty) in (0..6).flat_map(|level| [(level, false), (level, true)]) {
@@ -222,26 +265,28 @@ fn naive(
                 if hasty && saved <= 0 {
                     continue;
                 }
-                let last = latest(&group[0]).micros() / TICK;
+                let last = latest(&group[0], followed(n)).micros() / TICK;
                 for start in 0..=last.max(group[0].start.micros() / TICK + 1) {
                     let stop = start + up(whole);
                     let (mut points, mut at_tick, mut done) = (Some(-ONSET), start, 0);
-                    for (p, length) in group.iter().zip(&units) {
+                    for ((p, length), m) in group.iter().zip(&units).zip(n..) {
                         done += length;
                         let until = if done == sum { stop } else { start + up(step(done, hasty)) };
-                        let costs = cost(p, options.lead, ms(at_tick * 100), ms(until * 100));
+                        let costs = cost(p, followed(m), options.lead, (ms(at_tick * 100), ms(until * 100)));
                         points = points.zip(costs).map(|(points, cost)| points + worth(p, p.novelty, at(p)) - cost);
                         at_tick = until;
                     }
                     let Some(mut points) = points.filter(|_| stop <= end) else { continue };
                     points -= if hasty { price(saved, HASTE) } else { 0 };
+                    let words = group[0].wordings[at(&group[0])].text.split(' ').count();
+                    points -= if count == 1 && words < 3 { FRAGMENT } else { 0 };
                     if overlap(&blocked, start, stop) == 0 {
                         ways.push((count, start, stop, points));
                         resort.push((count == 1 && level == shortest, true, (0, 0, 0, 0)));
                     } else if count == 1 && level == shortest {
                         let spoken = overlap(speech, start, stop);
                         if options.rule == PlaceRule::Pauses || spoken == 0 {
-                            resort.push((true, false, (1, start, stop, points - price(spoken, OVER_SPEECH))));
+                            resort.push((true, false, (1, start, stop, points - over_speech(spoken))));
                         }
                     }
                 }
@@ -340,7 +385,7 @@ proptest! {
         let (mut joiner, mut pieces) = (Joiner::default(), Vec::new());
         scenes.iter().for_each(|scene| joiner.push(scene, &mut pieces));
         pieces.extend(joiner.finish());
-        let limit = ms(at).min(pieces.last().unwrap().end + TRAIL).micros() / TICK;
+        let limit = ms(at).min(pieces.last().unwrap().end + LONGEST_TRAIL).micros() / TICK;
         let ways = naive(&options, &pieces, &speech, limit);
         let origin = (scenes[0].start.micros() + TICK - 1) / TICK;
         let (mut total, mut n, mut before) = (0, 0, None);
@@ -405,7 +450,7 @@ proptest! {
                     let (first, last) = (&scenes[cue.scenes.start], &scenes[cue.scenes.end - 1]);
                     prop_assert!(cue.start >= free && cue.start < cue.end && !cue.text.is_empty());
                     prop_assert!(cue.start >= scenes[0].start && cue.start + options.lead >= first.start);
-                    prop_assert!(cue.start <= last.end && cue.end <= last.end + TRAIL);
+                    prop_assert!(cue.start <= last.end + ms(1_000) && cue.end <= last.end + LONGEST_TRAIL);
                     prop_assert!(cue.end <= scenes.last().unwrap().end);
                     let within = |s: &(Time, Time)| (s.1.min(cue.end) - s.0.max(cue.start)).max(Time::ZERO);
                     let spoken = speech.iter().fold(Time::ZERO, |sum, s| sum + within(s));

@@ -7,7 +7,7 @@ pub use crate::track::cue::shortenings;
 /// Units of length in a word: characters, with the space after it. English words have some 4.7 letters, so a word of prose
 /// takes a little less than this, and texts with longer words take as long as their characters.
 pub(super) const WORD: i64 = 6;
-/// Words without which a shortened description does not stand alone.
+/// A wording with fewer words is a fragment.
 const LEAST_WORDS: usize = 3;
 /// What stands before the last of several descriptions.
 const THEN: &str = "then";
@@ -20,6 +20,8 @@ pub(super) struct Wording {
     pub(super) units: i64,
     /// Whether it may stand alone.
     pub(super) alone: bool,
+    /// Whether it has so few words that it says too little alone: "A man."
+    pub(super) fragment: bool,
 }
 
 /// The ways to say a text, from the whole to the shortest; none if it is empty.
@@ -30,8 +32,8 @@ pub(super) fn wordings(text: &str) -> Vec<Wording> {
     let ways = shortenings(text).into_iter().enumerate();
     ways.map(|(n, text)| {
         let units = units(&text);
-        let alone = n == 0 || text.split(' ').count() >= LEAST_WORDS;
-        Wording { text, units, alone }
+        let fragment = text.split(' ').count() < LEAST_WORDS;
+        Wording { text, units, alone: n == 0 || !fragment, fragment }
     })
     .collect()
 }

@@ -12,6 +12,8 @@ use crate::time::Time;
 const LONGEST_WORTH: Time = Time::from_millis(10_000);
 /// What interrupting costs: nobody wants to hear of every shot.
 pub(super) const ONSET: i64 = 500;
+/// What it costs that a fragment stands alone: it had better share a sentence.
+pub(super) const FRAGMENT: i64 = 700;
 /// A second that is missing of the rest after a description.
 const UNREST: i64 = 200;
 /// A second by which a description comes before its scene.
@@ -20,20 +22,33 @@ const EARLY: i64 = 300;
 const LATE: i64 = 100;
 /// A second by which it goes on after its scene.
 const BEHIND: i64 = 250;
-/// A second over speech.
-pub(super) const OVER_SPEECH: i64 = 2_000;
+/// What it costs to talk over somebody at all,
+const INTERRUPTION: i64 = 1_500;
+/// and each second of it.
+const OVER_SPEECH: i64 = 2_000;
 /// A second that is gained by haste.
 pub(super) const HASTE: i64 = 500;
 
 /// A description begins at least so long before the end of its scene, or at its beginning. One that begins with the next
-/// scene would seem to be about that.
+/// scene would seem to be about that. So one that begins later
 const BEFORE_END: Time = Time::from_millis(500);
-/// How long after its scene a description may go on.
-pub(super) const TRAIL: Time = Time::from_millis(2_000);
+/// costs so much.
+const PAST: i64 = 500;
+/// Where the next scene has no description, one may begin so long after its scene, in a pause that begins there.
+const AFTER_END: Time = Time::from_millis(1_000);
+/// How long after its scene a description may go on, if the next scene has one too,
+const TRAIL: Time = Time::from_millis(2_000);
+/// and if not.
+pub(super) const LONGEST_TRAIL: Time = Time::from_millis(3_000);
 
 /// Points for a number of microseconds at a price for each second.
 pub(super) fn price(micros: i64, second: i64) -> i64 {
     micros * second / 1_000_000
+}
+
+/// What it costs to talk over speech for so many microseconds.
+pub(super) fn over_speech(micros: i64) -> i64 {
+    if micros > 0 { INTERRUPTION + price(micros, OVER_SPEECH) } else { 0 }
 }
 
 /// What it costs to begin a description so long after the one before, if a listener is to have a rest.
@@ -45,7 +60,7 @@ pub(super) fn unrest(rest: Time, since: Time) -> i64 {
 fn novelty(novelty: SceneNovelty) -> i64 {
     match novelty {
         SceneNovelty::New => 1_000,
-        SceneNovelty::Returning => 150,
+        SceneNovelty::Returning => 100,
         SceneNovelty::Same => 0,
     }
 }
@@ -60,20 +75,26 @@ pub(super) fn worth(piece: &SceneRun, heard_as: SceneNovelty, level: usize) -> i
     length * piece.score / 1_000 * novelty(heard_as) / 1_000 * complete / 1_000_000
 }
 
-/// When a description of a piece begins at the latest.
-pub(super) fn latest(piece: &SceneRun) -> Time {
+/// When a description of a piece begins at the latest. `followed`: whether the scene behind it has one too.
+pub(super) fn latest(piece: &SceneRun, followed: bool) -> Time {
+    if followed { before_end(piece) } else { piece.close() + AFTER_END }
+}
+
+/// The last moment at which a description seems to be about a piece.
+fn before_end(piece: &SceneRun) -> Time {
     (piece.close() - BEFORE_END).max(piece.start)
 }
 
 /// What it costs to speak a description of a piece at a time, speech and haste aside; none if it may not be there.
-pub(super) fn cost(piece: &SceneRun, lead: Time, start: Time, end: Time) -> Option<i64> {
-    let (early, late) = (piece.start - start, start - piece.start);
-    if early > lead || start > piece.close() || end > piece.close() + TRAIL {
+pub(super) fn cost(piece: &SceneRun, followed: bool, lead: Time, (start, end): (Time, Time)) -> Option<i64> {
+    let (early, late, behind) = (piece.start - start, start - piece.start, end - piece.close());
+    let (last, trail) = if followed { (piece.close(), TRAIL) } else { (latest(piece, false), LONGEST_TRAIL) };
+    if early > lead || start > last || behind > trail {
         return None;
     }
-    let behind = end - piece.close();
     let costs = [(early, EARLY), (late, LATE), (behind, BEHIND)];
-    Some(costs.iter().map(|&(time, second)| price(time.micros().max(0), second)).sum())
+    let timing: i64 = costs.iter().map(|&(time, second)| price(time.micros().max(0), second)).sum();
+    Some(timing + if start > before_end(piece) { PAST } else { 0 })
 }
 
 #[cfg(test)]
@@ -97,7 +118,7 @@ mod tests {
         let four = piece(10_000, 14_000);
         let levels: Vec<i64> = (0..3).map(|level| worth(&four, SceneNovelty::New, level)).collect();
         assert_eq!(levels, [3_200, 2_400, 1_152]);
-        assert_eq!(worth(&four, SceneNovelty::Returning, 0), 480);
+        assert_eq!(worth(&four, SceneNovelty::Returning, 0), 320);
         assert_eq!(worth(&four, SceneNovelty::Same, 0), 0);
         assert_eq!(worth(&piece(0, 20_000), SceneNovelty::New, 0), 8_000);
     }
@@ -110,13 +131,25 @@ mod tests {
 
     #[test]
     fn a_description_belongs_to_its_scene() {
-        let at = |start: i64, end: i64| {
-            cost(&piece(10_000, 14_000), Time::from_millis(2_000), Time::from_millis(start), Time::from_millis(end))
+        let ms = Time::from_millis;
+        let at = |followed: bool, start: i64, end: i64| {
+            cost(&piece(10_000, 14_000), followed, ms(2_000), (ms(start), ms(end)))
         };
-        assert_eq!(at(10_000, 12_000), Some(0));
-        assert_eq!((at(8_000, 9_000), at(7_900, 9_000)), (Some(600), None));
-        assert_eq!((latest(&piece(0, 4_000)), latest(&piece(0, 300))), (Time::from_millis(3_500), Time::ZERO));
-        // 400 for 4 s of delay, 500 for 2 s behind the scene.
-        assert_eq!((at(14_000, 16_000), at(14_000, 16_100), at(14_100, 15_000)), (Some(900), None, None));
+        assert_eq!(at(true, 10_000, 12_000), Some(0));
+        assert_eq!((at(true, 8_000, 9_000), at(true, 7_900, 9_000)), (Some(600), None));
+        assert_eq!((at(true, 13_500, 14_000), at(true, 13_600, 14_000)), (Some(350), Some(860)));
+        // 400 for 4 s of delay, 500 because the scene is over, 500 for 2 s behind it.
+        assert_eq!(
+            (at(true, 14_000, 16_000), at(true, 14_000, 16_100), at(true, 14_100, 15_000)),
+            (Some(1_400), None, None)
+        );
+        assert_eq!(
+            (at(false, 15_000, 17_000), at(false, 15_000, 17_100), at(false, 15_100, 16_000)),
+            (Some(1_750), None, None)
+        );
+        assert_eq!(
+            [(true, 4_000), (true, 300), (false, 300)].map(|(followed, end)| latest(&piece(0, end), followed).millis()),
+            [3_500, 0, 1_300]
+        );
     }
 }
