@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::access_args::AccessArgs;
 use super::decode_args::{DecodeArgs, DecodeMode};
 use super::isolate_args::IsolateDefaults;
-use super::model_args::{CaptionModelArgs, ContextArgs};
+use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
 use super::place_args::PlaceArgs;
 use super::reporter::{Reporter, count};
 use super::speech_args::SpeechArgs;
@@ -288,14 +288,23 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
+    speech: SpeechArgs,
+    #[command(flatten)]
+    pub content: ContentArgs,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+/// How scenes are found and described.
+#[derive(Args)]
+pub(super) struct ContentArgs {
+    #[command(flatten)]
     scene: SceneArgs,
     #[command(flatten)]
     repetition: RepetitionArgs,
     /// Caption every keyframe, also those that show nothing new
     #[arg(long, help_heading = "Repetitions", conflicts_with_all = ["same", "returning"])]
     no_dedup: bool,
-    #[command(flatten)]
-    speech: SpeechArgs,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -318,29 +327,21 @@ impl DescriptionArgs {
     pub(super) fn check(&self, videos: usize) -> Result<()> {
         self.decode.check()?;
         self.speech.check(videos)?;
-        self.cue.check()
+        self.content.check()
     }
 
     pub(super) fn config(&self, models: &Models) -> Result<Config> {
+        let mode = self.decode.frames.mode;
         Ok(Config {
             decode: DecodeOptions {
                 access: self.access.policy()?,
                 // Of a film whose keyframes alone are read, sound would be most of the work.
-                side_track: self.speech.side_track(self.decode.mode != DecodeMode::Keyframes)?,
+                side_track: self.speech.side_track(mode != DecodeMode::Keyframes)?,
                 ..self.decode.options()
             },
             dialogue: self.speech.dialogue()?,
-            scene: self.scene.options(),
-            keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
-            dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
-            bars: self.model.picture.bars(),
-            cue: self.cue.options(),
-            place: self.place.options(self.cue.min_duration),
-            min_score: self.decoder.min_score(models)?,
             jobs: self.decode.jobs(),
-            encode_batch: usize::from(self.batch.unwrap_or(self.usual_batch())),
-            caption_batch: self.model.caption_batch(models, self.batch, self.usual_batch()),
-            ..Config::default()
+            ..self.content.config(models, mode)?
         })
     }
 
@@ -349,42 +350,80 @@ impl DescriptionArgs {
         self.decode.spread(config, videos);
     }
 
-    /// Reports videos for which `--mode fast` was in vain.
-    pub(super) fn report_skipping(&self, stats: &Stats, reporter: &Reporter) {
-        if stats.unskippable > 0 {
-            reporter.warn(&format!(
-                "--mode fast left out no frame of {}: each is needed to decode others, or the format is not H.264, HEVC, \
-                 MPEG-1 or MPEG-2. The result is that of --mode all",
-                count(stats.unskippable, "video")
-            ));
-        }
-    }
-
-    /// How decoders are isolated; see [`IsolateArgs::settle`].
+    /// How decoders are isolated; see [`IsolateArgs::settle`](super::isolate_args::IsolateArgs::settle).
     pub(super) fn isolation(
         &self,
         defaults: &IsolateDefaults,
         reporter: &Reporter,
     ) -> Result<Option<(Isolation, Protection)>> {
-        self.decode.isolate.settle(defaults, self.decode.hwaccel.is_some(), reporter)
-    }
-
-    fn usual_batch(&self) -> u16 {
-        match self.decode.mode {
-            DecodeMode::All | DecodeMode::Fast => BATCH,
-            DecodeMode::Keyframes => KEYFRAME_MODE_BATCH,
-        }
+        self.decode.frames.isolation(defaults, reporter)
     }
 
     /// The model's stages. `threads` overrides how many an inference uses.
     pub(super) fn stages(&self, models: &Models, threads: Option<usize>) -> Result<Model> {
+        let language = self.answer.language();
+        self.content.stages(models, self.decode.frames.mode, language, threads)
+    }
+}
+
+impl ContentArgs {
+    /// Refuses options with which no video can be described.
+    pub(super) fn check(&self) -> Result<()> {
+        self.cue.check()
+    }
+
+    /// Options of a run, apart from how videos are decoded.
+    pub(super) fn config(&self, models: &Models, mode: DecodeMode) -> Result<Config> {
+        let usual = usual_batch(mode);
+        Ok(Config {
+            scene: self.scene.options(),
+            keyframe: KeyframeOptions { max_gap: self.scene.max_gap },
+            dedup: if self.no_dedup { DedupOptions::off() } else { self.repetition.options(&models.embedder) },
+            bars: self.model.picture.bars(),
+            cue: self.cue.options(),
+            place: self.place.options(self.cue.min_duration),
+            min_score: self.decoder.min_score(models)?,
+            encode_batch: usize::from(self.batch.unwrap_or(usual)),
+            caption_batch: self.model.caption_batch(models, self.batch, usual),
+            ..Config::default()
+        })
+    }
+
+    /// The model's stages. `language`: of the answers of a model that takes a prompt. `threads` overrides how many an
+    /// inference uses.
+    pub(super) fn stages(
+        &self,
+        models: &Models,
+        mode: DecodeMode,
+        language: Option<String>,
+        threads: Option<usize>,
+    ) -> Result<Model> {
         // With keyframes alone the decoder has little work, and most of it between inferences.
-        let session = self.model.session(self.decode.mode != DecodeMode::Keyframes)?;
+        let session = self.model.session(mode != DecodeMode::Keyframes)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
-        let batch = self.model.caption_batch(models, self.batch, self.usual_batch());
+        let batch = self.model.caption_batch(models, self.batch, usual_batch(mode));
         let (encode, caption) =
             (encode_options(batch, &session, &models.embedder), self.decoder.options(batch, &session));
-        Model::of(models, self.model.options(models, encode, caption, self.context.number())?)
+        let prompt = self.model.prompt(self.context.number(), language);
+        Model::of(models, self.model.options(models, encode, caption, prompt)?)
+    }
+}
+
+fn usual_batch(mode: DecodeMode) -> u16 {
+    match mode {
+        DecodeMode::All | DecodeMode::Fast => BATCH,
+        DecodeMode::Keyframes => KEYFRAME_MODE_BATCH,
+    }
+}
+
+/// Reports videos for which `--mode fast` was in vain.
+pub(super) fn report_skipping(stats: &Stats, reporter: &Reporter) {
+    if stats.unskippable > 0 {
+        reporter.warn(&format!(
+            "--mode fast left out no frame of {}: each is needed to decode others, or the format is not H.264, HEVC, \
+             MPEG-1 or MPEG-2. The result is that of --mode all",
+            count(stats.unskippable, "video")
+        ));
     }
 }
 

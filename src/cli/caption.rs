@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::{BATCH, DecoderArgs, encode_options};
-use super::model_args::{CaptionModelArgs, StillArgs, cores};
+use super::model_args::{AnswerArgs, CaptionModelArgs, StillArgs, cores};
 use super::pictures;
 use super::reporter::Reporter;
 use super::stats_args::StatsArgs;
@@ -53,6 +53,8 @@ pub(super) struct CaptionArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     model: CaptionModelArgs,
+    #[command(flatten)]
+    answer: AnswerArgs,
     /// Do not split pictures into tiles, even if the processor of a model of the hub says so
     ///
     /// Tiles show more detail, and each costs as much as a picture.
@@ -72,7 +74,10 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
     let min_score = args.decoder.min_score(&models)?;
     let encode = encode_options(batch, &session, &models.embedder);
     let caption = CaptionOptions { split_pictures: !args.whole_pictures, ..args.decoder.options(batch, &session) };
-    let model = Model::of(&models, args.model.options(&models, encode, caption, None)?)?;
+    let model = Model::of(
+        &models,
+        args.model.options(&models, encode, caption, args.model.prompt(None, args.answer.language()))?,
+    )?;
     let paths = pictures::find(&args.inputs, reporter);
     let groups: Vec<&[PathBuf]> = paths.chunks(model.demand.count.max(1)).collect();
     let options = StillOptions {

@@ -2,10 +2,12 @@
 
 use clap::{Args, ValueEnum};
 
-use super::isolate_args::IsolateArgs;
+use super::isolate_args::{IsolateArgs, IsolateDefaults};
 use super::model_args::cores;
+use super::reporter::Reporter;
 use super::values;
 use crate::error::{Error, Result};
+use crate::isolate::{Isolation, Protection};
 use crate::media::{DecodeOptions, DecodedFrames, check_device};
 use crate::pipeline::Config;
 use crate::time::Time;
@@ -47,15 +49,26 @@ pub(super) struct DecodeArgs {
     /// Where to stop [default: at the end]
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     end: Option<Time>,
-    /// Which frames to decode
-    #[arg(long, value_enum, default_value = "all")]
-    pub(super) mode: DecodeMode,
+    #[command(flatten)]
+    pub(super) frames: FrameArgs,
     /// Videos to process at the same time [default: 1; index chooses]
     ///
     /// index processes one video for each core, and at most 8, if there are at least two for each. With --threads,
     /// --decode-threads, --hwaccel or --mode keyframes, it processes one after the other.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+    /// Give up when a server sends nothing for this long
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30")]
+    timeout: Time,
+}
+
+/// Which frames are decoded, with what, and where.
+#[derive(Args)]
+#[command(next_help_heading = "Decoding")]
+pub(super) struct FrameArgs {
+    /// Which frames to decode
+    #[arg(long, value_enum, default_value = "all")]
+    pub(super) mode: DecodeMode,
     /// Decoder threads per video [default: two more than cores, or half of the cores with --mode keyframes]
     ///
     /// 0 lets descry choose.
@@ -65,17 +78,14 @@ pub(super) struct DecodeArgs {
     ///
     /// descry fails if the device is absent. It never falls back to the CPU.
     #[arg(long, value_name = "DEVICE")]
-    pub(super) hwaccel: Option<String>,
+    hwaccel: Option<String>,
     /// Refuse videos whose frames have more pixels
     ///
     /// Checked before memory is allocated for a frame. The default is 8192 × 8192.
     #[arg(long, value_name = "PIXELS", default_value_t = MAX_PIXELS)]
     max_pixels: u64,
-    /// Give up when a server sends nothing for this long
-    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "30")]
-    timeout: Time,
     #[command(flatten)]
-    pub(super) isolate: IsolateArgs,
+    isolate: IsolateArgs,
 }
 
 impl DecodeArgs {
@@ -85,27 +95,15 @@ impl DecodeArgs {
         {
             return Err(Error::usage("--end is not after --start", "Give an end that lies after the start."));
         }
-        self.hwaccel.as_deref().map_or(Ok(()), check_device)
+        self.frames.check()
     }
 
     pub(super) fn options(&self) -> DecodeOptions {
         DecodeOptions {
             start: self.start,
             end: self.end,
-            frames: self.mode.frames(),
-            threads: self.threads(),
-            hwaccel: self.hwaccel.clone(),
-            max_pixels: self.max_pixels,
             timeout: values::limit(self.timeout),
-            ..DecodeOptions::default()
-        }
-    }
-
-    /// Decoding keyframes alone is little work: more threads gain nothing and compete with those of the model.
-    fn threads(&self) -> usize {
-        match (self.decode_threads, self.mode) {
-            (0, DecodeMode::Keyframes) => (cores() / 2).max(1),
-            (threads, _) => threads,
+            ..self.frames.options()
         }
     }
 
@@ -116,14 +114,49 @@ impl DecodeArgs {
     /// Chooses how many of many videos to process at the same time, if the user leaves that to descry. A decoder with one
     /// thread does the same with a tenth less work than one with several, and there must be enough videos to the end.
     pub(super) fn spread(&self, config: &mut Config, videos: usize) {
-        let is_chosen = self.jobs.is_some() || self.decode_threads > 0 || self.hwaccel.is_some();
-        if is_chosen || self.mode == DecodeMode::Keyframes {
+        let frames = &self.frames;
+        let is_chosen = self.jobs.is_some() || frames.decode_threads > 0 || frames.hwaccel.is_some();
+        if is_chosen || frames.mode == DecodeMode::Keyframes {
             return;
         }
         let jobs = cores().min(videos / 2).min(MOST_JOBS);
         if jobs > 1 {
             config.jobs = jobs;
             config.decode.threads = cores() / jobs;
+        }
+    }
+}
+
+impl FrameArgs {
+    /// Refuses a device that is absent.
+    pub(super) fn check(&self) -> Result<()> {
+        self.hwaccel.as_deref().map_or(Ok(()), check_device)
+    }
+
+    pub(super) fn options(&self) -> DecodeOptions {
+        DecodeOptions {
+            frames: self.mode.frames(),
+            threads: self.threads(),
+            hwaccel: self.hwaccel.clone(),
+            max_pixels: self.max_pixels,
+            ..DecodeOptions::default()
+        }
+    }
+
+    /// How decoders are isolated; see [`IsolateArgs::settle`].
+    pub(super) fn isolation(
+        &self,
+        defaults: &IsolateDefaults,
+        reporter: &Reporter,
+    ) -> Result<Option<(Isolation, Protection)>> {
+        self.isolate.settle(defaults, self.hwaccel.is_some(), reporter)
+    }
+
+    /// Decoding keyframes alone is little work: more threads gain nothing and compete with those of the model.
+    fn threads(&self) -> usize {
+        match (self.decode_threads, self.mode) {
+            (0, DecodeMode::Keyframes) => (cores() / 2).max(1),
+            (threads, _) => threads,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, OutputArgs, ThumbnailArgs};
+use super::args::{DescriptionArgs, OutputArgs, ThumbnailArgs, report_skipping};
 use super::isolate_args::IsolateDefaults;
 use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     if inputs.is_empty() {
         return Ok(());
     }
-    let models = args.description.model.load()?;
+    let models = args.description.content.model.load()?;
     let mut config = args.description.config(&models)?;
     let (isolation, protection) = args.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
@@ -64,7 +64,7 @@ pub(super) fn run(args: &DescribeArgs, reporter: &Reporter, interrupt: &Interrup
     let ran = pipeline::run(job, |file, outcome| saver.finish(file, outcome));
     saver.print_rest()?;
     let stats = ran?;
-    args.description.report_skipping(&stats, reporter);
+    report_skipping(&stats, reporter);
     args.stats.report(&stats, protection, reporter);
     Ok(())
 }
@@ -118,7 +118,7 @@ impl<'a> TrackSaver<'a> {
             self.reporter.error(e);
         }
         if let Some(track) = outcome.track {
-            self.report(&track);
+            report_track(&track, self.reporter);
             self.save_files(file, &track);
             if self.targets[file].iter().any(is_stdout) {
                 self.waiting[file] = Some(track);
@@ -126,31 +126,6 @@ impl<'a> TrackSaver<'a> {
         }
         self.ended[file] = true;
         self.print_ready();
-    }
-
-    fn report(&self, track: &Track) {
-        if let Some(fault) = track.info.as_ref().and_then(|info| info.side_track_fault.as_ref()) {
-            self.reporter.warn(&format!("{}: {fault}, so speech is not found", track.input));
-        }
-        if let Some(damage) = &track.damage {
-            self.reporter.partial(&track.input, damage);
-        }
-        if let Some(scene) = track.pictures.as_ref().and_then(|pictures| track.scenes.get(pictures.full()?)) {
-            let from = scene.start.clock();
-            self.reporter.warn(&format!(
-                "{}: its page has no pictures from {from} on, because it would be too large",
-                track.input
-            ));
-        }
-        let has_text = |s: &SceneRecord| s.text.as_ref().is_some_and(|text| !text.is_empty());
-        if track.cues.is_empty() && track.scenes.iter().any(has_text) {
-            self.reporter.note(&format!(
-                "{}: no cues, because no caption reached the score of --min-score; 0 keeps every caption",
-                track.input
-            ));
-        } else if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
-            self.reporter.note(&format!("{}: no cues, because the model's answers describe nothing", track.input));
-        }
     }
 
     fn save_files(&self, file: usize, track: &Track) {
@@ -195,6 +170,30 @@ impl<'a> TrackSaver<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Reports what is wrong with a track.
+pub(super) fn report_track(track: &Track, reporter: &Reporter) {
+    if let Some(fault) = track.info.as_ref().and_then(|info| info.side_track_fault.as_ref()) {
+        reporter.warn(&format!("{}: {fault}, so speech is not found", track.input));
+    }
+    if let Some(damage) = &track.damage {
+        reporter.partial(&track.input, damage);
+    }
+    if let Some(scene) = track.pictures.as_ref().and_then(|pictures| track.scenes.get(pictures.full()?)) {
+        let from = scene.start.clock();
+        reporter
+            .warn(&format!("{}: its page has no pictures from {from} on, because it would be too large", track.input));
+    }
+    let has_text = |s: &SceneRecord| s.text.as_ref().is_some_and(|text| !text.is_empty());
+    if track.cues.is_empty() && track.scenes.iter().any(has_text) {
+        reporter.note(&format!(
+            "{}: no cues, because no caption reached the score of --min-score; 0 keeps every caption",
+            track.input
+        ));
+    } else if track.cues.is_empty() && track.scenes.iter().any(|s| s.text.is_some()) {
+        reporter.note(&format!("{}: no cues, because the model's answers describe nothing", track.input));
     }
 }
 

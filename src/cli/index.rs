@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::{DescriptionArgs, ThumbnailArgs};
+use super::args::{DescriptionArgs, ThumbnailArgs, report_skipping};
 use super::isolate_args::IsolateDefaults;
 use super::progress::JobProgress;
 use super::reporter::{Reporter, count};
@@ -82,7 +82,7 @@ pub(super) struct IndexArgs {
 pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     // How many videos the sources name is not known yet.
     args.description.check(usize::MAX)?;
-    let models = args.description.model.load()?;
+    let models = args.description.content.model.load()?;
     let mut config = args.description.config(&models)?;
     config.thumbnail = args.thumbnails.options();
     let (budget, model_threads) = args.budget(&mut config, &models)?;
@@ -123,7 +123,7 @@ pub(super) fn run(args: &IndexArgs, reporter: &Reporter, interrupt: &Interrupt) 
     if plan.failed_before > 0 {
         reporter.fail();
     }
-    args.description.report_skipping(&stats, reporter);
+    report_skipping(&stats, reporter);
     args.stats.report(&stats, protection, reporter);
     Ok(())
 }
@@ -163,7 +163,7 @@ impl IndexArgs {
     /// The limits of the job, and the threads of an inference if they are limited. Adapts the decoder threads in `config`.
     fn budget(&self, config: &mut Config, models: &Models) -> Result<(Budget, Option<usize>)> {
         let mut budget = Budget::default();
-        let mut model_threads = self.description.model.threads();
+        let mut model_threads = self.description.content.model.threads();
         if let Some(threads) = self.threads.map(usize::from) {
             // As without a limit: half for the model, the rest for the videos under way.
             let model = model_threads.unwrap_or(threads.div_ceil(2)).min(threads);

@@ -10,7 +10,7 @@ use super::access_args::AccessArgs;
 use super::args::{BatchArgs, DecoderArgs, RepetitionArgs, encode_options};
 use super::decode_args::MAX_PIXELS;
 use super::isolate_args::{IsolateArgs, IsolateDefaults};
-use super::model_args::{CaptionModelArgs, ContextArgs};
+use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_json_pretty;
 use crate::address::Address;
@@ -56,6 +56,8 @@ pub(super) struct LiveArgs {
     decoder: DecoderArgs,
     #[command(flatten)]
     model: CaptionModelArgs,
+    #[command(flatten)]
+    answer: AnswerArgs,
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
@@ -236,11 +238,10 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         return print_status(args);
     }
     reporter.start_log();
-    let context = args.context.number();
-    let prompt = args.model.prompt(context);
+    let prompt = args.model.prompt(args.context.number(), args.answer.language());
     // What is wrong with it is wrong with no stream of the file.
     prompt.read()?;
-    let defaults = args.stream.defaults(&args.access, args.hang, prompt);
+    let defaults = args.stream.defaults(&args.access, args.hang, prompt.clone());
     let file = args.stream.read_config()?;
     let streams = defaults.streams(file.as_ref(), &args.urls)?;
     let models = args.model.load()?;
@@ -257,7 +258,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         hang: defaults.hang(file.as_ref())?,
     };
     let (encode, caption) = (encode_options(batch, &session, &models.embedder), args.decoder.options(batch, &session));
-    let model = Model::of(&models, args.model.options(&models, encode, caption, context)?)?;
+    let model = Model::of(&models, args.model.options(&models, encode, caption, prompt)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.settle_prompts()?;
     job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;

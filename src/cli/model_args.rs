@@ -128,9 +128,6 @@ pub(super) struct CaptionModelArgs {
     /// Read the prompt from a file
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
-    /// Language of the answers of a model that takes a prompt, such as French
-    #[arg(long, value_name = "NAME")]
-    language: Option<String>,
     /// Read notes for a model that takes a prompt: the title, people, places
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
@@ -143,6 +140,21 @@ pub(super) struct CaptionModelArgs {
     pub(super) picture: PictureArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// The language in which a model answers.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct AnswerArgs {
+    /// Language of the answers of a model that takes a prompt, such as French
+    #[arg(long = "language", value_name = "NAME")]
+    answer_language: Option<String>,
+}
+
+impl AnswerArgs {
+    pub(super) fn language(&self) -> Option<String> {
+        self.answer_language.clone()
+    }
 }
 
 /// Earlier descriptions in prompts.
@@ -179,15 +191,15 @@ impl CaptionModelArgs {
         }
     }
 
-    /// Options of the model's stages. `context`: earlier descriptions in the prompt.
+    /// Options of the model's stages.
     pub(super) fn options(
         &self,
         models: &Models,
         encode: EncodeOptions,
         caption: CaptionOptions,
-        context: Option<usize>,
+        prompt: PromptSource,
     ) -> Result<ModelOptions> {
-        let (prompt, server) = (self.prompt(context).read()?, self.server.options(models)?);
+        let (prompt, server) = (prompt.read()?, self.server.options(models)?);
         Ok(ModelOptions { encode, caption, prompt, server, frames: self.frames() })
     }
 
@@ -196,12 +208,12 @@ impl CaptionModelArgs {
         self.frames.map(usize::from)
     }
 
-    /// What the user gives for a prompt, with so many earlier descriptions.
-    pub(super) fn prompt(&self, context: Option<usize>) -> PromptSource {
+    /// What the user gives for a prompt, with so many earlier descriptions. `language`: of the answer.
+    pub(super) fn prompt(&self, context: Option<usize>, language: Option<String>) -> PromptSource {
         PromptSource {
             text: self.prompt.clone(),
             file: self.prompt_file.clone(),
-            language: self.language.clone(),
+            language,
             notes: self.notes.clone(),
             context,
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, ThumbnailArgs};
+use super::args::{DescriptionArgs, ThumbnailArgs, report_skipping};
 use super::isolate_args::IsolateDefaults;
 use super::reporter::Reporter;
 use super::stats_args::StatsArgs;
@@ -71,7 +71,7 @@ impl SharedPartArgs {
 
 pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     args.shared.description.check(1)?;
-    let models = args.shared.description.model.load()?;
+    let models = args.shared.description.content.model.load()?;
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
@@ -88,7 +88,7 @@ pub(super) fn run(args: &PartArgs, reporter: &Reporter, interrupt: &Interrupt) -
         overwrite: args.force,
     })?;
     reporter.info(&format!("part {number} of {of} of {} → {}", args.input, args.output.display()));
-    args.shared.description.report_skipping(&stats, reporter);
+    report_skipping(&stats, reporter);
     args.shared.stats.report(&stats, protection, reporter);
     Ok(())
 }

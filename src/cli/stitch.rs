@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::OutputArgs;
+use super::args::{OutputArgs, report_skipping};
 use super::isolate_args::IsolateDefaults;
 use super::part::{EXAMPLES, SharedPartArgs};
 use super::reporter::{Reporter, count};
@@ -50,7 +50,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         targets = args.output.plan(std::slice::from_ref(&args.input))?.into_iter().flatten().collect();
         targets.iter().try_for_each(|t| output::check(t, args.output.force))?;
     }
-    let models = args.shared.description.model.load()?;
+    let models = args.shared.description.content.model.load()?;
     let mut config = args.shared.config(&models)?;
     let (isolation, protection) = args.shared.description.isolation(&IsolateDefaults::FEW, reporter)?.unzip();
     config.isolation = isolation;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &StitchArgs, reporter: &Reporter, interrupt: &Interrupt)
         Some(archive) => run.add_to_archive(archive)?,
         None => run.write_files(&targets)?,
     };
-    args.shared.description.report_skipping(&stats, reporter);
+    report_skipping(&stats, reporter);
     args.shared.stats.report(&stats, protection, reporter);
     Ok(())
 }
