@@ -66,6 +66,8 @@ settings! {
     Device => "device",
     /// Model that embeds pictures for another captioner.
     Embedder => "embedder",
+    /// Films that pause for descriptions.
+    Extended => "extended",
     /// First moment that is not described.
     End => "end",
     /// Format of an output.
@@ -100,6 +102,8 @@ settings! {
     Model => "model",
     /// Name of a model on a server.
     ModelName => "model_name",
+    /// Scenes whose captions score lower get no cue.
+    MinScore => "min_score",
     /// Decoding in descry's own process.
     NoIsolate => "isolation: None",
     /// Where an output is written.

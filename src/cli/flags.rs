@@ -10,19 +10,19 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Append => "--append",
         Setting::Audio => "--audio",
         Setting::Archive => "--into",
-        Setting::ArchiveRepair => "descry archive check --repair",
+        Setting::ArchiveRepair | Setting::Describe | Setting::Index | Setting::Part => command(setting),
         Setting::Batch => "--batch",
         Setting::Beam => "--beam",
         Setting::Authorities => "--ca",
         Setting::CommandEnv => "--command-env",
         Setting::Config => "--config",
         Setting::Context => "--context",
-        Setting::Describe => "descry describe",
         Setting::Dialogue => "--dialogue",
         Setting::DecoderTimeout => "--decoder-timeout",
         Setting::Device => "--device",
         Setting::Embedder => "--embedder",
         Setting::End => "--end",
+        Setting::Extended => "--extended",
         Setting::Format => "-f",
         Setting::Frames => "--frames",
         Setting::Greedy => "--greedy",
@@ -30,19 +30,18 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Hls => "--hls",
         Setting::Http => "--http",
         Setting::Hwaccel => "--hwaccel",
-        Setting::Index => "descry index",
         Setting::Insecure => "--insecure",
         Setting::Isolate => "--isolate",
         Setting::Jobs => "--jobs",
         Setting::MaxPixels => "--max-pixels",
         Setting::MaxTokens => "--max-tokens",
         Setting::Memory => "--memory",
+        Setting::MinScore => "--min-score",
         Setting::Model => "--model",
         Setting::ModelName => "--model-name",
         Setting::NoIsolate => "--no-isolate",
         Setting::Output => "-o",
         Setting::Overwrite => "--force",
-        Setting::Part => "descry part",
         Setting::PictureSize => "--picture-size",
         Setting::Precision => "--precision",
         Setting::Prompt => "--prompt",
@@ -58,13 +57,30 @@ fn flag(setting: Setting) -> &'static str {
         // The command line has no flag for it.
         Setting::Temperature => "the temperature",
         Setting::Timeout => "--timeout",
-        Setting::Voice => "--voice",
-        Setting::VoiceCommand => "--voice-command",
-        Setting::VoiceEnv => "--voice-env",
-        Setting::VoiceModel => "--voice-model",
+        Setting::Voice | Setting::VoiceCommand | Setting::VoiceEnv | Setting::VoiceModel => voice(setting),
         Setting::Vtt => "--vtt",
         Setting::VttRotate => "--vtt-rotate",
         Setting::Webhook => "--webhook",
+    }
+}
+
+/// The command for a setting that is a step of work.
+fn command(setting: Setting) -> &'static str {
+    match setting {
+        Setting::ArchiveRepair => "descry archive check --repair",
+        Setting::Index => "descry index",
+        Setting::Part => "descry part",
+        _ => "descry describe",
+    }
+}
+
+/// The flag for a setting of a voice.
+fn voice(setting: Setting) -> &'static str {
+    match setting {
+        Setting::VoiceCommand => "--voice-command",
+        Setting::VoiceEnv => "--voice-env",
+        Setting::VoiceModel => "--voice-model",
+        _ => "--voice",
     }
 }
 

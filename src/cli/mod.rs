@@ -32,6 +32,7 @@ mod search;
 mod server_args;
 mod signals;
 mod speak;
+mod speak_source;
 mod speech_args;
 mod stats_args;
 mod stdout;

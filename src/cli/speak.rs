@@ -6,13 +6,15 @@ use clap::Args;
 
 use super::access_args::AccessArgs;
 use super::reporter::{Reporter, count};
+use super::speak_source::{FilmArgs, SourceArgs};
+use super::speech_args::{DialogueArgs, DialogueChoice};
 use super::values;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::{AudioCodec, DecodeOptions};
+use crate::media::{AudioCodec, DecodeOptions, TrackChoice};
 use crate::mix::DuckOptions;
-use crate::speak::{Language, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
+use crate::speak::{DescriptionSource, DialogueSource, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
 use crate::time::Time;
 use crate::track::Format;
 use crate::track::output::{self, Target};
@@ -22,7 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   descry speak film.mp4 --descriptions film.vtt -o film.described.mkv    Add a spoken track
   descry speak film.mp4 --descriptions film.vtt -o film.ad.m4a           Write the sound alone
-  descry speak film.mp4 --descriptions film.vtt -o film.mp3 --voice hibari  Speak with another voice";
+  descry speak film.mp4 --descriptions film.vtt -o film.mp3 --voice hibari  Speak with another voice
+  descry speak film.mp4 --describe -o film.ad.m4a                        Describe and speak in one run";
 
 /// Descriptions that are named in messages, at most.
 const NAMED: usize = 3;
@@ -37,18 +40,18 @@ pub(super) struct SpeakArgs {
     /// Film: a file or URL (http, https, s3)
     #[arg(value_name = "INPUT")]
     input: Address,
-    /// File of descriptions: WebVTT as descry describe writes it, SubRip or ASS
-    #[arg(long, value_name = "FILE", help_heading = "Descriptions")]
-    descriptions: PathBuf,
-    /// Language of the descriptions: an ISO 639 code
-    #[arg(long, value_name = "CODE", default_value = "en", help_heading = "Descriptions")]
-    language: Language,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     output: SpeakOutputArgs,
     #[command(flatten)]
     voice: VoiceArgs,
     #[command(flatten)]
     mix: MixArgs,
+    #[command(flatten)]
+    dialogue: DialogueArgs,
+    #[command(flatten)]
+    film: FilmArgs,
     #[command(flatten)]
     access: AccessArgs,
     /// Give up when a server sends nothing for this long
@@ -69,8 +72,16 @@ struct SpeakOutputArgs {
     #[arg(long)]
     force: bool,
     /// Write the descriptions without the film's sound
-    #[arg(long)]
+    #[arg(long, conflicts_with = "extended")]
     only: bool,
+    /// Pause the film where a description takes longer than there is room
+    ///
+    /// The picture freezes when the description begins. Pictures are encoded anew: with H.264, or with VP9 in WebM.
+    #[arg(long)]
+    extended: bool,
+    /// Quality of pictures that are encoded, as a constant rate factor: lower is better [default: 18 for H.264, 28 for VP9]
+    #[arg(long, value_name = "CRF", requires = "extended", value_parser = clap::value_parser!(u8).range(0..=63))]
+    crf: Option<u8>,
     /// Add the descriptions as a text track too
     #[arg(long)]
     text_track: bool,
@@ -116,16 +127,18 @@ struct VoiceArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Mix")]
 struct MixArgs {
-    /// Audio track that the descriptions are mixed into: 1 is the first [default: the one that players choose]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    audio: Option<u32>,
+    /// Audio track that the descriptions are mixed into: its number or its language [default: the one that players choose]
+    ///
+    /// 'descry probe' lists the tracks. Languages are codes such as en or eng.
+    #[arg(long, value_name = "TRACK", value_parser = TrackChoice::parse)]
+    audio: Option<TrackChoice>,
     /// How far the film is turned down under a description, in dB
     #[arg(long, value_name = "DB", default_value_t = 8.2)]
     duck: f64,
     /// Time in which the film is turned down and up
     #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "0.3")]
     ramp: Time,
-    /// How much louder than the film descriptions are, in dB
+    /// How much louder than the film's dialogue descriptions are, in dB
     #[arg(long, value_name = "DB", default_value_t = 0.0, allow_negative_numbers = true)]
     gain: f64,
 }
@@ -145,13 +158,14 @@ impl SpeakArgs {
             },
             voice: VoiceOptions {
                 voice: voice.voice()?,
-                language: self.language.voice.clone(),
+                language: self.source.language.voice.clone(),
                 timeout: values::limit(voice.voice_timeout),
                 environment: voice.voice_env.clone(),
             },
-            language: self.language.clone(),
+            language: self.source.language.clone(),
             title: self.output.title.clone(),
-            audio: mix.audio,
+            audio: mix.audio.clone().unwrap_or(TrackChoice::Usual),
+            dialogue: self.dialogue_source()?,
             fit: if voice.within_cues { SpeechFit::InCue } else { SpeechFit::UntilNext },
             fastest: voice.fastest,
             duck: DuckOptions { depth: mix.duck, ramp: mix.ramp.secs() },
@@ -159,6 +173,18 @@ impl SpeakArgs {
             only: self.output.only,
             texts: self.output.text_track,
             codec: self.output.codec,
+            extended: self.output.extended,
+            quality: self.output.crf,
+        })
+    }
+
+    fn dialogue_source(&self) -> Result<DialogueSource> {
+        if let Some(dialogue) = self.dialogue.read()? {
+            return Ok(DialogueSource::File(dialogue));
+        }
+        Ok(match self.dialogue.choice()? {
+            Some(DialogueChoice::Embedded(track)) => DialogueSource::Subtitles(track),
+            _ => DialogueSource::Programme,
         })
     }
 }
@@ -184,10 +210,24 @@ fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {
 
 pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let options = args.options()?;
+    args.source.check()?;
+    args.film.check()?;
     output::check(&Target::File(args.output.output.clone(), Format::Vtt), args.output.force)?;
+    let kept = args.source.kept(args.output.force)?;
+    let describer = || {
+        let track = args.film.describe(&args.input, &options, kept.as_ref(), reporter, interrupt)?;
+        if let Some(target) = &kept {
+            output::save(&track, target, args.output.force, interrupt)?;
+        }
+        Ok(track)
+    };
     let report = speak(&SpeakJob {
         input: &args.input,
-        descriptions: &args.descriptions,
+        descriptions: args
+            .source
+            .descriptions
+            .as_deref()
+            .map_or(DescriptionSource::Describer(&describer), DescriptionSource::File),
         output: &args.output.output,
         overwrite: args.output.force,
         options: &options,
@@ -203,8 +243,14 @@ fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
     if report.is_silent {
         reporter.warn(&format!("{input}: has no sound, so the descriptions are spoken over silence"));
     }
+    if let Some(fault) = &report.speech_fault {
+        reporter.warn(&format!("{input}: speech is not found, so the whole film counts for the loudness: {fault}"));
+    }
     for stream in &report.not_kept {
         reporter.warn(&format!("{input}: {stream} is not kept, because the container cannot hold it; an .mkv may"));
+    }
+    for stream in &report.not_paused {
+        reporter.warn(&format!("{input}: {stream} is not kept, because it cannot pause with the film"));
     }
     for (time, text) in report.left_out.iter().take(NAMED) {
         reporter.warn(&format!("{input}: there is no room at {} for: {text}", time.clock()));
@@ -226,4 +272,8 @@ fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
         count(report.spoken, "description"),
         report.faster
     ));
+    let (pauses, length) = report.pauses;
+    if pauses > 0 {
+        reporter.info(&format!("{input}: {} of {:.1} s in all", count(pauses, "pause"), length.secs()));
+    }
 }

@@ -22,6 +22,12 @@ mod c {
         pub(super) fn av_get_pix_fmt_name(format: c_int) -> *const c_char;
         pub(super) fn av_get_pix_fmt(name: *const c_char) -> c_int;
         pub(super) fn av_image_get_linesize(format: c_int, width: c_int, plane: c_int) -> c_int;
+        pub(super) fn avcodec_find_best_pix_fmt_of_list(
+            list: *const c_int,
+            from: c_int,
+            has_alpha: c_int,
+            loss: *mut c_int,
+        ) -> c_int;
         pub(super) fn avcodec_get_name(id: c_uint) -> *const c_char;
         pub(super) fn avcodec_find_decoder(id: c_uint) -> *const ffi::AVCodec;
         pub(super) fn avcodec_descriptor_get(id: c_uint) -> *const ffi::AVCodecDescriptor;
@@ -48,6 +54,8 @@ mod c {
     }
 }
 
+/// A profile or a level that is not known.
+const UNKNOWN_PROFILE: c_int = -99;
 /// Bits a pixel of an unknown format: those of 8-bit RGB.
 const DEFAULT_BITS_PER_PIXEL: u32 = 24;
 
@@ -97,6 +105,11 @@ impl PixelFormat {
     /// Whether it is this one.
     pub(crate) fn is(self, format: ffi::AVPixelFormat) -> bool {
         self.0 == format as c_int
+    }
+
+    /// Whether its samples are red, green and blue.
+    pub(crate) fn is_rgb(self) -> bool {
+        self.descriptor().is_some_and(|d| d.flags & ffi::AV_PIX_FMT_FLAG_RGB as u64 != 0)
     }
 
     /// FFmpeg's name, `unknown` for what it does not know.
@@ -153,6 +166,104 @@ pub(super) fn parameters(stream: &ff::format::stream::Stream<'_>) -> *const ffi:
     unsafe { (*stream.as_ptr()).codecpar.cast_const() }
 }
 
+/// A copy of what the header says about the pictures of a stream, for an encoder of such pictures.
+pub(super) struct SourceParameters(*mut ffi::AVCodecParameters);
+
+impl SourceParameters {
+    pub(super) fn of(stream: &ff::format::stream::Stream<'_>) -> SourceParameters {
+        // SAFETY: new parameters, which `drop` frees, get copies of a valid stream's. What belongs to its codec goes.
+        unsafe {
+            let copy = ffi::avcodec_parameters_alloc();
+            if !copy.is_null() && ffi::avcodec_parameters_copy(copy, parameters(stream)) >= 0 {
+                ffi::av_freep((&raw mut (*copy).extradata).cast());
+                (*copy).extradata_size = 0;
+                (*copy).codec_tag = 0;
+                (*copy).bit_rate = 0;
+                (*copy).profile = UNKNOWN_PROFILE;
+                (*copy).level = UNKNOWN_PROFILE;
+                let shape = (*stream.as_ptr()).sample_aspect_ratio;
+                if shape.num > 0 && shape.den > 0 {
+                    (*copy).sample_aspect_ratio = shape;
+                }
+            }
+            SourceParameters(copy)
+        }
+    }
+
+    /// Width and height in pixels.
+    pub(super) fn size(&self) -> (c_int, c_int) {
+        // SAFETY: null or valid.
+        unsafe { self.0.as_ref() }.map_or((0, 0), |copy| (copy.width, copy.height))
+    }
+
+    /// Gives them to an encoder that is not open yet.
+    ///
+    /// # Safety
+    /// Both must be valid.
+    pub(super) unsafe fn fill(
+        &self,
+        context: *mut ffi::AVCodecContext,
+        encoder: *const ffi::AVCodec,
+    ) -> Result<(), ff::Error> {
+        if self.0.is_null() {
+            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+        }
+        // SAFETY: by the caller's word. The codec is one that the bindings know.
+        let code = unsafe {
+            (*self.0).codec_id = (*encoder).id;
+            ffi::avcodec_parameters_to_context(context, self.0)
+        };
+        if code < 0 { Err(ff::Error::from(code)) } else { Ok(()) }
+    }
+}
+
+impl Drop for SourceParameters {
+    fn drop(&mut self) {
+        // SAFETY: null or made in `of`, and dropped here alone.
+        unsafe { ffi::avcodec_parameters_free(&raw mut self.0) };
+    }
+}
+
+/// The format in which an encoder takes pictures: their own, or the nearest that it knows.
+///
+/// # Safety
+/// `encoder` must be one of FFmpeg's encoders.
+pub(super) unsafe fn encoder_format(encoder: *const ffi::AVCodec, own: PixelFormat) -> PixelFormat {
+    // SAFETY: the list is static data, and ends with -1; it is read as the integers that it has in C.
+    unsafe {
+        let list = (*encoder).pix_fmts.cast::<c_int>();
+        if list.is_null() {
+            return own;
+        }
+        let known = (0..).map(|n| *list.add(n)).take_while(|format| *format >= 0).any(|format| format == own.0);
+        if known {
+            return own;
+        }
+        PixelFormat(c::avcodec_find_best_pix_fmt_of_list(list, own.0, 0, ptr::null_mut()))
+    }
+}
+
+/// Sets the format of an encoder that is not open yet.
+///
+/// # Safety
+/// `context` must be valid.
+pub(super) unsafe fn set_encoder_format(context: *mut ffi::AVCodecContext, format: PixelFormat) {
+    // SAFETY: a write to a valid context's field, as the integer that it is in C.
+    unsafe { ptr::addr_of_mut!((*context).pix_fmt).cast::<c_int>().write(format.0) };
+}
+
+/// Sets the colours of an encoder that gets pictures which swscale has made of red, green and blue.
+///
+/// # Safety
+/// `context` must be valid.
+pub(super) unsafe fn set_encoder_matrix(context: *mut ffi::AVCodecContext) {
+    // SAFETY: writes of values that the enumerations have.
+    unsafe {
+        (*context).colorspace = ffi::AVColorSpace::AVCOL_SPC_SMPTE170M;
+        (*context).color_range = ffi::AVColorRange::AVCOL_RANGE_MPEG;
+    }
+}
+
 /// What a stream holds: an `AVMediaType`, or any other integer.
 fn medium(stream: &ff::format::stream::Stream<'_>) -> c_int {
     // SAFETY: a read of a valid stream's parameters, as the integer that it is in C.
@@ -206,6 +317,21 @@ pub(super) fn decoder(stream: &ff::format::stream::Stream<'_>) -> *const ffi::AV
     unsafe { c::avcodec_find_decoder(codec_id(stream)) }
 }
 
+/// A decoder for what parameters describe; null if this FFmpeg has none. What is found is static data of FFmpeg.
+///
+/// # Safety
+/// `parameters` must be valid.
+pub(super) unsafe fn decoder_of(parameters: *const ffi::AVCodecParameters) -> *const ffi::AVCodec {
+    // SAFETY: a read of an integer, and a look-up in FFmpeg's static tables, which takes any.
+    unsafe { c::avcodec_find_decoder(ptr::addr_of!((*parameters).codec_id).cast::<c_uint>().read()) }
+}
+
+/// Lets an encoder choose of which kind the picture of a frame becomes.
+pub(super) fn forget_kind(frame: &mut ff::frame::Video) {
+    // SAFETY: a write of a value that the enumeration has.
+    unsafe { (*frame.as_mut_ptr()).pict_type = ffi::AVPictureType::AV_PICTURE_TYPE_NONE };
+}
+
 /// Whether side data is of a kind.
 pub(super) fn is_side_data(side: &ff::codec::packet::SideData<'_>, kind: ffi::AVPacketSideDataType) -> bool {
     // SAFETY: a read of a field of valid side data, as the integer that it is in C.
@@ -242,7 +368,7 @@ impl DeviceKind {
 }
 
 /// The picture on one side of a scaler.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScalerSide {
     pub(super) width: c_int,
     pub(super) height: c_int,

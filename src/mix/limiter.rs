@@ -1,15 +1,10 @@
-//! A limiter for true peaks: those of the sound between the samples, which a player or a coder makes audible.
-//!
-//! Peaks are found at four times the rate, as ITU-R BS.1770-4 asks for, with a longer filter than its own: that one misses
-//! some of noise. The gain falls before a peak, over 5 ms, and
-//! rises slowly after it. All channels get the same gain. Samples pass unchanged, bit by bit, where nothing is limited.
+//! A limiter for true peaks. The gain falls before a peak, over 5 ms, and rises slowly after it. All channels get the same
+//! gain. Samples pass unchanged, bit by bit, where nothing is limited.
 
 use std::collections::VecDeque;
 
-/// Samples from which one between two samples is computed.
-const TAPS: usize = 32;
-/// Places between two samples that are computed.
-const BETWEEN: [f32; 3] = [0.25, 0.5, 0.75];
+use super::true_peak::PeakFilter;
+
 /// How long the gain falls before a peak, in seconds.
 const ATTACK: f64 = 0.005;
 /// How long the gain takes to rise by two thirds of the way, in seconds.
@@ -29,17 +24,9 @@ pub(super) struct Limiter {
     delay: usize,
     /// Frames that wait for their gain.
     waiting: VecDeque<f32>,
-    /// The last samples of each channel, the newest at `newest`.
-    history: Vec<[f32; 2 * TAPS]>,
-    /// For each place between two samples, the weights of the last samples, the newest first.
-    weights: [[f32; TAPS]; BETWEEN.len()],
-    /// Samples below this amplitude make no peak above the ceiling.
-    harmless: f64,
-    newest: usize,
+    peaks: PeakFilter,
     /// Frames so far.
     frames: u64,
-    /// Until this frame the filter has something to find.
-    loud_until: u64,
     /// The gain that the last frame needs, rising.
     needed: f64,
     /// Candidates of the smallest gain in the window, by frame.
@@ -56,21 +43,15 @@ impl Limiter {
     pub(super) fn new(channels: usize, rate: u32, ceiling: f64) -> Limiter {
         let samples = |secs: f64| (secs * f64::from(rate)).round().max(1.0);
         let attack = samples(ATTACK) as usize;
-        let weights = BETWEEN.map(weights);
-        let largest = weights.iter().map(|w| w.iter().map(|w| w.abs()).sum()).fold(1f32, f32::max);
         Limiter {
-            weights,
-            harmless: ceiling / f64::from(largest),
             channels,
             ceiling,
             rise: (1.0 - (-1.0 / samples(RELEASE)).exp()),
             attack,
             delay: attack + SPREAD,
             waiting: VecDeque::new(),
-            history: vec![[0.0; 2 * TAPS]; channels],
-            newest: 0,
+            peaks: PeakFilter::new(channels, ceiling),
             frames: 0,
-            loud_until: 0,
             needed: 1.0,
             smallest: VecDeque::new(),
             recent: std::iter::repeat_n(1.0, attack).collect(),
@@ -104,7 +85,7 @@ impl Limiter {
 
     /// Takes a frame, and returns the gain of the one that is `delay` frames older.
     fn step(&mut self, frame: &[f32]) -> f32 {
-        let peak = f64::from(self.peak(frame));
+        let peak = f64::from(self.peaks.peak(frame));
         let wanted = if peak > self.ceiling { self.ceiling / peak } else { 1.0 };
         let risen = self.needed + (1.0 - self.needed) * self.rise;
         // So that it reaches 1.
@@ -129,49 +110,6 @@ impl Limiter {
         }
         (self.sum / self.attack as f64) as f32
     }
-
-    /// The largest amplitude at and between the last samples.
-    fn peak(&mut self, frame: &[f32]) -> f32 {
-        self.newest = if self.newest == 0 { TAPS - 1 } else { self.newest - 1 };
-        let at_samples = frame.iter().fold(0f32, |most, s| most.max(s.abs()));
-        if f64::from(at_samples) > self.harmless {
-            self.loud_until = self.frames + TAPS as u64;
-        }
-        for (history, sample) in self.history.iter_mut().zip(frame) {
-            // Twice, so that the last ones always lie in a row.
-            history[self.newest] = *sample;
-            history[self.newest + TAPS] = *sample;
-        }
-        if self.frames > self.loud_until || self.loud_until == 0 {
-            return at_samples;
-        }
-        self.history.iter().fold(at_samples, |most, history| {
-            let last = &history[self.newest..self.newest + TAPS];
-            self.weights.iter().fold(most, |most, weights| most.max(product(last, weights).abs()))
-        })
-    }
-}
-
-/// The sum of products, eight at a time: in an order that processors can work on at once.
-fn product(samples: &[f32], weights: &[f32; TAPS]) -> f32 {
-    let mut sums = [0f32; 8];
-    for (samples, weights) in samples.chunks_exact(8).zip(weights.chunks_exact(8)) {
-        for ((sum, sample), weight) in sums.iter_mut().zip(samples).zip(weights) {
-            *sum += sample * weight;
-        }
-    }
-    sums.iter().sum()
-}
-
-/// Weights of the last samples, the newest first, for the sample at a place between the two in the middle: a windowed sinc.
-fn weights(place: f32) -> [f32; TAPS] {
-    let middle = (TAPS / 2) as f64 - 1.0;
-    std::array::from_fn(|n| {
-        let distance = n as f64 - middle - f64::from(place);
-        let turn = std::f64::consts::PI * distance;
-        let window = 0.5 + 0.5 * (turn / (TAPS / 2) as f64).cos();
-        (turn.sin() / turn * window) as f32
-    })
 }
 
 #[cfg(test)]

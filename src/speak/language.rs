@@ -19,6 +19,13 @@ impl Default for Language {
     }
 }
 
+impl Language {
+    /// What a model is to answer in; none for English, in which it answers anyway.
+    pub(crate) fn for_prompt(&self) -> Option<String> {
+        (*self != Language::default()).then(|| format!("the language whose ISO 639 code is {}", self.voice))
+    }
+}
+
 impl FromStr for Language {
     type Err = String;
 

@@ -2,7 +2,8 @@
 
 use super::options::{SpeakOptions, SpeechFit};
 use crate::error::Result;
-use crate::media::remux::FilmText;
+use crate::media::remux::{FilmPause, FilmPauses, FilmText};
+use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::shorten;
 use crate::voice::{Speaker, SpokenText};
@@ -17,7 +18,12 @@ const ATTEMPTS: usize = 4;
 /// A description in its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PlacedText {
+    /// When it begins, in the time of the output.
     pub(super) start: Time,
+    /// The same in the time of the film.
+    pub(super) film_start: Time,
+    /// How long the film pauses for it.
+    pub(super) pause: Time,
     pub(super) spoken: SpokenText,
     /// How many times as fast it is to be played.
     pub(super) stretch: f64,
@@ -41,6 +47,19 @@ pub(super) struct SpeechPlan {
     pub(super) shortened: usize,
     /// Texts that are not spoken, and their times.
     pub(super) left_out: Vec<(Time, String)>,
+    /// Where the film pauses.
+    pub(super) pauses: FilmPauses,
+}
+
+/// What limits descriptions, apart from one another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PlanLimits<'a> {
+    /// When the film ends.
+    pub(super) end: Option<Time>,
+    /// Where people talk, in order. A description may go on meanwhile, unless the film can pause instead.
+    pub(super) speech: &'a [Utterance],
+    /// Pictures a second, if there are any. A pause lasts for whole pictures.
+    pub(super) frame_rate: Option<f64>,
 }
 
 /// A text that fits.
@@ -50,13 +69,13 @@ struct FittedText {
     is_faster: bool,
 }
 
-/// Has all texts spoken, and places them. `end`: when the film ends.
+/// Has all texts spoken, and places them.
 ///
 /// # Errors
 /// If the voice fails.
 pub(super) fn place(
     texts: &[FilmText],
-    end: Option<Time>,
+    limits: &PlanLimits<'_>,
     options: &SpeakOptions,
     speaker: &mut Speaker,
 ) -> Result<SpeechPlan> {
@@ -65,14 +84,20 @@ pub(super) fn place(
     for (n, text) in texts.iter().enumerate() {
         let next = texts.get(n + 1).map(|next| next.start - GAP);
         let cue = (options.fit == SpeechFit::InCue).then_some(text.end);
-        let limit = [next, cue, end].into_iter().flatten().min();
+        let limit = [next, cue, limits.end].into_iter().flatten().min();
         let room = limit.map_or(f64::INFINITY, |limit| (limit - text.start).secs());
+        if options.extended && limits.end.is_none_or(|end| text.start < end) {
+            let spoken = speaker.speak(&text.text, 1.0)?;
+            plan.extend(text.start, spoken, room.min(room_before_speech(limits.speech, text.start)), limits.frame_rate);
+            continue;
+        }
         let mut words = text.text.clone();
         match fit(&mut words, room, options.fastest, speaker)? {
             Some(fitted) => {
                 plan.faster += usize::from(fitted.is_faster);
                 plan.shortened += usize::from(words != text.text);
-                plan.placed.push(PlacedText { start: text.start, spoken: fitted.spoken, stretch: fitted.stretch });
+                let (start, spoken, stretch) = (text.start, fitted.spoken, fitted.stretch);
+                plan.placed.push(PlacedText { start, film_start: start, pause: Time::ZERO, spoken, stretch });
             }
             None => plan.left_out.push((text.start, text.text.clone())),
         }
@@ -80,8 +105,31 @@ pub(super) fn place(
     Ok(plan)
 }
 
+impl SpeechPlan {
+    /// Places a description for which the film pauses if the room, in seconds, is too short.
+    fn extend(&mut self, start: Time, spoken: SpokenText, room: f64, frame_rate: Option<f64>) {
+        let pause = whole_frames((spoken.secs() - room).max(0.0), frame_rate);
+        let placed = self.pauses.shifted(start);
+        if pause > Time::ZERO {
+            self.pauses.push(FilmPause { at: start, length: pause });
+        }
+        self.placed.push(PlacedText { start: placed, film_start: start, pause, spoken, stretch: 1.0 });
+    }
+}
+
+/// So many seconds, rounded up to whole pictures.
+fn whole_frames(secs: f64, frame_rate: Option<f64>) -> Time {
+    Time::from_secs(frame_rate.map_or(secs, |rate| (secs * rate - 1e-6).ceil().max(0.0) / rate))
+}
+
+/// How long it takes from a time until somebody talks, in seconds, with the gap before; less than zero if somebody does.
+fn room_before_speech(speech: &[Utterance], start: Time) -> f64 {
+    let next = speech.partition_point(|utterance| utterance.end <= start);
+    speech.get(next).map_or(f64::INFINITY, |next| (next.start.max(start) - GAP - start).secs())
+}
+
 /// The texts that can be spoken; those that begin together are one.
-fn joined(texts: &[FilmText]) -> Vec<FilmText> {
+pub(super) fn joined(texts: &[FilmText]) -> Vec<FilmText> {
     let mut all: Vec<FilmText> = Vec::new();
     for text in texts.iter().filter(|t| t.text.chars().any(char::is_alphanumeric)) {
         let start = text.start.max(Time::ZERO);
@@ -152,7 +200,8 @@ mod tests {
             })
             .collect();
         let options = SpeakOptions { fit, ..SpeakOptions::default() };
-        place(&texts, end.map(Time::from_millis), &options, &mut speaker()).unwrap()
+        let limits = PlanLimits { end: end.map(Time::from_millis), ..PlanLimits::default() };
+        place(&texts, &limits, &options, &mut speaker()).unwrap()
     }
 
     fn places(plan: &SpeechPlan) -> Vec<(i64, f64, f64)> {
@@ -181,6 +230,33 @@ mod tests {
         assert!(plan.placed[1].secs() <= 0.5, "{:?}", places(&plan));
         assert_eq!((plan.faster, plan.shortened), (2, 1), "{:?}", places(&plan));
         assert_eq!(plan.left_out, [(Time::from_millis(9_000), "Incomprehensibilities".to_string())]);
+    }
+
+    #[test]
+    fn the_film_pauses_where_there_is_no_room() {
+        // The first has room until the next one; the second until somebody talks; the third none, as somebody talks.
+        let texts =
+            [(1_000, "a dog runs on grass."), (5_000, "a cat sits on a chair in the sun."), (9_000, "a bird sings.")];
+        let texts: Vec<FilmText> = texts
+            .into_iter()
+            .map(|(start, text)| FilmText { start: ms(start), end: ms(start + 100), text: text.into() })
+            .collect();
+        let speech = [(5_700, 6_000), (8_500, 9_500)].map(|(start, end)| Utterance { start: ms(start), end: ms(end) });
+        let options = SpeakOptions { extended: true, ..SpeakOptions::default() };
+        let limits = PlanLimits { end: Some(ms(20_000)), speech: &speech, frame_rate: Some(25.0) };
+        let plan = place(&texts, &limits, &options, &mut speaker()).unwrap();
+        // 1.65 s in 0.5 s leave 1.15 s, which are 29 frames; then 0.65 s and the gap, which are 22.
+        assert_eq!(places(&plan), [(1_000, 1.0, 1.0), (5_000, 1.65, 1.0), (10_160, 0.65, 1.0)]);
+        let pauses: Vec<(i64, i64)> = plan.pauses.iter().map(|p| (p.at.millis(), p.length.millis())).collect();
+        assert_eq!(pauses, [(5_000, 1_160), (9_000, 880)]);
+        assert_eq!((plan.faster, plan.shortened, plan.left_out.len()), (0, 0, 0));
+        let ntsc = Some(30_000.0 / 1_001.0);
+        assert_eq!(whole_frames(0.001, ntsc).micros(), 33_367);
+        assert_eq!((whole_frames(2.002, ntsc), whole_frames(0.041, None)), (ms(2_002), ms(41)));
+    }
+
+    fn ms(ms: i64) -> Time {
+        Time::from_millis(ms)
     }
 
     #[test]

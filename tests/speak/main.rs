@@ -4,6 +4,8 @@
 mod common;
 
 mod bad_input;
+mod describe;
+mod extended;
 mod film;
 mod mix;
 mod support;

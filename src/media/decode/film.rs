@@ -10,20 +10,25 @@ use super::demux::{Demuxed, Ending, PacketReader};
 use super::log::init;
 use super::open::open_any;
 use super::options::DecodeOptions;
-use super::stream::{encrypted, rescale, time_base};
-use super::tracks::{audio_tracks, no_such_track, open_track};
+use super::stream::{StreamHeader, VideoDecoder, choose_stream, encrypted, rescale, time_base};
+use super::subtitle_decoder::SubtitleDecoder;
+use super::tracks::{ChosenTrack, audio_tracks, choose_track, no_such_track, open_track};
 use super::web_input::is_web;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{is_encrypted, is_side_data};
-use crate::media::side_track::{MediaTrack, TrackChoice};
+use crate::media::side_track::{DialogueLine, MediaTrack, SideTrack, TrackChoice};
 use crate::message::Setting;
 use crate::time::Time;
+
+/// Most lines of dialogue that are read: many times those of any film.
+const MOST_LINES: usize = 1 << 20;
 
 /// An open film, of which every stream is read.
 pub(crate) struct WholeFilm {
     name: String,
+    options: DecodeOptions,
     reader: PacketReader,
     /// Packets that could not be read.
     broken: u64,
@@ -53,7 +58,7 @@ impl WholeFilm {
         }
         let is_matroska = reader.open.format_name().starts_with("matroska");
         let cut_off = (is_matroska && !input.is_url()).then(|| matroska_cut_off(Path::new(input.reveal()))).flatten();
-        Ok(WholeFilm { name, reader, broken: 0, cut_off })
+        Ok(WholeFilm { name, options: options.clone(), reader, broken: 0, cut_off })
     }
 
     /// The input as the caller named it, without credentials.
@@ -92,6 +97,56 @@ impl WholeFilm {
             None if choice.is_usual() => Ok(None),
             None => Err(no_such_track(&self.name, choice, &tracks, Setting::Audio)),
         }
+    }
+
+    /// The stream of the film's pictures: the best that is not a cover picture.
+    pub(crate) fn pictures(&self) -> Option<usize> {
+        choose_stream(self.input(), &self.name).ok()
+    }
+
+    /// Pictures a second, on average.
+    pub(crate) fn frame_rate(&self) -> Option<f64> {
+        let stream = self.input().stream(self.pictures()?)?;
+        StreamHeader::read(&stream, None).frame_rate
+    }
+
+    /// Opens the decoder of a stream of pictures.
+    ///
+    /// # Errors
+    /// If it is encrypted, its pictures are too large, or FFmpeg cannot decode it.
+    pub(crate) fn open_pictures(&self, stream: usize) -> Result<VideoDecoder> {
+        let lost = || Error::input(&self.name, "lost one of its streams", "Report this file.");
+        let stream = self.input().stream(stream).ok_or_else(lost)?;
+        let header = StreamHeader::read(&stream, None);
+        header.check(&self.name, self.options.max_pixels)?;
+        VideoDecoder::open(&stream, &header, &self.options, &self.name)
+    }
+
+    /// Reads the lines of a track of subtitles, up to the end of the film, in order of their start.
+    ///
+    /// # Errors
+    /// If there is no such track, it cannot be read, or reading fails.
+    pub(crate) fn into_dialogue(mut self, choice: &TrackChoice) -> Result<Vec<DialogueLine>> {
+        let wanted = SideTrack::Subtitles(choice.clone());
+        let ChosenTrack::Open(track, opened, tick) = choose_track(self.input(), &wanted, &self.name)? else {
+            return Ok(Vec::new());
+        };
+        let stream = track.stream as usize;
+        self.keep(|other| other == stream);
+        let mut decoder = SubtitleDecoder::new(opened, tick, self.reader.open.start_time(), (None, None));
+        let mut lines = Vec::new();
+        while let Some(packet) = self.read()?
+            && lines.len() < MOST_LINES
+        {
+            if packet.stream() == stream {
+                self.broken += decoder.push(&packet);
+                lines.extend(decoder.take());
+            }
+        }
+        decoder.finish();
+        lines.extend(decoder.take());
+        lines.sort_unstable();
+        Ok(lines)
     }
 
     /// Opens the decoder of a stream of sound or of subtitles. The error is in words.

@@ -70,4 +70,5 @@ pub use options::{Damage, DecodeOptions, DecodedFrames, StreamInfo, decoder_thre
 pub(crate) use skip::MOST_PENDING;
 pub(crate) use source::Polled;
 pub use source::Source;
+pub(crate) use stream::VideoDecoder;
 pub(crate) use subtitle_decoder::DecodedText;

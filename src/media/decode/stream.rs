@@ -165,9 +165,9 @@ pub(super) fn rescale(timestamp: i64, (num, den): (i64, i64)) -> Time {
 }
 
 /// An open decoder.
-pub(super) struct VideoDecoder {
+pub(crate) struct VideoDecoder {
     /// Dropped before `state`, which it points to.
-    pub(super) video: ff::decoder::Video,
+    pub(crate) video: ff::decoder::Video,
     state: Box<DecoderState>,
 }
 

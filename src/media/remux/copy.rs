@@ -9,6 +9,10 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::Output;
 
 use super::format::FilmFormat;
+use super::paused_pictures::PausedPictures;
+use super::pauses::FilmPauses;
+use super::picture_encoder::{PictureEncoder, survives_encoding};
+use super::ticks::{in_ticks, in_time};
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
 use crate::media::ffmpeg::sound::{StreamKind, holds, tag_of_copy};
@@ -30,8 +34,19 @@ pub(super) struct CopiedStream {
     pub(super) last: Option<i64>,
 }
 
-/// Adds the streams of a film to an output that has no header yet. Returns them by their streams in the film, and what the
-/// container cannot hold, in words.
+/// The streams of a film in an output.
+#[derive(Default)]
+pub(super) struct AddedStreams {
+    /// By their streams in the film.
+    pub(super) all: Vec<Option<CopiedStream>>,
+    /// What the container cannot hold, in words.
+    pub(super) left_out: Vec<String>,
+    /// What is left out because the film pauses, in words.
+    pub(super) not_paused: Vec<String>,
+}
+
+/// Adds the streams of a film to an output that has no header yet. `pauses`: whether the film pauses, and what encodes its
+/// pictures then.
 ///
 /// # Errors
 /// If the container cannot hold the codec of a picture, a sound or a text.
@@ -39,8 +54,10 @@ pub(super) fn add_streams(
     film: &WholeFilm,
     output: &mut Output,
     format: FilmFormat,
-) -> Result<(Vec<Option<CopiedStream>>, Vec<String>)> {
-    let (mut copied, mut left_out) = (Vec::new(), Vec::new());
+    pauses: Option<Option<&PausedPictures>>,
+) -> Result<AddedStreams> {
+    let AddedStreams { all: mut copied, mut left_out, mut not_paused } = AddedStreams::default();
+    let encoded = pauses.flatten();
     // SAFETY: the format of an open output, which is static data.
     let muxer = unsafe { (*output.as_ptr()).oformat };
     let has_chapters = film.input().nb_chapters() > 0;
@@ -57,19 +74,32 @@ pub(super) fn add_streams(
             copied.push(None);
             continue;
         }
-        if !fits {
+        let is_encoded = encoded.is_some_and(|pictures| pictures.stream == stream.index());
+        if pauses.is_some() && !is_encoded && !can_pause(&stream) {
+            not_paused.push(what);
+            copied.push(None);
+            continue;
+        }
+        if !fits && !is_encoded {
             let cause = format!("{} cannot hold {what} of {}", format.name(), film.name());
             let remedy =
                 message!["Name an .mkv with ", Setting::Output, ", or a file for sound alone, such as an .m4a."];
             return Err(Error::usage(cause, remedy));
         }
-        let index = add_stream(&stream, output, format).map_err(|e| {
+        let encoder = encoded.filter(|_| is_encoded).map(PausedPictures::encoder);
+        let index = add_stream(&stream, output, format, encoder).map_err(|e| {
             let remedy = message!["Name an .mkv with ", Setting::Output, "."];
             Error::usage(format!("{what} of {} cannot be copied: {e}", film.name()), remedy)
         })?;
         copied.push(Some(CopiedStream { index, tick: stream.time_base(), last: None }));
     }
-    Ok((copied, left_out))
+    Ok(AddedStreams { all: copied, left_out, not_paused })
+}
+
+/// Whether a stream can be copied into a film that pauses: texts, covers and fonts, which do not go on all the time.
+fn can_pause(stream: &ff::format::stream::Stream<'_>) -> bool {
+    let is_cover = stream.disposition().contains(ff::format::stream::Disposition::ATTACHED_PIC);
+    is_cover || StreamKind::of(stream) == StreamKind::Text || medium_name(stream) == "Attachment"
 }
 
 /// Whether a stream holds the titles of chapters: text of QuickTime's, as data.
@@ -78,11 +108,12 @@ fn is_chapter_titles(stream: &ff::format::stream::Stream<'_>) -> bool {
     unsafe { (*parameters(stream)).codec_tag == u32::from_le_bytes(*b"text") }
 }
 
-/// Adds a copy of a stream, and returns its place.
+/// Adds a copy of a stream, or one that is encoded anew, and returns its place.
 fn add_stream(
     stream: &ff::format::stream::Stream<'_>,
     output: &mut Output,
     format: FilmFormat,
+    encoder: Option<&PictureEncoder>,
 ) -> Result<usize, ff::Error> {
     // SAFETY: a new stream of a valid output, which the output owns, gets copies of what a valid stream has. The fields are
     // plain values, or copied by FFmpeg.
@@ -93,11 +124,14 @@ fn add_stream(
             return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
         }
         let old = stream.as_ptr();
-        let code = ffi::avcodec_parameters_copy((*new).codecpar, parameters(stream));
+        let code = match encoder {
+            Some(encoder) => encoder.describe((*new).codecpar),
+            None => ffi::avcodec_parameters_copy((*new).codecpar, parameters(stream)),
+        };
         if code < 0 {
             return Err(ff::Error::from(code));
         }
-        (*(*new).codecpar).codec_tag = tag_of_copy(muxer, stream);
+        (*(*new).codecpar).codec_tag = if encoder.is_some() { 0 } else { tag_of_copy(muxer, stream) };
         (*new).time_base = (*old).time_base;
         (*new).disposition = (*old).disposition;
         (*new).avg_frame_rate = (*old).avg_frame_rate;
@@ -109,7 +143,7 @@ fn add_stream(
             let language = CString::new(format.language(language)).unwrap_or_default();
             ffi::av_dict_set(&raw mut (*new).metadata, c"language".as_ptr(), language.as_ptr(), 0);
         }
-        for side in stream.side_data() {
+        for side in stream.side_data().filter(|side| encoder.is_none() || survives_encoding(side)) {
             add_side_data(new, &side)?;
         }
         Ok((*new).index as usize)
@@ -166,11 +200,11 @@ unsafe fn copy_tags(to: *mut *mut ffi::AVDictionary, from: *const ffi::AVDiction
     Ok(())
 }
 
-/// Copies the tags of the film and its chapters to an output that has no header yet.
+/// Copies the tags of the film and its chapters to an output that has no header yet. `pauses`: those of the film.
 ///
 /// # Errors
 /// If there is no memory for them.
-pub(super) fn copy_head(film: &WholeFilm, output: &mut Output) -> Result<(), ff::Error> {
+pub(super) fn copy_head(film: &WholeFilm, output: &mut Output, pauses: &FilmPauses) -> Result<(), ff::Error> {
     let start = film.start().max(Time::ZERO);
     // SAFETY: the dictionaries of a valid input and a valid output.
     unsafe { copy_tags(&raw mut (*output.as_mut_ptr()).metadata, (*film.input().as_ptr()).metadata)? };
@@ -179,7 +213,11 @@ pub(super) fn copy_head(film: &WholeFilm, output: &mut Output) -> Result<(), ff:
         let tick = chapter.time_base();
         let shift = in_ticks(start, tick);
         let id = if seen.insert(chapter.id()) { chapter.id() } else { i64::MIN + n as i64 };
-        let (from, to) = (chapter.start().saturating_sub(shift), chapter.end().saturating_sub(shift));
+        let place = |at: i64| {
+            let time = in_time(at, tick) - film.start();
+            at.saturating_sub(shift).saturating_add(in_ticks(pauses.shifted(time) - time, tick))
+        };
+        let (from, to) = (place(chapter.start()), place(chapter.end()));
         let place = output.add_chapter(id, tick, from, to.max(from), "")?.index();
         // SAFETY: two valid chapters, by their places.
         unsafe {
@@ -189,11 +227,4 @@ pub(super) fn copy_head(film: &WholeFilm, output: &mut Output) -> Result<(), ff:
         }
     }
     Ok(())
-}
-
-/// A time in ticks, the nearest.
-pub(super) fn in_ticks(time: Time, tick: ff::Rational) -> i64 {
-    let (num, den) = (i128::from(tick.numerator().max(1)), i128::from(tick.denominator().max(1)));
-    let (value, unit) = (i128::from(time.micros()) * den, num * 1_000_000);
-    (value + unit / 2).div_euclid(unit).clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64
 }

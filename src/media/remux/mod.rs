@@ -1,7 +1,10 @@
-//! Films out: what an input holds is copied, packet by packet, and a track of sound is added. Pictures are never encoded.
+//! Films out: what an input holds is copied, packet by packet, and a track of sound is added. Pictures are encoded only if
+//! the film pauses.
 //!
-//! [`programme`] decodes the sound of a film onto one clock. [`encoder`] encodes a track. [`writer`] writes the film: copied
-//! streams ([`copy`]), the new track, and a track of texts ([`texts`]). [`format`](mod@format) knows the containers.
+//! [`programme`] decodes the sound of a film onto one clock. [`encoder`] encodes a track, and [`round_trip`] decodes it again.
+//! [`writer`] writes the film: copied streams ([`copy`]), the new track, and a track of texts ([`texts`]).
+//! [`format`](mod@format) knows the containers. [`pauses`] says when everything comes in a film that pauses, whose pictures
+//! [`paused_pictures`] repeats and [`picture_encoder`] encodes.
 //!
 //! Order: packets of one stream keep their order. Samples come out in order of time, and every sample has its place.
 //!
@@ -10,13 +13,20 @@
 mod copy;
 mod encoder;
 mod format;
+mod paused_pictures;
+mod pauses;
+mod picture_encoder;
 mod programme;
+mod round_trip;
 mod shared_file;
 mod texts;
+mod ticks;
 mod writer;
 
 pub(crate) use encoder::AudioEncoder;
 pub use format::{AudioCodec, FilmFormat};
-pub(crate) use programme::{Programme, ProgrammeDecoder, convert_speech, silence};
+pub(crate) use pauses::{FilmPause, FilmPauses};
+pub(crate) use programme::{Programme, ProgrammeDecoder, SampleConverter, convert_speech};
+pub(crate) use round_trip::RoundTrip;
 pub(crate) use texts::{FilmText, read_texts};
 pub(crate) use writer::{FilmWriter, NewTrack, WriterPlan};

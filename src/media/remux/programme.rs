@@ -9,7 +9,7 @@ use crate::media::decode::WholeFilm;
 use crate::media::ffmpeg::parameters;
 use crate::media::ffmpeg::sound::SampleFormat;
 use crate::media::resampler::Resampler;
-use crate::media::side_track::TrackChoice;
+use crate::media::side_track::{AUDIO_RATE, TrackChoice};
 use crate::message;
 use crate::message::Setting;
 
@@ -32,13 +32,12 @@ pub(crate) struct Programme {
 }
 
 impl Programme {
-    /// Chooses the audio track with this number, from 1, or the one that players choose. None if the film has no sound.
+    /// Chooses an audio track. None if that is the usual one, and the film has no sound.
     ///
     /// # Errors
     /// If there is no such track.
-    pub(crate) fn choose(film: &WholeFilm, number: Option<u32>) -> Result<Option<Programme>> {
-        let choice = number.map_or(TrackChoice::Usual, TrackChoice::Number);
-        Ok(film.audio_track(&choice)?.map(|track| Programme { stream: track.stream as usize }))
+    pub(crate) fn choose(film: &WholeFilm, choice: &TrackChoice) -> Result<Option<Programme>> {
+        Ok(film.audio_track(choice)?.map(|track| Programme { stream: track.stream as usize }))
     }
 
     /// The rate and the channels of the programme.
@@ -246,26 +245,62 @@ pub(crate) fn convert_speech(samples: &[f32], from: u32, to: u32) -> Result<Vec<
     if from == to {
         return Ok(samples.to_vec());
     }
-    let mut resampler = Resampler::new(AudioFormat::usual(to, 1)).ok_or(NO_MEMORY)?;
-    let mono = AudioFormat::usual(from, 1);
+    let mut converter = SampleConverter::new(AudioFormat::usual(from, 1), AudioFormat::usual(to, 1))?;
     let mut converted = Vec::new();
-    for block in samples.chunks(SILENCE) {
-        let mut frame = ff::frame::Audio::empty();
-        // SAFETY: a new frame gets its format and buffers, into which as many samples are written as it has.
-        unsafe {
-            let raw = frame.as_mut_ptr();
-            SampleFormat::float().set_frame(raw);
-            (*raw).nb_samples = block.len() as i32;
-            (*raw).sample_rate = i32::try_from(from).unwrap_or(48_000);
-            mono.copy_to(&raw mut (*raw).ch_layout);
-            let code = ffi::av_frame_get_buffer(raw, 0);
-            if code < 0 {
-                return Err(ff::Error::from(code));
-            }
-            std::slice::from_raw_parts_mut((*raw).data[0].cast::<f32>(), block.len()).copy_from_slice(block);
-        }
-        resampler.convert(&frame, &mut converted)?;
-    }
-    resampler.finish(&mut converted);
+    converter.push(samples, &mut converted)?;
+    converter.finish(&mut converted);
     Ok(converted)
+}
+
+/// Converts interleaved samples to another format.
+pub(crate) struct SampleConverter {
+    from: AudioFormat,
+    resampler: Resampler,
+}
+
+impl SampleConverter {
+    /// # Errors
+    /// If there is no memory for it.
+    fn new(from: AudioFormat, to: AudioFormat) -> Result<SampleConverter, ff::Error> {
+        Ok(SampleConverter { from, resampler: Resampler::new(to).ok_or(NO_MEMORY)? })
+    }
+
+    /// Into the form that the detector of speech takes.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn for_speech(from: AudioFormat) -> Result<SampleConverter, ff::Error> {
+        let SampleConverter { from, resampler } = SampleConverter::new(from, AudioFormat::usual(AUDIO_RATE, 1))?;
+        Ok(SampleConverter { from, resampler: resampler.within_range() })
+    }
+
+    /// Converts whole frames, and appends what is ready.
+    ///
+    /// # Errors
+    /// If there is no memory for it, or FFmpeg cannot convert the format.
+    pub(crate) fn push(&mut self, samples: &[f32], to: &mut Vec<f32>) -> Result<(), ff::Error> {
+        for block in samples.chunks(SILENCE * self.from.channels()) {
+            let mut frame = ff::frame::Audio::empty();
+            // SAFETY: a new frame gets its format and buffers, into which as many samples are written as it has.
+            unsafe {
+                let raw = frame.as_mut_ptr();
+                SampleFormat::float().set_frame(raw);
+                (*raw).nb_samples = (block.len() / self.from.channels()) as i32;
+                (*raw).sample_rate = i32::try_from(self.from.rate).unwrap_or(48_000);
+                self.from.copy_to(&raw mut (*raw).ch_layout);
+                let code = ffi::av_frame_get_buffer(raw, 0);
+                if code < 0 {
+                    return Err(ff::Error::from(code));
+                }
+                std::slice::from_raw_parts_mut((*raw).data[0].cast::<f32>(), block.len()).copy_from_slice(block);
+            }
+            self.resampler.convert(&frame, to)?;
+        }
+        Ok(())
+    }
+
+    /// Appends what is left.
+    pub(crate) fn finish(self, to: &mut Vec<f32>) {
+        self.resampler.finish(to);
+    }
 }

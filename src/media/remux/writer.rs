@@ -8,11 +8,15 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::packet::Mut;
 
-use super::copy::{CopiedStream, add_streams, copy_head, in_ticks};
+use super::copy::{AddedStreams, CopiedStream, add_streams, copy_head};
 use super::encoder::AudioEncoder;
 use super::format::FilmFormat;
+use super::paused_pictures::PausedPictures;
+use super::pauses::FilmPauses;
+use super::picture_encoder::PictureCodec;
 use super::shared_file::SharedFile;
 use super::texts::FilmText;
+use super::ticks::{in_ticks, in_time};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
@@ -53,6 +57,10 @@ pub(crate) struct WriterPlan<'a> {
     pub(crate) track: NewTrack,
     /// Title of the text track, if there is to be one.
     pub(crate) texts: Option<String>,
+    /// Where the film pauses, if it does.
+    pub(crate) pauses: Option<FilmPauses>,
+    /// Quality of pictures that are encoded then: the constant rate factor.
+    pub(crate) quality: Option<u8>,
 }
 
 /// Writes a film. Dropped before [`FilmWriter::finish`], it leaves nothing behind.
@@ -62,6 +70,8 @@ pub(crate) struct FilmWriter {
     file: SharedFile,
     /// What is subtracted from the times of the film: the start of its clock, unless that is before zero.
     shift: Time,
+    /// Start of the film's clock.
+    start: Time,
     /// When the film begins in the output: zero, unless its clock starts before zero.
     begins: Time,
     /// By their streams in the film; empty if nothing is copied.
@@ -74,6 +84,11 @@ pub(crate) struct FilmWriter {
     is_webvtt: bool,
     /// What the container cannot hold, in words.
     left_out: Vec<String>,
+    /// What is left out because the film pauses, in words.
+    not_paused: Vec<String>,
+    pauses: FilmPauses,
+    /// The pictures, if they are encoded.
+    pictures: Option<PausedPictures>,
 }
 
 impl FilmWriter {
@@ -98,9 +113,17 @@ impl FilmWriter {
             (*output.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_BITEXACT;
             (*output.as_mut_ptr()).strict_std_compliance = ffi::FF_COMPLIANCE_EXPERIMENTAL;
         }
-        let (copied, left_out) =
-            if plan.format.is_film() { add_streams(film, &mut output, plan.format)? } else { Default::default() };
-        copy_head(film, &mut output).map_err(refused)?;
+        let pauses = plan.pauses.clone().unwrap_or_default();
+        let codec = PictureCodec::of(plan.format);
+        let pictures = match &plan.pauses {
+            Some(pauses) if plan.format.is_film() => PausedPictures::open(film, codec, plan.quality, pauses)?,
+            _ => None,
+        };
+        let streams = match plan.format.is_film() {
+            true => add_streams(film, &mut output, plan.format, plan.pauses.as_ref().map(|_| pictures.as_ref()))?,
+            false => AddedStreams::default(),
+        };
+        copy_head(film, &mut output, &pauses).map_err(refused)?;
         let drops_priming = plan.format.lacks_priming(encoder.codec());
         let track = NewTrack { language: plan.format.language(&plan.track.language).into(), ..plan.track.clone() };
         let sound = add_sound(&mut output, encoder, &track, drops_priming).map_err(refused)?;
@@ -119,13 +142,17 @@ impl FilmWriter {
             file,
             shift,
             begins,
-            copied,
+            copied: streams.all,
             sound,
             sound_tick,
             drops_priming,
             texts,
             is_webvtt,
-            left_out,
+            left_out: streams.left_out,
+            not_paused: streams.not_paused,
+            start: film.start(),
+            pauses,
+            pictures,
         })
     }
 
@@ -134,17 +161,55 @@ impl FilmWriter {
         &self.left_out
     }
 
-    /// Whether packets of a stream are copied.
+    /// What is left out because the film pauses, in words.
+    pub(crate) fn not_paused(&self) -> &[String] {
+        &self.not_paused
+    }
+
+    /// Packets of pictures that could not be decoded so far.
+    pub(crate) fn broken_pictures(&self) -> u64 {
+        self.pictures.as_ref().map_or(0, PausedPictures::broken)
+    }
+
+    /// Whether packets of a stream are copied, or encoded anew.
     pub(crate) fn copies(&self, stream: usize) -> bool {
         self.copied.get(stream).is_some_and(Option::is_some)
     }
 
-    /// Copies a packet of the film. One of a stream that is not copied is passed over.
+    /// Copies a packet of the film, later by the pauses before it. One of pictures is encoded anew if the film pauses; one of
+    /// a stream that is not copied is passed over.
     ///
     /// # Errors
-    /// If the file cannot be written, or the container refuses the packet.
+    /// If the file cannot be written, the container refuses the packet, or the pictures cannot be encoded.
     pub(crate) fn copy(&mut self, mut packet: ff::Packet) -> Result<()> {
-        let Some(Some(stream)) = self.copied.get_mut(packet.stream()) else { return Ok(()) };
+        let number = packet.stream();
+        if let Some(pictures) = self.pictures.as_mut().filter(|pictures| pictures.stream == number) {
+            let mut encoded = Vec::new();
+            pictures.push(&packet, &mut encoded)?;
+            return encoded.into_iter().try_for_each(|packet| self.put(number, packet));
+        }
+        if !self.pauses.is_empty()
+            && let Some(Some(stream)) = self.copied.get(number)
+        {
+            shift_packet(&mut packet, &self.pauses, self.start, stream.tick);
+        }
+        self.put(number, packet)
+    }
+
+    /// Ends the film: what is left of pictures that are encoded.
+    ///
+    /// # Errors
+    /// As [`FilmWriter::copy`].
+    pub(crate) fn end_film(&mut self) -> Result<()> {
+        let Some(pictures) = &mut self.pictures else { return Ok(()) };
+        let (number, mut encoded) = (pictures.stream, Vec::new());
+        pictures.finish(&mut encoded)?;
+        encoded.into_iter().try_for_each(|packet| self.put(number, packet))
+    }
+
+    /// Writes a packet of a stream of the film, with times in its ticks.
+    fn put(&mut self, number: usize, mut packet: ff::Packet) -> Result<()> {
+        let Some(Some(stream)) = self.copied.get_mut(number) else { return Ok(()) };
         let shift = in_ticks(self.shift, stream.tick);
         packet.set_pts(packet.pts().map(|t| t.saturating_sub(shift)));
         packet.set_dts(packet.dts().map(|t| t.saturating_sub(shift)));
@@ -237,6 +302,22 @@ impl FilmWriter {
         let Some(file) = file.take() else { return Ok(()) };
         file.commit().map(drop).map_err(|e| e.explain(&path, "What was written"))
     }
+}
+
+/// Moves a packet, which may last over a pause, to its time in a film that pauses. `start`: of the film's clock.
+fn shift_packet(packet: &mut ff::Packet, pauses: &FilmPauses, start: Time, tick: ff::Rational) {
+    let Some(from) = packet.pts().or(packet.dts()) else { return };
+    let later = |ticks: i64| {
+        let time = in_time(ticks, tick) - start;
+        in_ticks(pauses.shifted(time) - time, tick)
+    };
+    let shift = later(from);
+    if packet.duration() > 0 {
+        let longer = later(from.saturating_add(packet.duration())) - shift;
+        packet.set_duration(packet.duration().saturating_add(longer));
+    }
+    packet.set_pts(packet.pts().map(|t| t.saturating_add(shift)));
+    packet.set_dts(packet.dts().map(|t| t.saturating_add(shift)));
 }
 
 /// Seconds a tick of a stream.

@@ -1,0 +1,150 @@
+//! Where `descry speak` gets its descriptions from: a file, or the film itself.
+
+use std::path::PathBuf;
+
+use clap::{Arg, Args, ValueEnum};
+
+use super::args::{ContentArgs, report_skipping};
+use super::decode_args::{DecodeMode, FrameArgs};
+use super::describe::report_track;
+use super::isolate_args::IsolateDefaults;
+use super::progress::VideoBars;
+use super::reporter::Reporter;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::media::{DecodeOptions, SideTrack};
+use crate::pipeline::{self, Config, Job, Observer, Outcome, Silent};
+use crate::speak::{DialogueSource, Language, SpeakOptions};
+use crate::track::output::{self, Target};
+use crate::track::{Format, Track};
+
+/// Where descriptions come from.
+#[derive(Args)]
+#[command(next_help_heading = "Descriptions")]
+pub(super) struct SourceArgs {
+    /// File of descriptions: WebVTT as descry describe writes it, SubRip or ASS
+    #[arg(long, value_name = "FILE", required_unless_present = "describe")]
+    pub(super) descriptions: Option<PathBuf>,
+    /// Describe the film first, as descry describe does
+    ///
+    /// The options from Decoding to Model belong to this.
+    #[arg(long)]
+    pub(super) describe: bool,
+    /// Keep the descriptions in a file too: .vtt, .srt, .json, .csv, .ttml or .html
+    #[arg(long, value_name = "FILE", requires = "describe")]
+    save_descriptions: Option<PathBuf>,
+    /// Language of the descriptions: an ISO 639 code
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub(super) language: Language,
+}
+
+/// How the film is described: the options of `descry describe`, which make sense with `--describe` only.
+#[derive(Args)]
+#[command(mut_args(only_with_describe))]
+pub(super) struct FilmArgs {
+    #[command(flatten)]
+    frames: FrameArgs,
+    #[command(flatten)]
+    content: ContentArgs,
+}
+
+/// The headings of [`FilmArgs`].
+const HEADINGS: [&str; 6] = ["Decoding", "Scenes", "Repetitions", "Cues", "Captions", "Model"];
+
+fn only_with_describe(arg: Arg) -> Arg {
+    let is_one = arg.get_help_heading().is_some_and(|heading| HEADINGS.contains(&heading));
+    if is_one { arg.requires("describe") } else { arg }
+}
+
+impl SourceArgs {
+    /// Refuses two sources. For clap, a conflict would forgive options that are only for one of them.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.describe && self.descriptions.is_some() {
+            let cause = "--descriptions cannot be used with --describe";
+            return Err(Error::usage(cause, "Give one of them."));
+        }
+        Ok(())
+    }
+
+    /// The file that keeps the descriptions, if the user wants one.
+    ///
+    /// # Errors
+    /// If its name stands for no format, or it exists and must not be replaced.
+    pub(super) fn kept(&self, overwrite: bool) -> Result<Option<Target>> {
+        let Some(path) = &self.save_descriptions else { return Ok(None) };
+        let extension = path.extension().map(|end| end.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let format =
+            Format::value_variants().iter().find(|format| format.extension() == extension).ok_or_else(|| {
+                let cause = format!("--save-descriptions {}: the end of the name stands for no format", path.display());
+                Error::usage(cause, "Name a file that ends in .vtt, .srt, .json, .csv, .ttml or .html.")
+            })?;
+        let target = Target::File(path.clone(), *format);
+        output::check(&target, overwrite)?;
+        Ok(Some(target))
+    }
+}
+
+impl FilmArgs {
+    /// Refuses options with which the film cannot be described.
+    pub(super) fn check(&self) -> Result<()> {
+        self.frames.check()?;
+        self.content.check()
+    }
+
+    /// Describes the film. `kept`: where the descriptions are kept.
+    ///
+    /// # Errors
+    /// As the pipeline; also if the film cannot be described, and when interrupted.
+    pub(super) fn describe(
+        &self,
+        input: &Address,
+        options: &SpeakOptions,
+        kept: Option<&Target>,
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<Track> {
+        let mode = self.frames.mode;
+        let models = self.content.model.load()?;
+        let mut config = Config { decode: self.decode(options), ..self.content.config(&models, mode)? };
+        if let DialogueSource::File(dialogue) = &options.dialogue {
+            config.dialogue = Some(dialogue.clone());
+        }
+        let isolation = self.frames.isolation(&IsolateDefaults::FEW, reporter)?;
+        config.isolation = isolation.map(|(isolation, _)| isolation);
+        config.language = options.language.voice.clone();
+        config.keep_pictures = matches!(kept, Some(Target::File(_, Format::Html)));
+        let model = self.content.stages(&models, mode, options.language.for_prompt(), None)?;
+        let bars = reporter.bars().map(|screen| VideoBars::new(vec![input.shown()], screen));
+        let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
+        let inputs = std::slice::from_ref(input);
+        let mut outcome = None;
+        let job = Job { inputs, config: &config, model, interrupt, observer, sink: None };
+        let stats = pipeline::run(job, |_, ended| outcome = Some(ended))?;
+        report_skipping(&stats, reporter);
+        match outcome {
+            Some(Outcome { error: Some(e), .. }) => Err(e),
+            Some(Outcome { track: Some(track), .. }) if !track.interrupted => {
+                report_track(&track, reporter);
+                Ok(track)
+            }
+            _ => Err(Error::Interrupted),
+        }
+    }
+
+    /// How the film is decoded to be described.
+    fn decode(&self, options: &SpeakOptions) -> DecodeOptions {
+        DecodeOptions {
+            access: options.decode.access.clone(),
+            timeout: options.decode.timeout,
+            side_track: match &options.dialogue {
+                // Of a film whose keyframes alone are read, sound would be most of the work. It is read later anyway.
+                DialogueSource::Programme if self.frames.mode == DecodeMode::Keyframes => SideTrack::Nothing,
+                DialogueSource::Programme => SideTrack::Audio(options.audio.clone()),
+                DialogueSource::File(_) => SideTrack::Nothing,
+                DialogueSource::Subtitles(track) => SideTrack::Subtitles(track.clone()),
+            },
+            ..self.frames.options()
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Encoding pictures.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use ffmpeg_next as ff;
+use ffmpeg_next::ffi;
+use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
+use ffmpeg_next::packet::Mut;
+
+use super::format::FilmFormat;
+use crate::media::ffmpeg::{
+    PixelFormat, ScalerSide, SourceParameters, encoder_format, forget_kind, is_side_data, scaler, set_encoder_format,
+    set_encoder_matrix,
+};
+
+/// Threads of an encoder. What x264 makes depends on their number, so it is the same everywhere.
+const THREADS: i32 = 4;
+
+/// A codec of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PictureCodec {
+    H264,
+    Vp9,
+}
+
+impl PictureCodec {
+    /// The usual one of a container.
+    pub(crate) fn of(format: FilmFormat) -> PictureCodec {
+        if format == FilmFormat::Webm { PictureCodec::Vp9 } else { PictureCodec::H264 }
+    }
+
+    /// FFmpeg's encoder.
+    pub(crate) fn encoder(self) -> &'static str {
+        match self {
+            PictureCodec::H264 => "libx264",
+            PictureCodec::Vp9 => "libvpx-vp9",
+        }
+    }
+
+    fn c_name(self) -> &'static CStr {
+        match self {
+            PictureCodec::H264 => c"libx264",
+            PictureCodec::Vp9 => c"libvpx-vp9",
+        }
+    }
+
+    /// Options of the encoder. `quality`: the constant rate factor, or none for the usual one.
+    fn options(self, quality: Option<u8>) -> ff::Dictionary<'static> {
+        let mut options = ff::Dictionary::new();
+        match self {
+            PictureCodec::H264 => {
+                options.set("crf", &quality.unwrap_or(18).min(51).to_string());
+                options.set("preset", "medium");
+            }
+            PictureCodec::Vp9 => {
+                options.set("crf", &quality.unwrap_or(28).min(63).to_string());
+                // Rows of blocks on several threads are not the same for every number of them.
+                options.set("row-mt", "0");
+                options.set("deadline", "good");
+                options.set("cpu-used", "4");
+            }
+        }
+        options
+    }
+}
+
+/// Encodes frames, whose times are ticks of the film's stream.
+pub(super) struct PictureEncoder {
+    context: *mut ffi::AVCodecContext,
+    size: (i32, i32),
+    format: PixelFormat,
+    /// Converts frames of another size or format.
+    scaler: Option<PictureScaler>,
+}
+
+// SAFETY: the context is bound to no thread, and one thread at a time uses it.
+unsafe impl Send for PictureEncoder {}
+
+impl PictureEncoder {
+    /// Opens an encoder for pictures such as a stream has: its size, its shape of pixels, its format if the encoder knows
+    /// that, and its colours.
+    ///
+    /// # Errors
+    /// If this FFmpeg has no such encoder, or it refuses the pictures.
+    pub(super) fn open(
+        stream: &ff::format::stream::Stream<'_>,
+        codec: PictureCodec,
+        quality: Option<u8>,
+    ) -> Result<PictureEncoder, ff::Error> {
+        let parameters = SourceParameters::of(stream);
+        // SAFETY: a look-up by a C string. The context is made for the encoder, filled, opened, and freed by `drop`.
+        unsafe {
+            let found = ffi::avcodec_find_encoder_by_name(codec.c_name().as_ptr());
+            if found.is_null() {
+                return Err(ff::Error::EncoderNotFound);
+            }
+            let context = ffi::avcodec_alloc_context3(found);
+            if context.is_null() {
+                return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
+            }
+            let own = PixelFormat::of_stream(stream);
+            let format = encoder_format(found, own);
+            let mut encoder = PictureEncoder { context, size: parameters.size(), format, scaler: None };
+            parameters.fill(context, found)?;
+            set_encoder_format(context, format);
+            if own.is_rgb() && !format.is_rgb() {
+                set_encoder_matrix(context);
+            }
+            (*context).time_base = stream.time_base().into();
+            (*context).framerate = stream.avg_frame_rate().into();
+            (*context).bit_rate = 0;
+            (*context).thread_count = THREADS;
+            (*context).flags |= ffi::AV_CODEC_FLAG_BITEXACT as i32 | ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
+            let mut options = codec.options(quality).disown();
+            let opened = ffi::avcodec_open2(context, found, &raw mut options);
+            ffi::av_dict_free(&raw mut options);
+            if opened < 0 {
+                return Err(ff::Error::from(opened));
+            }
+            encoder.size = ((*context).width, (*context).height);
+            Ok(encoder)
+        }
+    }
+
+    /// Gives a stream the parameters of the encoder.
+    ///
+    /// # Safety
+    /// `parameters` must be valid.
+    pub(super) unsafe fn describe(&self, parameters: *mut ffi::AVCodecParameters) -> i32 {
+        // SAFETY: both are valid.
+        unsafe { ffi::avcodec_parameters_from_context(parameters, self.context) }
+    }
+
+    /// Encodes a frame at a time in ticks, later than those before, and appends the packets that are ready. `repeated`: the
+    /// frame is shown again.
+    ///
+    /// # Errors
+    /// If the encoder fails, or the frame cannot be converted.
+    pub(super) fn push(
+        &mut self,
+        frame: &ff::frame::Video,
+        time: i64,
+        repeated: bool,
+        out: &mut Vec<ff::Packet>,
+    ) -> Result<(), ff::Error> {
+        let mut frame = self.fitting(frame)?;
+        forget_kind(&mut frame);
+        // SAFETY: a frame of this function's own, which refers to buffers that it does not change. Captions must not be
+        // repeated.
+        unsafe {
+            let raw = frame.as_mut_ptr();
+            (*raw).pts = time;
+            if repeated {
+                ffi::av_frame_remove_side_data(raw, ffi::AVFrameSideDataType::AV_FRAME_DATA_A53_CC);
+            }
+            self.encode(raw, out)
+        }
+    }
+
+    /// Appends the last packets.
+    ///
+    /// # Errors
+    /// As [`PictureEncoder::push`].
+    pub(super) fn finish(&mut self, out: &mut Vec<ff::Packet>) -> Result<(), ff::Error> {
+        // SAFETY: no frame ends the stream.
+        unsafe { self.encode(ptr::null(), out) }
+    }
+
+    /// # Safety
+    /// `frame` must be null or valid.
+    unsafe fn encode(&mut self, frame: *const ffi::AVFrame, out: &mut Vec<ff::Packet>) -> Result<(), ff::Error> {
+        // SAFETY: an open encoder, and a frame that it only refers to, or none for the end.
+        let sent = unsafe { ffi::avcodec_send_frame(self.context, frame) };
+        if sent < 0 {
+            return Err(ff::Error::from(sent));
+        }
+        loop {
+            let mut packet = ff::Packet::empty();
+            // SAFETY: an open encoder and a valid packet.
+            let code = unsafe { ffi::avcodec_receive_packet(self.context, packet.as_mut_ptr()) };
+            match ff::Error::from(code) {
+                _ if code >= 0 => out.push(packet),
+                ff::Error::Eof => return Ok(()),
+                ff::Error::Other { errno } if errno == ff::util::error::EAGAIN => return Ok(()),
+                e => return Err(e),
+            }
+        }
+    }
+
+    /// The frame in the size and the format of the encoder.
+    fn fitting(&mut self, frame: &ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
+        let (width, height) = (frame.width() as i32, frame.height() as i32);
+        let own = ScalerSide { width, height, format: PixelFormat::of(frame) };
+        let mut fitting = ff::frame::Video::empty();
+        if (width, height) == self.size && own.format == self.format {
+            // SAFETY: a valid frame, and a new one that refers to its buffers.
+            let code = unsafe { ffi::av_frame_ref(fitting.as_mut_ptr(), frame.as_ptr()) };
+            return if code < 0 { Err(ff::Error::from(code)) } else { Ok(fitting) };
+        }
+        let to = ScalerSide { width: self.size.0, height: self.size.1, format: self.format };
+        let scaler = match &mut self.scaler {
+            Some(scaler) if scaler.from == own => scaler,
+            other => other.insert(PictureScaler::new(own, to)?),
+        };
+        scaler.scale(frame)
+    }
+}
+
+impl Drop for PictureEncoder {
+    fn drop(&mut self) {
+        // SAFETY: made in `open`, and dropped here alone.
+        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
+    }
+}
+
+/// Converts frames of one size and format, with FFmpeg's libswscale.
+struct PictureScaler {
+    context: *mut ffi::SwsContext,
+    from: ScalerSide,
+    to: ScalerSide,
+}
+
+impl PictureScaler {
+    fn new(from: ScalerSide, to: ScalerSide) -> Result<PictureScaler, ff::Error> {
+        let context = scaler(from, to, ffi::SWS_BICUBIC | ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT);
+        if context.is_null() { Err(ff::Error::InvalidData) } else { Ok(PictureScaler { context, from, to }) }
+    }
+
+    fn scale(&self, frame: &ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
+        let mut scaled = ff::frame::Video::empty();
+        self.to.format.set(&mut scaled);
+        // SAFETY: a new frame gets a size and buffers. The context is made for exactly these sizes and formats.
+        unsafe {
+            let (from, to) = (frame.as_ptr(), scaled.as_mut_ptr());
+            (*to).width = self.to.width;
+            (*to).height = self.to.height;
+            let code = ffi::av_frame_get_buffer(to, 0);
+            if code < 0 {
+                return Err(ff::Error::from(code));
+            }
+            let code = ffi::sws_scale(
+                self.context,
+                (*from).data.as_ptr().cast(),
+                (*from).linesize.as_ptr(),
+                0,
+                self.from.height,
+                (*to).data.as_ptr(),
+                (*to).linesize.as_ptr(),
+            );
+            if code < 0 { Err(ff::Error::from(code)) } else { Ok(scaled) }
+        }
+    }
+}
+
+impl Drop for PictureScaler {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, and dropped here alone.
+        unsafe { ffi::sws_freeContext(self.context) };
+    }
+}
+
+/// Whether side data of a stream of pictures is still true once the pictures are encoded anew: how they are turned, and
+/// how bright they are.
+pub(super) fn survives_encoding(side: &ff::codec::packet::SideData<'_>) -> bool {
+    [
+        SideData::AV_PKT_DATA_DISPLAYMATRIX,
+        SideData::AV_PKT_DATA_STEREO3D,
+        SideData::AV_PKT_DATA_SPHERICAL,
+        SideData::AV_PKT_DATA_MASTERING_DISPLAY_METADATA,
+        SideData::AV_PKT_DATA_CONTENT_LIGHT_LEVEL,
+    ]
+    .into_iter()
+    .any(|kind| is_side_data(side, kind))
+}
