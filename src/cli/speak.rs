@@ -29,6 +29,8 @@ Examples:
 
 /// Descriptions that are named in messages, at most.
 const NAMED: usize = 3;
+/// Highest true peak of a track, in dBTP.
+const PEAK: f64 = -2.0;
 
 /// Speak descriptions, and mix them into the sound of their film
 ///
@@ -257,6 +259,9 @@ fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
     }
     if report.left_out.len() > NAMED {
         reporter.warn(&format!("{input}: and none for {} more", report.left_out.len() - NAMED));
+    }
+    if let Some(peak) = report.peak.filter(|peak| *peak > PEAK) {
+        reporter.warn(&format!("{input}: the new track has true peaks of {peak:.1} dBTP, once it is decoded"));
     }
     if report.shortened > 0 {
         let texts = count(report.shortened, "description");

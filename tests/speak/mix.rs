@@ -111,11 +111,16 @@ fn descriptions_are_as_loud_as_the_programme() {
 fn true_peaks_stay_below_two_decibels() {
     let b = Bench::new();
     descriptions(&b, &[(500, "A dog runs across the wide green lawn."), (3_000, "A cat.")]);
-    // As loud as a film gets: bass, tones and noise that are clipped at full scale. For what is lossless, white noise too.
+    // As loud as a film gets: bass, tones and noise that are clipped at full scale. White noise is what lossy codecs change
+    // most: it needs another mix.
     let loud = "aevalsrc=clip(1.5*sin(2*PI*110*t)+0.7*sin(2*PI*997*t)*lt(mod(t\\,2)\\,1)+0.05*(random(0)-0.5)\\,-1\\,1):d=4:s=48000";
     let noise = "aevalsrc=2*random(0)-1:d=4:s=48000";
-    let all =
-        [(noise, "n.wav"), (noise, "n.flac"), (loud, "a.wav"), (loud, "a.m4a"), (loud, "a.opus"), (loud, "a.mp3")];
+    let all = ["n.wav", "n.flac", "n.m4a", "n.opus", "n.mp3"].map(|name| (noise, name)).into_iter().chain([
+        (loud, "a.wav"),
+        (loud, "a.m4a"),
+        (loud, "a.opus"),
+        (loud, "a.mp3"),
+    ]);
     for (sound, output) in all {
         b.ffmpeg(&format!("-f lavfi -i {sound} -c:a pcm_f32le film.wav"));
         speak(&b, "film.wav", output, &["--gain", "12"], 0);
