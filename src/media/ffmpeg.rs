@@ -196,6 +196,14 @@ impl SourceParameters {
         unsafe { self.0.as_ref() }.map_or((0, 0), |copy| (copy.width, copy.height))
     }
 
+    /// Whether each picture has two fields, of two times.
+    pub(super) fn is_interlaced(&self) -> bool {
+        use ffi::AVFieldOrder::{AV_FIELD_BB, AV_FIELD_BT, AV_FIELD_TB, AV_FIELD_TT};
+        // SAFETY: null or valid; a read of a field as the integer that it is in C.
+        let order = unsafe { self.0.as_ref().map(|copy| ptr::addr_of!(copy.field_order).cast::<c_uint>().read()) };
+        [AV_FIELD_TT, AV_FIELD_BB, AV_FIELD_TB, AV_FIELD_BT].iter().any(|known| order == Some(*known as c_uint))
+    }
+
     /// Gives them to an encoder that is not open yet.
     ///
     /// # Safety

@@ -155,7 +155,7 @@ fn pictures_keep_their_format_colours_and_shape() {
     let b = Bench::new();
     descriptions(&b, &[(1_000, TWO), (2_000, THREE)]);
     let entries = "-v error -select_streams v:0 -show_entries stream=codec_name,width,height,pix_fmt,sample_aspect_ratio,\
-                   color_range,color_space,color_transfer,color_primaries,avg_frame_rate -of compact";
+                   color_range,color_space,color_transfer,color_primaries,avg_frame_rate,field_order:stream_side_data=rotation -of compact";
     for (name, make, want) in [
         (
             "hdr.mkv",
@@ -165,13 +165,22 @@ fn pictures_keep_their_format_colours_and_shape() {
         ),
         (
             "full.mov",
-            "-f lavfi -i testsrc2=size=96x54:rate=24:duration=4,format=yuvj444p -c:v libx264 -color_range pc -metadata:s:v rotate=90",
-            vec!["yuvj444p", "color_range=pc", "24/1"],
+            "-f lavfi -i testsrc2=size=96x54:rate=24:duration=4,format=yuvj444p -c:v libx264 -color_range pc",
+            vec!["yuvj444p", "color_range=pc", "24/1", "rotation=90"],
+        ),
+        (
+            "fields.mkv",
+            "-f lavfi -i testsrc2=size=96x54:rate=25:duration=4,format=yuv422p,setfield=tff -c:v mpeg2video -q:v 2 -flags +ildct+ilme -top 1 -field_order tt",
+            vec!["yuv422p", "field_order=tt"],
         ),
         ("rgb.mkv", "-f lavfi -i testsrc2=size=96x54:rate=25:duration=4,format=rgb24 -c:v png", vec!["yuv444p"]),
         ("odd.mkv", "-f lavfi -i testsrc2=size=96x54:rate=25:duration=4,format=yuv411p -c:v ffv1", vec!["yuv4"]),
     ] {
         b.ffmpeg(&format!("-f lavfi -i sine=220:d=4 {make} -c:a aac {name}"));
+        if name == "full.mov" {
+            b.ffmpeg("-i full.mov -c copy -metadata:s:v rotate=90 turned.mov");
+            std::fs::rename(b.path("turned.mov"), b.path("full.mov")).unwrap();
+        }
         let output = format!("paused.{name}");
         let told = speak(&b, name, &output, &["--extended", "-v"], 0);
         assert!(told.contains("pause"), "{told}");

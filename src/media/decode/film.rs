@@ -22,6 +22,8 @@ use crate::media::side_track::{DialogueLine, MediaTrack, SideTrack, TrackChoice}
 use crate::message::Setting;
 use crate::time::Time;
 
+/// Pictures a second that films have. Others come from broken headers, or from slides.
+const PLAUSIBLE_RATES: std::ops::RangeInclusive<f64> = 1.0..=240.0;
 /// Most lines of dialogue that are read: many times those of any film.
 const MOST_LINES: usize = 1 << 20;
 
@@ -104,10 +106,10 @@ impl WholeFilm {
         choose_stream(self.input(), &self.name).ok()
     }
 
-    /// Pictures a second, on average.
+    /// Pictures a second, on average; none if that is not plausible.
     pub(crate) fn frame_rate(&self) -> Option<f64> {
         let stream = self.input().stream(self.pictures()?)?;
-        StreamHeader::read(&stream, None).frame_rate
+        StreamHeader::read(&stream, None).frame_rate.filter(|rate| PLAUSIBLE_RATES.contains(rate))
     }
 
     /// Opens the decoder of a stream of pictures.

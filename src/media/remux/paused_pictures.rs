@@ -11,7 +11,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
 
-/// Pictures a second of a film that does not tell.
+/// Pictures a second during a pause of a film that does not tell.
 const USUAL_RATE: f64 = 25.0;
 
 /// Decodes and encodes the pictures of a film, in order.
@@ -68,7 +68,7 @@ impl PausedPictures {
             Error::usage(format!("{}: {cause}", film.name()), remedy)
         })?;
         let tick = stream.time_base();
-        let step = in_ticks(Time::from_secs(1.0 / film.frame_rate().unwrap_or(USUAL_RATE).max(0.01)), tick).max(1);
+        let step = in_ticks(Time::from_secs(1.0 / film.frame_rate().unwrap_or(USUAL_RATE)), tick).max(1);
         Ok(Some(PausedPictures {
             stream: index,
             decoder,

@@ -112,6 +112,9 @@ impl PictureEncoder {
             (*context).bit_rate = 0;
             (*context).thread_count = THREADS;
             (*context).flags |= ffi::AV_CODEC_FLAG_BITEXACT as i32 | ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
+            if parameters.is_interlaced() && codec == PictureCodec::H264 {
+                (*context).flags |= ffi::AV_CODEC_FLAG_INTERLACED_DCT as i32 | ffi::AV_CODEC_FLAG_INTERLACED_ME as i32;
+            }
             let mut options = codec.options(quality).disown();
             let opened = ffi::avcodec_open2(context, found, &raw mut options);
             ffi::av_dict_free(&raw mut options);
