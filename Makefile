@@ -1,5 +1,5 @@
 ## Use
-#: demo          describe the samples and print the WebVTT
+#: demo          describe the samples and print the WebVTT; with a voice, also speak a film's descriptions
 #: build         build the program: target/release/descry
 ## Develop
 #: check         format, lints and unit tests: the quick loop
@@ -19,6 +19,9 @@
 .PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
+# The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
+DESCRIBED := target/demo/tears-of-steel.described.mkv
+VOICE = $(firstword $(foreach v,hibari:hibari espeak-ng:espeak,$(if $(shell command -v $(word 1,$(subst :, ,$(v)))),$(word 2,$(subst :, ,$(v))))))
 PROVIDERS := cuda,tensorrt,coreml,openvino,directml
 # Examples in the documentation run outside of this folder, so they cannot find the library by themselves.
 ONNXRUNTIME = $(or $(DESCRY_ONNXRUNTIME),$(lastword $(wildcard $(CURDIR)/vendor/onnxruntime/libonnxruntime.so.*)))
@@ -54,6 +57,13 @@ build: setup
 
 demo: build
 	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" -o - || exit 1; done
+	@if [ -z "$(VOICE)" ]; then \
+		echo "No voice is installed, so no film is spoken. Install one: apt-get install espeak-ng" >&2; \
+	else \
+		mkdir -p $(dir $(DESCRIBED)) && \
+		$(BINARY) speak samples/tears-of-steel.webm --describe --voice $(VOICE) --force -o $(DESCRIBED) && \
+		echo "A film with spoken descriptions in its second audio track: $(DESCRIBED)" >&2; \
+	fi
 
 check: setup-lint lint
 	$(LINTED) cargo test $(ALL) --lib
