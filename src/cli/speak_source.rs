@@ -50,7 +50,7 @@ pub(super) struct FilmArgs {
 }
 
 /// The headings of [`FilmArgs`].
-const HEADINGS: [&str; 6] = ["Decoding", "Scenes", "Repetitions", "Cues", "Captions", "Model"];
+const HEADINGS: [&str; 7] = ["Decoding", "Scenes", "Repetitions", "Placement", "Cues", "Captions", "Model"];
 
 fn only_with_describe(arg: Arg) -> Arg {
     let is_one = arg.get_help_heading().is_some_and(|heading| HEADINGS.contains(&heading));

@@ -128,13 +128,13 @@ fn room_before_speech(speech: &[Utterance], start: Time) -> f64 {
     speech.get(next).map_or(f64::INFINITY, |next| (next.start.max(start) - GAP - start).secs())
 }
 
-/// The texts that can be spoken; those that begin together are one.
+/// The texts that can be spoken. Those that begin together are one, and so is a sentence that goes on from cue to cue.
 pub(super) fn joined(texts: &[FilmText]) -> Vec<FilmText> {
     let mut all: Vec<FilmText> = Vec::new();
     for text in texts.iter().filter(|t| t.text.chars().any(char::is_alphanumeric)) {
         let start = text.start.max(Time::ZERO);
         match all.last_mut() {
-            Some(last) if last.start >= start => {
+            Some(last) if last.start >= start || (last.end == start && !is_whole(&last.text)) => {
                 last.text = format!("{} {}", last.text, text.text);
                 last.end = last.end.max(text.end);
             }
@@ -142,6 +142,12 @@ pub(super) fn joined(texts: &[FilmText]) -> Vec<FilmText> {
         }
     }
     all
+}
+
+/// Whether a text ends a sentence.
+fn is_whole(text: &str) -> bool {
+    text.trim_end_matches(['"', '\'', '’', '”', '»', ')', ']'])
+        .ends_with(['.', '!', '?', '…', '。', '！', '？', ':', ';'])
 }
 
 /// Speaks a text within `room` seconds: faster if it must be, then with fewer words, which `words` are at the end. None if
@@ -253,6 +259,26 @@ mod tests {
         let ntsc = Some(30_000.0 / 1_001.0);
         assert_eq!(whole_frames(0.001, ntsc).micros(), 33_367);
         assert_eq!((whole_frames(2.002, ntsc), whole_frames(0.041, None)), (ms(2_002), ms(41)));
+    }
+
+    #[test]
+    fn a_sentence_that_goes_on_is_spoken_as_one() {
+        let text = |start, end, text: &str| FilmText { start: ms(start), end: ms(end), text: text.into() };
+        let texts = [
+            text(0, 1_000, "A man stands in front of a house, while a"),
+            text(1_000, 2_000, "woman waits."),
+            text(2_000, 3_000, "A dog (a “poodle.”)"),
+            text(3_000, 4_000, "A cat"),
+            text(4_100, 5_000, "sits."),
+        ];
+        let spoken: Vec<(i64, String)> = joined(&texts).into_iter().map(|t| (t.end.millis(), t.text)).collect();
+        let want = [
+            (2_000, "A man stands in front of a house, while a woman waits."),
+            (3_000, "A dog (a “poodle.”)"),
+            (4_000, "A cat"),
+            (5_000, "sits."),
+        ];
+        assert_eq!(spoken, want.map(|(end, text)| (end, text.to_string())));
     }
 
     fn ms(ms: i64) -> Time {
