@@ -1,4 +1,4 @@
-//! Where descriptions are spoken in films whose speech is known exactly: today's cues, a greedy rule, and the placer.
+//! Where descriptions are spoken in films whose speech is known exactly: `free` cues, a greedy rule, and the placer.
 //!
 //! The films are made up from a seed: `cargo bench --bench placement -- [seed]`. With `--show` it prints a minute and a half
 //! of each film and what is spoken in it.
@@ -165,8 +165,8 @@ fn overlap(film: &Film, start: Time, end: Time) -> Time {
     within.fold(Time::ZERO, |sum, time| sum + time)
 }
 
-/// Today's cues, spoken when they appear.
-fn today(film: &Film) -> Vec<Spoken> {
+/// Cues that are as long as their scenes, spoken when they appear.
+fn free(film: &Film) -> Vec<Spoken> {
     let mut builder = CueBuilder::new(&CueOptions::default());
     let described = |s: &PlaceableScene| Description { start: s.start, end: s.end, text: s.text.clone() };
     let mut cues: Vec<_> = film.scenes.iter().flat_map(|s| builder.push(described(s))).collect();
@@ -187,8 +187,8 @@ fn today(film: &Film) -> Vec<Spoken> {
     spoken
 }
 
-/// Scene by scene, the longest wording that fits into the first pause within the scene.
-fn greedy(film: &Film) -> Vec<Spoken> {
+/// Scene by scene, the longest wording that fits into the first pause within the scene, so many seconds after the one before.
+fn greedy(film: &Film, rest: f64) -> Vec<Spoken> {
     let (mut spoken, mut free) = (Vec::new(), Time::ZERO);
     let mut pauses: Vec<(Time, Time)> = Vec::new();
     let mut from = Time::ZERO;
@@ -207,7 +207,7 @@ fn greedy(film: &Film) -> Vec<Spoken> {
             ways.find(|way| way.1 <= end)
         });
         if let Some((start, end, text)) = place {
-            free = end;
+            free = end + secs(rest);
             spoken.push(Spoken { scene: n, count: 1, start, end, text, cut: false });
         }
     }
@@ -260,6 +260,10 @@ struct Sums {
     /// Words of the new scenes, and those that are heard in pauses.
     words: f64,
     clear_words: f64,
+    /// What the new scenes are worth, score times seconds, and what is heard of that in pauses. Half of the words are worth
+    /// three quarters.
+    value: f64,
+    clear_value: f64,
 }
 
 fn add(sums: &mut Sums, film: &Film, spoken: &[Spoken]) {
@@ -269,6 +273,8 @@ fn add(sums: &mut Sums, film: &Film, spoken: &[Spoken]) {
     sums.films += FILM / 3_600.0;
     sums.scenes += all.len() as f64;
     sums.seconds += all.iter().map(|&n| length(n)).sum::<f64>();
+    let value = |n: usize| f64::from(film.scenes[n].score.unwrap_or(1.0)) * length(n);
+    sums.value += all.iter().map(|&n| value(n)).sum::<f64>();
     let words = |n: usize| film.scenes[n].text.as_deref().unwrap_or_default().split(' ').count() as f64;
     sums.words += all.iter().map(|&n| words(n)).sum::<f64>();
     for pair in spoken.windows(2) {
@@ -292,12 +298,17 @@ fn add(sums: &mut Sums, film: &Film, spoken: &[Spoken]) {
             sums.described_seconds += new.iter().map(|&n| length(n)).sum::<f64>();
             let clear = over < 0.001;
             sums.clear += if clear { new.len() as f64 } else { 0.0 };
+            // Of a sentence that several scenes share, "then" is no word of theirs.
+            let (whole, said) =
+                (new.iter().map(|&n| words(n)).sum::<f64>(), cue.text.split(' ').count() - cue.count.min(2) + 1);
+            let complete = 1.0 - (1.0 - (said as f64 / whole.max(1.0)).min(1.0)).powi(2);
+            sums.clear_value += if clear { complete * new.iter().map(|&n| value(n)).sum::<f64>() } else { 0.0 };
             sums.clear_words += if clear && !new.is_empty() { cue.text.split(' ').count() as f64 } else { 0.0 };
         }
     }
 }
 
-const HEAD: &str = "| rule | per hour | scenes | in pauses | seconds | words in pauses | over speech | late | early | after its scene | no rest | cut off | fragments | repeats |";
+const HEAD: &str = "| rule | per hour | scenes | in pauses | seconds | words in pauses | value in pauses | over speech | late | early | after its scene | no rest | cut off | fragments | repeats |";
 
 fn print(name: &str, s: &Sums) {
     let cues = s.cues.max(1.0);
@@ -308,6 +319,7 @@ fn print(name: &str, s: &Sums) {
         share(s.clear, s.scenes),
         share(s.described_seconds, s.seconds),
         share(s.clear_words, s.words),
+        share(s.clear_value, s.value),
         format!("{} ({:.0} s/h)", share(s.over_speech, s.spoken), s.over_speech / s.films),
         format!("{:.2} s", s.late / cues),
         share(s.early, cues),
@@ -366,12 +378,15 @@ fn main() {
         );
         println!("{HEAD}\n|{}", "---|".repeat(HEAD.matches('|').count() - 1));
         type Rule = Box<dyn Fn(&Film) -> Vec<Spoken>>;
-        let rules: [(&str, Rule); 5] = [
-            ("today", Box::new(today)),
-            ("greedy", Box::new(greedy)),
-            ("pauses", Box::new(|film| placed(film, PlaceRule::Pauses, 2.0))),
-            ("strict", Box::new(|film| placed(film, PlaceRule::Strict, 2.0))),
+        let rules: [(&str, Rule); 8] = [
+            ("free", Box::new(free)),
+            ("greedy", Box::new(|film| greedy(film, 0.0))),
             ("strict, 0 s", Box::new(|film| placed(film, PlaceRule::Strict, 0.0))),
+            ("greedy, 1 s", Box::new(|film| greedy(film, 1.0))),
+            ("strict, 1 s", Box::new(|film| placed(film, PlaceRule::Strict, 1.0))),
+            ("greedy, 2 s", Box::new(|film| greedy(film, 2.0))),
+            ("strict", Box::new(|film| placed(film, PlaceRule::Strict, 2.0))),
+            ("pauses", Box::new(|film| placed(film, PlaceRule::Pauses, 2.0))),
         ];
         for (name, rule) in rules {
             let begun = Instant::now();
