@@ -8,7 +8,7 @@ use super::access_args::AccessArgs;
 use super::decode_args::{DecodeArgs, DecodeMode};
 use super::isolate_args::IsolateDefaults;
 use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
-use super::place_args::PlaceArgs;
+use super::place_args::{ExtendedArgs, PlaceArgs};
 use super::reporter::{Reporter, count};
 use super::speech_args::SpeechArgs;
 use super::values;
@@ -292,6 +292,8 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     pub content: ContentArgs,
     #[command(flatten)]
+    extended: ExtendedArgs,
+    #[command(flatten)]
     answer: AnswerArgs,
 }
 
@@ -327,11 +329,13 @@ impl DescriptionArgs {
     pub(super) fn check(&self, videos: usize) -> Result<()> {
         self.decode.check()?;
         self.speech.check(videos)?;
+        self.extended.check(&self.content.place)?;
         self.content.check()
     }
 
     pub(super) fn config(&self, models: &Models) -> Result<Config> {
         let mode = self.decode.frames.mode;
+        let content = self.content.config(models, mode)?;
         Ok(Config {
             decode: DecodeOptions {
                 access: self.access.policy()?,
@@ -341,7 +345,8 @@ impl DescriptionArgs {
             },
             dialogue: self.speech.dialogue()?,
             jobs: self.decode.jobs(),
-            ..self.content.config(models, mode)?
+            place: self.extended.apply(content.place),
+            ..content
         })
     }
 

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::values;
+use crate::error::{Error, Result};
 use crate::time::Time;
 use crate::track::place::{PlaceOptions, PlaceRule};
 
@@ -43,6 +44,41 @@ impl PlaceArgs {
             PlaceChoice::Strict => PlaceRule::Strict,
             PlaceChoice::Free => return None,
         };
-        Some(PlaceOptions { rule, pace: self.speaking_pace, lead: self.lead, rest: self.rest, min_duration })
+        Some(PlaceOptions {
+            rule,
+            pace: self.speaking_pace,
+            lead: self.lead,
+            rest: self.rest,
+            extended: false,
+            min_duration,
+        })
+    }
+}
+
+/// Whether the film pauses.
+#[derive(Args)]
+#[command(next_help_heading = "Placement")]
+pub(super) struct ExtendedArgs {
+    /// Pause the film for what fits no pause of speech, if its scene is long and new
+    ///
+    /// Nothing is spoken over speech then. Players, or 'descry speak --extended', pause the film where the cue of such an
+    /// extended description begins.
+    #[arg(long)]
+    extended: bool,
+}
+
+impl ExtendedArgs {
+    /// Refuses them where nothing is placed in pauses.
+    pub(super) fn check(&self, place: &PlaceArgs) -> Result<()> {
+        if self.extended && place.place == PlaceChoice::Free {
+            let cause = "--extended is for what fits no pause of speech, and --place free regards none";
+            return Err(Error::usage(cause, "Choose --place pauses or strict, or leave out --extended."));
+        }
+        Ok(())
+    }
+
+    /// The options with this one.
+    pub(super) fn apply(&self, place: Option<PlaceOptions>) -> Option<PlaceOptions> {
+        place.map(|place| PlaceOptions { extended: self.extended, ..place })
     }
 }

@@ -113,6 +113,9 @@ impl FilmArgs {
         let isolation = self.frames.isolation(&IsolateDefaults::FEW, reporter)?;
         config.isolation = isolation.map(|(isolation, _)| isolation);
         config.language = options.language.voice.clone();
+        if let Some(place) = &mut config.place {
+            place.extended = options.extended;
+        }
         config.keep_pictures = matches!(kept, Some(Target::File(_, Format::Html)));
         let model = self.content.stages(&models, mode, options.language.for_prompt(), None)?;
         let bars = reporter.bars().map(|screen| VideoBars::new(vec![input.shown()], screen));

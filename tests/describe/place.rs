@@ -55,6 +55,39 @@ fn descriptions_stand_in_pauses() {
 }
 
 #[test]
+fn the_film_pauses_for_extended_descriptions() {
+    let b = film();
+    let srt = "1\n00:00:01,000 --> 00:00:03,500\nA long\n\n2\n00:00:03,800 --> 00:00:09,500\nspeech.\n\n";
+    b.write("talk.srt", srt.as_bytes());
+    let usual = describe(&b, &["--dialogue", "talk.srt", "--place", "strict"]);
+    let left_out = |json: &Value| {
+        let unplaced = json["placement"]["unplaced"].as_array().unwrap();
+        unplaced.iter().find(|scene| scene["start"] == 4.0 && scene["reason"] == "no pause").cloned()
+    };
+    let scene = left_out(&usual).expect("a scene without a pause");
+    let args = ["--dialogue", "talk.srt", "--place", "strict", "--extended"];
+    let json = describe(&b, &args);
+    assert!(json["options"]["place"]["extended"] == true && left_out(&json).is_none());
+    let placed = json["placement"]["placed"].as_array().unwrap();
+    let extended =
+        placed.iter().find(|cue| cue["extended"] == true && cue["scenes"][0] == 1).expect("an extended description");
+    // Just before the scene, where nobody talks, and whole.
+    assert_eq!((&extended["start"], &extended["end"], &extended["overlap"]), (&3.5.into(), &3.8.into(), &0.0.into()));
+    assert!(extended["text"] == scene["text"] && extended["pause"].as_f64().unwrap() > 0.5, "{extended}");
+    assert!(placed.iter().all(|cue| (cue["extended"] == true) == (cue["pause"].as_f64().unwrap() > 0.0)));
+
+    // A player finds it in one cue.
+    let vtt = [&["describe", "film.mp4", "-o", "-", "--no-dedup", "--min-score", "0"], &args[..]].concat();
+    let (vtt, _) = b.run(&tiny(&vtt), 0);
+    let (_, cue) = vtt.split_once("00:00:03.500 --> 00:00:03.800\n").expect("its cue");
+    let text = cue.split("\n\n").next().unwrap().trim_end().replace('\n', " ");
+    assert_eq!(text, extended["text"].as_str().unwrap());
+
+    let (_, err) = b.run(&tiny(&["describe", "film.mp4", "-o", "x.vtt", "--extended", "--place", "free"]), 2);
+    assert!(err.contains("--extended") && err.contains("--place pauses"), "{err}");
+}
+
+#[test]
 fn placement_is_the_same_for_any_number_of_threads_and_batch() {
     let b = film();
     let place = |args: &[&str]| describe(&b, &[&["--dialogue", "film.srt", "--place", "pauses"], args].concat());

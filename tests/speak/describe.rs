@@ -63,7 +63,7 @@ fn mistakes_are_found_before_a_film_is_described() {
     run(&["-o", "a.mkv"], 2, &["--descriptions <FILE>"]);
     run(&["--descriptions", "film.vtt", "--describe", "-o", "a.mkv"], 2, &["cannot be used with"]);
     // Options of describe without it would have no effect.
-    for option in [["--min-score", "0"], ["--scenes", "fixed"], ["--mode", "fast"], ["--max-gap", "3"]] {
+    for option in [["--min-score", "0"], ["--scenes", "fixed"], ["--mode", "fast"], ["--place", "strict"]] {
         let args = [&["--descriptions", "film.vtt", "-o", "a.mkv"][..], &option].concat();
         run(&args, 2, &["required arguments were not provided", "--describe"]);
     }

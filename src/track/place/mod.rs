@@ -16,6 +16,8 @@
 //!   That costs much, so only long, new scenes are described over speech.
 //! * A description that stands alone is whole or has at least three words: "A man." says too little. A whole text of one or
 //!   two words costs something alone; where it can, it shares a sentence.
+//! * With [`PlaceOptions::extended`], nothing is spoken over speech. What fits nowhere is spoken while the film pauses, if it
+//!   is worth that; see `extended`.
 //! * Words that were spoken in the last minute are no news, whatever the picture.
 //!
 //! Order: decisions come in the order of the scenes. They depend on scenes and speech at most a minute ahead of the scene
@@ -26,6 +28,7 @@
 //! `joiner` makes one run of scenes with the same text, `pauses` knows where somebody talks, `wording` shortens, joins
 //! and measures texts, and `pages` makes cues.
 
+mod extended;
 mod joiner;
 mod pages;
 mod pauses;
@@ -34,6 +37,8 @@ mod plan;
 mod wording;
 mod worth;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 
@@ -72,7 +77,10 @@ pub struct PlaceOptions {
     /// Rest between two descriptions, at most 10 s: less costs worth. Default: 2 s. DCMP warns against filling every moment.
     #[serde(serialize_with = "seconds")]
     pub rest: Time,
-    /// Shortest description. Default: 1 s, as for cues that are read.
+    /// Whether the film may pause for a description that fits nowhere, if its scene is worth that. Such extended descriptions
+    /// take the place of those over speech. Default: no.
+    pub extended: bool,
+    /// Shortest description, but for extended ones. Default: 1 s, as for cues that are read.
     #[serde(serialize_with = "seconds")]
     pub min_duration: Time,
 }
@@ -88,6 +96,7 @@ impl Default for PlaceOptions {
             pace: 160,
             lead: Time::from_millis(2_000),
             rest: Time::from_millis(2_000),
+            extended: false,
             min_duration: Time::from_millis(1_000),
         }
     }
@@ -134,7 +143,7 @@ pub struct PlacedCue {
     /// When it begins, a multiple of 100 ms.
     #[serde(serialize_with = "seconds")]
     pub start: Time,
-    /// When it is over: all of it can be spoken until then.
+    /// When it is over: all of it can be spoken until then, if the film pauses for `pause`.
     #[serde(serialize_with = "seconds")]
     pub end: Time,
     /// What is spoken.
@@ -154,6 +163,11 @@ pub struct PlacedCue {
     pub shortened: bool,
     /// Whether it must be spoken faster than usual to be over in time, by a fifth.
     pub hasty: bool,
+    /// Whether the film has to pause for it, where it begins.
+    pub extended: bool,
+    /// For how long; zero if it does not.
+    #[serde(serialize_with = "seconds")]
+    pub pause: Time,
 }
 
 /// Positions as their first and last.

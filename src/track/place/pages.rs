@@ -6,9 +6,11 @@ use crate::track::cue::{Cue, CueOptions, paginate};
 
 impl PlacedCue {
     /// The cues that show it while it is spoken: several if its lines do not fit one, each as long as it takes to speak its
-    /// share. Cues that are read have other limits, so of the options only `max_line` and `max_lines` count.
+    /// share. Cues that are read have other limits, so of the options only `max_line` and `max_lines` count. The film pauses at
+    /// the beginning of an extended description, which is one cue, whatever its lines.
     pub fn cues(&self, options: &CueOptions) -> Vec<Cue> {
-        let pages = paginate(&self.text, options.max_line.max(1), options.max_lines.max(1));
+        let most_lines = if self.extended { usize::MAX } else { options.max_lines.max(1) };
+        let pages = paginate(&self.text, options.max_line.max(1), most_lines);
         let length = |page: &[String]| page.iter().map(|line| line.chars().count() as i128 + 1).sum::<i128>();
         let total = pages.iter().map(|page| length(page)).sum::<i128>().max(1);
         let (mut cues, mut done, mut start) = (Vec::new(), 0, self.start);
@@ -62,6 +64,8 @@ mod tests {
             merged: 1,
             shortened: false,
             hasty: false,
+            extended: false,
+            pause: Time::ZERO,
         };
         let cues = placed.cues(&CueOptions::default());
         let shown: Vec<&str> = cues.iter().flat_map(|cue| cue.lines.iter().map(String::as_str)).collect();
@@ -69,5 +73,7 @@ mod tests {
         assert_eq!((cues.len(), cues[0].start, cues[0].end, cues[1].end), (2, start, cues[1].start, end));
         // 78 of 145 characters are on the first page, with the spaces after them.
         assert_eq!(cues[0].end.millis(), 1_000 + 13_000 * 78 / 145);
+        let extended = PlacedCue { extended: true, ..placed }.cues(&CueOptions::default());
+        assert_eq!((extended.len(), extended[0].lines.join(" ")), (1, text.to_string()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::extended::FilmStop;
 use super::joiner::{Joiner, SceneRun};
 use super::pauses::{KnownSpeech, TICK};
 use super::plan::{Chosen, MOST_PIECES, PlanWindow};
@@ -127,7 +128,14 @@ impl Placer {
                 self.free = base + (chosen.start + chosen.phrasing.ticks()) as i64;
                 (PlaceDecision::Cue(cue(&plan, &chosen)), chosen.phrasing.count())
             }
-            None => (PlaceDecision::Unplaced(unplaced(&plan)), 1),
+            None => match plan.stop(from).filter(|_| self.options.extended) {
+                Some(stop) => {
+                    self.spoken = true;
+                    self.free = base + (stop.start + stop.ticks) as i64;
+                    (PlaceDecision::Cue(extended(&plan, &stop)), 1)
+                }
+                None => (PlaceDecision::Unplaced(unplaced(&plan)), 1),
+            },
         };
         let unheard = plan.novelty[0] == SceneNovelty::New && matches!(decision, PlaceDecision::Unplaced(_));
         let texts: Vec<String> = self.pieces.drain(..taken).map(|piece| piece.text().to_string()).collect();
@@ -206,6 +214,25 @@ fn cue(plan: &PlanWindow<'_>, chosen: &Chosen) -> PlacedCue {
         merged: pieces.len(),
         shortened: pieces.iter().any(|piece| level(piece) > 0),
         hasty: phrasing.hasty,
+        extended: false,
+        pause: Time::ZERO,
+    }
+}
+
+fn extended(plan: &PlanWindow<'_>, stop: &FilmStop) -> PlacedCue {
+    let (piece, start, end) = (&plan.pieces[0], plan.time(stop.start), stop.start + stop.ticks);
+    PlacedCue {
+        start,
+        end: plan.time(end),
+        text: piece.text().to_string(),
+        scenes: piece.scenes.clone(),
+        overlap: Time::from_micros(plan.speech.spoken(stop.start, end)),
+        early: (piece.start - start).max(Time::ZERO),
+        merged: 1,
+        shortened: false,
+        hasty: false,
+        extended: true,
+        pause: stop.pause,
     }
 }
 

@@ -161,7 +161,8 @@ impl PlanWindow<'_> {
         let mut points = -phrasing.fixed;
         if !self.speech.is_pause(start, end) {
             let spoken = self.speech.spoken(start, end);
-            if !phrasing.last_resort || (self.options.rule == PlaceRule::Strict && spoken > 0) {
+            let silent = self.options.rule == PlaceRule::Strict || self.options.extended;
+            if !phrasing.last_resort || (silent && spoken > 0) {
                 return None;
             }
             points -= over_speech(spoken);
