@@ -217,7 +217,7 @@ fn greedy(film: &Film, rest: f64) -> Vec<Spoken> {
 fn placed(film: &Film, rule: PlaceRule, rest: f64) -> Vec<Spoken> {
     let mut placer = Placer::new(&PlaceOptions { rule, rest: secs(rest), ..PlaceOptions::default() });
     let ended = film.speech.iter().map(|&(start, end)| Utterance { start, end }).collect();
-    let mut decisions = placer.hear(&SpeechUpdate { ended, since: None, until: Time::MAX });
+    let mut decisions = placer.hear(&SpeechUpdate { ended, until: Time::MAX, ..SpeechUpdate::default() });
     decisions.extend(film.scenes.iter().flat_map(|scene| placer.push(scene)));
     decisions.extend(placer.finish(Time::ZERO));
     let cue = |decision| match decision {

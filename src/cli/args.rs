@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::isolate::{Isolation, Protection};
 use crate::media::DecodeOptions;
+use crate::media::language::web_language;
 use crate::media::side_track::language;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
@@ -53,7 +54,7 @@ pub(super) struct OutputArgs {
 }
 
 fn language_tag(text: &str) -> Result<String, String> {
-    language(text).ok_or_else(|| "use a BCP 47 tag, such as en or pt-BR".into())
+    language(text).map(|tag| web_language(&tag)).ok_or_else(|| "use a BCP 47 tag, such as en or pt-BR".into())
 }
 
 impl OutputArgs {

@@ -131,6 +131,7 @@ pub(super) fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::{DialogueLine, LONGEST_LINE};
 
     #[test]
     fn pieces_fit_into_a_reply_and_are_the_whole() {
@@ -146,6 +147,11 @@ mod tests {
         let audio: Vec<AudioChunk> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
         assert_eq!(audio, [chunk(5, MOST_SAMPLES), chunk(5 + MOST_SAMPLES as u64, 3), chunk(90_000, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(1), at(1), at(7)]);
+        let line = DialogueLine { start: at(1), end: at(2), text: "ä".repeat(LONGEST_LINE) };
+        let data = SideTrackData { lines: vec![line; 2 * MOST_LINES + 1], until: at(8), ..SideTrackData::default() };
+        let pieces = split(data.clone(), &mut until);
+        assert_eq!(pieces.iter().map(|piece| piece.lines.len()).collect::<Vec<_>>(), [MOST_LINES, MOST_LINES, 1]);
+        assert_eq!(pieces.iter().flat_map(|piece| piece.lines.clone()).collect::<Vec<_>>(), data.lines);
         let silence = SideTrackData { until: at(9), ..SideTrackData::default() };
         assert_eq!(split(silence.clone(), &mut until), [silence]);
         assert_eq!(until, at(9));

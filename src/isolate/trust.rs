@@ -4,7 +4,7 @@ use super::wire::{MOST_LINES, MOST_SAMPLES, SentError, SourceState};
 use crate::address::hide;
 use crate::error::Error;
 use crate::media::side_track::language;
-use crate::media::{AudioChunk, DialogueLine, SideTrackData, StreamFault, StreamInfo, sample_time};
+use crate::media::{AudioChunk, DialogueLine, LONGEST_LINE, SideTrackData, StreamFault, StreamInfo, sample_time};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -108,7 +108,10 @@ impl CheckedSideTrack {
             follows && is_time(sample_time(end))
         };
         let samples: usize = audio.iter().map(|chunk| chunk.samples.len()).sum();
-        let is_line = |line: &DialogueLine| is_time(line.start) && is_time(line.end) && line.start < line.end;
+        let is_text = |text: &str| text.chars().count() <= LONGEST_LINE && !text.chars().any(char::is_control);
+        let is_line = |line: &DialogueLine| {
+            is_time(line.start) && is_time(line.end) && line.start < line.end && is_text(&line.text)
+        };
         let is_fine = samples <= MOST_SAMPLES
             && lines.len() <= MOST_LINES
             && audio.iter().all(&mut in_order)
@@ -143,7 +146,11 @@ mod tests {
     }
 
     fn line(start: i64, end: i64) -> SideTrackData {
-        let line = DialogueLine { start: Time::from_millis(start), end: Time::from_millis(end) };
+        said(start, end, "Hello.")
+    }
+
+    fn said(start: i64, end: i64, text: &str) -> SideTrackData {
+        let line = DialogueLine { start: Time::from_millis(start), end: Time::from_millis(end), text: text.into() };
         SideTrackData { lines: vec![line], ..SideTrackData::default() }
     }
 
@@ -158,7 +165,12 @@ mod tests {
             (sound(0, 10, 0), sound(u64::MAX - 5, 10, 0)),
             (line(5, 9), line(5, 5)),
             (line(5, 9), line(5, i64::MAX / 1_000)),
-            (line(5, 9), SideTrackData { lines: line(1, 2).lines.repeat(MOST_LINES + 1), ..SideTrackData::default() }),
+            (line(5, 9), said(5, 9, &"x".repeat(LONGEST_LINE + 1))),
+            (line(5, 9), said(5, 9, "a\u{1b}[2J")),
+            (
+                line(5, 9),
+                SideTrackData { lines: vec![line(1, 2).lines.remove(0); MOST_LINES + 1], ..SideTrackData::default() },
+            ),
             (line(5, 9), SideTrackData { until: Time::from_micros(LATEST + 1), ..SideTrackData::default() }),
         ] {
             let mut checked = CheckedSideTrack::default();

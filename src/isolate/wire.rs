@@ -15,7 +15,9 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::media::decode::FrameClock;
 use crate::media::frame::FrameHeader;
-use crate::media::{AUDIO_RATE, Damage, DecodeOptions, FrameSize, SideTrackData, Source, StreamFault, StreamInfo};
+use crate::media::{
+    AUDIO_RATE, Damage, DecodeOptions, FrameSize, LONGEST_LINE, SideTrackData, Source, StreamFault, StreamInfo,
+};
 use crate::message::Message;
 use crate::time::Time;
 
@@ -28,9 +30,12 @@ const _: () = assert!(BATCH + AHEAD == super::FRAMES_AHEAD);
 /// Most samples of sound in a reply: 2 s.
 pub(super) const MOST_SAMPLES: usize = 2 * AUDIO_RATE as usize;
 /// Most lines of dialogue in a reply.
-pub(super) const MOST_LINES: usize = 1_000;
-/// Longest reply in bytes: [`BATCH`] frames with their thumbs, or [`MOST_SAMPLES`], and room.
+pub(super) const MOST_LINES: usize = 80;
+/// Longest reply in bytes: [`BATCH`] frames with their thumbs, or [`MOST_SAMPLES`] or [`MOST_LINES`], and room.
 pub(super) const LONGEST_REPLY: usize = 192 << 10;
+
+// Each character takes four bytes at most, and times and lengths take fewer than 32.
+const _: () = assert!(MOST_LINES * (4 * LONGEST_LINE + 32) < LONGEST_REPLY);
 /// Longest request in bytes: an address, options, authorities, the environment of a server's client.
 pub(super) const LONGEST_REQUEST: usize = 4 << 20;
 /// How often a child that works without a result gives a sign of life.

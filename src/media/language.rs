@@ -25,6 +25,12 @@ pub(crate) fn codes(code: &str) -> Option<(&'static str, &'static str)> {
     Some((codes.next()?, codes.next()?))
 }
 
+/// A tag with its shortest code, as the web wants it (BCP 47): `eng-us` is `en-us`.
+pub(crate) fn web_language(tag: &str) -> String {
+    let (primary, rest) = tag.split_at(tag.find('-').unwrap_or(tag.len()));
+    format!("{}{rest}", codes(primary).map_or(primary, |(shortest, _)| shortest))
+}
+
 /// Whether two tags name the same language; countries and scripts are ignored.
 pub(super) fn same_language(one: &str, other: &str) -> bool {
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
@@ -36,6 +42,14 @@ pub(super) fn same_language(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_web_wants_the_shortest_code() {
+        for (tag, expected) in [("eng", "en"), ("ger-at", "de-at"), ("pt-br", "pt-br"), ("cmn", "cmn"), ("und", "und")]
+        {
+            assert_eq!(web_language(tag), expected);
+        }
+    }
 
     #[test]
     fn all_codes_of_a_language_are_the_same() {

@@ -159,13 +159,18 @@ pub fn sample_at(time: Time) -> i64 {
     samples.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
+/// Longest text of a line of dialogue in characters. A longer one is cut; two full lines on screen have a sixth of this.
+pub const LONGEST_LINE: usize = 500;
+
 /// A line of dialogue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DialogueLine {
     /// When it begins.
     pub start: Time,
     /// When it ends: after its start.
     pub end: Time,
+    /// What is said: one line of at most [`LONGEST_LINE`] characters, without markup and control characters.
+    pub text: String,
 }
 
 /// What was read of a side track since it was last taken.

@@ -1,14 +1,11 @@
 //! The speech of a film, from its side track: sound, or lines of dialogue.
 
 use super::detector::SpeechDetector;
-use super::log::{SpeechUpdate, Utterance};
+use super::log::{LEAST_PAUSE, SpeechUpdate, Utterance};
 use super::segments::{SpeechSegment, SpeechSegmenter};
 use crate::error::Result;
 use crate::media::{AudioChunk, DialogueLine, SideTrackData, sample_time};
 use crate::time::Time;
-
-/// Lines that are closer than this are one utterance.
-const LEAST_PAUSE: Time = Time::from_millis(100);
 
 /// Finds speech in a side track, in order of time. Where sound has a gap, detection begins anew.
 ///
@@ -65,7 +62,7 @@ impl<'a> SpeechFinder<'a> {
         if self.audio.as_ref().is_some_and(|open| sample_time(open.end) < data.until) {
             self.end_audio(&mut ended)?;
         }
-        data.lines.iter().for_each(|line| self.add(*line));
+        data.lines.iter().for_each(|line| self.add(line));
         let over = self.lines.partition_point(|line| line.end + LEAST_PAUSE < data.until);
         ended.extend(self.lines.drain(..over));
         let (until, since) = match &self.audio {
@@ -77,7 +74,7 @@ impl<'a> SpeechFinder<'a> {
             None => self.known_lines(data.until),
         };
         self.until = self.until.max(until);
-        Ok(SpeechUpdate { ended, since, until: self.until })
+        Ok(SpeechUpdate { ended, dialogue: data.lines.clone(), since, until: self.until })
     }
 
     /// Ends the film.
@@ -88,7 +85,7 @@ impl<'a> SpeechFinder<'a> {
         let mut ended = Vec::new();
         self.end_audio(&mut ended)?;
         ended.append(&mut self.lines);
-        Ok(SpeechUpdate { ended, since: None, until: self.until })
+        Ok(SpeechUpdate { ended, until: self.until, ..SpeechUpdate::default() })
     }
 
     fn push_audio(&mut self, chunk: &AudioChunk, ended: &mut Vec<Utterance>) -> Result<()> {
@@ -125,7 +122,7 @@ impl<'a> SpeechFinder<'a> {
     }
 
     /// Adds a line to those that it touches. What is before `until` is known already.
-    fn add(&mut self, line: DialogueLine) {
+    fn add(&mut self, line: &DialogueLine) {
         let mut new = Utterance { start: line.start.max(self.until), end: line.end };
         if new.end <= new.start {
             return;
@@ -136,44 +133,5 @@ impl<'a> SpeechFinder<'a> {
             new = Utterance { start: new.start.min(other.start), end: new.end.max(other.end) };
         }
         self.lines.insert(from, new);
-    }
-}
-
-/// The speech of a film whose lines are all known and in order of their start, from `range.0` up to `range.1`.
-pub fn utterances(lines: &[DialogueLine], range: (Time, Time)) -> Vec<Utterance> {
-    let mut found: Vec<Utterance> = Vec::new();
-    for line in lines {
-        let new = Utterance { start: line.start.max(range.0), end: line.end.min(range.1) };
-        match found.last_mut() {
-            _ if new.end <= new.start => {}
-            Some(last) if new.start <= last.end + LEAST_PAUSE => last.end = last.end.max(new.end),
-            _ => found.push(new),
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: i64) -> Time {
-        Time::from_millis(ms)
-    }
-
-    fn lines(lines: &[(i64, i64)]) -> Vec<DialogueLine> {
-        lines.iter().map(|&(start, end)| DialogueLine { start: at(start), end: at(end) }).collect()
-    }
-
-    fn times(utterances: &[Utterance]) -> Vec<(i64, i64)> {
-        utterances.iter().map(|u| (u.start.millis(), u.end.millis())).collect()
-    }
-
-    #[test]
-    fn lines_that_touch_are_one_utterance() {
-        let all = lines(&[(0, 900), (1_000, 2_000), (1_500, 1_700), (2_101, 3_000), (3_000, 4_000), (8_000, 9_000)]);
-        let found = utterances(&all, (Time::ZERO, Time::MAX));
-        assert_eq!(times(&found), [(0, 2_000), (2_101, 4_000), (8_000, 9_000)]);
-        assert_eq!(times(&utterances(&all, (at(1_800), at(8_500)))), [(1_800, 2_000), (2_101, 4_000), (8_000, 8_500)]);
     }
 }

@@ -15,8 +15,8 @@ mod monitor;
 mod segments;
 
 pub use detector::SpeechDetector;
-pub use finder::{SpeechFinder, utterances};
-pub use log::{SpeechLog, SpeechUpdate, Utterance};
+pub use finder::SpeechFinder;
+pub use log::{SpeechLog, SpeechUpdate, Utterance, utterances};
 pub use monitor::SpeechMonitor;
 pub use segments::{SpeechSegment, SpeechSegmenter};
 

@@ -1,8 +1,9 @@
 //! A finished track, as the writers in [`crate::track::formats`] get it.
 
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
-use crate::media::StreamInfo;
+use crate::media::{DialogueLine, StreamInfo};
 use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::Cue;
@@ -109,6 +110,9 @@ pub struct Speech {
     pub source: SpeechSource,
     /// In order, without overlap.
     pub segments: Vec<Utterance>,
+    /// What is said, in order of the start; none where speech is known from the sound. Serialised in seconds.
+    #[serde(serialize_with = "lines")]
+    pub dialogue: Option<Vec<DialogueLine>>,
 }
 
 /// From what speech is known.
@@ -121,6 +125,14 @@ pub enum SpeechSource {
     Subtitles,
     /// A file of subtitles.
     File,
+}
+
+fn lines<S: Serializer>(dialogue: &Option<Vec<DialogueLine>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let object = |line: &DialogueLine| json!({ "start": line.start.secs(), "end": line.end.secs(), "text": line.text });
+    match dialogue {
+        Some(dialogue) => serializer.collect_seq(dialogue.iter().map(object)),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn seconds<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {

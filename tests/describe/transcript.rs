@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use descry::interrupt::Interrupt;
+use descry::media::DialogueLine;
 use descry::time::Time;
 use descry::track::output::{self, Target};
-use descry::track::{Format, SceneRecord, Track};
+use descry::track::{Format, SceneRecord, Speech, SpeechSource, Track};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -198,6 +199,102 @@ fn a_page_states_what_is_missing_and_its_language() {
     assert_eq!((&empty["intro"][0], &empty["entries"]), (&json!("The film has no descriptions."), &json!([])));
 }
 
+fn said(secs: i64, text: &str) -> DialogueLine {
+    let (start, end) = (Time::from_millis(secs * 1_000), Time::from_millis(secs * 1_000 + 900));
+    DialogueLine { start, end, text: text.into() }
+}
+
+/// Each line follows the scene that it is in; where there is none, lines are an entry of their own.
+#[test]
+fn dialogue_is_between_the_descriptions() {
+    let b = Bench::new();
+    let scenes = vec![scene(1, (10, 20), "a dog"), scene(2, (20, 30), "a cat"), scene(3, (1_300, 1_310), "a bird")];
+    let lines =
+        [(3, "One."), (4, "Two."), (10, "Three."), (25, "Four <b>."), (650, "Five."), (660, "Six."), (1_305, "Seven.")];
+    let dialogue = Some(lines.map(|(secs, text)| said(secs, text)).to_vec());
+    let speech = Some(Speech { source: SpeechSource::File, segments: Vec::new(), dialogue });
+    let film = Track { speech, location: Some("/films/a.mp4".into()), ..track(scenes) };
+    let page = page(&b, &film);
+    let entries: Vec<(&str, Value, Vec<&str>)> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| {
+            let lines = e["dialogue"].as_array().unwrap().iter().map(|line| line[2].as_str().unwrap()).collect();
+            (e["time"][1].as_str().unwrap(), e["text"].clone(), lines)
+        })
+        .collect();
+    assert_eq!(
+        entries,
+        [
+            ("0:03", Value::Null, vec!["One.", "Two."]),
+            ("0:10", json!("A dog."), vec!["Three."]),
+            ("0:20", json!("A cat."), vec!["Four <b>."]),
+            ("10:50", Value::Null, vec!["Five.", "Six."]),
+            ("21:40", json!("A bird."), vec!["Seven."]),
+        ]
+    );
+    assert_eq!(page["contents"], json!(["0:00 to 10:00", "10:00 to 20:00", "20:00 to 30:00"]));
+    let line = &page["entries"][1]["dialogue"][0];
+    assert!(line[1].as_str().unwrap().ends_with("/films/a.mp4#t=10.000"), "{line}");
+    assert_eq!((&line[0], &line[3]), (&json!("0:10"), &json!("")), "{line}");
+    assert!(page["intro"][0].as_str().unwrap().contains("what is said"), "{page}");
+}
+
+/// From a file and from the film, with and without a process for the decoder; credentials are no dialogue.
+#[test]
+fn dialogue_of_subtitles_is_in_page_and_json() {
+    let b = Bench::new();
+    film(&b, "bare.mp4");
+    b.write(
+        "film.srt",
+        "1\n00:00:00,500 --> 00:00:01,500\n<i>Who's there?</i>\n- A {\\an8}dog\n\n\
+         2\n00:00:02,500 --> 00:00:03,000\n♪\n\n3\n00:00:05,000 --> 00:00:06,000\nThe key is open-sesame-42.\n\n"
+            .as_bytes(),
+    );
+    b.ffmpeg("-i bare.mp4 -i film.srt -map 0 -map 1 -c copy -c:s srt -metadata:s:s:0 language=ger film.mkv");
+    let describe = |film: &str, args: &[&str]| {
+        let args = [&["describe", film, "-f", "html,json", "-o", "out/", "--force"], args].concat();
+        let out = Command::new(env!("CARGO_BIN_EXE_descry"))
+            .args(tiny(&args))
+            .current_dir(b.path(""))
+            .env("DESCRY_API_KEY", "open-sesame-42")
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let name = film.split('.').next().unwrap();
+        let json: Value = serde_json::from_str(&b.read(&format!("out/{name}.json"))).unwrap();
+        let page = pages(&b.path("out")).remove(0);
+        std::fs::remove_dir_all(b.path("out")).unwrap();
+        (json, page)
+    };
+    let text = ["Who's there? - A dog", "The key is ***."];
+    for (film, args, source, lang) in [
+        ("bare.mp4", &["--dialogue", "film.srt"][..], "file", ""),
+        ("film.mkv", &["--dialogue", "embedded"], "subtitles", "de"),
+        ("film.mkv", &["--dialogue", "embedded", "--isolate"], "subtitles", "de"),
+    ] {
+        let (json, page) = describe(film, args);
+        assert_eq!(json["speech"]["source"], source);
+        let dialogue = json!([
+            { "start": 0.5, "end": 1.5, "text": text[0] },
+            { "start": 5.0, "end": 6.0, "text": text[1] },
+        ]);
+        assert_eq!(json["speech"]["dialogue"], dialogue, "{args:?}");
+        let lines: Vec<&Value> =
+            page["entries"].as_array().unwrap().iter().flat_map(|e| e["dialogue"].as_array().unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{page}");
+        for (line, (time, text)) in lines.iter().zip([("0:00", text[0]), ("0:05", text[1])]) {
+            assert_eq!((&line[0], &line[2], &line[3]), (&json!(time), &json!(text), &json!(lang)));
+        }
+    }
+    // A stretch of the film has the dialogue in it.
+    let (json, _) = describe("bare.mp4", &["--dialogue", "film.srt", "--start", "1", "--end", "3"]);
+    assert_eq!(json["speech"]["dialogue"], json!([{ "start": 1.0, "end": 1.5, "text": text[0] }]));
+    let (json, _) = describe("bare.mp4", &[]);
+    assert_eq!(json["speech"], Value::Null);
+}
+
 /// Whatever a model writes, text stays text.
 #[test]
 fn no_text_becomes_markup() {
@@ -213,11 +310,27 @@ fn no_text_becomes_markup() {
             let (input, model, texts) = any.new_tree(&mut runner).unwrap().current();
             let scenes = texts.iter().enumerate().map(|(n, text)| scene(n as u32, (n as i64, n as i64 + 1), text));
             let location = Some(format!("/films/{input}"));
-            Track { input: input.clone(), model, location, ..track(scenes.collect()) }
+            let dialogue = Some(texts.iter().enumerate().map(|(n, text)| said(n as i64, text)).collect());
+            let speech = Some(Speech { source: SpeechSource::File, segments: Vec::new(), dialogue });
+            Track { input: input.clone(), model, location, speech, ..track(scenes.collect()) }
         })
         .collect();
     tracks.iter().enumerate().for_each(|(i, track)| save(track, &b.path(&format!("{i:03}.html"))));
-    let known = ["alt", "charset", "class", "content", "datetime", "href", "http-equiv", "lang", "name", "src"];
+    let known = [
+        "alt",
+        "aria-label",
+        "aria-labelledby",
+        "id",
+        "charset",
+        "class",
+        "content",
+        "datetime",
+        "href",
+        "http-equiv",
+        "lang",
+        "name",
+        "src",
+    ];
     let mut entries = 0;
     for (page, track) in pages(&b.path("")).iter().zip(&tracks) {
         assert_eq!(page["strange"], json!([]), "{track:?}");

@@ -12,15 +12,25 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 
-KNOWN = set("html head meta title style body header nav main section h1 h2 p ol ul li a div img time".split())
+KNOWN = set("html head meta title style body header nav main section h1 h2 p ol ul li a div img time q".split())
 
 
 def text(element: Element | None) -> str | None:
     return None if element is None else "".join(element.itertext())
 
 
+def said(line: Element) -> list[str | None]:
+    link, q = line.find("a"), line.find("q")
+    return [
+        text(line.find(".//time")),
+        None if link is None else link.get("href"),
+        text(q),
+        None if q is None else q.get("lang"),
+    ]
+
+
 def entry(li: Element) -> dict[str, object]:
-    time, link, img, p = li.find(".//time"), li.find("a"), li.find(".//img"), li.find("p")
+    time, link, img, p = li.find(".//time"), li.find("div/a"), li.find(".//img"), li.find("div/p")
     picture = None
     if img is not None:
         if img.attrib.keys() != {"src", "alt"} or img.get("alt") != "":
@@ -34,6 +44,7 @@ def entry(li: Element) -> dict[str, object]:
         "picture": picture,
         "text": text(p),
         "lang": None if p is None else p.get("lang"),
+        "dialogue": [said(line) for line in li.findall("div/ul/li")],
     }
 
 

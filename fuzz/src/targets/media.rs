@@ -139,6 +139,8 @@ pub(crate) fn dialogue(data: &[u8]) {
         Ok(dialogue) => {
             assert!(!dialogue.lines.is_empty() && dialogue.lines.is_sorted());
             for line in &dialogue.lines {
+                assert!(line.text.chars().count() <= 500 && line.text.chars().any(char::is_alphanumeric));
+                assert!(!line.text.chars().any(char::is_control), "{:?}", line.text);
                 assert!(line.start < line.end && line.end - line.start <= Time::from_millis(600_000), "{line:?}");
             }
             reached(("lines", dialogue.lines.len().ilog2_or_zero()));

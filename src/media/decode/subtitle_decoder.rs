@@ -1,4 +1,4 @@
-//! Decodes one track of subtitles: packets in, the times of lines of dialogue out.
+//! Decodes one track of subtitles: packets in, lines of dialogue out.
 
 use std::ffi::CStr;
 
@@ -6,7 +6,7 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 
 use super::stream::rescale;
-use crate::media::side_track::DialogueLine;
+use crate::media::side_track::{DialogueLine, LONGEST_LINE};
 use crate::time::Time;
 
 /// A line without an end lasts until the next one begins, but not longer than this.
@@ -26,8 +26,8 @@ pub(super) struct SubtitleDecoder {
     /// Start of the container's own clock.
     origin: Time,
     range: (Time, Time),
-    /// Start of the last line, if its end is not known yet.
-    open: Option<Time>,
+    /// Start and text of the last line, if its end is not known yet.
+    open: Option<(Time, String)>,
     lines: Vec<DialogueLine>,
 }
 
@@ -61,8 +61,14 @@ impl DecodedText {
         if code < 0 { Err(ff::Error::from(code)) } else { Ok((got != 0).then_some(decoded)) }
     }
 
+    /// Its words, on one line; empty if there are none.
+    pub(crate) fn words(&self) -> String {
+        let words = self.texts().map(|text| words_of(&text)).collect::<Vec<_>>().join(" ");
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Its texts, with the tags of ASS.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = String> + '_ {
+    fn texts(&self) -> impl Iterator<Item = String> + '_ {
         let count = if self.0.rects.is_null() { 0 } else { self.0.num_rects as usize };
         (0..count).filter_map(|n| {
             // SAFETY: FFmpeg has filled so many pointers to rectangles, whose texts are null or C strings.
@@ -78,22 +84,46 @@ impl DecodedText {
     }
 }
 
-/// Whether a text of ASS has a letter or a digit to read: outside of its `{…}`, and not as a drawing.
-fn is_spoken(text: &str) -> bool {
-    let mut drawing = false;
-    for (n, part) in text.split('{').enumerate() {
-        let (tags, words) = if n > 0 { part.split_once('}').unwrap_or(("", part)) } else { ("", part) };
-        for (at, _) in tags.match_indices("\\p") {
-            if let Some(digit) = tags[at + 2..].chars().next().filter(char::is_ascii_digit) {
-                drawing = digit != '0';
+/// The words of a text of ASS: without its `{…}`, and without drawings.
+fn words_of(text: &str) -> String {
+    let (mut out, mut drawing, mut rest) = (String::new(), false, text);
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        let mut word = Some(c);
+        match (c, rest.chars().next()) {
+            ('{', _) => {
+                word = None;
+                if let Some((tags, after)) = rest.split_once('}') {
+                    drawing = draws(tags).unwrap_or(drawing);
+                    rest = after;
+                }
             }
+            ('\\', Some('N' | 'n' | 'h')) => (word, rest) = (Some(' '), &rest[1..]),
+            ('\\', Some(brace @ ('{' | '}'))) => (word, rest) = (Some(brace), &rest[1..]),
+            // FFmpeg puts a word joiner after a backslash of the text.
+            ('\\' | '\u{2060}', _) => word = None,
+            _ => {}
         }
-        let words = words.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ");
-        if !drawing && words.chars().any(char::is_alphanumeric) {
-            return true;
-        }
+        out.extend(word.filter(|_| !drawing).map(|c| if c.is_control() { ' ' } else { c }));
     }
-    false
+    out
+}
+
+/// Whether a drawing follows tags of ASS; none if they do not say.
+fn draws(tags: &str) -> Option<bool> {
+    let digits = tags.match_indices("\\p").filter_map(|(at, _)| tags[at + 2..].chars().next());
+    digits.filter(char::is_ascii_digit).last().map(|digit| digit != '0')
+}
+
+/// A text as a line of dialogue; none if it has no letter or digit.
+fn spoken(words: String) -> Option<String> {
+    if !words.chars().any(char::is_alphanumeric) {
+        return None;
+    }
+    match words.char_indices().nth(LONGEST_LINE) {
+        Some(_) => Some(words.chars().take(LONGEST_LINE - 1).chain(['…']).collect()),
+        None => Some(words),
+    }
 }
 
 impl SubtitleDecoder {
@@ -120,15 +150,16 @@ impl SubtitleDecoder {
         let start = rescale(ts, self.time_base) - self.origin;
         self.close(start);
         let decoded = match DecodedText::decode(&mut self.subtitle, packet) {
-            Ok(Some(decoded)) if decoded.texts().any(|text| is_spoken(&text)) => decoded,
-            Ok(_) => return 0,
+            Ok(Some(decoded)) => decoded,
+            Ok(None) => return 0,
             Err(_) => return 1,
         };
+        let Some(text) = spoken(decoded.words()) else { return 0 };
         let ms = decoded.0.end_display_time;
         match packet.duration() {
-            ticks if ticks > 0 => self.line(start, start + rescale(ticks, self.time_base)),
-            _ if ms > 0 && ms != NO_END => self.line(start, start + Time::from_millis(i64::from(ms))),
-            _ => self.open = Some(start),
+            ticks if ticks > 0 => self.line((start, text), start + rescale(ticks, self.time_base)),
+            _ if ms > 0 && ms != NO_END => self.line((start, text), start + Time::from_millis(i64::from(ms))),
+            _ => self.open = Some((start, text)),
         }
         0
     }
@@ -140,15 +171,15 @@ impl SubtitleDecoder {
 
     /// Ends a line that is still open.
     fn close(&mut self, at: Time) {
-        if let Some(start) = self.open.take() {
-            self.line(start, at.min(start + LONGEST_OPEN));
+        if let Some((start, text)) = self.open.take() {
+            self.line((start, text), at.min(start + LONGEST_OPEN));
         }
     }
 
-    fn line(&mut self, start: Time, end: Time) {
+    fn line(&mut self, (start, text): (Time, String), end: Time) {
         let (start, end) = (start.max(self.range.0), end.min(self.range.1));
         if start < end && end - start <= LONGEST {
-            self.lines.push(DialogueLine { start, end });
+            self.lines.push(DialogueLine { start, end, text });
         }
     }
 
@@ -168,13 +199,25 @@ mod tests {
 
     #[test]
     fn only_words_are_spoken() {
-        for spoken in
-            ["Hello.", "{\\i1}Hello{\\i0}", "{\\an8}1984", "{\\p1}m 0 0 l 5 5{\\p0}Yes", "é", "{\\pos(1,2)}Over there"]
-        {
-            assert!(is_spoken(spoken), "{spoken}");
+        for (text, expected) in [
+            ("Hello.", "Hello."),
+            ("{\\i1}Hello{\\i0}\\Nthere", "Hello there"),
+            ("{\\an8}1984", "1984"),
+            ("{\\p1}m 0 0 l 5 5{\\p0}Yes", "Yes"),
+            ("{\\pos(1,2)}Over {there", "Over there"),
+            ("a \\{b\\} c\\\u{2060}d\u{7}e", "a {b} cd e"),
+        ] {
+            assert_eq!(spoken(words_of(text)).as_deref(), Some(expected), "{text}");
         }
         for silent in ["", " ", "\\N\\h", "{\\i1}{\\i0}", "{\\p1}m 0 0 l 5 5", "♪ ♪", "…"] {
-            assert!(!is_spoken(silent), "{silent}");
+            assert_eq!(spoken(words_of(silent)), None, "{silent}");
         }
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        assert_eq!(spoken("ä".repeat(LONGEST_LINE)).unwrap(), "ä".repeat(LONGEST_LINE));
+        let cut = spoken("ä".repeat(LONGEST_LINE + 1)).unwrap();
+        assert!(cut.chars().count() == LONGEST_LINE && cut.ends_with("ä…"));
     }
 }

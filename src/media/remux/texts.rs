@@ -92,28 +92,9 @@ impl TextDecoder {
         let start = packet.pts()?;
         let end = start.checked_add(packet.duration())?;
         let decoded = DecodedText::decode(&mut self.subtitle, packet).ok()??;
-        let text = decoded.texts().map(|text| plain(&text)).collect::<Vec<_>>().join(" ");
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = decoded.words();
         (!text.is_empty()).then(|| FilmText { start: time(start), end: time(end.max(start)), text })
     }
-}
-
-/// The words of a text of ASS.
-fn plain(text: &str) -> String {
-    let text = text.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ");
-    let mut out = String::new();
-    let mut depth = 0u32;
-    for c in text.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            // FFmpeg's word joiner after a backslash of the text.
-            '\\' | '\u{2060}' => {}
-            c if depth == 0 => out.push(if c.is_control() { ' ' } else { c }),
-            _ => {}
-        }
-    }
-    out
 }
 
 #[cfg(test)]

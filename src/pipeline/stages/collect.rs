@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use crossbeam_channel::{Receiver, never, select};
 use serde_json::Value;
 
-use crate::address::Address;
+use crate::address::{Address, hide};
 use crate::error::Result;
 use crate::media::{SideTrack, StreamInfo};
 use crate::model::Caption;
@@ -18,7 +18,7 @@ use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, SpeechMessage, StageMessage};
 use crate::pipeline::observer::Outcome;
-use crate::speech::{SpeechLog, SpeechUpdate, utterances};
+use crate::speech::{SpeechLog, SpeechUpdate};
 use crate::time::Time;
 use crate::track::pictures::PictureWriter;
 use crate::track::place::{PlaceDecision, PlaceableScene, PlacedTrack, Placer, SceneNovelty};
@@ -138,6 +138,10 @@ impl<'a> CollectStage<'a> {
             let text = format!("{} keyframes could not be converted ({fault})", builder.faults);
             damage = Some(damage.map_or(text.clone(), |damage| format!("{damage}, {text}")));
         }
+        if let Some(from) = builder.speech.full() {
+            let text = format!("the texts of its subtitles are left out from {from} on, because there are too many");
+            damage = Some(damage.map_or(text.clone(), |damage| format!("{damage}, {text}")));
+        }
         let usable = end.error.is_none() && !(end.interrupted && builder.scenes.is_empty());
         let track = usable.then(|| self.track(file, builder, damage, end.interrupted));
         let cut_short = end.lost.then_some(CutShort::Connection);
@@ -163,7 +167,14 @@ impl<'a> CollectStage<'a> {
     }
 
     fn track(&self, file: usize, builder: TrackBuilder, damage: Option<String>, interrupted: bool) -> Track {
-        let segments = builder.speech.into_utterances();
+        let (segments, mut dialogue) = builder.speech.into_parts();
+        // A decoder in a process of its own knows the secrets of its input, and might put them anywhere.
+        dialogue.iter_mut().for_each(|line| line.text = hide(&line.text));
+        let speech = builder.speech_source.map(|source| Speech {
+            source,
+            segments,
+            dialogue: (source != SpeechSource::Audio).then_some(dialogue),
+        });
         Track {
             input: self.header.inputs.get(file).map(Address::shown).unwrap_or_default(),
             location: self.header.inputs.get(file).and_then(Address::location),
@@ -176,7 +187,7 @@ impl<'a> CollectStage<'a> {
             cues: builder.cues,
             scenes: builder.scenes,
             pictures: builder.pictures.map(PictureWriter::finish),
-            speech: builder.speech_source.map(|source| Speech { source, segments }),
+            speech,
             placement: builder.placer.is_some().then_some(builder.placement),
         }
     }
@@ -240,8 +251,7 @@ impl TrackBuilder {
         self.placer = config.place.as_ref().filter(|_| self.speech_source.is_some()).map(Placer::new);
         if let Some(dialogue) = &config.dialogue {
             let range = (config.decode.start.unwrap_or_default(), config.decode.end.unwrap_or(Time::MAX));
-            let ended = utterances(&dialogue.lines, range);
-            self.take_speech(SpeechUpdate { ended, since: None, until: Time::MAX });
+            self.take_speech(SpeechUpdate::of_dialogue(&dialogue.lines, range));
         }
         self.info = Some(info);
     }

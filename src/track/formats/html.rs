@@ -1,4 +1,5 @@
-//! A descriptive transcript as one HTML page: each described scene with its picture, its time and its whole text.
+//! A descriptive transcript as one HTML page: each described scene with its picture, its time and its whole text, and the
+//! dialogue between them where it is known.
 //!
 //! For readers, so a text is not shortened to what fits its time, as that of a cue is. There are no scripts: the times are
 //! links to the film at that second. All text is escaped, and the policy of the page lets nothing in from elsewhere.
@@ -6,10 +7,13 @@
 //! Memory: one picture, and the texts.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use super::{Track, file_name, incomplete, one_line};
 use crate::markup::{escape, film_link, jpeg_url, page_start};
+use crate::media::DialogueLine;
+use crate::media::language::web_language;
 use crate::time::Time;
 use crate::track::cue::sentence;
 
@@ -18,24 +22,30 @@ const STYLE: &str = include_str!("html.css");
 /// A longer film is divided into sections of this length, so that readers can go from heading to heading: 10 minutes.
 const SECTION: Time = Time::from_millis(600_000);
 
-/// A scene with a description; several that follow each other with the same one.
+/// A scene with a description; several that follow each other with the same one; or dialogue alone.
 struct TranscriptEntry {
     start: Time,
     end: Time,
-    /// Position of the first scene.
-    scene: usize,
-    text: String,
+    /// Position of the first scene, and its description; none of dialogue alone.
+    scene: Option<(usize, String)>,
+    /// The lines of dialogue that begin before the next entry.
+    dialogue: Range<usize>,
 }
 
 /// Writes the page. Links are relative to `folder`.
 pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
-    let entries = entries(track);
+    let dialogue = dialogue(track);
+    let entries = with_dialogue(described(track), dialogue);
     let film = one_line(file_name(&track.input));
     write!(to, "{}", page_start(&format!("{film}: descriptive transcript"), STYLE))?;
     writeln!(to, "<header>\n<h1>Descriptive transcript of {}</h1>", escape(&film))?;
-    let link = |at: Time| track.location.as_ref().and_then(|location| film_link(location, at.millis(), folder));
-    let what = if entries.is_empty() { "The film has no descriptions." } else { "What is seen in the film." };
-    let links = if entries.is_empty() || link(Time::ZERO).is_none() {
+    let page = TranscriptPage { track, folder, dialogue };
+    let what = match (entries.is_empty(), dialogue.is_empty()) {
+        (true, _) => "The film has no descriptions.",
+        (false, true) => "What is seen in the film.",
+        (false, false) => "What is seen in the film and, in quotation marks, what is said.",
+    };
+    let links = if entries.is_empty() || page.link(Time::ZERO).is_none() {
         ""
     } else {
         " Each time is a link that plays the film from there."
@@ -53,23 +63,59 @@ pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Res
             writeln!(to, "<section aria-labelledby=\"s{number}\">\n<h2 id=\"s{number}\">{}</h2>", heading(number))?;
         }
         writeln!(to, "<ol>")?;
-        section.iter().try_for_each(|entry| write_entry(track, entry, link(entry.start), to))?;
+        section.iter().try_for_each(|entry| page.write_entry(entry, to))?;
         writeln!(to, "</ol>{}", if divided { "\n</section>" } else { "" })?;
     }
     writeln!(to, "</main>\n</body>\n</html>")
 }
 
+/// The lines of dialogue, in order of their start; none where they are not known.
+fn dialogue(track: &Track) -> &[DialogueLine] {
+    track.speech.as_ref().and_then(|speech| speech.dialogue.as_deref()).unwrap_or_default()
+}
+
 /// The scenes whose description is shown.
-fn entries(track: &Track) -> Vec<TranscriptEntry> {
+fn described(track: &Track) -> Vec<TranscriptEntry> {
     let mut entries: Vec<TranscriptEntry> = Vec::new();
     for (n, scene) in track.scenes.iter().enumerate() {
         let Some(text) = scene.text.as_ref().filter(|_| scene.shown).map(|text| sentence(text)) else { continue };
+        let same = |last: &TranscriptEntry| last.scene.as_ref().is_some_and(|(_, own)| *own == text);
         match entries.last_mut() {
-            Some(last) if last.end >= scene.start && last.text == text => last.end = scene.end,
+            Some(last) if last.end >= scene.start && same(last) => last.end = scene.end,
             _ if text.is_empty() => {}
-            _ => entries.push(TranscriptEntry { start: scene.start, end: scene.end, scene: n, text }),
+            _ => entries.push(TranscriptEntry {
+                start: scene.start,
+                end: scene.end,
+                scene: Some((n, text)),
+                dialogue: 0..0,
+            }),
         }
     }
+    entries
+}
+
+/// The scenes with the dialogue that begins before the next one. What begins before the first, or in a section without a
+/// description before it, is an entry of its own.
+fn with_dialogue(described: Vec<TranscriptEntry>, dialogue: &[DialogueLine]) -> Vec<TranscriptEntry> {
+    let mut entries: Vec<TranscriptEntry> = Vec::new();
+    let mut lines = dialogue.iter().enumerate().peekable();
+    let mut add = |until: Option<Time>, entries: &mut Vec<TranscriptEntry>| {
+        while let Some((n, line)) = lines.next_if(|(_, line)| until.is_none_or(|until| line.start < until)) {
+            match entries.last_mut() {
+                Some(last) if section_of(last.start) == section_of(line.start) => last.dialogue.end = n + 1,
+                _ => {
+                    entries.push(TranscriptEntry { start: line.start, end: line.end, scene: None, dialogue: n..n + 1 })
+                }
+            }
+        }
+        dialogue.len() - lines.len()
+    };
+    for mut entry in described {
+        let next = add(Some(entry.start), &mut entries);
+        entry.dialogue = next..next;
+        entries.push(entry);
+    }
+    add(None, &mut entries);
     entries
 }
 
@@ -110,16 +156,55 @@ fn contents(entries: &[TranscriptEntry], to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "</ul>\n</nav>")
 }
 
-fn write_entry(track: &Track, entry: &TranscriptEntry, link: Option<String>, to: &mut dyn Write) -> io::Result<()> {
-    let picture = track.pictures.as_ref().map_or(Ok(None), |pictures| pictures.read(entry.scene))?;
-    let (open, close) = match link {
-        Some(link) => (format!("<a class=\"at\" href=\"{}\">", escape(&link)), "</a>"),
-        None => ("<div class=\"at\">".into(), "</div>"),
-    };
-    // The description is the alternative of the picture.
-    let picture = picture.map_or(String::new(), |jpeg| format!("<img src=\"{}\" alt=\"\">", jpeg_url(&jpeg)));
-    writeln!(to, "<li>{open}{picture}{}{close}", time(entry.start))?;
-    writeln!(to, "<p{}>{}</p></li>", language(&track.language), escape(&entry.text))
+/// What the entries of a page have in common.
+struct TranscriptPage<'a> {
+    track: &'a Track,
+    folder: &'a Path,
+    dialogue: &'a [DialogueLine],
+}
+
+impl TranscriptPage<'_> {
+    /// The address that plays the film from a time on; none where a browser cannot open it.
+    fn link(&self, at: Time) -> Option<String> {
+        self.track.location.as_ref().and_then(|location| film_link(location, at.millis(), self.folder))
+    }
+
+    fn write_entry(&self, entry: &TranscriptEntry, to: &mut dyn Write) -> io::Result<()> {
+        let store = self.track.pictures.as_ref().zip(entry.scene.as_ref());
+        let picture = store.map_or(Ok(None), |(store, (scene, _))| store.read(*scene))?;
+        // The description is the alternative of the picture.
+        let picture = picture.map_or(String::new(), |jpeg| format!("<img src=\"{}\" alt=\"\">", jpeg_url(&jpeg)));
+        writeln!(to, "<li><div class=\"at\">{}</div>\n<div>", self.linked(entry.start, &picture))?;
+        if let Some((_, text)) = &entry.scene {
+            writeln!(to, "<p{}>{}</p>", language(&self.track.language), escape(text))?;
+        }
+        let lines = self.dialogue.get(entry.dialogue.clone()).unwrap_or_default();
+        if !lines.is_empty() {
+            let language = language(&dialogue_language(self.track));
+            writeln!(to, "<ul aria-label=\"Dialogue\">")?;
+            for line in lines {
+                let (time, text) = (self.linked(line.start, ""), escape(&line.text));
+                writeln!(to, "<li>{time} <q{language}>{text}</q></li>")?;
+            }
+            writeln!(to, "</ul>")?;
+        }
+        writeln!(to, "</div></li>")
+    }
+
+    /// A time that is a link, where there is one; with the picture before it.
+    fn linked(&self, at: Time, picture: &str) -> String {
+        let time = time(at);
+        match self.link(at) {
+            Some(link) => format!("<a href=\"{}\">{picture}{time}</a>", escape(&link)),
+            None => format!("{picture}{time}"),
+        }
+    }
+}
+
+/// The language of the dialogue: that of the track of subtitles; unknown of a file.
+fn dialogue_language(track: &Track) -> String {
+    let tag = track.info.as_ref().and_then(|info| info.side_track.as_ref()?.language.as_deref());
+    tag.map_or_else(|| "und".into(), web_language)
 }
 
 /// A time of the film, for people and for programs.

@@ -26,7 +26,7 @@ pub(super) struct KnownSpeech {
 impl KnownSpeech {
     /// Takes what has become known.
     pub(super) fn hear(&mut self, update: &SpeechUpdate) {
-        let &SpeechUpdate { ref ended, since, until } = update;
+        let &SpeechUpdate { ref ended, since, until, .. } = update;
         for &Utterance { start, end } in ended {
             let start = self.over.back().map_or(start, |last| start.max(last.1));
             if end > start {
@@ -41,7 +41,7 @@ impl KnownSpeech {
     pub(super) fn finish(&mut self) {
         if let Some(since) = self.since {
             let ended = vec![Utterance { start: since, end: self.until }];
-            self.hear(&SpeechUpdate { ended, since: None, until: Time::MAX });
+            self.hear(&SpeechUpdate { ended, until: Time::MAX, ..SpeechUpdate::default() });
         }
         self.until = Time::MAX;
     }
@@ -128,7 +128,7 @@ mod tests {
     fn heard(over: &[(Time, Time)], since: Option<Time>, until: Time) -> KnownSpeech {
         let ended = over.iter().map(|&(start, end)| Utterance { start, end }).collect();
         let mut known = KnownSpeech::default();
-        known.hear(&SpeechUpdate { ended, since, until });
+        known.hear(&SpeechUpdate { ended, since, until, ..SpeechUpdate::default() });
         known
     }
 

@@ -273,7 +273,7 @@ mod tests {
     fn everything_is_decided_in_the_end() {
         let mut placer = Placer::new(&PlaceOptions::default());
         let at = Time::from_millis;
-        let begun = SpeechUpdate { ended: Vec::new(), since: Some(at(0)), until: at(3_000) };
+        let begun = SpeechUpdate { since: Some(at(0)), until: at(3_000), ..SpeechUpdate::default() };
         assert_eq!(placer.hear(&begun), []);
         let text = Some("a dog on a sofa".to_string());
         let scene = PlaceableScene { start: at(0), end: at(10_000), text, score: None, novelty: SceneNovelty::New };

@@ -9,7 +9,12 @@ pub(super) fn ms(millis: i64) -> Time {
 
 /// What has become known of speech: what is over, when that began which goes on, and up to when.
 pub(super) fn news(over: &[(Time, Time)], since: Option<Time>, until: Time) -> SpeechUpdate {
-    SpeechUpdate { ended: over.iter().map(|&(start, end)| Utterance { start, end }).collect(), since, until }
+    SpeechUpdate {
+        ended: over.iter().map(|&(start, end)| Utterance { start, end }).collect(),
+        since,
+        until,
+        ..SpeechUpdate::default()
+    }
 }
 
 pub(super) fn scene(start: i64, end: i64, text: &str) -> PlaceableScene {
