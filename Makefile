@@ -120,7 +120,7 @@ bench:
 
 test-browser:
 	@sh tools/setup.sh browser
-	cargo build --locked --example live_outputs
+	cargo build --locked --bin descry --example live_outputs
 	node tests/browser/check.mjs target/debug/examples/live_outputs
 
 test-faults: setup-test

@@ -146,8 +146,12 @@ settings! {
     VoiceCommand => "voice.program",
     /// Environment variables that the program of a voice inherits.
     VoiceEnv => "voice.environment",
+    /// File of spoken descriptions in live mode.
+    VoiceFile => "voice_file",
     /// Model of a voice.
     VoiceModel => "voice.model",
+    /// Program that plays spoken descriptions in live mode.
+    VoicePlay => "voice_play",
     /// WebVTT file of live mode.
     Vtt => "vtt",
     /// When live mode begins a new WebVTT file.

@@ -3,65 +3,25 @@
 use crate::error::Error;
 use crate::message::Setting;
 
-/// The flag, or the command, for a setting.
-fn flag(setting: Setting) -> &'static str {
-    match setting {
-        Setting::AllowPrivate => "--allow-private",
-        Setting::Append => "--append",
-        Setting::Audio => "--audio",
+/// The flag, or the command, for a setting. Most flags are named like the fields of the library.
+fn flag(setting: Setting) -> String {
+    let other = match setting {
         Setting::Archive => "--into",
         Setting::ArchiveRepair | Setting::Describe | Setting::Index | Setting::Part => command(setting),
-        Setting::Batch => "--batch",
-        Setting::Beam => "--beam",
-        Setting::Authorities => "--ca",
-        Setting::CommandEnv => "--command-env",
-        Setting::Config => "--config",
-        Setting::Context => "--context",
-        Setting::Dialogue => "--dialogue",
         Setting::DecoderTimeout => "--decoder-timeout",
-        Setting::Device => "--device",
-        Setting::Embedder => "--embedder",
-        Setting::End => "--end",
-        Setting::Extended => "--extended",
         Setting::Format => "-f",
-        Setting::Frames => "--frames",
-        Setting::Greedy => "--greedy",
-        Setting::Hang => "--hang",
-        Setting::Hls => "--hls",
-        Setting::Http => "--http",
-        Setting::Hwaccel => "--hwaccel",
-        Setting::Insecure => "--insecure",
         Setting::Isolate => "--isolate",
-        Setting::Jobs => "--jobs",
-        Setting::MaxPixels => "--max-pixels",
-        Setting::MaxTokens => "--max-tokens",
-        Setting::Memory => "--memory",
-        Setting::MinScore => "--min-score",
-        Setting::Model => "--model",
-        Setting::ModelName => "--model-name",
         Setting::NoIsolate => "--no-isolate",
         Setting::Output => "-o",
         Setting::Overwrite => "--force",
         Setting::PictureSize => "--picture-size",
-        Setting::Precision => "--precision",
-        Setting::Prompt => "--prompt",
-        Setting::Realtime => "--realtime",
-        Setting::Rebuild => "--rebuild",
-        Setting::RetryFailed => "--retry-failed",
-        Setting::Sample => "--sample",
         Setting::SearchIndex => "--index",
-        Setting::ServerJobs => "--server-jobs",
-        Setting::ServerTimeout => "--server-timeout",
-        Setting::AudioCodec => "--codec",
-        Setting::Start => "--start",
         // The command line has no flag for it.
         Setting::Temperature => "the temperature",
-        Setting::Timeout => "--timeout",
         Setting::Voice | Setting::VoiceCommand | Setting::VoiceEnv | Setting::VoiceModel => voice(setting),
-        Setting::Vtt => "--vtt",
-        Setting::VttRotate => "--vtt-rotate",
-        Setting::Webhook => "--webhook",
-    }
+        setting => return format!("--{}", setting.field().replace('_', "-")),
+    };
+    other.to_string()
 }
 
 /// The command for a setting that is a step of work.
@@ -86,7 +46,7 @@ fn voice(setting: Setting) -> &'static str {
 
 /// The whole message of an error, in the words of the command line.
 pub(super) fn explain(error: &Error) -> String {
-    error.render(|setting| flag(setting).to_string())
+    error.render(flag)
 }
 
 #[cfg(test)]
@@ -113,6 +73,7 @@ mod tests {
         collect(&Cli::command(), &mut known, "descry");
         for setting in Setting::ALL {
             let flag = flag(*setting);
+            let flag = flag.as_str();
             if !flag.starts_with('-') && !flag.starts_with("descry ") {
                 continue;
             }

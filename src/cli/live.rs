@@ -10,6 +10,7 @@ use super::access_args::AccessArgs;
 use super::args::{BatchArgs, DecoderArgs, RepetitionArgs, encode_options};
 use super::decode_args::MAX_PIXELS;
 use super::isolate_args::{IsolateArgs, IsolateDefaults};
+use super::live_voice_args::LiveVoiceArgs;
 use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_json_pretty;
@@ -31,6 +32,7 @@ Examples:
   descry live --config streams.toml                              Several streams, options in a file
   descry live rtsp://camera/door --http 127.0.0.1:8080           Serve a web page
   descry live rtsp://camera/door --command 'espeak-ng --stdin'   Read descriptions aloud
+  descry live rtsp://camera/door --voice espeak --voice-play 'aplay -q'   Speak descriptions
   descry live --status                                           State of a running descry";
 
 /// Describe live streams as they happen
@@ -50,6 +52,8 @@ pub(super) struct LiveArgs {
     access: AccessArgs,
     #[command(flatten)]
     output: LiveOutputArgs,
+    #[command(flatten)]
+    voice: LiveVoiceArgs,
     #[command(flatten)]
     repetition: RepetitionArgs,
     #[command(flatten)]
@@ -208,7 +212,7 @@ impl StreamArgs {
 
 impl LiveOutputArgs {
     /// The outputs of the command line, completed from the configuration file.
-    fn or(&self, file: Option<LiveConfig>) -> OutputConfig {
+    fn or(&self, voice: &LiveVoiceArgs, file: Option<LiveConfig>) -> OutputConfig {
         let outputs = OutputConfig {
             jsonl: self.jsonl,
             vtt: self.vtt.clone(),
@@ -228,8 +232,9 @@ impl LiveOutputArgs {
             // Tokens do not belong on a command line, where every user of the machine can see them.
             http_token: None,
             webhook_token: None,
+            ..OutputConfig::default()
         };
-        outputs.or(file.map(|f| f.outputs).unwrap_or_default())
+        voice.apply(outputs).or(file.map(|f| f.outputs).unwrap_or_default())
     }
 }
 
@@ -261,7 +266,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let model = Model::of(&models, args.model.options(&models, encode, caption, prompt)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.settle_prompts()?;
-    job.outputs = args.output.or(file).open(&job.names(), &job.metrics)?;
+    job.outputs = args.output.or(&args.voice, file).open(&job.names(), &job.metrics)?;
     let LiveSummary { failed, incomplete } = live::run(job, interrupt)?;
     if failed + incomplete > 0 {
         reporter.fail();
@@ -271,7 +276,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
 
 /// Prints what a running descry with a web page reports about itself.
 fn print_status(args: &LiveArgs) -> Result<()> {
-    let outputs = args.output.or(args.stream.read_config()?);
+    let outputs = args.output.or(&args.voice, args.stream.read_config()?);
     let address = outputs.http.unwrap_or(HttpOptions::default().listen).to_string();
     let status = fetch_status(&address, outputs.http_token().as_deref(), STATUS_TIMEOUT)?;
     print_json_pretty(&status)?;
@@ -287,7 +292,7 @@ mod tests {
 
     fn outputs(args: &str) -> OutputConfig {
         match Cli::try_parse_from(["descry", "live"].into_iter().chain(args.split_whitespace())).unwrap().command {
-            CliCommand::Live(args) => args.output.or(None),
+            CliCommand::Live(args) => args.output.or(&args.voice, None),
             _ => unreachable!("the command is live"),
         }
     }

@@ -19,6 +19,7 @@ mod global;
 mod index;
 mod isolate_args;
 mod live;
+mod live_voice_args;
 mod model;
 mod model_args;
 mod model_choice;

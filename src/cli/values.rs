@@ -1,10 +1,11 @@
-//! Values of options: times and sizes.
+//! Values of options: times, sizes and command lines.
 //!
 //! Sizes are parsed here and not by the `bytesize` crate: that crate takes `800M` as a decimal unit, accepts a number
 //! without a unit and rounds differently, which would change the meaning of `--memory`.
 
 use std::time::Duration;
 
+use crate::live::CommandLine;
 use crate::time::Time;
 
 /// What to write instead of a time that cannot be read.
@@ -32,6 +33,12 @@ pub(super) fn time(text: &str) -> Result<Time, String> {
 /// A time limit: at least 1 ms, because a limit of zero would allow nothing.
 pub(super) fn limit(time: Time) -> Duration {
     Duration::from_micros(time.micros().max(1_000) as u64)
+}
+
+/// Reads the words of a command line, some of which may be quoted.
+pub(super) fn command_line(text: &str) -> Result<CommandLine, String> {
+    let words = shlex::split(text).ok_or("it has a quote without its end")?;
+    Ok(CommandLine::from(words))
 }
 
 /// Reads a size such as `800M`, `2G` or `1.5G`; returns whole megabytes (2^20 bytes), rounded down.

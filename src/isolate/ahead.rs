@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::wire::{AHEAD, MOST_LINES, MOST_SAMPLES, SIGN, SourceState};
+use super::wire::{AHEAD, MOST_HEARD, MOST_LINES, MOST_SAMPLES, SIGN, SourceState};
 use crate::error::Error;
 use crate::media::decode::Polled;
-use crate::media::{AudioChunk, Frame, SideTrackData, Source};
+use crate::media::{AudioChunk, Frame, PROGRAMME_CHANNELS, PROGRAMME_RATE, ProgrammeChunk, SideTrackData, Source};
 use crate::scene::Thumb;
 use crate::time::Time;
 
@@ -112,12 +112,20 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
 /// The same in pieces of which each fits into a reply. `until`: that of the piece before.
 pub(super) fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData> {
     let before = std::mem::replace(until, data.until);
-    let piece = |audio, lines| SideTrackData { audio, lines, until: before };
+    let piece = |audio, lines| SideTrackData { audio, lines, programme: Vec::new(), until: before };
     let mut pieces = Vec::new();
     for chunk in data.audio {
         for (n, samples) in chunk.samples.chunks(MOST_SAMPLES).enumerate() {
             let start = chunk.start + (n * MOST_SAMPLES) as u64;
             pieces.push(piece(vec![AudioChunk { start, samples: samples.to_vec() }], Vec::new()));
+        }
+    }
+    for chunk in data.programme {
+        for (n, samples) in chunk.samples.chunks(MOST_HEARD).enumerate() {
+            let frames = (n * MOST_HEARD / PROGRAMME_CHANNELS) as i64;
+            let pts = chunk.pts + Time::from_micros(frames * 1_000_000 / i64::from(PROGRAMME_RATE));
+            let programme = vec![ProgrammeChunk { pts, samples: samples.to_vec() }];
+            pieces.push(SideTrackData { programme, until: before, ..SideTrackData::default() });
         }
     }
     pieces.extend(data.lines.chunks(MOST_LINES).map(|lines| piece(Vec::new(), lines.to_vec())));
@@ -140,8 +148,8 @@ mod tests {
         let mut until = at(1);
         let data = SideTrackData {
             audio: vec![chunk(5, MOST_SAMPLES + 3), chunk(90_000, 2)],
-            lines: Vec::new(),
             until: at(7),
+            ..SideTrackData::default()
         };
         let pieces = split(data, &mut until);
         let audio: Vec<AudioChunk> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
@@ -152,6 +160,15 @@ mod tests {
         let pieces = split(data.clone(), &mut until);
         assert_eq!(pieces.iter().map(|piece| piece.lines.len()).collect::<Vec<_>>(), [MOST_LINES, MOST_LINES, 1]);
         assert_eq!(pieces.iter().flat_map(|piece| piece.lines.clone()).collect::<Vec<_>>(), data.lines);
+        let heard = |pts: Time, samples: usize| ProgrammeChunk { pts, samples: vec![0.25; samples] };
+        let data =
+            SideTrackData { programme: vec![heard(at(50), MOST_HEARD + 2)], until: at(8), ..SideTrackData::default() };
+        let pieces = split(data, &mut until);
+        // 8,192 frames.
+        let second = Time::from_micros(50_000 + 170_666);
+        let programme: Vec<ProgrammeChunk> = pieces.iter().flat_map(|piece| piece.programme.clone()).collect();
+        assert_eq!(programme, [heard(at(50), MOST_HEARD), heard(second, 2)]);
+        assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(7), at(8)]);
         let silence = SideTrackData { until: at(9), ..SideTrackData::default() };
         assert_eq!(split(silence.clone(), &mut until), [silence]);
         assert_eq!(until, at(9));

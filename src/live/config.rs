@@ -173,9 +173,10 @@ impl StreamConfig {
         LiveConfig::default().stream(&LiveConfig::default(), entry, &mut HashSet::new())
     }
 
-    /// What is read beside the pictures.
-    pub(super) fn side_track(&self) -> SideTrack {
-        if self.wait_for_pause.is_zero() { SideTrack::Nothing } else { SideTrack::Audio(self.audio.clone()) }
+    /// What is read beside the pictures. `is_heard`: whether an output wants the sound.
+    pub(super) fn side_track(&self, is_heard: bool) -> SideTrack {
+        let is_wanted = is_heard || !self.wait_for_pause.is_zero();
+        if is_wanted { SideTrack::Audio(self.audio.clone()) } else { SideTrack::Nothing }
     }
 }
 

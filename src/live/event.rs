@@ -43,6 +43,8 @@ pub enum EventKind {
         /// Wall clock at `time`.
         wall: SystemTime,
     },
+    /// Sound of the stream, as it is heard. Sent only if an output [asks for it](super::Sink::hears_programme).
+    Sound(LiveSound),
     /// What was left out since the last such event: the machine could not keep up, or the server of models failed.
     Dropped {
         /// Keyframes that were chosen and never described.
@@ -52,6 +54,15 @@ pub enum EventKind {
     },
     /// The stream has ended; this is its last event.
     End,
+}
+
+/// A stretch of a stream's sound.
+#[derive(Debug, Clone)]
+pub struct LiveSound {
+    /// Stream time of its first sample.
+    pub start: Time,
+    /// Two channels, interleaved, 48,000 samples a second.
+    pub samples: Arc<[f32]>,
 }
 
 /// A description and the picture that it describes.

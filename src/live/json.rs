@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::event::{Event, EventKind};
 use super::wall::rfc3339;
 
-/// The event for readers outside descry. `None` for events that only outputs need (clock, progress).
+/// The event for readers outside descry. `None` for events that only outputs need (clock, progress, sound).
 pub(super) fn event_json(event: &Event) -> Option<Value> {
     let mut object = match &event.kind {
         EventKind::Caption(c) => json!({
@@ -29,7 +29,7 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
             json!({ "type": "dropped", "keyframes": keyframes, "frames": frames })
         }
         EventKind::End => json!({ "type": "end" }),
-        EventKind::Clock(_) | EventKind::Progress { .. } => return None,
+        EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Sound(_) => return None,
     };
     if let EventKind::Caption(c) = &event.kind
         && !c.waited.is_zero()
@@ -49,7 +49,7 @@ fn seconds(time: Duration) -> f64 {
 
 /// Whether [`event_json`] writes this kind of event.
 pub(super) fn has_json(kind: &EventKind) -> bool {
-    !matches!(kind, EventKind::Clock(_) | EventKind::Progress { .. })
+    !matches!(kind, EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Sound(_))
 }
 
 /// Reports that an output missed `events` because it was slow or unavailable.

@@ -16,6 +16,9 @@
 //! webhook_ca = "ca.pem"
 //! command = [["espeak-ng", "--stdin"]]
 //! command_env = ["ESPEAK_DATA_PATH"]
+//! voice = "espeak"            # or voice_command
+//! voice_file = "spoken.aac"   # a folder for several streams
+//! voice_play = ["aplay", "-q"]
 //! ```
 
 use std::convert::Infallible;
@@ -31,16 +34,19 @@ use super::http::{HttpOptions, HttpServer};
 use super::hub::Sink;
 use super::metrics::Metrics;
 use super::sinks::command::{CommandOptions, CommandSink};
+use super::sinks::existing::Existing;
 use super::sinks::hls::{HlsOptions, HlsSink};
 use super::sinks::jsonl::JsonLinesSink;
-use super::sinks::vtt::{Existing, Rotation, VttSink};
+use super::sinks::vtt::{Rotation, VttSink};
 use super::sinks::webhook::{WebhookOptions, WebhookSink};
+use super::voice_config::VoiceConfig;
 use crate::address::{Address, decode, keep_secret};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
 use crate::track::CueOptions;
+use crate::voice::VoicePreset;
 
 /// Old WebVTT files that are kept, unless another number is given.
 const KEEP: usize = 30;
@@ -84,6 +90,12 @@ impl FromStr for Secret {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct CommandLine(Vec<String>);
+
+impl From<Vec<String>> for CommandLine {
+    fn from(words: Vec<String>) -> CommandLine {
+        CommandLine(words)
+    }
+}
 
 impl FromStr for CommandLine {
     type Err = Infallible;
@@ -130,6 +142,22 @@ pub struct OutputConfig {
     pub command: Vec<CommandLine>,
     /// Environment variables that this program inherits besides the usual ones.
     pub command_env: Vec<String>,
+    /// Have descriptions spoken by this voice.
+    pub voice: Option<VoicePreset>,
+    /// Its model, or the name of one of its voices.
+    pub voice_model: Option<PathBuf>,
+    /// Program that speaks instead.
+    pub voice_command: Option<CommandLine>,
+    /// Language of the descriptions [default: en].
+    pub voice_language: Option<String>,
+    /// Environment variables that the programs that speak and play inherit besides the usual ones.
+    pub voice_env: Vec<String>,
+    /// Longest time that the voice may take for one description, in seconds [default: 20].
+    pub voice_timeout: Option<f64>,
+    /// Write what is spoken to a growing AAC file; a folder for several streams.
+    pub voice_file: Option<PathBuf>,
+    /// Run this program for each spoken description, with a WAV file on its standard input.
+    pub voice_play: Option<CommandLine>,
 }
 
 impl OutputConfig {
@@ -154,6 +182,15 @@ impl OutputConfig {
             webhook_ca: self.webhook_ca.or(file.webhook_ca),
             command: if self.command.is_empty() { file.command } else { self.command },
             command_env: if self.command_env.is_empty() { file.command_env } else { self.command_env },
+            // A voice of the command line replaces that of the file, whatever it is.
+            voice: self.voice.or(file.voice.filter(|_| self.voice_command.is_none())),
+            voice_model: self.voice_model.or(file.voice_model.filter(|_| self.voice_command.is_none())),
+            voice_command: self.voice_command.or(file.voice_command.filter(|_| self.voice.is_none())),
+            voice_language: self.voice_language.or(file.voice_language),
+            voice_env: if self.voice_env.is_empty() { file.voice_env } else { self.voice_env },
+            voice_timeout: self.voice_timeout.or(file.voice_timeout),
+            voice_file: self.voice_file.or(file.voice_file),
+            voice_play: self.voice_play.or(file.voice_play),
         }
     }
 
@@ -182,6 +219,10 @@ impl OutputConfig {
         // Files last: an error elsewhere leaves none behind.
         if let Some(hls) = self.open_hls(streams)? {
             sinks.push(Box::new(hls));
+        }
+        let hls = self.hls.clone().zip(self.hls_options()?);
+        if let Some(voice) = self.voice_config().open(streams, self.existing(), hls)? {
+            sinks.push(Box::new(voice));
         }
         if let Some(path) = &self.vtt {
             sinks.push(Box::new(self.open_vtt(path, streams, rotation)?));
@@ -219,31 +260,55 @@ impl OutputConfig {
     }
 
     fn open_hls(&self, streams: &[Arc<str>]) -> Result<Option<HlsSink>> {
-        let Some(folder) = &self.hls else {
+        let opened = self.hls.as_ref().zip(self.hls_options()?);
+        opened.map(|(folder, options)| HlsSink::open(folder, streams, &options)).transpose()
+    }
+
+    /// How HLS playlists are made; none without a folder.
+    fn hls_options(&self) -> Result<Option<HlsOptions>> {
+        if self.hls.is_none() {
             if self.hls_video.is_some() || self.hls_segment.is_some() || self.hls_window.is_some() {
                 let remedy = message!["Name a folder with ", Setting::Hls, "."];
                 return Err(Error::usage("HLS settings are given, and no folder for the playlist", remedy));
             }
             return Ok(None);
-        };
-        let usual = HlsOptions::default();
-        let options = HlsOptions {
+        }
+        let (usual, voice) = (HlsOptions::default(), self.voice_config());
+        Ok(Some(HlsOptions {
             segment: self.hls_segment.map_or(usual.segment, Time::from_secs),
             window: self.hls_window.unwrap_or(usual.window),
             video: self.hls_video.clone(),
+            language: voice.language()?,
+            is_spoken: voice.is_given(),
             force: self.force,
             ..usual
-        };
-        HlsSink::open(folder, streams, &options).map(Some)
+        }))
     }
 
-    fn open_vtt(&self, path: &Path, streams: &[Arc<str>], rotation: Option<Rotation>) -> Result<VttSink> {
-        let existing = match (self.append, self.force) {
+    fn voice_config(&self) -> VoiceConfig<'_> {
+        VoiceConfig {
+            preset: self.voice,
+            model: self.voice_model.as_deref(),
+            command: self.voice_command.as_ref().map(|line| line.0.as_slice()),
+            language: self.voice_language.as_deref(),
+            timeout: self.voice_timeout,
+            environment: &self.voice_env,
+            file: self.voice_file.as_deref(),
+            player: self.voice_play.as_ref().map(|line| line.0.as_slice()),
+        }
+    }
+
+    /// What happens to files that exist.
+    fn existing(&self) -> Existing {
+        match (self.append, self.force) {
             (true, _) => Existing::Append,
             (_, true) => Existing::Replace,
             _ => Existing::Refuse,
-        };
-        let vtt = VttSink::open(path, streams, existing, &CueOptions::default())?;
+        }
+    }
+
+    fn open_vtt(&self, path: &Path, streams: &[Arc<str>], rotation: Option<Rotation>) -> Result<VttSink> {
+        let vtt = VttSink::open(path, streams, self.existing(), &CueOptions::default())?;
         Ok(match rotation {
             Some(rotation) => vtt.rotating(rotation),
             None => vtt,

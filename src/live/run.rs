@@ -198,18 +198,11 @@ impl Supervisor {
             interrupt: give_up.clone(),
         };
         let describer = std::thread::spawn(move || describe(model, describer));
+        let hears_programme = hub.hears_programme();
         let watch = |stream: Arc<LiveStream>| {
             let (shared, inbox, halt) = (stream.clone(), inbox.clone(), halt.clone());
             let isolation = options.isolation.clone();
-            let decode = DecodeOptions {
-                threads: stream.config.decode_threads,
-                max_pixels: options.max_pixels,
-                timeout: stream.config.silence,
-                access: stream.config.access.clone(),
-                low_delay: true,
-                side_track: stream.config.side_track(),
-                ..DecodeOptions::default()
-            };
+            let decode = decode_options(&stream.config, options.max_pixels, hears_programme);
             let thread = std::thread::spawn(move || {
                 StreamWatcher::new(&shared, &inbox, halt, (decode, isolation), (pictures, options.bars)).run()
             });
@@ -332,6 +325,20 @@ impl Supervisor {
 
     fn watchers_done(&self) -> bool {
         self.streams.iter().all(|(_, thread)| is_done(thread))
+    }
+}
+
+/// How a stream is decoded. `hears_programme`: whether an output wants its sound.
+fn decode_options(stream: &StreamConfig, max_pixels: u64, hears_programme: bool) -> DecodeOptions {
+    DecodeOptions {
+        threads: stream.decode_threads,
+        max_pixels,
+        timeout: stream.silence,
+        access: stream.access.clone(),
+        low_delay: true,
+        side_track: stream.side_track(hears_programme),
+        programme: hears_programme,
+        ..DecodeOptions::default()
     }
 }
 

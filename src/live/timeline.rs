@@ -116,6 +116,14 @@ impl Timeline {
         Placement { time, mapping }
     }
 
+    /// The stream time of a moment on the camera's clock; none while it is not known, or where that is far from the last
+    /// frame.
+    pub(super) fn time_of(&self, pts: Time) -> Option<Time> {
+        let (anchor, (last, _)) = (self.anchor?, self.last?);
+        let time = anchor.time + (pts - anchor.pts);
+        (time - last <= BURST && last - time <= BURST).then_some(time)
+    }
+
     /// The wall clock at a stream time; 1970 before the first frame.
     pub(super) fn wall(&self, time: Time) -> SystemTime {
         let Some((from, wall)) = self.wall else { return SystemTime::UNIX_EPOCH };

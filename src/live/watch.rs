@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::access::access;
 use super::catch_up::CatchUp;
 use super::connection::Connection;
-use super::event::{EventKind, Reason};
+use super::event::{EventKind, LiveSound, Reason};
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Stage};
 use super::source::SourceKind;
@@ -21,7 +21,7 @@ use crate::error;
 use crate::error::panic_text;
 use crate::interrupt::Interrupt;
 use crate::isolate::{FrameSource, Isolation};
-use crate::media::{Advance, Bars, DecodeOptions, Frame, Rgb, StreamFault, StreamInfo};
+use crate::media::{Advance, Bars, DecodeOptions, Frame, ProgrammeChunk, Rgb, StreamFault, StreamInfo};
 use crate::model::PictureDemand;
 use crate::pipeline::budget::FilmNeed;
 use crate::scene::{LiveKeyframe, Watcher};
@@ -228,7 +228,7 @@ impl<'a> StreamWatcher<'a> {
         if let Some(fault) = &info.side_track_fault {
             self.stream.warn(&format!("{fault}; descriptions do not wait for pauses"));
         }
-        if !info.has_side_track() {
+        if !info.has_side_track() || self.stream.config.wait_for_pause.is_zero() {
             return None;
         }
         self.detector.take().or_else(|| {
@@ -237,9 +237,20 @@ impl<'a> StreamWatcher<'a> {
         })
     }
 
+    /// Publishes sound in its place on the stream's clock. Before the first frame, it has none.
+    fn publish_sound(&self, programme: &[ProgrammeChunk]) {
+        for chunk in programme {
+            if let Some(start) = self.timeline.time_of(chunk.pts) {
+                let sound = LiveSound { start, samples: chunk.samples.as_slice().into() };
+                self.stream.publish(EventKind::Sound(sound));
+            }
+        }
+    }
+
     /// Finds out from the sound that has arrived whether somebody talks.
     fn follow_speech(&self, open: &mut OpenSource<'_>) {
         while let Some(data) = open.source.take_side_track() {
+            self.publish_sound(&data.programme);
             let Some(speech) = &mut open.speech else { continue };
             let now = Instant::now();
             match speech.push(&data, now) {

@@ -40,7 +40,7 @@ pub use remux::{AudioCodec, FilmFormat};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;
 pub use side_track::{
-    AUDIO_RATE, AudioChunk, DialogueLine, LONGEST_LINE, MediaTrack, SideTrack, SideTrackData, TrackChoice, sample_at,
-    sample_time,
+    AUDIO_RATE, AudioChunk, DialogueLine, LONGEST_LINE, MediaTrack, PROGRAMME_CHANNELS, PROGRAMME_RATE, ProgrammeChunk,
+    SideTrack, SideTrackData, TrackChoice, sample_at, sample_time,
 };
 pub use thumbnail::{ThumbnailOptions, thumbnail};

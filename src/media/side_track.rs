@@ -147,6 +147,21 @@ impl AudioChunk {
     }
 }
 
+/// Samples a second of [`ProgrammeChunk`], in each channel.
+pub const PROGRAMME_RATE: u32 = 48_000;
+/// Channels of [`ProgrammeChunk`]: left and right.
+pub const PROGRAMME_CHANNELS: usize = 2;
+
+/// A stretch of sound without a gap, as it is heard: [`PROGRAMME_CHANNELS`] channels, interleaved, [`PROGRAMME_RATE`] samples a
+/// second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgrammeChunk {
+    /// When it begins, on the source's own clock: that of [`Frame::pts`](super::Frame::pts).
+    pub pts: Time,
+    /// Samples, mostly from -1 to 1.
+    pub samples: Vec<f32>,
+}
+
 /// The time of a sample, counted from the start of the film's clock.
 pub fn sample_time(sample: u64) -> Time {
     let micros = (u128::from(sample) * 1_000_000 + u128::from(AUDIO_RATE / 2)) / u128::from(AUDIO_RATE);
@@ -178,6 +193,8 @@ pub struct DialogueLine {
 pub struct SideTrackData {
     /// In order, without overlap. Gaps hold no sound, or sound that came too late.
     pub audio: Vec<AudioChunk>,
+    /// The same sound as it is heard, if that is wanted.
+    pub programme: Vec<ProgrammeChunk>,
     /// Lines of dialogue, in the order of the file.
     pub lines: Vec<DialogueLine>,
     /// Everything before this time has been read. The part of a later line that lies before it does not count.

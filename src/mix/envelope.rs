@@ -45,6 +45,13 @@ impl Ducking {
         Ducking { windows, floor, ramp, passed: 0 }
     }
 
+    /// Adds a description, after all others.
+    pub(crate) fn push(&mut self, window: SpeechWindow) {
+        self.windows.drain(..self.passed);
+        self.passed = 0;
+        self.windows.push(window);
+    }
+
     /// The gain at a sample. Samples must be asked for in order.
     pub(crate) fn gain(&mut self, at: u64) -> f32 {
         while self.windows.get(self.passed).is_some_and(|w| w.end + self.ramp <= at) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::envelope::Ducking;
+use super::envelope::{Ducking, SpeechWindow};
 use super::limiter::Limiter;
 use super::loudness::Seats;
 
@@ -57,6 +57,13 @@ impl Mixer {
         self.sounding.push_back(speech);
     }
 
+    /// Turns the programme down, after all other times.
+    pub(crate) fn duck(&mut self, window: SpeechWindow) {
+        if let Some(ducking) = &mut self.ducking {
+            ducking.push(window);
+        }
+    }
+
     /// Mixes whole frames of the programme, and adds those that are ready to `out`.
     pub(crate) fn mix(&mut self, programme: &mut [f32], out: &mut Vec<f32>) {
         let frames = programme.len() / self.channels;
@@ -94,7 +101,7 @@ impl Mixer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::envelope::{DuckOptions, SpeechWindow};
+    use super::super::envelope::DuckOptions;
     use super::super::loudness::Seat;
     use super::*;
 

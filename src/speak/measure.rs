@@ -197,7 +197,7 @@ fn chunk(position: &mut u64, samples: Vec<f32>) -> SideTrackData {
     let start = *position;
     *position += samples.len() as u64;
     let audio = if samples.is_empty() { Vec::new() } else { vec![AudioChunk { start, samples }] };
-    SideTrackData { audio, lines: Vec::new(), until: sample_time(*position) }
+    SideTrackData { audio, until: sample_time(*position), ..SideTrackData::default() }
 }
 
 fn not_converted(e: &dyn std::fmt::Display) -> Error {

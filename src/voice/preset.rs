@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -14,8 +16,9 @@ const SPEED: &str = "{speed}";
 const LANGUAGE: &str = "{language}";
 
 /// A voice that descry knows how to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
 pub enum VoicePreset {
     /// eSpeak NG: Debian's package espeak-ng, more than 100 languages, sounds like a machine
     Espeak,

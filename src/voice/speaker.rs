@@ -103,6 +103,24 @@ impl Speaker {
         if let Some(known) = self.texts.get(&key) {
             return Ok(*known);
         }
+        let speech = self.run(text, speed)?;
+        let spoken = self.keep(&speech)?;
+        if self.texts.len() >= MOST_TEXTS {
+            self.texts.clear();
+        }
+        self.texts.insert(key, spoken);
+        Ok(spoken)
+    }
+
+    /// Speaks a text at the usual speed, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// As [`Speaker::speak`].
+    pub(crate) fn say(&self, text: &str) -> Result<VoiceSamples> {
+        self.run(text, 1.0)
+    }
+
+    fn run(&self, text: &str, speed: f64) -> Result<VoiceSamples> {
         let line = self.options.voice.line(&self.options.language, speed);
         let limits =
             ProgramLimits { environment: &self.environment, timeout: self.options.timeout, interrupt: &self.interrupt };
@@ -111,12 +129,7 @@ impl Speaker {
         if speech.samples.is_empty() {
             return Err(self.failed(&format!("gave nothing but silence for: {text}")));
         }
-        let spoken = self.keep(&speech)?;
-        if self.texts.len() >= MOST_TEXTS {
-            self.texts.clear();
-        }
-        self.texts.insert(key, spoken);
-        Ok(spoken)
+        Ok(speech)
     }
 
     fn keep(&mut self, speech: &VoiceSamples) -> Result<SpokenText> {

@@ -40,7 +40,7 @@ function video() {
   return first;
 }
 
-const PLAYER = `<!doctype html><meta charset="utf-8"><video muted></video><script src="/hls.js"></script><script>
+const PLAYER = `<!doctype html><meta charset="utf-8"><video></video><script src="/hls.js"></script><script>
 const video = document.querySelector("video");
 window.seen = [];
 window.got = {};
@@ -56,6 +56,20 @@ video.textTracks.onaddtrack = ({ track }) => {
     for (const cue of track.activeCues) window.seen.push([video.currentTime, cue.startTime, cue.text, +(hls.playingDate ?? 0) / 1e3]);
   };
 };
+video.muted = location.hash !== "#described";
+window.fragments = [];
+hls.on(Hls.Events.FRAG_BUFFERED, (_, { frag }) => window.fragments.push({ type: frag.type, url: frag.url, start: frag.startPTS ?? frag.start }));
+hls.on(Hls.Events.AUDIO_TRACKS_UPDATED, () => { if (location.hash === "#described") hls.audioTrack = 1; });
+if (location.hash === "#described") {
+  // What is heard, at its loudest.
+  window.level = 0;
+  const context = new AudioContext();
+  const meter = context.createAnalyser();
+  context.createMediaElementSource(video).connect(meter);
+  meter.connect(context.destination);
+  const samples = new Float32Array(meter.fftSize);
+  setInterval(() => { meter.getFloatTimeDomainData(samples); window.level = Math.max(window.level, ...samples.map(Math.abs)); }, 100);
+}
 hls.loadSource("/master.m3u8");
 hls.attachMedia(video);
 if (location.hash === "#fast") video.playbackRate = 2;
@@ -63,7 +77,7 @@ hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
 </script>`;
 
 function serve() {
-  const types = { ".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".vtt": "text/vtt" };
+  const types = { ".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".vtt": "text/vtt", ".aac": "audio/aac" };
   const server = createServer((request, answer) => {
     const name = basename(new URL(request.url, "http://x").pathname);
     if (name === "") return answer.writeHead(200, { "Content-Type": "text/html" }).end(PLAYER);
@@ -151,6 +165,68 @@ async function rolling(browser) {
     late[late.length >> 1].toFixed(1)} s after they are emitted (half of them), ${late.at(-1).toFixed(1)} s (all)`);
 }
 
+/** What a segment's ID3 tag says, in 90 kHz. */
+function tagTime(segment) {
+  const bytes = readFileSync(join(folder, segment));
+  const owner = "com.apple.streaming.transportStreamTimestamp\0";
+  const at = bytes.indexOf(owner, 0, "latin1");
+  assert.ok(bytes.subarray(0, 3).toString() === "ID3" && at > 0, segment);
+  return Number(bytes.readBigUInt64BE(at + owner.length));
+}
+
+/** A stream with sound, its video repackaged by FFmpeg, and descry's rendition in which descriptions are spoken. */
+async function described(browser) {
+  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+  const seconds = 24;
+  const scenes = ["testsrc2", "mandelbrot", "smptebars", "rgbtestsrc", "testsrc2", "mandelbrot"];
+  execFileSync("ffmpeg", ["-v", "error", ...scenes.flatMap((s) => ["-f", "lavfi", "-t", "4", "-i", `${s}=size=320x180:rate=25`]),
+    "-f", "lavfi", "-i", `sine=frequency=440:duration=${seconds}`, "-filter_complex",
+    scenes.map((_, i) => `[${i}]format=yuv420p,setsar=1[v${i}];`).join("") + scenes.map((_, i) => `[v${i}]`).join("") + `concat=n=${scenes.length}[v]`,
+    "-map", "[v]", "-map", `${scenes.length}:a`, "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-sc_threshold", "0", "-bf", "0",
+    "-c:a", "aac", "-ar", "48000", "-output_ts_offset", "3600", "film.ts"], { cwd: folder });
+  const camera = spawn("ffmpeg", ["-v", "error", "-re", "-copyts", "-i", "film.ts", "-c", "copy", "-f", "hls", "-hls_time", "2",
+    "-hls_list_size", "20", "-hls_flags", "program_date_time", "-hls_segment_options", "mpegts_copyts=1", "video.m3u8"],
+  { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  process.on("exit", () => camera.kill("SIGKILL"));
+  const binary = join(dirname(example), "../descry");
+  const voice = `python3 ${join(root, "tests/speak/voice.py")}`;
+  const run = spawn(binary, ["live", "--realtime", join(folder, "film.ts"), "--model", join(root, "tests/models/tiny"), "--min-score", "0",
+    "--min-interval", "3", "--hls", folder, "--hls-video", "video.m3u8", "--hls-window", "20", "--voice-command", voice], { stdio: "inherit" });
+  process.on("exit", () => run.kill("SIGKILL"));
+  const exists = async (name) => { while (!existsSync(join(folder, name))) await new Promise((done) => setTimeout(done, 50)); };
+  await exists("video.m3u8");
+  await exists("descriptions-audio.m3u8");
+  const server = await serve();
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/#described`);
+  await page.waitForFunction(() => document.querySelector("video").currentTime > 12, null, { timeout: 45_000 }).catch(() => {});
+  const { tracks, track, errors, time, fragments, level } = await page.evaluate(() => ({
+    tracks: hls.audioTracks.map((t) => [t.name, t.url ?? "", t.characteristics ?? ""]), track: hls.audioTrack, errors: window.errors,
+    time: document.querySelector("video").currentTime, fragments: window.fragments, level: window.level,
+  }));
+  assert.deepEqual(tracks.map(([name]) => name), ["Original", "Audio description"]);
+  assert.ok(tracks[1][1].endsWith("/descriptions-audio.m3u8") && track === 1, JSON.stringify(tracks));
+  assert.deepEqual(errors.filter((e) => /fatal|frag|level|manifest|audio/i.test(e)), []);
+  assert.ok(time > 12, `the video stopped at ${time} s`);
+  const of = (type) => fragments.filter((f) => f.type === type);
+  const [video, audio] = [of("main")[0], of("audio")];
+  assert.ok(video && audio.length >= 4, JSON.stringify(fragments));
+  const name = (url) => url.split("/").at(-1);
+  for (const fragment of audio) {
+    // Where the clock of the source puts it.
+    const apart = (tagTime(name(fragment.url)) - +firstTime(name(video.url))) / 90_000;
+    assert.ok(Math.abs(fragment.start - video.start - apart) < 0.06, `${JSON.stringify(fragment)} is ${apart} s after ${JSON.stringify(video)}`);
+  }
+  assert.ok(level > 0.01, `the loudest moment is ${level}`);
+  await page.close();
+  server.close();
+  camera.kill("SIGKILL");
+  const ended = new Promise((done) => run.once("exit", done));
+  run.kill("SIGTERM");
+  await ended;
+  console.log(`ok: hls.js offers the described sound, and plays ${audio.length} segments of it at their times`);
+}
+
 async function livePage(browser) {
   const pictures = readdirSync(join(root, "samples")).filter((f) => f.endsWith(".jpg")).map((f) => join(root, "samples", f));
   const token = "0123456789abcdef";
@@ -220,6 +296,7 @@ const browser = await chromium.launch({
 try {
   await hls(browser);
   await rolling(browser);
+  await described(browser);
   await livePage(browser);
 } finally {
   await browser.close();

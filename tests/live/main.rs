@@ -10,4 +10,8 @@ mod outputs;
 mod page_attacks;
 mod pauses;
 mod service;
+#[path = "../speak/support.rs"]
+#[allow(dead_code)]
+mod speak_support;
 mod streams;
+mod voice;

@@ -138,10 +138,10 @@ fn each_stream_may_wait_for_pauses_in_its_own_way() {
     let toml = "wait_for_pause = 5\naudio = 'eng'\n[[stream]]\nurl = 'rtsp://h/a'\nwait_for_pause = 0\n\
                 [[stream]]\nurl = 'rtsp://h/b'\naudio = '2'\n";
     let streams = read(toml).unwrap();
-    assert_eq!((streams[0].wait_for_pause, streams[0].side_track()), (Duration::ZERO, SideTrack::Nothing));
+    assert_eq!((streams[0].wait_for_pause, streams[0].side_track(false)), (Duration::ZERO, SideTrack::Nothing));
     assert_eq!(streams[1].wait_for_pause, Duration::from_secs(5));
-    assert_eq!(streams[1].side_track(), SideTrack::Audio(TrackChoice::Number(2)));
+    assert_eq!(streams[1].side_track(false), SideTrack::Audio(TrackChoice::Number(2)));
     let usual = StreamConfig::new("rtsp://h/c").unwrap();
     assert_eq!(usual.wait_for_pause, Duration::from_secs(3));
-    assert_eq!(usual.side_track(), SideTrack::Audio(TrackChoice::Usual));
+    assert_eq!(usual.side_track(false), SideTrack::Audio(TrackChoice::Usual));
 }

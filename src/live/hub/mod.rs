@@ -40,6 +40,8 @@ pub struct Hub {
     metrics: Arc<Metrics>,
     stop: StopSignal,
     log: SinkLog,
+    /// Whether an output wants the streams' sound.
+    hears_programme: bool,
 }
 
 impl Hub {
@@ -52,6 +54,7 @@ impl Hub {
     pub(super) fn logged(sinks: Vec<Box<dyn Sink>>, metrics: Arc<Metrics>, log: SinkLog) -> Hub {
         let stop = StopSignal::default();
         let names = unique_names(&sinks);
+        let hears_programme = sinks.iter().any(|sink| sink.hears_programme());
         metrics.set_sinks(names.iter().cloned());
         let mut outputs = Vec::new();
         for (position, (sink, name)) in sinks.into_iter().zip(names).enumerate() {
@@ -74,7 +77,12 @@ impl Hub {
             outputs.push(SinkThread { queue, thread, name });
         }
         let queues = outputs.iter().map(|o| o.queue.clone()).collect();
-        Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log }
+        Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log, hears_programme }
+    }
+
+    /// Whether an output wants the streams' sound.
+    pub(super) fn hears_programme(&self) -> bool {
+        self.hears_programme
     }
 
     /// Hands an event to every output that wants it; never blocks. Updates the states in the metrics.

@@ -18,6 +18,11 @@ pub trait Sink: Send {
         |_| true
     }
 
+    /// Whether the output wants the streams' sound as it is heard. Default: false.
+    fn hears_programme(&self) -> bool {
+        false
+    }
+
     /// How many events may wait for the output. Default: 256.
     fn capacity(&self) -> usize {
         256

@@ -7,11 +7,12 @@
 use ffmpeg_next as ff;
 
 use super::clock::FrameClock;
+use super::programme_buffer::ProgrammeBuffer;
 use super::sample_grid::SampleGrid;
 use super::stream::rescale;
 use crate::media::audio_format::AudioFormat;
 use crate::media::resampler::Resampler;
-use crate::media::side_track::{AUDIO_RATE, AudioChunk, sample_at};
+use crate::media::side_track::{AUDIO_RATE, AudioChunk, ProgrammeChunk, sample_at};
 use crate::time::Time;
 
 /// A frame whose time differs by more from the end of its run begins a new run at once.
@@ -40,6 +41,8 @@ pub(super) struct AudioDecoder {
     /// Start of the wanted range.
     start: Time,
     pub(super) grid: SampleGrid,
+    /// None if nobody wants to hear it.
+    programme: Option<ProgrammeBuffer>,
     /// Samples that came too late.
     late: u64,
     samples: Vec<f32>,
@@ -98,9 +101,16 @@ impl AudioDecoder {
             run: None,
             start,
             grid: SampleGrid::new(place(start), range.1.map(place)),
+            programme: None,
             late: 0,
             samples: Vec::new(),
         }
+    }
+
+    /// Hands out the sound as it is heard, too.
+    pub(super) fn with_programme(mut self) -> AudioDecoder {
+        self.programme = Some(ProgrammeBuffer::default());
+        self
     }
 
     /// Decodes a packet. Returns how many packets are found to be broken: none or one.
@@ -152,11 +162,11 @@ impl AudioDecoder {
             self.late += count as u64 * u64::from(AUDIO_RATE) / u64::from(rate);
         }
         if !self.run.as_mut().is_some_and(|run| run.continues(time, rate)) {
-            self.begin_run(time, rate);
+            self.begin_run(time, own, rate);
         }
         // A frame of another layout begins a run of its own.
         if !self.convert(frame) {
-            self.begin_run(time, rate);
+            self.begin_run(time, own, rate);
             if !self.convert(frame) {
                 self.run = None;
                 return false;
@@ -181,11 +191,20 @@ impl AudioDecoder {
         let resampler = self.resampler.as_mut();
         let converted = resampler.is_some_and(|resampler| resampler.convert(frame, &mut self.samples).is_ok());
         self.grid.put(&self.samples);
+        if let Some(programme) = &mut self.programme
+            && converted
+        {
+            programme.push(frame);
+        }
         converted
     }
 
-    fn begin_run(&mut self, time: Time, rate: u32) {
+    /// `own`: its time by the source's own clock.
+    fn begin_run(&mut self, time: Time, own: Option<Time>, rate: u32) {
         self.end_run();
+        if let Some(programme) = &mut self.programme {
+            programme.begin_run(own);
+        }
         self.grid.go_to(sample_at(time));
         self.run = Some(FrameRun { start: time, rate, samples: 0, strays: (0, false) });
     }
@@ -196,11 +215,24 @@ impl AudioDecoder {
             resampler.finish(&mut self.samples);
             self.grid.put(&self.samples);
         }
+        if let Some(programme) = &mut self.programme {
+            programme.end_run();
+        }
         self.run = None;
     }
 
     pub(super) fn take(&mut self) -> Vec<AudioChunk> {
         self.grid.take()
+    }
+
+    /// The sound as it is heard, since the last call.
+    pub(super) fn take_programme(&mut self) -> Vec<ProgrammeChunk> {
+        self.programme.as_mut().map_or_else(Vec::new, ProgrammeBuffer::take)
+    }
+
+    /// Samples that wait: on the grid, and as they are heard.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.grid.waiting(), self.programme.as_ref().map_or(0, ProgrammeBuffer::waiting))
     }
 }
 

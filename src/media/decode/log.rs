@@ -23,7 +23,7 @@ const LINE: usize = 1024;
 static PRINTS: AtomicBool = AtomicBool::new(false);
 
 /// Prepares FFmpeg, once a process. Every way into FFmpeg calls this first.
-pub(super) fn init() {
+pub(crate) fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
         // `init` only registers; it cannot fail on any FFmpeg since 4.0.

@@ -72,6 +72,8 @@ pub struct DecodeOptions {
     /// [`Source::take_side_track`](crate::media::Source::take_side_track). With [`DecodedFrames::Keyframes`], everything
     /// between keyframes is then fetched from an object store, too. Default: nothing.
     pub side_track: SideTrack,
+    /// Hand out the side track's sound as it is heard, too. Default: false.
+    pub programme: bool,
 }
 
 impl Default for DecodeOptions {
@@ -87,6 +89,7 @@ impl Default for DecodeOptions {
             access: AccessPolicy::default(),
             low_delay: false,
             side_track: SideTrack::Nothing,
+            programme: false,
         }
     }
 }

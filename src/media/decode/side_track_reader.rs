@@ -17,7 +17,9 @@ use super::stream::{StreamHeader, rescale};
 use super::subtitle_decoder::SubtitleDecoder;
 use super::tracks::{ChosenTrack, choose_track};
 use crate::error::Result;
-use crate::media::side_track::{AUDIO_RATE, MediaTrack, SideTrack, SideTrackData, sample_at, sample_time};
+use crate::media::side_track::{
+    AUDIO_RATE, MediaTrack, PROGRAMME_CHANNELS, PROGRAMME_RATE, SideTrack, SideTrackData, sample_at, sample_time,
+};
 use crate::time::Time;
 
 /// How far a track may be behind the pictures in the container.
@@ -26,6 +28,9 @@ const MOST_BEHIND: Time = Time::from_millis(10_000);
 const LEAST: usize = AUDIO_RATE as usize;
 /// The same with low delay: 64 ms.
 const LEAST_LIVE: usize = 1_024;
+
+/// Samples as they are heard, for each one on the grid.
+const PROGRAMME_SHARE: usize = PROGRAMME_RATE as usize * PROGRAMME_CHANNELS / AUDIO_RATE as usize;
 
 /// Decodes the side track, and knows up to when it has been read.
 pub(super) struct SideTrackReader {
@@ -87,7 +92,10 @@ impl OpenedSideTrack {
             SideTrack::Subtitles(_) => {
                 SideTrackDecoder::Subtitles(Box::new(SubtitleDecoder::new(opened, tick, origin, range)))
             }
-            _ => SideTrackDecoder::Audio(Box::new(AudioDecoder::new(opened, tick, own_clock, range))),
+            _ => {
+                let decoder = AudioDecoder::new(opened, tick, own_clock, range);
+                SideTrackDecoder::Audio(Box::new(if options.programme { decoder.with_programme() } else { decoder }))
+            }
         };
         let reader = SideTrackReader {
             stream: track.stream as usize,
@@ -162,7 +170,10 @@ impl SideTrackReader {
     pub(super) fn take(&mut self, all: bool) -> Option<SideTrackData> {
         let until = self.until();
         let enough = match &self.decoder {
-            SideTrackDecoder::Audio(sound) => sound.grid.waiting() >= self.least,
+            SideTrackDecoder::Audio(sound) => {
+                let (samples, heard) = sound.waiting();
+                samples >= self.least || heard >= self.least * PROGRAMME_SHARE
+            }
             SideTrackDecoder::Subtitles(lines) => lines.has_lines(),
         };
         let passed = until - self.taken >= sample_time(self.least as u64);
@@ -171,8 +182,13 @@ impl SideTrackReader {
         }
         self.taken = until;
         Some(match &mut self.decoder {
-            SideTrackDecoder::Audio(sound) => SideTrackData { audio: sound.take(), lines: Vec::new(), until },
-            SideTrackDecoder::Subtitles(lines) => SideTrackData { audio: Vec::new(), lines: lines.take(), until },
+            SideTrackDecoder::Audio(sound) => {
+                let (audio, programme) = (sound.take(), sound.take_programme());
+                SideTrackData { audio, programme, lines: Vec::new(), until }
+            }
+            SideTrackDecoder::Subtitles(lines) => {
+                SideTrackData { lines: lines.take(), until, ..SideTrackData::default() }
+            }
         })
     }
 }

@@ -8,6 +8,7 @@ use ffmpeg_next::packet::Mut;
 
 use super::format::AudioCodec;
 use crate::media::audio_format::AudioFormat;
+use crate::media::decode::init;
 use crate::media::ffmpeg::sound::SampleFormat;
 
 /// Frames at once for a codec that takes any number.
@@ -34,6 +35,7 @@ impl AudioEncoder {
     /// # Errors
     /// If this FFmpeg has no such encoder, or it refuses the format.
     pub(crate) fn open(codec: AudioCodec, format: AudioFormat) -> Result<AudioEncoder, ff::Error> {
+        init();
         // SAFETY: a look-up by a C string. The context is made for the encoder, filled, opened, and freed by `drop`.
         unsafe {
             let found = ffi::avcodec_find_encoder_by_name(codec.encoder().as_ptr());

@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::super::super::hub::write_error;
 use super::HlsOptions;
-use super::playlist::{
-    ListedSegment, MASTER, MediaPlaylist, PLAYLIST, is_ours, master_text, segment_name, segment_number,
-};
+use super::playlist::{ListedSegment, MASTER, MediaPlaylist, PlaylistNames, is_ours, master_text};
 use super::segmenter::{ClosedSegment, LEAST_CUT};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
@@ -32,6 +30,7 @@ const MOST_PLAYLIST: u64 = 1 << 20;
 
 pub(super) struct PlaylistFolder {
     folder: PathBuf,
+    names: PlaylistNames,
     options: HlsOptions,
     playlist: MediaPlaylist,
     /// Segments from this number on may still be in the folder.
@@ -50,8 +49,15 @@ pub(super) struct PlaylistFolder {
 }
 
 impl PlaylistFolder {
-    /// Opens the folder, and continues an earlier run's playlist where there is one.
-    pub(super) fn open(folder: PathBuf, options: &HlsOptions) -> Result<PlaylistFolder> {
+    /// Opens the folder, and continues an earlier run's playlist where there is one. `has_master`: whether it writes the
+    /// master playlist, if there is to be one.
+    pub(super) fn open(
+        folder: PathBuf,
+        names: PlaylistNames,
+        options: &HlsOptions,
+        has_master: bool,
+    ) -> Result<PlaylistFolder> {
+        let has_master = has_master && options.video.is_some();
         let name = folder.display().to_string();
         let fail = |e: io::Error| write_error(&name, &e, Setting::Hls);
         fs::create_dir_all(&folder).map_err(fail)?;
@@ -60,8 +66,8 @@ impl PlaylistFolder {
             Err(e) if e.kind() != io::ErrorKind::InvalidData => Err(fail(e)),
             text => Ok(Some(text.unwrap_or_default())),
         };
-        let before = read(PLAYLIST)?;
-        let master = if options.video.is_some() { read(MASTER)? } else { None };
+        let before = read(names.playlist)?;
+        let master = if has_master { read(MASTER)? } else { None };
         let foreign = |text: &Option<String>| text.as_ref().is_some_and(|t| !is_ours(t));
         if !options.force && (foreign(&before) || foreign(&master)) {
             let remedy = message!["Name another folder, or give ", Setting::Overwrite, " to replace it."];
@@ -76,10 +82,11 @@ impl PlaylistFolder {
             playlist,
             waiting: VecDeque::new(),
             stale: false,
-            master: options.video.is_some(),
+            master: has_master,
             retry: None,
             delivered: Vec::new(),
             options: options.clone(),
+            names,
             folder,
         };
         opened.remove_leftovers();
@@ -92,10 +99,9 @@ impl PlaylistFolder {
         for file in files.flatten() {
             let name = file.file_name();
             let Some(name) = name.to_str() else { continue };
-            let stem = ["descriptions-", PLAYLIST, MASTER].iter().any(|stem| name.starts_with(stem));
-            let number = segment_number(name);
-            if stem && name.ends_with(".part") || number.is_some_and(|n| n < self.oldest || n >= self.playlist.sequence)
-            {
+            let half = self.names.is_part(name) || self.master && name.starts_with(MASTER) && name.ends_with(".part");
+            let number = self.names.number(name);
+            if half || number.is_some_and(|n| n < self.oldest || n >= self.playlist.sequence) {
                 let _ = fs::remove_file(file.path());
             }
         }
@@ -156,11 +162,11 @@ impl PlaylistFolder {
 
     fn try_write(&mut self) -> io::Result<()> {
         if self.master {
-            self.place(MASTER, &master_text(&self.options))?;
+            self.place(MASTER, master_text(&self.options).as_bytes())?;
             self.master = false;
         }
         while let Some(segment) = self.waiting.front() {
-            self.place(&segment_name(self.playlist.next()), &segment.text)?;
+            self.place(&self.names.segment(self.playlist.next()), &segment.bytes)?;
             if let Some(ClosedSegment { duration, wall, discontinuity, arrivals, .. }) = self.waiting.pop_front() {
                 self.playlist.listed.push_back(ListedSegment { duration, wall, discontinuity });
                 self.delivered.extend(arrivals);
@@ -170,7 +176,8 @@ impl PlaylistFolder {
         }
         let mut result = Ok(());
         if self.stale && !self.playlist.listed.is_empty() {
-            result = self.place(PLAYLIST, &self.playlist.text(self.options.segment));
+            let text = self.playlist.text(&self.names, self.options.segment);
+            result = self.place(self.names.playlist, text.as_bytes());
             self.stale = result.is_err();
         }
         self.remove_old();
@@ -197,7 +204,7 @@ impl PlaylistFolder {
         let longest = self.options.span() + self.options.segment + self.options.segment;
         let mut out = self.left.iter().skip(1).fold(Time::ZERO, |sum, d| sum + *d);
         while out >= longest || self.left.len() > 2 * self.most() {
-            let _ = fs::remove_file(self.folder.join(segment_name(self.oldest)));
+            let _ = fs::remove_file(self.folder.join(self.names.segment(self.oldest)));
             self.oldest += 1;
             self.left.pop_front();
             out = out - self.left.front().copied().unwrap_or(out);
@@ -211,10 +218,10 @@ impl PlaylistFolder {
 
     /// Writes a file whole, or leaves it as it was. Not synchronised with the disk: after a crash of the machine players
     /// start over anyway.
-    fn place(&self, name: &str, text: &str) -> io::Result<()> {
+    fn place(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let write = || {
             let mut file = AtomicFile::create(&self.folder.join(name), true)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(bytes)?;
             file.commit_unsynced().map(drop).map_err(io::Error::from)
         };
         write().inspect_err(|e| {

@@ -1,15 +1,17 @@
-//! HLS: a rolling WebVTT media playlist beside another program's video.
+//! HLS: a rolling WebVTT media playlist beside another program's video, and one of its sound with spoken descriptions.
 //!
 //! Each segment maps its local time to the source's own clock (`X-TIMESTAMP-MAP`), so that players lay the cues over a
 //! video that has the same clock, and each has its wall-clock time. Where the source's clock jumps, the segment ends there
-//! and the next one has `EXT-X-DISCONTINUITY`. [`segmenter`] cuts segments, [`playlist`] formats the playlists, [`folder`]
-//! writes the files.
+//! and the next one has `EXT-X-DISCONTINUITY`. [`segmenter`] cuts segments of text and [`audio`] those of sound,
+//! [`playlist`] formats the playlists, [`folder`] writes the files, and [`source_clock`] relates the clocks.
 //!
 //! Memory: the cues that have not ended, and on a full disk as many segments as the playlist holds.
 
+mod audio;
 mod folder;
 mod playlist;
 mod segmenter;
+mod source_clock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +25,10 @@ use crate::error::{Error, Result};
 use crate::time::Time;
 use crate::track::cue::CueOptions;
 use folder::PlaylistFolder;
+use playlist::TEXT;
 use segmenter::Segmenter;
+
+pub(super) use audio::AudioPlaylist;
 
 /// How the playlist is made.
 #[derive(Debug, Clone)]
@@ -40,6 +45,8 @@ pub struct HlsOptions {
     pub language: String,
     /// Replaces a playlist that descry did not write. Default: false.
     pub force: bool,
+    /// Whether there is a playlist of spoken descriptions too, which the master playlist names. Default: false.
+    pub is_spoken: bool,
     /// How cues are laid out.
     pub cue: CueOptions,
 }
@@ -53,6 +60,7 @@ impl Default for HlsOptions {
             bandwidth: 5_000_000,
             language: "en".into(),
             force: false,
+            is_spoken: false,
             cue: CueOptions::default(),
         }
     }
@@ -94,7 +102,7 @@ struct StreamPlaylist {
 
 impl StreamPlaylist {
     fn open(folder: PathBuf, options: &HlsOptions) -> Result<StreamPlaylist> {
-        let folder = PlaylistFolder::open(folder, options)?;
+        let folder = PlaylistFolder::open(folder, TEXT, options, true)?;
         let segmenter = Segmenter::new(options.segment, options.span(), &options.cue, folder.is_resumed());
         Ok(StreamPlaylist { segmenter, folder, stopped: false })
     }
@@ -118,7 +126,7 @@ impl StreamPlaylist {
                     self.folder.end();
                 }
             }
-            EventKind::Dropped { .. } => {}
+            EventKind::Dropped { .. } | EventKind::Sound(_) => {}
         }
         self.push_closed()
     }
@@ -165,7 +173,7 @@ impl Sink for HlsSink {
     }
 
     fn wants(&self) -> fn(&EventKind) -> bool {
-        |kind| !matches!(kind, EventKind::Dropped { .. })
+        |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Sound(_))
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {

@@ -10,7 +10,21 @@ use super::HlsOptions;
 use crate::address::Address;
 use crate::time::Time;
 
-pub(super) const PLAYLIST: &str = "descriptions.m3u8";
+/// The names of a playlist and its segments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlaylistNames {
+    pub(super) playlist: &'static str,
+    /// What the names of segments begin and end with.
+    stem: &'static str,
+    end: &'static str,
+}
+
+/// Descriptions as text.
+pub(super) const TEXT: PlaylistNames =
+    PlaylistNames { playlist: "descriptions.m3u8", stem: "descriptions-", end: ".vtt" };
+/// The stream's sound with spoken descriptions.
+pub(super) const AUDIO: PlaylistNames =
+    PlaylistNames { playlist: "descriptions-audio.m3u8", stem: "descriptions-audio-", end: ".aac" };
 pub(super) const MASTER: &str = "master.m3u8";
 /// A line in every playlist of descry.
 const MARK: &str = "## made by descry";
@@ -59,7 +73,7 @@ impl MediaPlaylist {
     }
 
     /// `segment`: longest duration of a segment.
-    pub(super) fn text(&self, segment: Time) -> String {
+    pub(super) fn text(&self, names: &PlaylistNames, segment: Time) -> String {
         let target = (segment.micros() + 999_999) / 1_000_000;
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:3\n{MARK}\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
@@ -70,7 +84,7 @@ impl MediaPlaylist {
             if s.discontinuity {
                 text.push_str("#EXT-X-DISCONTINUITY\n");
             }
-            let name = segment_name(self.sequence + i as u64);
+            let name = names.segment(self.sequence + i as u64);
             let (wall, secs) = (rfc3339(s.wall), s.duration.secs());
             text.push_str(&format!("#EXT-X-PROGRAM-DATE-TIME:{wall}\n#EXTINF:{secs:.3},\n{name}\n"));
         }
@@ -81,20 +95,33 @@ impl MediaPlaylist {
     }
 }
 
-/// The playlist that joins the video's playlist and the descriptions.
+/// The playlist that joins the video's playlist and the descriptions. With spoken descriptions, players offer the sound that
+/// is in the video, and that with the descriptions.
 ///
-/// Viewers choose the descriptions: as the default, or selected by a player, they would be shown to everyone, and to those
+/// Viewers choose the text: as the default, or selected by a player, they would be shown to everyone, and to those
 /// who asked for captions. There are no `CHARACTERISTICS`: HLS defines `public.accessibility.describes-video` for sound alone.
 pub(super) fn master_text(options: &HlsOptions) -> String {
-    format!(
+    let HlsOptions { language, bandwidth, .. } = options;
+    let mut text = format!(
         "#EXTM3U\n#EXT-X-VERSION:3\n{MARK}\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"descriptions\",\
-         NAME=\"Descriptions\",LANGUAGE=\"{}\",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,\
-         URI=\"{PLAYLIST}\"\n\
-         #EXT-X-STREAM-INF:BANDWIDTH={},SUBTITLES=\"descriptions\"\n{}\n",
-        options.language,
-        options.bandwidth,
-        options.video.as_ref().map_or("", Address::reveal),
-    )
+         NAME=\"Descriptions\",LANGUAGE=\"{language}\",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,\
+         URI=\"{}\"\n",
+        TEXT.playlist,
+    );
+    let mut audio = "";
+    if options.is_spoken {
+        text.push_str(&format!(
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Original\",DEFAULT=YES,AUTOSELECT=YES\n\
+             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Audio description\",LANGUAGE=\"{language}\",\
+             DEFAULT=NO,AUTOSELECT=YES,CHANNELS=\"2\",\
+             CHARACTERISTICS=\"public.accessibility.describes-video\",URI=\"{}\"\n",
+            AUDIO.playlist,
+        ));
+        audio = ",AUDIO=\"audio\"";
+    }
+    let video = options.video.as_ref().map_or("", Address::reveal);
+    text.push_str(&format!("#EXT-X-STREAM-INF:BANDWIDTH={bandwidth}{audio},SUBTITLES=\"descriptions\"\n{video}\n"));
+    text
 }
 
 /// Whether descry wrote this playlist.
@@ -102,11 +129,20 @@ pub(super) fn is_ours(text: &str) -> bool {
     text.contains(MARK)
 }
 
-pub(super) fn segment_name(number: u64) -> String {
-    format!("descriptions-{number:06}.vtt")
-}
+impl PlaylistNames {
+    pub(super) fn segment(&self, number: u64) -> String {
+        format!("{}{number:06}{}", self.stem, self.end)
+    }
 
-/// The number in a segment's name.
-pub(super) fn segment_number(name: &str) -> Option<u64> {
-    name.strip_prefix("descriptions-")?.strip_suffix(".vtt")?.parse().ok()
+    /// The number in a segment's name.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        name.strip_prefix(self.stem)?.strip_suffix(self.end)?.parse().ok()
+    }
+
+    /// Whether a temporary file is one of these, half written.
+    pub(super) fn is_part(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.stem).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+        let is_segment = rest.is_some_and(|rest| rest.starts_with(self.end));
+        (is_segment || name.starts_with(self.playlist)) && name.ends_with(".part")
+    }
 }

@@ -12,20 +12,15 @@
 //! Memory: [`CUES`] cues that have not ended.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::super::super::event::{ClockMapping, LiveCaption};
 use super::super::block::cue_block;
 use super::super::pace::CuePacer;
+use super::source_clock::SourceClock;
 use crate::time::Time;
 use crate::track::cue::{Cue, CueOptions};
 
-/// MPEG's clock has 33 bits.
-const WRAP: i64 = 1 << 33;
-/// A source's clock that is off by more than this has jumped: 100 ms of its 90 kHz.
-const JUMP: i64 = 9_000;
-/// The wall clocks of the source and this machine drift apart; beyond this the playlist follows.
-const DRIFT: Duration = Duration::from_secs(1);
 /// Local times restart after this, where no cue crosses the boundary: no player has to count past MPEG's 26 hours.
 const REBASE: Time = Time::from_millis(3_600_000);
 /// Anything shorter is no segment: it becomes part of the next.
@@ -42,7 +37,7 @@ pub(super) struct ClosedSegment {
     pub(super) wall: SystemTime,
     /// It does not continue the one before.
     pub(super) discontinuity: bool,
-    pub(super) text: String,
+    pub(super) bytes: Vec<u8>,
     /// Arrival times of the captions that appear in it first.
     pub(super) arrivals: Vec<Instant>,
 }
@@ -54,7 +49,7 @@ pub(super) struct Segmenter {
     /// Length of the playlist.
     span: Time,
     pacer: CuePacer,
-    clock: Option<ClockMapping>,
+    clock: SourceClock,
     /// Start of the open segment, once there is one.
     open: Option<Time>,
     /// The stream is processed up to here.
@@ -77,7 +72,7 @@ impl Segmenter {
             segment,
             span,
             pacer: CuePacer::new(cue),
-            clock: None,
+            clock: SourceClock::default(),
             open: None,
             processed: Time::ZERO,
             jumped: resumed,
@@ -101,21 +96,20 @@ impl Segmenter {
     /// The source's clock is this from here on. Where that is a jump, the segment ends there.
     pub(super) fn set_clock(&mut self, mapping: ClockMapping) {
         let Some(open) = self.open else {
-            self.clock = Some(mapping);
+            self.clock.set(mapping);
             self.begin(mapping.time);
             return;
         };
-        let off = (self.pts(mapping.time) - mapping.pts.rem_euclid(WRAP)).rem_euclid(WRAP);
         let apart = mapping.time > self.processed.max(open) + self.segment + self.segment;
-        if off.min(WRAP - off) <= JUMP && !apart {
-            self.clock = Some(mapping);
+        if !self.clock.jumps(&mapping) && !apart {
+            self.clock.set(mapping);
             return;
         }
         // What came before is written with the old clock.
         let end = if apart { self.processed } else { mapping.time };
         self.advance(end);
         self.close_segment(end, true);
-        self.clock = Some(mapping);
+        self.clock.set(mapping);
         let resume = mapping.time.max(self.open.unwrap_or(open));
         // No cue crosses a jump.
         self.cues.retain(|c| c.start >= resume);
@@ -128,7 +122,7 @@ impl Segmenter {
     pub(super) fn caption(&mut self, c: &LiveCaption) {
         if self.open.is_none() {
             let pts = (c.start.micros() / 100).saturating_mul(9);
-            self.clock = Some(ClockMapping { time: c.start, pts, wall: c.wall });
+            self.clock.set(ClockMapping { time: c.start, pts, wall: c.wall });
             self.begin(c.start);
         }
         let start = c.due.max(self.open.unwrap_or(c.due));
@@ -147,7 +141,7 @@ impl Segmenter {
 
     /// The stream is processed up to `time`.
     pub(super) fn progress(&mut self, time: Time, wall: SystemTime) {
-        self.follow(time, wall);
+        self.clock.follow(time, wall);
         self.publish(time);
     }
 
@@ -167,30 +161,6 @@ impl Segmenter {
         self.open = Some(at);
         self.zero = at;
         self.processed = self.processed.max(at);
-    }
-
-    /// Corrects the wall clock where the source and this machine have drifted apart.
-    fn follow(&mut self, time: Time, wall: SystemTime) {
-        let ours = self.wall(time);
-        let off = ours.duration_since(wall).or_else(|_| wall.duration_since(ours)).unwrap_or_default();
-        if let Some(clock) = &mut self.clock
-            && off > DRIFT
-        {
-            clock.wall = shifted(wall, clock.time - time).unwrap_or(wall);
-        }
-    }
-
-    /// The wall clock at a stream time.
-    fn wall(&self, time: Time) -> SystemTime {
-        let Some(clock) = self.clock else { return SystemTime::now() };
-        shifted(clock.wall, time - clock.time).unwrap_or(clock.wall)
-    }
-
-    /// Stream time on the source's clock.
-    fn pts(&self, time: Time) -> i64 {
-        let (from, pts) = self.clock.map_or((Time::ZERO, 0), |c| (c.time, c.pts));
-        let ticks = i128::from((time - from).micros()) * 9 / 100 + i128::from(pts);
-        ticks.rem_euclid(i128::from(WRAP)) as i64
     }
 
     /// Closes the segments that end by `time`, and the open one if a caption waits in it.
@@ -228,7 +198,7 @@ impl Segmenter {
         if open - self.zero > REBASE && self.cues.front().is_none_or(|c| c.start >= open) {
             self.zero = open;
         }
-        let mut text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{},LOCAL:00:00:00.000\n", self.pts(self.zero));
+        let mut text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{},LOCAL:00:00:00.000\n", self.clock.pts(self.zero));
         let belongs = |start: Time| !jump || start < end;
         for cue in self.cues.iter().filter(|c| belongs(c.start) && c.end > open) {
             text.push('\n');
@@ -240,17 +210,11 @@ impl Segmenter {
         self.cues.retain(|c| c.end > end);
         self.closed.push(ClosedSegment {
             duration: end - open,
-            wall: self.wall(open),
+            wall: self.clock.wall(open),
             discontinuity: std::mem::take(&mut self.jumped),
-            text,
+            bytes: text.into_bytes(),
             arrivals: first.into_iter().map(|(_, arrived)| arrived).collect(),
         });
         self.open = Some(end);
     }
-}
-
-/// A wall-clock time moved by a span.
-fn shifted(wall: SystemTime, by: Time) -> Option<SystemTime> {
-    let step = Duration::from_micros(by.micros().unsigned_abs());
-    if by >= Time::ZERO { wall.checked_add(step) } else { wall.checked_sub(step) }
 }

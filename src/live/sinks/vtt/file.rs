@@ -8,7 +8,7 @@
 //! old one keeps growing; that is reported, and the next file is tried again with each cue.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,11 +17,11 @@ use super::super::super::event::ClockMapping;
 use super::super::super::hub::write_error;
 use super::super::super::wall::{WallClock, rfc3339};
 use super::super::block::cue_block;
+use super::super::existing::{Existing, create_file, explain, open_existing, write_once};
 use super::super::pace::CuePacer;
-use super::Existing;
 use super::rotation::{Rotation, day_of, old_path, prune};
 use super::tail::whole_blocks;
-use crate::atomic_file::{AtomicFile, CommitError};
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -89,11 +89,14 @@ impl GrowingFile {
             one_line(stream),
             env!("CARGO_PKG_VERSION"),
         );
-        let there = open_existing(&path, existing)?;
+        let there = open_existing(&path, existing, Setting::Vtt)?;
         let appends = there.is_some() && existing == Existing::Append;
         let opened = match there {
             Some(file) if appends => resume(file, &path, &header)?,
-            _ => create(&path, &header, existing == Existing::Replace, clock())?,
+            _ => {
+                let file = create_file(&path, header.as_bytes(), existing == Existing::Replace, Setting::Vtt)?;
+                OpenFile { file, length: header.len() as u64, end: Time::ZERO, day: day_of(clock()) }
+            }
         };
         let mut waiting = VecDeque::new();
         if appends {
@@ -272,38 +275,10 @@ impl GrowingFile {
     }
 }
 
-/// One write, so that readers see all of it at once. A signal that comes before it does not count.
-fn write_once(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match file.write(bytes) {
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            written => return written,
-        }
-    }
-}
-
-/// The file that is there already, locked; `None` where there is none.
-fn open_existing(path: &Path, existing: Existing) -> Result<Option<File>> {
-    let name = path.display().to_string();
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(explain(path, &e)),
-    };
-    if !file.metadata().map_err(|e| explain(path, &e))?.is_file() {
-        return Err(Error::output(name, "is not a regular file", "Name a file that the cues can be appended to."));
-    }
-    if existing == Existing::Refuse {
-        return Err(explain(path, &ErrorKind::AlreadyExists.into()));
-    }
-    lock(&file, path)?;
-    Ok(Some(file))
-}
-
 /// Continues a file: half a block that a crash may have left is cut off, and times go on where it ends. An empty file gets
 /// the header.
 fn resume(mut file: File, path: &Path, header: &str) -> Result<OpenFile> {
-    let fail = |e: io::Error| explain(path, &e);
+    let fail = |e: io::Error| explain(path, &e, Setting::Vtt);
     let Some((length, end)) = whole_blocks(&mut file).map_err(fail)? else {
         let remedy = message!["Name another file, or give ", Setting::Overwrite, " to replace it."];
         return Err(Error::output(path.display().to_string(), "is not a WebVTT file that can be continued", remedy));
@@ -315,50 +290,6 @@ fn resume(mut file: File, path: &Path, header: &str) -> Result<OpenFile> {
         return Ok(OpenFile { file, length: header.len() as u64, end, day });
     }
     Ok(OpenFile { file, length, end, day })
-}
-
-/// A new file, locked. Readers see it with its header or not at all.
-fn create(path: &Path, header: &str, overwrite: bool, now: SystemTime) -> Result<OpenFile> {
-    let made = || -> io::Result<File> {
-        let mut file = AtomicFile::create(path, overwrite)?;
-        file.write_all(header.as_bytes())?;
-        file.commit_unsynced().map_err(|e| {
-            if let CommitError::Exists(kept) = &e {
-                // A header alone is not worth keeping.
-                let _ = std::fs::remove_file(kept);
-            }
-            e.into()
-        })
-    };
-    let file = made().map_err(|e| explain(path, &e))?;
-    lock(&file, path)?;
-    Ok(OpenFile { file, length: header.len() as u64, end: Time::ZERO, day: day_of(now) })
-}
-
-fn lock(file: &File, path: &Path) -> Result<()> {
-    match try_lock(file) {
-        Err(TryLockError::WouldBlock) => {
-            let cause = "is being written by another program";
-            Err(Error::output(path.display().to_string(), cause, "Name another file."))
-        }
-        // Some file systems have no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
-    }
-}
-
-/// Why the file cannot be opened.
-fn explain(path: &Path, e: &io::Error) -> Error {
-    let name = path.display().to_string();
-    match e.kind() {
-        ErrorKind::AlreadyExists => {
-            let remedy =
-                message!["Give ", Setting::Overwrite, " to replace it, or ", Setting::Append, " to append to it."];
-            Error::output(name, "exists already", remedy)
-        }
-        ErrorKind::IsADirectory => Error::output(name, "is a folder", "Name a file."),
-        ErrorKind::NotFound => Error::write(name, e, Setting::Vtt),
-        _ => write_error(name, e, Setting::Vtt),
-    }
 }
 
 #[cfg(test)]

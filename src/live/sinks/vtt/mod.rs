@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, write_error};
 use super::super::wall::WallClock;
+use super::existing::Existing;
 use super::paths::stream_paths;
 use crate::error::{Error, Result};
 use crate::message::Setting;
@@ -26,17 +27,6 @@ use crate::track::cue::CueOptions;
 use file::GrowingFile;
 
 pub use rotation::{RotateWhen, Rotation};
-
-/// What happens to a file that exists already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Opening it fails.
-    Refuse,
-    /// It is replaced.
-    Replace,
-    /// It is appended to.
-    Append,
-}
 
 /// Writes a WebVTT file for each stream.
 pub struct VttSink {

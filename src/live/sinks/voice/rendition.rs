@@ -1,0 +1,166 @@
+//! The HLS rendition of one stream: its sound, turned down under spoken descriptions.
+
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use super::super::hls::{AudioPlaylist, HlsOptions};
+use super::aac::{AAC_FRAME, AacTrack};
+use super::mix::{LiveMix, LiveSpeech, MixPiece, frame_at, frame_time};
+use crate::error::{Error, Result};
+use crate::live::event::{ClockMapping, LiveSound};
+use crate::time::Time;
+
+/// How long sound may come after the pictures of its time, while it comes at all.
+const LATE: Time = Time::from_millis(3_000);
+/// Sound that has not come for this long has ended.
+const ENDED: Time = Time::from_millis(6_000);
+/// A longer time without sound and pictures is left out; a shorter one is silence.
+const LONGEST_GAP: Time = Time::from_millis(10_000);
+/// Channels of the rendition.
+const CHANNELS: u8 = 2;
+
+pub(super) struct AudioRendition {
+    mix: LiveMix,
+    track: AacTrack,
+    playlist: AudioPlaylist,
+    /// The frame of samples at which the track begins; none before the stream has a clock.
+    origin: Option<u64>,
+    /// Frames of AAC so far.
+    frames: u64,
+    /// The stream time of the last sound, or of the beginning.
+    sounded: Time,
+}
+
+impl AudioRendition {
+    /// # Errors
+    /// As [`AudioPlaylist::open`], and if FFmpeg cannot encode AAC.
+    pub(super) fn open(folder: PathBuf, options: &HlsOptions) -> Result<AudioRendition> {
+        Ok(AudioRendition {
+            mix: LiveMix::over_programme(),
+            track: AacTrack::new(CHANNELS)?,
+            playlist: AudioPlaylist::open(folder, options)?,
+            origin: None,
+            frames: 0,
+            sounded: Time::ZERO,
+        })
+    }
+
+    /// The source's clock is this from here on. Where it jumps, or after a long gap, the sound begins anew.
+    pub(super) fn set_clock(&mut self, mapping: ClockMapping) -> Result<()> {
+        let reached = frame_time(i64::try_from(self.mix.position()).unwrap_or(i64::MAX));
+        let is_apart = mapping.time - reached > LONGEST_GAP;
+        if self.origin.is_none() {
+            self.begin(mapping.time);
+        } else if is_apart || self.playlist.jumps(&mapping) {
+            let rest = self.mix.skip_to(frame_at(mapping.time));
+            self.encode(&rest)?;
+            self.track = AacTrack::new(CHANNELS)?;
+            self.playlist.cut();
+            self.begin(mapping.time);
+        }
+        self.playlist.set_clock(mapping);
+        Ok(())
+    }
+
+    fn begin(&mut self, time: Time) {
+        let _ = self.mix.skip_to(frame_at(time));
+        (self.origin, self.frames, self.sounded) = (Some(self.mix.position()), 0, time);
+    }
+
+    /// Takes sound of the stream.
+    pub(super) fn sound(&mut self, sound: &LiveSound) -> Result<()> {
+        if self.origin.is_none() {
+            return Ok(());
+        }
+        self.sounded = self.sounded.max(sound.start);
+        let pieces = self.mix.programme(frame_at(sound.start), &sound.samples);
+        self.encode(&pieces)
+    }
+
+    /// The stream is processed up to a time.
+    pub(super) fn progress(&mut self, time: Time, wall: SystemTime) -> Result<()> {
+        self.playlist.follow(time, wall);
+        if self.origin.is_none() {
+            return Ok(());
+        }
+        let end = if time - self.sounded < ENDED { time - LATE } else { time };
+        let pieces = self.mix.silence_until(frame_at(end));
+        self.encode(&pieces)
+    }
+
+    /// Takes a description.
+    ///
+    /// # Errors
+    /// If another one is lost for it.
+    pub(super) fn say(&mut self, speech: LiveSpeech) -> Result<()> {
+        if self.mix.say(speech) {
+            return Ok(());
+        }
+        let remedy = "Describe less often, with a longer `min_interval`.";
+        Err(Error::output("voice", "descriptions come faster than they can be spoken; one is lost", remedy))
+    }
+
+    /// Ends the stream: what is left is said, if there is time until then. `is_final`: the source has ended.
+    ///
+    /// # Errors
+    /// If descriptions are lost.
+    pub(super) fn finish(&mut self, is_final: bool, until: Instant) -> Result<()> {
+        let pieces = if self.origin.is_some() { self.mix.finish(until) } else { Vec::new() };
+        let encoded = self.encode(&pieces).and_then(|()| self.track.finish()).map(|last| self.hand_on(last));
+        self.playlist.finish(is_final);
+        encoded.and(unsaid("hls", self.mix.drop_waiting()))
+    }
+
+    /// Writes what waits. `delivered` gets the arrivals of the descriptions that can be heard now.
+    pub(super) fn write(&mut self, now: Instant, delivered: impl FnMut(Instant)) -> Result<()> {
+        self.playlist.write(now, delivered)
+    }
+
+    /// Fails while something cannot be written.
+    pub(super) fn trouble(&self) -> Result<()> {
+        self.playlist.trouble()
+    }
+
+    /// Immediately tries again what failed.
+    pub(super) fn hasten(&mut self) {
+        self.playlist.hasten();
+    }
+
+    /// Fails once for segments that were lost.
+    pub(super) fn check_lost(&mut self) -> Result<()> {
+        let full =
+            || Error::output("voice", "the oldest segments that waited for disk space are lost", "Free some space.");
+        if self.playlist.take_lost() { Err(full()) } else { Ok(()) }
+    }
+
+    fn encode(&mut self, pieces: &[MixPiece]) -> Result<()> {
+        for (at, arrived) in self.mix.take_begun() {
+            self.playlist.begin_speech(frame_time(i64::try_from(at).unwrap_or(i64::MAX)), arrived);
+        }
+        for piece in pieces {
+            let frames = self.track.push(piece)?;
+            self.hand_on(frames);
+        }
+        Ok(())
+    }
+
+    /// Puts frames of AAC into their places.
+    fn hand_on(&mut self, frames: Vec<Vec<u8>>) {
+        let origin = i64::try_from(self.origin.unwrap_or_default()).unwrap_or(i64::MAX);
+        for bytes in frames {
+            // The first frame has what comes before the first sample.
+            let start = origin + (self.frames as i64 - 1) * AAC_FRAME as i64;
+            self.frames += 1;
+            self.playlist.frame(frame_time(start), frame_time(start + AAC_FRAME as i64), &bytes);
+        }
+    }
+}
+
+/// Fails if descriptions were not said when the stream ended.
+pub(super) fn unsaid(output: &str, count: usize) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let cause = format!("there was no time for the last {count} descriptions");
+    Err(Error::output(output, cause, "Describe less often, with a longer `min_interval`."))
+}
