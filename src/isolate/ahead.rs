@@ -155,11 +155,6 @@ mod tests {
         let audio: Vec<AudioChunk> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
         assert_eq!(audio, [chunk(5, MOST_SAMPLES), chunk(5 + MOST_SAMPLES as u64, 3), chunk(90_000, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(1), at(1), at(7)]);
-        let line = DialogueLine { start: at(1), end: at(2), text: "ä".repeat(LONGEST_LINE) };
-        let data = SideTrackData { lines: vec![line; 2 * MOST_LINES + 1], until: at(8), ..SideTrackData::default() };
-        let pieces = split(data.clone(), &mut until);
-        assert_eq!(pieces.iter().map(|piece| piece.lines.len()).collect::<Vec<_>>(), [MOST_LINES, MOST_LINES, 1]);
-        assert_eq!(pieces.iter().flat_map(|piece| piece.lines.clone()).collect::<Vec<_>>(), data.lines);
         let heard = |pts: Time, samples: usize| ProgrammeChunk { pts, samples: vec![0.25; samples] };
         let data =
             SideTrackData { programme: vec![heard(at(50), MOST_HEARD + 2)], until: at(8), ..SideTrackData::default() };
@@ -169,6 +164,11 @@ mod tests {
         let programme: Vec<ProgrammeChunk> = pieces.iter().flat_map(|piece| piece.programme.clone()).collect();
         assert_eq!(programme, [heard(at(50), MOST_HEARD), heard(second, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(7), at(8)]);
+        let line = DialogueLine { start: at(1), end: at(2), text: "ä".repeat(LONGEST_LINE) };
+        let data = SideTrackData { lines: vec![line; 2 * MOST_LINES + 1], until: at(8), ..SideTrackData::default() };
+        let pieces = split(data.clone(), &mut until);
+        assert_eq!(pieces.iter().map(|piece| piece.lines.len()).collect::<Vec<_>>(), [MOST_LINES, MOST_LINES, 1]);
+        assert_eq!(pieces.iter().flat_map(|piece| piece.lines.clone()).collect::<Vec<_>>(), data.lines);
         let silence = SideTrackData { until: at(9), ..SideTrackData::default() };
         assert_eq!(split(silence.clone(), &mut until), [silence]);
         assert_eq!(until, at(9));
