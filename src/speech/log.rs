@@ -88,6 +88,12 @@ impl SpeechLog {
         self.until = self.until.max(update.until);
     }
 
+    /// Everything that is known, but the lines of dialogue.
+    pub fn known(&self) -> SpeechUpdate {
+        let ended = self.ended.clone();
+        SpeechUpdate { ended, since: self.since, until: self.until, ..SpeechUpdate::default() }
+    }
+
     /// Whether everything before a time is known.
     pub fn knows(&self, time: Time) -> bool {
         self.until >= time

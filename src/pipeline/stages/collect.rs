@@ -241,19 +241,28 @@ impl TrackBuilder {
     }
 
     fn open(&mut self, info: StreamInfo, config: &Config) {
-        self.speech_source = match &config.decode.side_track {
+        let source = match &config.decode.side_track {
             _ if config.dialogue.is_some() => Some(SpeechSource::File),
             _ if !info.has_side_track() => None,
             SideTrack::Nothing => None,
             SideTrack::Audio(_) => Some(SpeechSource::Audio),
             SideTrack::Subtitles(_) => Some(SpeechSource::Subtitles),
         };
-        self.placer = config.place.as_ref().filter(|_| self.speech_source.is_some()).map(Placer::new);
+        self.know_speech_from(source, config);
         if let Some(dialogue) = &config.dialogue {
             let range = (config.decode.start.unwrap_or_default(), config.decode.end.unwrap_or(Time::MAX));
             self.take_speech(SpeechUpdate::of_dialogue(&dialogue.lines, range));
         }
         self.info = Some(info);
+    }
+
+    /// Begins to place descriptions, where something tells when people talk. Some of that may be known already: speech does not
+    /// pass the stages that keyframes do.
+    fn know_speech_from(&mut self, source: Option<SpeechSource>, config: &Config) {
+        self.speech_source = source;
+        self.placer = config.place.as_ref().filter(|_| source.is_some()).map(Placer::new);
+        let decisions = self.placer.as_mut().map(|placer| placer.hear(&self.speech.known()));
+        self.place(decisions);
     }
 
     /// Takes what has become known of the speech.
@@ -341,5 +350,65 @@ impl TrackBuilder {
             run.observer.cue(file, cue);
         }
         run.observer.cues(file, self.cues.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::message::KeyframeInfo;
+    use crate::scene::Transition;
+    use crate::speech::Utterance;
+    use crate::track::place::{PlaceOptions, PlaceRule};
+
+    fn keyframe(end: Time) -> CaptionedKeyframe {
+        let (text, ids) = ("a dog on a sofa".to_string(), Vec::new());
+        CaptionedKeyframe {
+            info: KeyframeInfo {
+                scene: 0,
+                start: Time::ZERO,
+                end,
+                time: Time::ZERO,
+                index: 0,
+                start_frame: 0,
+                end_frame: 1,
+                transition: Transition::Start,
+                blank: false,
+                quality: 1.0,
+                picture: (),
+                spread: Vec::new(),
+            },
+            embedding: None,
+            thumbnail: None,
+            caption: Some(Caption { text, ids, mean_logprob: 0.0, score: None, support: None }),
+            similarity: None,
+            repeats: false,
+            distinct: Some(0),
+            fault: None,
+        }
+    }
+
+    /// Speech comes straight from its detector, and may be here before it is known what the film holds.
+    #[test]
+    fn speech_that_comes_before_the_film_is_open_is_not_forgotten() {
+        let at = Time::from_millis;
+        let place = Some(PlaceOptions { rule: PlaceRule::Strict, ..PlaceOptions::default() });
+        let config = Config { place, ..Config::default() };
+        let starts = |early: bool| {
+            let mut builder = TrackBuilder::new(&config);
+            let ended = vec![Utterance { start: at(0), end: at(4_000) }];
+            let update = SpeechUpdate { ended, until: Time::MAX, ..SpeechUpdate::default() };
+            if early {
+                builder.take_speech(update.clone());
+            }
+            builder.know_speech_from(Some(SpeechSource::Audio), &config);
+            if !early {
+                builder.take_speech(update);
+            }
+            builder.push(keyframe(at(9_000)), 0.0);
+            builder.finish(Time::ZERO);
+            builder.cues.iter().map(|cue| cue.start.millis()).collect::<Vec<_>>()
+        };
+        assert_eq!((starts(true), starts(false)), (vec![4_200], vec![4_200]));
     }
 }
