@@ -143,7 +143,7 @@ if [ "${1:-run}" = browser ]; then
     command -v npm >/dev/null || packages nodejs npm
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || packages chromium fonts-dejavu-core
     pins=$(cksum <tests/browser/package-lock.json)
-    if [ ! -d tests/browser/node_modules/hls.js ] || [ "$(cat vendor/browser.done 2>/dev/null)" != "$pins" ]; then
+    if [ ! -d tests/browser/node_modules/axe-core ] || [ "$(cat vendor/browser.done 2>/dev/null)" != "$pins" ]; then
         log "fetching hls.js and the browser driver"
         (cd tests/browser && npm ci --silent --no-audit --no-fund >&2)
         echo "$pins" >vendor/browser.done

@@ -1,5 +1,6 @@
-// Plays descry's HLS playlist beside a small video in hls.js, and opens the page of a live run, in headless Chromium.
-// `node check.mjs live_outputs [FOLDER]`: the built example; with a folder, screenshots of the page stay there.
+// Plays descry's HLS playlists, of text and of spoken descriptions, in hls.js, opens the page of a live run and a transcript,
+// and plays a track of descriptions in video.js, in headless Chromium.
+// `node check.mjs live_outputs descry [FOLDER]`: the built example and program; with a folder, screenshots stay there.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createReadStream, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -11,9 +12,12 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const [example, shots] = process.argv.slice(2);
+const [example, descry, shots] = process.argv.slice(2);
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const hlsjs = join(dirname(createRequire(import.meta.url).resolve("hls.js")), "hls.min.js");
+const resolve = createRequire(import.meta.url).resolve;
+const hlsjs = join(dirname(resolve("hls.js")), "hls.min.js");
+const videojs = join(dirname(resolve("video.js/package.json")), "dist/video.min.js");
+const axe = readFileSync(resolve("axe-core/axe.min.js"), "utf8");
 const folder = mkdtempSync(join(tmpdir(), "descry-browser-"));
 const PART = 8;
 
@@ -48,7 +52,7 @@ setInterval(() => { for (const cue of window.track?.cues ?? []) window.got[cue.t
 window.errors = [];
 const hls = window.hls = new Hls();
 hls.on(Hls.Events.ERROR, (_, e) => window.errors.push((e.fatal ? "fatal " : "") + e.details + " " + (e.reason ?? e.error?.message ?? "")));
-hls.on(Hls.Events.SUBTITLE_TRACKS_UPDATED, () => { hls.subtitleTrack = 0; hls.subtitleDisplay = true; });
+hls.on(Hls.Events.SUBTITLE_TRACKS_UPDATED, () => { window.unasked ??= hls.subtitleTrack; hls.subtitleTrack = 0; hls.subtitleDisplay = true; });
 video.textTracks.onaddtrack = ({ track }) => {
   window.track = track;
   track.mode = "showing";
@@ -77,11 +81,14 @@ hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
 </script>`;
 
 function serve() {
-  const types = { ".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".vtt": "text/vtt", ".aac": "audio/aac" };
+  const types = {
+    ".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".vtt": "text/vtt", ".aac": "audio/aac", ".mp4": "video/mp4",
+  };
   const server = createServer((request, answer) => {
     const name = basename(new URL(request.url, "http://x").pathname);
+    if (name === "videojs") return answer.writeHead(200, { "Content-Type": "text/html" }).end(VIDEOJS);
     if (name === "") return answer.writeHead(200, { "Content-Type": "text/html" }).end(PLAYER);
-    const file = name === "hls.js" ? hlsjs : join(folder, name);
+    const file = { "hls.js": hlsjs, "videojs.js": videojs }[name] ?? join(folder, name);
     if (!existsSync(file)) return answer.writeHead(404).end();
     answer.writeHead(200, { "Content-Type": types[extname(name)] ?? "text/javascript" });
     createReadStream(file).pipe(answer);
@@ -96,11 +103,12 @@ async function hls(browser) {
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${server.address().port}/#fast`);
   await page.waitForFunction(() => document.querySelector("video").ended, null, { timeout: 60_000 }).catch(() => {});
-  const { seen, errors, cues, time } = await page.evaluate(() => ({
-    seen: window.seen, errors: window.errors, time: document.querySelector("video").currentTime,
+  const { unasked, seen, errors, cues, time } = await page.evaluate(() => ({
+    unasked: window.unasked, seen: window.seen, errors: window.errors, time: document.querySelector("video").currentTime,
     cues: [...(window.track?.cues ?? [])].map((c) => [c.startTime, c.endTime, c.text]),
   }));
   assert.deepEqual(errors, []);
+  assert.equal(unasked, -1, "the descriptions are on before anyone has asked for them");
   assert.ok(time > 2 * PART - 0.5, `the video stopped at ${time}`);
   // Every 2.5 s from 0.5 s on, each once, though a cue stands in two segments where it crosses a boundary.
   const starts = Array.from({ length: 7 }, (_, i) => 0.5 + i * 2.5).filter((t) => t < 2 * PART);
@@ -188,9 +196,8 @@ async function described(browser) {
     "-hls_list_size", "20", "-hls_flags", "program_date_time", "-hls_segment_options", "mpegts_copyts=1", "video.m3u8"],
   { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
   process.on("exit", () => camera.kill("SIGKILL"));
-  const binary = join(dirname(example), "../descry");
   const voice = `python3 ${join(root, "tests/speak/voice.py")}`;
-  const run = spawn(binary, ["live", "--realtime", join(folder, "film.ts"), "--model", join(root, "tests/models/tiny"), "--min-score", "0",
+  const run = spawn(descry, ["live", "--realtime", join(folder, "film.ts"), "--model", join(root, "tests/models/tiny"), "--min-score", "0",
     "--min-interval", "3", "--hls", folder, "--hls-video", "video.m3u8", "--hls-window", "20", "--voice-command", voice], { stdio: "inherit" });
   process.on("exit", () => run.kill("SIGKILL"));
   const exists = async (name) => { while (!existsSync(join(folder, name))) await new Promise((done) => setTimeout(done, 50)); };
@@ -235,7 +242,9 @@ async function livePage(browser) {
   const url = await new Promise((done) => createInterface(run.stderr).once("line", done));
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   const said = [];
-  page.on("console", (m) => { if (["error", "warning"].includes(m.type())) said.push(m.text()); });
+  // The answer to the token has no icon, so the browser asks for one.
+  const icon = (m) => m.location().url.endsWith("/favicon.ico");
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type()) && !icon(m)) said.push(m.text()); });
   page.on("pageerror", (e) => said.push(String(e)));
   page.on("requestfailed", (r) => said.push(`${r.url()} ${r.failure()?.errorText}`));
   await page.addInitScript(() => {
@@ -244,7 +253,7 @@ async function livePage(browser) {
     window.announced = [];
     document.addEventListener("DOMContentLoaded", () => {
       const region = document.querySelector("[aria-live=polite][role=log]");
-      new MutationObserver((all) => all.forEach((m) => m.addedNodes.forEach((n) => window.announced.push(n.textContent)))).observe(region, { childList: true });
+      if (region) new MutationObserver((all) => all.forEach((m) => m.addedNodes.forEach((n) => window.announced.push(n.textContent)))).observe(region, { childList: true });
     });
   });
   const refused = await page.request.get(url + "status");
@@ -289,6 +298,71 @@ async function livePage(browser) {
   console.log(`ok: the page announces captions, no policy violations`);
 }
 
+/** What `make demo` describes, as page and track. */
+function describe() {
+  execFileSync(descry, ["describe", join(root, "samples/bikes.mp4"), "-f", "html,vtt", "--place", "free", "-o", `${folder}/`, "-q"]);
+  execFileSync("ffmpeg", ["-v", "error", "-i", join(root, "samples/bikes.mp4"), "-c", "copy", join(folder, "bikes.mp4")]);
+}
+
+async function transcript(browser) {
+  for (const [colorScheme, width] of [["light", 900], ["dark", 360]]) {
+    const page = await browser.newPage({ colorScheme, viewport: { width, height: 900 } });
+    const said = [];
+    page.on("console", (m) => said.push(m.text()));
+    page.on("request", (r) => { if (!/^(file|data):/.test(r.url())) said.push(r.url()); });
+    await page.goto(`file://${join(folder, "bikes.html")}`);
+    const found = await page.evaluate(`${axe}; axe.run()`);
+    assert.deepEqual(found.violations.map((v) => [v.id, v.nodes[0].html]), []);
+    const state = await page.evaluate(() => ({
+      wide: document.documentElement.scrollWidth, pictures: [...document.images].filter((i) => i.naturalWidth > 0).length,
+      times: document.querySelectorAll("ol a time").length,
+    }));
+    assert.ok(state.wide <= width && state.times > 2 && state.pictures === state.times, JSON.stringify(state));
+    if (shots) await page.screenshot({ path: join(shots, `transcript-${width}.png`), fullPage: true });
+    const link = page.locator("ol a").last();
+    const start = +/#t=([\d.]+)$/.exec(await link.getAttribute("href"))[1];
+    await link.click();
+    await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0, null, { timeout: 15_000 });
+    const at = await page.evaluate(() => document.querySelector("video").currentTime);
+    assert.ok(start > 1 && at >= start - 0.1, `the film plays at ${at} instead of ${start}`);
+    assert.deepEqual(said, []);
+    await page.close();
+  }
+  console.log("ok: the transcript has no fault that axe-core finds, and its links play the film at their second");
+}
+
+const VIDEOJS = `<!doctype html><html lang="en"><meta charset="utf-8"><script src="/videojs.js"></script>
+<video id="v" class="video-js" controls muted><source src="/bikes.mp4" type="video/mp4">
+<track kind="descriptions" src="/bikes.vtt" srclang="en" label="English"></video>
+<script>window.player = videojs("v");</script>`;
+
+async function descriptionsInVideojs(browser) {
+  const server = await serve();
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/videojs`);
+  await page.waitForFunction(() => window.player?.textTracks().length > 0);
+  const mode = await page.evaluate(() => window.player.textTracks()[0].mode);
+  assert.equal(mode, "disabled");
+  await page.evaluate(() => {
+    window.seen = [];
+    const display = document.querySelector(".vjs-text-track-display");
+    new MutationObserver(() => window.seen.push(display.textContent)).observe(display, { childList: true, subtree: true });
+    window.player.textTracks()[0].mode = "showing";
+    window.player.play();
+  });
+  const cues = readFileSync(join(folder, "bikes.vtt"), "utf8").split("\n\n").slice(2).map((cue) => cue.trim().split("\n").slice(1).join("\n"));
+  assert.ok(cues.length > 2, JSON.stringify(cues));
+  await page.waitForFunction(() => window.player.ended(), null, { timeout: 30_000 });
+  const { seen, live } = await page.evaluate(() => ({
+    seen: window.seen, live: document.querySelector(".vjs-text-track-display").getAttribute("aria-live"),
+  }));
+  assert.equal(live, "assertive");
+  assert.deepEqual(cues.filter((cue) => !seen.includes(cue)), []);
+  await page.close();
+  server.close();
+  console.log(`ok: video.js shows ${cues.length} descriptions where screen readers read them, once they are on`);
+}
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--autoplay-policy=no-user-gesture-required"],
@@ -298,6 +372,9 @@ try {
   await rolling(browser);
   await described(browser);
   await livePage(browser);
+  describe();
+  await transcript(browser);
+  await descriptionsInVideojs(browser);
 } finally {
   await browser.close();
   rmSync(folder, { recursive: true, force: true });
