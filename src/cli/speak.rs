@@ -277,6 +277,9 @@ fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
         count(report.spoken, "description"),
         report.faster
     ));
+    if let Some(loudness) = report.dialogue {
+        reporter.info(&format!("{input}: descriptions are as loud as the dialogue, {loudness:.1} LUFS"));
+    }
     let (pauses, length) = report.pauses;
     if pauses > 0 {
         reporter.info(&format!("{input}: {} of {:.1} s in all", count(pauses, "pause"), length.secs()));

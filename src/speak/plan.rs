@@ -12,6 +12,8 @@ use crate::voice::{Speaker, SpokenText};
 const GAP: Time = Time::from_millis(200);
 /// A shorter pause has room for nothing.
 const SHORTEST: f64 = 0.3;
+/// How many times as fast a description is spoken rather than that the film pauses for a moment: nobody hears it.
+const UNHEARD: f64 = 1.15;
 /// Most times that a text is shortened before it is left out.
 const ATTEMPTS: usize = 4;
 
@@ -87,17 +89,15 @@ pub(super) fn place(
         let limit = [next, cue, limits.end].into_iter().flatten().min();
         let room = limit.map_or(f64::INFINITY, |limit| (limit - text.start).secs());
         if options.extended && limits.end.is_none_or(|end| text.start < end) {
-            let spoken = speaker.speak(&text.text, 1.0)?;
-            plan.extend(text.start, spoken, room.min(room_before_speech(limits.speech, text.start)), limits.frame_rate);
+            let room = room.min(room_before_speech(limits.speech, text.start));
+            plan.extend(text, room, limits.frame_rate, options, speaker)?;
             continue;
         }
         let mut words = text.text.clone();
         match fit(&mut words, room, options.fastest, speaker)? {
             Some(fitted) => {
-                plan.faster += usize::from(fitted.is_faster);
                 plan.shortened += usize::from(words != text.text);
-                let (start, spoken, stretch) = (text.start, fitted.spoken, fitted.stretch);
-                plan.placed.push(PlacedText { start, film_start: start, pause: Time::ZERO, spoken, stretch });
+                plan.push(text.start, Time::ZERO, fitted);
             }
             None => plan.left_out.push((text.start, text.text.clone())),
         }
@@ -107,13 +107,35 @@ pub(super) fn place(
 
 impl SpeechPlan {
     /// Places a description for which the film pauses if the room, in seconds, is too short.
-    fn extend(&mut self, start: Time, spoken: SpokenText, room: f64, frame_rate: Option<f64>) {
-        let pause = whole_frames((spoken.secs() - room).max(0.0), frame_rate);
-        let placed = self.pauses.shifted(start);
-        if pause > Time::ZERO {
-            self.pauses.push(FilmPause { at: start, length: pause });
+    ///
+    /// # Errors
+    /// If the voice fails.
+    fn extend(
+        &mut self,
+        text: &FilmText,
+        room: f64,
+        frame_rate: Option<f64>,
+        options: &SpeakOptions,
+        speaker: &mut Speaker,
+    ) -> Result<()> {
+        let spoken = speaker.speak(&text.text, 1.0)?;
+        if let Some(fitted) = faster(&text.text, spoken, room, options.fastest.min(UNHEARD), speaker)? {
+            self.push(text.start, Time::ZERO, fitted);
+            return Ok(());
         }
-        self.placed.push(PlacedText { start: placed, film_start: start, pause, spoken, stretch: 1.0 });
+        let pause = whole_frames((spoken.secs() - room).max(0.0), frame_rate);
+        self.push(text.start, pause, FittedText { spoken, stretch: 1.0, is_faster: false });
+        Ok(())
+    }
+
+    /// Places a description at a time of the film, which pauses then.
+    fn push(&mut self, film_start: Time, pause: Time, fitted: FittedText) {
+        let FittedText { spoken, stretch, is_faster } = fitted;
+        self.faster += usize::from(is_faster);
+        self.placed.push(PlacedText { start: self.pauses.shifted(film_start), film_start, pause, spoken, stretch });
+        if pause > Time::ZERO {
+            self.pauses.push(FilmPause { at: film_start, length: pause });
+        }
     }
 }
 
@@ -158,26 +180,39 @@ fn fit(words: &mut String, room: f64, fastest: f64, speaker: &mut Speaker) -> Re
     }
     for _ in 0..ATTEMPTS {
         let spoken = speaker.speak(words, 1.0)?;
-        let needed = spoken.secs() / room;
-        if needed <= 1.0 {
-            return Ok(Some(FittedText { spoken, stretch: 1.0, is_faster: false }));
-        }
-        if needed <= fastest {
-            let quick = if speaker.has_speed() { speaker.speak(words, needed)? } else { spoken };
-            // What the voice itself does not reach.
-            let stretch = (quick.secs() / room).max(1.0);
-            if stretch <= fastest {
-                return Ok(Some(FittedText { spoken: quick, stretch, is_faster: true }));
-            }
+        if let Some(fitted) = faster(words, spoken, room, fastest, speaker)? {
+            return Ok(Some(fitted));
         }
         let characters = words.chars().count() as f64;
-        let shorter = shorten(words, (characters * fastest / needed) as usize);
+        let shorter = shorten(words, (characters * fastest * room / spoken.secs()) as usize);
         if shorter.chars().count() >= words.chars().count() {
             return Ok(None);
         }
         *words = shorter;
     }
     Ok(None)
+}
+
+/// Speaks a text within `room` seconds, faster if it must be. `spoken`: at the usual speed. None if it takes longer even `fastest` times as
+/// fast.
+fn faster(
+    words: &str,
+    spoken: SpokenText,
+    room: f64,
+    fastest: f64,
+    speaker: &mut Speaker,
+) -> Result<Option<FittedText>> {
+    let needed = spoken.secs() / room;
+    if (0.0..=1.0).contains(&needed) {
+        return Ok(Some(FittedText { spoken, stretch: 1.0, is_faster: false }));
+    }
+    if !(0.0..=fastest).contains(&needed) {
+        return Ok(None);
+    }
+    let quick = if speaker.has_speed() { speaker.speak(words, needed)? } else { spoken };
+    // What the voice itself does not reach.
+    let stretch = (quick.secs() / room).max(1.0);
+    Ok((stretch <= fastest).then_some(FittedText { spoken: quick, stretch, is_faster: true }))
 }
 
 #[cfg(all(test, unix))]
@@ -241,8 +276,13 @@ mod tests {
     #[test]
     fn the_film_pauses_where_there_is_no_room() {
         // The first has room until the next one; the second until somebody talks; the third none, as somebody talks.
-        let texts =
-            [(1_000, "a dog runs on grass."), (5_000, "a cat sits on a chair in the sun."), (9_000, "a bird sings.")];
+        // The last takes a little longer than there is room, and is spoken a little faster.
+        let texts = [
+            (1_000, "a dog runs on grass."),
+            (5_000, "a cat sits on a chair in the sun."),
+            (9_000, "a bird sings."),
+            (19_100, "a dog runs on grass."),
+        ];
         let texts: Vec<FilmText> = texts
             .into_iter()
             .map(|(start, text)| FilmText { start: ms(start), end: ms(start + 100), text: text.into() })
@@ -252,10 +292,10 @@ mod tests {
         let limits = PlanLimits { end: Some(ms(20_000)), speech: &speech, frame_rate: Some(25.0) };
         let plan = place(&texts, &limits, &options, &mut speaker()).unwrap();
         // 1.65 s in 0.5 s leave 1.15 s, which are 29 frames; then 0.65 s and the gap, which are 22.
-        assert_eq!(places(&plan), [(1_000, 1.0, 1.0), (5_000, 1.65, 1.0), (10_160, 0.65, 1.0)]);
+        assert_eq!(places(&plan), [(1_000, 1.0, 1.0), (5_000, 1.65, 1.0), (10_160, 0.65, 1.0), (21_140, 0.9, 1.111)]);
         let pauses: Vec<(i64, i64)> = plan.pauses.iter().map(|p| (p.at.millis(), p.length.millis())).collect();
         assert_eq!(pauses, [(5_000, 1_160), (9_000, 880)]);
-        assert_eq!((plan.faster, plan.shortened, plan.left_out.len()), (0, 0, 0));
+        assert_eq!((plan.faster, plan.shortened, plan.left_out.len()), (1, 0, 0));
         let ntsc = Some(30_000.0 / 1_001.0);
         assert_eq!(whole_frames(0.001, ntsc).micros(), 33_367);
         assert_eq!((whole_frames(2.002, ntsc), whole_frames(0.041, None)), (ms(2_002), ms(41)));

@@ -122,6 +122,7 @@ fn writer(
         format: setup.format,
         track,
         texts: options.texts.then(|| options.title.clone()),
+        programme: setup.programme.map(|programme| programme.stream),
         pauses: pauses.cloned(),
         quality: options.quality,
     };

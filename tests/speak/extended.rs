@@ -75,6 +75,8 @@ fn the_film_pauses_where_a_description_takes_too_long() {
             let told = speak(&b, input, output, &["--extended", "-v", "--crf", "8"], 0);
             assert!(told.contains("2 pauses of 2.7 s in all"), "{told}");
             assert!(told.contains("stream 2 (Audio") && told.contains("cannot pause"), "{told}");
+            // The first audio track is in the new one.
+            assert!(!told.contains("stream 1"), "{told}");
             assert_eq!(pictures(&b, output), paused(&[(25, 17), (175, 50)]), "{output}");
             // Pictures stay as far apart as they were.
             let times = times(&b, output);

@@ -45,8 +45,16 @@ pub(super) struct AddedStreams {
     pub(super) not_paused: Vec<String>,
 }
 
-/// Adds the streams of a film to an output that has no header yet. `pauses`: whether the film pauses, and what encodes its
-/// pictures then.
+/// What becomes of the streams of a film that pauses.
+#[derive(Clone, Copy)]
+pub(super) struct PausedStreams<'a> {
+    /// What encodes its pictures.
+    pub(super) pictures: Option<&'a PausedPictures>,
+    /// The stream with the sound that the new track has too.
+    pub(super) programme: Option<usize>,
+}
+
+/// Adds the streams of a film to an output that has no header yet. `paused`: if the film pauses.
 ///
 /// # Errors
 /// If the container cannot hold the codec of a picture, a sound or a text.
@@ -54,10 +62,10 @@ pub(super) fn add_streams(
     film: &WholeFilm,
     output: &mut Output,
     format: FilmFormat,
-    pauses: Option<Option<&PausedPictures>>,
+    paused: Option<PausedStreams<'_>>,
 ) -> Result<AddedStreams> {
     let AddedStreams { all: mut copied, mut left_out, mut not_paused } = AddedStreams::default();
-    let encoded = pauses.flatten();
+    let encoded = paused.and_then(|paused| paused.pictures);
     // SAFETY: the format of an open output, which is static data.
     let muxer = unsafe { (*output.as_ptr()).oformat };
     let has_chapters = film.input().nb_chapters() > 0;
@@ -75,8 +83,13 @@ pub(super) fn add_streams(
             continue;
         }
         let is_encoded = encoded.is_some_and(|pictures| pictures.stream == stream.index());
-        if pauses.is_some() && !is_encoded && !can_pause(&stream) {
-            not_paused.push(what);
+        if let Some(paused) = paused
+            && !is_encoded
+            && !can_pause(&stream)
+        {
+            if paused.programme != Some(stream.index()) {
+                not_paused.push(what);
+            }
             copied.push(None);
             continue;
         }

@@ -8,7 +8,7 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::packet::Mut;
 
-use super::copy::{AddedStreams, CopiedStream, add_streams, copy_head};
+use super::copy::{AddedStreams, CopiedStream, PausedStreams, add_streams, copy_head};
 use super::encoder::AudioEncoder;
 use super::format::FilmFormat;
 use super::paused_pictures::PausedPictures;
@@ -57,6 +57,8 @@ pub(crate) struct WriterPlan<'a> {
     pub(crate) track: NewTrack,
     /// Title of the text track, if there is to be one.
     pub(crate) texts: Option<String>,
+    /// The stream with the sound that the new track has too.
+    pub(crate) programme: Option<usize>,
     /// Where the film pauses, if it does.
     pub(crate) pauses: Option<FilmPauses>,
     /// Quality of pictures that are encoded then: the constant rate factor.
@@ -119,8 +121,9 @@ impl FilmWriter {
             Some(pauses) if plan.format.is_film() => PausedPictures::open(film, codec, plan.quality, pauses)?,
             _ => None,
         };
+        let paused = PausedStreams { pictures: pictures.as_ref(), programme: plan.programme };
         let streams = match plan.format.is_film() {
-            true => add_streams(film, &mut output, plan.format, plan.pauses.as_ref().map(|_| pictures.as_ref()))?,
+            true => add_streams(film, &mut output, plan.format, plan.pauses.as_ref().map(|_| paused))?,
             false => AddedStreams::default(),
         };
         copy_head(film, &mut output, &pauses).map_err(refused)?;
