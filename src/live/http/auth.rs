@@ -26,6 +26,7 @@ use super::sessions::Sessions;
 /// Where the browser continues once it has its cookie. A redirect would not do: after one that began on another site,
 /// browsers do not send a cookie that is `SameSite=Strict`.
 const WELCOME: &str = "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>descry</title>\
+<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\
 <meta http-equiv=\"refresh\" content=\"0; url=/\"><p><a href=\"/\">Continue</a></html>\n";
 
 /// Decides who may read.
