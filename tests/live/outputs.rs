@@ -105,10 +105,10 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 /// A file system of a given size, if this user may mount one.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: PathBuf, size: &str) -> Option<Small> {
+    pub(crate) fn mount(at: PathBuf, size: &str) -> Option<Small> {
         std::fs::create_dir_all(&at).unwrap();
         let done = Process::new("mount").args(["-t", "tmpfs", "-o", size, "descry-test"]).arg(&at).output();
         if done.is_ok_and(|d| d.status.success()) {
@@ -119,12 +119,12 @@ impl Small {
     }
 
     /// Fills the file system completely.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[7; 512]).is_ok() {}
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::common::{Bench, root, tiny};
 use crate::engine;
+use crate::outputs::Small;
 use crate::speak_support::{RATE, find, samples, spoken, voice};
 use crate::streams::Live;
 use descry::error::Result;
@@ -341,4 +342,41 @@ fn settings_that_contradict_each_other_are_refused() {
         assert!(!Path::new(&b.path("x.aac")).exists(), "{more:?}");
     }
     let _ = root();
+}
+
+#[test]
+fn a_full_disk_delays_what_is_spoken_and_leaves_nothing_half_written() {
+    let b = Bench::new();
+    let Some(small) = Small::mount(b.path("small"), "size=1m") else { return };
+    let outputs = VoiceOutputs {
+        file: Some((b.path("small/spoken.aac"), Existing::Refuse)),
+        hls: Some((b.path("small/hls"), HlsOptions::default())),
+        ..VoiceOutputs::default()
+    };
+    let mut fed = Fed::open(&by_shell(&voice()), &outputs).unwrap();
+    fed.clock(0, 0);
+    fed.progress(8_000);
+    let whole = std::fs::read(b.path("small/hls/descriptions-audio.m3u8")).unwrap();
+    small.fill();
+    fed.progress(20_000);
+    fed.caption(20_000, TEXT);
+    fed.progress(600_000);
+    let trouble = fed.sink.tick(Instant::now() + Duration::from_secs(2)).unwrap_err().to_string();
+    assert!(trouble.contains("Free some space"), "{trouble}");
+    b.ffmpeg("-i small/spoken.aac -f null -");
+    assert_eq!(std::fs::read(b.path("small/hls/descriptions-audio.m3u8")).unwrap(), whole);
+    small.free();
+    fed.progress(601_000);
+    // What failed is tried again after a second.
+    fed.sink.tick(Instant::now() + Duration::from_secs(9)).unwrap();
+    fed.progress(602_000);
+    fed.end();
+    let (all, tone) = (samples(&b, "small/spoken.aac", "a:0"), spoken(&b, TEXT));
+    assert!((all.len() as f64 / RATE as f64 - 602.0).abs() < 3.0, "{} s", all.len() as f64 / RATE as f64);
+    let found = find(&tone, &all, 19.5, 21.0);
+    assert!((found - 20.0).abs() < 0.1, "{found}");
+    let playlist = b.read("small/hls/descriptions-audio.m3u8");
+    assert!(playlist.ends_with("#EXT-X-ENDLIST\n"), "{playlist}");
+    let all = std::fs::read_dir(b.path("small/hls")).unwrap().flatten();
+    assert!(all.into_iter().all(|f| !f.file_name().to_string_lossy().ends_with(".part")));
 }
