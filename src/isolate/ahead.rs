@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::wire::{AHEAD, MOST_HEARD, MOST_LINES, MOST_SAMPLES, SIGN, SourceState};
+use super::wire::{AHEAD, MOST_LINES, MOST_PROGRAMME, MOST_SAMPLES, SIGN, SourceState};
 use crate::error::Error;
 use crate::media::decode::Polled;
 use crate::media::{AudioChunk, Frame, PROGRAMME_CHANNELS, PROGRAMME_RATE, ProgrammeChunk, SideTrackData, Source};
@@ -121,8 +121,8 @@ pub(super) fn split(data: SideTrackData, until: &mut Time) -> Vec<SideTrackData>
         }
     }
     for chunk in data.programme {
-        for (n, samples) in chunk.samples.chunks(MOST_HEARD).enumerate() {
-            let frames = (n * MOST_HEARD / PROGRAMME_CHANNELS) as i64;
+        for (n, samples) in chunk.samples.chunks(MOST_PROGRAMME).enumerate() {
+            let frames = (n * MOST_PROGRAMME / PROGRAMME_CHANNELS) as i64;
             let pts = chunk.pts + Time::from_micros(frames * 1_000_000 / i64::from(PROGRAMME_RATE));
             let programme = vec![ProgrammeChunk { pts, samples: samples.to_vec() }];
             pieces.push(SideTrackData { programme, until: before, ..SideTrackData::default() });
@@ -155,14 +155,17 @@ mod tests {
         let audio: Vec<AudioChunk> = pieces.iter().flat_map(|piece| piece.audio.clone()).collect();
         assert_eq!(audio, [chunk(5, MOST_SAMPLES), chunk(5 + MOST_SAMPLES as u64, 3), chunk(90_000, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(1), at(1), at(7)]);
-        let heard = |pts: Time, samples: usize| ProgrammeChunk { pts, samples: vec![0.25; samples] };
-        let data =
-            SideTrackData { programme: vec![heard(at(50), MOST_HEARD + 2)], until: at(8), ..SideTrackData::default() };
+        let chunk = |pts: Time, samples: usize| ProgrammeChunk { pts, samples: vec![0.25; samples] };
+        let data = SideTrackData {
+            programme: vec![chunk(at(50), MOST_PROGRAMME + 2)],
+            until: at(8),
+            ..SideTrackData::default()
+        };
         let pieces = split(data, &mut until);
         // 8,192 frames.
         let second = Time::from_micros(50_000 + 170_666);
         let programme: Vec<ProgrammeChunk> = pieces.iter().flat_map(|piece| piece.programme.clone()).collect();
-        assert_eq!(programme, [heard(at(50), MOST_HEARD), heard(second, 2)]);
+        assert_eq!(programme, [chunk(at(50), MOST_PROGRAMME), chunk(second, 2)]);
         assert_eq!(pieces.iter().map(|piece| piece.until).collect::<Vec<_>>(), [at(7), at(8)]);
         let line = DialogueLine { start: at(1), end: at(2), text: "ä".repeat(LONGEST_LINE) };
         let data = SideTrackData { lines: vec![line; 2 * MOST_LINES + 1], until: at(8), ..SideTrackData::default() };

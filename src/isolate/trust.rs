@@ -1,6 +1,6 @@
 //! Checks what a child sends before its parent uses it: texts, times, the state of a source, and data of the side track.
 
-use super::wire::{MOST_HEARD, MOST_LINES, MOST_SAMPLES, SentError, SourceState};
+use super::wire::{MOST_LINES, MOST_PROGRAMME, MOST_SAMPLES, SentError, SourceState};
 use crate::address::hide;
 use crate::error::Error;
 use crate::media::side_track::language;
@@ -115,7 +115,7 @@ impl CheckedSideTrack {
         let is_line = |line: &DialogueLine| {
             is_time(line.start) && is_time(line.end) && line.start < line.end && is_text(&line.text)
         };
-        let heard: usize = programme.iter().map(|chunk| chunk.samples.len()).sum();
+        let programme_samples: usize = programme.iter().map(|chunk| chunk.samples.len()).sum();
         let is_chunk = |chunk: &ProgrammeChunk| {
             let frames = !chunk.samples.is_empty() && chunk.samples.len().is_multiple_of(PROGRAMME_CHANNELS);
             frames && is_time(chunk.pts)
@@ -126,9 +126,9 @@ impl CheckedSideTrack {
             && lines.iter().all(is_line)
             && *until >= self.until
             && (is_time(*until) || *until == Time::MAX)
-            && heard <= MOST_HEARD
+            && programme_samples <= MOST_PROGRAMME
             && programme.iter().all(is_chunk)
-            && (samples > 0 || heard > 0 || !lines.is_empty() || *until > self.until);
+            && (samples > 0 || programme_samples > 0 || !lines.is_empty() || *until > self.until);
         if !is_fine {
             return Err("what it says about the sound or subtitles is wrong");
         }
@@ -155,7 +155,7 @@ mod tests {
         SideTrackData { audio, until: Time::from_millis(until), ..SideTrackData::default() }
     }
 
-    fn heard(pts: i64, samples: usize) -> SideTrackData {
+    fn programme(pts: i64, samples: usize) -> SideTrackData {
         let chunk = ProgrammeChunk { pts: Time::from_micros(pts), samples: vec![f32::NAN; samples] };
         SideTrackData { programme: vec![chunk], ..SideTrackData::default() }
     }
@@ -178,10 +178,10 @@ mod tests {
             (sound(0, 10, 5), SideTrackData { until: Time::from_millis(5), ..SideTrackData::default() }),
             (sound(0, 10, 0), sound(10, MOST_SAMPLES + 1, 0)),
             (sound(0, 10, 0), sound(u64::MAX - 5, 10, 0)),
-            (sound(0, 10, 0), heard(0, 0)),
-            (sound(0, 10, 0), heard(0, 3)),
-            (sound(0, 10, 0), heard(0, MOST_HEARD + 2)),
-            (sound(0, 10, 0), heard(i64::MAX, 2)),
+            (sound(0, 10, 0), programme(0, 0)),
+            (sound(0, 10, 0), programme(0, 3)),
+            (sound(0, 10, 0), programme(0, MOST_PROGRAMME + 2)),
+            (sound(0, 10, 0), programme(i64::MAX, 2)),
             (line(5, 9), line(5, 5)),
             (line(5, 9), line(5, i64::MAX / 1_000)),
             (line(5, 9), said(5, 9, &"x".repeat(LONGEST_LINE + 1))),
@@ -201,7 +201,7 @@ mod tests {
             line(3, 9),
             sound(7, 10, 0),
             sound(17, 10, 1),
-            SideTrackData { until: Time::from_millis(1), ..heard(-5, MOST_HEARD) },
+            SideTrackData { until: Time::from_millis(1), ..programme(-5, MOST_PROGRAMME) },
             SideTrackData { until: Time::MAX, ..SideTrackData::default() },
         ] {
             checked.receive(fine.clone()).unwrap();

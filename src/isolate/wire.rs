@@ -30,7 +30,7 @@ const _: () = assert!(BATCH + AHEAD == super::FRAMES_AHEAD);
 /// Most samples of sound in a reply: 2 s.
 pub(super) const MOST_SAMPLES: usize = 2 * AUDIO_RATE as usize;
 /// Most samples of sound as it is heard in a reply, of both channels: 0.17 s.
-pub(super) const MOST_HEARD: usize = 16_384;
+pub(super) const MOST_PROGRAMME: usize = 16_384;
 /// Most lines of dialogue in a reply.
 pub(super) const MOST_LINES: usize = 80;
 /// Longest reply in bytes: [`BATCH`] frames with their thumbs, or [`MOST_SAMPLES`] or [`MOST_LINES`], and room.

@@ -173,9 +173,9 @@ impl StreamConfig {
         LiveConfig::default().stream(&LiveConfig::default(), entry, &mut HashSet::new())
     }
 
-    /// What is read beside the pictures. `is_heard`: whether an output wants the sound.
-    pub(super) fn side_track(&self, is_heard: bool) -> SideTrack {
-        let is_wanted = is_heard || !self.wait_for_pause.is_zero();
+    /// What is read beside the pictures. `wants_audio`: whether an output wants the audio.
+    pub(super) fn side_track(&self, wants_audio: bool) -> SideTrack {
+        let is_wanted = wants_audio || !self.wait_for_pause.is_zero();
         if is_wanted { SideTrack::Audio(self.audio.clone()) } else { SideTrack::Nothing }
     }
 }

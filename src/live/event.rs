@@ -43,8 +43,8 @@ pub enum EventKind {
         /// Wall clock at `time`.
         wall: SystemTime,
     },
-    /// Sound of the stream, as it is heard. Sent only if an output [asks for it](super::Sink::hears_programme).
-    Sound(LiveSound),
+    /// Sound of the stream, as it is heard. Sent only if an output [asks for it](super::Sink::wants_audio).
+    Audio(LiveAudio),
     /// What was left out since the last such event: the machine could not keep up, or the server of models failed.
     Dropped {
         /// Keyframes that were chosen and never described.
@@ -58,7 +58,7 @@ pub enum EventKind {
 
 /// A stretch of a stream's sound.
 #[derive(Debug, Clone)]
-pub struct LiveSound {
+pub struct LiveAudio {
     /// Stream time of its first sample.
     pub start: Time,
     /// Two channels, interleaved, 48,000 samples a second.

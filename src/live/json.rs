@@ -29,7 +29,7 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
             json!({ "type": "dropped", "keyframes": keyframes, "frames": frames })
         }
         EventKind::End => json!({ "type": "end" }),
-        EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Sound(_) => return None,
+        EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Audio(_) => return None,
     };
     if let EventKind::Caption(c) = &event.kind
         && !c.waited.is_zero()
@@ -49,7 +49,7 @@ fn seconds(time: Duration) -> f64 {
 
 /// Whether [`event_json`] writes this kind of event.
 pub(super) fn has_json(kind: &EventKind) -> bool {
-    !matches!(kind, EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Sound(_))
+    !matches!(kind, EventKind::Clock(_) | EventKind::Progress { .. } | EventKind::Audio(_))
 }
 
 /// Reports that an output missed `events` because it was slow or unavailable.

@@ -81,7 +81,7 @@ mod wall;
 mod watch;
 
 pub use config::{LiveConfig, StreamConfig, StreamEntry};
-pub use event::{ClockMapping, Event, EventKind, LiveCaption, LiveSound, Reason, StreamState};
+pub use event::{ClockMapping, Event, EventKind, LiveAudio, LiveCaption, Reason, StreamState};
 pub use http::{HttpOptions, HttpServer, fetch_status};
 pub use hub::{Hub, Sink, StopSignal};
 pub use metrics::{DropReason, LagStats, Metrics, ModelState, SinkMetrics, Stage, StreamMetrics};

@@ -198,11 +198,11 @@ impl Supervisor {
             interrupt: give_up.clone(),
         };
         let describer = std::thread::spawn(move || describe(model, describer));
-        let hears_programme = hub.hears_programme();
+        let wants_audio = hub.wants_audio();
         let watch = |stream: Arc<LiveStream>| {
             let (shared, inbox, halt) = (stream.clone(), inbox.clone(), halt.clone());
             let isolation = options.isolation.clone();
-            let decode = decode_options(&stream.config, options.max_pixels, hears_programme);
+            let decode = decode_options(&stream.config, options.max_pixels, wants_audio);
             let thread = std::thread::spawn(move || {
                 StreamWatcher::new(&shared, &inbox, halt, (decode, isolation), (pictures, options.bars)).run()
             });
@@ -328,16 +328,16 @@ impl Supervisor {
     }
 }
 
-/// How a stream is decoded. `hears_programme`: whether an output wants its sound.
-fn decode_options(stream: &StreamConfig, max_pixels: u64, hears_programme: bool) -> DecodeOptions {
+/// How a stream is decoded. `wants_audio`: whether an output wants its sound.
+fn decode_options(stream: &StreamConfig, max_pixels: u64, wants_audio: bool) -> DecodeOptions {
     DecodeOptions {
         threads: stream.decode_threads,
         max_pixels,
         timeout: stream.silence,
         access: stream.access.clone(),
         low_delay: true,
-        side_track: stream.side_track(hears_programme),
-        programme: hears_programme,
+        side_track: stream.side_track(wants_audio),
+        programme: wants_audio,
         ..DecodeOptions::default()
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::access::access;
 use super::catch_up::CatchUp;
 use super::connection::Connection;
-use super::event::{EventKind, LiveSound, Reason};
+use super::event::{EventKind, LiveAudio, Reason};
 use super::inbox::Inbox;
 use super::metrics::{DropReason, Stage};
 use super::source::SourceKind;
@@ -238,11 +238,11 @@ impl<'a> StreamWatcher<'a> {
     }
 
     /// Publishes sound in its place on the stream's clock. Before the first frame, it has none.
-    fn publish_sound(&self, programme: &[ProgrammeChunk]) {
+    fn publish_audio(&self, programme: &[ProgrammeChunk]) {
         for chunk in programme {
             if let Some(start) = self.timeline.time_of(chunk.pts) {
-                let sound = LiveSound { start, samples: chunk.samples.as_slice().into() };
-                self.stream.publish(EventKind::Sound(sound));
+                let sound = LiveAudio { start, samples: chunk.samples.as_slice().into() };
+                self.stream.publish(EventKind::Audio(sound));
             }
         }
     }
@@ -250,7 +250,7 @@ impl<'a> StreamWatcher<'a> {
     /// Finds out from the sound that has arrived whether somebody talks.
     fn follow_speech(&self, open: &mut OpenSource<'_>) {
         while let Some(data) = open.source.take_side_track() {
-            self.publish_sound(&data.programme);
+            self.publish_audio(&data.programme);
             let Some(speech) = &mut open.speech else { continue };
             let now = Instant::now();
             match speech.push(&data, now) {

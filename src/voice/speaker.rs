@@ -116,7 +116,7 @@ impl Speaker {
     ///
     /// # Errors
     /// As [`Speaker::speak`].
-    pub(crate) fn say(&self, text: &str) -> Result<VoiceSamples> {
+    pub(crate) fn speak_once(&self, text: &str) -> Result<VoiceSamples> {
         self.run(text, 1.0)
     }
 

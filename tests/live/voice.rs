@@ -14,7 +14,7 @@ use crate::speak_support::{RATE, find, samples, spoken, voice};
 use crate::streams::Live;
 use descry::error::Result;
 use descry::live::{
-    ClockMapping, Event, EventKind, Existing, HlsOptions, LiveCaption, LiveSound, Sink, VoiceOutputs, VoiceSink,
+    ClockMapping, Event, EventKind, Existing, HlsOptions, LiveAudio, LiveCaption, Sink, VoiceOutputs, VoiceSink,
 };
 use descry::time::Time;
 use descry::voice::{Voice, VoiceOptions};
@@ -71,7 +71,7 @@ impl Fed {
     fn sound(&mut self, at: i64) {
         let sample = |n: usize| ((at as usize * 48 + n) as f32 * 0.0576).sin() * 0.3;
         let samples: Vec<f32> = (0..4_800).flat_map(|n| [sample(n); 2]).collect();
-        self.send(EventKind::Sound(LiveSound { start: ms(at), samples: samples.into() }));
+        self.send(EventKind::Audio(LiveAudio { start: ms(at), samples: samples.into() }));
     }
 
     /// A description, and waits until the voice has spoken it.

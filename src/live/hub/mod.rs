@@ -41,7 +41,7 @@ pub struct Hub {
     stop: StopSignal,
     log: SinkLog,
     /// Whether an output wants the streams' sound.
-    hears_programme: bool,
+    wants_audio: bool,
 }
 
 impl Hub {
@@ -54,7 +54,7 @@ impl Hub {
     pub(super) fn logged(sinks: Vec<Box<dyn Sink>>, metrics: Arc<Metrics>, log: SinkLog) -> Hub {
         let stop = StopSignal::default();
         let names = unique_names(&sinks);
-        let hears_programme = sinks.iter().any(|sink| sink.hears_programme());
+        let wants_audio = sinks.iter().any(|sink| sink.wants_audio());
         metrics.set_sinks(names.iter().cloned());
         let mut outputs = Vec::new();
         for (position, (sink, name)) in sinks.into_iter().zip(names).enumerate() {
@@ -77,12 +77,12 @@ impl Hub {
             outputs.push(SinkThread { queue, thread, name });
         }
         let queues = outputs.iter().map(|o| o.queue.clone()).collect();
-        Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log, hears_programme }
+        Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log, wants_audio }
     }
 
     /// Whether an output wants the streams' sound.
-    pub(super) fn hears_programme(&self) -> bool {
-        self.hears_programme
+    pub(super) fn wants_audio(&self) -> bool {
+        self.wants_audio
     }
 
     /// Hands an event to every output that wants it; never blocks. Updates the states in the metrics.

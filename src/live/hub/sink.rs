@@ -19,7 +19,7 @@ pub trait Sink: Send {
     }
 
     /// Whether the output wants the streams' sound as it is heard. Default: false.
-    fn hears_programme(&self) -> bool {
+    fn wants_audio(&self) -> bool {
         false
     }
 

@@ -171,8 +171,8 @@ impl SideTrackReader {
         let until = self.until();
         let enough = match &self.decoder {
             SideTrackDecoder::Audio(sound) => {
-                let (samples, heard) = sound.waiting();
-                samples >= self.least || heard >= self.least * PROGRAMME_SHARE
+                let (samples, programme) = sound.waiting();
+                samples >= self.least || programme >= self.least * PROGRAMME_SHARE
             }
             SideTrackDecoder::Subtitles(lines) => lines.has_lines(),
         };

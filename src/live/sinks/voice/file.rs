@@ -81,8 +81,8 @@ impl VoiceFile {
     ///
     /// # Errors
     /// If another one is lost for it.
-    pub(super) fn say(&mut self, speech: LiveSpeech) -> Result<()> {
-        if self.mix.say(speech) {
+    pub(super) fn speak(&mut self, speech: LiveSpeech) -> Result<()> {
+        if self.mix.speak(speech) {
             return Ok(());
         }
         let remedy = "Describe less often, with a longer `min_interval`, or free some space.";

@@ -118,7 +118,7 @@ impl LiveMix {
     }
 
     /// Takes a description. False where another one is lost for it.
-    pub(super) fn say(&mut self, speech: LiveSpeech) -> bool {
+    pub(super) fn speak(&mut self, speech: LiveSpeech) -> bool {
         self.waiting.push_back(speech);
         if self.waiting.len() <= MOST_WAITING {
             return true;
@@ -267,7 +267,7 @@ mod tests {
     fn speech_alone_begins_at_once_and_one_waits_for_the_other() {
         let mut mix = LiveMix::speech_alone();
         let mut out = left(mix.silence_until(SECOND), 1);
-        assert!(mix.say(speech(1.0)) && mix.say(speech(0.5)));
+        assert!(mix.speak(speech(1.0)) && mix.speak(speech(0.5)));
         out.extend(left(mix.silence_until(4 * SECOND), 1));
         assert_eq!(out.len() as u64, 4 * SECOND);
         let second = SECOND as usize;
@@ -287,7 +287,7 @@ mod tests {
         let (mut out, piece) = (Vec::new(), vec![0.1; 2 * 4_800]);
         for n in 0..100u64 {
             if n == 20 {
-                mix.say(speech(2.0));
+                mix.speak(speech(2.0));
             }
             // A gap of a second, and a piece that comes again.
             let start = n * 4_800 + if n >= 70 { SECOND } else { 0 };
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn few_wait_and_a_skip_cuts_off() {
         let mut mix = LiveMix::speech_alone();
-        let kept: Vec<bool> = (0..5).map(|_| mix.say(speech(10.0))).collect();
+        let kept: Vec<bool> = (0..5).map(|_| mix.speak(speech(10.0))).collect();
         assert_eq!(kept, [true, true, true, false, false]);
         let before = left(mix.silence_until(SECOND), 1).len() + left(mix.skip_to(100 * SECOND), 1).len();
         assert_eq!((before as u64, mix.position()), (SECOND, 100 * SECOND));

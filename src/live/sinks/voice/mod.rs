@@ -140,9 +140,9 @@ impl VoiceSink {
                 player.play(&answer.stream, speech.clone());
             }
             let Some(at) = self.streams.iter().position(|s| s.name == answer.stream) else { continue };
-            let said = self.streams[at].file.as_mut().map_or(Ok(()), |file| file.say(speech.clone()));
+            let said = self.streams[at].file.as_mut().map_or(Ok(()), |file| file.speak(speech.clone()));
             self.note(said);
-            let said = self.streams[at].rendition.as_mut().map_or(Ok(()), |rendition| rendition.say(speech));
+            let said = self.streams[at].rendition.as_mut().map_or(Ok(()), |rendition| rendition.speak(speech));
             self.note(said);
         }
         if let Some(player) = &self.player {
@@ -187,7 +187,7 @@ impl StreamVoice {
         let rendition = self.rendition.as_mut();
         match kind {
             EventKind::Clock(mapping) => rendition.map_or(Ok(()), |r| r.set_clock(*mapping)),
-            EventKind::Sound(sound) => rendition.map_or(Ok(()), |r| r.sound(sound)),
+            EventKind::Audio(sound) => rendition.map_or(Ok(()), |r| r.sound(sound)),
             EventKind::Progress { time, wall } => {
                 if let Some(file) = &mut self.file {
                     file.progress(*time);
@@ -228,14 +228,14 @@ impl Sink for VoiceSink {
     }
 
     fn wants(&self) -> fn(&EventKind) -> bool {
-        if self.hears_programme() {
+        if self.wants_audio() {
             |kind| !matches!(kind, EventKind::Dropped { .. })
         } else {
-            |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Sound(_) | EventKind::Clock(_))
+            |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Audio(_) | EventKind::Clock(_))
         }
     }
 
-    fn hears_programme(&self) -> bool {
+    fn wants_audio(&self) -> bool {
         self.streams.iter().any(|s| s.rendition.is_some())
     }
 
@@ -250,7 +250,7 @@ impl Sink for VoiceSink {
     fn event(&mut self, event: &Event) -> Result<()> {
         if let EventKind::Caption(caption) = &event.kind {
             let text = sentence(&caption.text);
-            if !text.is_empty() && !self.voice.say(&event.stream, &text, caption.arrived) {
+            if !text.is_empty() && !self.voice.request(&event.stream, &text, caption.arrived) {
                 let remedy = "Choose a faster voice, or describe less often.";
                 self.note(Err(Error::output("voice", "is too slow; a description is lost", remedy)));
             }

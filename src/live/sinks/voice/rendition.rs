@@ -7,7 +7,7 @@ use super::super::hls::{AudioPlaylist, HlsOptions};
 use super::aac::{AAC_FRAME, AacTrack};
 use super::mix::{LiveMix, LiveSpeech, MixPiece, frame_at, frame_time};
 use crate::error::{Error, Result};
-use crate::live::event::{ClockMapping, LiveSound};
+use crate::live::event::{ClockMapping, LiveAudio};
 use crate::time::Time;
 
 /// How long sound may come after the pictures of its time, while it comes at all.
@@ -68,7 +68,7 @@ impl AudioRendition {
     }
 
     /// Takes sound of the stream.
-    pub(super) fn sound(&mut self, sound: &LiveSound) -> Result<()> {
+    pub(super) fn sound(&mut self, sound: &LiveAudio) -> Result<()> {
         if self.origin.is_none() {
             return Ok(());
         }
@@ -92,8 +92,8 @@ impl AudioRendition {
     ///
     /// # Errors
     /// If another one is lost for it.
-    pub(super) fn say(&mut self, speech: LiveSpeech) -> Result<()> {
-        if self.mix.say(speech) {
+    pub(super) fn speak(&mut self, speech: LiveSpeech) -> Result<()> {
+        if self.mix.speak(speech) {
             return Ok(());
         }
         let remedy = "Describe less often, with a longer `min_interval`.";

@@ -56,7 +56,7 @@ impl SpeakerThread {
     pub(super) fn start(options: &VoiceOptions) -> Result<SpeakerThread> {
         let interrupt = Interrupt::new();
         let speaker = Speaker::new(options, &interrupt)?;
-        speaker.say(TRIAL)?;
+        speaker.speak_once(TRIAL)?;
         let ((requests, waiting), (to, answers)) = (bounded::<SpeechRequest>(WAITING), bounded(WAITING));
         let (from, stop) = (waiting.clone(), interrupt.clone());
         let speak = move || {
@@ -74,7 +74,7 @@ impl SpeakerThread {
     }
 
     /// Asks for a text to be spoken. False where the oldest one that waits is lost for it.
-    pub(super) fn say(&mut self, stream: &Arc<str>, text: &str, arrived: Instant) -> bool {
+    pub(super) fn request(&mut self, stream: &Arc<str>, text: &str, arrived: Instant) -> bool {
         let mut request = SpeechRequest { stream: stream.clone(), text: text.to_string(), arrived };
         let mut lost = false;
         self.pending += 1;
@@ -130,7 +130,7 @@ impl Drop for SpeakerThread {
 }
 
 fn speak(speaker: &Speaker, text: &str, arrived: Instant) -> Result<LiveSpeech> {
-    let spoken = speaker.say(text)?;
+    let spoken = speaker.speak_once(text)?;
     let mut samples = convert_speech(&spoken.samples, spoken.rate, PROGRAMME_RATE).map_err(|e| {
         Error::output(
             "voice",
