@@ -47,6 +47,7 @@ pub fn speak(job: &SpeakJob<'_>) -> Result<SpeakReport> {
     // What the container cannot hold is reported before anything is described or spoken.
     let pauses = options.extended.then(FilmPauses::default);
     drop(writer(job, &setup, &film, pauses.as_ref(), &setup.encoder()?)?);
+    let encodes = options.extended && writer(job, &setup, &film, None, &setup.encoder()?).is_err();
     let described = describe(job, read, &mut speaker)?;
     let programme = match setup.programme {
         Some(programme) => Some(measure(job, programme, &setup.audio, described.speech)?),
@@ -64,6 +65,7 @@ pub fn speak(job: &SpeakJob<'_>) -> Result<SpeakReport> {
         programme: programme.as_ref(),
         speech: &speech,
         texts: shifted(&described.texts, &speech),
+        encodes,
     };
     let level = mix.level(&mut speaker)?;
     let lossless = setup.codec.is_lossless();
@@ -147,6 +149,8 @@ struct FilmMix<'a> {
     programme: Option<&'a MeasuredProgramme>,
     speech: &'a SpeechPlan,
     texts: Vec<FilmText>,
+    /// The container cannot hold the pictures as they are, so they are encoded even if nothing pauses.
+    encodes: bool,
 }
 
 impl FilmMix<'_> {
@@ -197,7 +201,7 @@ impl FilmMix<'_> {
         let (audio, rate) = (&setup.audio, setup.audio.rate);
         let mut film = open(self.job)?;
         let encoder = setup.encoder()?;
-        let pauses = Some(&self.speech.pauses).filter(|pauses| !pauses.is_empty());
+        let pauses = Some(&self.speech.pauses).filter(|pauses| self.encodes || !pauses.is_empty());
         let writer = writer(self.job, setup, &film, pauses, &encoder)?;
         let decoded = (!setup.codec.is_lossless()).then(|| RoundTrip::of(&encoder, audio.clone())).flatten();
         let decoded = decoded.map(|decoder| (decoder, TruePeakMeter::new(audio.channels(), gain(PEAK))));

@@ -136,6 +136,26 @@ fn a_film_that_need_not_pause_is_copied() {
 }
 
 #[test]
+fn pictures_that_the_container_cannot_hold_are_encoded_for_it() {
+    let b = Bench::new();
+    descriptions(&b, &[(1_000, "A cat."), (5_000, "A dog.")]);
+    film(&b, "film.webm", "-c:v libvpx -crf 5 -b:v 2M -deadline realtime -c:a libvorbis -sn");
+    // Without a pause and with one.
+    for (texts, told_pause) in [(vec![(1_000, "A cat.")], false), (vec![(1_000, TWO), (2_000, "A cat.")], true)] {
+        descriptions(&b, &texts);
+        for output in ["a.mp4", "a.mov"] {
+            let told = speak(&b, "film.webm", output, &["--extended", "-v", "--force"], 0);
+            assert_eq!(told.contains("1 pause of"), told_pause, "{told}");
+            let found = streams(&b, output);
+            assert!(found[0].contains("codec_name=h264") && found[1].contains("codec_name=aac"), "{found:?}");
+            assert_eq!(pictures(&b, output), paused(if told_pause { &[(25, 29)] } else { &[] }), "{output}");
+        }
+    }
+    let told = speak(&b, "film.webm", "b.mp4", &[], 2);
+    assert!(told.contains("MP4 cannot hold stream 0 (video vp8)"), "{told}");
+}
+
+#[test]
 fn the_film_pauses_rather_than_let_a_description_cover_speech() {
     let b = Bench::new();
     descriptions(&b, &[(1_000, TWO)]);
