@@ -14,8 +14,8 @@ use crate::time::Time;
 const STOP: i64 = 1_500;
 /// Longest cue, in ticks. Players look for the present cue every quarter of a second, so they find one of half a second.
 const LONGEST_CUE: usize = 5;
-/// Shorter cues, where the quiet is too short; the best first.
-const CUES: [usize; 3] = [LONGEST_CUE, 3, 1];
+/// Nearest to the scene, there must be quiet for so many ticks, or else for fewer.
+const CUES: [usize; 2] = [3, 1];
 
 /// Where the film pauses.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,17 +42,26 @@ impl PlanWindow<'_> {
         let before = from.max(earliest)..begins + 1;
         let within = from.max(begins + 1)..tick(latest(piece, true)) + 1;
         let last_resort = (self.options.rule == PlaceRule::Pauses && begins >= from).then_some((begins, 1));
-        let (start, ticks) = self.quiet(before.rev()).or_else(|| self.quiet(within)).or(last_resort)?;
+        let (first, next) = (before.start, within.start);
+        let quiet = self.quiet(before.rev(), first).or_else(|| self.quiet(within, next));
+        let (start, ticks) = quiet.or(last_resort)?;
         let spoken = wording::micros(piece.wordings[0].units, self.options.pace);
         let pause = Time::from_micros((spoken - ticks as i64 * TICK).max(0));
         (start + ticks <= self.ticks).then_some(FilmStop { start, ticks, pause })
     }
 
-    /// The first of some ticks from which on nobody talks for as long as a cue, and how long that is.
-    fn quiet(&self, ticks: impl Iterator<Item = usize> + Clone) -> Option<(usize, usize)> {
-        let is_quiet = |start: usize, length: usize| {
-            start + length <= self.ticks && self.speech.spoken(start, start + length) == 0
-        };
-        CUES.iter().find_map(|&length| ticks.clone().find(|&tick| is_quiet(tick, length)).map(|tick| (tick, length)))
+    /// The quiet nearest to a scene: its first tick, and how long a cue may last there. `ticks`: where a cue may begin, the
+    /// nearest first; `least`: the first of them in time.
+    fn quiet(&self, ticks: impl Iterator<Item = usize> + Clone, least: usize) -> Option<(usize, usize)> {
+        let is_quiet = |from: usize, to: usize| to <= self.ticks && self.speech.spoken(from, to) == 0;
+        let start = CUES.iter().find_map(|&length| ticks.clone().find(|&tick| is_quiet(tick, tick + length)));
+        let (mut from, mut to) = (start?, start? + 1);
+        while to - from < LONGEST_CUE && is_quiet(from, to + 1) {
+            to += 1;
+        }
+        while to - from < LONGEST_CUE && from > least && is_quiet(from - 1, to) {
+            from -= 1;
+        }
+        Some((from, to - from))
     }
 }

@@ -191,6 +191,9 @@ fn the_film_pauses_for_what_fits_nowhere() {
         // Before the scene, where nobody talks for half a second, or for less; then within the scene. Ten words take 3.75 s.
         let speech = [(0, 6_400), (6_900, 7_300), (7_400, 20_000)];
         assert_eq!(stopped(&beach, &speech, rule), [(6_400, 6_900, 3_250, text())]);
+        // Nearer is better than longer.
+        let speech = [(0, 6_000), (6_500, 7_700), (8_000, 20_000)];
+        assert_eq!(stopped(&beach, &speech, rule), [(7_700, 8_000, 3_450, text())]);
         assert_eq!(stopped(&beach, &[(0, 7_300), (7_400, 20_000)], rule), [(7_300, 7_400, 3_650, text())]);
         assert_eq!(stopped(&beach, &[(0, 9_000), (9_600, 20_000)], rule), [(9_000, 9_500, 3_250, text())]);
         // Where a pause holds it, the film does not stop; and not for a short scene, or one that was there before.
