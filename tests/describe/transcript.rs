@@ -329,6 +329,7 @@ fn no_text_becomes_markup() {
         "http-equiv",
         "lang",
         "name",
+        "role",
         "src",
     ];
     let mut entries = 0;
