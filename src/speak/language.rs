@@ -20,8 +20,8 @@ impl Default for Language {
 }
 
 impl Language {
-    /// What a model is to answer in; none for English, in which it answers anyway.
-    pub(crate) fn for_prompt(&self) -> Option<String> {
+    /// What a model is asked to answer in; none for English, in which it answers anyway.
+    pub fn for_prompt(&self) -> Option<String> {
         (*self != Language::default()).then(|| format!("the language whose ISO 639 code is {}", self.voice))
     }
 }
