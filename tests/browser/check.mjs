@@ -245,11 +245,11 @@ async function livePage(browser) {
   const url = await new Promise((done) => createInterface(run.stderr).once("line", done));
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   const said = [];
-  // The answer to the token has no icon, so the browser asks for one.
-  const icon = (m) => m.location().url.endsWith("/favicon.ico");
-  page.on("console", (m) => { if (["error", "warning"].includes(m.type()) && !icon(m)) said.push(m.text()); });
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type())) said.push(m.text()); });
   page.on("pageerror", (e) => said.push(String(e)));
-  page.on("requestfailed", (r) => said.push(`${r.url()} ${r.failure()?.errorText}`));
+  // The answer to the token leads on at once, perhaps before its icon has come.
+  const left = (r) => r.url().endsWith("/icon.svg") && r.failure()?.errorText === "net::ERR_ABORTED";
+  page.on("requestfailed", (r) => { if (!left(r)) said.push(`${r.url()} ${r.failure()?.errorText}`); });
   await page.addInitScript(() => {
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (e) => window.violations.push(e.violatedDirective + " " + e.blockedURI));
