@@ -190,12 +190,6 @@ impl SourceParameters {
         }
     }
 
-    /// Width and height in pixels.
-    pub(super) fn size(&self) -> (c_int, c_int) {
-        // SAFETY: null or valid.
-        unsafe { self.0.as_ref() }.map_or((0, 0), |copy| (copy.width, copy.height))
-    }
-
     /// Whether each picture has two fields, of two times.
     pub(super) fn is_interlaced(&self) -> bool {
         use ffi::AVFieldOrder::{AV_FIELD_BB, AV_FIELD_BT, AV_FIELD_TB, AV_FIELD_TT};

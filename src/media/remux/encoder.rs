@@ -4,8 +4,8 @@ use std::ptr;
 
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
-use ffmpeg_next::packet::Mut;
 
+use super::encoder_context::EncoderContext;
 use super::format::AudioCodec;
 use crate::media::audio_format::AudioFormat;
 use crate::media::decode::init;
@@ -16,7 +16,7 @@ const BLOCK: usize = 4_096;
 
 /// Encodes interleaved samples. Times of packets are in samples.
 pub(crate) struct AudioEncoder {
-    context: *mut ffi::AVCodecContext,
+    context: EncoderContext,
     codec: AudioCodec,
     channels: usize,
     /// Frames at once.
@@ -28,47 +28,31 @@ pub(crate) struct AudioEncoder {
     position: i64,
 }
 
-// SAFETY: the context is bound to no thread, and one thread at a time uses it.
-unsafe impl Send for AudioEncoder {}
-
 impl AudioEncoder {
     /// # Errors
     /// If this FFmpeg has no such encoder, or it refuses the format.
     pub(crate) fn open(codec: AudioCodec, format: AudioFormat) -> Result<AudioEncoder, ff::Error> {
         init();
-        // SAFETY: a look-up by a C string. The context is made for the encoder, filled, opened, and freed by `drop`.
+        let mut context = EncoderContext::new(codec.encoder())?;
+        let channels = format.channels();
+        // SAFETY: a valid context, which is not open yet.
         unsafe {
-            let found = ffi::avcodec_find_encoder_by_name(codec.encoder().as_ptr());
-            if found.is_null() {
-                return Err(ff::Error::EncoderNotFound);
+            let raw = context.as_ptr();
+            (*raw).sample_rate = i32::try_from(format.rate).unwrap_or(48_000);
+            (*raw).time_base = ffi::AVRational { num: 1, den: (*raw).sample_rate };
+            (*raw).bit_rate = codec.bit_rate() * channels as i64;
+            (*raw).thread_count = 1;
+            SampleFormat::named(codec.samples()).set_encoder(raw);
+            let copied = format.copy_to(&raw mut (*raw).ch_layout);
+            if copied < 0 {
+                return Err(ff::Error::from(copied));
             }
-            let context = ffi::avcodec_alloc_context3(found);
-            if context.is_null() {
-                return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-            }
-            let channels = format.channels();
-            let mut encoder =
-                AudioEncoder { context, codec, channels, block: BLOCK, format, waiting: Vec::new(), position: 0 };
-            let rate = encoder.format.rate;
-            (*context).sample_rate = i32::try_from(rate).unwrap_or(48_000);
-            (*context).time_base = ffi::AVRational { num: 1, den: (*context).sample_rate };
-            (*context).bit_rate = codec.bit_rate() * channels as i64;
-            (*context).thread_count = 1;
-            // Without the version of the encoder: the same input gives the same bytes.
-            (*context).flags |= ffi::AV_CODEC_FLAG_BITEXACT as i32;
-            // Containers want it; those that do not ignore it.
-            (*context).flags |= ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
-            SampleFormat::named(codec.samples()).set_encoder(context);
-            let copied = encoder.format.copy_to(&raw mut (*context).ch_layout);
-            let opened = if copied < 0 { copied } else { ffi::avcodec_open2(context, found, ptr::null_mut()) };
-            if opened < 0 {
-                return Err(ff::Error::from(opened));
-            }
-            if let Ok(size @ 1..) = usize::try_from((*context).frame_size) {
-                encoder.block = size;
-            }
-            Ok(encoder)
         }
+        context.open(ff::Dictionary::new())?;
+        // SAFETY: a valid context.
+        let frame_size = unsafe { (*context.as_ptr()).frame_size };
+        let block = usize::try_from(frame_size).ok().filter(|size| *size > 0).unwrap_or(BLOCK);
+        Ok(AudioEncoder { context, codec, channels, block, format, waiting: Vec::new(), position: 0 })
     }
 
     /// Gives a stream the parameters of the encoder.
@@ -76,8 +60,8 @@ impl AudioEncoder {
     /// # Safety
     /// `parameters` must be valid.
     pub(super) unsafe fn describe(&self, parameters: *mut ffi::AVCodecParameters) -> i32 {
-        // SAFETY: both are valid.
-        unsafe { ffi::avcodec_parameters_from_context(parameters, self.context) }
+        // SAFETY: as the caller promises.
+        unsafe { self.context.describe(parameters) }
     }
 
     /// Its codec.
@@ -121,22 +105,8 @@ impl AudioEncoder {
             // SAFETY: a valid frame, which lives until the end of the function.
             unsafe { frame.as_ptr() }
         });
-        // SAFETY: an open encoder, and a frame that it only refers to, or none for the end.
-        let sent = unsafe { ffi::avcodec_send_frame(self.context, raw) };
-        if sent < 0 {
-            return Err(ff::Error::from(sent));
-        }
-        loop {
-            let mut packet = ff::Packet::empty();
-            // SAFETY: an open encoder and a valid packet.
-            let code = unsafe { ffi::avcodec_receive_packet(self.context, packet.as_mut_ptr()) };
-            match ff::Error::from(code) {
-                _ if code >= 0 => out.push(packet),
-                ff::Error::Eof => return Ok(()),
-                ff::Error::Other { errno } if errno == ff::util::error::EAGAIN => return Ok(()),
-                e => return Err(e),
-            }
-        }
+        // SAFETY: an open encoder, and a frame that is valid, or null for the end.
+        unsafe { self.context.encode(raw, out) }
     }
 
     /// A frame of samples, in the encoder's own format.
@@ -148,7 +118,7 @@ impl AudioEncoder {
             let raw = frame.as_mut_ptr();
             SampleFormat::named(self.codec.samples()).set_frame(raw);
             (*raw).nb_samples = frames as i32;
-            (*raw).sample_rate = (*self.context).sample_rate;
+            (*raw).sample_rate = (*self.context.as_ptr()).sample_rate;
             (*raw).pts = self.position;
             let copied = self.format.copy_to(&raw mut (*raw).ch_layout);
             let code = if copied < 0 { copied } else { ffi::av_frame_get_buffer(raw, 0) };
@@ -175,12 +145,5 @@ impl AudioEncoder {
         }
         self.position += frames as i64;
         Ok(frame)
-    }
-}
-
-impl Drop for AudioEncoder {
-    fn drop(&mut self) {
-        // SAFETY: made in `open`, and dropped here alone.
-        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
     }
 }

@@ -4,7 +4,7 @@
 //! [`programme`] decodes the sound of a film onto one clock. [`encoder`] encodes a track, and [`round_trip`] decodes it again.
 //! [`writer`] writes the film: copied streams ([`copy`]), the new track, and a track of texts ([`texts`]).
 //! [`format`](mod@format) knows the containers. [`pauses`] says when everything comes in a film that pauses, whose pictures
-//! [`paused_pictures`] repeats and [`picture_encoder`] encodes.
+//! [`paused_pictures`] repeats and [`picture_encoder`] encodes. [`encoder_context`] is FFmpeg's side of both encoders.
 //!
 //! Order: packets of one stream keep their order. Samples come out in order of time, and every sample has its place.
 //!
@@ -12,6 +12,7 @@
 
 mod copy;
 mod encoder;
+mod encoder_context;
 mod format;
 mod paused_pictures;
 mod pauses;

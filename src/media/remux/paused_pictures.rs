@@ -57,7 +57,10 @@ impl PausedPictures {
         let Some(stream) = film.input().stream(index) else { return Ok(None) };
         let decoder = film.open_pictures(index)?;
         let encoder = PictureEncoder::open(&stream, codec, quality).map_err(|e| {
-            let cause = format!("its pictures cannot be encoded with {} by this FFmpeg: {e}", codec.encoder());
+            let cause = format!(
+                "its pictures cannot be encoded with {} by this FFmpeg: {e}",
+                codec.encoder().to_string_lossy()
+            );
             let remedy = message![
                 "Install an FFmpeg that has this encoder, leave out ",
                 Setting::Extended,
@@ -173,6 +176,9 @@ impl PausedPictures {
 
     fn failed(&self, e: &ff::Error) -> Error {
         let remedy = message!["Leave out ", Setting::Extended, "."];
-        Error::usage(format!("the pictures cannot be encoded with {}: {e}", self.codec.encoder()), remedy)
+        Error::usage(
+            format!("the pictures cannot be encoded with {}: {e}", self.codec.encoder().to_string_lossy()),
+            remedy,
+        )
     }
 }

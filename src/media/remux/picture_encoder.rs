@@ -6,8 +6,8 @@ use std::ptr;
 use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use ffmpeg_next::ffi::AVPacketSideDataType as SideData;
-use ffmpeg_next::packet::Mut;
 
+use super::encoder_context::EncoderContext;
 use super::format::FilmFormat;
 use crate::media::ffmpeg::{
     PixelFormat, ScalerSide, SourceParameters, encoder_format, forget_kind, is_side_data, scaler, set_encoder_format,
@@ -30,15 +30,8 @@ impl PictureCodec {
         if format == FilmFormat::Webm { PictureCodec::Vp9 } else { PictureCodec::H264 }
     }
 
-    /// FFmpeg's encoder.
-    pub(crate) fn encoder(self) -> &'static str {
-        match self {
-            PictureCodec::H264 => "libx264",
-            PictureCodec::Vp9 => "libvpx-vp9",
-        }
-    }
-
-    fn c_name(self) -> &'static CStr {
+    /// FFmpeg's name of its encoder.
+    pub(crate) fn encoder(self) -> &'static CStr {
         match self {
             PictureCodec::H264 => c"libx264",
             PictureCodec::Vp9 => c"libvpx-vp9",
@@ -67,14 +60,14 @@ impl PictureCodec {
 
 /// Encodes frames, whose times are ticks of the film's stream.
 pub(super) struct PictureEncoder {
-    context: *mut ffi::AVCodecContext,
+    context: EncoderContext,
     size: (i32, i32),
     format: PixelFormat,
     /// Converts frames of another size or format.
     scaler: Option<PictureScaler>,
 }
 
-// SAFETY: the context is bound to no thread, and one thread at a time uses it.
+// SAFETY: the scaler is bound to no thread, and one thread at a time uses it.
 unsafe impl Send for PictureEncoder {}
 
 impl PictureEncoder {
@@ -89,41 +82,30 @@ impl PictureEncoder {
         quality: Option<u8>,
     ) -> Result<PictureEncoder, ff::Error> {
         let parameters = SourceParameters::of(stream);
-        // SAFETY: a look-up by a C string. The context is made for the encoder, filled, opened, and freed by `drop`.
+        let mut context = EncoderContext::new(codec.encoder())?;
+        let own = PixelFormat::of_stream(stream);
+        // SAFETY: a valid encoder.
+        let format = unsafe { encoder_format(context.codec(), own) };
+        // SAFETY: a valid context, which is not open yet.
         unsafe {
-            let found = ffi::avcodec_find_encoder_by_name(codec.c_name().as_ptr());
-            if found.is_null() {
-                return Err(ff::Error::EncoderNotFound);
-            }
-            let context = ffi::avcodec_alloc_context3(found);
-            if context.is_null() {
-                return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-            }
-            let own = PixelFormat::of_stream(stream);
-            let format = encoder_format(found, own);
-            let mut encoder = PictureEncoder { context, size: parameters.size(), format, scaler: None };
-            parameters.fill(context, found)?;
-            set_encoder_format(context, format);
+            let raw = context.as_ptr();
+            parameters.fill(raw, context.codec())?;
+            set_encoder_format(raw, format);
             if own.is_rgb() && !format.is_rgb() {
-                set_encoder_matrix(context);
+                set_encoder_matrix(raw);
             }
-            (*context).time_base = stream.time_base().into();
-            (*context).framerate = stream.avg_frame_rate().into();
-            (*context).bit_rate = 0;
-            (*context).thread_count = THREADS;
-            (*context).flags |= ffi::AV_CODEC_FLAG_BITEXACT as i32 | ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
+            (*raw).time_base = stream.time_base().into();
+            (*raw).framerate = stream.avg_frame_rate().into();
+            (*raw).bit_rate = 0;
+            (*raw).thread_count = THREADS;
             if parameters.is_interlaced() && codec == PictureCodec::H264 {
-                (*context).flags |= ffi::AV_CODEC_FLAG_INTERLACED_DCT as i32 | ffi::AV_CODEC_FLAG_INTERLACED_ME as i32;
+                (*raw).flags |= ffi::AV_CODEC_FLAG_INTERLACED_DCT as i32 | ffi::AV_CODEC_FLAG_INTERLACED_ME as i32;
             }
-            let mut options = codec.options(quality).disown();
-            let opened = ffi::avcodec_open2(context, found, &raw mut options);
-            ffi::av_dict_free(&raw mut options);
-            if opened < 0 {
-                return Err(ff::Error::from(opened));
-            }
-            encoder.size = ((*context).width, (*context).height);
-            Ok(encoder)
         }
+        context.open(codec.options(quality))?;
+        // SAFETY: a valid context.
+        let size = unsafe { ((*context.as_ptr()).width, (*context.as_ptr()).height) };
+        Ok(PictureEncoder { context, size, format, scaler: None })
     }
 
     /// Gives a stream the parameters of the encoder.
@@ -131,8 +113,8 @@ impl PictureEncoder {
     /// # Safety
     /// `parameters` must be valid.
     pub(super) unsafe fn describe(&self, parameters: *mut ffi::AVCodecParameters) -> i32 {
-        // SAFETY: both are valid.
-        unsafe { ffi::avcodec_parameters_from_context(parameters, self.context) }
+        // SAFETY: as the caller promises.
+        unsafe { self.context.describe(parameters) }
     }
 
     /// Encodes a frame at a time in ticks, later than those before, and appends the packets that are ready. `repeated`: the
@@ -157,7 +139,7 @@ impl PictureEncoder {
             if repeated {
                 ffi::av_frame_remove_side_data(raw, ffi::AVFrameSideDataType::AV_FRAME_DATA_A53_CC);
             }
-            self.encode(raw, out)
+            self.context.encode(raw, out)
         }
     }
 
@@ -166,29 +148,8 @@ impl PictureEncoder {
     /// # Errors
     /// As [`PictureEncoder::push`].
     pub(super) fn finish(&mut self, out: &mut Vec<ff::Packet>) -> Result<(), ff::Error> {
-        // SAFETY: no frame ends the stream.
-        unsafe { self.encode(ptr::null(), out) }
-    }
-
-    /// # Safety
-    /// `frame` must be null or valid.
-    unsafe fn encode(&mut self, frame: *const ffi::AVFrame, out: &mut Vec<ff::Packet>) -> Result<(), ff::Error> {
-        // SAFETY: an open encoder, and a frame that it only refers to, or none for the end.
-        let sent = unsafe { ffi::avcodec_send_frame(self.context, frame) };
-        if sent < 0 {
-            return Err(ff::Error::from(sent));
-        }
-        loop {
-            let mut packet = ff::Packet::empty();
-            // SAFETY: an open encoder and a valid packet.
-            let code = unsafe { ffi::avcodec_receive_packet(self.context, packet.as_mut_ptr()) };
-            match ff::Error::from(code) {
-                _ if code >= 0 => out.push(packet),
-                ff::Error::Eof => return Ok(()),
-                ff::Error::Other { errno } if errno == ff::util::error::EAGAIN => return Ok(()),
-                e => return Err(e),
-            }
-        }
+        // SAFETY: an open encoder; null ends the stream.
+        unsafe { self.context.encode(ptr::null(), out) }
     }
 
     /// The frame in the size and the format of the encoder.
@@ -207,13 +168,6 @@ impl PictureEncoder {
             other => other.insert(PictureScaler::new(own, to)?),
         };
         scaler.scale(frame)
-    }
-}
-
-impl Drop for PictureEncoder {
-    fn drop(&mut self) {
-        // SAFETY: made in `open`, and dropped here alone.
-        unsafe { ffi::avcodec_free_context(&raw mut self.context) };
     }
 }
 
