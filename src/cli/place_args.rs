@@ -32,7 +32,7 @@ enum PlaceChoice {
     Pauses,
     /// In the pauses of speech, never over speech
     Strict,
-    /// At the beginning of their scenes, as long as these, whoever talks
+    /// For the whole of their scenes, even over speech
     Free,
 }
 

@@ -80,7 +80,7 @@ impl SampleGrid {
         }
     }
 
-    /// Gives up what has not come before a place: samples for it are dropped if they still come.
+    /// Stops waiting for samples before a place. If they still come, they are dropped.
     pub(super) fn pass(&mut self, place: u64) {
         if place > self.next {
             self.dropping = self.dropping.saturating_add(place - self.next);

@@ -62,7 +62,7 @@ pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Res
         if divided {
             writeln!(to, "<section aria-labelledby=\"s{number}\">\n<h2 id=\"s{number}\">{}</h2>", heading(number))?;
         }
-        // Safari does not call a list without markers a list unless it is told to.
+        // Without the role, Safari does not present a list without markers as a list.
         writeln!(to, "<ol role=\"list\">")?;
         section.iter().try_for_each(|entry| page.write_entry(entry, to))?;
         writeln!(to, "</ol>{}", if divided { "\n</section>" } else { "" })?;

@@ -1,4 +1,4 @@
-//! What a listener hears of small scenes.
+//! Descriptions of films with a few short scenes, as a listener hears them.
 
 use super::*;
 use crate::speech::{SpeechUpdate, Utterance};
