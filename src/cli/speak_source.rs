@@ -24,7 +24,7 @@ use crate::track::{Format, Track};
 #[command(next_help_heading = "Descriptions")]
 pub(super) struct SourceArgs {
     /// File of descriptions: WebVTT as descry describe writes it, SubRip or ASS
-    #[arg(long, value_name = "FILE", required_unless_present = "describe")]
+    #[arg(long, value_name = "FILE")]
     pub(super) descriptions: Option<PathBuf>,
     /// Describe the film first, as descry describe does
     ///
@@ -58,13 +58,18 @@ fn only_with_describe(arg: Arg) -> Arg {
 }
 
 impl SourceArgs {
-    /// Refuses two sources. For clap, a conflict would forgive options that are only for one of them.
+    /// Refuses two sources, or none. For clap, a conflict would forgive options that are only for one of them, and an option
+    /// that is missing would hide that there is another.
     pub(super) fn check(&self) -> Result<()> {
-        if self.describe && self.descriptions.is_some() {
-            let cause = "--descriptions cannot be used with --describe";
-            return Err(Error::usage(cause, "Give one of them."));
-        }
-        Ok(())
+        let (cause, remedy) = match (self.describe, &self.descriptions) {
+            (true, Some(_)) => ("--descriptions cannot be used with --describe", "Give one of them."),
+            (false, None) => (
+                "there are no descriptions to speak",
+                "Name their file with --descriptions <FILE>, or give --describe, which describes the film first.",
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::usage(cause, remedy))
     }
 
     /// The file that keeps the descriptions, if the user wants one.

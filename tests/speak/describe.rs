@@ -60,7 +60,7 @@ fn mistakes_are_found_before_a_film_is_described() {
         &["there.vtt", "exists already", "--force"],
     );
     run(&[&describe[..], &["--save-descriptions", "a.doc"]].concat(), 2, &["stands for no format", ".json"]);
-    run(&["-o", "a.mkv"], 2, &["--descriptions <FILE>"]);
+    run(&["-o", "a.mkv"], 2, &["--descriptions <FILE>", "--describe"]);
     run(&["--descriptions", "film.vtt", "--describe", "-o", "a.mkv"], 2, &["cannot be used with"]);
     // Options of describe without it would have no effect.
     for option in [["--min-score", "0"], ["--scenes", "fixed"], ["--mode", "fast"], ["--place", "strict"]] {
