@@ -22,20 +22,20 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-fn ms(millis: i64) -> Time {
+pub(crate) fn ms(millis: i64) -> Time {
     Time::from_millis(millis)
 }
 
 /// The wall clock at a stream time.
-fn wall(time: Time) -> SystemTime {
+pub(crate) fn wall(time: Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000) + Duration::from_micros(time.micros() as u64)
 }
 
-fn event(stream: &str, kind: EventKind) -> Event {
+pub(crate) fn event(stream: &str, kind: EventKind) -> Event {
     Event { stream: stream.into(), number: 0, at: SystemTime::now(), kind }
 }
 
-fn caption(at: i64, text: &str) -> EventKind {
+pub(crate) fn caption(at: i64, text: &str) -> EventKind {
     EventKind::Caption(LiveCaption {
         start: ms(at),
         picture_time: ms(at),
@@ -50,11 +50,11 @@ fn caption(at: i64, text: &str) -> EventKind {
     })
 }
 
-fn watched(at: i64) -> EventKind {
+pub(crate) fn watched(at: i64) -> EventKind {
     EventKind::Progress { time: ms(at), wall: wall(ms(at)) }
 }
 
-fn clock(at: i64, pts: i64) -> EventKind {
+pub(crate) fn clock(at: i64, pts: i64) -> EventKind {
     EventKind::Clock(ClockMapping { time: ms(at), pts, wall: wall(ms(at)) })
 }
 

@@ -5,32 +5,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::common::{Bench, root, tiny};
 use crate::engine;
-use crate::outputs::Small;
+use crate::outputs::{Small, caption, clock, event, ms, watched};
 use crate::speak_support::{RATE, find, samples, spoken, voice};
 use crate::streams::Live;
 use descry::error::Result;
-use descry::live::{
-    ClockMapping, Event, EventKind, Existing, HlsOptions, LiveAudio, LiveCaption, Sink, VoiceOutputs, VoiceSink,
-};
-use descry::time::Time;
+use descry::live::{EventKind, Existing, HlsOptions, LiveAudio, Sink, VoiceOutputs, VoiceSink};
 use descry::voice::{Voice, VoiceOptions};
 use serde_json::Value;
 
 /// 1.2 s of the voice.
 const TEXT: &str = "A dog runs over a field.";
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn ms(millis: i64) -> Time {
-    Time::from_millis(millis)
-}
-
-fn wall(time: Time) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_800_000_000) + Duration::from_micros(time.micros() as u64)
-}
 
 /// A voice, by its command line for a shell.
 fn by_shell(script: &str) -> VoiceOptions {
@@ -53,18 +42,17 @@ impl Fed {
     }
 
     fn send(&mut self, kind: EventKind) {
-        let event = Event { stream: "s".into(), number: 0, at: SystemTime::now(), kind };
-        let sent = self.sink.event(&event);
+        let sent = self.sink.event(&event("s", kind));
         self.errors.extend(sent.err().map(|e| e.to_string()));
         self.heard += self.sink.delivered().unwrap().len();
     }
 
     fn clock(&mut self, at: i64, pts: i64) {
-        self.send(EventKind::Clock(ClockMapping { time: ms(at), pts, wall: wall(ms(at)) }));
+        self.send(clock(at, pts));
     }
 
     fn progress(&mut self, at: i64) {
-        self.send(EventKind::Progress { time: ms(at), wall: wall(ms(at)) });
+        self.send(watched(at));
     }
 
     /// A tone, for 100 ms.
@@ -76,18 +64,7 @@ impl Fed {
 
     /// A description, and waits until the voice has spoken it.
     fn caption(&mut self, at: i64, text: &str) {
-        self.send(EventKind::Caption(LiveCaption {
-            start: ms(at),
-            picture_time: ms(at),
-            due: ms(at),
-            wall: wall(ms(at)),
-            arrived: Instant::now(),
-            waited: Duration::ZERO,
-            text: text.into(),
-            score: None,
-            returning: false,
-            jpeg: Arc::new([]),
-        }));
+        self.send(caption(at, text));
         // The voice has no other sign of its end that can be seen from here.
         std::thread::sleep(Duration::from_millis(1_500));
         let _ = self.sink.tick(Instant::now());
