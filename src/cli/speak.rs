@@ -78,7 +78,8 @@ struct SpeakOutputArgs {
     only: bool,
     /// Pause the film where a description takes longer than there is room
     ///
-    /// The picture freezes when the description begins. Pictures are encoded anew: with H.264, or with VP9 in WebM.
+    /// The picture freezes when the description begins. Pictures are encoded anew, with H.264, or with VP9 in WebM, and other
+    /// audio tracks with the codec of the new one.
     #[arg(long)]
     extended: bool,
     /// Quality of pictures that are encoded, as a constant rate factor: lower is better [default: 18 for H.264, 28 for VP9]

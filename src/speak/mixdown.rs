@@ -1,16 +1,12 @@
 //! The second pass: programme and descriptions in, film out.
 
+use super::other_sound::OtherSound;
 use super::plan::PlacedText;
-use super::setup::frames;
+use super::setup::{encoding_failed, frames};
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
-use crate::media::remux::{
-    AudioEncoder, FilmPause, FilmPauses, FilmText, FilmWriter, Programme, ProgrammeDecoder, RoundTrip, convert_speech,
-};
-use crate::message;
-use crate::message::Setting;
+use crate::media::remux::{AudioEncoder, FilmText, FilmWriter, Programme, ProgrammeDecoder, RoundTrip, convert_speech};
 use crate::mix::{MixSpeech, Mixer, PausedProgramme, TruePeakMeter, stretch};
-use crate::time::Time;
 use crate::voice::Speaker;
 
 /// Frames of silence at once.
@@ -20,6 +16,8 @@ const SILENCE: u64 = 8_192;
 pub(super) struct Mixdown<'a> {
     pub(super) paused: PausedProgramme,
     pub(super) track: MixedTrack<'a>,
+    /// Audio tracks that are encoded anew because the film pauses.
+    pub(super) others: Vec<OtherSound>,
 }
 
 /// The new track, in the time of the output.
@@ -46,7 +44,7 @@ pub(super) struct MixedTrack<'a> {
 /// A film that is written, and has no name yet.
 pub(super) struct FinishedFilm {
     pub(super) writer: FilmWriter,
-    /// Packets of the programme that could not be decoded.
+    /// Packets of sound that could not be decoded.
     pub(super) broken: u64,
     /// Highest true peak as the track is decoded, in dBTP.
     pub(super) peak: Option<f64>,
@@ -68,6 +66,10 @@ impl<'a> Mixdown<'a> {
         film.complete_times();
         film.keep(|stream| Some(stream) == decoded || self.track.writer.copies(stream));
         while let Some(packet) = film.read()? {
+            if let Some(other) = self.others.iter_mut().find(|other| other.stream() == packet.stream()) {
+                other.push(&packet, &mut self.track.writer)?;
+                continue;
+            }
             match &mut decoder {
                 Some(decoder) if Some(packet.stream()) == decoded => {
                     decoder.push(&packet, &mut |samples| self.take(samples))?;
@@ -84,8 +86,12 @@ impl<'a> Mixdown<'a> {
             decoder.finish(&mut |samples| self.take(samples))?;
         }
         self.track.writer.end_film()?;
+        let mut broken = decoder.map_or(0, |decoder| decoder.broken());
+        for other in self.others.drain(..) {
+            broken += other.finish(&mut self.track.writer)?;
+        }
         self.silence_until(length)?;
-        self.finish(decoder.map_or(0, |decoder| decoder.broken()))
+        self.finish(broken)
     }
 
     /// Without a film that is copied and a programme: descriptions over silence of `length` frames.
@@ -110,7 +116,7 @@ impl<'a> Mixdown<'a> {
 
     /// Writes what is left.
     fn finish(self, broken: u64) -> Result<FinishedFilm> {
-        let Mixdown { mut paused, mut track } = self;
+        let Mixdown { mut paused, mut track, .. } = self;
         paused.finish(&mut |samples| track.take(samples))?;
         // A description may go on after the film.
         let rate = track.encoder.rate();
@@ -180,17 +186,6 @@ fn end_of(text: &PlacedText, rate: u32) -> u64 {
     frames(text.start.secs() + text.secs(), rate) + 1
 }
 
-/// The pauses of a film in frames of a rate: before which frame of the film each begins, and how long it is.
-pub(super) fn pauses_in_frames(pauses: &FilmPauses, rate: u32) -> Vec<(u64, u64)> {
-    let mut before = Time::ZERO;
-    let length = |pause: FilmPause| {
-        let from = frames(before.secs(), rate);
-        before = before + pause.length;
-        (frames(pause.at.secs(), rate), frames(before.secs(), rate) - from)
-    };
-    pauses.iter().map(length).collect()
-}
-
 /// A description as samples of a rate.
 pub(super) fn samples(text: &PlacedText, speaker: &mut Speaker, rate: u32) -> Result<Vec<f32>> {
     let speech = speaker.load(text.spoken)?;
@@ -198,11 +193,4 @@ pub(super) fn samples(text: &PlacedText, speaker: &mut Speaker, rate: u32) -> Re
     convert_speech(&faster, speech.rate, rate).map_err(|e| {
         Error::usage(format!("speech of {} Hz cannot be converted: {e}", speech.rate), "Choose another voice.")
     })
-}
-
-fn encoding_failed(e: &dyn std::fmt::Display) -> Error {
-    Error::usage(
-        format!("the new track cannot be encoded: {e}"),
-        message!["Choose another codec with ", Setting::AudioCodec, "."],
-    )
 }

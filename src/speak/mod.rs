@@ -1,8 +1,9 @@
 //! Spoken descriptions: a film and its descriptions in, the film with a spoken track out.
 //!
 //! [`measure`] decodes the programme once, to find how loud it is and where people talk. [`plan`] has every text spoken, and
-//! fits it into its room. [`mixdown`] mixes and writes in a second pass. [`run`] does all of this; [`setup`] decides what is
-//! written. [`job`] is what a caller asks for and gets, [`options`] what it chooses, [`language`] the names of languages.
+//! fits it into its room. [`mixdown`] mixes and writes in a second pass, with [`other_sound`] if the film pauses. [`run`] does
+//! all of this; [`setup`] decides what is written. [`job`] is what a caller asks for and gets, [`options`] what it chooses,
+//! [`language`] the names of languages.
 //!
 //! Order: descriptions in order of time, none over another.
 //!
@@ -16,6 +17,7 @@ mod language;
 mod measure;
 mod mixdown;
 mod options;
+mod other_sound;
 mod plan;
 mod run;
 mod setup;

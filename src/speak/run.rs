@@ -3,9 +3,10 @@
 
 use super::job::{DescribedFilm, DescriptionSource, SpeakJob, SpeakReport, of_track};
 use super::measure::{MeasuredProgramme, measure};
-use super::mixdown::{FinishedFilm, Mixdown, MixedTrack, pauses_in_frames, samples};
+use super::mixdown::{FinishedFilm, Mixdown, MixedTrack, samples};
+use super::other_sound::OtherSound;
 use super::plan::{PlacedText, PlanLimits, SpeechPlan, joined, place};
-use super::setup::{SpeakSetup, frames, seats};
+use super::setup::{SpeakSetup, frames, pauses_in_frames, seats};
 use crate::error::Result;
 use crate::media::decode::WholeFilm;
 use crate::media::remux::{
@@ -46,8 +47,9 @@ pub fn speak(job: &SpeakJob<'_>) -> Result<SpeakReport> {
     let setup = SpeakSetup::new(job, &mut film)?;
     // What the container cannot hold is reported before anything is described or spoken.
     let pauses = options.extended.then(FilmPauses::default);
-    drop(writer(job, &setup, &film, pauses.as_ref(), &setup.encoder()?)?);
-    let encodes = options.extended && writer(job, &setup, &film, None, &setup.encoder()?).is_err();
+    let others = OtherSound::all(&film, &setup, pauses.as_ref());
+    drop(writer(job, &setup, &film, pauses.as_ref(), (&setup.encoder()?, &others))?);
+    let encodes = options.extended && writer(job, &setup, &film, None, (&setup.encoder()?, &[])).is_err();
     let described = describe(job, read, &mut speaker)?;
     let programme = match setup.programme {
         Some(programme) => Some(measure(job, programme, &setup.audio, described.speech)?),
@@ -110,7 +112,7 @@ fn writer(
     setup: &SpeakSetup,
     film: &WholeFilm,
     pauses: Option<&FilmPauses>,
-    encoder: &AudioEncoder,
+    (encoder, others): (&AudioEncoder, &[OtherSound]),
 ) -> Result<FilmWriter> {
     let options = job.options;
     let track = NewTrack {
@@ -126,6 +128,7 @@ fn writer(
         texts: options.texts.then(|| options.title.clone()),
         programme: setup.programme.map(|programme| programme.stream),
         pauses: pauses.cloned(),
+        other_sound: others.iter().map(OtherSound::encoder).collect(),
         quality: options.quality,
     };
     FilmWriter::create(film, &plan, encoder)
@@ -202,7 +205,8 @@ impl FilmMix<'_> {
         let mut film = open(self.job)?;
         let encoder = setup.encoder()?;
         let pauses = Some(&self.speech.pauses).filter(|pauses| self.encodes || !pauses.is_empty());
-        let writer = writer(self.job, setup, &film, pauses, &encoder)?;
+        let others = OtherSound::all(&film, setup, pauses);
+        let writer = writer(self.job, setup, &film, pauses, (&encoder, &others))?;
         let decoded = (!setup.codec.is_lossless()).then(|| RoundTrip::of(&encoder, audio.clone())).flatten();
         let decoded = decoded.map(|decoder| (decoder, TruePeakMeter::new(audio.channels(), gain(PEAK))));
         let ducking = (!options.only).then(|| Ducking::new(options.duck, self.windows(), rate));
@@ -221,6 +225,7 @@ impl FilmMix<'_> {
                 last: 0,
                 decoded,
             },
+            others,
         };
         let programme = setup.programme.filter(|_| !options.only);
         let decoder = programme.map(|p| ProgrammeDecoder::open(&film, p, audio.clone())).transpose()?;

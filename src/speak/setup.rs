@@ -6,11 +6,12 @@ use super::job::SpeakJob;
 use crate::error::{Error, Result};
 use crate::media::audio_format::{AudioFormat, ChannelPlace};
 use crate::media::decode::WholeFilm;
-use crate::media::remux::{AudioEncoder, Programme};
+use crate::media::remux::{AudioEncoder, FilmPause, FilmPauses, Programme};
 use crate::media::{AudioCodec, FilmFormat};
 use crate::message;
 use crate::message::Setting;
 use crate::mix::{Seat, Seats};
+use crate::time::Time;
 
 /// What is written, and from what.
 pub(super) struct SpeakSetup {
@@ -90,8 +91,13 @@ fn audio_format(film: &mut WholeFilm, programme: Option<Programme>, codec: Audio
     let Some(programme) = programme else { return Ok(AudioFormat::usual(codec.rate(48_000), 2)) };
     // Nothing is known about what is encrypted, which is the better message.
     let own = programme.format(film).map_err(|e| film.read().err().unwrap_or(e))?;
+    Ok(fitting(&own, codec))
+}
+
+/// What a codec makes of a format.
+pub(super) fn fitting(own: &AudioFormat, codec: AudioCodec) -> AudioFormat {
     let rate = codec.rate(own.rate);
-    Ok(if own.channels() > codec.most_channels() { AudioFormat::usual(rate, 2) } else { own.with_rate(rate) })
+    if own.channels() > codec.most_channels() { AudioFormat::usual(rate, 2) } else { own.with_rate(rate) }
 }
 
 /// Where the channels of a format are heard.
@@ -113,4 +119,23 @@ pub(super) fn seats(format: &AudioFormat) -> Seats {
 /// A time as frames of a rate.
 pub(super) fn frames(secs: f64, rate: u32) -> u64 {
     (secs * f64::from(rate)).round().max(0.0) as u64
+}
+
+/// The pauses of a film in frames of a rate: before which frame of the film each begins, and how long it is.
+pub(super) fn pauses_in_frames(pauses: &FilmPauses, rate: u32) -> Vec<(u64, u64)> {
+    let mut before = Time::ZERO;
+    let length = |pause: FilmPause| {
+        let from = frames(before.secs(), rate);
+        before = before + pause.length;
+        (frames(pause.at.secs(), rate), frames(before.secs(), rate) - from)
+    };
+    pauses.iter().map(length).collect()
+}
+
+/// What to do where the encoder of a track of sound fails.
+pub(super) fn encoding_failed(e: &dyn std::fmt::Display) -> Error {
+    Error::usage(
+        format!("the new track cannot be encoded: {e}"),
+        message!["Choose another codec with ", Setting::AudioCodec, "."],
+    )
 }

@@ -20,7 +20,7 @@ fn film(b: &Bench, output: &str, codecs: &str) {
     b.ffmpeg(&format!(
         "-f lavfi -i color=black:size=64x36:rate=25:duration=8,format=yuv420p,geq=lum=20+mod(N*13\\,200):cb=128:cr=128 \
          -f lavfi -i sine=220:d=8:r=48000 -f lavfi -i sine=500:d=8:r=48000 -i subtitles.srt -i chapters.txt -map 0 -map 1 \
-         -map 2 -map 3 -map_metadata 4 -map_chapters 4 {codecs} {output}"
+         -map 2 -map 3 -map_metadata 4 -map_chapters 4 -metadata:s:a:1 language=fra {codecs} {output}"
     ));
 }
 
@@ -74,15 +74,14 @@ fn the_film_pauses_where_a_description_takes_too_long() {
         for output in outputs {
             let told = speak(&b, input, output, &["--extended", "-v", "--crf", "8"], 0);
             assert!(told.contains("2 pauses of 2.7 s in all"), "{told}");
-            assert!(told.contains("stream 2 (Audio") && told.contains("cannot pause"), "{told}");
-            // The first audio track is in the new one.
-            assert!(!told.contains("stream 1"), "{told}");
+            assert!(!told.contains("warning"), "{told}");
             assert_eq!(pictures(&b, output), paused(&[(25, 17), (175, 50)]), "{output}");
             // Pictures stay as far apart as they were.
             let times = times(&b, output);
             let far = |pair: &[i64]| (39..=41).contains(&(pair[1] - pair[0]));
             assert!(times.windows(2).all(far), "{output}: {times:?}");
-            let sound = samples(&b, output, "a:0");
+            // The first audio track is in the new one, which comes after the second one.
+            let sound = samples(&b, output, "a:1");
             assert!((sound.len() as f64 / RATE as f64 - 10.68).abs() < 0.08, "{output}: {}", sound.len());
             for (start, text) in [(1.0, TWO), (3.18, THREE), (7.68, THREE)] {
                 let begins = find(&spoken(&b, text), &sound, start - 0.05, start + 0.05);
@@ -91,10 +90,35 @@ fn the_film_pauses_where_a_description_takes_too_long() {
             // The programme is silent in the pause, and goes on after it.
             assert!(level(&sound, 220.0, 0.3) > -25.0 && level(&sound, 220.0, 6.5) > -25.0);
             assert!(level(&sound, 220.0, 1.2) < level(&sound, 220.0, 0.3) - 30.0, "{}", level(&sound, 220.0, 1.2));
-            let new = streams(&b, output).into_iter().find(|s| s.contains("codec_type=audio")).unwrap();
-            assert!(new.contains("default=1"), "{new}");
+            let tracks: Vec<_> = streams(&b, output).into_iter().filter(|s| s.contains("codec_type=audio")).collect();
+            assert!(tracks.len() == 2 && tracks[1].contains("default=1"), "{tracks:?}");
+            assert!(tracks[0].contains("default=0") && tracks[0].contains("language=fr"), "{tracks:?}");
+            // The second track pauses, too: from 1 s to 1.68 s, and from 7.68 s to 9.68 s.
+            let other = samples(&b, output, "a:0");
+            assert!((other.len() as f64 / RATE as f64 - 10.68).abs() < 0.08, "{output}: {}", other.len());
+            let heard = |at: f64| level(&other, 500.0, at) > -25.0;
+            let silent = |at: f64| level(&other, 500.0, at) < -60.0;
+            assert!([0.1, 0.85, 1.76, 5.0, 7.55, 9.76, 10.5].into_iter().all(heard), "{output}");
+            assert!([1.03, 1.3, 1.6, 7.73, 9.6].into_iter().all(silent), "{output}");
         }
     }
+}
+
+#[test]
+fn a_track_that_cannot_be_decoded_is_named_and_left_out() {
+    let b = Bench::new();
+    descriptions(&b, &[(1_000, TWO), (2_000, "A cat.")]);
+    film(&b, "film.mkv", "-c:v libx264 -c:a:0 flac -c:a:1 adpcm_ms -c:s srt");
+    // No program knows this codec.
+    let mut bytes = std::fs::read(b.path("film.mkv")).unwrap();
+    let name = b"A_MS/ACM";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"A_NO/NEX");
+    b.write("odd.mkv", &bytes);
+    let told = speak(&b, "odd.mkv", "a.mkv", &["--extended", "-v"], 0);
+    assert!(told.contains("stream 2 (Audio") && told.contains("is not kept"), "{told}");
+    let tracks: Vec<_> = streams(&b, "a.mkv").into_iter().filter(|s| s.contains("codec_type=audio")).collect();
+    assert!(tracks.len() == 1 && tracks[0].contains("default=1"), "{tracks:?}");
 }
 
 #[test]
@@ -103,12 +127,14 @@ fn subtitles_and_chapters_move_with_the_film() {
     // The film pauses at 2 s, in the middle of a subtitle, for 1 s.
     descriptions(&b, &[(2_000, TWO), (3_150, "A cat.")]);
     for (input, codecs, output) in [
-        ("film.mkv", "-c:v libx264 -c:a flac -c:s srt", "a.mkv"),
+        ("film.mkv", "-c:v libx264 -c:a flac -c:s srt -attach subtitles.srt -metadata:s:t mimetype=font/ttf", "a.mkv"),
         ("film.mp4", "-c:v libx264 -c:a aac -c:s mov_text", "a.mp4"),
     ] {
         film(&b, input, codecs);
         let told = speak(&b, input, output, &["--extended", "-v", "--text-track"], 0);
         assert!(told.contains("1 pause of 1.0 s in all"), "{told}");
+        let attached = streams(&b, output).iter().any(|s| s.contains("codec_type=attachment"));
+        assert_eq!(attached, output == "a.mkv");
         b.ffmpeg(&format!("-i {output} -map 0:s:0 back.srt"));
         let back = b.read("back.srt");
         for time in ["00:00:00,500 --> 00:00:01,000", "00:00:01,600 --> 00:00:04,000", "00:00:06,000 --> 00:00:07,000"]

@@ -101,6 +101,11 @@ impl WholeFilm {
         }
     }
 
+    /// The streams of its audio tracks.
+    pub(crate) fn sound(&self) -> impl Iterator<Item = usize> {
+        audio_tracks(self.input()).into_iter().map(|track| track.stream as usize)
+    }
+
     /// The stream of the film's pictures: the best that is not a cover picture.
     pub(crate) fn pictures(&self) -> Option<usize> {
         choose_stream(self.input(), &self.name).ok()

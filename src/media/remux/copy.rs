@@ -8,6 +8,7 @@ use ffmpeg_next as ff;
 use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::Output;
 
+use super::encoder::AudioEncoder;
 use super::format::FilmFormat;
 use super::paused_pictures::PausedPictures;
 use super::pauses::FilmPauses;
@@ -52,6 +53,55 @@ pub(super) struct PausedStreams<'a> {
     pub(super) pictures: Option<&'a PausedPictures>,
     /// The stream with the sound that the new track has too.
     pub(super) programme: Option<usize>,
+    /// What encodes other audio tracks, by their streams.
+    pub(super) other_sound: &'a [(usize, &'a AudioEncoder)],
+    /// Whether the container has no place for what a decoder of these drops first.
+    pub(super) drops_priming: bool,
+}
+
+impl<'a> PausedStreams<'a> {
+    /// What encodes a stream; none if nothing does.
+    fn encoder(&self, stream: usize) -> Option<StreamEncoder<'a>> {
+        let pictures = self.pictures.filter(|pictures| pictures.stream == stream);
+        let sound = self.other_sound.iter().find(|(other, _)| *other == stream);
+        let sound = sound.map(|&(_, encoder)| StreamEncoder::Sound(encoder, self.drops_priming));
+        pictures.map(|pictures| StreamEncoder::Pictures(pictures.encoder())).or(sound)
+    }
+}
+
+/// What encodes a stream of the film anew.
+#[derive(Clone, Copy)]
+enum StreamEncoder<'a> {
+    Pictures(&'a PictureEncoder),
+    /// With whether its padding is dropped.
+    Sound(&'a AudioEncoder, bool),
+}
+
+impl StreamEncoder<'_> {
+    /// Gives a stream the parameters of the encoder.
+    ///
+    /// # Safety
+    /// `parameters` must be valid.
+    unsafe fn describe(self, parameters: *mut ffi::AVCodecParameters) -> c_int {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match self {
+                StreamEncoder::Pictures(encoder) => encoder.describe(parameters),
+                StreamEncoder::Sound(encoder, drops_priming) => {
+                    let code = encoder.describe(parameters);
+                    if drops_priming {
+                        (*parameters).initial_padding = 0;
+                    }
+                    code
+                }
+            }
+        }
+    }
+
+    /// Whether side data of the stream is still true.
+    fn keeps(self, side: &ff::codec::packet::SideData<'_>) -> bool {
+        matches!(self, StreamEncoder::Pictures(_)) && survives_encoding(side)
+    }
 }
 
 /// Adds the streams of a film to an output that has no header yet. `paused`: if the film pauses.
@@ -65,7 +115,6 @@ pub(super) fn add_streams(
     paused: Option<PausedStreams<'_>>,
 ) -> Result<AddedStreams> {
     let AddedStreams { all: mut copied, mut left_out, mut not_paused } = AddedStreams::default();
-    let encoded = paused.and_then(|paused| paused.pictures);
     // SAFETY: the format of an open output, which is static data.
     let muxer = unsafe { (*output.as_ptr()).oformat };
     let has_chapters = film.input().nb_chapters() > 0;
@@ -73,33 +122,33 @@ pub(super) fn add_streams(
         let what = format!("stream {} ({} {})", stream.index(), medium_name(&stream), codec_name(&stream));
         let kind = StreamKind::of(&stream);
         // SAFETY: one of FFmpeg's formats.
-        let fits = unsafe { holds(muxer, &stream) };
+        let fits = unsafe { holds(muxer, &stream) } || format == FilmFormat::Matroska && is_attached_file(&stream);
         // MP4 keeps the titles of chapters in a stream, which FFmpeg also shows as one.
+        let are_titles = has_chapters && kind == StreamKind::Other && is_chapter_titles(&stream);
         if kind == StreamKind::Other && !fits {
-            if !(has_chapters && is_chapter_titles(&stream)) {
+            if !are_titles {
                 left_out.push(what);
             }
             copied.push(None);
             continue;
         }
-        let is_encoded = encoded.is_some_and(|pictures| pictures.stream == stream.index());
+        let encoder = paused.and_then(|paused| paused.encoder(stream.index()));
         if let Some(paused) = paused
-            && !is_encoded
+            && encoder.is_none()
             && !can_pause(&stream)
         {
-            if paused.programme != Some(stream.index()) {
+            if paused.programme != Some(stream.index()) && !are_titles {
                 not_paused.push(what);
             }
             copied.push(None);
             continue;
         }
-        if !fits && !is_encoded {
+        if !fits && encoder.is_none() {
             let cause = format!("{} cannot hold {what} of {}", format.name(), film.name());
             let remedy =
                 message!["Name an .mkv with ", Setting::Output, ", or a file for sound alone, such as an .m4a."];
             return Err(Error::usage(cause, remedy));
         }
-        let encoder = encoded.filter(|_| is_encoded).map(PausedPictures::encoder);
         let index = add_stream(&stream, output, format, encoder).map_err(|e| {
             let remedy = message!["Name an .mkv with ", Setting::Output, "."];
             Error::usage(format!("{what} of {} cannot be copied: {e}", film.name()), remedy)
@@ -115,6 +164,12 @@ fn can_pause(stream: &ff::format::stream::Stream<'_>) -> bool {
     is_cover || StreamKind::of(stream) == StreamKind::Text || medium_name(stream) == "Attachment"
 }
 
+/// Whether a stream is a file that Matroska can hold whatever is in it: fonts of a type that this FFmpeg does not know, too.
+fn is_attached_file(stream: &ff::format::stream::Stream<'_>) -> bool {
+    let tags = stream.metadata();
+    medium_name(stream) == "Attachment" && ["filename", "mimetype"].into_iter().all(|tag| tags.get(tag).is_some())
+}
+
 /// Whether a stream holds the titles of chapters: text of QuickTime's, as data.
 fn is_chapter_titles(stream: &ff::format::stream::Stream<'_>) -> bool {
     // SAFETY: a plain read of an integer of a valid stream's parameters.
@@ -126,7 +181,7 @@ fn add_stream(
     stream: &ff::format::stream::Stream<'_>,
     output: &mut Output,
     format: FilmFormat,
-    encoder: Option<&PictureEncoder>,
+    encoder: Option<StreamEncoder<'_>>,
 ) -> Result<usize, ff::Error> {
     // SAFETY: a new stream of a valid output, which the output owns, gets copies of what a valid stream has. The fields are
     // plain values, or copied by FFmpeg.
@@ -147,6 +202,11 @@ fn add_stream(
         (*(*new).codecpar).codec_tag = if encoder.is_some() { 0 } else { tag_of_copy(muxer, stream) };
         (*new).time_base = (*old).time_base;
         (*new).disposition = (*old).disposition;
+        if let Some(StreamEncoder::Sound(encoder, _)) = encoder {
+            // The new track is the default one of a film that pauses.
+            (*new).disposition &= !ffi::AV_DISPOSITION_DEFAULT;
+            (*new).time_base = ffi::AVRational { num: 1, den: i32::try_from(encoder.rate()).unwrap_or(48_000) };
+        }
         (*new).avg_frame_rate = (*old).avg_frame_rate;
         (*new).r_frame_rate = (*old).r_frame_rate;
         (*new).sample_aspect_ratio = (*old).sample_aspect_ratio;
@@ -156,7 +216,7 @@ fn add_stream(
             let language = CString::new(format.language(language)).unwrap_or_default();
             ffi::av_dict_set(&raw mut (*new).metadata, c"language".as_ptr(), language.as_ptr(), 0);
         }
-        for side in stream.side_data().filter(|side| encoder.is_none() || survives_encoding(side)) {
+        for side in stream.side_data().filter(|side| encoder.is_none_or(|encoder| encoder.keeps(side))) {
             add_side_data(new, &side)?;
         }
         Ok((*new).index as usize)

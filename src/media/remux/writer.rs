@@ -61,6 +61,8 @@ pub(crate) struct WriterPlan<'a> {
     pub(crate) programme: Option<usize>,
     /// Where the film pauses, if it does.
     pub(crate) pauses: Option<FilmPauses>,
+    /// What encodes its other audio tracks then, by their streams.
+    pub(crate) other_sound: Vec<(usize, &'a AudioEncoder)>,
     /// Quality of pictures that are encoded then: the constant rate factor.
     pub(crate) quality: Option<u8>,
 }
@@ -79,7 +81,6 @@ pub(crate) struct FilmWriter {
     /// By their streams in the film; empty if nothing is copied.
     copied: Vec<Option<CopiedStream>>,
     sound: usize,
-    sound_tick: ff::Rational,
     /// Whether packets before zero are left out. They contain only the encoder's delay.
     drops_priming: bool,
     texts: Option<usize>,
@@ -121,13 +122,18 @@ impl FilmWriter {
             Some(pauses) if plan.format.is_film() => PausedPictures::open(film, codec, plan.quality, pauses)?,
             _ => None,
         };
-        let paused = PausedStreams { pictures: pictures.as_ref(), programme: plan.programme };
+        let drops_priming = plan.format.lacks_priming(encoder.codec());
+        let paused = PausedStreams {
+            pictures: pictures.as_ref(),
+            programme: plan.programme,
+            other_sound: &plan.other_sound,
+            drops_priming,
+        };
         let streams = match plan.format.is_film() {
             true => add_streams(film, &mut output, plan.format, plan.pauses.as_ref().map(|_| paused))?,
             false => AddedStreams::default(),
         };
         copy_head(film, &mut output, &pauses).map_err(refused)?;
-        let drops_priming = plan.format.lacks_priming(encoder.codec());
         let track = NewTrack { language: plan.format.language(&plan.track.language).into(), ..plan.track.clone() };
         let sound = add_sound(&mut output, encoder, &track, drops_priming).map_err(refused)?;
         let is_webvtt = plan.format.has_webvtt().unwrap_or(true);
@@ -135,7 +141,6 @@ impl FilmWriter {
         let texts = texts.transpose().map_err(refused)?;
         let header = output.write_header_with(header_options(plan.format)).map(drop);
         header.map_err(|e| file.fault().map_or_else(|| refused(e), fail))?;
-        let sound_tick = tick(&output, sound);
         let path = plan.path.to_path_buf();
         let shift = film.start().max(Time::ZERO);
         let begins = film.start() - shift;
@@ -147,7 +152,6 @@ impl FilmWriter {
             begins,
             copied: streams.all,
             sound,
-            sound_tick,
             drops_priming,
             texts,
             is_webvtt,
@@ -236,6 +240,19 @@ impl FilmWriter {
     /// # Errors
     /// As [`FilmWriter::copy`].
     pub(crate) fn sound(&mut self, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
+        self.encoded(self.sound, packets, rate)
+    }
+
+    /// Writes packets of another audio track that is encoded anew, with times in samples. `stream`: its stream in the film.
+    ///
+    /// # Errors
+    /// As [`FilmWriter::copy`].
+    pub(crate) fn other_sound(&mut self, stream: usize, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
+        let Some(Some(CopiedStream { index, .. })) = self.copied.get(stream) else { return Ok(()) };
+        self.encoded(*index, packets, rate)
+    }
+
+    fn encoded(&mut self, index: usize, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
         let from = ff::Rational::new(1, i32::try_from(rate).unwrap_or(48_000));
         let begins = in_ticks(self.begins, from);
         for mut packet in packets.drain(..) {
@@ -244,8 +261,8 @@ impl FilmWriter {
             if self.drops_priming && packet.pts().is_some_and(|t| t < 0) {
                 continue;
             }
-            packet.rescale_ts(from, self.sound_tick);
-            packet.set_stream(self.sound);
+            packet.rescale_ts(from, tick(&self.output, index));
+            packet.set_stream(index);
             self.write(packet)?;
         }
         Ok(())
