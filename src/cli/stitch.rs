@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::{OutputArgs, report_skipping};
+use super::describe::report_track;
 use super::isolate_args::IsolateDefaults;
 use super::part::{EXAMPLES, SharedPartArgs};
 use super::reporter::{Reporter, count};
@@ -138,9 +139,7 @@ impl StitchRun<'_> {
                 self.reporter.error(e);
             }
             let Some(track) = outcome.track else { return };
-            if let Some(damage) = &track.damage {
-                self.reporter.partial(&track.input, damage);
-            }
+            report_track(&track, self.reporter);
             for target in targets {
                 if let Err(e) = output::save(&track, target, self.args.output.force, self.interrupt) {
                     self.reporter.error(&e);

@@ -540,6 +540,28 @@ fn mismatched_parts_are_rejected() {
     assert!(std::fs::read(again).unwrap() == bytes);
 }
 
+/// What is wrong with a track is reported as if the film had been described at once.
+#[test]
+fn stitch_warns_as_describe_does() {
+    let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
+    let (b, _) = one(&scenes, MP4);
+    b.ffmpeg("-i film.mp4 -f lavfi -i sine=d=9 -map 0:v -map 1 -c:v copy -c:a adpcm_ms film.mkv");
+    // No program knows this codec.
+    let mut bytes = std::fs::read(b.path("film.mkv")).unwrap();
+    let name = b"A_MS/ACM";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"A_NO/NEX");
+    b.write("odd.mkv", &bytes);
+    let told = b.run(&crate::common::tiny(&["describe", "odd.mkv", "-o", "whole.vtt"]), 0).1;
+    let warning = told.lines().find(|line| line.contains("speech is not found")).unwrap_or_else(|| panic!("{told}"));
+    for part in ["1/2", "2/2"] {
+        b.run(&crate::common::tiny(&["part", "odd.mkv", "--part", part, "--overlap", "14", "-o", &part[..1]]), 0);
+    }
+    let told = b.run(&crate::common::tiny(&["-v", "stitch", "odd.mkv", "1", "2", "-o", "parts.vtt"]), 0).1;
+    assert!(told.contains(warning) && told.contains("1 seam"), "{told}");
+    assert_eq!(b.read("whole.vtt"), b.read("parts.vtt"));
+}
+
 #[test]
 fn part_and_stitch_equal_describe() {
     let scenes: Vec<Scene> = (1..10).map(|n| cut(n, 3.0)).collect();
