@@ -116,6 +116,11 @@ impl FilmArgs {
             config.dialogue = Some(dialogue.clone());
         }
         let isolation = self.frames.isolation(&IsolateDefaults::FEW, reporter)?;
+        if isolation.is_some() {
+            reporter.warn(
+                "only what describes the film is isolated: descry's own process copies the film, and decodes what is mixed",
+            );
+        }
         config.isolation = isolation.map(|(isolation, _)| isolation);
         config.language = options.language.voice.clone();
         if let Some(place) = &mut config.place {

@@ -30,6 +30,11 @@ fn a_film_is_described_and_spoken_in_one_run() {
         let bytes = |name: &str| std::fs::read(b.path(name)).unwrap();
         assert!(bytes(output) == bytes(&from_file), "{output}");
     }
+    // Isolation is no promise for all of it, and changes nothing.
+    let one = ["speak", "film.mp4", "--describe", "--isolate", "--min-score", "0", "-o", "isolated.mkv"];
+    let told = b.run(&tiny(&[&one[..], &["--voice-command", &voice]].concat()), 0).1;
+    assert!(told.contains("only what describes the film is isolated"), "{told}");
+    assert!(std::fs::read(b.path("isolated.mkv")).unwrap() == std::fs::read(b.path("a.mkv")).unwrap());
     // The descriptions are kept only on request, in the format of the name.
     let one = ["speak", "film.mp4", "--describe", "--min-score", "0", "-o", "b.wav", "--voice-command", &voice];
     b.run(&tiny(&[&one[..], &["--save-descriptions", "kept.json"]].concat()), 0);
