@@ -259,6 +259,42 @@ fn sound_alone_pauses_too_and_the_same_input_gives_the_same_bytes() {
     assert!(std::fs::read(b.path("one.mkv")).unwrap() == std::fs::read(b.path("two.mkv")).unwrap());
 }
 
+/// A frozen picture is shown again as often as pictures come. Where the header tells a rate that no film has, it is 25 a
+/// second.
+#[test]
+fn a_frozen_picture_comes_as_often_as_others() {
+    let b = Bench::new();
+    descriptions(&b, &[(1_000, TWO), (1_500, "A cat.")]);
+    for (rate, step) in [("1/2", 40), ("1", 1_000), ("240", 4), ("300", 40)] {
+        b.ffmpeg(&format!(
+            "-f lavfi -i color=size=64x36:rate={rate}:duration=8 -f lavfi -i sine=220:d=8:r=48000 -c:v libx264 -c:a flac film.mkv"
+        ));
+        let told = speak(&b, "film.mkv", "a.mkv", &["--extended", "-v", "--force"], 0);
+        assert!(told.contains("1 pause of"), "{told}");
+        // The film pauses for 1.65 s at least.
+        let times = times(&b, "a.mkv");
+        let paused = times.windows(2).filter(|pair| (1_070..=2_000).contains(&pair[1]));
+        let gaps: Vec<i64> = paused.map(|pair| pair[1] - pair[0]).collect();
+        assert!(!gaps.is_empty() && gaps.iter().all(|gap| (step..=step + 1).contains(gap)), "{rate}: {times:?}");
+    }
+}
+
+#[test]
+fn pictures_without_bounds_are_copied_and_not_decoded() {
+    let b = Bench::new();
+    descriptions(&b, &[(1_000, TWO), (2_000, "A cat.")]);
+    b.ffmpeg(
+        "-f lavfi -i color=size=8200x8200:rate=1:duration=4 -f lavfi -i sine=d=4 -c:v mjpeg -q:v 20 -c:a flac film.mkv",
+    );
+    let told = speak(&b, "film.mkv", "a.mkv", &["--extended"], 1);
+    assert!(told.contains("frames of 8200×8200 are larger than the limit of 67108864 pixels"), "{told}");
+    assert!(told.contains("Leave out --extended") && !b.path("a.mkv").exists(), "{told}");
+    speak(&b, "film.mkv", "a.mkv", &[], 0);
+    assert_eq!(packet_hashes(&b, "a.mkv", &["v:0"]), packet_hashes(&b, "film.mkv", &["v:0"]));
+    let size = output_of(&b, "ffprobe", "-v error -show_entries stream=width,height -of compact a.mkv");
+    assert!(size.contains("width=8200|height=8200"), "{size}");
+}
+
 #[test]
 fn what_cannot_be_combined_is_refused() {
     let b = Bench::new();

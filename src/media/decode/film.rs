@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::ffmpeg::{is_encrypted, is_side_data};
 use crate::media::side_track::{DialogueLine, MediaTrack, SideTrack, TrackChoice};
+use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
 
@@ -48,13 +49,15 @@ impl WholeFilm {
             let cause = "is a stream, and a film must be read twice";
             return Err(Error::input(input.shown(), cause, "Record it to a file first, and name that."));
         }
-        let (container, pipe) = open_any(input, options, interrupt)?;
+        let (mut container, pipe) = open_any(input, options, interrupt)?;
         let name = input.shown();
         if pipe.is_some() {
             let cause = "is a named pipe, and a film must be read twice";
             return Err(Error::input(name, cause, "Write it to a file first, and name that."));
         }
-        let reader = PacketReader::new(container, interrupt.clone());
+        let sizes = std::mem::take(&mut container.sizes);
+        let mut reader = PacketReader::new(container, interrupt.clone());
+        restore_sizes(reader.open.input_mut(), &sizes);
         if reader.open.input().streams().any(|stream| is_encrypted(&stream)) {
             return Err(encrypted(&name, "film"));
         }
@@ -125,6 +128,19 @@ impl WholeFilm {
         let lost = || Error::input(&self.name, "lost one of its streams", "Report this file.");
         let stream = self.input().stream(stream).ok_or_else(lost)?;
         let header = StreamHeader::read(&stream, None);
+        let (width, height) = (header.width, header.height);
+        if width.max(0) as u64 * height.max(0) as u64 > self.options.max_pixels {
+            let cause =
+                format!("frames of {width}×{height} are larger than the limit of {} pixels", self.options.max_pixels);
+            let remedy = message![
+                "Leave out ",
+                Setting::Extended,
+                ", or name a file for sound alone with ",
+                Setting::Output,
+                "."
+            ];
+            return Err(Error::input(&self.name, cause, remedy));
+        }
         header.check(&self.name, self.options.max_pixels)?;
         VideoDecoder::open(&stream, &header, &self.options, &self.name)
     }
@@ -201,6 +217,20 @@ impl WholeFilm {
             Demuxed::End(Ending { reason: Some(reason), .. }) => {
                 let remedy = "Copy or download it again, and name that file.";
                 Err(Error::input(&self.name, format!("reading stopped before the end: {reason}"), remedy))
+            }
+        }
+    }
+}
+
+/// Gives streams the size that the container's header says. FFmpeg forgets one that it refuses to decode, and without a size a
+/// stream cannot be copied.
+fn restore_sizes(input: &mut ff::format::context::Input, sizes: &[(i32, i32)]) {
+    for (n, &(width, height)) in sizes.iter().enumerate().take(input.nb_streams() as usize) {
+        // SAFETY: writes of integers to the parameters of a stream that the open container has.
+        unsafe {
+            let parameters = (**(*input.as_mut_ptr()).streams.add(n)).codecpar;
+            if (*parameters).width <= 0 || (*parameters).height <= 0 {
+                ((*parameters).width, (*parameters).height) = (width, height);
             }
         }
     }
