@@ -17,6 +17,8 @@ pub(crate) struct Sums {
     clear: f64,
     /// New scenes whose text is heard with them, or was heard in the minute before.
     heard: f64,
+    /// What these are worth, however many of their words are heard.
+    heard_value: f64,
     /// The new scenes and those that are described, weighted with the length of the scenes, up to 10 s.
     seconds: f64,
     described_seconds: f64,
@@ -47,9 +49,11 @@ pub(crate) fn add(sums: &mut Sums, film: &Film, spoken: &[Spoken]) {
     let all: Vec<usize> = (0..film.scenes.len()).filter(new).collect();
     sums.films += film.length / 3_600.0;
     sums.scenes += all.len() as f64;
-    sums.heard += all.iter().filter(|&&n| is_heard(film, n, spoken)).count() as f64;
+    let heard: Vec<usize> = all.iter().copied().filter(|&n| is_heard(film, n, spoken)).collect();
+    sums.heard += heard.len() as f64;
     sums.seconds += all.iter().map(|&n| length(n)).sum::<f64>();
     let value = |n: usize| f64::from(film.scenes[n].score.unwrap_or(1.0)) * length(n);
+    sums.heard_value += heard.iter().map(|&n| value(n)).sum::<f64>();
     sums.value += all.iter().map(|&n| value(n)).sum::<f64>();
     let words = |n: usize| film.scenes[n].text.as_deref().unwrap_or_default().split(' ').count() as f64;
     sums.words += all.iter().map(|&n| words(n)).sum::<f64>();
@@ -99,12 +103,13 @@ fn plain(text: &str) -> String {
     text.strip_prefix("then ").unwrap_or(&text).to_string()
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "rule",
     "per hour",
     "scenes",
     "in pauses",
     "heard",
+    "value heard",
     "seconds",
     "words in pauses",
     "value in pauses",
@@ -132,6 +137,7 @@ pub(crate) fn print(name: &str, s: &Sums) {
         share(s.described, s.scenes),
         share(s.clear, s.scenes),
         share(s.heard, s.scenes),
+        share(s.heard_value, s.value),
         share(s.described_seconds, s.seconds),
         share(s.clear_words, s.words),
         share(s.clear_value, s.value),
