@@ -9,6 +9,7 @@ mod model_server;
 mod outputs;
 mod page_attacks;
 mod pauses;
+mod rendition;
 mod service;
 #[path = "../speak/support.rs"]
 #[allow(dead_code)]

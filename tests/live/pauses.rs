@@ -167,7 +167,7 @@ fn talk_is_noticed_after_a_new_connection() {
 }
 
 /// A server that sends a file slowly, over so many seconds, to everyone who connects.
-fn slow_server(bytes: Vec<u8>, seconds: u32) -> String {
+pub(crate) fn slow_server(bytes: Vec<u8>, seconds: u32) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/film.ts", listener.local_addr().unwrap());
     std::thread::spawn(move || {

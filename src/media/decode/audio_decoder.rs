@@ -165,9 +165,9 @@ impl AudioDecoder {
             self.begin_run(time, own, rate);
         }
         // A frame of another layout begins a run of its own.
-        if !self.convert(frame) {
+        if !self.convert(frame, own) {
             self.begin_run(time, own, rate);
-            if !self.convert(frame) {
+            if !self.convert(frame, own) {
                 self.run = None;
                 return false;
             }
@@ -183,7 +183,8 @@ impl AudioDecoder {
         self.late > u64::from(AUDIO_RATE)
     }
 
-    fn convert(&mut self, frame: &ff::frame::Audio) -> bool {
+    /// `own`: the frame's time by the source's own clock.
+    fn convert(&mut self, frame: &ff::frame::Audio, own: Option<Time>) -> bool {
         if self.resampler.is_none() {
             self.resampler = Resampler::new(AudioFormat::usual(AUDIO_RATE, 1)).map(Resampler::within_range);
         }
@@ -194,7 +195,7 @@ impl AudioDecoder {
         if let Some(programme) = &mut self.programme
             && converted
         {
-            programme.push(frame);
+            programme.push(frame, own);
         }
         converted
     }

@@ -9,6 +9,8 @@ use crate::time::Time;
 
 /// Most samples that wait to be taken: 5 s. Older ones are dropped.
 const MOST_WAITING: usize = 5 * PROGRAMME_RATE as usize * PROGRAMME_CHANNELS;
+/// A frame that is further from its place by the source's own clock is on another clock.
+const JUMP: Time = Time::from_millis(500);
 
 /// Converts decoded frames, and holds their samples until they are taken.
 #[derive(Default)]
@@ -31,8 +33,13 @@ impl ProgrammeBuffer {
         self.run = start.or(self.next).map(|start| (start, 0));
     }
 
-    /// Takes a frame that follows the one before.
-    pub(super) fn push(&mut self, frame: &ff::frame::Audio) {
+    /// Takes a frame that follows the one before. `own`: its time by the source's clock, which may have jumped.
+    pub(super) fn push(&mut self, frame: &ff::frame::Audio, own: Option<Time>) {
+        if let (Some(own), Some((start, frames))) = (own, self.run)
+            && (own - time_after(start, frames)).micros().saturating_abs() > JUMP.micros()
+        {
+            self.begin_run(Some(own));
+        }
         if self.resampler.is_none() {
             self.resampler = Resampler::new(AudioFormat::usual(PROGRAMME_RATE, PROGRAMME_CHANNELS as u32));
         }
@@ -59,13 +66,9 @@ impl ProgrammeBuffer {
         if self.samples.is_empty() {
             return;
         }
-        let time = |frames: u64| {
-            let micros = u128::from(frames) * 1_000_000 / u128::from(PROGRAMME_RATE);
-            *start + Time::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
-        };
-        let pts = time(*frames);
+        let pts = time_after(*start, *frames);
         *frames += (self.samples.len() / PROGRAMME_CHANNELS) as u64;
-        let next = time(*frames);
+        let next = time_after(*start, *frames);
         match self.chunks.last_mut() {
             Some(last) if self.next == Some(pts) => last.samples.extend_from_slice(&self.samples),
             _ => self.chunks.push(ProgrammeChunk { pts, samples: self.samples.clone() }),
@@ -84,4 +87,10 @@ impl ProgrammeBuffer {
     pub(super) fn take(&mut self) -> Vec<ProgrammeChunk> {
         std::mem::take(&mut self.chunks)
     }
+}
+
+/// The time so many frames of samples after another.
+fn time_after(start: Time, frames: u64) -> Time {
+    let micros = u128::from(frames) * 1_000_000 / u128::from(PROGRAMME_RATE);
+    start + Time::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }

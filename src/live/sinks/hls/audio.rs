@@ -12,7 +12,7 @@ use super::HlsOptions;
 use super::folder::PlaylistFolder;
 use super::playlist::AUDIO;
 use super::segmenter::ClosedSegment;
-use super::source_clock::SourceClock;
+use super::source_clock::{SourceClock, is_gap};
 use crate::error::Result;
 use crate::time::Time;
 
@@ -32,6 +32,10 @@ pub(in crate::live::sinks) struct AudioPlaylist {
     folder: PlaylistFolder,
     /// Longest segment.
     segment: Time,
+    /// Length of the playlist.
+    span: Time,
+    /// The stream is processed up to here.
+    processed: Time,
     open: Option<OpenAudioSegment>,
     /// The next segment does not continue the one before.
     jumped: bool,
@@ -49,6 +53,8 @@ impl AudioPlaylist {
             clock: SourceClock::default(),
             folder: PlaylistFolder::open(folder, AUDIO, options, false)?,
             segment: options.segment,
+            span: options.span(),
+            processed: Time::ZERO,
             open: None,
             // After an earlier run, the clock of the source goes on.
             jumped: false,
@@ -57,14 +63,26 @@ impl AudioPlaylist {
         })
     }
 
-    /// Whether the source's clock has jumped.
-    pub(in crate::live::sinks) fn jumps(&self, mapping: &ClockMapping) -> bool {
-        self.clock.jumps(mapping)
+    /// Where the sound so far ends, if it does not go on with this clock: exactly where the playlist of the text does.
+    pub(in crate::live::sinks) fn breaks(&self, mapping: &ClockMapping) -> Option<Time> {
+        self.clock.breaks(mapping, self.processed, self.span)
     }
 
     /// The source's clock is this from here on.
     pub(in crate::live::sinks) fn set_clock(&mut self, mapping: ClockMapping) {
         self.clock.set(mapping);
+    }
+
+    /// The next frame begins there.
+    pub(in crate::live::sinks) fn begin(&mut self, at: Time) {
+        self.processed = self.processed.max(at);
+    }
+
+    /// The stream is processed up to a time. Where that leaves a gap, returns the ends of it.
+    pub(in crate::live::sinks) fn progress(&mut self, time: Time) -> Option<(Time, Time)> {
+        let processed = self.processed;
+        self.processed = processed.max(time);
+        is_gap(processed, time, self.span).then(|| (processed, time - self.segment))
     }
 
     /// The wall clock at a stream time.

@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use super::super::super::event::{ClockMapping, LiveCaption};
 use super::super::block::cue_block;
 use super::super::pace::CuePacer;
-use super::source_clock::SourceClock;
+use super::source_clock::{SourceClock, is_gap};
 use crate::time::Time;
 use crate::track::cue::{Cue, CueOptions};
 
@@ -100,13 +100,11 @@ impl Segmenter {
             self.begin(mapping.time);
             return;
         };
-        let apart = mapping.time > self.processed.max(open) + self.segment + self.segment;
-        if !self.clock.jumps(&mapping) && !apart {
+        let Some(end) = self.clock.breaks(&mapping, self.processed, self.span) else {
             self.clock.set(mapping);
             return;
-        }
+        };
         // What came before is written with the old clock.
-        let end = if apart { self.processed } else { mapping.time };
         self.advance(end);
         self.close_segment(end, true);
         self.clock.set(mapping);
@@ -178,10 +176,11 @@ impl Segmenter {
     /// Closes the segments that end by `time`.
     fn advance(&mut self, time: Time) {
         let Some(open) = self.open else { return };
-        self.processed = self.processed.max(time);
-        // A leap over more than a playlist, without a word of the clock: the time between cannot have been processed.
-        if time - open > self.span {
-            self.close_segment(open + self.segment, false);
+        let processed = self.processed;
+        self.processed = processed.max(time);
+        // A leap without a word of the clock: the time between cannot have been processed.
+        if is_gap(processed, time, self.span) {
+            self.close_segment(processed.max(open), false);
             let resume = time - self.segment;
             self.cues.retain(|c| c.end > resume);
             self.begin(resume);

@@ -1,4 +1,4 @@
-//! The source's own clock and the wall clock, as functions of stream time.
+//! The source's own clock and the wall clock, as functions of stream time; and where playlists do not go on because of them.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,8 @@ use crate::time::Time;
 const WRAP: i64 = 1 << 33;
 /// A source's clock that is off by more than this has jumped: 100 ms of its 90 kHz.
 const JUMP: i64 = 9_000;
+/// A longer time of which nothing was processed is in no playlist.
+const LONGEST_GAP: Time = Time::from_millis(10_000);
 /// The wall clocks of the source and this machine drift apart; beyond this the playlist follows.
 const DRIFT: Duration = Duration::from_secs(1);
 
@@ -22,8 +24,16 @@ impl SourceClock {
         self.0 = Some(mapping);
     }
 
+    /// Where a playlist ends, if it does not go on with a mapping. `processed`: so far. `span`: the playlist's length.
+    pub(super) fn breaks(&self, mapping: &ClockMapping, processed: Time, span: Time) -> Option<Time> {
+        if is_gap(processed, mapping.time, span) {
+            return Some(processed);
+        }
+        self.jumps(mapping).then_some(mapping.time)
+    }
+
     /// Whether a mapping differs from the clock so far.
-    pub(super) fn jumps(&self, mapping: &ClockMapping) -> bool {
+    fn jumps(&self, mapping: &ClockMapping) -> bool {
         let off = (self.pts(mapping.time) - mapping.pts.rem_euclid(WRAP)).rem_euclid(WRAP);
         off.min(WRAP - off) > JUMP
     }
@@ -51,6 +61,11 @@ impl SourceClock {
         let ticks = i128::from((time - from).micros()) * 9 / 100 + i128::from(pts);
         ticks.rem_euclid(i128::from(WRAP)) as i64
     }
+}
+
+/// Whether the time between is in no playlist: nothing of it was processed, and it is long.
+pub(super) fn is_gap(processed: Time, next: Time, span: Time) -> bool {
+    next - processed > LONGEST_GAP.min(span)
 }
 
 /// A wall-clock time moved by a span.

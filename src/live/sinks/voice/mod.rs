@@ -202,7 +202,8 @@ impl StreamVoice {
                 self.ended = true;
                 Ok(())
             }
-            EventKind::Caption(_) | EventKind::Dropped { .. } => Ok(()),
+            EventKind::Caption(c) => rendition.map_or(Ok(()), |r| r.reach(c.picture_time.max(c.due))),
+            EventKind::Dropped { .. } => Ok(()),
         }
     }
 

@@ -14,8 +14,6 @@ use crate::time::Time;
 const LATE: Time = Time::from_millis(3_000);
 /// Sound that has not come for this long has ended.
 const ENDED: Time = Time::from_millis(6_000);
-/// A longer time without sound and pictures is left out; a shorter one is silence.
-const LONGEST_GAP: Time = Time::from_millis(10_000);
 /// Channels of the rendition.
 const CHANNELS: u8 = 2;
 
@@ -47,23 +45,30 @@ impl AudioRendition {
 
     /// The source's clock is this from here on. Where it jumps, or after a long gap, the sound begins anew.
     pub(super) fn set_clock(&mut self, mapping: ClockMapping) -> Result<()> {
-        let reached = frame_time(i64::try_from(self.mix.position()).unwrap_or(i64::MAX));
-        let is_apart = mapping.time - reached > LONGEST_GAP;
         if self.origin.is_none() {
             self.begin(mapping.time);
-        } else if is_apart || self.playlist.jumps(&mapping) {
-            let rest = self.mix.skip_to(frame_at(mapping.time));
-            self.encode(&rest)?;
-            self.track = AacTrack::new(CHANNELS)?;
-            self.playlist.cut();
-            self.begin(mapping.time);
+        } else if let Some(end) = self.playlist.breaks(&mapping) {
+            self.begin_anew(end, mapping.time)?;
         }
         self.playlist.set_clock(mapping);
         Ok(())
     }
 
+    /// Ends the sound so far, with silence where some of it did not come in time, and begins anew at another time.
+    fn begin_anew(&mut self, end: Time, resume: Time) -> Result<()> {
+        let mut rest = self.mix.silence_until(frame_at(end));
+        rest.extend(self.mix.skip_to(frame_at(resume)));
+        self.encode(&rest)?;
+        let last = std::mem::replace(&mut self.track, AacTrack::new(CHANNELS)?).finish()?;
+        self.hand_on(last);
+        self.playlist.cut();
+        self.begin(resume);
+        Ok(())
+    }
+
     fn begin(&mut self, time: Time) {
         let _ = self.mix.skip_to(frame_at(time));
+        self.playlist.begin(time);
         (self.origin, self.frames, self.sounded) = (Some(self.mix.position()), 0, time);
     }
 
@@ -80,12 +85,23 @@ impl AudioRendition {
     /// The stream is processed up to a time.
     pub(super) fn progress(&mut self, time: Time, wall: SystemTime) -> Result<()> {
         self.playlist.follow(time, wall);
+        self.reach(time)?;
         if self.origin.is_none() {
             return Ok(());
         }
         let end = if time - self.sounded < ENDED { time - LATE } else { time };
         let pieces = self.mix.silence_until(frame_at(end));
         self.encode(&pieces)
+    }
+
+    /// The stream has been processed up to a time, whether or not its sound is due.
+    pub(super) fn reach(&mut self, time: Time) -> Result<()> {
+        if self.origin.is_some()
+            && let Some((end, resume)) = self.playlist.progress(time)
+        {
+            self.begin_anew(end, resume)?;
+        }
+        Ok(())
     }
 
     /// Takes a description.
@@ -148,9 +164,10 @@ impl AudioRendition {
     fn hand_on(&mut self, frames: Vec<Vec<u8>>) {
         let origin = i64::try_from(self.origin.unwrap_or_default()).unwrap_or(i64::MAX);
         for bytes in frames {
-            // The first frame has what comes before the first sample.
-            let start = origin + (self.frames as i64 - 1) * AAC_FRAME as i64;
             self.frames += 1;
+            // The first frame has what comes before the first sample, at a time that the source's clock may not have.
+            let Some(before) = self.frames.checked_sub(2) else { continue };
+            let start = origin + (before * AAC_FRAME) as i64;
             self.playlist.frame(frame_time(start), frame_time(start + AAC_FRAME as i64), &bytes);
         }
     }
