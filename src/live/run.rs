@@ -141,9 +141,9 @@ pub fn run(mut job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
         load_camera_support()?;
     }
     let mut supervisor = Supervisor::start(job);
-    supervisor.supervise(interrupt);
+    let is_over = supervisor.supervise(interrupt);
     supervisor.stop();
-    supervisor.finish()
+    supervisor.finish(is_over.then_some(interrupt))
 }
 
 /// A stream and its thread; `None` once that is joined.
@@ -224,15 +224,15 @@ impl Supervisor {
         }
     }
 
-    /// Returns when all streams have ended, or everything is to stop.
-    fn supervise(&mut self, interrupt: &Interrupt) {
+    /// Returns when all streams have ended, with true, or everything is to stop.
+    fn supervise(&mut self, interrupt: &Interrupt) -> bool {
         loop {
             let sinks = self.metrics.sinks();
             // Nothing reads any output any more.
             let unread = !sinks.is_empty() && sinks.iter().all(|s| s.has_ended());
             if interrupt.is_set() || unread || is_done(&self.describer) || self.model_hangs() {
                 self.halt.set();
-                return;
+                return false;
             }
             let now = Instant::now();
             for (stream, thread) in &mut self.streams {
@@ -245,7 +245,7 @@ impl Supervisor {
                 }
             }
             if self.streams.iter().all(|(_, thread)| thread.is_none()) {
-                return;
+                return true;
             }
             std::thread::sleep(TICK);
         }
@@ -302,8 +302,9 @@ impl Supervisor {
         }
     }
 
-    /// Ends every stream and closes the outputs.
-    fn finish(mut self) -> Result<LiveSummary> {
+    /// Ends every stream and closes the outputs. With an interrupt, all streams have ended by themselves, and outputs that are
+    /// busy are waited for.
+    fn finish(mut self, is_over: Option<&Interrupt>) -> Result<LiveSummary> {
         for (stream, thread) in &mut self.streams {
             let Some(thread) = thread.take() else { continue };
             if thread.is_finished() {
@@ -316,6 +317,9 @@ impl Supervisor {
                 stream.drop_open();
             }
             stream.end();
+        }
+        if let Some(interrupt) = is_over.filter(|_| self.fatal.is_none()) {
+            self.hub.settle(interrupt);
         }
         self.hub.close(CLOSE_TIME);
         let failed = self.streams.iter().filter(|(s, _)| s.has_failed()).count();

@@ -16,3 +16,4 @@ mod service;
 mod speak_support;
 mod streams;
 mod voice;
+mod voice_ends;

@@ -18,7 +18,7 @@ use descry::voice::{Voice, VoiceOptions};
 use serde_json::Value;
 
 /// 1.2 s of the voice.
-const TEXT: &str = "A dog runs over a field.";
+pub(crate) const TEXT: &str = "A dog runs over a field.";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A voice, by its command line for a shell.

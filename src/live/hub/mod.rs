@@ -12,6 +12,7 @@ mod queue;
 mod sink;
 mod worker;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use super::event::{Event, EventKind};
 use super::lock::lock;
 use super::metrics::Metrics;
+use crate::interrupt::Interrupt;
 use queue::EventQueue;
 use worker::SinkWorker;
 
@@ -31,7 +33,13 @@ struct SinkThread {
     queue: Arc<EventQueue>,
     thread: Option<JoinHandle<()>>,
     name: String,
+    /// How long it may be busy once all streams have ended, and whether it is.
+    finishing: Duration,
+    busy: Arc<AtomicBool>,
 }
+
+/// How often outputs that are busy at the end are looked at.
+const NAP: Duration = Duration::from_millis(20);
 
 /// All outputs of a run.
 pub struct Hub {
@@ -58,7 +66,8 @@ impl Hub {
         metrics.set_sinks(names.iter().cloned());
         let mut outputs = Vec::new();
         for (position, (sink, name)) in sinks.into_iter().zip(names).enumerate() {
-            let queue = Arc::new(EventQueue::new(&*sink));
+            let (queue, finishing) = (Arc::new(EventQueue::new(&*sink)), sink.finishing());
+            let busy = Arc::<AtomicBool>::default();
             let mut worker = SinkWorker {
                 sink,
                 position,
@@ -67,6 +76,7 @@ impl Hub {
                 metrics: metrics.clone(),
                 stop: stop.clone(),
                 failing: false,
+                busy: busy.clone(),
                 log: log.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("out-{position}")).spawn(move || worker.run());
@@ -74,7 +84,7 @@ impl Hub {
             if thread.is_none() {
                 queue.shut();
             }
-            outputs.push(SinkThread { queue, thread, name });
+            outputs.push(SinkThread { queue, thread, name, finishing, busy });
         }
         let queues = outputs.iter().map(|o| o.queue.clone()).collect();
         Hub { outputs: Mutex::new(outputs), queues, metrics, stop, log, wants_audio }
@@ -94,6 +104,19 @@ impl Hub {
         }
         for (queue, sink) in self.queues.iter().zip(self.metrics.sinks()) {
             queue.offer(&event, sink);
+        }
+    }
+
+    /// Waits for outputs that are busy after all streams have ended, each as long as it [may be](Sink::finishing), but not
+    /// beyond a stop.
+    pub(super) fn settle(&self, interrupt: &Interrupt) {
+        let ended = Instant::now();
+        let is_busy = |o: &SinkThread| {
+            let works = || o.queue.has_work() || o.busy.load(Ordering::Acquire);
+            ended.elapsed() < o.finishing && o.thread.as_ref().is_some_and(|t| !t.is_finished()) && works()
+        };
+        while !interrupt.is_set() && lock(&self.outputs).iter().any(is_busy) {
+            std::thread::sleep(NAP);
         }
     }
 

@@ -107,6 +107,12 @@ impl EventQueue {
         self.lock().busy = false;
     }
 
+    /// Whether the output has yet to take an event, or works on one.
+    pub(super) fn has_work(&self) -> bool {
+        let state = self.lock();
+        !state.waiting.is_empty() || state.busy
+    }
+
     /// Accepts no event from now on; the waiting ones are still taken.
     pub(super) fn close(&self) {
         self.lock().closing = true;

@@ -64,6 +64,18 @@ pub trait Sink: Send {
     /// When it cannot be completed.
     fn close(&mut self) -> Result<()>;
 
+    /// How long the run waits for an output that [is busy](Sink::is_busy) once all streams have ended. A stop cuts that short.
+    /// Default: not at all.
+    fn finishing(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether the output has not completed what it got, though all streams have ended. Asked after each event and each
+    /// [`tick`](Sink::tick). Default: false.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// Whether nothing will read the output any more. The hub then leaves it alone. Default: false.
     fn ended(&self) -> bool {
         false

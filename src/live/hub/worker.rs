@@ -1,6 +1,7 @@
 //! One output in its thread: takes events, ticks, counts and logs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::event::{Event, EventKind};
@@ -31,6 +32,8 @@ pub(super) struct SinkWorker {
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: StopSignal,
     pub(super) failing: bool,
+    /// What the output says about [`Sink::is_busy`].
+    pub(super) busy: Arc<AtomicBool>,
     pub(super) log: SinkLog,
 }
 
@@ -79,6 +82,7 @@ impl SinkWorker {
 
     fn tick(&mut self, now: Instant) {
         let result = self.sink.tick(now);
+        self.busy.store(self.sink.is_busy(), Ordering::Release);
         if self.sink.buffers() || result.is_err() {
             self.judge(&result, !self.failing);
         }
@@ -98,6 +102,8 @@ impl SinkWorker {
 
     fn take(&mut self, event: &Event) {
         let result = self.sink.event(event);
+        // Before it is done, so that there is no moment at which it seems to have completed everything.
+        self.busy.store(self.sink.is_busy(), Ordering::Release);
         self.queue.done();
         let buffers = self.sink.buffers();
         match &result {

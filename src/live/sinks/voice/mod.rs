@@ -29,9 +29,9 @@ use crate::program::environment;
 use crate::track::cue::sentence;
 use crate::voice::VoiceOptions;
 use file::VoiceFile;
-use player::PlayerThread;
-use rendition::AudioRendition;
-use speaker_thread::SpeakerThread;
+use player::{PATIENCE, PlayerThread};
+use rendition::{AudioRendition, unsaid};
+use speaker_thread::{LONGEST, SpeakerThread};
 
 /// Events that may wait besides those of each stream.
 const CAPACITY: usize = 64;
@@ -75,6 +75,10 @@ pub struct VoiceSink {
     losses: VecDeque<Error>,
     delivered: Vec<(Arc<str>, Duration)>,
     stop: StopSignal,
+    /// How long the voice may take for a description.
+    timeout: Duration,
+    /// Once all streams have ended: until when the voice may speak.
+    until: Option<Instant>,
 }
 
 impl VoiceSink {
@@ -114,6 +118,8 @@ impl VoiceSink {
             losses: VecDeque::new(),
             delivered: Vec::new(),
             stop: StopSignal::default(),
+            timeout: voice.timeout,
+            until: None,
         })
     }
 
@@ -145,6 +151,11 @@ impl VoiceSink {
             let said = self.streams[at].rendition.as_mut().map_or(Ok(()), |rendition| rendition.speak(speech));
             self.note(said);
         }
+        self.follow_player();
+    }
+
+    /// Notes what became of the descriptions that are played.
+    fn follow_player(&mut self) {
         if let Some(player) = &self.player {
             let ((lost, fault), delivered) = (player.take_lost(), player.take_delivered());
             self.delivered.extend(delivered);
@@ -261,6 +272,9 @@ impl Sink for VoiceSink {
         let stream = self.streams.iter_mut().find(|s| s.name == event.stream);
         let taken = stream.map_or(Ok(()), |stream| stream.event(&event.kind));
         self.note(taken);
+        if self.until.is_none() && self.streams.iter().all(|s| s.ended) {
+            self.until = Some(Instant::now() + self.timeout);
+        }
         // `tick` reports trouble: nothing is lost by it yet.
         let _ = self.write(Instant::now());
         self.losses.pop_front().map_or(Ok(()), Err)
@@ -269,7 +283,7 @@ impl Sink for VoiceSink {
     fn tick(&mut self, now: Instant) -> Result<()> {
         let answers = self.voice.answers();
         self.hand_on(answers);
-        if self.voice.is_idle() {
+        if self.voice.pending() == 0 {
             for at in 0..self.streams.len() {
                 let finished = if self.streams[at].ended { self.streams[at].finish(now + FINISHING) } else { Ok(()) };
                 self.note(finished);
@@ -284,7 +298,7 @@ impl Sink for VoiceSink {
         let until = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         let answers = self.voice.finish(until.checked_sub(MARGIN).unwrap_or(until));
         self.hand_on(answers);
-        let mut result = Ok(());
+        let mut result = unsaid("voice", self.voice.pending());
         for stream in &mut self.streams {
             let finished = stream.finish(until);
             result = result.and(finished);
@@ -297,9 +311,24 @@ impl Sink for VoiceSink {
             result = result.and(file.sync());
         }
         if let Some(player) = &mut self.player {
-            player.finish(until);
+            let unplayed = unsaid("player", player.finish(until));
+            self.follow_player();
+            result = result.and(unplayed);
         }
         result.and(self.losses.pop_front().map_or(Ok(()), Err))
+    }
+
+    fn finishing(&self) -> Duration {
+        let playing = self.player.as_ref().map_or(Duration::ZERO, |_| LONGEST + PATIENCE);
+        self.timeout + FINISHING + playing
+    }
+
+    fn is_busy(&self) -> bool {
+        let Some(until) = self.until else { return false };
+        if self.voice.pending() > 0 {
+            return Instant::now() < until;
+        }
+        self.streams.iter().any(|s| !s.finished) || self.player.as_ref().is_some_and(|player| player.pending() > 0)
     }
 
     fn buffers(&self) -> bool {

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::program::{detach, kill};
 /// Descriptions that wait for the program.
 const WAITING: usize = 4;
 /// How much longer than its description a program may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a waiting thread checks whether to stop.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -43,6 +43,8 @@ struct PlayerState {
     /// What went wrong and is not reported yet.
     fault: Mutex<Option<Error>>,
     lost: AtomicU64,
+    /// Descriptions that wait or are played.
+    pending: AtomicUsize,
     /// Descriptions that a program has, as stream and lag.
     delivered: Mutex<Vec<(Arc<str>, Duration)>>,
     interrupt: Interrupt,
@@ -77,6 +79,7 @@ impl PlayerThread {
                     shared.lost.fetch_add(1, Ordering::Relaxed);
                     lock(&shared.fault).get_or_insert(e);
                 }
+                shared.pending.fetch_sub(1, Ordering::AcqRel);
             }
         };
         let thread = std::thread::Builder::new().name("player".into()).spawn(play).map_err(|e| {
@@ -88,11 +91,13 @@ impl PlayerThread {
     /// Plays a description when its turn comes. The oldest one that waits may be lost for it.
     pub(super) fn play(&self, stream: &Arc<str>, speech: LiveSpeech) {
         let mut next = (stream.clone(), speech);
+        self.state.pending.fetch_add(1, Ordering::AcqRel);
         while let Some(to) = &self.to {
             match to.try_send(next) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,
                 Err(TrySendError::Full(again)) => {
                     if self.waiting.try_recv().is_ok() {
+                        self.state.pending.fetch_sub(1, Ordering::AcqRel);
                         let e = Error::output("voice", "the player is too slow; a description is lost", "Use another.");
                         self.state.lost.fetch_add(1, Ordering::Relaxed);
                         lock(&self.state.fault).get_or_insert(e);
@@ -113,12 +118,18 @@ impl PlayerThread {
         std::mem::take(&mut *lock(&self.state.delivered))
     }
 
-    /// Plays what waits until then.
-    pub(super) fn finish(&mut self, until: Instant) {
+    /// Descriptions that wait or are played.
+    pub(super) fn pending(&self) -> usize {
+        self.state.pending.load(Ordering::Acquire)
+    }
+
+    /// Plays what waits until then. Returns how many descriptions are left.
+    pub(super) fn finish(&mut self, until: Instant) -> usize {
         self.to = None;
         while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < until {
             std::thread::sleep(NAP);
         }
+        self.pending()
     }
 }
 

@@ -178,6 +178,7 @@ pub(super) fn unsaid(output: &str, count: usize) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
-    let cause = format!("there was no time for the last {count} descriptions");
+    let last = if count == 1 { "the last description".into() } else { format!("the last {count} descriptions") };
+    let cause = format!("there was no time for {last}");
     Err(Error::output(output, cause, "Describe less often, with a longer `min_interval`."))
 }

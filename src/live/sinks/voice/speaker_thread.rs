@@ -19,7 +19,7 @@ use crate::voice::{Speaker, VoiceOptions};
 /// Texts that wait to be spoken, and descriptions that wait to be taken.
 const WAITING: usize = 4;
 /// A description is cut off after this.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 /// What is spoken before anything is connected to, to see whether the voice works.
 const TRIAL: &str = "Audio description.";
 
@@ -101,9 +101,9 @@ impl SpeakerThread {
         answers
     }
 
-    /// Whether everything has been spoken and taken.
-    pub(super) fn is_idle(&self) -> bool {
-        self.pending == 0
+    /// Texts that have not been spoken or whose speech has not been taken.
+    pub(super) fn pending(&self) -> usize {
+        self.pending
     }
 
     /// What is spoken until then; returns when all texts have been.
@@ -113,6 +113,7 @@ impl SpeakerThread {
         while let Ok(answer) = self.answers.recv_deadline(until) {
             all.push(answer);
         }
+        self.pending = self.pending.saturating_sub(all.len());
         all
     }
 }
