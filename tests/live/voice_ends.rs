@@ -1,7 +1,8 @@
 //! The end of a run with a voice: what was captioned is spoken and played, however slow the voice and the player are; what
 //! hangs is given up in time, with everything that it started, and costs nothing else.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::common::{Bench, tiny};
 use crate::speak_support::{RATE, samples, spoken, voice};
@@ -36,6 +37,13 @@ fn described(b: &Bench, voice: &str, more: &[&str], code: i32) -> (Vec<String>, 
 /// How many seconds of a sound are not silent.
 fn loud(samples: &[f32]) -> f64 {
     samples.chunks(RATE / 100).filter(|piece| piece.iter().any(|s| s.abs() > 0.01)).count() as f64 / 100.0
+}
+
+/// Whether a process runs whose number is in a file.
+fn is_alive(path: &Path) -> bool {
+    let number = std::fs::read_to_string(path).unwrap();
+    // A process that waits to be reaped by its parent has no command line.
+    std::fs::read(format!("/proc/{}/cmdline", number.trim())).is_ok_and(|line| !line.is_empty())
 }
 
 #[test]
@@ -82,4 +90,40 @@ fn a_stop_does_not_wait_for_the_last_words() {
     let (_, errors) = live.stop();
     assert!(errors.contains("there was no time for the last"), "{errors}");
     b.ffmpeg("-i spoken.aac -f null -");
+}
+
+#[test]
+fn a_player_that_hangs_is_killed_and_costs_nothing_else() {
+    let b = Bench::new();
+    let pid = b.path("pid");
+    let hangs = format!("sleep 300 & echo $! >{}; wait", pid.display());
+    let play = script(&b, "play.sh", &hangs);
+    let (texts, errors) = described(&b, &voice(), &["--voice-play", &play], 1);
+    assert!(errors.contains("player sh: took too long and was killed"), "{errors}");
+    let wanted: f64 = texts.iter().map(|text| loud(&spoken(&b, text))).sum();
+    let found = loud(&samples(&b, "spoken.aac", "a:0"));
+    assert!((found - wanted).abs() < 0.1 * wanted, "{found} s of {wanted} s");
+    assert!(b.read("hls/descriptions-audio.m3u8").ends_with("#EXT-X-ENDLIST\n"));
+    let started = Instant::now();
+    while is_alive(&pid) {
+        assert!(started.elapsed() < Duration::from_secs(20), "what the player started is alive");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_player_that_dies_is_reported_and_one_need_not_read() {
+    let b = Bench::new();
+    let pid = b.path("pid");
+    let play = script(&b, "play.sh", &format!("sleep 300 & echo $! >{}; sleep 4; exit 3", pid.display()));
+    let (_, errors) = described(&b, &voice(), &["--voice-play", &play], 1);
+    assert!(errors.contains("player sh: ended with exit status: 3"), "{errors}");
+    let started = Instant::now();
+    while is_alive(&pid) {
+        assert!(started.elapsed() < Duration::from_secs(20), "what the player started is alive");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let b = Bench::new();
+    let (_, errors) = described(&b, &voice(), &["--voice-play", "true"], 0);
+    assert!(errors.is_empty(), "{errors}");
 }

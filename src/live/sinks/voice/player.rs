@@ -164,7 +164,11 @@ impl PlayerProgram {
         let length = Duration::from_secs_f64(speech.samples.len() as f64 / f64::from(PROGRAMME_RATE));
         match wait(&mut child, length + PATIENCE, &state.interrupt) {
             Ok(Some(status)) if status.success() => Ok(()),
-            Ok(Some(status)) => Err(format!("ended with {status}")),
+            Ok(Some(status)) => {
+                // What it started would go on.
+                kill(&mut child);
+                Err(format!("ended with {status}"))
+            }
             Ok(None) if state.interrupt.is_set() => Err("was killed because descry ends".into()),
             Ok(None) => Err("took too long and was killed".into()),
             Err(e) => Err(format!("cannot be waited for: {e}")),
