@@ -2,12 +2,15 @@
 //! hangs is given up in time, with everything that it started, and costs nothing else.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::{Bench, tiny};
+use crate::outputs::{caption, clock, event, watched};
 use crate::speak_support::{RATE, samples, spoken, voice};
 use crate::streams::Live;
-use crate::voice::film;
+use crate::voice::{TEXT, by_shell, film};
+use descry::live::{EventKind, Existing, HlsOptions, Sink, VoiceOutputs, VoiceSink};
 use serde_json::Value;
 
 /// A script in the bench, as a command line.
@@ -63,6 +66,36 @@ fn everything_is_spoken_and_played_after_the_end() {
     // The film's 5 s and what is spoken after them: the voice was 3 s late for each.
     let heard = samples(&b, "hls/descriptions-audio.m3u8", "a:0").len() as f64 / RATE as f64;
     assert!(heard > 5.0 + wanted / texts.len() as f64, "{heard} s");
+}
+
+/// Three descriptions of 24 s each, which come at once.
+#[test]
+fn long_descriptions_are_spoken_to_their_end_in_file_and_rendition() {
+    let b = Bench::new();
+    let streams = [Arc::from("s")];
+    let outputs = VoiceOutputs {
+        file: Some((b.path("spoken.aac"), Existing::Refuse)),
+        hls: Some((b.path("hls"), HlsOptions { window: 100, ..HlsOptions::default() })),
+        ..VoiceOutputs::default()
+    };
+    let mut sink = VoiceSink::open(&streams, &by_shell(&voice()), &outputs).unwrap();
+    let text = TEXT.repeat(20);
+    sink.event(&event("s", clock(0, 0))).unwrap();
+    (0..3).for_each(|n| sink.event(&event("s", caption(n * 100, &text))).unwrap());
+    sink.event(&event("s", watched(1_000))).unwrap();
+    sink.event(&event("s", EventKind::End)).unwrap();
+    let started = Instant::now();
+    while sink.is_busy() {
+        assert!(started.elapsed() < Duration::from_secs(120));
+        sink.tick(Instant::now()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    sink.close().unwrap();
+    let wanted = 3.0 * spoken(&b, &text).len() as f64 / RATE as f64;
+    for name in ["spoken.aac", "hls/descriptions-audio.m3u8"] {
+        let heard = samples(&b, name, "a:0").len() as f64 / RATE as f64;
+        assert!(wanted > 60.0 && heard > wanted, "{name}: {heard} s of {wanted} s");
+    }
 }
 
 #[test]

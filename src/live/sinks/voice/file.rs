@@ -89,15 +89,15 @@ impl VoiceFile {
         Err(Error::output(self.name(), "descriptions come faster than they can be spoken; one is lost", remedy))
     }
 
-    /// Ends the stream: what is left is said, if there is time until then. Nothing follows.
+    /// Ends the stream: what is left is said while there is time. Nothing follows.
     ///
     /// # Errors
     /// If descriptions are lost.
-    pub(super) fn finish(&mut self, until: Instant) -> Result<()> {
+    pub(super) fn finish(&mut self, has_time: &dyn Fn() -> bool) -> Result<()> {
         while self.mix.position() < self.reached && self.has_room() {
             self.advance()?;
         }
-        let rest = self.mix.finish(until);
+        let rest = self.mix.finish(has_time);
         self.encode(&rest)?;
         let last = self.track.finish()?.concat();
         self.waiting.push_back((last, Vec::new()));

@@ -39,8 +39,8 @@ const CAPACITY: usize = 64;
 const STREAM_CAPACITY: usize = 64;
 /// Left for writing, and to the hub to notice that this output is done, when the run ends.
 const MARGIN: Duration = Duration::from_millis(150);
-/// How long the last descriptions of a stream that has ended may take.
-const FINISHING: Duration = Duration::from_secs(2);
+/// How long it may take to mix the last descriptions of a stream that has ended, for each file and each rendition.
+const FINISHING: Duration = Duration::from_secs(10);
 
 /// Where spoken descriptions go.
 #[derive(Debug, Clone, Default)]
@@ -190,6 +190,11 @@ impl VoiceSink {
     }
 }
 
+/// Leaves time for what comes after.
+fn before_the_end(deadline: Instant) -> Instant {
+    deadline.checked_sub(MARGIN).unwrap_or(deadline)
+}
+
 impl StreamVoice {
     fn event(&mut self, kind: &EventKind) -> Result<()> {
         if self.finished {
@@ -218,14 +223,19 @@ impl StreamVoice {
         }
     }
 
-    /// Completes everything, once.
-    fn finish(&mut self, until: Instant) -> Result<()> {
+    /// Completes everything, once. `most`: how long each output may take; less once the run ends.
+    fn finish(&mut self, stop: &StopSignal, most: Duration) -> Result<()> {
         if std::mem::replace(&mut self.finished, true) {
             return Ok(());
         }
         let is_final = self.ended && !self.stopped;
-        let file = self.file.as_mut().map_or(Ok(()), |file| file.finish(until));
-        file.and(self.rendition.as_mut().map_or(Ok(()), |r| r.finish(is_final, until)))
+        let finish = |output: &mut dyn FnMut(&dyn Fn() -> bool) -> Result<()>| {
+            let until = Instant::now() + most;
+            output(&|| Instant::now() < stop.deadline().map_or(until, before_the_end))
+        };
+        let file = self.file.as_mut().map_or(Ok(()), |file| finish(&mut |has_time| file.finish(has_time)));
+        let rendition = self.rendition.as_mut();
+        file.and(rendition.map_or(Ok(()), |r| finish(&mut |has_time| r.finish(is_final, has_time))))
     }
 
     fn trouble(&self) -> Result<()> {
@@ -285,7 +295,8 @@ impl Sink for VoiceSink {
         self.hand_on(answers);
         if self.voice.pending() == 0 {
             for at in 0..self.streams.len() {
-                let finished = if self.streams[at].ended { self.streams[at].finish(now + FINISHING) } else { Ok(()) };
+                let stream = &mut self.streams[at];
+                let finished = if stream.ended { stream.finish(&self.stop, FINISHING) } else { Ok(()) };
                 self.note(finished);
             }
         }
@@ -295,12 +306,12 @@ impl Sink for VoiceSink {
 
     fn close(&mut self) -> Result<()> {
         let deadline = self.stop.deadline().unwrap_or_else(Instant::now);
-        let until = deadline.checked_sub(MARGIN).unwrap_or(deadline);
-        let answers = self.voice.finish(until.checked_sub(MARGIN).unwrap_or(until));
+        let until = before_the_end(deadline);
+        let answers = self.voice.finish(before_the_end(until));
         self.hand_on(answers);
         let mut result = unsaid("voice", self.voice.pending());
         for stream in &mut self.streams {
-            let finished = stream.finish(until);
+            let finished = stream.finish(&self.stop, Duration::ZERO);
             result = result.and(finished);
             stream.file.iter_mut().for_each(VoiceFile::hasten);
             stream.rendition.iter_mut().for_each(AudioRendition::hasten);
@@ -320,7 +331,8 @@ impl Sink for VoiceSink {
 
     fn finishing(&self) -> Duration {
         let playing = self.player.as_ref().map_or(Duration::ZERO, |_| LONGEST + PATIENCE);
-        self.timeout + FINISHING + playing
+        let outputs = self.streams.iter().map(|s| u32::from(s.file.is_some()) + u32::from(s.rendition.is_some()));
+        self.timeout + FINISHING * outputs.sum() + playing
     }
 
     fn is_busy(&self) -> bool {

@@ -116,12 +116,12 @@ impl AudioRendition {
         Err(Error::output("voice", "descriptions come faster than they can be spoken; one is lost", remedy))
     }
 
-    /// Ends the stream: what is left is said, if there is time until then. `is_final`: the source has ended.
+    /// Ends the stream: what is left is said while there is time. `is_final`: the source has ended.
     ///
     /// # Errors
     /// If descriptions are lost.
-    pub(super) fn finish(&mut self, is_final: bool, until: Instant) -> Result<()> {
-        let pieces = if self.origin.is_some() { self.mix.finish(until) } else { Vec::new() };
+    pub(super) fn finish(&mut self, is_final: bool, has_time: &dyn Fn() -> bool) -> Result<()> {
+        let pieces = if self.origin.is_some() { self.mix.finish(has_time) } else { Vec::new() };
         let encoded = self.encode(&pieces).and_then(|()| self.track.finish()).map(|last| self.hand_on(last));
         self.playlist.finish(is_final);
         encoded.and(unsaid("hls", self.mix.drop_waiting()))
