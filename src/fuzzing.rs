@@ -7,6 +7,7 @@
 use crate::address;
 use crate::archive::{self, KeyframeRow, TableReader};
 use crate::error::Result;
+use crate::isolate;
 use crate::media::{Dialogue, Rgb};
 use crate::model::{self, HubFolder, Manifest};
 
@@ -87,6 +88,21 @@ pub fn table_of(rows: Vec<KeyframeRow>, dimension: usize) -> Result<Vec<u8>> {
     let mut writer = archive::TableWriter::new(Vec::new(), "table.parquet", dimension, 1_024)?;
     rows.into_iter().try_for_each(|row| writer.push(row))?;
     writer.finish()
+}
+
+pub use crate::isolate::ReceivedReplies;
+
+/// What is believed of the replies of a decoder's process, up to the first that is not.
+pub fn received_replies(bytes: &[u8]) -> ReceivedReplies {
+    isolate::received(bytes)
+}
+
+/// Replies of each kind, by name.
+///
+/// # Errors
+/// One cannot be written.
+pub fn reply_seeds() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    isolate::reply_seeds()
 }
 
 /// Forgets every secret that this process has read, so that one input does not hide what the next one shows.

@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", longest: 8 << 10, run: targets::live::config },
     Target { name: "http", longest: 12 << 10, run: targets::live::http },
     Target { name: "dialogue", longest: 16 << 10, run: targets::media::dialogue },
+    Target { name: "replies", longest: 64 << 10, run: targets::isolate::replies },
     Target { name: "vtt", longest: 96 << 10, run: targets::live::vtt },
 ];
 

@@ -51,7 +51,7 @@ macro_rules! replays {
 
 replays!(
     media, picture, manifest, graph, hub, tokenizer, answer, record, table, index, part, address, config, http,
-    dialogue, vtt
+    dialogue, replies, vtt
 );
 
 /// A finding in a folder that is named after no target would never be replayed.
@@ -63,5 +63,24 @@ fn findings_belong_to_targets() {
         let name = entry.file_name();
         assert!(target(&name.to_string_lossy()).is_some(), "fuzz/findings/{} belongs to no target", name.display());
         assert!(fs::read_dir(entry.path()).expect("a folder").next().is_some(), "{} is empty", entry.path().display());
+    }
+}
+
+/// A seed that is refused at once would cover nothing of what comes behind.
+#[test]
+fn replies_of_every_kind_are_believed() {
+    for (name, bytes) in seeds::of("replies").expect("the seeds of a target") {
+        let all = descry::fuzzing::received_replies(&bytes);
+        let believed = match name.as_str() {
+            "opened" => all.infos.len() == 2,
+            "sound" => all.side_tracks.len() == 2 && all.side_tracks[1].programme[0].samples.len() == 4,
+            "lines" => all.side_tracks.len() == 1 && all.side_tracks[0].lines.len() == 1,
+            "frames" => all.frames.len() == 2,
+            "yuv" | "palette" => all.pictures.len() == 1,
+            "failed" => all.errors.len() == 2,
+            "fault" => all.texts.len() == 1,
+            other => panic!("what is {other}?"),
+        };
+        assert!(believed, "{name}");
     }
 }

@@ -45,6 +45,8 @@ mod picture;
 mod process;
 #[cfg(unix)]
 mod remote;
+#[cfg(all(unix, feature = "fuzzing"))]
+mod replies;
 #[cfg(unix)]
 mod sandbox;
 #[cfg(unix)]
@@ -61,6 +63,8 @@ pub(crate) const FRAMES_AHEAD: usize = 12;
 pub use child::serve;
 pub use options::Isolation;
 pub use protection::Protection;
+#[cfg(all(unix, feature = "fuzzing"))]
+pub use replies::{ReceivedReplies, received, reply_seeds};
 pub use source::FrameSource;
 #[cfg(unix)]
 pub use task::is_asked_for;

@@ -10,24 +10,16 @@ use super::child::monotonic;
 use super::link::{DecoderLink, DroppedFrames, LinkFault, lock};
 use super::options::Isolation;
 use super::protection::Protection;
-use super::trust::{CheckedSideTrack, check_info, clean_state, error, fault_of, is_time};
-use super::wire::{AssignedInput, BATCH, LiveAccess, NoFrame, Reply, Request, SentFrame, SourceState};
+use super::trust::{CheckedSideTrack, FrameOrder, SAMPLES, check_info, clean_state, error, fault_of};
+use super::wire::{AssignedInput, LiveAccess, NoFrame, Reply, Request, SentFrame, SourceState};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::{MOST_PENDING, Polled};
+use crate::media::decode::Polled;
 use crate::media::frame::AwayPicture;
 use crate::media::object_store::longest_wait as object_wait;
-use crate::media::{
-    Advance, DecodeOptions, DecodedFrames, Frame, FrameGate, SideTrackData, StreamAccess, StreamFault, StreamInfo,
-};
-use crate::scene::THUMB_SAMPLES;
-use crate::time::Time;
+use crate::media::{Advance, DecodeOptions, Frame, FrameGate, SideTrackData, StreamAccess, StreamFault, StreamInfo};
 
-/// Bytes of a frame's thumb.
-const SAMPLES: usize = 3 * THUMB_SAMPLES;
-/// Most bits of a pixel: four numbers of 32 bits.
-const MOST_BITS: u32 = 128;
 /// Packets do not wait longer than this for their frame.
 const OLDEST: Duration = Duration::from_secs(3_600);
 
@@ -106,11 +98,7 @@ pub(super) struct RemoteSource {
     /// The state after the frames that were received, and whether they were the last ones.
     received: Option<SourceState>,
     ended: bool,
-    /// Ordinal and earliest time of the next frame.
-    next: u64,
-    earliest: Time,
-    /// Most frames that may be left out between two.
-    most_left_out: u64,
+    order: FrameOrder,
     keyframes_only: bool,
     side_track: CheckedSideTrack,
     /// Frames whose pictures may not have been fetched.
@@ -186,9 +174,7 @@ impl RemoteSource {
             state: clean_state(state),
             received: None,
             ended: false,
-            next: 0,
-            most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
-            earliest: Time::from_micros(i64::MIN),
+            order: FrameOrder::new(options),
             keyframes_only: false,
             side_track: CheckedSideTrack::default(),
             away: Vec::new(),
@@ -320,31 +306,13 @@ impl RemoteSource {
 
     /// Takes a reply's frames.
     fn receive(&mut self, frames: Vec<SentFrame>, samples: &[u8], state: SourceState) -> Result<(), LinkFault> {
-        if frames.len() > BATCH || samples.len() != frames.len() * SAMPLES {
-            return Err(self.distrust("the number of frames is wrong"));
-        }
+        FrameOrder::count(&frames, samples).map_err(|what| self.distrust(what))?;
         self.away.retain(|frame| frame.strong_count() > 0);
         for (sent, samples) in frames.into_iter().zip(samples.chunks_exact(SAMPLES)) {
+            self.order.receive(&sent).map_err(|what| self.distrust(what))?;
             let SentFrame { header, sharpness, arrived, state } = sent;
-            // A small number of frames may be left out between two.
-            let left_out = header.index.checked_sub(self.next);
-            let is_next = left_out.is_some_and(|frames| frames <= self.most_left_out);
-            if !is_next || header.time <= self.earliest || !is_time(header.time) {
-                return Err(self.distrust("frames are not in order"));
-            }
-            let (num, den) = header.sample_aspect;
-            let is_plausible = num > 0 && den > 0 && (0.1..=10.0).contains(&(f64::from(num) / f64::from(den)));
-            if !is_plausible || !header.pts.is_none_or(is_time) || !(0.0..=255.0).contains(&sharpness) {
-                return Err(self.distrust("a frame's header is wrong"));
-            }
-            let size = header.flags.size;
-            if u64::from(size.width) * u64::from(size.height) > self.max_pixels || size.bits_per_pixel > MOST_BITS {
-                return Err(self.distrust("a frame is too large"));
-            }
             // Some decoders allocate frames without asking.
-            lock(&self.link).reserve(size);
-            self.next = header.index.saturating_add(1);
-            self.earliest = header.time;
+            lock(&self.link).reserve(header.flags.size);
             let away = Arc::new(AwayFrame {
                 id: header.index,
                 samples: samples.to_vec(),

@@ -1,20 +1,27 @@
-//! Checks what a child sends before its parent uses it: texts, times, the state of a source, and data of the side track.
+//! Checks what a child sends before its parent uses it: texts, times, the order of frames, the state of a source, and data of
+//! the side track.
 
-use super::wire::{MOST_LINES, MOST_PROGRAMME, MOST_SAMPLES, SentError, SourceState};
+use super::wire::{BATCH, MOST_LINES, MOST_PROGRAMME, MOST_SAMPLES, SentError, SentFrame, SourceState};
 use crate::address::hide;
 use crate::error::Error;
+use crate::media::decode::MOST_PENDING;
 use crate::media::side_track::language;
 use crate::media::{
-    AudioChunk, DialogueLine, LONGEST_LINE, PROGRAMME_CHANNELS, ProgrammeChunk, SideTrackData, StreamFault, StreamInfo,
-    sample_time,
+    AudioChunk, DecodeOptions, DecodedFrames, DialogueLine, LONGEST_LINE, PROGRAMME_CHANNELS, ProgrammeChunk,
+    SideTrackData, StreamFault, StreamInfo, sample_time,
 };
 use crate::message::Message;
+use crate::scene::THUMB_SAMPLES;
 use crate::time::Time;
 
 /// Longest text of a child in characters.
 const TEXT: usize = 600;
 /// Longest name of a container, codec or pixel format.
 const NAME: usize = 120;
+/// Bytes of a frame's thumb.
+pub(super) const SAMPLES: usize = 3 * THUMB_SAMPLES;
+/// Most bits of a pixel: four numbers of 32 bits.
+const MOST_BITS: u32 = 128;
 /// Latest plausible time, in microseconds: 10 years. Earlier than minus this is not plausible either.
 const LATEST: i64 = 10 * 366 * 86_400 * 1_000_000;
 
@@ -28,6 +35,12 @@ fn text(text: &str) -> String {
     hide(&text)
 }
 
+/// The cause of a child's error. There is always one.
+fn cause(message: Message) -> Message {
+    let cause = clean(message);
+    if cause.to_string().trim().is_empty() { "its decoder failed and does not say why".into() } else { cause }
+}
+
 fn clean(message: Message) -> Message {
     message.map_text(|t| text(&t))
 }
@@ -37,8 +50,8 @@ pub(super) fn error(e: SentError, name: &str) -> Error {
     match e {
         SentError::Interrupted => Error::input(name, "its decoder stopped", "Run again."),
         // It has only one input, so the name that it sends does not matter.
-        SentError::Input { input: _, cause, remedy } => Error::input(name, clean(cause), clean(remedy)),
-        SentError::Usage { cause, remedy } => Error::usage(clean(cause), clean(remedy)),
+        SentError::Input { input: _, cause: words, remedy } => Error::input(name, cause(words), clean(remedy)),
+        SentError::Usage { cause: words, remedy } => Error::usage(cause(words), clean(remedy)),
     }
 }
 
@@ -85,6 +98,62 @@ pub(super) fn check_info(info: &mut StreamInfo, max_pixels: u64) -> Result<(), &
         && info.frame_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0)
         && is_length(info.start_time);
     if is_fine { Ok(()) } else { Err("what it says about the stream is wrong") }
+}
+
+/// Which frames of a child may come next.
+pub(super) struct FrameOrder {
+    /// Ordinal and earliest time of the next frame.
+    next: u64,
+    earliest: Time,
+    /// Most frames that may be left out between two.
+    most_left_out: u64,
+    max_pixels: u64,
+}
+
+impl FrameOrder {
+    pub(super) fn new(options: &DecodeOptions) -> FrameOrder {
+        FrameOrder {
+            next: 0,
+            earliest: Time::from_micros(i64::MIN),
+            most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
+            max_pixels: options.max_pixels,
+        }
+    }
+
+    /// Checks how many frames a reply has, and the bytes of their thumbs.
+    ///
+    /// # Errors
+    /// If they do not match, or there are too many, as a text for people.
+    pub(super) fn count(frames: &[SentFrame], samples: &[u8]) -> Result<(), &'static str> {
+        let is_right = frames.len() <= BATCH && samples.len() == frames.len() * SAMPLES;
+        if is_right { Ok(()) } else { Err("the number of frames is wrong") }
+    }
+
+    /// Checks the next frame.
+    ///
+    /// # Errors
+    /// If it is none that can follow, as a text for people.
+    pub(super) fn receive(&mut self, sent: &SentFrame) -> Result<(), &'static str> {
+        let SentFrame { header, sharpness, .. } = sent;
+        // A small number of frames may be left out between two.
+        let left_out = header.index.checked_sub(self.next);
+        let is_next = left_out.is_some_and(|frames| frames <= self.most_left_out);
+        if !is_next || header.time <= self.earliest || !is_time(header.time) {
+            return Err("frames are not in order");
+        }
+        let (num, den) = header.sample_aspect;
+        let is_plausible = num > 0 && den > 0 && (0.1..=10.0).contains(&(f64::from(num) / f64::from(den)));
+        if !is_plausible || !header.pts.is_none_or(is_time) || !(0.0..=255.0).contains(sharpness) {
+            return Err("a frame's header is wrong");
+        }
+        let size = header.flags.size;
+        if u64::from(size.width) * u64::from(size.height) > self.max_pixels || size.bits_per_pixel > MOST_BITS {
+            return Err("a frame is too large");
+        }
+        self.next = header.index.saturating_add(1);
+        self.earliest = header.time;
+        Ok(())
+    }
 }
 
 /// Checked data of the side track of a child, until it is taken.
@@ -167,6 +236,20 @@ mod tests {
     fn said(start: i64, end: i64, text: &str) -> SideTrackData {
         let line = DialogueLine { start: Time::from_millis(start), end: Time::from_millis(end), text: text.into() };
         SideTrackData { lines: vec![line], ..SideTrackData::default() }
+    }
+
+    #[test]
+    fn every_error_has_a_cause() {
+        for words in ["", " \u{1b}\n"] {
+            let sent = [
+                SentError::Input { input: "x".into(), cause: words.into(), remedy: words.into() },
+                SentError::Usage { cause: words.into(), remedy: words.into() },
+            ];
+            for sent in sent {
+                let said = error(sent, "film.mp4").to_string();
+                assert!(said.contains("does not say why"), "{said:?}");
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub fn of(target: &str) -> Result<Vec<Seed>> {
         "hub" => (hub_folders()?, 4),
         "tokenizer" => (tokenizers()?, 6),
         "index" => (index()?, 2),
+        "replies" => (descry::fuzzing::reply_seeds()?, 8),
         "table" => (texts::tables()?, 3),
         other => (texts::of(other), 4),
     };

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::isolate::wire::write_message;
+use crate::media::DecodedFrames;
+use crate::media::decode::MOST_PENDING;
 
 /// A frame of 2 × 2 pixels, one each 40 ms.
 fn frame(index: u64) -> SentFrame {
