@@ -55,6 +55,17 @@ assert all(Gst.ElementFactory.find(e) for e in wanted.split())
 PYTHON
 }
 
+# What text_clips.py sets its texts in.
+have_fonts() {
+    for f in DejaVuSans LiberationSans-Regular Lato-Regular EBGaramond12-Regular RobotoSlab-Regular BebasNeue-Regular \
+        ComicNeue-Regular DancingScript-Bold; do
+        [ -n "$(find /usr/share/fonts -name "$f.[ot]tf" 2>/dev/null)" ] || return 1
+    done
+}
+
+FONTS="fonts-dejavu-core fonts-liberation fonts-lato fonts-ebgaramond fonts-roboto-slab fonts-bebas-neue fonts-comic-neue
+fonts-dancingscript"
+
 RTSP="python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 
@@ -155,6 +166,7 @@ fi
 if [ "${1:-run}" = bench ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     have_rtsp || packages $RTSP
+    have_fonts || packages $FONTS
     venv
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
         log "fetching what the benches compare descry with"
