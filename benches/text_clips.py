@@ -20,7 +20,7 @@ from text_layers import Layer, Line, Style, board, line_layer, plate, style_over
 from text_shots import FILMS, TEXTURES, Film, Flat, Frame, Ground, Size, World, stretches, world
 from text_words import LOGOS, MARKS, Writer, pick
 
-VERSION = 1  # clips of another version are rendered again
+VERSION = 2  # clips of another version are rendered again
 SECONDS = 24.0
 # How many clips of each category there are in a set.
 CATEGORIES = {
@@ -426,10 +426,10 @@ def encoder_command(scene: Scene, part: Path) -> list[str]:
     command = ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(scene.fps), "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1"]
     if scene.quality == "low":
-        rate = int(40 * (width * height) ** 0.7 * scene.fps / 30)  # 0.2 Mb/s at 360p, 0.55 at 720p, 1 at 1080p
+        rate = int(14_000 * (width * height) ** 0.5 * scene.fps / 480)  # 0.35 Mb/s at 360p and 25 Hz, 0.7 at 720p
         command += ["-b:v", str(rate), "-maxrate", str(rate), "-bufsize", str(rate)]
     else:
-        command += ["-crf", "18" if scene.quality == "clean" else "27"]
+        command += ["-crf", "18" if scene.quality == "clean" else "25"]
     return [*command, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(part)]
 
 
