@@ -7,6 +7,8 @@ the format: raise VERSION when it changes.
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -433,12 +435,19 @@ def encoder_command(scene: Scene, part: Path) -> list[str]:
     return [*command, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(part)]
 
 
-def render_clip(job: TextJob) -> dict[str, Any]:
-    """Renders and encodes a clip; returns its truth."""
+def save(path: Path, value: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    part = path.with_suffix(f".{os.getpid()}.part.json")
+    part.write_text(json.dumps(value, ensure_ascii=False, indent=1))
+    part.rename(path)
+
+
+def render_clip(job: TextJob) -> None:
+    """Renders and encodes a clip, and writes its truth beside it."""
     scene = Scene(job)
     rng, (width, height) = scene.rng, scene.size
     grain = [rng.normal(0, rng.uniform(5, 11), (height, width, 1)).astype(np.int16) for _ in range(5)]
-    part = job.path.with_suffix(".part.mp4")
+    part = job.path.with_suffix(f".{os.getpid()}.part.mp4")  # another run may work in the same folder
     with subprocess.Popen(encoder_command(scene, part), stdin=subprocess.PIPE) as encoder:
         pipe = encoder.stdin
         assert pipe is not None
@@ -454,7 +463,7 @@ def render_clip(job: TextJob) -> dict[str, Any]:
     if encoder.returncode:
         raise RuntimeError(f"ffmpeg failed on {job.path}")
     part.rename(job.path)
-    return {
+    truth = {
         "category": job.category,
         "size": scene.size,
         "quality": scene.quality,
@@ -462,3 +471,4 @@ def render_clip(job: TextJob) -> dict[str, Any]:
         "seconds": scene.frames / scene.fps,
         "lines": scene.lines,
     }
+    save(job.path.with_suffix(".json"), truth)

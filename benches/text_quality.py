@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from text_clips import CATEGORIES, VERSION, TextJob, render_clip
+from text_clips import CATEGORIES, VERSION, TextJob, render_clip, save
 from text_scores import COLUMNS, Reading, Score, Truth, judge_readings, plain
 
 ROWS = ["titles", "lower thirds", "signs", "subtitles", "tickers", "credits", "logos", "clocks"]
@@ -179,7 +179,7 @@ def rapidocr(package: str, films: Sequence[Path], metas: Sequence[Truth], thread
                 lines = reader(picture)
                 spent += time.process_time() - start
                 frames.append(lines)
-            cache.write_text(json.dumps({"cpu": spent, "frames": frames}))
+            save(cache, {"cpu": spent, "frames": frames})
             print(f"{package} read {film.name}", file=sys.stderr)
         kept = json.loads(cache.read_text())
         cpu += kept["cpu"]
@@ -193,13 +193,11 @@ def rapidocr(package: str, films: Sequence[Path], metas: Sequence[Truth], thread
 def render_missing(jobs: Sequence[TextJob]) -> None:
     """Renders the films that are not in the work folder yet."""
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
-        pending = {
-            pool.submit(render_clip, job): job.path for job in jobs if not job.path.with_suffix(".json").exists()
-        }
+        missing = [job for job in jobs if not job.path.with_suffix(".json").exists()]
+        pending = {pool.submit(render_clip, job): job.path for job in missing}
         for future in concurrent.futures.as_completed(pending):
-            path = pending[future]
-            path.with_suffix(".json").write_text(json.dumps(future.result(), ensure_ascii=False, indent=1))
-            print(f"made {path.name}", file=sys.stderr)
+            future.result()
+            print(f"made {pending[future].name}", file=sys.stderr)
 
 
 def print_tables(name: str, result: Result, metas: Sequence[Truth], split: str | None) -> list[str]:
