@@ -27,7 +27,9 @@ from rapidfuzz.fuzz import partial_ratio
 SLACK = 0.5  # seconds
 ALIKE = 0.5  # the least similarity of a line that was read and its truth
 PART = 0.8  # the least similarity of a piece of a line with the best place in it
-OVERLAP = 0.5  # the least share of two boxes' union that is in both, at which a place is right
+# The least share of two boxes' union that is in both, at which a place is right. The truth has the box of the ink, to
+# which every reader adds a margin.
+OVERLAP = 0.4
 STAYS = ("title", "subtitle", "static", "counter")  # kinds whose place does not depend on the time
 EXACT = 0.25  # seconds, within which a start or an end is right
 
@@ -67,21 +69,26 @@ def folded(word: str) -> str:
     return "".join(c for c in letters if not unicodedata.combining(c))
 
 
+def squeezed(text: str) -> str:
+    """A wording without spaces, accents and case: what identifies a line that was read badly."""
+    return folded(plain(text).casefold()).replace(" ", "")
+
+
 def likeness(read: str, wanted: str) -> float:
     """How alike two wordings are, 0 to 1; 0 when they are different lines."""
-    a, b = plain(read).casefold(), plain(wanted).casefold()
+    a, b = squeezed(read), squeezed(wanted)
     whole = float(Levenshtein.normalized_similarity(a, b))
     if whole > ALIKE or (whole == ALIKE and min(len(a), len(b)) > 4):
         return whole
     piece = set(words(read)) <= set(words(wanted)) and bool(words(read))
-    if piece or (min(len(a), len(b)) >= 4 and partial_ratio(a, b) / 100 >= PART):
+    if piece or (len(a) > 1 and a in b) or (min(len(a), len(b)) >= 4 and partial_ratio(a, b) / 100 >= PART):
         return max(whole, 0.01)
     return 0.0
 
 
 def holds(read: str, wanted: str) -> bool:
     """Whether a reading has the whole line, and more: two lines that were read as one."""
-    a, b = plain(read).casefold(), plain(wanted).casefold()
+    a, b = squeezed(read), squeezed(wanted)
     return len(a) > len(b) >= 4 and partial_ratio(a, b) / 100 >= PART
 
 
