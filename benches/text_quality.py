@@ -130,7 +130,8 @@ def pictures(film: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The first frame of every second."""
     width, height = size
     choose = "select='isnan(prev_selected_t)+gte(t,floor(prev_selected_t+0.001)+1-0.001)'"
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(film), "-vf", choose, "-fps_mode", "passthrough"]
+    command = ["ffmpeg", "-nostdin"]
+    command += ["-v", "error", "-threads", "1", "-i", str(film), "-vf", choose, "-fps_mode", "passthrough"]
     command += ["-f", "rawvideo", "-pix_fmt", "bgr24", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None

@@ -1,7 +1,8 @@
 """Compares lines of text that a system read in a film with the truth of text_clips.py.
 
-Wording. Case counts in character errors, not in words. A word is what is between spaces, without the punctuation at
-its ends. Quotes and dashes of all forms are the same. A line that was read in pieces, or together with another, keeps
+Wording. Case counts in character errors, not in words. Quotes and dashes of all forms are the same, and spaces beside
+punctuation make no difference. A word is a run of letters and digits; an apostrophe in it and a point, comma or colon
+between its digits belong to it. A line that was read in pieces, or together with another, keeps
 the words that are right.
 
 Matching. A line that was read belongs to the line of the truth that is on the screen at the same time, within SLACK
@@ -14,6 +15,7 @@ that fades starts and ends where its opacity is one half.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -54,12 +56,13 @@ def plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", "".join(table.get(c, c) for c in text)).split())
 
 
-def words(text: str) -> list[str]:
-    def bare(word: str) -> str:
-        letters = [i for i, c in enumerate(word) if c.isalnum()]
-        return word[letters[0] : letters[-1] + 1] if letters else ""
+def spelled(text: str) -> str:
+    """A text as its characters are compared: without spaces beside punctuation."""
+    return re.sub(r" ?([^\w ]) ?", r"\1", plain(text))
 
-    return [w for w in map(bare, plain(text).casefold().split()) if w]
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+(?:(?<=\d)[.,:](?=\d)\w+|'\w+)*", plain(text).casefold())
 
 
 def folded(word: str) -> str:
@@ -218,11 +221,11 @@ def judge_line(line: Truth, alike: Sequence[tuple[float, Reading]], score: Score
             got |= Counter(words(reading.text))
         found = common(wanted, got.elements())
         found_folded = common(map(folded, wanted), map(folded, got.elements()))
-    distance = Levenshtein.distance(plain(best.text), plain(wording))
+    distance = Levenshtein.distance(spelled(best.text), spelled(wording))
     score.found += found
     score.found_folded += found_folded
     score.matched += 1
-    score.characters += len(plain(wording))
+    score.characters += len(spelled(wording))
     score.errors += distance
     score.kinds += best.kind == line["kind"]
     if line["kind"] in STAYS and best.box is not None:

@@ -64,7 +64,8 @@ class Flat:
 def decode(file: Path, start: float, seconds: float, fps: int, size: Size) -> Iterator[Frame]:
     width, height = size
     fit = f"fps={fps},scale={width}:{height}:force_original_aspect_ratio=increase,crop={width}:{height}"
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-ss", f"{start:.3f}", "-t", f"{seconds:.3f}", "-i", str(file)]
+    command = ["ffmpeg", "-nostdin"]
+    command += ["-v", "error", "-threads", "1", "-ss", f"{start:.3f}", "-t", f"{seconds:.3f}", "-i", str(file)]
     command += ["-vf", fit, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
@@ -112,7 +113,8 @@ class Film:
 @cache
 def still(film: int, at: float) -> Frame:
     """One picture of a film, 1280 pixels wide."""
-    command = ["ffmpeg", "-v", "error", "-ss", f"{at:.3f}", "-i", str(SAMPLES / FILMS[film][0]), "-frames:v", "1"]
+    command = ["ffmpeg", "-nostdin"]
+    command += ["-v", "error", "-ss", f"{at:.3f}", "-i", str(SAMPLES / FILMS[film][0]), "-frames:v", "1"]
     command += ["-vf", "scale=1280:-2", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     data = subprocess.run(command, capture_output=True, check=True).stdout
     return np.frombuffer(data, np.uint8).reshape(-1, 1280, 3)
