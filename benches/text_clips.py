@@ -88,7 +88,10 @@ class Scene:
         legible = [(i, b) for i, b in inside if line.height(b) >= LEGIBLE]
         # A line that is only touched by the frame, or tiny, is in the truth so that reading it is no mistake.
         sure = legible or inside or partly
-        x, y, w, h = sure[0][1]
+
+        def shares(box: Sequence[float]) -> list[float]:
+            return [round(side / whole, 5) for side, whole in zip(box, (width, height, width, height), strict=True)]
+
         entry = {
             "text": line.text,
             "kind": line.kind,
@@ -96,7 +99,8 @@ class Scene:
             "end": round(sure[-1][0] / self.fps, 4),
             "enters": round(partly[0][0] / self.fps, 4),
             "leaves": round(partly[-1][0] / self.fps, 4),
-            "box": [round(v, 5) for v in (x / width, y / height, w / width, h / height)],
+            "box": shares(sure[0][1]),
+            "rests": shares(sure[-1][1]),  # where what slides in stays
             "height": round(max(line.height(b) for _, b in sure), 1),
             "legible": len(legible) >= 0.4 * self.fps,
             "font": line.font,

@@ -229,7 +229,7 @@ def judge_line(line: Truth, alike: Sequence[tuple[float, Reading]], score: Score
     score.errors += distance
     score.kinds += best.kind == line["kind"]
     if line["kind"] in STAYS and best.box is not None:
-        score.boxes += overlap(best.box, line["box"]) >= OVERLAP
+        score.boxes += max(overlap(best.box, line[place]) for place in ("box", "rests")) >= OVERLAP
     early, late = off(best.start, line["enters"], line["start"]), off(best.end, line["end"], line["leaves"])
     score.starts.append(early)
     score.ends.append(late)
