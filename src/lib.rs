@@ -62,6 +62,7 @@ pub mod media;
 pub mod message;
 pub mod mix;
 pub mod model;
+pub mod ocr;
 mod open_folder;
 pub mod pipeline;
 mod printable;

@@ -1,0 +1,80 @@
+//! Text that a picture shows: where its lines are, and what they say.
+//!
+//! A [`LineDetector`] finds lines with PP-OCR's detector, `geometry` and `regions` make boxes of what it gives, `warp`
+//! cuts the lines out upright, and a [`LineRecognizer`] reads them. A [`TextReader`] does all of that for a picture. Results
+//! do not depend on which pictures and lines are read together.
+//!
+//! Lines that run from top to bottom are turned by a quarter before they are read; lines that stand on their head are not
+//! turned, so they are read wrongly or not at all.
+//!
+//! Memory: a picture of at most [`OcrOptions::most_pixels`] for the detector, and a batch of lines.
+
+mod detector;
+mod geometry;
+mod recognizer;
+mod regions;
+mod warp;
+
+use crate::error::Result;
+use crate::media::Rgb;
+
+pub use detector::LineDetector;
+pub use geometry::{Point, Quad};
+pub use recognizer::LineRecognizer;
+
+/// How text is read.
+#[derive(Debug, Clone)]
+pub struct OcrOptions {
+    /// The shorter side of what the detector sees, in pixels: smaller pictures are enlarged. Default: 736, as in PaddleOCR.
+    pub side: u32,
+    /// Most pixels that the detector sees: larger pictures are reduced. Default: 4 million.
+    pub most_pixels: u64,
+    /// Most lines of a picture. Default: 200, the largest first.
+    pub most_lines: usize,
+    /// Lines with a lower score are left out, 0 to 1. Default: 0.5.
+    pub min_score: f32,
+}
+
+impl Default for OcrOptions {
+    fn default() -> OcrOptions {
+        OcrOptions { side: 736, most_pixels: 4_000_000, most_lines: 200, min_score: 0.5 }
+    }
+}
+
+/// A line of text in a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextLine {
+    /// Its corners in pixels of the picture, clockwise from where the text begins at the top.
+    pub corners: Quad,
+    /// What it says, as it is written. Never empty.
+    pub text: String,
+    /// Mean probability of its characters, 0 to 1.
+    pub score: f32,
+}
+
+/// Reads the text in pictures.
+pub struct TextReader {
+    detector: LineDetector,
+    recognizer: LineRecognizer,
+    options: OcrOptions,
+}
+
+impl TextReader {
+    /// From a detector and a recogniser.
+    pub fn new(detector: LineDetector, recognizer: LineRecognizer, options: OcrOptions) -> TextReader {
+        TextReader { detector, recognizer, options }
+    }
+
+    /// The lines of a picture, from top to bottom, and of those at the same height from left to right.
+    ///
+    /// # Errors
+    /// If ONNX Runtime fails.
+    pub fn read(&mut self, picture: &Rgb) -> Result<Vec<TextLine>> {
+        let boxes = self.detector.detect(picture, &self.options)?;
+        let crops: Vec<Rgb> = boxes.iter().map(|corners| warp::cut_out(picture, corners)).collect();
+        let texts = self.recognizer.recognize(&crops)?;
+        let lines = boxes.into_iter().zip(texts).map(|(corners, (text, score))| TextLine { corners, text, score });
+        let min_score = self.options.min_score;
+        Ok(lines.filter(|line| line.score >= min_score && !line.text.trim().is_empty()).collect())
+    }
+}
