@@ -12,10 +12,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::wire::{AHEAD, MOST_LINES, MOST_PROGRAMME, MOST_SAMPLES, SIGN, SourceState};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::media::decode::Polled;
 use crate::media::{AudioChunk, Frame, PROGRAMME_CHANNELS, PROGRAMME_RATE, ProgrammeChunk, SideTrackData, Source};
-use crate::scene::Thumb;
+use crate::scene::{StrokeMap, Thumb};
 use crate::time::Time;
 
 /// What the decoder came to, and the source after it.
@@ -23,8 +23,8 @@ pub(super) type Decoded = (DecodedStep, SourceState);
 
 /// What the decoder came to.
 pub(super) enum DecodedStep {
-    /// A frame and its thumb.
-    Frame(Frame, Thumb),
+    /// A frame, its thumb, and its strokes if they are wanted.
+    Frame(Frame, Thumb, Option<StrokeMap>),
     /// What was read of the side track: at most what fits into a reply.
     SideTrack(SideTrackData),
     /// The film has ended. The same follows.
@@ -41,16 +41,16 @@ pub(super) struct FilmAhead {
 }
 
 impl FilmAhead {
-    /// Starts to decode.
+    /// Starts to decode. `strokes`: whether they are wanted.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(super) fn start(source: Source) -> io::Result<FilmAhead> {
+    pub(super) fn start(source: Source, strokes: bool) -> io::Result<FilmAhead> {
         // One more frame waits in the thread's hands.
         let (to, decoded) = bounded(AHEAD - 1);
         let steps = Arc::new(AtomicU64::new(0));
         let counter = steps.clone();
-        std::thread::Builder::new().name("decode".into()).spawn(move || decode(source, &to, &counter))?;
+        std::thread::Builder::new().name("decode".into()).spawn(move || decode(source, strokes, &to, &counter))?;
         Ok(FilmAhead { decoded, steps })
     }
 
@@ -82,13 +82,13 @@ impl FilmAhead {
     }
 }
 
-fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
+fn decode(mut source: Source, strokes: bool, to: &Sender<Decoded>, steps: &AtomicU64) {
     let mut until = Time::ZERO;
     loop {
         let step = match source.poll() {
             Ok(Polled::Pending) => None,
-            Ok(Polled::Frame(frame)) => Some(match frame.thumb() {
-                Ok(thumb) => DecodedStep::Frame(frame, thumb),
+            Ok(Polled::Frame(frame)) => Some(match examine(&frame, strokes) {
+                Ok((thumb, strokes)) => DecodedStep::Frame(frame, thumb, strokes),
                 Err(e) => DecodedStep::Failed(e),
             }),
             Ok(Polled::End) => Some(DecodedStep::End),
@@ -107,6 +107,14 @@ fn decode(mut source: Source, to: &Sender<Decoded>, steps: &AtomicU64) {
             return;
         }
     }
+}
+
+/// A frame's thumb, and its strokes if they are wanted.
+///
+/// # Errors
+/// If the pixel format cannot be read.
+pub(super) fn examine(frame: &Frame, strokes: bool) -> Result<(Thumb, Option<StrokeMap>)> {
+    Ok((frame.thumb()?, strokes.then(|| frame.stored_strokes()).transpose()?))
 }
 
 /// The same in pieces of which each fits into a reply. `until`: that of the piece before.

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, bounded};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 
-use super::ahead::{Decoded, DecodedStep, FilmAhead, split};
+use super::ahead::{Decoded, DecodedStep, FilmAhead, examine, split};
 use super::picture;
 use super::sandbox::{self, Needs};
 use super::task::{ChildTask, child_task, prepare};
@@ -33,7 +33,7 @@ use crate::media::{
     Advance, DecodeOptions, Frame, FrameGate, FrameSize, SideTrackData, Source, StreamAccess, StreamFault,
     print_warnings,
 };
-use crate::scene::Thumb;
+use crate::scene::{StrokeMap, Thumb};
 use crate::time::Time;
 
 /// Messages of the parent that may wait: it sends one, and waits for the reply.
@@ -76,8 +76,8 @@ fn try_serve() -> io::Result<()> {
     let Assignment { input, decode, .. } = assignment;
     let out = Arc::new(Mutex::new(BufWriter::with_capacity(BUFFER, socket)));
     let gate = AskingGate { out: out.clone(), asking: Mutex::new(Asking { answers, admitted: Vec::new() }) };
-    let mut decoder =
-        DecodeChild { out, held: HashMap::new(), kept: None, side_track: VecDeque::new(), until: Time::ZERO };
+    let (side_track, strokes) = (VecDeque::new(), decode.strokes);
+    let mut decoder = DecodeChild { out, held: HashMap::new(), kept: None, side_track, until: Time::ZERO, strokes };
     let is_film = matches!(input, AssignedInput::Film(_));
     let mut source = match input {
         AssignedInput::Film(input) => match Source::open(&input, &decode, Interrupt::new()) {
@@ -92,7 +92,7 @@ fn try_serve() -> io::Result<()> {
     decoder.reply(&Reply::Opened(Box::new(source.info().clone()), Box::new(SourceState::of(&source))), &[])?;
     source.guard(Arc::new(gate));
     if is_film {
-        let film = FilmAhead::start(source)?;
+        let film = FilmAhead::start(source, decoder.strokes)?;
         decoder.serve(&questions, |decoder, request| decoder.next(&film, request))
     } else {
         decoder.serve(&questions, |decoder, request| decoder.advance(&mut source, request))
@@ -221,6 +221,8 @@ struct DecodeChild {
     side_track: VecDeque<SideTrackData>,
     /// Up to when the side track of a stream has been read.
     until: Time,
+    /// Whether the strokes of frames are wanted.
+    strokes: bool,
 }
 
 impl DecodeChild {
@@ -265,8 +267,8 @@ impl DecodeChild {
         loop {
             let (step, state) = decoded;
             match step {
-                DecodedStep::Frame(frame, thumb) => {
-                    frames.push(self.hold(frame, &thumb, state.clone(), &mut samples));
+                DecodedStep::Frame(frame, thumb, strokes) => {
+                    frames.push(self.hold(frame, &thumb, strokes, state.clone(), &mut samples));
                     let next = if frames.len() < BATCH { film.next_before(until) } else { None };
                     match next {
                         Some(next) => decoded = next,
@@ -311,8 +313,10 @@ impl DecodeChild {
             self.side_track.extend(split(data, &mut self.until));
         }
         match advance {
-            Ok(Advance::Frame(frame)) => match frame.thumb() {
-                Ok(thumb) => frames.push(self.hold(frame, &thumb, SourceState::of(source), &mut samples)),
+            Ok(Advance::Frame(frame)) => match examine(&frame, self.strokes) {
+                Ok((thumb, strokes)) => {
+                    frames.push(self.hold(frame, &thumb, strokes, SourceState::of(source), &mut samples));
+                }
                 Err(e) => return self.reply(&Reply::Fault(StreamFault::Undecodable(e.to_string())), &[]),
             },
             Ok(Advance::Packet) => {}
@@ -321,9 +325,16 @@ impl DecodeChild {
         self.frames(frames, None, SourceState::of(source), &samples)
     }
 
-    /// Keeps a frame, and sends its thumb.
-    fn hold(&mut self, frame: Frame, thumb: &Thumb, state: SourceState, samples: &mut Vec<u8>) -> SentFrame {
-        for plane in [&thumb.y, &thumb.u, &thumb.v] {
+    /// Keeps a frame, and sends its thumb and its strokes.
+    fn hold(
+        &mut self,
+        frame: Frame,
+        thumb: &Thumb,
+        strokes: Option<StrokeMap>,
+        state: SourceState,
+        samples: &mut Vec<u8>,
+    ) -> SentFrame {
+        for plane in [&thumb.y, &thumb.u, &thumb.v].into_iter().chain(strokes.as_ref().map(|map| &map.values)) {
             samples.extend_from_slice(plane);
         }
         let arrived = frame.arrived.map(|at| {

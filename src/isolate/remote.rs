@@ -61,7 +61,11 @@ impl AwayPicture for AwayFrame {
     }
 
     fn samples(&self) -> (&[u8], f32) {
-        (&self.samples, self.sharpness)
+        (&self.samples[..SAMPLES], self.sharpness)
+    }
+
+    fn strokes(&self) -> Option<&[u8]> {
+        Some(&self.samples[SAMPLES..]).filter(|strokes| !strokes.is_empty())
     }
 }
 
@@ -306,9 +310,9 @@ impl RemoteSource {
 
     /// Takes a reply's frames.
     fn receive(&mut self, frames: Vec<SentFrame>, samples: &[u8], state: SourceState) -> Result<(), LinkFault> {
-        FrameOrder::count(&frames, samples).map_err(|what| self.distrust(what))?;
+        self.order.count(&frames, samples).map_err(|what| self.distrust(what))?;
         self.away.retain(|frame| frame.strong_count() > 0);
-        for (sent, samples) in frames.into_iter().zip(samples.chunks_exact(SAMPLES)) {
+        for (sent, samples) in frames.into_iter().zip(samples.chunks_exact(self.order.frame_bytes)) {
             self.order.receive(&sent).map_err(|what| self.distrust(what))?;
             let SentFrame { header, sharpness, arrived, state } = sent;
             // Some decoders allocate frames without asking.

@@ -57,6 +57,10 @@ impl AwayPicture for SentPicture {
     fn samples(&self) -> (&[u8], f32) {
         (&[0; SAMPLES], 0.0)
     }
+
+    fn strokes(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Receives replies, one behind the other.
@@ -82,7 +86,7 @@ pub fn received(mut bytes: &[u8]) -> ReceivedReplies {
                 None
             }
             Reply::Frames(frames, reason, state) => {
-                if FrameOrder::count(&frames, &behind).is_err() {
+                if order.count(&frames, &behind).is_err() {
                     return all;
                 }
                 for sent in frames {

@@ -108,6 +108,8 @@ pub(super) struct FrameOrder {
     /// Most frames that may be left out between two.
     most_left_out: u64,
     max_pixels: u64,
+    /// Bytes of a frame's thumb and, if they are wanted, its strokes.
+    pub(super) frame_bytes: usize,
 }
 
 impl FrameOrder {
@@ -117,6 +119,7 @@ impl FrameOrder {
             earliest: Time::from_micros(i64::MIN),
             most_left_out: if options.frames == DecodedFrames::Fast { MOST_PENDING as u64 } else { 0 },
             max_pixels: options.max_pixels,
+            frame_bytes: SAMPLES + if options.strokes { THUMB_SAMPLES } else { 0 },
         }
     }
 
@@ -124,8 +127,8 @@ impl FrameOrder {
     ///
     /// # Errors
     /// If they do not match, or there are too many, as a text for people.
-    pub(super) fn count(frames: &[SentFrame], samples: &[u8]) -> Result<(), &'static str> {
-        let is_right = frames.len() <= BATCH && samples.len() == frames.len() * SAMPLES;
+    pub(super) fn count(&self, frames: &[SentFrame], samples: &[u8]) -> Result<(), &'static str> {
+        let is_right = frames.len() <= BATCH && samples.len() == frames.len() * self.frame_bytes;
         if is_right { Ok(()) } else { Err("the number of frames is wrong") }
     }
 

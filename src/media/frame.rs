@@ -61,6 +61,8 @@ pub(crate) trait AwayPicture: Send + Sync {
     fn identity(&self) -> u64;
     /// The samples of its thumb, plane by plane, and its sharpness.
     fn samples(&self) -> (&[u8], f32);
+    /// The values of its strokes; none where they were not asked for.
+    fn strokes(&self) -> Option<&[u8]>;
 }
 
 /// What the decoder says about a frame.
@@ -147,6 +149,21 @@ impl Frame {
         match &self.picture {
             FramePicture::Here(_) => None,
             FramePicture::Away(picture, _) => Some(picture.samples()),
+        }
+    }
+
+    /// Where a place of the picture as it is shown is in the picture as it is stored, both in shares of width and height; none
+    /// if that is the same place.
+    pub(crate) fn stored_place(&self) -> Option<impl Fn(f32, f32) -> (f32, f32)> {
+        let orientation = self.orientation;
+        (orientation != Orientation::UPRIGHT).then_some(move |x, y| orientation.stored(x, y))
+    }
+
+    /// The values of its strokes, where another process has computed them.
+    pub(crate) fn stroke_values(&self) -> Option<&[u8]> {
+        match &self.picture {
+            FramePicture::Here(_) => None,
+            FramePicture::Away(picture, _) => picture.strokes(),
         }
     }
 

@@ -37,6 +37,12 @@ impl Orientation {
         }
     }
 
+    /// Where a place of the picture as it is shown is in the picture as it is stored; both in shares of width and height.
+    pub(super) fn stored(self, x: f32, y: f32) -> (f32, f32) {
+        let side = |sign: i8, at: f32| if sign > 0 { at } else { 1.0 - at };
+        if self.a == 0 { (side(self.b, y), side(self.c, x)) } else { (side(self.a, x), side(self.d, y)) }
+    }
+
     /// The picture as it is shown.
     pub(super) fn apply(self, picture: Rgb) -> Rgb {
         if self == Orientation::UPRIGHT {

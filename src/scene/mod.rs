@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! thumb      a decoded frame as 64×36 block means
+//! strokes    where a frame may show text
 //! features   what is kept of a thumb, and how two of them compare
 //! options    how scene changes are found
 //! boundary   a scene change, as the detector reports it
@@ -17,6 +18,7 @@ mod detector;
 mod features;
 pub(crate) mod keyframe;
 mod options;
+mod strokes;
 mod thumb;
 mod watcher;
 
@@ -24,6 +26,7 @@ pub use boundary::{Boundary, Transition};
 pub use detector::SceneDetector;
 pub use keyframe::{Keyframe, KeyframeOptions, KeyframeSelector};
 pub use options::{Detector, SceneOptions};
+pub use strokes::StrokeMap;
 pub(crate) use thumb::SAMPLES as THUMB_SAMPLES;
 pub use thumb::{THUMB_HEIGHT, THUMB_WIDTH, Thumb};
 pub use watcher::{LiveKeyframe, Watcher, WatcherOptions};

@@ -60,9 +60,9 @@ impl Thumb {
 
 /// Rows that are read of each block's luma: as many of either field, and enough that noise does not matter. Reading
 /// rows takes most of this module's time, so it reads no others.
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
 /// Blocks with at least this many columns need half the rows only: those of frames 1,920 pixels wide and more.
-const WIDE: usize = 30;
+pub(super) const WIDE: usize = 30;
 /// Words that can be added before a lane of 16 bits overflows.
 const WORDS: usize = u16::MAX as usize / (ROWS * u8::MAX as usize);
 /// Samples of a plane.
@@ -101,7 +101,7 @@ impl Frame {
 
 /// Where one component's samples are in memory.
 #[derive(Debug, Clone, Copy)]
-struct Component {
+pub(super) struct Component {
     plane: usize,
     /// Bytes from one sample to the next.
     step: usize,
@@ -112,19 +112,19 @@ struct Component {
     /// Bits of a sample.
     depth: u32,
     /// Size in samples.
-    width: usize,
-    height: usize,
+    pub(super) width: usize,
+    pub(super) height: usize,
 }
 
 /// Where a frame's samples are in memory.
-struct SampleLayout {
+pub(super) struct SampleLayout {
     /// Luma, then both chroma components unless the frame is grey.
-    components: Vec<Component>,
+    pub(super) components: Vec<Component>,
     full_range: bool,
 }
 
 /// The layout of little-endian YUV and grey formats with 8 to 16 bits; `None` for all others.
-fn layout(av: &ff::frame::Video) -> Option<SampleLayout> {
+pub(super) fn layout(av: &ff::frame::Video) -> Option<SampleLayout> {
     let d = PixelFormat::of(av).descriptor()?;
     const OTHER: i32 = ffi::AV_PIX_FMT_FLAG_RGB
         | ffi::AV_PIX_FMT_FLAG_PAL
@@ -210,7 +210,6 @@ fn from_planes(av: &ff::frame::Video, layout: &SampleLayout) -> BlockMeans {
 fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8], gradient: bool) -> f32 {
     let edge = |i: usize| i * c.width / THUMB_WIDTH;
     let blocks: Vec<Range<usize>> = (0..THUMB_WIDTH).map(|i| edge(i)..edge(i + 1).max(edge(i) + 1)).collect();
-    let plain = c.depth == 8 && c.step == 1 && c.shift == 0;
     let mut narrow = Vec::new();
     // Sums of a few rows of 8 bits: far from overflow.
     let mut columns = vec![0u16; c.width];
@@ -221,16 +220,8 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
         let take = rows.min(bottom - top);
         let mut set = false;
         for r in 0..take {
-            // Spread evenly, each from the middle of its share; every other one from the other field, if there are two.
-            let y = top + (2 * r + 1) * (bottom - top) / (2 * take);
-            let y = if y % 2 == r % 2 || take == 1 { y } else { (y ^ 1).clamp(top, bottom - 1) };
-            let bytes = row(av, c, y);
-            let line: &[u8] = if plain {
-                bytes.get(c.offset..).unwrap_or_default()
-            } else {
-                narrow_row(bytes, c, &mut narrow);
-                &narrow
-            };
+            let y = sampled_row(top..bottom, r, take);
+            let line = row_of_bytes(av, c, y, &mut narrow);
             if line.len() < c.width {
                 continue;
             }
@@ -252,6 +243,23 @@ fn block_means(av: &ff::frame::Video, c: &Component, rows: usize, out: &mut [u8]
         }
     }
     if pairs == 0 { 0.0 } else { steps as f32 / pairs as f32 }
+}
+
+/// Row `r` of the `take` rows that are read of a block: spread evenly, each from the middle of its share; every other one from
+/// the other field, if there are two.
+pub(super) fn sampled_row(block: Range<usize>, r: usize, take: usize) -> usize {
+    let y = block.start + (2 * r + 1) * block.len() / (2 * take);
+    if y % 2 == r % 2 || take == 1 { y } else { (y ^ 1).clamp(block.start, block.end - 1) }
+}
+
+/// The samples of a component's row in 8 bits. `narrow` holds them where they are not bytes already.
+pub(super) fn row_of_bytes<'a>(av: &'a ff::frame::Video, c: &Component, y: usize, narrow: &'a mut Vec<u8>) -> &'a [u8] {
+    let bytes = row(av, c, y);
+    if c.depth == 8 && c.step == 1 && c.shift == 0 {
+        return bytes.get(c.offset..).unwrap_or_default();
+    }
+    narrow_row(bytes, c, narrow);
+    narrow
 }
 
 /// Begins the sums of the columns with a row.
@@ -285,7 +293,7 @@ fn mean_of_blocks(columns: &[u16], blocks: &[Range<usize>], rows: usize, means: 
 }
 
 /// The sum of columns, each of at most [`ROWS`] samples. Four columns are added at once, in the lanes of one word.
-fn sum(columns: &[u16]) -> u32 {
+pub(super) fn sum(columns: &[u16]) -> u32 {
     columns
         .chunks(4 * WORDS)
         .map(|columns| {

@@ -74,6 +74,9 @@ pub struct DecodeOptions {
     pub side_track: SideTrack,
     /// Hand out the side track's sound as it is heard, too. Default: false.
     pub programme: bool,
+    /// Compute the strokes of every frame, where a process of its own decodes: see [`StrokeMap`](crate::scene::StrokeMap).
+    /// Default: false.
+    pub strokes: bool,
 }
 
 impl Default for DecodeOptions {
@@ -90,6 +93,7 @@ impl Default for DecodeOptions {
             low_delay: false,
             side_track: SideTrack::Nothing,
             programme: false,
+            strokes: false,
         }
     }
 }
