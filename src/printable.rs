@@ -28,6 +28,11 @@ fn escaped<'a>(text: &'a str, is_plain: impl Fn(char) -> bool, escape: impl Fn(c
     text.chars().map(|c| if is_plain(c) || !acts(c) { c.to_string() } else { escape(c) }).collect()
 }
 
+/// The text without them: for what was read in a picture, in which they cannot be.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|&c| !acts(c)).collect()
+}
+
 /// A name, a cell, or anything else that is one line: `\n` and `\u{1b}` instead of the characters.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false, |c| c.escape_default().to_string())

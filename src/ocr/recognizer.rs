@@ -11,8 +11,10 @@ use crate::model::{Runtime, SessionOptions};
 
 /// The height of what it reads, in pixels.
 const HEIGHT: u32 = 48;
-/// The least width of what it reads. Narrower lines are filled up.
-const LEAST_WIDTH: u32 = 320;
+/// Widths up to this are rounded up to whole pixels and others down, as PaddleOCR does.
+const ROUNDED_UP: u32 = 320;
+/// Lines that are filled up have a width that is a multiple of this, so that more of them are read together.
+const STEP: u32 = 32;
 /// Longer lines are compressed.
 const MOST_WIDTH: u32 = 3_200;
 /// Most pixels across of all lines that are read together: each has a probability for each of thousands of characters.
@@ -41,13 +43,14 @@ impl LineRecognizer {
         Ok(LineRecognizer { session, input, characters })
     }
 
-    /// The text of each line, in order, with the mean probability of its characters, 0 to 1. A line without any character
+    /// The text of each line, in order, filled up to `least_width` pixels, with the mean probability of its characters, 0 to 1. A line without any character
     /// has an empty text and the score 0.
     ///
     /// # Errors
     /// If ONNX Runtime fails.
-    pub fn recognize(&mut self, lines: &[Rgb]) -> Result<Vec<(String, f32)>> {
-        let mut order: Vec<(u32, usize)> = lines.iter().enumerate().map(|(n, line)| (padded_width(line), n)).collect();
+    pub fn recognize(&mut self, lines: &[Rgb], least_width: u32) -> Result<Vec<(String, f32)>> {
+        let mut order: Vec<(u32, usize)> =
+            lines.iter().enumerate().map(|(n, line)| (padded_width(line, least_width), n)).collect();
         order.sort_unstable();
         let mut texts = vec![(String::new(), 0.0); lines.len()];
         for same in order.chunk_by(|a, b| a.0 == b.0) {
@@ -91,13 +94,14 @@ fn failed(cause: &str) -> Error {
 /// The width of a line that is as high as the recogniser wants it: rounded up, or down if it need not be filled up.
 fn scaled_width(line: &Rgb) -> u32 {
     let width = f64::from(HEIGHT) * f64::from(line.width) / f64::from(line.height.max(1));
-    let whole = if width.ceil() > f64::from(LEAST_WIDTH) { width.floor() } else { width.ceil() };
+    let whole = if width.ceil() > f64::from(ROUNDED_UP) { width.floor() } else { width.ceil() };
     whole.clamp(1.0, f64::from(MOST_WIDTH)) as u32
 }
 
 /// That, filled up. It depends on nothing but the line, so neither does what is read.
-fn padded_width(line: &Rgb) -> u32 {
-    scaled_width(line).max(LEAST_WIDTH)
+fn padded_width(line: &Rgb, least: u32) -> u32 {
+    let width = scaled_width(line);
+    if width < ROUNDED_UP { width.next_multiple_of(STEP).max(least) } else { width }
 }
 
 /// The most probable class of each column; of a class that repeats the first; without those that stand for no character.
@@ -142,9 +146,9 @@ mod tests {
     #[test]
     fn a_line_has_a_width_of_its_own() {
         let line = |width, height| Rgb { width, height, data: Vec::new() };
-        assert_eq!((scaled_width(&line(100, 20)), padded_width(&line(100, 20))), (240, 320));
-        assert_eq!((padded_width(&line(641, 48)), scaled_width(&line(1_923, 144))), (641, 641));
-        assert_eq!((scaled_width(&line(90_000, 1)), padded_width(&line(90_000, 1))), (3_200, 3_200));
+        assert_eq!((scaled_width(&line(100, 20)), padded_width(&line(100, 20), 320)), (240, 320));
+        assert_eq!((padded_width(&line(641, 48), 320), scaled_width(&line(1_923, 144))), (641, 641));
+        assert_eq!((scaled_width(&line(90_000, 1)), padded_width(&line(90_000, 1), 96)), (3_200, 3_200));
         assert_eq!(scaled_width(&line(0, 0)), 1);
     }
 }

@@ -1,0 +1,192 @@
+//! Which frames are worth a look at their text: those in which something like letters has just come to rest, and some of
+//! those in which it moves.
+//!
+//! A block of a [`StrokeMap`] rests when its strokes have changed little for a while. A row of blocks that have come to rest
+//! since the last look is a reason for the next one: a title has appeared, or the scene is another. The same frame is read
+//! again a second later, so that a line counts only if it was read twice. Text that moves never rests; where there are many
+//! strokes that move, there is a look every second and a half.
+//!
+//! Memory: a few bytes for each block.
+
+use super::text_box::TextBox;
+use crate::scene::{StrokeMap, THUMB_HEIGHT, THUMB_WIDTH};
+use crate::time::Time;
+
+/// Why to look at a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookReason {
+    /// Something has come to rest.
+    Rest,
+    /// What came to rest is still there.
+    Again,
+    /// Something moves.
+    Motion,
+}
+
+/// A look at a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Why.
+    pub reason: LookReason,
+    /// Where: everything in which something like letters has come to rest or moves, with room around it.
+    pub region: TextBox,
+}
+
+/// Blocks with fewer strokes show no text.
+pub(super) const ACTIVE: u8 = 9;
+/// Text rests when its strokes have changed little for this long.
+const REST: Time = Time::from_millis(280);
+/// Least time between two looks at what has come to rest.
+const LEAST_DISTANCE: Time = Time::from_millis(400);
+/// Least time between a look and one at a whole picture, in seconds.
+const SECONDS_PER_PICTURE: f64 = 1.5;
+/// When to look again.
+const AGAIN: Time = Time::from_millis(1_000);
+/// Time between two looks at what moves.
+const MOTION_DISTANCE: Time = Time::from_millis(1_500);
+/// Of so many blocks in a row …
+const WINDOW: usize = 6;
+/// … this many have strokes where there is text.
+const OF_WINDOW: usize = 4;
+
+/// Blocks around them that are looked at, too: the ends of lines have fewer strokes.
+const ROOM: usize = 2;
+
+/// What is known of a block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    /// Its strokes when they changed last.
+    strokes: u8,
+    /// When that was.
+    since: Time,
+    /// Whether somebody has looked since.
+    seen: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct TextGate {
+    blocks: Vec<Block>,
+    last_look: Option<Time>,
+    /// When and where to look again at what came to rest.
+    again: Option<(Time, TextBox)>,
+}
+
+impl Default for TextGate {
+    fn default() -> TextGate {
+        TextGate { blocks: vec![Block::default(); THUMB_WIDTH * THUMB_HEIGHT], last_look: None, again: None }
+    }
+}
+
+/// Whether strokes differ by more than noise does.
+pub(super) fn differ(a: u8, b: u8) -> bool {
+    a.abs_diff(b) > (a.max(b) / 3).max(6)
+}
+
+impl TextGate {
+    /// Whether to look at the frame with these strokes. Frames come in order of time.
+    pub fn push(&mut self, time: Time, map: &StrokeMap) -> Option<Look> {
+        for (block, &strokes) in self.blocks.iter_mut().zip(&map.values) {
+            if differ(block.strokes, strokes) {
+                *block = Block { strokes, since: time, seen: false };
+            }
+        }
+        let since_last = self.last_look.map_or(Time::MAX, |last| time - last);
+        let rests = |block: &Block| time - block.since >= REST;
+        let is_new = |block: &Block| block.strokes >= ACTIVE && rests(block) && !block.seen;
+        let moves = |block: &Block| block.strokes >= ACTIVE && !rests(block);
+        // A look at a large region takes longer, so there are fewer of them.
+        let is_due =
+            |region: &TextBox| since_last.secs() >= f64::from(region.width * region.height) * SECONDS_PER_PICTURE;
+        let at_rest = if since_last >= LEAST_DISTANCE { self.region(is_new).filter(is_due) } else { None };
+        let look = if let Some(region) = at_rest {
+            // What came to rest a moment ago is looked at again together with this.
+            let region = self.again.map_or(region, |(_, before)| region.with(&before));
+            self.again = Some((time + AGAIN, region));
+            Look { reason: LookReason::Rest, region }
+        } else if let Some((_, region)) = self.again.filter(|(again, _)| time >= *again) {
+            self.again = None;
+            Look { reason: LookReason::Again, region }
+        } else if since_last >= MOTION_DISTANCE
+            && let Some(region) = self.region(moves)
+        {
+            Look { reason: LookReason::Motion, region }
+        } else {
+            return None;
+        };
+        self.last_look = Some(time);
+        for block in self.blocks.iter_mut().filter(|block| rests(block)) {
+            block.seen = true;
+        }
+        Some(look)
+    }
+
+    /// What lies around the parts of rows that have enough blocks which are `wanted`; none if there are no such parts.
+    fn region(&self, wanted: impl Fn(&Block) -> bool) -> Option<TextBox> {
+        let mut edges: Option<[usize; 4]> = None;
+        for (y, row) in self.blocks.chunks_exact(THUMB_WIDTH).enumerate() {
+            let wanted: Vec<bool> = row.iter().map(&wanted).collect();
+            let enough = |window: &[bool]| window.iter().filter(|&&wanted| wanted).count() >= OF_WINDOW;
+            for (x, _) in wanted.windows(WINDOW).enumerate().filter(|(_, window)| enough(window)) {
+                let [left, top, right, bottom] = edges.unwrap_or([x, y, x, y]);
+                edges = Some([left.min(x), top.min(y), right.max(x + WINDOW), bottom.max(y + 1)]);
+            }
+        }
+        let [left, top, right, bottom] = edges?;
+        let across = |x: usize| x as f32 / THUMB_WIDTH as f32;
+        let down = |y: usize| y as f32 / THUMB_HEIGHT as f32;
+        let (left, right) = (left.saturating_sub(ROOM), (right + ROOM).min(THUMB_WIDTH));
+        let (top, bottom) = (top.saturating_sub(ROOM), (bottom + ROOM).min(THUMB_HEIGHT));
+        Some(TextBox { x: across(left), y: down(top), width: across(right - left), height: down(bottom - top) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When and why a gate looks at a film of so many frames, 25 a second, with strokes `value(frame, x, y)`.
+    fn looks(frames: i64, value: impl Fn(i64, usize, usize) -> u8) -> Vec<(i64, LookReason)> {
+        let mut gate = TextGate::default();
+        let map = |frame| {
+            let places = (0..THUMB_HEIGHT).flat_map(|y| (0..THUMB_WIDTH).map(move |x| (x, y)));
+            StrokeMap { values: places.map(|(x, y)| value(frame, x, y)).collect() }
+        };
+        let push = |frame: i64| Some((frame, gate.push(Time::from_millis(40 * frame), &map(frame))?.reason));
+        (0..frames).filter_map(push).collect()
+    }
+
+    fn title(x: usize, y: usize) -> bool {
+        (20..40).contains(&x) && (10..12).contains(&y)
+    }
+
+    #[test]
+    fn a_title_is_read_when_it_rests_and_once_more() {
+        // It fades in over ten frames, and flickers a little.
+        let found = looks(200, |frame, x, y| {
+            let opacity = (frame - 50).clamp(0, 10) as u8;
+            if title(x, y) { 6 * opacity + (frame % 2) as u8 * 4 } else { 2 }
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!((60..=70).contains(&found[0].0) && found[0].1 == LookReason::Rest, "{found:?}");
+        assert_eq!(found[1], (found[0].0 + 25, LookReason::Again));
+    }
+
+    #[test]
+    fn another_text_in_its_place_is_read_too() {
+        let found =
+            looks(200, |frame, x, y| if title(x, y) { 30 + 40 * u8::from(frame >= 100 && x % 4 < 3) } else { 0 });
+        let rests: Vec<i64> = found.iter().filter(|look| look.1 == LookReason::Rest).map(|look| look.0).collect();
+        assert_eq!(rests, [7, 107]);
+    }
+
+    #[test]
+    fn what_moves_is_read_from_time_to_time_and_a_blank_picture_never() {
+        let ticker = looks(150, |frame, x, y| if y == 30 { ((x as i64 * 37 + frame * 53) % 120) as u8 } else { 0 });
+        assert!((3..=5).contains(&ticker.len()), "{ticker:?}");
+        assert!(ticker.iter().all(|look| look.1 == LookReason::Motion));
+        assert_eq!(looks(150, |_, _, _| ACTIVE - 1), []);
+        // Short edges are no text.
+        assert_eq!(looks(150, |_, x, _| if x % 8 < 3 { 90 } else { 0 }), []);
+    }
+}

@@ -1,0 +1,321 @@
+//! A line of text while it is on the screen.
+
+use super::TextLine;
+use super::geometry::Point;
+use super::reading::{Reading, Readings, differ_in_digits, is_part, joined, narrow};
+use super::screen_text::{ScreenText, TextKind};
+use super::text_box::TextBox;
+use super::trace::{Imprint, Motion, StrokeHistory, THERE};
+use crate::printable::plain;
+use crate::scene::StrokeMap;
+use crate::time::Time;
+
+/// A line that was read once must be there for so long and have so good a score; one that was read twice may have less.
+const LEAST_TIME: Time = Time::from_millis(300);
+const SURE_ALONE: f32 = 0.93;
+const SURE_TWICE: f32 = 0.85;
+/// Readings of a line that is worth mentioning agree at least so much.
+const LEAST_AGREEMENT: f32 = 0.75;
+/// A line that keeps this share of its strokes is there, whatever else is.
+const KEPT: f32 = 0.8;
+/// A line may be hidden for so long.
+const FLICKER: Time = Time::from_millis(200);
+/// A line that has moved by this share of its height moves.
+const MOVED: f32 = 0.12;
+/// Boxes of lines that rest differ by less, as a share of the picture.
+const LEAST_MOVED: f32 = 0.006;
+/// A line that has not done that for so long stays where it is.
+const STILL: Time = Time::from_millis(2_500);
+/// Least width of a line that scrolls sideways, as a share of the picture's.
+const LEAST_TICKER: f32 = 0.3;
+/// Digits that change so often are those of a clock; once may be an error.
+const COUNTS: u32 = 2;
+/// A line that outlives so many scenes is static, if it is there for long enough.
+const STATIC_CUTS: u32 = 3;
+const STATIC_TIME: Time = Time::from_millis(15_000);
+
+/// A line as it was found by one look.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FoundLine {
+    pub(super) text: String,
+    pub(super) score: f32,
+    pub(super) place: TextBox,
+}
+
+impl FoundLine {
+    /// A line that was read in a part of a picture. `origin`: the part's upper left corner, and `size`: the picture's width and
+    /// height, all in pixels.
+    pub(super) fn of(line: &TextLine, origin: (u32, u32), size: (u32, u32)) -> FoundLine {
+        let (x, y) = (f64::from(origin.0), f64::from(origin.1));
+        let corners = line.corners.map(|corner| Point { x: corner.x + x, y: corner.y + y });
+        let place = TextBox::around(&corners, size.0, size.1);
+        FoundLine { text: narrow(line.text.trim()), score: line.score, place }
+    }
+}
+
+/// How much of a line can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// More than before.
+    More,
+    /// Less than before.
+    Less,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct TrackedLine {
+    readings: Readings,
+    /// What a line that scrolls has said so far.
+    scrolled: Option<String>,
+    first_place: TextBox,
+    /// Where it was in the last look, and when that was.
+    pub(super) place: TextBox,
+    pub(super) looked: Time,
+    imprint: Imprint,
+    pub(super) start: Time,
+    /// Since when it has not been seen.
+    pub(super) lost: Option<Time>,
+    /// None while it stays in its place.
+    pub(super) motion: Option<Motion>,
+    /// How often it was seen to have moved.
+    pub(super) moves: u32,
+    /// Looks in which it was not found although its strokes are there.
+    pub(super) missed: u32,
+    /// Scenes that ended while it was there.
+    pub(super) cuts: u32,
+    /// How often its digits have changed, and the latest ones.
+    counts: u32,
+    last_count: Option<String>,
+    /// Where it was when it had moved last, and when that was.
+    anchor: (TextBox, Time),
+    /// Looks that have found it.
+    looks: u32,
+    /// A kind that its neighbours have given it.
+    pub(super) group: Option<TextKind>,
+}
+
+impl TrackedLine {
+    /// A line that a look at `time` has found for the first time.
+    pub(super) fn new(found: FoundLine, time: Time, map: &StrokeMap, history: &StrokeHistory) -> TrackedLine {
+        let imprint = Imprint::of(&found.place, map);
+        let start = history.start(&imprint, time);
+        let mut readings = Readings::default();
+        let (text, score) = (found.text, found.score);
+        readings.push(Reading { text, score });
+        TrackedLine {
+            readings,
+            scrolled: None,
+            first_place: found.place,
+            place: found.place,
+            looked: time,
+            imprint,
+            start,
+            lost: None,
+            motion: None,
+            moves: 0,
+            missed: 0,
+            cuts: 0,
+            counts: 0,
+            last_count: None,
+            anchor: (found.place, time),
+            looks: 1,
+            group: None,
+        }
+    }
+
+    /// How well a line that was found fits, 0 if it is another one.
+    pub(super) fn fit(&self, found: &FoundLine, time: Time) -> f64 {
+        let expected = self.motion.map_or(self.place, |motion| motion.moved(&self.place, time - self.looked));
+        let overlap = f64::from(expected.overlap(&found.place));
+        let likeness = self.readings.likeness(&found.text);
+        // What comes after it was lost is more likely another text.
+        let least = if self.lost.is_some() { 0.85 } else { 0.6 };
+        if overlap >= 0.3 && (likeness >= least || self.is_count(&found.text)) {
+            return 1.0 + likeness + overlap;
+        }
+        let height = found.place.height / self.place.height.max(1e-6);
+        if !(0.6..1.7).contains(&height) {
+            return 0.0;
+        }
+        let ((x, y), (old_x, old_y)) = (found.place.center(), self.place.center());
+        let in_line = (y - old_y).abs() < 0.5 * self.place.height;
+        if in_line && self.part(&found.text).is_some() && expected.reaches(&found.place) {
+            return 0.9;
+        }
+        // What moves is found by what it says.
+        let says_the_same = likeness >= 0.75 && found.text.chars().count() >= 3;
+        let seconds = (time - self.looked).secs().max(0.04) as f32;
+        let speed = (x - old_x).hypot(y - old_y) / seconds;
+        if says_the_same && speed < 0.6 {
+            return likeness;
+        }
+        let is_wide = self.place.width.min(found.place.width) >= LEAST_TICKER;
+        if in_line && is_wide && self.scrolls_to(found) { 0.5 } else { 0.0 }
+    }
+
+    /// Whether a line that was found continues this one, and what they have in common has moved.
+    fn scrolls_to(&self, found: &FoundLine) -> bool {
+        joined(self.last_text(), &found.text).is_some_and(|joined| {
+            let at = |place: &TextBox, share: f32| place.x + share * place.width;
+            let moved = at(&found.place, joined.places.1) - at(&self.place, joined.places.0);
+            moved.abs() > 0.5 * self.place.height
+        })
+    }
+
+    /// Whether a text that was found is more of this line than was known, or less of it; none if it is neither.
+    fn part(&self, text: &str) -> Option<Part> {
+        let known = self.readings.best().map(|(best, _)| best.text.as_str())?;
+        match (is_part(known, text), is_part(text, known)) {
+            (true, false) => Some(Part::More),
+            (false, true) => Some(Part::Less),
+            _ => None,
+        }
+    }
+
+    /// Whether a text is the same count at another time.
+    fn is_count(&self, text: &str) -> bool {
+        self.last_count
+            .as_deref()
+            .or(self.readings.best().map(|(best, _)| best.text.as_str()))
+            .is_some_and(|last| differ_in_digits(last, text))
+    }
+
+    fn last_text(&self) -> &str {
+        match &self.scrolled {
+            Some(text) => text,
+            None => self.readings.best().map_or("", |(best, _)| best.text.as_str()),
+        }
+    }
+
+    /// A look at `time` has found the line again.
+    pub(super) fn update(&mut self, found: FoundLine, time: Time, map: &StrokeMap, history: &StrokeHistory) {
+        self.looks += 1;
+        let part = if self.scrolled.is_none() { self.part(&found.text) } else { None };
+        if part == Some(Part::More) {
+            // It slides or fades in from one side, or is written.
+            self.readings = Readings::default();
+            self.first_place = found.place;
+            self.anchor = (found.place, time);
+            self.motion = None;
+        }
+        let is_count = self.is_count(&found.text);
+        let scrolls = part.is_none() && !is_count && !self.readings.resemble(&found.text);
+        if scrolls || self.scrolled.is_some() {
+            let text = joined(self.last_text(), &found.text).map(|joined| joined.text);
+            self.scrolled = text.or_else(|| self.scrolled.take());
+        }
+        if is_count {
+            self.last_count = Some(found.text.clone());
+            self.counts += 1;
+        }
+        if scrolls {
+            self.motion = Some(Motion::default());
+            self.moves += 1;
+        } else if part.is_none() {
+            self.see_motion(&found, time, history);
+        }
+        // A count keeps the text that it began with.
+        if part != Some(Part::Less) && self.counts < COUNTS {
+            self.readings.push(Reading { text: found.text, score: found.score });
+        }
+        self.imprint = Imprint::of(&found.place, map);
+        (self.place, self.looked, self.lost, self.missed) = (found.place, time, None, 0);
+    }
+
+    /// Finds out whether the line moves, and how.
+    fn see_motion(&mut self, found: &FoundLine, time: Time, history: &StrokeHistory) {
+        let (anchor, since) = self.anchor;
+        let ((x, y), (old_x, old_y)) = (found.place.center(), anchor.center());
+        // Boxes become wider or narrower by a letter that was not seen; the line does not move by that.
+        let by_width = (found.place.width - anchor.width).abs() / 2.0;
+        let moved_x = ((x - old_x).abs() - by_width).max(0.0);
+        if moved_x.max((y - old_y).abs()) > (MOVED * anchor.height).max(LEAST_MOVED) {
+            let seconds = (time - since).secs().max(0.04) as f32;
+            let motion = Motion { x: (x - old_x) / seconds, y: (y - old_y) / seconds };
+            if self.motion.is_none() {
+                self.start = history.moving_start(&self.imprint, &self.place, motion, self.looked);
+            }
+            self.motion = Some(motion);
+            self.moves += 1;
+            self.anchor = (found.place, time);
+        } else if time - since >= STILL {
+            self.motion = None;
+        }
+    }
+
+    /// Sees whether the line is still there in a new frame.
+    pub(super) fn follow(&mut self, time: Time, map: &StrokeMap, history: &StrokeHistory) {
+        let there = match self.motion {
+            Some(motion) if self.scrolled.is_none() => {
+                !history.has_cut() && history.is_there(&self.imprint, &motion.moved(&self.place, time - self.looked))
+            }
+            // The strokes of what scrolls change all the time.
+            Some(_) => self.imprint.strength(map) >= THERE,
+            // What moves behind a line adds strokes to its own.
+            None => {
+                self.imprint.share(map) >= THERE
+                    || self.imprint.kept(map) >= KEPT
+                    || (self.counts >= COUNTS && self.imprint.strength(map) >= THERE)
+            }
+        };
+        if there {
+            // Later, it is something else that has as many strokes there.
+            self.lost = self.lost.filter(|since| time - *since >= FLICKER);
+        } else {
+            self.lost.get_or_insert(time);
+        }
+    }
+
+    /// The line that takes its place has been found at `time`.
+    pub(super) fn replaced_at(&self, time: Time, history: &StrokeHistory) -> Time {
+        history.largest_change(&self.imprint, self.looked, time)
+    }
+
+    /// Whether it was read well enough to be mentioned.
+    fn is_sure(&self, end: Time) -> bool {
+        let Some((best, agreement)) = self.readings.best() else { return false };
+        let letters = best.text.chars().filter(|c| c.is_alphanumeric()).count();
+        let (least_letters, least) = if self.looks > 1 { (2, SURE_TWICE) } else { (4, SURE_ALONE) };
+        letters >= least_letters
+            && self.readings.score() >= least
+            && agreement >= LEAST_AGREEMENT
+            && end - self.start >= LEAST_TIME
+    }
+
+    /// Whether more than one look has found it.
+    pub(super) fn was_read_twice(&self) -> bool {
+        self.looks > 1
+    }
+
+    /// Whether it moves from side to side.
+    pub(super) fn moves_sideways(&self) -> bool {
+        self.motion.is_some_and(|motion| motion.y.abs() < 0.15 * motion.x.abs())
+    }
+
+    fn kind(&self, end: Time) -> TextKind {
+        match self.group {
+            _ if self.counts >= COUNTS => TextKind::Counter,
+            Some(kind) => kind,
+            None if self.scrolled.is_some() => TextKind::Rolling,
+            // A title may slide in, and then rest.
+            None if 2 * self.moves >= self.looks => TextKind::Scene,
+            None if self.cuts >= STATIC_CUTS && end - self.start >= STATIC_TIME => TextKind::Static,
+            None => TextKind::Title,
+        }
+    }
+
+    /// The line as it is known now, up to `end`; none if it is not certain that there is one.
+    pub(super) fn text(&self, end: Time) -> Option<ScreenText> {
+        let (best, agreement) = self.readings.best().filter(|_| self.is_sure(end))?;
+        let text = plain(self.scrolled.as_deref().unwrap_or(&best.text)).trim().to_string();
+        (!text.is_empty()).then(|| ScreenText {
+            text,
+            start: self.start,
+            end,
+            place: self.first_place,
+            confidence: self.readings.score() * agreement,
+            kind: self.kind(end),
+        })
+    }
+}
