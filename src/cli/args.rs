@@ -11,6 +11,7 @@ use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
 use super::place_args::{ExtendedArgs, PlaceArgs};
 use super::reporter::{Reporter, count};
 use super::speech_args::SpeechArgs;
+use super::text_args::TextArgs;
 use super::values;
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -291,6 +292,8 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     speech: SpeechArgs,
     #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
     pub content: ContentArgs,
     #[command(flatten)]
     extended: ExtendedArgs,
@@ -345,6 +348,7 @@ impl DescriptionArgs {
                 ..self.decode.options()
             },
             dialogue: self.speech.dialogue()?,
+            text: self.text.model()?,
             jobs: self.decode.jobs(),
             place: self.extended.apply(content.place),
             ..content

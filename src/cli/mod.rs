@@ -38,6 +38,7 @@ mod speech_args;
 mod stats_args;
 mod stdout;
 mod stitch;
+mod text_args;
 mod values;
 
 use std::backtrace::{Backtrace, BacktraceStatus};

@@ -194,7 +194,7 @@ impl<'a> StreamWatcher<'a> {
         };
         let (decode_threads, spread) = (self.decode.threads, self.pictures.count);
         if isolation.is_some() {
-            source.guard(Arc::new(FilmNeed { decode_threads, spread, isolated: true }));
+            source.guard(Arc::new(FilmNeed { decode_threads, spread, isolated: true, text: 0 }));
         }
         self.timeline.reconnected();
         stream.connection(|c| c.connected(Instant::now()));

@@ -254,6 +254,8 @@ pub struct FilmNeed {
     pub spread: usize,
     /// Whether it is decoded in a process of its own.
     pub isolated: bool,
+    /// Frames that wait until their text is read.
+    pub text: usize,
 }
 
 /// Admits every frame, where there is no budget.
@@ -273,7 +275,7 @@ pub fn film_mb(size: FrameSize, need: FilmNeed) -> usize {
     // The selector holds twice the frames that it spreads, and each keyframe on its way holds them once.
     let spread = if need.spread > 1 { 2 * need.spread + (QUEUE + 2) * need.spread } else { 0 };
     let (ahead, process) = if need.isolated { (FRAMES_AHEAD, PROCESS_MB) } else { (0, 0) };
-    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread + ahead;
+    let frames = REFERENCES + 2 * threads + MAX_PICTURES + QUEUE + 2 + spread + ahead + need.text;
     let padded = |side: u32| u64::from(side).next_multiple_of(u64::from(BLOCK));
     let pixels = padded(size.width).saturating_mul(padded(size.height));
     let bytes = pixels.saturating_mul(u64::from(size.bits_per_pixel.max(8))) / 8;
@@ -287,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    const NEED: FilmNeed = FilmNeed { decode_threads: 1, spread: 0, isolated: false };
+    const NEED: FilmNeed = FilmNeed { decode_threads: 1, spread: 0, isolated: false, text: 0 };
 
     fn frame(side: u32) -> FrameSize {
         FrameSize { width: side, height: side, bits_per_pixel: 12 }

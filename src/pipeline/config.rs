@@ -10,6 +10,7 @@ use crate::isolate::Isolation;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{Bars, DecodeOptions, Dialogue, SideTrack, TrackChoice};
 use crate::model::Models;
+use crate::ocr::TextModel;
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
 use crate::track::CueOptions;
@@ -25,6 +26,8 @@ pub struct Config {
     pub isolation: Option<Isolation>,
     /// Lines of a file of subtitles, from which speech is known instead of from a side track. Default: none.
     pub dialogue: Option<Arc<Dialogue>>,
+    /// What reads the text that films show. Default: none, it is not read.
+    pub text: Option<TextModel>,
     /// How scene changes are found.
     pub scene: SceneOptions,
     /// How keyframes are chosen.
@@ -68,6 +71,7 @@ impl Default for Config {
             decode: DecodeOptions { side_track: SideTrack::Audio(TrackChoice::Usual), ..DecodeOptions::default() },
             isolation: None,
             dialogue: None,
+            text: None,
             scene: SceneOptions::default(),
             keyframe: KeyframeOptions::default(),
             bars: Bars::default(),
@@ -124,6 +128,7 @@ impl Config {
             "same": cosine(self.dedup.same),
             "returning": cosine(self.dedup.returning),
             "speech": speech,
+            "text": self.text.as_ref().map(TextModel::name),
             "place": self.place,
             "max_line": self.cue.max_line,
             "max_lines": self.cue.max_lines,

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::media::StreamInfo;
 use crate::model::{Caption, CaptionInput};
+use crate::ocr::TextUpdate;
 use crate::scene::Keyframe;
 use crate::speech::SpeechUpdate;
 use crate::time::Time;
@@ -22,11 +23,20 @@ pub(crate) enum StageMessage<T> {
     End(usize, FileEnd),
 }
 
-/// What has become known of the speech in a file. The last message of a file is sent before that of its pictures.
+/// What has become known of a file beside its pictures. Its last messages are sent before that of its pictures.
 #[derive(Debug)]
-pub(crate) struct SpeechMessage {
+pub(crate) struct FindingMessage {
     pub(crate) file: usize,
-    pub(crate) update: SpeechUpdate,
+    pub(crate) finding: Finding,
+}
+
+/// What is found beside the pictures.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// Where people talk.
+    Speech(SpeechUpdate),
+    /// What the film shows in writing.
+    Text(TextUpdate),
 }
 
 /// How a file ended.

@@ -13,7 +13,8 @@ use super::stages::collect::{CollectStage, TrackHeader};
 use super::stages::describe::{DescribeStage, load_captioner};
 use super::stages::encode::EncodeStage;
 use super::stages::speech::SpeechStage;
-use super::stages::watch::{FrameKeyframe, watch};
+use super::stages::text::TextStage;
+use super::stages::watch::{BesideStages, FrameKeyframe, watch};
 use super::stats::Stats;
 use crate::address::Address;
 use crate::error::Result;
@@ -53,11 +54,15 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);
         let (to_describe, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (to_collect, captioned) = bounded(QUEUE);
-        let (to_log, speech) = bounded(QUEUE);
+        let (to_log, findings) = bounded(QUEUE);
         let (run, next) = (&run, &next);
         for _ in 0..config.jobs.clamp(1, inputs.len().max(1)) {
             let (to_encode, to_log) = (to_encode.clone(), to_log.clone());
-            scope.spawn(move || watch_films(run, inputs, next, SpeechStage::new(run, to_log), &to_encode));
+            scope.spawn(move || {
+                let text = TextStage::new(run, &to_log);
+                let beside = BesideStages { speech: Some(SpeechStage::new(run, to_log)), text };
+                watch_films(run, inputs, next, beside, &to_encode);
+            });
         }
         drop((to_encode, to_log));
         scope.spawn(move || {
@@ -75,7 +80,7 @@ pub fn run(job: Job<'_>, mut done: impl FnMut(usize, Outcome)) -> Result<Stats> 
             });
         });
         let track = TrackHeader { inputs, model: name, options };
-        run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, speech));
+        run.stage(&captioned, |from| CollectStage::new(run, track, &mut done).run(from, findings));
     });
     run.finish()
 }
@@ -85,7 +90,7 @@ fn watch_films(
     run: &Run<'_>,
     inputs: &[Address],
     next: &AtomicUsize,
-    mut speech: SpeechStage<'_>,
+    mut beside: BesideStages<'_>,
     to_encode: &Sender<StageMessage<FrameKeyframe>>,
 ) {
     loop {
@@ -103,7 +108,7 @@ fn watch_films(
         if let (Some(isolation), true) = (&run.config.isolation, file + 1 < inputs.len()) {
             let _ = isolation.prepare();
         }
-        let end = watch(run, file, input, None, Some(&mut speech), to_encode);
+        let end = watch(run, file, input, None, &mut beside, to_encode);
         if to_encode.send(StageMessage::End(file, end)).is_err() {
             return;
         }

@@ -15,6 +15,9 @@ pub struct Stats {
     /// Finding speech.
     #[serde(rename = "listen")]
     pub speech: f64,
+    /// Reading text.
+    #[serde(rename = "read")]
+    pub text: f64,
     /// Reducing frames to thumbs.
     pub analyse: f64,
     /// Scene detection and the choice of keyframes.
@@ -51,6 +54,7 @@ impl Stats {
         self.wall += more.wall;
         self.decode += more.decode;
         self.speech += more.speech;
+        self.text += more.text;
         self.analyse += more.analyse;
         self.scenes += more.scenes;
         self.prepare += more.prepare;
@@ -73,6 +77,7 @@ impl Stats {
 pub(crate) struct StageTimers {
     pub(crate) decode: AtomicU64,
     pub(crate) speech: AtomicU64,
+    pub(crate) text: AtomicU64,
     pub(crate) analyse: AtomicU64,
     pub(crate) scenes: AtomicU64,
     pub(crate) prepare: AtomicU64,
@@ -113,6 +118,7 @@ impl StageTimers {
             wall: wall.as_secs_f64(),
             decode: secs(&self.decode),
             speech: secs(&self.speech),
+            text: secs(&self.text),
             analyse: secs(&self.analyse),
             scenes: secs(&self.scenes),
             prepare: secs(&self.prepare),

@@ -13,6 +13,7 @@ pub mod output;
 pub(crate) mod pictures;
 pub mod place;
 pub(crate) mod record;
+pub(crate) mod writing;
 
 pub use cue::{Cue, CueBuilder, CueOptions, Description};
 pub use dedup::{Dedup, DedupOptions, Judgement, Verdict};

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::media::{DialogueLine, StreamInfo};
+use crate::ocr::ScreenText;
 use crate::speech::Utterance;
 use crate::time::Time;
 use crate::track::cue::Cue;
@@ -39,6 +40,8 @@ pub struct Track {
     pub pictures: Option<PictureStore>,
     /// Where people talk; none where that is not known.
     pub speech: Option<Speech>,
+    /// The text that the film shows, in order of its start; none where it was not read.
+    pub text: Option<Vec<ScreenText>>,
     /// What was placed in the pauses of speech, and what was not; none if the cues are as long as their scenes.
     pub placement: Option<PlacedTrack>,
 }
@@ -59,6 +62,7 @@ impl Track {
             scenes: Vec::new(),
             pictures: None,
             speech: None,
+            text: None,
             placement: None,
         }
     }

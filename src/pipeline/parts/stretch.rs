@@ -22,7 +22,7 @@ use crate::pipeline::message::{EncodedKeyframe, FileEnd, QUEUE, StageMessage};
 use crate::pipeline::observer::Observer;
 use crate::pipeline::stages::describe::{caption_batch, caption_limits, load_captioner};
 use crate::pipeline::stages::encode::EncodeStage;
-use crate::pipeline::stages::watch::{FrameKeyframe, watch};
+use crate::pipeline::stages::watch::{BesideStages, FrameKeyframe, watch};
 use crate::pipeline::stats::Stats;
 use crate::track::Dedup;
 
@@ -51,7 +51,8 @@ pub(super) fn watch_stretch(
         let (to_encode, watched) = bounded::<StageMessage<FrameKeyframe>>(QUEUE);
         let (to_caption, encoded) = bounded::<StageMessage<EncodedKeyframe>>(QUEUE);
         let (run, marker, ended) = (&run, &mut marker, &mut ended);
-        scope.spawn(move || *ended = Some(watch(run, 0, input, Some(marker), None, &to_encode)));
+        scope
+            .spawn(move || *ended = Some(watch(run, 0, input, Some(marker), &mut BesideStages::default(), &to_encode)));
         scope.spawn(move || {
             let thumbnails = config.thumbnail;
             run.stage(&watched, |from| EncodeStage::new(run, encoder()?, image, thumbnails, to_caption).run(from));

@@ -14,14 +14,18 @@ use crate::address::{Address, hide};
 use crate::error::Result;
 use crate::media::{SideTrack, StreamInfo};
 use crate::model::Caption;
+use crate::ocr::TextLog;
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
-use crate::pipeline::message::{CaptionedKeyframe, CutShort, FileEnd, KeyframeRecord, SpeechMessage, StageMessage};
+use crate::pipeline::message::{
+    CaptionedKeyframe, CutShort, FileEnd, Finding, FindingMessage, KeyframeRecord, StageMessage,
+};
 use crate::pipeline::observer::Outcome;
 use crate::speech::{SpeechLog, SpeechUpdate};
 use crate::time::Time;
 use crate::track::pictures::PictureWriter;
-use crate::track::place::{PlaceDecision, PlaceableScene, PlacedTrack, Placer, SceneNovelty};
+use crate::track::place::{PlaceDecision, PlaceableScene, PlacedCue, PlacedTrack, Placer, SceneNovelty, UnplacedScene};
+use crate::track::writing::{Passage, Writing};
 use crate::track::{Cue, CueBuilder, CueOptions, Description};
 use crate::track::{SceneRecord, Speech, SpeechSource, Track};
 
@@ -55,11 +59,11 @@ impl<'a> CollectStage<'a> {
         CollectStage { run, header, files: HashMap::new(), done }
     }
 
-    /// Runs until `from` is closed. `speech`: what becomes known of the speech in the files.
+    /// Runs until `from` is closed. `findings`: what becomes known of the files beside their pictures.
     pub(crate) fn run(
         mut self,
         from: &Receiver<StageMessage<CaptionedKeyframe>>,
-        mut speech: Receiver<SpeechMessage>,
+        mut findings: Receiver<FindingMessage>,
     ) -> Result<()> {
         loop {
             select! {
@@ -67,15 +71,15 @@ impl<'a> CollectStage<'a> {
                     Ok(StageMessage::Opened(file, info)) => self.open(file, *info),
                     Ok(StageMessage::Item(file, keyframe)) => self.keyframe(file, keyframe)?,
                     Ok(StageMessage::End(file, end)) => {
-                        // All speech of the file was sent before its end.
-                        speech.try_iter().try_for_each(|message| self.speech(message))?;
+                        // All findings of the file were sent before its end.
+                        findings.try_iter().try_for_each(|message| self.find(message))?;
                         self.end(file, end)?;
                     }
                     Err(_) => break,
                 },
-                recv(speech) -> message => match message {
-                    Ok(message) => self.speech(message)?,
-                    Err(_) => speech = never(),
+                recv(findings) -> message => match message {
+                    Ok(message) => self.find(message)?,
+                    Err(_) => findings = never(),
                 },
             }
         }
@@ -97,18 +101,21 @@ impl<'a> CollectStage<'a> {
         self.collect(file, false)
     }
 
-    fn speech(&mut self, message: SpeechMessage) -> Result<()> {
-        let SpeechMessage { file, update } = message;
+    fn find(&mut self, message: FindingMessage) -> Result<()> {
+        let FindingMessage { file, finding } = message;
         let run = self.run;
         let builder = self.file(file);
         let before = builder.cues.len();
-        builder.take_speech(update);
+        match finding {
+            Finding::Speech(update) => builder.take_speech(update),
+            Finding::Text(update) => builder.text.update(update),
+        }
         builder.report(run, file, before);
         self.collect(file, false)
     }
 
-    /// Collects the waiting keyframes of a file, up to the first whose stretch has speech that is not known yet; with `all`,
-    /// every one.
+    /// Collects the waiting keyframes of a file, up to the first whose stretch has speech or text that is not known yet; with
+    /// `all`, every one.
     fn collect(&mut self, file: usize, all: bool) -> Result<()> {
         let run = self.run;
         let builder = self.file(file);
@@ -188,6 +195,7 @@ impl<'a> CollectStage<'a> {
             scenes: builder.scenes,
             pictures: builder.pictures.map(PictureWriter::finish),
             speech,
+            text: self.run.config.text.is_some().then(|| builder.text.into_lines()),
             placement: builder.placer.is_some().then_some(builder.placement),
         }
     }
@@ -200,6 +208,8 @@ struct TrackBuilder {
     /// Makes the cues instead, if descriptions are placed in pauses.
     placer: Option<Placer>,
     placement: PlacedTrack,
+    /// The scene of each passage that the placer has: its position in `scenes`. A scene whose text appears late has several.
+    placeable: Vec<usize>,
     options: CueOptions,
     cues: Vec<Cue>,
     scenes: Vec<SceneRecord>,
@@ -209,7 +219,10 @@ struct TrackBuilder {
     first_seen: HashMap<u32, usize>,
     /// The distinct scene of the last keyframe that is not blank.
     last_seen: Option<u32>,
-    /// Keyframes that wait until the speech in their stretch is known.
+    /// What the film shows in writing. Everything is known of it where none is read.
+    text: TextLog,
+    writing: Writing,
+    /// Keyframes that wait until the speech and the text in their stretch are known.
     waiting: VecDeque<CaptionedKeyframe>,
     speech: SpeechLog,
     /// From what speech is known; none where it is not known.
@@ -226,12 +239,15 @@ impl TrackBuilder {
             builder: CueBuilder::new(&config.cue),
             placer: None,
             placement: PlacedTrack::default(),
+            placeable: Vec::new(),
             options: config.cue.clone(),
             cues: Vec::new(),
             scenes: Vec::new(),
             pictures: config.keep_pictures.then(PictureWriter::default),
             first_seen: HashMap::new(),
             last_seen: None,
+            text: if config.text.is_some() { TextLog::default() } else { TextLog::empty() },
+            writing: Writing::default(),
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),
             speech_source: None,
@@ -274,7 +290,14 @@ impl TrackBuilder {
 
     /// Makes cues of what has been placed.
     fn place(&mut self, decisions: Option<Vec<PlaceDecision>>) {
-        self.cues.extend(self.placement.add(decisions.unwrap_or_default(), &self.options));
+        let mut decisions = decisions.unwrap_or_default();
+        for decision in &mut decisions {
+            let (PlaceDecision::Cue(PlacedCue { scenes, .. }) | PlaceDecision::Unplaced(UnplacedScene { scenes, .. })) =
+                decision;
+            let position = |n: usize| self.placeable.get(n).copied().unwrap_or(n);
+            *scenes = position(scenes.start)..position(scenes.end.saturating_sub(1)) + 1;
+        }
+        self.cues.extend(self.placement.add(decisions, &self.options));
     }
 
     /// What is new about a keyframe.
@@ -288,10 +311,11 @@ impl TrackBuilder {
         }
     }
 
-    /// The next keyframe, once the speech in its stretch is known; with `all`, also if it is not.
+    /// The next keyframe, once the speech and the text in its stretch are known; with `all`, also if they are not.
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
-        let known = self.speech_source.is_none() || self.speech.knows(next.info.end);
+        let end = next.info.end;
+        let known = (self.speech_source.is_none() || self.speech.knows(end)) && self.text.knows(end);
         if known || all || self.waiting.len() > MOST_WAITING { self.waiting.pop_front() } else { None }
     }
 
@@ -303,13 +327,19 @@ impl TrackBuilder {
         let (info, caption) = (&keyframe.info, keyframe.caption.as_ref());
         let shown = caption.filter(|c| c.reaches(min_score));
         let text = |caption: &Caption| caption.text.clone();
-        let (start, end, spoken) = (info.start, info.end, shown.map(text));
-        if let Some(placer) = &mut self.placer {
-            let score = caption.and_then(|c| c.score);
-            let decisions = placer.push(&PlaceableScene { start, end, text: spoken, score, novelty });
+        let spoken = (shown.map(text), caption.and_then(|c| c.score));
+        for Passage { description, score, quotes } in self.writing.passages(&self.text, (info.start, info.end), spoken)
+        {
+            let Some(placer) = &mut self.placer else {
+                self.cues.extend(self.builder.push(description));
+                continue;
+            };
+            let Description { start, end, text } = description;
+            self.placeable.push(position);
+            // What is written there is new, whatever the picture.
+            let novelty = if quotes { SceneNovelty::New } else { novelty };
+            let decisions = placer.push(&PlaceableScene { start, end, text, score, novelty });
             self.place(Some(decisions));
-        } else {
-            self.cues.extend(self.builder.push(Description { start, end, text: spoken }));
         }
         let record = SceneRecord {
             scene: info.scene + 1,

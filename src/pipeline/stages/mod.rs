@@ -4,4 +4,5 @@ pub(crate) mod collect;
 pub(crate) mod describe;
 pub(crate) mod encode;
 pub(crate) mod speech;
+pub(crate) mod text;
 pub(crate) mod watch;

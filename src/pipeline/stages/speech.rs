@@ -13,7 +13,7 @@ use crate::isolate::FrameSource;
 use crate::media::decode::Polled;
 use crate::media::{Damage, DecodeOptions, DecodedFrames, SideTrackData};
 use crate::pipeline::context::Run;
-use crate::pipeline::message::SpeechMessage;
+use crate::pipeline::message::{Finding, FindingMessage};
 use crate::pipeline::stats::StageTimers;
 use crate::speech::{SpeechDetector, SpeechFinder};
 
@@ -22,11 +22,11 @@ pub(crate) struct SpeechStage<'a> {
     run: &'a Run<'a>,
     /// Loaded with the first film that has sound.
     detector: Option<SpeechDetector>,
-    out: Sender<SpeechMessage>,
+    out: Sender<FindingMessage>,
 }
 
 impl<'a> SpeechStage<'a> {
-    pub(crate) fn new(run: &'a Run<'a>, out: Sender<SpeechMessage>) -> SpeechStage<'a> {
+    pub(crate) fn new(run: &'a Run<'a>, out: Sender<FindingMessage>) -> SpeechStage<'a> {
         SpeechStage { run, detector: None, out }
     }
 
@@ -78,12 +78,12 @@ impl<'a> SpeechStage<'a> {
                 StageTimers::add_since(&self.run.timers.speech, start);
                 update
             };
-            if self.out.send(SpeechMessage { file, update }).is_err() {
+            if self.out.send(FindingMessage { file, finding: Finding::Speech(update) }).is_err() {
                 break;
             }
         }
         // If the collecting stage has ended, the run has failed.
-        let _ = self.out.send(SpeechMessage { file, update: finder.finish()? });
+        let _ = self.out.send(FindingMessage { file, finding: Finding::Speech(finder.finish()?) });
         Ok(())
     }
 }

@@ -15,12 +15,13 @@ use crate::address::Address;
 use crate::error::{Error, Result, panic_text};
 use crate::isolate::FrameSource;
 use crate::media::decode::Polled;
-use crate::media::{DecodedFrames, Frame, FrameGate, SideTrackData};
+use crate::media::{DecodeOptions, DecodedFrames, Frame, FrameGate, SideTrackData};
 use crate::pipeline::budget::{FilmNeed, FilmShare};
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{FileEnd, QUEUE, StageMessage};
 use crate::pipeline::parts::mark::Marker;
 use crate::pipeline::stages::speech::SpeechStage;
+use crate::pipeline::stages::text::{self, TextStage, TextWatch};
 use crate::pipeline::stats::StageTimers;
 use crate::scene::{Keyframe, KeyframeSelector};
 use crate::time::Time;
@@ -28,18 +29,27 @@ use crate::time::Time;
 /// A keyframe with its decoded frame.
 pub(crate) type FrameKeyframe = Keyframe<Arc<Frame>>;
 
-/// Decodes a file and sends its keyframes, while `speech_stage` finds speech on a thread of its own. A `marker` sees every frame,
-/// and may end the decoding early. A panic costs this file alone.
+/// What runs beside this stage, each on a thread of its own while a film is decoded.
+#[derive(Default)]
+pub(crate) struct BesideStages<'a> {
+    /// Finds speech.
+    pub(crate) speech: Option<SpeechStage<'a>>,
+    /// Reads text.
+    pub(crate) text: Option<TextStage<'a>>,
+}
+
+/// Decodes a file and sends its keyframes, while the stages `beside` look for other things. A `marker` sees every frame, and
+/// may end the decoding early. A panic costs this file alone.
 pub(crate) fn watch(
     run: &Run<'_>,
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
-    speech_stage: Option<&mut SpeechStage<'_>>,
+    beside: &mut BesideStages<'_>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
     // Nothing of the file's state is used again, and what the threads share survives a panic.
-    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, speech_stage, out))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| watch_file(run, file, input, marker, beside, out))).unwrap_or_else(|panic| {
         let cause = format!("descry has a bug and stops reading it: {}", panic_text(panic.as_ref()));
         FileEnd::failed(Error::input(input.shown(), cause, "Report it, with the file if you can."))
     })
@@ -50,10 +60,11 @@ fn watch_file(
     file: usize,
     input: &Address,
     marker: Option<&mut Marker<'_>>,
-    speech_stage: Option<&mut SpeechStage<'_>>,
+    beside: &mut BesideStages<'_>,
     out: &Sender<StageMessage<FrameKeyframe>>,
 ) -> FileEnd {
-    let (decode, isolation) = (&run.config.decode, run.config.isolation.as_ref());
+    let isolation = run.config.isolation.as_ref();
+    let decode = &DecodeOptions { strokes: beside.text.is_some(), ..run.config.decode.clone() };
     let mut source = match FrameSource::open(input, decode, isolation, run.interrupt.clone()) {
         Ok(source) => source,
         Err(Error::Interrupted) => return FileEnd::interrupted(Time::ZERO),
@@ -64,7 +75,8 @@ fn watch_file(
         return FileEnd::interrupted(Time::ZERO);
     }
     let (decode_threads, isolated) = (decode.threads, isolation.is_some());
-    let need = FilmNeed { decode_threads, spread: run.demand.count, isolated };
+    let text = beside.text.as_ref().map_or(0, |_| text::FRAMES);
+    let need = FilmNeed { decode_threads, spread: run.demand.count, isolated, text };
     let share = match run.config.budget.film(&input.shown(), source.info().frame_size(), need) {
         Ok(share) => share,
         Err(e) => return FileEnd::failed(e),
@@ -73,15 +85,21 @@ fn watch_file(
         source.guard(share.clone());
     }
     let selector = KeyframeSelector::new(&run.config.scene, &run.config.keyframe).with_spread(run.demand.count);
-    let speech_stage = speech_stage.filter(|_| source.info().has_side_track());
+    let BesideStages { speech, text } = beside;
+    let speech = speech.as_mut().filter(|_| source.info().has_side_track());
     thread::scope(|scope| {
-        let side_track = speech_stage.map(|stage| {
+        let side_track = speech.map(|stage| {
             let (to, from) = bounded(QUEUE);
             scope.spawn(move || stage.run(file, &from));
             to
         });
+        let text = text.as_mut().map(|stage| {
+            let (to, from) = bounded(text::WAITING);
+            scope.spawn(move || stage.run(file, &from));
+            TextWatch::new(to)
+        });
         let (first, last) = (None, Time::ZERO);
-        let mut watch = Watch { run, file, source, share, selector, marker, side_track, out, first, last };
+        let mut watch = Watch { run, file, source, share, selector, marker, side_track, text, out, first, last };
         match watch.frames() {
             Ok(error) => watch.finish(error),
             Err(end) => *end,
@@ -100,6 +118,8 @@ struct Watch<'a, 'm, 's> {
     marker: Option<&'m mut Marker<'s>>,
     /// To the stage that finds speech.
     side_track: Option<Sender<SideTrackData>>,
+    /// Chooses the frames in which text is read.
+    text: Option<TextWatch>,
     out: &'a Sender<StageMessage<FrameKeyframe>>,
     /// Times of the first and of the latest frame.
     first: Option<Time>,
@@ -142,6 +162,10 @@ impl Watch<'_, '_, '_> {
             let count = keyframes.len();
             self.run.observer.watched(self.file, self.last - self.first.unwrap_or_default());
             self.send(keyframes)?;
+            // Nothing may wait for this thread while it waits for the reader.
+            if let Some(text) = &mut self.text {
+                text.push(&frame).map_err(|e| Box::new(FileEnd::failed(e)))?;
+            }
             if let Some(marker) = &mut self.marker
                 && !marker.mark(&frame, count, &self.selector, &self.source)
             {
@@ -214,6 +238,9 @@ impl Watch<'_, '_, '_> {
             self.run.observer.ended(self.file);
             let damage = error.map(|e| e.to_string());
             return FileEnd { damage, lost: self.source.is_lost(), ..FileEnd::at(end) };
+        }
+        if let Some(text) = self.text.take() {
+            text.finish(end);
         }
         let keyframes = self.selector.finish(end);
         if let Err(end) = self.send(keyframes) {

@@ -67,8 +67,17 @@ fn is_participle(words: &[&str], n: usize) -> bool {
         && words.get(n + 1).is_none_or(|w| of(&CLOSING, w) || of(&OPEN, w))
 }
 
+/// Whether a text that ends after `n` words would lose what it quotes, or a part of that.
+fn breaks_quotation(words: &[&str], n: usize) -> bool {
+    let marks = |mark: char| words[..n].iter().map(|word| word.matches(mark).count()).sum::<usize>();
+    marks('“') > marks('”') || words[n].starts_with('“')
+}
+
 /// Whether the first `n` words are a sentence of their own.
 fn is_sentence_end(words: &[&str], n: usize) -> bool {
+    if breaks_quotation(words, n) {
+        return false;
+    }
     let (last, next) = (bare(words[n - 1]), bare(words[n]));
     !OPEN.contains(&last.as_str())
         && !is_participle(words, n - 1)
@@ -109,7 +118,8 @@ const MOST_WORDINGS: usize = 6;
 /// few that are spread between the whole and the shortest.
 pub fn shortenings(text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split(' ').collect();
-    let whole = |n: usize| is_sentence_end(&words, n) || words[n - 1].ends_with(['.', '!', '?']);
+    let over = |n: usize| words[n - 1].ends_with(['.', '!', '?']) && !breaks_quotation(&words, n);
+    let whole = |n: usize| is_sentence_end(&words, n) || over(n);
     let ends: Vec<usize> = (1..words.len()).rev().filter(|&n| whole(n)).collect();
     let most = MOST_WORDINGS - 1;
     let spread = |n: usize| if ends.len() <= most { n } else { n * (ends.len() - 1) / (most - 1) };
@@ -155,6 +165,16 @@ mod tests {
         ] {
             assert_eq!(shorten(text, room), want);
         }
+    }
+
+    #[test]
+    fn quotations_stay_whole() {
+        let text = "A street at night. On a sign: “Fresh fish from the sea. Open”.";
+        assert_eq!(shortenings(text), [text, "A street at night.", "A street."]);
+        assert_eq!(shorten(text, 30), "A street at night.");
+        let title = "Text: “A man in a suit”.";
+        assert_eq!(shortenings(title), [title]);
+        assert_eq!(shorten(title, 10), title);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
         "scenes": track.scenes,
         "cues": cues,
         "speech": track.speech,
+        "text": track.text,
         "placement": track.placement,
     });
     serde_json::to_writer_pretty(&mut *to, &document)?;

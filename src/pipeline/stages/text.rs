@@ -1,0 +1,143 @@
+//! Beside the first stage: reads the text that a film shows. The [gate](TextWatch) runs on the thread that decodes, and reading
+//! on a thread of its own, so that decoding does not wait for it.
+//!
+//! Order: in order of time, to the collecting stage, before the film's end. Memory: [`WAITING`] frames and the strokes of as
+//! many seconds, and what a [`TextFinder`] holds.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::Result;
+use crate::media::Frame;
+use crate::model::SessionOptions;
+use crate::ocr::{Look, OcrOptions, TextFinder, TextGate, TextModel, TextReader};
+use crate::pipeline::context::Run;
+use crate::pipeline::message::{Finding, FindingMessage};
+use crate::pipeline::stats::StageTimers;
+use crate::scene::StrokeMap;
+use crate::time::Time;
+
+/// Messages that wait for the reader.
+pub(crate) const WAITING: usize = 4;
+/// Frames that hold a place in memory until their text is read: those that wait, the one that is read and the one that is sent.
+pub(crate) const FRAMES: usize = WAITING + 2;
+/// Frames whose strokes are sent together.
+const TOGETHER: usize = 25;
+
+/// What the decoding thread tells the reader.
+pub(crate) enum TextInput {
+    /// Strokes of the next frames.
+    Frames(Vec<(Time, StrokeMap)>),
+    /// A frame to read. Its strokes have been sent.
+    Look(Arc<Frame>, Look),
+    /// The end of the film.
+    End(Time),
+}
+
+/// Chooses the frames to read.
+pub(crate) struct TextWatch {
+    gate: TextGate,
+    strokes: Vec<(Time, StrokeMap)>,
+    out: Sender<TextInput>,
+}
+
+impl TextWatch {
+    pub(crate) fn new(out: Sender<TextInput>) -> TextWatch {
+        TextWatch { gate: TextGate::default(), strokes: Vec::new(), out }
+    }
+
+    /// Takes the next frame. Waits while the reader is behind.
+    ///
+    /// # Errors
+    /// If its pixel format cannot be read, or the process that holds it has failed.
+    pub(crate) fn push(&mut self, frame: &Arc<Frame>) -> Result<()> {
+        let map = frame.strokes()?;
+        let look = self.gate.push(frame.time, &map);
+        self.strokes.push((frame.time, map));
+        if look.is_some() || self.strokes.len() == TOGETHER {
+            let strokes = std::mem::take(&mut self.strokes);
+            self.send(TextInput::Frames(strokes));
+        }
+        if let Some(look) = look {
+            // Another process may hold the picture. It is fetched here, so that the reader never waits for it.
+            frame.av()?;
+            self.send(TextInput::Look(frame.clone(), look));
+        }
+        Ok(())
+    }
+
+    /// The film ends.
+    pub(crate) fn finish(mut self, end: Time) {
+        let strokes = std::mem::take(&mut self.strokes);
+        self.send(TextInput::Frames(strokes));
+        self.send(TextInput::End(end));
+    }
+
+    /// If the reader has ended, it has stopped the run.
+    fn send(&self, input: TextInput) {
+        let _ = self.out.send(input);
+    }
+}
+
+/// The stage; see the module. Takes one film after another.
+pub(crate) struct TextStage<'a> {
+    run: &'a Run<'a>,
+    model: TextModel,
+    /// Loaded with the first film.
+    reader: Option<TextReader>,
+    out: Sender<FindingMessage>,
+}
+
+impl<'a> TextStage<'a> {
+    /// None if no text is to be read.
+    pub(crate) fn new(run: &'a Run<'a>, out: &Sender<FindingMessage>) -> Option<TextStage<'a>> {
+        let model = run.config.text.clone()?;
+        Some(TextStage { run, model, reader: None, out: out.clone() })
+    }
+
+    /// Reads the text of a film until `from` is closed. A reader that fails ends the run.
+    pub(crate) fn run(&mut self, file: usize, from: &Receiver<TextInput>) {
+        if let Err(e) = self.read(file, from) {
+            self.run.stop(e);
+            from.iter().for_each(drop);
+        }
+    }
+
+    fn read(&mut self, file: usize, from: &Receiver<TextInput>) -> Result<()> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => {
+                let session = SessionOptions { threads: 1, ..SessionOptions::default() };
+                none.insert(self.model.reader(&session, OcrOptions::of_film())?)
+            }
+        };
+        let mut finder = TextFinder::new(reader);
+        for input in from {
+            let update = {
+                let _busy = self.run.config.budget.working();
+                let start = Instant::now();
+                let update = match input {
+                    TextInput::Frames(frames) => {
+                        frames.into_iter().for_each(|(time, map)| finder.frame(time, map));
+                        Some(finder.update())
+                    }
+                    TextInput::Look(frame, look) => {
+                        finder.look(&frame, look)?;
+                        None
+                    }
+                    TextInput::End(end) => Some(finder.finish(end)),
+                };
+                StageTimers::add_since(&self.run.timers.text, start);
+                update
+            };
+            let finding = update.map(|update| FindingMessage { file, finding: Finding::Text(update) });
+            // If the collecting stage has ended, the run has failed.
+            if finding.is_some_and(|finding| self.out.send(finding).is_err()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
