@@ -44,6 +44,8 @@ const SECONDS_PER_PICTURE: f64 = 1.5;
 const AGAIN: Time = Time::from_millis(1_000);
 /// Time between two looks at what moves.
 const MOTION_DISTANCE: Time = Time::from_millis(1_500);
+/// What moves for a shorter time fades in or out, or is noise.
+const LEAST_MOTION: Time = Time::from_millis(600);
 /// Of so many blocks in a row …
 const WINDOW: usize = 6;
 /// … this many have strokes where there is text.
@@ -68,13 +70,20 @@ struct Block {
 pub struct TextGate {
     blocks: Vec<Block>,
     last_look: Option<Time>,
+    /// Since when something has moved without a pause.
+    moving: Option<Time>,
     /// When and where to look again at what came to rest.
     again: Option<(Time, TextBox)>,
 }
 
 impl Default for TextGate {
     fn default() -> TextGate {
-        TextGate { blocks: vec![Block::default(); THUMB_WIDTH * THUMB_HEIGHT], last_look: None, again: None }
+        TextGate {
+            blocks: vec![Block::default(); THUMB_WIDTH * THUMB_HEIGHT],
+            last_look: None,
+            moving: None,
+            again: None,
+        }
     }
 }
 
@@ -98,6 +107,7 @@ impl TextGate {
         // A look at a large region takes longer, so there are fewer of them.
         let is_due =
             |region: &TextBox| since_last.secs() >= f64::from(region.width * region.height) * SECONDS_PER_PICTURE;
+        self.moving = self.region(moves).and(self.moving.or(Some(time)));
         let at_rest = if since_last >= LEAST_DISTANCE { self.region(is_new).filter(is_due) } else { None };
         let look = if let Some(region) = at_rest {
             // What came to rest a moment ago is looked at again together with this.
@@ -108,6 +118,7 @@ impl TextGate {
             self.again = None;
             Look { reason: LookReason::Again, region }
         } else if since_last >= MOTION_DISTANCE
+            && self.moving.is_some_and(|since| time - since >= LEAST_MOTION)
             && let Some(region) = self.region(moves)
         {
             Look { reason: LookReason::Motion, region }

@@ -87,6 +87,8 @@ pub(super) struct TrackedLine {
     /// How often its digits have changed, and the latest ones.
     counts: u32,
     last_count: Option<String>,
+    /// What it said before.
+    first_count: Option<String>,
     /// Where it was when it had moved last, and when that was.
     anchor: (TextBox, Time),
     /// Looks that have found it.
@@ -118,6 +120,7 @@ impl TrackedLine {
             cuts: 0,
             counts: 0,
             last_count: None,
+            first_count: None,
             anchor: (found.place, time),
             looks: 1,
             group: None,
@@ -206,6 +209,9 @@ impl TrackedLine {
             self.scrolled = text.or_else(|| self.scrolled.take());
         }
         if is_count {
+            if self.first_count.is_none() {
+                self.first_count = self.readings.best().map(|(best, _)| best.text.clone());
+            }
             self.last_count = Some(found.text.clone());
             self.counts += 1;
         }
@@ -308,7 +314,8 @@ impl TrackedLine {
     /// The line as it is known now, up to `end`; none if it is not certain that there is one.
     pub(super) fn text(&self, end: Time) -> Option<ScreenText> {
         let (best, agreement) = self.readings.best().filter(|_| self.is_sure(end))?;
-        let text = plain(self.scrolled.as_deref().unwrap_or(&best.text)).trim().to_string();
+        let count = self.first_count.as_deref().filter(|_| self.counts >= COUNTS);
+        let text = plain(self.scrolled.as_deref().or(count).unwrap_or(&best.text)).trim().to_string();
         (!text.is_empty()).then(|| ScreenText {
             text,
             start: self.start,

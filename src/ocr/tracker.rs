@@ -217,3 +217,178 @@ impl TextTracker {
         TextUpdate { until: Time::MAX, ..self.update() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::{THUMB_HEIGHT, THUMB_WIDTH};
+
+    /// A film of 25 frames a second: strokes of lines, and what looks find.
+    struct Film {
+        tracker: TextTracker,
+        frames: i64,
+    }
+
+    /// A line in a film: what it says, from when to when, where it begins and how far it moves in a second.
+    #[derive(Clone, Copy)]
+    struct Shown {
+        text: &'static str,
+        frames: (i64, i64),
+        place: TextBox,
+        motion: (f32, f32),
+    }
+
+    impl Shown {
+        fn at(self, frame: i64) -> Option<TextBox> {
+            let seconds = (frame - self.frames.0) as f32 / 25.0;
+            let place = TextBox {
+                x: self.place.x + self.motion.0 * seconds,
+                y: self.place.y + self.motion.1 * seconds,
+                ..self.place
+            };
+            (self.frames.0 <= frame && frame < self.frames.1).then_some(place)
+        }
+    }
+
+    fn shown(text: &'static str, frames: (i64, i64), x: f32, y: f32) -> Shown {
+        Shown { text, frames, place: TextBox { x, y, width: 0.4, height: 0.08 }, motion: (0.0, 0.0) }
+    }
+
+    fn time(frame: i64) -> Time {
+        Time::from_millis(40 * frame)
+    }
+
+    /// The strokes of lines, which depend on what they say.
+    fn strokes(lines: &[Shown], frame: i64) -> StrokeMap {
+        let mut values = vec![3; THUMB_WIDTH * THUMB_HEIGHT];
+        for (line, place) in lines.iter().filter_map(|line| Some((line, line.at(frame)?))) {
+            let seed: usize = line.text.bytes().map(usize::from).sum();
+            for (n, value) in values.iter_mut().enumerate() {
+                let (x, y) = ((n % THUMB_WIDTH) as f32 + 0.5, (n / THUMB_WIDTH) as f32 + 0.5);
+                let (x, y) = (x / THUMB_WIDTH as f32 - place.x, y / THUMB_HEIGHT as f32 - place.y);
+                if (0.0..place.width).contains(&x) && (0.0..place.height).contains(&y) {
+                    let column = (x * THUMB_WIDTH as f32) as usize;
+                    let letter = (column + 64 * seed).wrapping_mul(0x9e37_79b9) >> 20;
+                    *value = if letter % 5 < 2 { 120 } else { 10 };
+                }
+            }
+        }
+        StrokeMap { values }
+    }
+
+    impl Film {
+        /// Plays a film and looks at it in these frames. `read`: what is read of a line in a frame.
+        fn play(frames: i64, lines: &[Shown], looks: &[i64], read: impl Fn(&Shown, i64) -> (String, f32)) -> Film {
+            let mut film = Film { tracker: TextTracker::default(), frames };
+            for frame in 0..frames {
+                film.tracker.frame(time(frame), strokes(lines, frame));
+                if looks.contains(&frame) {
+                    let found = lines.iter().filter_map(|line| {
+                        let (place, (text, score)) = (line.at(frame)?, read(line, frame));
+                        place.is_visible().then_some(FoundLine { text, score, place })
+                    });
+                    let found = found.collect();
+                    film.tracker.look(time(frame), &TextBox::WHOLE, found);
+                }
+            }
+            film
+        }
+
+        /// Text, first and last frame, and kind.
+        fn lines(mut self) -> Vec<(String, i64, i64, TextKind)> {
+            let mut log = crate::ocr::TextLog::default();
+            log.update(self.tracker.finish(time(self.frames)));
+            let frame = |time: Time| time.millis() / 40;
+            log.into_lines().into_iter().map(|l| (l.text, frame(l.start), frame(l.end), l.kind)).collect()
+        }
+    }
+
+    fn well(line: &Shown, _: i64) -> (String, f32) {
+        (line.text.into(), 0.99)
+    }
+
+    #[test]
+    fn a_title_has_its_times_from_its_strokes() {
+        let title = shown("The Peach Open Movie Project", (40, 120), 0.3, 0.5);
+        let film = Film::play(200, &[title], &[50, 75, 130], well);
+        assert_eq!(film.lines(), [("The Peach Open Movie Project".into(), 40, 120, TextKind::Title)]);
+    }
+
+    #[test]
+    fn one_text_takes_the_place_of_another() {
+        let (a, b) = (shown("Good evening.", (10, 90), 0.3, 0.8), shown("I lost my key.", (90, 160), 0.3, 0.8));
+        let film = Film::play(200, &[a, b], &[20, 45, 100, 125, 170], well);
+        let kind = TextKind::Title;
+        assert_eq!(film.lines(), [("Good evening.".into(), 10, 90, kind), ("I lost my key.".into(), 90, 160, kind)]);
+    }
+
+    #[test]
+    fn what_is_read_differently_each_time_or_once_with_doubt_is_left_out() {
+        let title = shown("Big Buck Bunny", (10, 190), 0.3, 0.3);
+        let misread = |_: &Shown, frame: i64| (["BUNKY", "RONIN", "8UMHY"][frame as usize % 3].to_string(), 0.9);
+        assert_eq!(Film::play(200, &[title], &[20, 46, 72, 100], misread).lines(), []);
+        let doubtful = |_: &Shown, _: i64| ("BUNKY".to_string(), 0.8);
+        assert_eq!(Film::play(200, &[title], &[20, 45, 70], doubtful).lines(), []);
+        assert_eq!(Film::play(200, &[title], &[20], |_, _| ("BUNKY".to_string(), 0.92)).lines(), []);
+        assert_eq!(Film::play(200, &[title], &[20], well).lines().len(), 1);
+    }
+
+    #[test]
+    fn the_vote_of_the_readings_wins() {
+        let title = shown("Rue Haute", (10, 190), 0.3, 0.3);
+        let read = |_: &Shown, frame: i64| (if frame == 46 { "Rue Hautc" } else { "Rue Haute" }.to_string(), 0.95);
+        assert_eq!(Film::play(200, &[title], &[20, 46, 72], read).lines()[0].0, "Rue Haute");
+    }
+
+    #[test]
+    fn signs_move_and_credits_roll() {
+        let sign = Shown { motion: (0.05, 0.0), ..shown("Rue Haute", (0, 150), 0.2, 0.4) };
+        let lines = Film::play(150, &[sign], &[10, 48, 86, 124], well).lines();
+        assert_eq!(lines, [("Rue Haute".into(), 0, 150, TextKind::Scene)]);
+        let name = |text, n: i64| Shown { motion: (0.0, -0.1), ..shown(text, (40 * n, 40 * n + 260), 0.3, 1.0) };
+        let credits = [name("Ana Silva", 0), name("Bo Lind", 1), name("Carl Sand", 2), name("Dora Ek", 3)];
+        let looks: Vec<i64> = (0..10).map(|n| 38 * n + 20).collect();
+        let lines = Film::play(400, &credits, &looks, well).lines();
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.3 == TextKind::Rolling), "{lines:?}");
+        assert!(lines[0].1 <= 25 && lines[0].2 >= 230, "{lines:?}");
+    }
+
+    #[test]
+    fn a_clock_is_one_line_and_a_logo_outlives_scenes() {
+        let clock = shown("12:00:00", (0, 500), 0.1, 0.1);
+        let read = |_: &Shown, frame: i64| (format!("12:00:{:02}", frame / 25), 0.99);
+        let looks: Vec<i64> = (0..12).map(|n| 40 * n + 10).collect();
+        let lines = Film::play(500, &[clock], &looks, read).lines();
+        assert_eq!(lines, [("12:00:00".into(), 0, 500, TextKind::Counter)]);
+        let logo = shown("KANAL 5", (0, 500), 0.05, 0.05);
+        let scenes: Vec<Shown> = (0..5)
+            .map(|n| Shown {
+                place: TextBox { x: 0.0, y: 0.3, width: 1.0, height: 0.7 },
+                ..shown(["a", "e", "i", "o", "u"][n], (100 * n as i64, 100 * n as i64 + 100), 0.0, 0.3)
+            })
+            .collect();
+        let all: Vec<Shown> = std::iter::once(logo).chain(scenes).collect();
+        let read = |line: &Shown, _: i64| (line.text.into(), if line.text.len() > 1 { 0.99 } else { 0.1 });
+        let lines = Film::play(500, &all, &looks, read).lines();
+        assert_eq!(lines, [("KANAL 5".into(), 0, 500, TextKind::Static)]);
+    }
+
+    #[test]
+    fn subtitles_are_told_from_titles_by_their_place_and_number() {
+        let texts = ["Good evening.", "I lost my key.", "Where were you?", "At the harbour."];
+        let lines: Vec<Shown> =
+            (0..4).map(|n| shown(texts[n as usize], (60 * n + 10, 60 * n + 60), 0.3, 0.85)).collect();
+        let looks: Vec<i64> = (0..4).flat_map(|n| [60 * n + 20, 60 * n + 45]).collect();
+        let found = Film::play(260, &lines, &looks, well).lines();
+        assert!(found.len() == 4 && found.iter().all(|line| line.3 == TextKind::Subtitle), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_known_does_not_change_later() {
+        let title = shown("The End", (40, 400), 0.3, 0.5);
+        let mut film = Film::play(200, &[title], &[50, 75], well);
+        let update = film.tracker.update();
+        assert_eq!((update.until, update.current.len()), (time(199) - DELAY, 1));
+        assert_eq!((update.current[0].start, update.current[0].end), (time(40), time(199)));
+    }
+}
