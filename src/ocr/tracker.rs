@@ -66,8 +66,8 @@ impl TextTracker {
         }
     }
 
-    /// The lines that were found in a region of the frame at `time`, whose strokes the tracker has.
-    pub(super) fn look(&mut self, time: Time, region: &TextBox, found: Vec<FoundLine>) {
+    /// The lines that were found in some regions of the frame at `time`, whose strokes the tracker has.
+    pub(super) fn look(&mut self, time: Time, regions: &[TextBox], found: Vec<FoundLine>) {
         let Some(map) = self.history.at(time).cloned() else { return };
         let (pairs, new) = self.matches(time, found);
         let mut matched = vec![false; self.open.len()];
@@ -79,7 +79,7 @@ impl TextTracker {
         for line in new {
             begin.push(TrackedLine::new(line, time, &map, &self.history));
         }
-        self.close(time, region, &mut matched, &mut begin);
+        self.close(time, regions, &mut matched, &mut begin);
         let room = MOST_OPEN.saturating_sub(self.open.len());
         self.open.extend(begin.into_iter().take(room));
         self.find_rolling();
@@ -113,7 +113,7 @@ impl TextTracker {
     }
 
     /// Ends the lines that a look has not found: those that `begin` replaces, those that are lost, and those that are none.
-    fn close(&mut self, time: Time, region: &TextBox, matched: &mut Vec<bool>, begin: &mut [TrackedLine]) {
+    fn close(&mut self, time: Time, regions: &[TextBox], matched: &mut Vec<bool>, begin: &mut [TrackedLine]) {
         let mut over = Vec::new();
         for (index, line) in self.open.iter_mut().enumerate().filter(|(index, _)| !matched[*index]) {
             let successor = begin.iter_mut().find(|new| new.place.overlap(&line.place) >= 0.3);
@@ -122,7 +122,7 @@ impl TextTracker {
                 let end = line.lost.map_or(at, |lost| lost.min(at));
                 new.start = new.start.max(end);
                 over.push((index, Some(end)));
-            } else if line.place.share_in(region) < 0.9 {
+            } else if !regions.iter().any(|region| line.place.share_in(region) >= 0.9) {
                 // Nobody has looked there.
             } else if let Some(lost) = line.lost {
                 over.push((index, Some(lost)));
@@ -288,7 +288,7 @@ mod tests {
                         place.is_visible().then_some(FoundLine { text, score, place })
                     });
                     let found = found.collect();
-                    film.tracker.look(time(frame), &TextBox::WHOLE, found);
+                    film.tracker.look(time(frame), &[TextBox::WHOLE], found);
                 }
             }
             film
