@@ -56,7 +56,7 @@ build: setup
 	cargo build --release --locked
 
 demo: build
-	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" -o - || exit 1; done
+	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" --text -o - || exit 1; done
 	@if [ -z "$(VOICE)" ]; then \
 		echo "No voice is installed, so no film is spoken. Install one: apt-get install espeak-ng" >&2; \
 	else \

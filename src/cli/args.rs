@@ -292,7 +292,7 @@ pub(super) struct DescriptionArgs {
     #[command(flatten)]
     speech: SpeechArgs,
     #[command(flatten)]
-    text: TextArgs,
+    pub text: TextArgs,
     #[command(flatten)]
     pub content: ContentArgs,
     #[command(flatten)]

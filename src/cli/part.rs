@@ -63,6 +63,7 @@ pub(super) struct SharedPartArgs {
 
 impl SharedPartArgs {
     pub(super) fn config(&self, models: &Models) -> Result<Config> {
+        self.description.text.refuse_for_parts()?;
         let mut config = self.description.config(models)?;
         config.thumbnail = self.thumbnails.options();
         Ok(config)

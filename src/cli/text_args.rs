@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ocr::TextModel;
 
 /// Whether text is read.
@@ -17,6 +17,17 @@ pub(super) struct TextArgs {
 }
 
 impl TextArgs {
+    /// Refuses to read text in a part of a video: a line may be shown in two of them.
+    pub(super) fn refuse_for_parts(&self) -> Result<()> {
+        if self.text {
+            return Err(Error::usage(
+                "--text: the parts of a video are described without the text that it shows",
+                "Leave --text out, or describe the whole video with 'descry describe'.",
+            ));
+        }
+        Ok(())
+    }
+
     /// What reads text, if it is wanted.
     pub(super) fn model(&self) -> Result<Option<TextModel>> {
         self.text.then(TextModel::load).transpose()

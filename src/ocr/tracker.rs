@@ -269,7 +269,7 @@ mod tests {
                 if (0.0..place.width).contains(&x) && (0.0..place.height).contains(&y) {
                     let column = (x * THUMB_WIDTH as f32) as usize;
                     let letter = (column + 64 * seed).wrapping_mul(0x9e37_79b9) >> 20;
-                    *value = if letter % 5 < 2 { 120 } else { 10 };
+                    *value = if letter % 5 < 1 { 120 } else { 10 };
                 }
             }
         }
@@ -363,7 +363,7 @@ mod tests {
         let logo = shown("KANAL 5", (0, 500), 0.05, 0.05);
         let scenes: Vec<Shown> = (0..5)
             .map(|n| Shown {
-                place: TextBox { x: 0.0, y: 0.3, width: 1.0, height: 0.7 },
+                place: TextBox { x: 0.0, y: if n % 2 == 0 { 0.2 } else { 0.6 }, width: 1.0, height: 0.4 },
                 ..shown(["a", "e", "i", "o", "u"][n], (100 * n as i64, 100 * n as i64 + 100), 0.0, 0.3)
             })
             .collect();

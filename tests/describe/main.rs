@@ -25,6 +25,7 @@ mod pipes;
 mod place;
 mod prompts;
 mod relay;
+mod screen_text;
 mod secrets;
 mod server;
 mod speech;

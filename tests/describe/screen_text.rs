@@ -1,0 +1,94 @@
+//! Text that films show: read, described where it appears, and kept in the JSON.
+
+use serde_json::Value;
+
+use crate::common::{Bench, sample};
+
+fn described(b: &Bench, input: &str, args: &[&str]) -> Value {
+    let all = [&["describe", input, "-o", "-", "-f", "json"], args].concat();
+    serde_json::from_str(&b.run(&all, 0).0).unwrap()
+}
+
+/// Texts with their first and last second and their kind.
+fn lines(track: &Value) -> Vec<(String, f64, f64, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_string();
+    let line =
+        |v: &Value| (text(&v["text"]), v["start"].as_f64().unwrap(), v["end"].as_f64().unwrap(), text(&v["kind"]));
+    track["text"].as_array().unwrap().iter().map(line).collect()
+}
+
+fn cues(track: &Value) -> Vec<(f64, String)> {
+    let cue = |v: &Value| (v["start"].as_f64().unwrap(), v["text"].as_str().unwrap().to_string());
+    track["cues"].as_array().unwrap().iter().map(cue).collect()
+}
+
+/// The titles appear at 20.4 s and go with the picture at 23.0 s; the stylised name of the film comes after them.
+#[test]
+fn opening_titles_are_described_when_they_appear_and_what_cannot_be_read_is_not() {
+    let b = Bench::new();
+    let film = sample("bigbuckbunny-opening.webm");
+    let track = described(&b, &film, &["--text"]);
+    let lines = lines(&track);
+    let (titles, name) = lines.split_at(2);
+    let texts: Vec<&str> = titles.iter().map(|line| line.0.as_str()).collect();
+    assert_eq!(texts, ["THE PEACH OPEN MOVIE PROJECT", "PRESENTS"], "{lines:?}");
+    // The words are drawn, and rarely read; never as others.
+    let words = name.iter().flat_map(|line| line.0.split(' '));
+    assert!(words.into_iter().all(|word| ["BIG", "BUCK", "BUNNY"].contains(&word)), "{lines:?}");
+    assert!(titles.iter().all(|line| line.3 == "title" && (line.2 - 22.95).abs() < 0.25), "{lines:?}");
+    assert!((lines[0].1 - 20.4).abs() < 0.3 && (lines[1].1 - 21.0).abs() < 0.3, "{lines:?}");
+    let said: Vec<(f64, String)> = cues(&track).into_iter().filter(|cue| cue.1.contains('“')).collect();
+    assert!(said[0].0 > 18.0 && said[0].1 == "Text: “THE PEACH OPEN MOVIE PROJECT PRESENTS”.", "{said:?}");
+    // Not asked for, not read.
+    assert_eq!(described(&b, &film, &[])["text"], Value::Null);
+}
+
+#[test]
+fn what_is_read_depends_on_neither_processes_nor_threads() {
+    let b = Bench::new();
+    let film = sample("bigbuckbunny-opening.webm");
+    let args: [&[&str]; 3] = [&["--text"], &["--text", "--isolate"], &["--text", "--decode-threads", "1"]];
+    let tracks: Vec<Value> = args.iter().map(|args| described(&b, &film, args)).collect();
+    for track in &tracks {
+        assert_eq!((&track["text"], &track["cues"]), (&tracks[0]["text"], &tracks[0]["cues"]));
+    }
+}
+
+#[test]
+fn a_film_that_is_turned_is_read_as_it_is_shown() {
+    let b = Bench::new();
+    let film = sample("bigbuckbunny-opening.webm");
+    b.ffmpeg(&format!("-ss 19 -t 5 -i {film} -an -vf transpose=1 -c:v libx264 -crf 18 stored.mp4"));
+    b.ffmpeg("-i stored.mp4 -c copy -metadata:s:v rotate=90 turned.mp4");
+    let lines = lines(&described(&b, "turned.mp4", &["--text"]));
+    assert!(lines.iter().any(|line| line.0 == "THE PEACH OPEN MOVIE PROJECT"), "{lines:?}");
+}
+
+#[test]
+fn films_without_text_have_none() {
+    let b = Bench::new();
+    for film in ["bikes.mp4", "signing.mkv", "bigbuckbunny.mp4"] {
+        assert_eq!(described(&b, &sample(film), &["--text"])["text"], Value::Array(Vec::new()), "{film}");
+    }
+}
+
+#[test]
+fn a_text_model_that_is_missing_is_named() {
+    let b = Bench::new();
+    std::fs::create_dir(b.path("empty")).unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_descry"))
+        .args(["describe", &sample("bikes.mp4"), "--text", "-o", "-"])
+        .env("DESCRY_TEXT_MODEL", b.path("empty"))
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(2), "{message}");
+    assert!(message.contains("detector.onnx") && message.contains("make setup"), "{message}");
+}
+
+#[test]
+fn parts_of_a_film_are_not_read() {
+    let b = Bench::new();
+    let (_, message) = b.run(&["part", &sample("bikes.mp4"), "--text", "--part", "1/2", "-o", "part_1"], 2);
+    assert!(message.contains("--text"), "{message}");
+}
