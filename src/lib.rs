@@ -26,6 +26,7 @@
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, HTML, output files |
 //! | [`speech`] | where people talk: a detector of speech, and segments |
+//! | [`ocr`] | text that pictures and films show: found, read, and followed over time |
 //! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |

@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["scene"],
     &["isolate"],
     &["model"],
+    &["ocr"],
     &["speech"],
     &["track"],
     &["pipeline"],

@@ -60,7 +60,7 @@ impl<'a> TextFinder<'a> {
 
     /// The lines in a region, which becomes as wide as the picture where a line goes on beyond its edges.
     fn read(&mut self, whole: &Rgb, region: TextBox, reason: LookReason) -> Result<(TextBox, Vec<FoundLine>)> {
-        let found = |lines: &[TextLine], picture: &PicturePart| {
+        let found = |lines: &[TextLine], picture: &CutOut| {
             lines.iter().map(|line| FoundLine::of(line, picture.origin, (whole.width, whole.height))).collect()
         };
         let picture = cut(whole, &region);
@@ -89,7 +89,7 @@ impl<'a> TextFinder<'a> {
 }
 
 /// A part of a picture.
-struct PicturePart {
+struct CutOut {
     part: Rgb,
     /// Its upper left corner, in pixels of the whole.
     origin: (u32, u32),
@@ -106,7 +106,7 @@ fn is_cut(line: &TextLine, picture: &Rgb) -> bool {
 }
 
 /// The part of a picture that is in a box.
-fn cut(whole: &Rgb, region: &TextBox) -> PicturePart {
+fn cut(whole: &Rgb, region: &TextBox) -> CutOut {
     let range = |from: f32, length: f32, side: u32| {
         let edge = |at: f32| (at * side as f32).round().clamp(0.0, side as f32) as u32;
         (edge(from), edge(from + length).max(edge(from)))
@@ -121,5 +121,5 @@ fn cut(whole: &Rgb, region: &TextBox) -> PicturePart {
     let part = Rgb { width: right - left, height: bottom - top, data };
     let pixels = |picture: &Rgb| f64::from(picture.width) * f64::from(picture.height);
     let share = pixels(&part) / pixels(whole).max(1.0);
-    PicturePart { part, origin: (left, top), share }
+    CutOut { part, origin: (left, top), share }
 }

@@ -13,7 +13,7 @@ const LEAST_COMMON: usize = 5;
 
 /// A line as it was read once.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct LineReading {
     pub(super) text: String,
     /// Mean probability of its characters, 0 to 1.
     pub(super) score: f32,
@@ -73,11 +73,11 @@ pub(super) fn narrow(text: &str) -> String {
 /// The readings of one line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Readings {
-    kept: Vec<Reading>,
+    kept: Vec<LineReading>,
 }
 
 impl Readings {
-    pub(super) fn push(&mut self, reading: Reading) {
+    pub(super) fn push(&mut self, reading: LineReading) {
         self.kept.push(reading);
         if self.kept.len() > MOST_READINGS {
             let least = (0..self.kept.len()).min_by(|a, b| self.kept[*a].score.total_cmp(&self.kept[*b].score));
@@ -92,8 +92,8 @@ impl Readings {
 
     /// The reading that the others resemble most, of those the one with the best score; and how much they do, 0 to 1, which
     /// is 1 if there is only one. None without a reading.
-    pub(super) fn best(&self) -> Option<(&Reading, f32)> {
-        let support = |reading: &Reading| {
+    pub(super) fn best(&self) -> Option<(&LineReading, f32)> {
+        let support = |reading: &LineReading| {
             let votes = self.kept.iter().map(|other| likeness(&reading.text, &other.text) * f64::from(other.score));
             votes.sum::<f64>() + f64::from(reading.score) * 0.5
         };
@@ -163,7 +163,7 @@ mod tests {
 
     fn readings(all: &[(&str, f32)]) -> Readings {
         let mut readings = Readings::default();
-        all.iter().for_each(|(text, score)| readings.push(Reading { text: (*text).into(), score: *score }));
+        all.iter().for_each(|(text, score)| readings.push(LineReading { text: (*text).into(), score: *score }));
         readings
     }
 
@@ -177,7 +177,7 @@ mod tests {
         assert!(text == "RONKN" && agreement < 0.6, "{text} {agreement}");
         let many: Vec<(String, f32)> = (0..40).map(|n| ("x".repeat(n), n as f32 / 40.0)).collect();
         let mut all = Readings::default();
-        many.into_iter().for_each(|(text, score)| all.push(Reading { text, score }));
+        many.into_iter().for_each(|(text, score)| all.push(LineReading { text, score }));
         assert_eq!(all.kept.len(), MOST_READINGS);
     }
 

@@ -2,7 +2,7 @@
 
 use super::TextLine;
 use super::geometry::Point;
-use super::reading::{Reading, Readings, differ_in_digits, is_part, joined, narrow};
+use super::reading::{LineReading, Readings, differ_in_digits, is_part, joined, narrow};
 use super::screen_text::{ScreenText, TextKind};
 use super::text_box::TextBox;
 use super::trace::{Imprint, Motion, StrokeHistory, THERE};
@@ -104,7 +104,7 @@ impl TrackedLine {
         let start = history.start(&imprint, time);
         let mut readings = Readings::default();
         let (text, score) = (found.text, found.score);
-        readings.push(Reading { text, score });
+        readings.push(LineReading { text, score });
         TrackedLine {
             readings,
             scrolled: None,
@@ -223,7 +223,7 @@ impl TrackedLine {
         }
         // A count keeps the text that it began with.
         if part != Some(Part::Less) && self.counts < COUNTS {
-            self.readings.push(Reading { text: found.text, score: found.score });
+            self.readings.push(LineReading { text: found.text, score: found.score });
         }
         self.imprint = Imprint::of(&found.place, map);
         (self.place, self.looked, self.lost, self.missed) = (found.place, time, None, 0);
