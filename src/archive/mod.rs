@@ -32,5 +32,5 @@ pub use record::{
 };
 #[cfg(feature = "fuzzing")]
 pub(crate) use table::TableWriter;
-pub use table::{KeyframeRow, TABLE_FORMAT, TableReader};
+pub use table::{KeyframeRow, MOST_LINE_BYTES, MOST_LINES, TABLE_FORMAT, TableReader, TextRow};
 pub use writer::VideoWriter;

@@ -17,9 +17,11 @@ use super::layout::{
 };
 use super::record::{FORMAT, FailureRecord, FileRecord, RecordName, VideoRecord, Work};
 use super::store::{PendingObjects, Upload};
-use super::table::{GROUP_ROWS, KeyframeRow, TableWriter};
+use super::table::{GROUP_ROWS, KeyframeRow, MOST_LINE_BYTES, MOST_LINES, TableWriter, TextRow};
 use crate::error::Result;
+use crate::ocr::ScreenText;
 use crate::pipeline::KeyframeRecord;
+use crate::time::Time;
 use crate::track::{Format, Track, write};
 
 /// Stores one video while it is described. Dropped before [`VideoWriter::finish`], it leaves files without a record, which
@@ -121,7 +123,7 @@ impl VideoWriter<'_> {
     /// # Errors
     /// The archive cannot be written, or the embedding does not have the recipe's dimension.
     pub fn keyframe(&mut self, kept: KeyframeRecord) -> Result<()> {
-        let KeyframeRecord { record, embedding, thumbnail: jpeg } = kept;
+        let KeyframeRecord { record, embedding, thumbnail: jpeg, text } = kept;
         self.keyframes += 1;
         let ms = record.keyframe.millis();
         let mut path = None;
@@ -148,6 +150,7 @@ impl VideoWriter<'_> {
             mean_logprob: record.mean_logprob,
             repeats: record.repeats.is_some(),
             speech: record.speech,
+            text: text.map(|lines| text_rows(&lines, record.end)),
             thumbnail: path,
             model: self.work.recipe.model.clone(),
             model_hash: self.work.recipe.model_hash.clone(),
@@ -209,6 +212,29 @@ impl VideoWriter<'_> {
     }
 }
 
+/// Lines as a table has them, those of a stretch with this end. Those for which there is no room are left out: the JSON has all.
+fn text_rows(lines: &[ScreenText], end: Time) -> Vec<TextRow> {
+    let mut left = MOST_LINE_BYTES;
+    let mut fits = |line: &&ScreenText| {
+        let bytes = line.text.len() + line.kind.name().len();
+        let fits = bytes <= left;
+        left -= if fits { bytes } else { 0 };
+        fits
+    };
+    let row = |line: &ScreenText| TextRow {
+        text: line.text.clone(),
+        start_ms: line.start.millis(),
+        end_ms: line.end.min(end).millis(),
+        x: line.place.x,
+        y: line.place.y,
+        width: line.place.width,
+        height: line.place.height,
+        confidence: line.confidence,
+        kind: line.kind.name().into(),
+    };
+    lines.iter().filter(|line| fits(line)).take(MOST_LINES).map(row).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -216,7 +242,7 @@ mod tests {
     use super::*;
     use crate::archive::record::Recipe;
     use crate::fingerprint::Fingerprint;
-    use crate::time::Time;
+    use crate::ocr::{TextBox, TextKind};
     use crate::track::SceneRecord;
 
     fn scene(n: u32) -> SceneRecord {
@@ -252,7 +278,12 @@ mod tests {
         let mut writer = archive.begin(work).unwrap();
         for record in track().scenes {
             writer
-                .keyframe(KeyframeRecord { record, embedding: Some(vec![0.6, 0.8]), thumbnail: Some(vec![1, 2]) })
+                .keyframe(KeyframeRecord {
+                    record,
+                    embedding: Some(vec![0.6, 0.8]),
+                    thumbnail: Some(vec![1, 2]),
+                    text: None,
+                })
                 .unwrap();
         }
         writer.finish(track()).unwrap()
@@ -298,5 +329,22 @@ mod tests {
             (record, table, archive.store().read(&record_file(RECORDS, work.name), 1 << 20).unwrap().unwrap())
         });
         assert_eq!(written[0], written[1]);
+    }
+
+    #[test]
+    fn a_page_full_of_text_is_bounded() {
+        let place = TextBox { x: 0.25, y: 0.5, width: 0.5, height: 0.1 };
+        let at = Time::from_millis;
+        let line = |text: String| {
+            let (start, end, kind) = (at(500), at(90_000), TextKind::Scene);
+            ScreenText { text, start, end, place, confidence: 0.9, kind }
+        };
+        let page: Vec<ScreenText> = (0..10_000).map(|n| line(format!("word {n}"))).collect();
+        let rows = text_rows(&page, at(2_000));
+        assert_eq!((rows.len(), rows[199].text.as_str()), (MOST_LINES, "word 199"));
+        assert_eq!((rows[0].start_ms, rows[0].end_ms, rows[0].x, &*rows[0].kind), (500, 2_000, 0.25, "scene"));
+        let long = [line("a".repeat(10_000)), line("b".repeat(10_000)), line("c".into())];
+        let kept: Vec<usize> = text_rows(&long, at(2_000)).iter().map(|row| row.text.len()).collect();
+        assert_eq!(kept, [10_000, 1]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::media::StreamInfo;
 use crate::model::{Caption, CaptionInput};
-use crate::ocr::TextUpdate;
+use crate::ocr::{ScreenText, TextUpdate};
 use crate::scene::Keyframe;
 use crate::speech::SpeechUpdate;
 use crate::time::Time;
@@ -133,6 +133,9 @@ pub struct KeyframeRecord {
     pub embedding: Option<Vec<f32>>,
     /// A small JPEG; none where there is no embedding or no thumbnails are wanted.
     pub thumbnail: Option<Vec<u8>>,
+    /// The lines of text that can be seen in the scene's stretch, in order of their start, as far as they are known by then: a
+    /// line may last longer, and be of another kind. None where text is not read.
+    pub text: Option<Vec<ScreenText>>,
 }
 
 /// Why a film was not described to its end, where that is not the film's fault.

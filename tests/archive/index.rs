@@ -96,6 +96,7 @@ fn an_archive_holds_what_describe_writes() {
             );
             assert_eq!(row["repeats"], !scene["repeats"].is_null());
             assert_eq!(row["speech"], scene["speech"]);
+            assert!(row["text"].is_null(), "not read");
             assert_eq!(row["model"], plain["model"]);
             assert!(archive.join(row["thumbnail"].as_str().unwrap()).is_file(), "{row}");
             let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-6;

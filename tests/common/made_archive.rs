@@ -35,7 +35,7 @@ pub(crate) fn keyframe(scene: u32, second: usize, text: Option<&str>, embedding:
         blank: false,
         speech: None,
     };
-    KeyframeRecord { record, embedding: Some(embedding), thumbnail: None }
+    KeyframeRecord { record, embedding: Some(embedding), thumbnail: None, text: None }
 }
 
 /// Puts a video into an archive and removes its older states. Another `size` makes another state of the file.

@@ -31,7 +31,7 @@ db = duckdb.connect()
 db.execute(f"CREATE VIEW k AS SELECT * FROM read_parquet('{archive}/videos/*/*/keyframes.parquet')")
 columns = (
     "video, start_ms, end_ms, keyframe_ms, scene, transition, caption, said, score, mean_logprob, repeats, "
-    "speech, thumbnail, model, model_hash"
+    "speech, text, thumbnail, model, model_hash"
 )
 rows = db.execute(f"SELECT {columns} FROM k ORDER BY video, start_ms").fetchall()
 sums = [r[0] for r in db.execute("SELECT list_sum(list_transform(embedding, lambda x: x * x)) FROM k").fetchall()]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
-use descry::archive::KeyframeRow;
+use descry::archive::{KeyframeRow, TextRow};
 use descry::fuzzing::table_of;
 
 use super::Seed;
@@ -140,6 +140,20 @@ pub(super) fn tables() -> Result<Vec<Seed>> {
         mean_logprob: None,
         repeats: n.is_multiple_of(7),
         speech: n.is_multiple_of(4).then_some(0.5),
+        text: n.is_multiple_of(3).then(|| {
+            let line = |line: usize| TextRow {
+                text: format!("LINE {line}"),
+                start_ms: n as i64 * 1_000,
+                end_ms: n as i64 * 1_000 + 500,
+                x: 0.1,
+                y: 0.2,
+                width: 0.5,
+                height: 0.1,
+                confidence: 0.9,
+                kind: "title".into(),
+            };
+            (0..n % 5).map(line).collect()
+        }),
         thumbnail: Some(format!("videos/0a/x/thumbnails/{n:09}.jpg")),
         model: "m 1".into(),
         model_hash: "ab".into(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use descry::archive::search::{IndexLocation, Moment, QueryEmbedding, RecordSource, SearchQuery, Searcher};
-use descry::archive::{Archive, FailureRecord, KeyframeRow, RecordName, VideoRecord, check};
+use descry::archive::{Archive, FailureRecord, KeyframeRow, RecordName, TextRow, VideoRecord, check};
 use descry::error::Result;
 use descry::fuzzing;
 use descry::interrupt::Interrupt;
@@ -159,6 +159,20 @@ fn films() -> Films {
             caption: Some(CAPTIONS[(video + n) as usize % CAPTIONS.len()].into()),
             said: n != 3,
             speech: None,
+            text: (n == 2).then(|| {
+                let line = TextRow {
+                    text: "BREAKING dogs".into(),
+                    start_ms: 2_100,
+                    end_ms: 2_900,
+                    x: 0.1,
+                    y: 0.2,
+                    width: 0.5,
+                    height: 0.1,
+                    confidence: 0.9,
+                    kind: "title".into(),
+                };
+                vec![line]
+            }),
             score: Some(n as f32 / 8.0),
             mean_logprob: None,
             repeats: false,
@@ -217,7 +231,15 @@ fn answers(searcher: &mut Searcher) -> Result<Vec<Vec<Moment>>> {
     let queries = [
         SearchQuery { embedding: embedding.clone(), ..base.clone() },
         SearchQuery { words: words("dogs OR \"snow* NEAR("), files: vec!["*/[1-3].mp4".into()], ..base.clone() },
-        SearchQuery { words: words("a man"), embedding, from_ms: Some(500), min_score: Some(0.1), ..base },
+        SearchQuery { on_screen: words("breaking* OR (dogs"), ..base.clone() },
+        SearchQuery {
+            words: words("a man"),
+            on_screen: words("a man"),
+            embedding,
+            from_ms: Some(500),
+            min_score: Some(0.1),
+            ..base
+        },
     ];
     queries.iter().map(|query| searcher.find(query).map_err(Into::into)).collect()
 }

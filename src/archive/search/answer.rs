@@ -1,9 +1,9 @@
 //! Answers one query from one state of an index.
 
-use super::index::{IndexFault, SearchIndex, VectorFile};
+use super::index::{CAPTIONS, IndexFault, SCREENS, SearchIndex, VectorFile};
 use super::moments::{Moment, collapse, read_moment};
 use super::query::{QueryEmbedding, SearchQuery};
-use super::ranking::{CaptionScores, ResultLists, find_by_words};
+use super::ranking::{ResultLists, TextScores, find_by_words};
 use super::scan::{RowId, ScanOptions, ScanQuery, ScoredRow, nearest};
 
 /// The least number of keyframes in each list, before they are turned into moments. A scan for this many costs the same as
@@ -65,8 +65,12 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
     let now = &index.now;
     let filter = KeyframeFilter::new(index, query)?;
     let captions = match &query.words {
-        Some(words) => CaptionScores::read(index, words)?,
-        None => CaptionScores::default(),
+        Some(words) => TextScores::of_captions(index, words)?,
+        None => TextScores::none(&CAPTIONS),
+    };
+    let screens = match &query.on_screen {
+        Some(words) => TextScores::of_screens(index, words)?,
+        None => TextScores::none(&SCREENS),
     };
     let same_model =
         |e: &QueryEmbedding| now.models.iter().find(|m| m.hash == e.model_hash && m.dimension == e.embedding.len());
@@ -95,10 +99,11 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
         };
         let by_meaning = find_by_meaning(&files, embedding.as_ref(), &options)?;
         let by_words = find_by_words(index, &captions, &accepts, depth, &order);
-        // With a minimum similarity, the list by words adds nothing to a list by meaning that reaches below it.
+        let by_text = find_by_words(index, &screens, &accepts, depth, &order);
+        // With a minimum similarity, the lists by words add nothing to a list by meaning that reaches below it.
         let below = by_meaning.last().is_some_and(|last| query.min_similarity.is_some_and(|least| last.score < least));
-        let exhausted =
-            (by_meaning.len() < depth || below) && (by_words.len() < depth || query.min_similarity.is_some());
+        let all_words = by_words.len() < depth && by_text.len() < depth;
+        let exhausted = (by_meaning.len() < depth || below) && (all_words || query.min_similarity.is_some());
         let lists = ResultLists {
             index,
             query,
@@ -106,11 +111,13 @@ pub(super) fn answer(index: &SearchIndex, query: &SearchQuery) -> Result<Vec<Mom
             files: &files,
             by_meaning: &by_meaning,
             by_words: &by_words,
+            by_text: &by_text,
             captions: &captions,
+            screens: &screens,
         };
         let moments = collapse(index, &lists.rank(&order), query.limit);
         if moments.len() >= query.limit || exhausted {
-            return moments.iter().enumerate().map(|(n, m)| read_moment(index, n + 1, m)).collect();
+            return moments.iter().enumerate().map(|(n, m)| read_moment(index, query, n + 1, m)).collect();
         }
         // One long scene may have filled the lists.
         depth = depth.saturating_mul(4);

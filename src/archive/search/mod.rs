@@ -1,8 +1,8 @@
-//! Search: finds moments of an archive by what they show and by the words of their captions.
+//! Search: finds moments of an archive by what they show, by the words of their captions, and by the text on the screen.
 //!
 //! A [`Searcher`] holds an index that it makes from the archive's tables and keeps up to date (`index`). It finds keyframes
-//! by meaning (the dot product of the query's embedding with theirs, `scan`) and by words (BM25 of the captions, `words`),
-//! combines both lists (`ranking`, `fuse`), and turns neighbouring keyframes of a scene into one moment (`moments`).
+//! by meaning (the dot product of the query's embedding with theirs, `scan`) and by words (BM25 of the captions and of the text
+//! on the screen, `words`), combines the lists (`ranking`, `fuse`), and turns neighbouring keyframes of a scene into one moment (`moments`).
 //! [`html_page`] shows moments as HTML.
 //!
 //! Order: best first; equals by the videos' keys and time. The same archive gives the same moments, whatever the history of
@@ -71,7 +71,7 @@ mod words;
 
 pub use encoder::{QueryEncoder, image_embedding};
 pub use index::{IndexedModel, RecordSource, RowFacts, UpdateReport, UpdateStep, VectorFile};
-pub use moments::Moment;
+pub use moments::{Moment, ShownLine};
 pub use page::{PageEntry, html_page};
 pub use query::{QueryEmbedding, SearchQuery};
 pub use scan::{CodeMismatch, RowId, ScanOptions, ScanQuery, ScoredRow, nearest};

@@ -1,12 +1,15 @@
 //! Moments: neighbouring keyframes of a scene that were found together.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 
-use super::index::{IndexFault, SearchIndex, record_name};
+use super::index::{IndexFault, MARKS, MarkedLine, ScreenLine, SearchIndex, record_name};
+use super::query::SearchQuery;
 use super::ranking::KeyframeHit;
+use super::words::expression;
 use crate::archive::layout::{thumbnail, video_file};
 use crate::archive::record::RecordName;
 
@@ -22,9 +25,11 @@ pub struct Moment {
     pub similarity: Option<f32>,
     /// BM25 of the caption; none where it has none of the words.
     pub words: Option<f64>,
+    /// BM25 of the text that appears on the screen; none where it has none of the words.
+    pub text: Option<f64>,
     /// The video's name in the archive.
     pub video: String,
-    /// Start of the first keyframe's section.
+    /// Start of the first keyframe's section; where all words of the query appear on the screen, when they do.
     pub start: f64,
     /// End of the last keyframe's section.
     pub end: f64,
@@ -36,6 +41,8 @@ pub struct Moment {
     pub caption: Option<String>,
     /// Calibrated score of the caption, 0 to 1.
     pub caption_score: Option<f32>,
+    /// The lines on the screen that have words of the query, in order of their start.
+    pub shown: Vec<ShownLine>,
     /// Number of keyframes: neighbours in the scene that were all found.
     pub keyframes: usize,
     /// Name and version of the model.
@@ -46,9 +53,30 @@ pub struct Moment {
     /// Time of the best keyframe in milliseconds.
     #[serde(skip)]
     pub keyframe_ms: i64,
+    /// From where to play the video, in milliseconds: when the words appear on the screen, or the best keyframe.
+    #[serde(skip)]
+    pub play_ms: i64,
     /// Whether the archive has a thumbnail of the best keyframe.
     #[serde(skip)]
     pub has_thumbnail: bool,
+}
+
+/// A line of text on the screen. Times are in seconds from the start of the video.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ShownLine {
+    /// As it is written.
+    pub text: String,
+    /// When it is seen first.
+    pub start: f64,
+    /// When it is gone, or when the section of its keyframe ends.
+    pub end: f64,
+    /// Left and top edge, width and height, in shares of the picture.
+    #[serde(rename = "box")]
+    pub place: [f32; 4],
+    /// How likely it was read correctly, 0 to 1.
+    pub confidence: f32,
+    /// How it behaves: `title`, `subtitle`, `static`, `rolling`, `counter` or `scene`.
+    pub kind: String,
 }
 
 impl Moment {
@@ -101,8 +129,13 @@ pub(super) fn collapse(index: &SearchIndex, hits: &[KeyframeHit], limit: usize) 
 }
 
 /// Looks up everything that is reported of a moment.
-pub(super) fn read_moment(index: &SearchIndex, rank: usize, moment: &SceneMatch) -> Result<Moment, IndexFault> {
-    let KeyframeHit { id, similarity, words, score } = moment.best;
+pub(super) fn read_moment(
+    index: &SearchIndex,
+    asked: &SearchQuery,
+    rank: usize,
+    moment: &SceneMatch,
+) -> Result<Moment, IndexFault> {
+    let KeyframeHit { id, similarity, words, screen, score } = moment.best;
     let (model, file) = &index.now.files[id.file as usize];
     let facts = file.facts(id.row as usize);
     let mut query = index.db.prepare_cached("SELECT name, key, state FROM videos WHERE id = ?1")?;
@@ -112,23 +145,51 @@ pub(super) fn read_moment(index: &SearchIndex, rank: usize, moment: &SceneMatch)
     if caption.is_none() && facts.text != 0 {
         return Err(IndexFault::Damaged("a caption is missing".into()));
     }
+    let shown = match &asked.on_screen {
+        Some(text) if screen.is_some() => read_lines(index, facts.screen, text)?,
+        _ => Vec::new(),
+    };
+    // The line with the most words, the first of several.
+    let line = shown.iter().min_by_key(|m| (Reverse(m.marks), m.line.start_ms)).map(|m| &m.line);
+    let is_text = asked.embedding.is_none() && asked.words.is_none() || screen.is_some_and(|s| s.words >= 1.0);
+    let from = line.filter(|_| is_text).map(|line| line.start_ms.min(moment.end_ms).max(moment.start_ms));
     let secs = |ms: i64| ms as f64 / 1e3;
+    let shown_line = |MarkedLine { text, line, .. }: MarkedLine| {
+        let ScreenLine { start_ms, end_ms, place, confidence, kind } = line;
+        ShownLine { text, start: secs(start_ms), end: secs(end_ms), place, confidence, kind }
+    };
     Ok(Moment {
         rank,
         score,
         similarity,
         words,
+        text: screen.map(|s| s.bm25),
         video,
-        start: secs(moment.start_ms),
+        start: secs(from.unwrap_or(moment.start_ms)),
         end: secs(moment.end_ms),
         keyframe: secs(facts.keyframe_ms),
         scene: facts.scene,
         caption,
         caption_score: Some(facts.score).filter(|s| s.is_finite()),
+        shown: shown.into_iter().map(shown_line).collect(),
         keyframes: moment.keyframes,
         model: index.now.models.iter().find(|m| m.id == *model).map_or(String::new(), |m| m.name.clone()),
         record: record_name(key, state),
         keyframe_ms: facts.keyframe_ms,
+        play_ms: from.unwrap_or(facts.keyframe_ms),
         has_thumbnail: facts.thumbnail,
     })
+}
+
+/// The lines of a text of the screen that have words of a query.
+fn read_lines(index: &SearchIndex, screen: u32, words: &str) -> Result<Vec<MarkedLine>, IndexFault> {
+    let Some(expression) = expression(words) else { return Ok(Vec::new()) };
+    let [open, close] = MARKS.map(String::from);
+    let mut query = index.db.prepare_cached(
+        "SELECT highlight(screen_words, 0, ?3, ?4) FROM screen_words WHERE rowid = ?1 AND screen_words MATCH ?2",
+    )?;
+    let text: String = query.query_row((screen, expression, open, close), |r| r.get(0))?;
+    let mut query = index.db.prepare_cached("SELECT lines FROM screens WHERE id = ?1")?;
+    let places: String = query.query_row([screen], |r| r.get(0))?;
+    ScreenLine::marked(&text, &places)
 }

@@ -54,9 +54,14 @@ fn write_entry(entry: &PageEntry<'_>, out: &mut String) {
     if let Some(caption) = &m.caption {
         let _ = writeln!(out, "<p>{}</p>", escape(caption));
     }
+    if !m.shown.is_empty() {
+        let lines: Vec<String> = m.shown.iter().map(|line| format!("“{}”", line.text)).collect();
+        let _ = writeln!(out, "<p>On the screen: {}</p>", escape(&lines.join(" ")));
+    }
     let mut facts = vec![format!("{} to {}", Time::from_secs(m.start).clock(), Time::from_secs(m.end).clock())];
     facts.extend(m.similarity.map(|s| format!("similarity {s:.3}")));
     facts.extend(m.words.map(|w| format!("words {w:.2}")));
+    facts.extend(m.text.map(|t| format!("text {t:.2}")));
     facts.extend(m.caption_score.filter(|_| m.caption.is_some()).map(|s| format!("caption score {s:.2}")));
     let _ = writeln!(out, "<p class=\"facts\">{}<br>{}</p></li>", escape(&facts.join(" · ")), escape(&m.video));
 }

@@ -1,10 +1,12 @@
 //! What a search asks for.
 
-/// A query: words, an embedding or both, and which moments may answer.
+/// A query: words, text on the screen, an embedding or several of them, and which moments may answer.
 #[derive(Debug, Clone)]
 pub struct SearchQuery {
     /// Finds captions with any of these words. Every character is text; there is no syntax. Default: none.
     pub words: Option<String>,
+    /// Finds text on the screen with any of these words. Every character is text; there is no syntax. Default: none.
+    pub on_screen: Option<String>,
     /// Finds keyframes similar to this, among those of the same model. Default: none.
     pub embedding: Option<QueryEmbedding>,
     /// Only videos whose names match one of these patterns, whatever the case. A pattern with `*`, `?` or `[` must match
@@ -28,6 +30,7 @@ impl Default for SearchQuery {
     fn default() -> SearchQuery {
         SearchQuery {
             words: None,
+            on_screen: None,
             embedding: None,
             files: Vec::new(),
             from_ms: None,

@@ -1,10 +1,10 @@
-//! Ranks the keyframes that were found by meaning and by words in one list.
+//! Ranks the keyframes that were found by meaning, by words and by the text on the screen in one list.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::fuse::FusionScale;
-use super::index::{IndexFault, SearchIndex, VectorFile, most_ids};
+use super::fuse::{FusionScale, ScreenScore};
+use super::index::{CAPTIONS, IndexFault, SCREENS, SearchIndex, TextTables, VectorFile, most_ids};
 use super::query::SearchQuery;
 use super::scan::{RowId, ScanQuery, ScoredRow};
 use super::words;
@@ -18,67 +18,112 @@ pub(super) struct KeyframeHit {
     pub(super) id: RowId,
     pub(super) similarity: Option<f32>,
     pub(super) words: Option<f64>,
+    pub(super) screen: Option<ScreenScore>,
     pub(super) score: f64,
 }
 
-/// BM25 of the captions that have words of a query, by id of the caption. Eight bytes per caption: every keyframe looks its
-/// caption up here, and a hash map would take longer than everything else.
-#[derive(Default)]
-pub(super) struct CaptionScores(Vec<f64>);
+/// BM25 of the captions, or of the texts of the screen, that have words of a query, by id. Eight bytes per text: every keyframe
+/// looks its text up here, and a hash map would take longer than everything else.
+pub(super) struct TextScores {
+    kind: &'static TextTables,
+    bm25: Vec<f64>,
+    /// How many of the words a text has, and how many there are; empty unless they were counted.
+    counts: Vec<u8>,
+    words: usize,
+}
 
-impl CaptionScores {
+impl TextScores {
+    /// None of the texts has any.
+    pub(super) fn none(kind: &'static TextTables) -> TextScores {
+        TextScores { kind, bm25: Vec::new(), counts: Vec::new(), words: 0 }
+    }
+
     /// Searches all captions for words.
-    pub(super) fn read(index: &SearchIndex, text: &str) -> Result<CaptionScores, IndexFault> {
-        let Some(expression) = words::expression(text) else { return Ok(CaptionScores::default()) };
+    pub(super) fn of_captions(index: &SearchIndex, text: &str) -> Result<TextScores, IndexFault> {
+        TextScores::read(index, &CAPTIONS, text)
+    }
+
+    /// Searches all texts of the screen for words, and counts them.
+    pub(super) fn of_screens(index: &SearchIndex, text: &str) -> Result<TextScores, IndexFault> {
+        let mut scores = TextScores::read(index, &SCREENS, text)?;
+        let words = words::each_word(text);
+        scores.counts = vec![0; scores.bm25.len()];
+        scores.words = words.len();
+        let query = format!("SELECT rowid FROM {0} WHERE {0} MATCH ?1", SCREENS.words);
+        let mut query = index.db.prepare_cached(&query)?;
+        for word in words {
+            let mut rows = query.query([word])?;
+            while let Some(row) = rows.next()? {
+                let id: u32 = row.get(0)?;
+                let count = scores.counts.get_mut(id as usize);
+                let count = count.ok_or_else(|| IndexFault::Damaged(format!("text {id} has a word and no score")))?;
+                *count = count.saturating_add(1);
+            }
+        }
+        Ok(scores)
+    }
+
+    fn read(index: &SearchIndex, kind: &'static TextTables, text: &str) -> Result<TextScores, IndexFault> {
+        let Some(expression) = words::expression(text) else { return Ok(TextScores::none(kind)) };
+        let TextTables { texts, words, .. } = kind;
         let mut scores = Vec::new();
-        let last: Option<u32> = index.db.query_row("SELECT max(id) FROM texts", [], |r| r.get(0))?;
+        let last: Option<u32> = index.db.query_row(&format!("SELECT max(id) FROM {texts}"), [], |r| r.get(0))?;
         let last = last.unwrap_or(0) as usize;
-        // Every caption is that of a keyframe.
+        // Every text is that of a keyframe.
         let keyframes = index.now.files.iter().map(|(_, file)| file.rows()).sum();
         if last > most_ids(keyframes) {
-            return Err(IndexFault::Damaged("most of its numbers for captions are unused".into()));
+            return Err(IndexFault::Damaged(format!("most of its numbers for {texts} are unused")));
         }
-        let mut query = index.db.prepare_cached("SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?1")?;
+        let query = format!("SELECT rowid, -bm25({words}) FROM {words} WHERE {words} MATCH ?1");
+        let mut query = index.db.prepare_cached(&query)?;
         let mut rows = query.query([expression])?;
         while let Some(row) = rows.next()? {
             let (id, bm25): (u32, f64) = (row.get(0)?, row.get(1)?);
             let at = id as usize;
             if at > last {
-                return Err(IndexFault::Damaged(format!("caption {id} has words but no text")));
+                return Err(IndexFault::Damaged(format!("number {id} of {texts} has words but no text")));
             }
             if scores.len() <= at {
                 scores.resize(at + 1, 0.0);
             }
             scores[at] = bm25;
         }
-        Ok(CaptionScores(scores))
+        Ok(TextScores { bm25: scores, ..TextScores::none(kind) })
     }
 
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bm25.is_empty()
     }
 
-    /// None where the caption has none of the words: FTS5 scores all others above 0.
+    /// None where the text has none of the words: FTS5 scores all others above 0.
     fn get(&self, text: u32) -> Option<f64> {
-        self.0.get(text as usize).copied().filter(|bm25| *bm25 > 0.0)
+        self.bm25.get(text as usize).copied().filter(|bm25| *bm25 > 0.0)
+    }
+
+    /// The score of a keyframe's text.
+    fn of_row(&self, file: &VectorFile, row: usize) -> Option<ScreenScore> {
+        let text = (self.kind.ids)(file)[row];
+        let count = self.counts.get(text as usize).copied().unwrap_or_default();
+        let words = if self.words == 0 { 0.0 } else { f64::from(count) / self.words as f64 };
+        self.get(text).map(|bm25| ScreenScore { bm25, words })
     }
 }
 
-/// The keyframes whose captions match best, best first; at most `limit`.
+/// The keyframes whose texts match best, best first; at most `limit`.
 pub(super) fn find_by_words(
     index: &SearchIndex,
-    captions: &CaptionScores,
+    texts: &TextScores,
     accepts: &dyn Fn(&VectorFile, usize) -> bool,
     limit: usize,
     order: &dyn Fn(&RowId) -> (u64, u32),
 ) -> Vec<RowId> {
     let mut found: Vec<(Reverse<u64>, (u64, u32), RowId)> = Vec::new();
-    if captions.is_empty() || limit == 0 {
+    if texts.is_empty() || limit == 0 {
         return Vec::new();
     }
     for (number, (_, file)) in (0..).zip(&index.now.files) {
-        for (row, text) in file.texts().iter().enumerate() {
-            if let Some(bm25) = captions.get(*text)
+        for (row, text) in (texts.kind.ids)(file).iter().enumerate() {
+            if let Some(bm25) = texts.get(*text)
                 && accepts(file, row)
             {
                 let id = RowId { file: number, row: row as u32 };
@@ -96,7 +141,7 @@ pub(super) fn find_by_words(
     found.into_iter().map(|(_, _, id)| id).collect()
 }
 
-/// The results of both ways to search, and what they were found with.
+/// The results of all ways to search, and what they were found with.
 pub(super) struct ResultLists<'a> {
     pub(super) index: &'a SearchIndex,
     pub(super) query: &'a SearchQuery,
@@ -106,32 +151,37 @@ pub(super) struct ResultLists<'a> {
     pub(super) files: &'a [(u32, &'a VectorFile)],
     pub(super) by_meaning: &'a [ScoredRow],
     pub(super) by_words: &'a [RowId],
-    pub(super) captions: &'a CaptionScores,
+    pub(super) by_text: &'a [RowId],
+    pub(super) captions: &'a TextScores,
+    pub(super) screens: &'a TextScores,
 }
 
 impl ResultLists<'_> {
-    /// All keyframes of both lists, best first; equals in the order of `order`.
+    /// All keyframes of the lists, best first; equals in the order of `order`.
     pub(super) fn rank(&self, order: &dyn Fn(&RowId) -> (u64, u32)) -> Vec<KeyframeHit> {
         let cosines: HashMap<RowId, f32> = self.by_meaning.iter().map(|s| (s.id, s.score)).collect();
         let similarity = |id: &RowId| cosines.get(id).copied().or_else(|| self.similarity(id));
         let scale = self.by_meaning.first().map(|best| FusionScale {
             cosine: best.score.into(),
             bm25: self.by_words.first().and_then(|id| self.bm25(id)).unwrap_or_default(),
+            screen: self.by_text.first().and_then(|id| self.screen(id)).map_or(0.0, |screen| screen.bm25),
         });
+        let is_text = self.query.words.is_some() || self.query.on_screen.is_some();
         let unknown = self.unknown_similarity(&similarity);
         let hit = |id: RowId| {
-            let (similarity, bm25) = (similarity(&id), self.bm25(&id));
+            let (similarity, words, screen) = (similarity(&id), self.bm25(&id), self.screen(&id));
             let cosine = similarity.map(f64::from);
-            let score = match (&scale, self.query.embedding.is_some(), self.query.words.is_some()) {
-                (Some(scale), true, true) => scale.fused(cosine.unwrap_or(unknown), bm25),
+            let score = match (&scale, self.query.embedding.is_some(), is_text) {
+                (Some(scale), true, true) => scale.fused(cosine.unwrap_or(unknown), words, screen),
                 (_, true, false) => cosine.unwrap_or_default(),
-                _ => bm25.unwrap_or_default(),
+                _ => words.unwrap_or_default() + screen.map_or(0.0, |screen| screen.bm25),
             };
-            KeyframeHit { id, similarity, words: bm25, score }
+            KeyframeHit { id, similarity, words, screen, score }
         };
         let least = self.query.min_similarity;
         let similar = |h: &KeyframeHit| least.is_none_or(|least| h.similarity.is_some_and(|s| s >= least));
-        let only_by_words = self.by_words.iter().copied().filter(|id| !cosines.contains_key(id));
+        let mut known: HashSet<RowId> = cosines.keys().copied().collect();
+        let only_by_words = self.by_words.iter().chain(self.by_text).copied().filter(|id| known.insert(*id));
         let all = self.by_meaning.iter().map(|s| s.id).chain(only_by_words);
         let mut hits: Vec<KeyframeHit> = all.map(hit).filter(similar).collect();
         let cosine = |h: &KeyframeHit| h.similarity.unwrap_or(f32::NEG_INFINITY);
@@ -153,7 +203,11 @@ impl ResultLists<'_> {
 
     fn bm25(&self, id: &RowId) -> Option<f64> {
         let file = &self.index.now.files[id.file as usize].1;
-        self.captions.get(file.texts()[id.row as usize])
+        self.captions.of_row(file, id.row as usize).map(|score| score.bm25)
+    }
+
+    fn screen(&self, id: &RowId) -> Option<ScreenScore> {
+        self.screens.of_row(&self.index.now.files[id.file as usize].1, id.row as usize)
     }
 
     /// What keyframes of another model count as: the average similarity of the captions with the words, or the lowest one

@@ -128,6 +128,13 @@ impl Searcher {
         &self.index.now.models
     }
 
+    /// Whether any text on the screen is in the index.
+    pub fn has_screen_text(&self) -> bool {
+        let any = self.index.db.query_row("SELECT EXISTS (SELECT 1 FROM screens)", [], |r| r.get(0));
+        // A damaged index is reported by the next query.
+        any.unwrap_or(true)
+    }
+
     /// Ends the transaction of a query. A damaged database may refuse that.
     fn end_reading(&self) -> rusqlite::Result<()> {
         if self.index.db.is_autocommit() { Ok(()) } else { self.index.db.execute_batch("COMMIT") }

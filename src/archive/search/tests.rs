@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::record::{RecordName, video_key};
-use crate::archive::table::KeyframeRow;
+use crate::archive::table::{KeyframeRow, TextRow};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::unit_vector as unit;
@@ -81,11 +81,24 @@ fn row(video: u64, number: usize) -> KeyframeRow {
         mean_logprob: None,
         repeats: false,
         speech: None,
+        text: (video % 4 == 1).then(|| screen(number)),
         thumbnail: (number.is_multiple_of(2)).then(|| "x.jpg".into()),
         model: "m 1".into(),
         model_hash: if video % 4 == 3 { "other" } else { "same" }.into(),
         embedding: vector(seed % 17),
     }
+}
+
+fn line(text: &str, start_ms: i64, end_ms: i64) -> TextRow {
+    let (text, kind) = (text.into(), "title".into());
+    TextRow { text, start_ms, end_ms, x: 0.25, y: 0.75, width: 0.5, height: 0.125, confidence: 0.875, kind }
+}
+
+/// A logo that is always there, and a title in every fourth section.
+fn screen(number: usize) -> Vec<TextRow> {
+    let (at, logo) = (number as i64 * 1_000, line("Channel 5", 0, number as i64 * 1_000 + 1_000));
+    let title = line("BREAKING NEWS", at + 300, at + 900);
+    if number % 4 == 3 { vec![logo, title, line("Dog missing", at + 500, at + 900)] } else { vec![logo] }
 }
 
 fn film(video: u64, state: u64, keyframes: usize) -> (RecordName, Vec<KeyframeRow>) {
@@ -131,6 +144,13 @@ fn queries() -> Vec<SearchQuery> {
         SearchQuery { words: words.clone(), embedding: embedding(5), limit: 3, min_score: Some(0.3), ..base.clone() },
         SearchQuery { embedding: embedding(5), from_ms: Some(2_000), until_ms: Some(4_000), ..base.clone() },
         SearchQuery { words, files: vec!["films/1".into(), "*2.mp4".into()], ..base.clone() },
+        SearchQuery { on_screen: Some("breaking dog".into()), ..base.clone() },
+        SearchQuery {
+            words: Some("a dog".into()),
+            on_screen: Some("a dog".into()),
+            embedding: embedding(3),
+            ..base.clone()
+        },
         SearchQuery { embedding: embedding(7), min_similarity: Some(0.2), limit: 1_000, ..base },
     ]
 }
@@ -149,8 +169,8 @@ fn moments_are_found_by_meaning_by_words_and_by_both() {
     assert!((found[0][0].similarity.unwrap() - 1.0).abs() < 1e-5, "{:?}", found[0][0]);
     assert!(found[0].windows(2).all(|w| w[0].score >= w[1].score));
     assert!(found[0].iter().all(|m| !m.video.ends_with("3.mp4") && !m.video.ends_with("7.mp4")));
-    let scenes: HashSet<_> = found[6].iter().map(|m| (&m.video, m.scene)).collect();
-    assert_eq!(scenes.len(), found[6].len(), "neighbours are one moment");
+    let scenes: HashSet<_> = found[8].iter().map(|m| (&m.video, m.scene)).collect();
+    assert_eq!(scenes.len(), found[8].len(), "neighbours are one moment");
     assert!(found[0].iter().any(|m| m.keyframes > 1 && m.end - m.start > 1.5));
     // By words: every caption with a dog in it, of any model, and nothing else.
     assert!(!found[1].is_empty() && found[1].iter().all(|m| m.caption.as_ref().unwrap().contains("dog")));
@@ -163,13 +183,79 @@ fn moments_are_found_by_meaning_by_words_and_by_both() {
     assert!(!found[4].is_empty() && found[4].iter().all(|m| m.end > 2.0 && m.start < 4.0));
     let videos: HashSet<&str> = found[5].iter().map(|m| m.video.as_str()).collect();
     assert!(videos.iter().all(|v| ["/films/1.mp4", "/films/2.mp4"].contains(v)), "{videos:?}");
-    assert!(found[6].iter().all(|m| m.similarity.unwrap() >= 0.2));
+    assert!(found[8].iter().all(|m| m.similarity.unwrap() >= 0.2));
     // Captions without a cue are not reported.
     assert!(found.iter().flatten().any(|m| m.caption.is_none()) && found.iter().flatten().any(|m| m.has_thumbnail));
     // Nothing to search for.
     assert_eq!(search.find(&SearchQuery { words: Some("?!".into()), ..SearchQuery::default() }).unwrap(), []);
     let unknown = QueryEmbedding { model_hash: "none".into(), embedding: vector(1) };
     assert_eq!(search.find(&SearchQuery { embedding: Some(unknown), ..SearchQuery::default() }).unwrap(), []);
+}
+
+#[test]
+fn text_on_the_screen_is_found_where_it_appears() {
+    let (archive, dir) = (MemoryArchive::default(), tempfile::tempdir().unwrap());
+    archive.videos.borrow_mut().extend([film(0, 0, 8), film(1, 0, 8)]);
+    let mut search = archive.open(dir.path()).unwrap();
+    assert!(search.has_screen_text());
+    let mut find = |text: &str| {
+        let query = SearchQuery { on_screen: Some(text.into()), ..SearchQuery::default() };
+        search.find(&query).unwrap()
+    };
+    // At the moment when it appears, and where.
+    let found = find("bréaking");
+    assert_eq!(found.iter().map(|m| (m.start, m.end)).collect::<Vec<_>>(), [(3.3, 4.0), (7.3, 8.0)]);
+    assert_eq!((found[0].play_ms, found[0].keyframe_ms, found[0].words), (3_300, 3_400, None));
+    let shown = &found[0].shown;
+    assert_eq!(shown.len(), 1, "only the line with the word");
+    assert_eq!((shown[0].text.as_str(), shown[0].start, shown[0].end), ("BREAKING NEWS", 3.3, 3.9));
+    assert_eq!((shown[0].place, shown[0].confidence, &*shown[0].kind), ([0.25, 0.75, 0.5, 0.125], 0.875, "title"));
+    // A moment begins with the line that has most of the words.
+    let found = find("missing dogs breaking");
+    assert_eq!((found[0].start, found[0].shown.len()), (3.5, 2));
+    // A logo is found once.
+    assert_eq!(find("channel").iter().map(|m| m.start).collect::<Vec<_>>(), [0.0]);
+    assert_eq!(find("beach"), [], "captions are not text of the screen");
+}
+
+#[test]
+fn text_on_the_screen_is_part_of_the_whole_score() {
+    let (archive, dir) = (MemoryArchive::default(), tempfile::tempdir().unwrap());
+    archive.videos.borrow_mut().extend([film(0, 0, 8), film(1, 0, 8)]);
+    let mut search = archive.open(dir.path()).unwrap();
+    let mut find = |text: &str, on_screen: bool| {
+        let on_screen = on_screen.then(|| text.to_string());
+        let words = Some(text.to_string());
+        search.find(&SearchQuery { words, on_screen, embedding: embedding(3), ..SearchQuery::default() }).unwrap()
+    };
+    let (without, with) = (find("breaking news", false), find("breaking news", true));
+    let of = |all: &[Moment], scene: i32| {
+        let moment = all.iter().find(|m| m.video == "/films/1.mp4" && m.scene == scene).unwrap();
+        (moment.rank, moment.score, moment.start, moment.text)
+    };
+    let (before, after) = (of(&without, 2), of(&with, 2));
+    assert!(after.0 <= before.0 && after.1 > before.1 + 0.3, "{before:?} {after:?}");
+    assert!(before.3.is_none() && after.3.is_some());
+    assert_eq!((before.2, after.2), (3.0, 3.3), "the moment begins when all of the words appear");
+    // With one of three words, it counts for little.
+    let (without, with) = (find("a dog on a beach with children", false), find("a dog on a beach with children", true));
+    let (before, after) = (of(&without, 2), of(&with, 2));
+    assert!(after.1 > before.1 && after.1 < before.1 + 0.1, "{before:?} {after:?}");
+    assert_eq!(after.2, before.2);
+}
+
+#[test]
+fn an_index_of_an_earlier_version_is_made_anew() {
+    let (archive, dir) = (MemoryArchive::of(0..3), tempfile::tempdir().unwrap());
+    drop(archive.open(dir.path()).unwrap());
+    let db = rusqlite::Connection::open(dir.path().join("index.sqlite")).unwrap();
+    db.execute_batch("DROP TABLE screen_words; DROP TABLE screens").unwrap();
+    db.execute("UPDATE meta SET value = 'descry-search/1' WHERE key = 'format'", []).unwrap();
+    drop(db);
+    let mut search = archive.open(dir.path()).unwrap();
+    assert_eq!((search.report().added, &search.report().damage), (3, &None));
+    assert_eq!(answers(&mut search), archive.fresh_answers());
+    assert_eq!(archive.open(dir.path()).unwrap().report().added, 0);
 }
 
 #[test]
@@ -245,7 +331,7 @@ fn vectors(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn damage_is_noticed_and_repaired() {
     type Harm = fn(&Path);
-    let harms: [(&str, Harm); 9] = [
+    let harms: [(&str, Harm); 11] = [
         ("no database", |f| fs::write(f.join("index.sqlite"), "this is none".repeat(999)).unwrap()),
         ("an empty database", |f| fs::write(f.join("index.sqlite"), "").unwrap()),
         ("half a database", |f| {
@@ -259,6 +345,14 @@ fn damage_is_noticed_and_repaired() {
         ("a lost caption", |f| {
             let db = rusqlite::Connection::open(f.join("index.sqlite")).unwrap();
             db.execute_batch("DELETE FROM texts").unwrap();
+        }),
+        ("lost text of the screen", |f| {
+            let db = rusqlite::Connection::open(f.join("index.sqlite")).unwrap();
+            db.execute_batch("DELETE FROM screens").unwrap();
+        }),
+        ("text of the screen without places", |f| {
+            let db = rusqlite::Connection::open(f.join("index.sqlite")).unwrap();
+            db.execute_batch("UPDATE screens SET lines = '[]'").unwrap();
         }),
         ("lost vectors", |f| vectors(f).iter().for_each(|p| fs::remove_file(p).unwrap())),
         ("half the vectors", |f| {

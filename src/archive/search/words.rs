@@ -12,10 +12,16 @@ const STOP_WORDS: [&str; 45] = [
     "they", "this", "to", "up", "was", "we", "were", "while", "who", "with", "you", "your",
 ];
 
-/// An expression that matches captions with any of the words; none where there is no word.
+/// An expression that matches texts with any of the words; none where there is no word.
+pub(super) fn expression(text: &str) -> Option<String> {
+    let words = each_word(text);
+    (!words.is_empty()).then(|| words.join(" OR "))
+}
+
+/// An expression for each of the words.
 ///
 /// Stop words are left out unless the query has no others.
-pub(super) fn expression(text: &str) -> Option<String> {
+pub(super) fn each_word(text: &str) -> Vec<String> {
     let mut words: Vec<&str> = Vec::new();
     for word in text.split(is_separator).filter(|w| w.chars().any(char::is_alphanumeric)) {
         if !words.contains(&word) {
@@ -29,8 +35,7 @@ pub(super) fn expression(text: &str) -> Option<String> {
         words.iter().copied().filter(|w| !STOP_WORDS.contains(&w.to_lowercase().as_str())).collect();
     let wanted = if distinctive.is_empty() { words } else { distinctive };
     // FTS5 takes a quoted string as text. A word cannot hold a quote: quotes separate words.
-    let quoted: Vec<String> = wanted.iter().take(MAX_WORDS).map(|w| format!("\"{w}\"")).collect();
-    (!quoted.is_empty()).then(|| quoted.join(" OR "))
+    wanted.iter().take(MAX_WORDS).map(|w| format!("\"{w}\"")).collect()
 }
 
 /// Whether a character separates words. Beyond ASCII, FTS5's tokenizer decides: it knows marks.

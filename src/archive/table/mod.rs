@@ -3,6 +3,7 @@
 //! The same rows give the same bytes. Neither the writer's nor the reader's memory grows with the table: the writer holds
 //! one row group, the reader one batch.
 
+mod lines;
 mod pages;
 mod reader;
 mod row;
@@ -11,7 +12,7 @@ mod writer;
 
 pub use reader::TableReader;
 pub(crate) use row::{GROUP_ROWS, MAX_DIMENSION};
-pub use row::{KeyframeRow, TABLE_FORMAT};
+pub use row::{KeyframeRow, MOST_LINE_BYTES, MOST_LINES, TABLE_FORMAT, TextRow};
 pub(crate) use writer::TableWriter;
 
 #[cfg(test)]
@@ -23,9 +24,16 @@ mod tests {
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-    use super::row::{BATCH_ROWS, LATER};
+    use super::row::{BATCH_ROWS, GROUP_LINES, SPEECH, TEXT};
     use super::writer::properties;
     use super::*;
+
+    fn text_row(n: usize, line: usize) -> TextRow {
+        let share = line as f32 / 200.0;
+        let text = format!("Line {line} “{n}”");
+        let (start_ms, end_ms, kind) = (n as i64 * 1_000, n as i64 * 1_000 + 900, ["title", "static"][line % 2].into());
+        TextRow { text, start_ms, end_ms, x: share, y: share, width: 0.5, height: 0.1, confidence: 0.875, kind }
+    }
 
     fn row(n: usize, dimension: usize) -> KeyframeRow {
         KeyframeRow {
@@ -41,6 +49,7 @@ mod tests {
             mean_logprob: Some(-0.5),
             repeats: n.is_multiple_of(7),
             speech: n.is_multiple_of(3).then_some(0.5),
+            text: (!n.is_multiple_of(4)).then(|| (0..n % 4 - 1).map(|line| text_row(n, line)).collect()),
             thumbnail: Some(format!("videos/{n}.jpg")),
             model: "m 1".into(),
             model_hash: "ab".into(),
@@ -68,12 +77,12 @@ mod tests {
     }
 
     /// The same table as an earlier version wrote it.
-    fn without_speech(table: Vec<u8>) -> Vec<u8> {
+    fn without(columns: &[&str], table: Vec<u8>) -> Vec<u8> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(table)).unwrap().build().unwrap();
         let mut written = None;
         for batch in reader {
             let mut batch: RecordBatch = batch.unwrap();
-            batch.remove_column(batch.schema().index_of(LATER).unwrap());
+            columns.iter().for_each(|column| drop(batch.remove_column(batch.schema().index_of(column).unwrap())));
             let schema = Arc::new(batch.schema().as_ref().clone());
             let writer =
                 written.get_or_insert_with(|| ArrowWriter::try_new(Vec::new(), schema, Some(properties(8))).unwrap());
@@ -83,10 +92,60 @@ mod tests {
     }
 
     #[test]
-    fn tables_without_speech_are_read() {
-        let reader = TableReader::of_bytes("t", without_speech(table(20, 5, 8))).unwrap();
-        let rows: Vec<KeyframeRow> = reader.flat_map(|batch| batch.unwrap()).collect();
-        assert_eq!(rows, (0..20).map(|n| KeyframeRow { speech: None, ..row(n, 5) }).collect::<Vec<_>>());
+    fn tables_of_earlier_versions_are_read() {
+        let read = |columns: &[&str]| -> Vec<KeyframeRow> {
+            let reader = TableReader::of_bytes("t", without(columns, table(20, 5, 8))).unwrap();
+            reader.flat_map(|batch| batch.unwrap()).collect()
+        };
+        let first: Vec<_> = (0..20).map(|n| KeyframeRow { speech: None, text: None, ..row(n, 5) }).collect();
+        assert_eq!(read(&[SPEECH, TEXT]), first);
+        assert_eq!(read(&[TEXT]), (0..20).map(|n| KeyframeRow { text: None, ..row(n, 5) }).collect::<Vec<_>>());
+    }
+
+    fn with_lines(n: usize, lines: usize) -> KeyframeRow {
+        KeyframeRow { text: Some((0..lines).map(|line| text_row(n, line)).collect()), ..row(n, 1) }
+    }
+
+    #[test]
+    fn very_many_lines_make_row_groups_small() {
+        let rows: Vec<KeyframeRow> = (0..GROUP_LINES / MOST_LINES + 50).map(|n| with_lines(n, MOST_LINES)).collect();
+        let mut writer = TableWriter::new(Vec::new(), "t", 1, 8_192).unwrap();
+        rows.iter().for_each(|row| writer.push(row.clone()).unwrap());
+        let bytes = writer.finish().unwrap();
+        let groups = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes.clone())).unwrap();
+        assert_eq!(groups.metadata().num_row_groups(), 2);
+        let read: Vec<KeyframeRow> = TableReader::of_bytes("t", bytes).unwrap().flat_map(|b| b.unwrap()).collect();
+        assert!(read == rows, "the same rows");
+    }
+
+    /// Lines that repeat cost hardly a bit in a file, and much in memory.
+    #[test]
+    fn more_lines_than_descry_writes_are_refused() {
+        let mut writer = TableWriter::new(Vec::new(), "t", 1, 8_192).unwrap();
+        let cause = writer.push(with_lines(1, MOST_LINES + 1)).unwrap_err().to_string();
+        assert!(cause.contains("201 lines of text"), "{cause}");
+        let long = TextRow { text: "a".repeat(MOST_LINE_BYTES), ..text_row(1, 1) };
+        let long = KeyframeRow { text: Some(vec![long]), ..row(1, 1) };
+        assert!(writer.push(long.clone()).is_err());
+        let foreign = |rows: &[KeyframeRow]| {
+            let schema = row::schema(1);
+            let batch = RecordBatch::try_new(schema.clone(), writer::columns(rows, 1)).unwrap();
+            let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(1 << 20))).unwrap();
+            writer.write(&batch).unwrap();
+            let reader = TableReader::of_bytes("t", writer.into_inner().unwrap());
+            reader.and_then(|reader| reader.collect::<Result<Vec<_>, _>>()).err().map(|e| e.to_string())
+        };
+        assert_eq!(foreign(&[with_lines(1, MOST_LINES), row(2, 1)]), None);
+        for rows in [
+            vec![with_lines(1, MOST_LINES + 1), row(2, 1)],
+            vec![with_lines(1, 400)],
+            (0..400).map(|n| with_lines(n, MOST_LINES)).collect(),
+            vec![long.clone()],
+            vec![long; 300],
+        ] {
+            let cause = foreign(&rows).unwrap();
+            assert!(cause.contains("too m") || cause.contains("more than"), "{cause}");
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(super) struct ColumnPages {
     pub(super) width: u64,
     /// Whether values may be given by their number in a dictionary.
     pub(super) dictionary: bool,
+    /// Most bytes of all pages after decompression.
+    pub(super) most_bytes: u64,
 }
 
 /// What a header says.
@@ -57,7 +59,7 @@ struct PageHeader {
 impl ColumnPages {
     /// Checks all headers; returns the size of the largest page in bytes.
     pub(super) fn check<R: ChunkReader>(&self, from: &R) -> Result<u64, String> {
-        let (mut at, mut left, mut values, mut largest) = (self.start, self.bytes, 0u64, 0);
+        let (mut at, mut left, mut values, mut largest, mut all) = (self.start, self.bytes, 0u64, 0, 0u64);
         let mut dictionary = false;
         while left > 0 {
             let window = left.min(HEADER_LIMIT);
@@ -85,6 +87,10 @@ impl ColumnPages {
                 _ => return Err("a page is of another kind than descry writes".into()),
             }
             largest = largest.max(uncompressed);
+            all = all.saturating_add(uncompressed);
+            if all > self.most_bytes {
+                return Err(format!("a column has more than {} bytes", self.most_bytes));
+            }
             (at, left) = (at + whole, left - whole);
         }
         match values == self.values {
@@ -237,8 +243,15 @@ mod tests {
 
     fn column(header: &[u8], values: u64) -> (Vec<u8>, ColumnPages) {
         let bytes = [header, &[7; 32]].concat();
-        let pages =
-            ColumnPages { start: 0, bytes: bytes.len() as u64, compressed: false, values, width: 4, dictionary: false };
+        let pages = ColumnPages {
+            start: 0,
+            bytes: bytes.len() as u64,
+            compressed: false,
+            values,
+            width: 4,
+            dictionary: false,
+            most_bytes: 40,
+        };
         (bytes, pages)
     }
 
@@ -266,6 +279,9 @@ mod tests {
         assert!(cause(&changed(10, 16)).contains("another way"));
         assert!(cause(&changed(12, 0)).contains("another way"));
         assert!(cause(&[0x15, 0, 0x1c]).contains("no header"));
+        let (bytes, pages) = column(HEADER, 8);
+        let small = ColumnPages { most_bytes: 31, ..pages }.check(&bytes::Bytes::from(bytes));
+        assert!(small.unwrap_err().contains("more than 31 bytes"));
         // 3 GB in 32 bytes.
         let huge = [&[0x15, 0, 0x15], &[0x80, 0xe0, 0xde, 0xe6, 0x16][..], &HEADER[4..]].concat();
         assert!(cause(&huge).contains("cannot hold"));

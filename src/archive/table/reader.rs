@@ -3,9 +3,12 @@
 //!
 //! Before the Parquet reader reads a page, the footer (`check_footer`), the columns and every page's header
 //! ([`pages`](super::pages)) are compared with the file. Embeddings are in it as they are, so the file's size bounds the
-//! rows; other values may be repeated, so a batch has fewer rows where a page is large.
+//! rows; other values may be repeated, so a batch has fewer rows where a page is large. Lines of text are in the file as they
+//! are too, and those of a row group are limited as they are for a writer: however they are divided among rows, the rows of a
+//! batch have not many more.
 //!
-//! Memory: [`BATCH_ROWS`] rows or [`BATCH_BYTES`], whichever is less, and at least one row; and the footer.
+//! Memory: [`BATCH_ROWS`] rows or [`BATCH_BYTES`], whichever is less, and at least one row; the lines of two row groups; and
+//! the footer.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -21,15 +24,19 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 
+use super::lines::LineColumns;
 use super::pages::ColumnPages;
-use super::row::{BATCH_ROWS, KeyframeRow, LATER, MAX_DIMENSION, schema};
+use super::row::{
+    BATCH_ROWS, GROUP_LINE_BYTES, GROUP_LINES, KeyframeRow, MAX_DIMENSION, MOST_LINE_BYTES, MOST_LINES, SPEECH, TEXT,
+    schema,
+};
 use super::watched_file::{ReadFault, WatchedFile};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::message;
 use crate::message::Setting;
 
-/// Largest footer. One of a film of a day has 1 MiB; in memory, it takes some twenty times its size.
+/// Largest footer. One of a film of a day has 2 MiB; in memory, it takes some twenty times its size.
 const FOOTER_LIMIT: u64 = 8 << 20;
 /// What ends a Parquet file: the length of the footer, and `PAR1`.
 const TAIL: u64 = 8;
@@ -106,8 +113,9 @@ fn check_schema(found: &Schema) -> Result<usize, String> {
     if dimension > MAX_DIMENSION {
         return Err(format!("it has embeddings of {dimension} values"));
     }
-    let (wanted, is_old) = (schema(dimension), found.field_with_name(LATER).is_err());
-    let wanted: Vec<_> = wanted.fields().iter().filter(|field| !is_old || field.name() != LATER).collect();
+    let wanted = schema(dimension);
+    let is_left_out = |name: &str| [SPEECH, TEXT].contains(&name) && found.field_with_name(name).is_err();
+    let wanted: Vec<_> = wanted.fields().iter().filter(|field| !is_left_out(field.name())).collect();
     if found.fields().len() != wanted.len() {
         return Err(format!("it has {} columns instead of {}", found.fields().len(), wanted.len()));
     }
@@ -147,19 +155,37 @@ fn check_pages<R: ChunkReader>(
     if i64::try_from(rows) != Ok(metadata.file_metadata().num_rows()) {
         return Err("its row groups do not have the rows that it states".into());
     }
-    // A text of a dictionary may be that of every row.
+    // A text of a dictionary may be that of every row. Lines have none.
     let texts = metadata.file_metadata().schema_descr().columns().iter().zip(&largest);
-    row_bytes += texts.filter(|(c, _)| c.physical_type() == Type::BYTE_ARRAY).map(|(_, bytes)| bytes).sum::<u64>();
+    let texts = texts.filter(|(c, _)| c.physical_type() == Type::BYTE_ARRAY && c.max_rep_level() == 0);
+    row_bytes += texts.map(|(_, bytes)| bytes).sum::<u64>();
     let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS as u64);
     Ok((usize::try_from(rows).map_err(|e| e.to_string())?, batch as usize))
 }
 
+/// Lines of text in a row group, as a column of theirs states it, and most bytes of that column. A row without lines counts as
+/// one.
+fn lines_in_group(column: &ColumnChunkMetaData, rows: u64) -> Result<(u64, u64), String> {
+    // A writer looks at the limits after each row.
+    let most = rows.saturating_mul(MOST_LINES as u64).min((GROUP_LINES + MOST_LINES) as u64 + rows);
+    let lines = u64::try_from(column.num_values()).ok().filter(|lines| *lines <= most);
+    let lines = lines.ok_or("a row group has too many lines of text")?;
+    let texts = rows.saturating_mul(MOST_LINE_BYTES as u64).min((GROUP_LINE_BYTES + MOST_LINE_BYTES) as u64);
+    // And of each its length or number, and what says where it belongs.
+    Ok((lines, texts + 16 * lines))
+}
+
 /// What the pages of a column must be, from the footer and from what descry writes.
 fn column_pages(column: &ColumnChunkMetaData, rows: u64, dimension: usize) -> Result<ColumnPages, String> {
-    let is_embedding = column.column_descr().max_rep_level() > 0;
-    let (values, dictionary) =
-        if is_embedding { (rows.checked_mul(dimension as u64), false) } else { (Some(rows), true) };
-    let required = is_embedding || column.column_descr().max_def_level() == 0;
+    let is_list = column.column_descr().max_rep_level() > 0;
+    let is_line = is_list && column.column_path().parts().first().is_some_and(|name| name == TEXT);
+    let lines = if is_line { lines_in_group(column, rows)? } else { (0, u64::MAX) };
+    let (values, dictionary) = match (is_line, is_list) {
+        (true, _) => (Some(lines.0), false),
+        (_, true) => (rows.checked_mul(dimension as u64), false),
+        _ => (Some(rows), true),
+    };
+    let required = is_list && !is_line || column.column_descr().max_def_level() == 0;
     let width = match column.column_type() {
         Type::INT64 if required => 8,
         Type::INT32 | Type::FLOAT if required => 4,
@@ -182,6 +208,7 @@ fn column_pages(column: &ColumnChunkMetaData, rows: u64, dimension: usize) -> Re
         values: values.ok_or("it has too many values")?,
         width,
         dictionary,
+        most_bytes: lines.1,
     })
 }
 
@@ -226,7 +253,8 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
     let (said, repeats) = (column("said")?.as_boolean(), column("repeats")?.as_boolean());
     let score = column("score")?.as_primitive::<Float32Type>();
     let mean_logprob = column("mean_logprob")?.as_primitive::<Float32Type>();
-    let speech = batch.column_by_name(LATER).map(|column| column.as_primitive::<Float32Type>());
+    let speech = batch.column_by_name(SPEECH).map(|column| column.as_primitive::<Float32Type>());
+    let lines = batch.column_by_name(TEXT).and_then(LineColumns::of);
     let embedding = column("embedding")?.as_fixed_size_list();
     if embedding.null_count() > 0 {
         return Err(ParquetError::General("a keyframe without an embedding".into()));
@@ -264,6 +292,7 @@ fn read_rows(batch: &RecordBatch, dimension: usize) -> Result<Vec<KeyframeRow>, 
             mean_logprob: (!mean_logprob.is_null(n)).then(|| mean_logprob.value(n)),
             repeats: repeats.value(n),
             speech: speech.filter(|column| !column.is_null(n)).map(|column| column.value(n)),
+            text: lines.as_ref().map_or(Ok(None), |lines| lines.row(n))?,
             thumbnail: (!thumbnail.is_null(n)).then(|| thumbnail.value(n).to_string()),
             model: share(2, model.value(n)),
             model_hash: share(3, model_hash.value(n)),

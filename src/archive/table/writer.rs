@@ -1,5 +1,7 @@
 //! Writes keyframes as Parquet. The same rows give the same bytes.
 //!
+//! A row group ends early where it has very many lines of text: [`reader`](super::reader) refuses what could take much memory.
+//!
 //! Memory: one row group, and [`BATCH_ROWS`] rows that are not encoded yet.
 
 use std::io::Write;
@@ -18,7 +20,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
 
-use super::row::{BATCH_ROWS, KeyframeRow, MAX_DIMENSION, TABLE_FORMAT, embedding_value, schema};
+use super::lines::line_column;
+use super::row::{
+    BATCH_ROWS, GROUP_LINE_BYTES, GROUP_LINES, KeyframeRow, MAX_DIMENSION, MOST_LINE_BYTES, MOST_LINES, SPEECH,
+    TABLE_FORMAT, TEXT, TextRow, embedding_value, line_fields, schema,
+};
 use crate::archive::io_error::write_error;
 use crate::error::{Error, Result};
 
@@ -28,6 +34,8 @@ pub(crate) struct TableWriter<W: Write + Send> {
     schema: SchemaRef,
     dimension: usize,
     waiting: Vec<KeyframeRow>,
+    /// Lines of text in this row group, and their bytes.
+    lines: (usize, usize),
     name: String,
 }
 
@@ -46,7 +54,7 @@ impl<W: Write + Send> TableWriter<W> {
         let schema = schema(dimension);
         let writer = ArrowWriter::try_new(to, schema.clone(), Some(properties(group_rows)));
         let writer = writer.map_err(|e| cannot_write(&name, &e))?;
-        Ok(TableWriter { writer, schema, dimension, waiting: Vec::new(), name })
+        Ok(TableWriter { writer, schema, dimension, waiting: Vec::new(), lines: (0, 0), name })
     }
 
     /// Adds a row. Fails where its embedding has another dimension, or where the rows cannot be written.
@@ -58,7 +66,23 @@ impl<W: Write + Send> TableWriter<W> {
                 "Use separate archives for models of different dimensions.",
             ));
         }
+        let lines = row.text.as_deref().unwrap_or_default();
+        let bytes = lines.iter().map(TextRow::bytes).sum::<usize>();
+        if lines.len() > MOST_LINES || bytes > MOST_LINE_BYTES {
+            return Err(Error::output(
+                &self.name,
+                format!("a keyframe with {} lines of text, of {bytes} bytes, cannot be written", lines.len()),
+                format!("Leave out those beyond {MOST_LINES} lines and {MOST_LINE_BYTES} bytes."),
+            ));
+        }
+        let (lines, bytes) = (self.lines.0 + lines.len(), self.lines.1 + bytes);
+        self.lines = (lines, bytes);
         self.waiting.push(row);
+        if lines >= GROUP_LINES || bytes >= GROUP_LINE_BYTES {
+            self.flush()?;
+            self.lines = (0, 0);
+            return self.writer.flush().map_err(|e| cannot_write(&self.name, &e));
+        }
         if self.waiting.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
@@ -93,14 +117,19 @@ pub(super) fn properties(group_rows: usize) -> WriterProperties {
     properties = properties
         .set_column_dictionary_enabled(embedding.clone(), false)
         .set_column_compression(embedding, Compression::UNCOMPRESSED);
-    for column in ["start_ms", "end_ms", "keyframe_ms", "score", "mean_logprob", "speech", "thumbnail"] {
+    for column in ["start_ms", "end_ms", "keyframe_ms", "score", "mean_logprob", SPEECH, "thumbnail"] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
+    // Without dictionaries, the bytes in the file bound those in memory.
+    for field in &line_fields() {
+        let path = [TEXT, "list", "element", field.name()].map(String::from).to_vec();
+        properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), false);
     }
     properties.build()
 }
 
 /// The columns of some rows, in the schema's order.
-fn columns(rows: &[KeyframeRow], dimension: usize) -> Vec<ArrayRef> {
+pub(super) fn columns(rows: &[KeyframeRow], dimension: usize) -> Vec<ArrayRef> {
     let text = |value: &dyn Fn(&KeyframeRow) -> Option<&str>| -> ArrayRef {
         let mut column = StringBuilder::new();
         rows.iter().for_each(|r| column.append_option(value(r)));
@@ -142,6 +171,7 @@ fn columns(rows: &[KeyframeRow], dimension: usize) -> Vec<ArrayRef> {
         float(&|r| r.mean_logprob),
         flag(&|r| r.repeats),
         float(&|r| r.speech),
+        line_column(rows),
         text(&|r| r.thumbnail.as_deref()),
         text(&|r| Some(&r.model)),
         text(&|r| Some(&r.model_hash)),

@@ -16,6 +16,7 @@ Examples:
   descry search archive a dog on a beach               Print the ten best moments
   descry search archive --image photo.jpg              Moments that look like a picture
   descry search archive 'red car' --file '*/2024/*'    Only videos in a folder 2024
+  descry search archive --by text 'breaking news'      Moments with these words on the screen
   descry search archive 'red car' --html found.html    A page with pictures and links";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,8 +25,26 @@ pub(super) enum SearchBy {
     Meaning,
     /// The words of the captions
     Words,
-    /// Both, combined into one score
+    /// The text on the screen, of films that were indexed with --text
+    Text,
+    /// Meaning and words, combined into one score
     Both,
+    /// Meaning, words and text, combined into one score
+    All,
+}
+
+impl SearchBy {
+    pub(super) fn compares_pictures(self) -> bool {
+        matches!(self, SearchBy::Meaning | SearchBy::Both | SearchBy::All)
+    }
+
+    pub(super) fn reads_captions(self) -> bool {
+        matches!(self, SearchBy::Words | SearchBy::Both | SearchBy::All)
+    }
+
+    pub(super) fn reads_the_screen(self) -> bool {
+        matches!(self, SearchBy::Text | SearchBy::All)
+    }
 }
 
 /// Find moments in an archive by what they show
@@ -43,7 +62,7 @@ pub(in crate::cli) struct SearchArgs {
     /// Answer each line of this file, or of standard input (-), with one JSON object
     #[arg(long, help_heading = "Query", value_name = "FILE", conflicts_with_all = ["query", "keep_bars"])]
     pub(super) queries: Option<PathBuf>,
-    /// What to compare with the query [default: both, or meaning for a picture]
+    /// What to compare with the query [default: all, or meaning for a picture]
     #[arg(long, help_heading = "Query", value_enum)]
     by: Option<SearchBy>,
     #[command(flatten)]
@@ -103,12 +122,12 @@ pub(super) struct FilterArgs {
 impl SearchArgs {
     /// Checks the options that clap cannot check, and decides what is compared.
     pub(super) fn check(&self) -> Result<SearchBy> {
-        let by = self.by.unwrap_or(if self.image.is_some() { SearchBy::Meaning } else { SearchBy::Both });
+        let by = self.by.unwrap_or(if self.image.is_some() { SearchBy::Meaning } else { SearchBy::All });
         if self.image.is_some() && by != SearchBy::Meaning {
             return Err(Error::usage("a picture has no words to search for", "Leave --by out, or give --by meaning."));
         }
-        if by == SearchBy::Words && self.filter.min_similarity.is_some() {
-            return Err(Error::usage("--min-similarity needs a search by meaning", "Leave it out, or give --by both."));
+        if !by.compares_pictures() && self.filter.min_similarity.is_some() {
+            return Err(Error::usage("--min-similarity needs a search by meaning", "Leave it out, or give --by all."));
         }
         self.filter.check()?;
         if !self.has_query() && !self.rebuild {

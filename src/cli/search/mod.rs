@@ -55,6 +55,9 @@ pub(super) fn run(args: &SearchArgs, reporter: &Reporter, interrupt: &Interrupt)
         let query = args.query();
         let like = model.embed(&[&query])?.pop().flatten();
         let moments = session.find(&query, like)?;
+        if by == SearchBy::Text && !session.searcher.has_screen_text() {
+            reporter.warn("no text on the screen is known of the films in this archive; index them with --text");
+        }
         render::show(args, by, &archive, &moments, reporter)?;
     }
     if args.stats {
@@ -126,8 +129,9 @@ struct SearchSession<'a> {
 
 impl SearchSession<'_> {
     fn find(&mut self, text: &str, like: Option<QueryEmbedding>) -> Result<Vec<Moment>> {
-        let words = (self.by != SearchBy::Meaning).then(|| text.to_string());
-        let query = SearchQuery { words, embedding: like, ..self.base.clone() };
+        let words = self.by.reads_captions().then(|| text.to_string());
+        let on_screen = self.by.reads_the_screen().then(|| text.to_string());
+        let query = SearchQuery { words, on_screen, embedding: like, ..self.base.clone() };
         let started = Instant::now();
         let moments = match self.searcher.find(&query) {
             Err(SearchError::DamagedIndex(why)) => {

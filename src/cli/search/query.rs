@@ -20,7 +20,7 @@ pub(super) enum QueryModel {
 
 impl QueryModel {
     pub(super) fn load(args: &SearchArgs, by: SearchBy) -> Result<QueryModel> {
-        if by == SearchBy::Words {
+        if !by.compares_pictures() {
             return Ok(QueryModel::None);
         }
         let folder = args.model.load()?;
@@ -79,7 +79,7 @@ impl QueryModel {
             ));
         }
         let keyframes: usize = others.iter().map(|m| m.keyframes).sum();
-        let effect = if by == SearchBy::Both { "only their words are searched" } else { "they are left out" };
+        let effect = if by != SearchBy::Meaning { "only their words are searched" } else { "they are left out" };
         let keyframes = count(keyframes, "keyframe");
         reporter.warn(&format!("{keyframes} embedded by {names} instead of {own}: {effect}"));
         Ok(())

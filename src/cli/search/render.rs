@@ -18,6 +18,9 @@ use crate::regular_file;
 use crate::time::Time;
 use crate::track::formats::one_line;
 
+/// Most characters of the text on the screen in a table. JSON has all.
+const MOST_SHOWN: usize = 120;
+
 /// Shows the moments in the form that the arguments name.
 pub(super) fn show(
     args: &SearchArgs,
@@ -50,9 +53,10 @@ pub(super) fn object(moment: &Moment) -> Value {
     value
 }
 
-/// The moments for people.
+/// The moments for people. There is a column for the text on the screen where some was found.
 fn table(moments: &[Moment]) -> String {
-    let mut lines = vec![["", "from", "to", "like", "words", "caption", "video"].map(String::from)];
+    let has_text = moments.iter().any(|m| m.text.is_some());
+    let mut lines = vec![["", "from", "to", "like", "words", "text", "caption", "video"].map(String::from)];
     for m in moments {
         lines.push([
             m.rank.to_string(),
@@ -60,20 +64,35 @@ fn table(moments: &[Moment]) -> String {
             Time::from_secs(m.end).to_string(),
             m.similarity.map_or("-".into(), |s| format!("{s:.3}")),
             m.words.map_or("-".into(), |w| format!("{w:.2}")),
-            m.caption.as_deref().map_or("-".into(), |c| printable(&one_line(c)).into_owned()),
+            m.text.map_or("-".into(), |t| format!("{t:.2}")),
+            what(m),
             printable(&one_line(&m.video)).into_owned(),
         ]);
     }
-    let widths: Vec<usize> = (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
-    let line = |l: &[String; 7]| {
+    let widths: Vec<usize> = (0..8).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+    let line = |l: &[String; 8]| {
         // The first column is a number; the last one ends the line.
         let mut out = format!("{:>w$}", l[0], w = widths[0]);
-        for c in 1..6 {
+        for c in (1..7).filter(|c| *c != 5 || has_text) {
             out += &format!("  {:<w$}", l[c], w = widths[c]);
         }
-        out + "  " + &l[6]
+        out + "  " + &l[7]
     };
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The caption of a moment, and what it shows of the query's words.
+fn what(moment: &Moment) -> String {
+    let caption = moment.caption.as_deref().map(|c| printable(&one_line(c)).into_owned());
+    let shown: Vec<String> =
+        moment.shown.iter().map(|line| format!("“{}”", printable(&one_line(&line.text)))).collect();
+    let mut shown = shown.join(" ");
+    if shown.chars().count() > MOST_SHOWN {
+        shown = shown.chars().take(MOST_SHOWN).chain(['…']).collect();
+    }
+    let shown = (!shown.is_empty()).then(|| format!("shown: {shown}"));
+    let parts: Vec<String> = caption.into_iter().chain(shown).collect();
+    if parts.is_empty() { "-".into() } else { parts.join(", ") }
 }
 
 fn write_page(
@@ -98,7 +117,9 @@ fn write_page(
     let how = match by {
         SearchBy::Meaning => "by meaning",
         SearchBy::Words => "by words",
+        SearchBy::Text => "by the text on the screen",
         SearchBy::Both => "by meaning and by words",
+        SearchBy::All => "by meaning, by words and by the text on the screen",
     };
     let about = format!("{count} {how} in the archive {}, best first.", args.archive);
     let entries: Vec<PageEntry> = moments
@@ -106,7 +127,7 @@ fn write_page(
         .map(|moment| PageEntry {
             moment,
             picture: read_thumbnail(archive, moment, reporter),
-            link: film_link(&moment.video, moment.keyframe_ms, &folder),
+            link: film_link(&moment.video, moment.play_ms, &folder),
         })
         .collect();
     let html = html_page(&asked, &about, &entries);

@@ -127,7 +127,9 @@ impl<'a> CollectStage<'a> {
                 pictures.push(thumbnail.as_deref());
             }
             if let Some(sink) = run.sink {
-                sink.scene(file, KeyframeRecord { record, embedding, thumbnail })?;
+                let seen = || builder.text.within(record.start, record.end).into_iter().cloned().collect();
+                let text = run.config.text.is_some().then(seen);
+                sink.scene(file, KeyframeRecord { record, embedding, thumbnail, text })?;
             }
             builder.report(run, file, before);
         }

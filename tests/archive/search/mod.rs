@@ -3,6 +3,7 @@
 mod films;
 mod index;
 mod page;
+mod screen;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -12,16 +12,16 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::fault::{DATABASE, IndexFault};
-use super::schema::{CAPTION_TABLES, TABLES, check_files, check_schema, is_expected};
+use super::schema::{CAPTION_TABLES, SCREEN_TABLES, TABLES, check_files, check_schema, is_expected};
 use crate::archive::record::RecordName;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
 
-/// The index's format, followed by a version.
+/// The index's format, followed by a version. An index of an earlier version is built again: 1 had no text of the screen.
 const FORMAT_PREFIX: &str = "descry-search/";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How long to wait for another process: it holds the database only while it ends a transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -66,6 +66,7 @@ pub(super) fn open_writer(folder: &Path, interrupt: &Interrupt) -> Result<Connec
     if tables == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(CAPTION_TABLES)?;
+        transaction.execute_batch(SCREEN_TABLES)?;
         let meta = "INSERT INTO meta VALUES ('format', ?1), ('generation', 0)";
         transaction.execute(meta, [format!("{FORMAT_PREFIX}{VERSION}")])?;
     } else {
@@ -100,7 +101,7 @@ fn open(folder: &Path, how: OpenFlags, interrupt: &Interrupt) -> Result<Connecti
     Ok(db)
 }
 
-/// Refuses an index of a newer descry. That has other tables, so only the one that states the format is looked at before.
+/// Refuses an index of another version of descry. That has other tables, so only the one that states the format is looked at before.
 fn check_format(folder: &Path, db: &Connection) -> Result<(), IndexFault> {
     if !is_expected(db, "meta")? {
         return Err(IndexFault::Damaged("it does not state its format".into()));
@@ -109,6 +110,7 @@ fn check_format(folder: &Path, db: &Connection) -> Result<(), IndexFault> {
     let version = format.strip_prefix(FORMAT_PREFIX).and_then(|v| v.parse::<u32>().ok());
     match version {
         Some(VERSION) => Ok(()),
+        Some(1..VERSION) => Err(IndexFault::Outdated),
         Some(newer) if newer > VERSION => Err(IndexFault::Other(Error::usage(
             format!("{}: a newer descry made this search index ({format})", folder.display()),
             message![

@@ -21,6 +21,8 @@ const SYNCS: [i32; 2] = [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC];
 pub(crate) enum IndexFault {
     /// There is no index.
     Missing,
+    /// An earlier version of descry made the index.
+    Outdated,
     /// The index contradicts itself and must be rebuilt.
     Damaged(String),
     /// A file cannot be written.
@@ -58,7 +60,7 @@ impl IndexFault {
             false => folder.join(file).display().to_string(),
         };
         match self {
-            IndexFault::Missing => Error::output(
+            IndexFault::Missing | IndexFault::Outdated => Error::output(
                 name(Path::new("")),
                 "there is no search index",
                 message!["Make one with ", Setting::Rebuild, "."],

@@ -1,7 +1,8 @@
 //! The search index: a folder made from an archive's tables. It may be deleted at any time.
 //!
 //! ```text
-//! index.sqlite     records in the index, models, files of vectors, and every caption once, with full-text search
+//! index.sqlite     records in the index, models, files of vectors, every caption once and the text on the screen, both
+//!                  with full-text search
 //! HASH.vectors     keyframes of one model (see `vector_file`)
 //! lock             held by the process that updates the index
 //! ```
@@ -11,7 +12,7 @@
 //! files that no transaction names; the next writer removes them. Readers take no lock: they see the last transaction that
 //! ended.
 //!
-//! Memory of an update: one file of vectors for each of three models, the captions of one transaction, and eight bytes per
+//! Memory of an update: one file of vectors for each of three models, the texts of one transaction, and eight bytes per
 //! video.
 
 mod compact;
@@ -20,8 +21,10 @@ mod fault;
 mod quantize;
 mod report;
 mod schema;
+mod screen;
 mod snapshot;
 mod source;
+mod text_tables;
 mod update;
 mod vector_file;
 mod vector_writer;
@@ -32,9 +35,11 @@ pub(super) use fault::IndexFault;
 pub use report::{UpdateReport, UpdateStep};
 #[cfg(test)]
 pub(super) use schema::CAPTION_TABLES;
+pub(super) use screen::{MARKS, MarkedLine, ScreenLine};
 pub use snapshot::IndexedModel;
 pub(super) use snapshot::{SearchIndex, most_ids};
 pub use source::RecordSource;
+pub(super) use text_tables::{CAPTIONS, SCREENS, TextTables};
 pub(super) use update::open_current;
 pub use vector_file::{RowFacts, VectorFile};
 #[cfg(test)]

@@ -29,6 +29,14 @@ CREATE VIRTUAL TABLE words USING fts5 (text, content = 'texts', content_rowid = 
     tokenize = 'porter unicode61 remove_diacritics 2');
 ";
 
+/// The text that appears on the screen in a keyframe's stretch, a line in each line of it, and its words, which are folded as
+/// those of captions are. `lines` says when and where each line is seen.
+pub(super) const SCREEN_TABLES: &str = "
+CREATE TABLE screens (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, lines TEXT NOT NULL);
+CREATE VIRTUAL TABLE screen_words USING fts5 (text, content = 'screens', content_rowid = 'id',
+    tokenize = 'porter unicode61 remove_diacritics 2');
+";
+
 /// What a database file begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Where a database file says, twice, how it is written; 1 is with a journal that is removed after each transaction.
@@ -74,6 +82,7 @@ fn expected() -> Result<&'static [SchemaEntry], IndexFault> {
     let db = Connection::open_in_memory()?;
     db.execute_batch(TABLES)?;
     db.execute_batch(CAPTION_TABLES)?;
+    db.execute_batch(SCREEN_TABLES)?;
     let schema = read_schema(&db)?;
     Ok(EXPECTED.get_or_init(|| schema))
 }

@@ -1,6 +1,6 @@
 //! Opens an index, after bringing it up to date with its source.
 //!
-//! One process updates an index, the others wait for it. An index that is damaged is rebuilt.
+//! One process updates an index, the others wait for it. An index that is damaged, or that an earlier version made, is rebuilt.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -35,7 +35,7 @@ pub(crate) fn open_current(
                 return Ok((index, UpdateReport::default()));
             }
             // Where a killed process left a transaction half done, only a writer can open the database.
-            Ok(_) | Err(IndexFault::Missing) => {}
+            Ok(_) | Err(IndexFault::Missing | IndexFault::Outdated) => {}
             Err(e) if e.is_read_only() => {}
             Err(IndexFault::Damaged(cause)) => damage = Some(cause),
             Err(e) => return Err(e),
@@ -58,6 +58,8 @@ pub(crate) fn open_current(
             .and_then(|()| SearchIndex::open(folder, interrupt))
         {
             Err(IndexFault::Damaged(cause)) if attempts < 2 => damage = Some(cause),
+            // What it holds is in the archive, too.
+            Err(IndexFault::Outdated) if attempts < 2 => remove_index(folder)?,
             // Everything is written again.
             Err(IndexFault::Unsynced(_)) if attempts < 2 => {}
             Err(IndexFault::Damaged(cause)) => return Err(IndexFault::Other(cannot_make(folder, &cause))),

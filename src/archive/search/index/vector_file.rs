@@ -14,7 +14,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 /// What a file begins with.
-const MAGIC: &[u8; 16] = b"descry-vectors/1";
+const MAGIC: &[u8; 16] = b"descry-vectors/2";
 /// Columns, and rows of codes, begin at multiples of this: a cache line.
 pub(super) const ALIGNMENT: usize = 64;
 /// Extension of the files.
@@ -31,6 +31,8 @@ pub struct RowFacts {
     pub scene: i32,
     /// Id of the caption in the index; 0 where there is none.
     pub text: u32,
+    /// Id in the index of the text that appears on the screen; 0 where there is none.
+    pub screen: u32,
     /// Start of the scene in milliseconds.
     pub start_ms: i64,
     /// End of the scene in milliseconds.
@@ -44,7 +46,7 @@ pub struct RowFacts {
 }
 
 /// Bytes per row of each column between the codes and the exact embeddings.
-pub(super) const FACT_BYTES: [usize; 12] = [4, 4, 4, 4, 4, 4, 4, 4, 8, 8, 8, 1];
+pub(super) const FACT_BYTES: [usize; 13] = [4, 4, 4, 4, 4, 4, 4, 4, 4, 8, 8, 8, 1];
 const CODES: usize = 0;
 const SCALE: usize = 1;
 const ERROR: usize = 2;
@@ -53,12 +55,13 @@ const VIDEO: usize = 4;
 const NUMBER: usize = 5;
 const SCENE: usize = 6;
 const TEXT: usize = 7;
-const SCORE: usize = 8;
-const START: usize = 9;
-const END: usize = 10;
-const KEYFRAME: usize = 11;
-const FLAGS: usize = 12;
-const EXACT: usize = 13;
+const SCREEN: usize = 8;
+const SCORE: usize = 9;
+const START: usize = 10;
+const END: usize = 11;
+const KEYFRAME: usize = 12;
+const FLAGS: usize = 13;
+const EXACT: usize = 14;
 
 /// Where the columns of a file are.
 #[derive(Debug, Clone)]
@@ -169,6 +172,10 @@ impl VectorFile {
         self.column(TEXT)
     }
 
+    pub(crate) fn screens(&self) -> &[u32] {
+        self.column(SCREEN)
+    }
+
     pub(crate) fn scores(&self) -> &[f32] {
         self.column(SCORE)
     }
@@ -192,6 +199,7 @@ impl VectorFile {
             number: self.numbers()[row],
             scene: self.column::<i32>(SCENE)[row],
             text: self.texts()[row],
+            screen: self.screens()[row],
             start_ms: self.starts()[row],
             end_ms: self.ends()[row],
             keyframe_ms: self.column::<i64>(KEYFRAME)[row],

@@ -99,8 +99,8 @@ impl VectorFileBuilder {
         for floats in &self.floats {
             column(bytemuck::cast_slice(floats))?;
         }
-        let numbers: [fn(&RowFacts) -> u32; 5] =
-            [|f| f.video, |f| f.number, |f| f.scene as u32, |f| f.text, |f| f.score.to_bits()];
+        let numbers: [fn(&RowFacts) -> u32; 6] =
+            [|f| f.video, |f| f.number, |f| f.scene as u32, |f| f.text, |f| f.screen, |f| f.score.to_bits()];
         for number in numbers {
             column(bytemuck::cast_slice(&self.facts.iter().map(number).collect::<Vec<u32>>()))?;
         }
@@ -126,6 +126,7 @@ pub(crate) mod tests {
             number: number as u32,
             scene: 1 + number as i32 / 2,
             text: number as u32 % 5,
+            screen: number as u32 % 3,
             start_ms: number as i64 * 1_000,
             end_ms: number as i64 * 1_000 + 1_000,
             keyframe_ms: number as i64 * 1_000 + 500,

@@ -11,12 +11,14 @@ use rusqlite::{Connection, OptionalExtension};
 use super::database::{begin, commit, open_writer, record_name, signed};
 use super::fault::IndexFault;
 use super::report::{UpdateReport, UpdateStep};
+use super::screen::ScreenLine;
 use super::snapshot::IndexSnapshot;
 use super::source::RecordSource;
+use super::text_tables::{CAPTIONS, SCREENS, TextTables};
 use super::vector_file::{EXTENSION, RowFacts, VectorFile};
 use super::vector_writer::VectorFileBuilder;
 use crate::archive::record::RecordName;
-use crate::archive::table::KeyframeRow;
+use crate::archive::table::{KeyframeRow, TextRow};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 
@@ -69,11 +71,13 @@ struct PendingRows {
     videos: usize,
 }
 
-/// Ids of a video and of its model.
+/// Ids of a video and of its model, and how far its rows have come.
 #[derive(Debug, Clone, Copy)]
 struct VideoIds {
     video: i64,
     model: i64,
+    /// End of the last row.
+    until_ms: Option<i64>,
 }
 
 impl IndexWriter {
@@ -117,20 +121,26 @@ impl IndexWriter {
                 remove.execute([id])?;
             }
         }
-        self.remove_unused_captions()?;
+        self.remove_unused_texts()?;
         commit(&self.db)
     }
 
-    /// Removes captions that no video uses any more: they would count in how rare a word is.
-    fn remove_unused_captions(&self) -> Result<(), IndexFault> {
+    /// Removes texts that no video uses any more: they would count in how rare a word is.
+    fn remove_unused_texts(&self) -> Result<(), IndexFault> {
         let now = IndexSnapshot::read(&self.folder, &self.db)?;
+        self.remove_unused(&now, &CAPTIONS)?;
+        self.remove_unused(&now, &SCREENS)
+    }
+
+    fn remove_unused(&self, now: &IndexSnapshot, kind: &TextTables) -> Result<(), IndexFault> {
         let of_file = |file: &VectorFile| -> Vec<u32> {
-            let rows = file.videos().iter().zip(file.texts());
+            let rows = file.videos().iter().zip((kind.ids)(file));
             rows.filter(|(video, _)| now.has_video(**video)).map(|(_, text)| *text).collect()
         };
         let used: HashSet<u32> = now.files.iter().flat_map(|(_, file)| of_file(file)).collect();
         let mut unused: Vec<(i64, String)> = Vec::new();
-        let mut query = self.db.prepare("SELECT id, text FROM texts")?;
+        let (texts, words) = (kind.texts, kind.words);
+        let mut query = self.db.prepare(&format!("SELECT id, text FROM {texts}"))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -138,8 +148,9 @@ impl IndexWriter {
                 unused.push((id, row.get(1)?));
             }
         }
-        let mut remove_words = self.db.prepare("INSERT INTO words (words, rowid, text) VALUES ('delete', ?1, ?2)")?;
-        let mut remove_text = self.db.prepare("DELETE FROM texts WHERE id = ?1")?;
+        let delete = format!("INSERT INTO {words} ({words}, rowid, text) VALUES ('delete', ?1, ?2)");
+        let mut remove_words = self.db.prepare(&delete)?;
+        let mut remove_text = self.db.prepare(&format!("DELETE FROM {texts} WHERE id = ?1"))?;
         for (id, text) in unused {
             remove_words.execute((id, text))?;
             remove_text.execute([id])?;
@@ -188,7 +199,7 @@ impl IndexWriter {
         }
         self.write_pending(&mut pending)?;
         if incomplete {
-            self.remove_unused_captions()?;
+            self.remove_unused_texts()?;
         }
         commit(&self.db)?;
         if interrupt.is_set() { Err(IndexFault::Other(Error::Interrupted)) } else { Ok(()) }
@@ -249,10 +260,14 @@ impl IndexWriter {
         if row.embedding.is_empty() || !(0.0..=1.01).contains(&length) {
             return Err(unsearchable(row, "an embedding is not of length 1"));
         }
-        let known = match *ids {
+        let known = match ids {
             Some(known) => known,
-            None => *ids.insert(self.insert_video(record, row)?),
+            None => ids.insert(self.insert_video(record, row)?),
         };
+        // What was there before is found where it appeared.
+        let appears = |line: &&TextRow| known.until_ms.is_none_or(|until| line.start_ms >= until);
+        let lines: Vec<&TextRow> = row.text.iter().flatten().filter(appears).collect();
+        known.until_ms = Some(row.end_ms);
         // A caption that did not become a cue is not searched either.
         let text = match row.caption.as_deref().filter(|c| row.said && !c.is_empty()) {
             None => 0,
@@ -263,6 +278,7 @@ impl IndexWriter {
             number,
             scene: row.scene,
             text,
+            screen: index_number(self.insert_screen(&lines)?)?,
             start_ms: row.start_ms,
             end_ms: row.end_ms,
             keyframe_ms: row.keyframe_ms,
@@ -303,7 +319,7 @@ impl IndexWriter {
         let new = "INSERT INTO videos (key, state, name, model, keyframes) VALUES (?1, ?2, ?3, ?4, 0)";
         let (key, state) = signed(record);
         self.db.prepare_cached(new)?.execute((key, state, &*row.video, model))?;
-        Ok(VideoIds { video: self.db.last_insert_rowid(), model })
+        Ok(VideoIds { video: self.db.last_insert_rowid(), model, until_ms: None })
     }
 
     /// The id of a caption; inserts it where it is new.
@@ -315,6 +331,15 @@ impl IndexWriter {
         self.db.prepare_cached("INSERT INTO texts (text) VALUES (?1)")?.execute([caption])?;
         let id = self.db.last_insert_rowid();
         self.db.prepare_cached("INSERT INTO words (rowid, text) VALUES (?1, ?2)")?.execute((id, caption))?;
+        Ok(id)
+    }
+
+    /// Inserts the lines that appear in a row; returns the id of their text, 0 if there are none.
+    fn insert_screen(&self, lines: &[&TextRow]) -> Result<i64, IndexFault> {
+        let Some((text, places)) = ScreenLine::pack(lines) else { return Ok(0) };
+        self.db.prepare_cached("INSERT INTO screens (text, lines) VALUES (?1, ?2)")?.execute((&text, places))?;
+        let id = self.db.last_insert_rowid();
+        self.db.prepare_cached("INSERT INTO screen_words (rowid, text) VALUES (?1, ?2)")?.execute((id, text))?;
         Ok(id)
     }
 
