@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::common::{Bench, not_tried, root, sample};
 use descry::interrupt::Interrupt;
+use descry::ocr::{ScreenText, TextBox, TextKind};
 use descry::time::Time;
 use descry::track::output::{self, Target};
 use descry::track::{Cue, CueBuilder, CueOptions, Description};
@@ -246,7 +247,7 @@ fn csv_extends_that_of_pyscenedetect() {
     for (own, golden) in own.iter().zip(&golden) {
         assert!(own.starts_with(&format!("{golden},")), "{own}\n{golden}");
     }
-    assert_eq!(own[0], format!("{},Text,Score,Transition,Blank", golden[0]));
+    assert_eq!(own[0], format!("{},Text,Score,Transition,Blank,Text on Screen", golden[0]));
 }
 
 /// Keyframes of one long shot share a row, and captions that were not shown are absent.
@@ -277,10 +278,10 @@ fn csv_has_one_row_per_scene() {
     assert_eq!(
         b.read("film.csv"),
         "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,End Timecode,End Time (seconds),\
-         Length (frames),Length (timecode),Length (seconds),Text,Score,Transition,Blank\n\
-         1,1,00:00:00.000,0.000,50,00:00:02.000,2.000,50,00:00:02.000,2.000,\"a dog, \"\"big\"\"\",,cut,false\n\
-         2,51,00:00:02.000,2.000,150,00:00:06.000,6.000,100,00:00:04.000,4.000,a cat,0.500,cut,false\n\
-         3,151,00:00:06.000,6.000,175,00:00:07.001,7.001,25,00:00:01.001,1.001,,,cut,false\n"
+         Length (frames),Length (timecode),Length (seconds),Text,Score,Transition,Blank,Text on Screen\n\
+         1,1,00:00:00.000,0.000,50,00:00:02.000,2.000,50,00:00:02.000,2.000,\"a dog, \"\"big\"\"\",,cut,false,\n\
+         2,51,00:00:02.000,2.000,150,00:00:06.000,6.000,100,00:00:04.000,4.000,a cat,0.500,cut,false,\n\
+         3,151,00:00:06.000,6.000,175,00:00:07.001,7.001,25,00:00:01.001,1.001,,,cut,false,\n"
     );
 }
 
@@ -357,6 +358,53 @@ fn dapt_is_a_pre_recording_script_of_what_is_seen() {
     let empty = track("film.mp4".into(), "m".into(), &[], &CueOptions::default());
     write(&empty, &b.path(""), "none");
     assert_eq!(scripts(&b.path(""))[1]["events"], json!([]));
+}
+
+/// An event represents one thing; a part of it may represent another.
+#[test]
+fn dapt_tells_what_is_written_from_what_is_seen() {
+    let b = Bench::new();
+    let ms = Time::from_millis;
+    let d = |start, end, text: &str| Description { start: ms(start), end: ms(end), text: Some(text.into()) };
+    let stretches =
+        [d(0, 4_000, "a car. On a sign: “<Rue> Haute”"), d(4_000, 8_000, "Text: “The End”"), d(8_000, 9_000, "a dog")];
+    let mut t = track("film.mp4".into(), "m".into(), &stretches, &CueOptions::default());
+    write(&t, &b.path(""), "0");
+    t.text = Some(Vec::new());
+    write(&t, &b.path(""), "1");
+    let (daptm, scripts) = ("{http://www.w3.org/ns/ttml/profile/dapt#metadata}", scripts(&b.path("")));
+    let represents = |value: &Value| value[format!("{daptm}represents")].clone();
+    let of = |n: usize| -> Vec<Value> {
+        scripts[n]["events"].as_array().unwrap().iter().map(|e| represents(&e["attributes"])).collect()
+    };
+    assert_eq!(of(0), ["visual.nonText"; 3], "a model that quotes");
+    assert_eq!(scripts[1]["attributes"][format!("{daptm}scriptRepresents")], "visual.nonText visual.text");
+    assert_eq!(of(1), ["visual.nonText", "visual.text", "visual.nonText"]);
+    let events = &scripts[1]["events"];
+    let written = json!({ format!("{daptm}represents"): "visual.text", format!("{daptm}langSrc"): "" });
+    assert_eq!(events[0]["spans"], json!([["On a sign: “<Rue> Haute”.", written]]));
+    assert_eq!(events[0]["text"], "A car. On a sign: “<Rue> Haute”.");
+    assert_eq!(events[1]["attributes"][format!("{daptm}langSrc")], "");
+    assert_eq!((&events[1]["spans"], &events[2]["spans"]), (&Value::Null, &Value::Null));
+}
+
+/// Text on the screen is in the last column, and runs no formula.
+#[test]
+fn csv_has_the_text_on_the_screen() {
+    let b = Bench::new();
+    let ms = Time::from_millis;
+    let d = |start, end| Description { start: ms(start), end: ms(end), text: Some("a dog".into()) };
+    let mut t = track("film.mp4".into(), "m".into(), &[d(0, 2_000), d(2_000, 4_000)], &CueOptions::default());
+    let place = TextBox { x: 0.1, y: 0.2, width: 0.5, height: 0.1 };
+    let line = |text: &str, start, end| {
+        let (start, end, kind) = (ms(start), ms(end), TextKind::Title);
+        ScreenText { text: text.into(), start, end, place, confidence: 0.9, kind }
+    };
+    t.text = Some(vec![line("=1+1", 500, 3_000), line("a \"b\", c\u{7}", 1_000, 1_500)]);
+    write(&t, &b.path(""), "film");
+    let rows = &python(&[&b.path("film.csv")])[0];
+    assert_eq!(rows[0]["Text on Screen"], "'=1+1 / a \"b\", c ");
+    assert_eq!(rows[1]["Text on Screen"], "'=1+1");
 }
 
 /// descry reports the folder at once, although the input would take long.

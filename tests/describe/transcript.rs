@@ -5,6 +5,7 @@ use std::process::Command;
 
 use descry::interrupt::Interrupt;
 use descry::media::DialogueLine;
+use descry::ocr::{ScreenText, TextBox, TextKind};
 use descry::time::Time;
 use descry::track::output::{self, Target};
 use descry::track::{Format, SceneRecord, Speech, SpeechSource, Track};
@@ -241,6 +242,48 @@ fn dialogue_is_between_the_descriptions() {
     assert!(page["intro"][0].as_str().unwrap().contains("what is said"), "{page}");
 }
 
+fn written(text: &str, start: i64, end: i64, kind: TextKind) -> ScreenText {
+    let place = TextBox { x: 0.1, y: 0.2, width: 0.5, height: 0.1 };
+    let (start, end) = (Time::from_millis(start), Time::from_millis(end));
+    ScreenText { text: text.into(), start, end, place, confidence: 0.9, kind }
+}
+
+/// Text is in the scene in which it appears; where there is none, it is an entry of its own.
+#[test]
+fn text_on_the_screen_is_with_its_scene() {
+    let b = Bench::new();
+    let mut text = vec![
+        written("The Film", 3_000, 5_000, TextKind::Title),
+        written("12:00", 4_000, 30_000, TextKind::Counter),
+        written("Rue <Haute>", 12_000, 14_000, TextKind::Scene),
+        // So shortly before a cut that it belongs to what follows.
+        written("Later", 19_900, 25_000, TextKind::Title),
+        written("Two weeks", 21_000, 25_000, TextKind::Title),
+    ];
+    text.extend((0..10_000).map(|n| written(&format!("word {n}"), 700_000, 702_000, TextKind::Scene)));
+    let scenes = vec![scene(1, (10, 20), "a dog"), scene(2, (20, 30), "a cat")];
+    let dialogue = Some(vec![said(25, "Hello.")]);
+    let speech = Some(Speech { source: SpeechSource::File, segments: Vec::new(), dialogue });
+    let mut film = Track { text: Some(text), ..track(scenes) };
+    let without = page(&b, &film);
+    assert!(without["intro"][0].as_str().unwrap().contains("what is written"), "{without}");
+    film.speech = speech;
+    let page = page(&b, &film);
+    assert!(page["intro"][0].as_str().unwrap().contains("what is said and written"), "{page}");
+    let entries = page["entries"].as_array().unwrap();
+    let seen: Vec<_> = entries[..3].iter().map(|e| (&e["time"][1], &e["text"], &e["shown"])).collect();
+    let expected = [
+        (json!("0:03"), Value::Null, json!(["The Film"])),
+        (json!("0:10"), json!("A dog."), json!(["Rue <Haute>"])),
+        (json!("0:20"), json!("A cat."), json!(["Later", "Two weeks"])),
+    ];
+    assert_eq!(seen, expected.iter().map(|(a, b, c)| (a, b, c)).collect::<Vec<_>>());
+    assert_eq!(entries[2]["dialogue"].as_array().unwrap().len(), 1);
+    // A page of 10,000 words.
+    assert_eq!((entries.len(), entries[3]["shown"].as_array().unwrap().len()), (4, 200));
+    assert_eq!(entries[3]["time"][1], "11:40");
+}
+
 /// From a file and from the film, with and without a process for the decoder; credentials are no dialogue.
 #[test]
 fn dialogue_of_subtitles_is_in_page_and_json() {
@@ -312,7 +355,10 @@ fn no_text_becomes_markup() {
             let location = Some(format!("/films/{input}"));
             let dialogue = Some(texts.iter().enumerate().map(|(n, text)| said(n as i64, text)).collect());
             let speech = Some(Speech { source: SpeechSource::File, segments: Vec::new(), dialogue });
-            Track { input: input.clone(), model, location, speech, ..track(scenes.collect()) }
+            let written =
+                |(n, text): (usize, &String)| written(text, n as i64 * 1_000, n as i64 * 1_000 + 500, TextKind::Title);
+            let text = Some(texts.iter().enumerate().map(written).collect());
+            Track { input: input.clone(), model, location, speech, text, ..track(scenes.collect()) }
         })
         .collect();
     tracks.iter().enumerate().for_each(|(i, track)| save(track, &b.path(&format!("{i:03}.html"))));

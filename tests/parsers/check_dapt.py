@@ -29,10 +29,15 @@ def read(path: Path) -> dict[str, object]:
     events, ids = [], set()
     for div in children(body, f"{TT}div"):
         (p,) = children(div, f"{TT}p")
-        if p.attrib or len(p):
-            raise SystemExit("a text has parts")
+        spans = list(p)
+        if p.attrib or any(span.tag != f"{TT}span" or len(span) or not span.text for span in spans):
+            raise SystemExit("a text has parts of another kind")
         ids.add(div.attrib["{http://www.w3.org/XML/1998/namespace}id"])
-        events.append({"begin": div.get("begin"), "end": div.get("end"), "text": p.text, "attributes": div.attrib})
+        events.append(
+            {"begin": div.get("begin"), "end": div.get("end"), "text": "".join(p.itertext()), "attributes": div.attrib}
+        )
+        if spans:
+            events[-1]["spans"] = [[span.text, span.attrib] for span in spans]
     if len(ids) != len(events):
         raise SystemExit("two events have one identifier")
     return {

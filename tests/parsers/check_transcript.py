@@ -30,7 +30,11 @@ def said(line: Element) -> list[str | None]:
 
 
 def entry(li: Element) -> dict[str, object]:
-    time, link, img, p = li.find(".//time"), li.find("div/a"), li.find(".//img"), li.find("div/p")
+    time, link, img = li.find(".//time"), li.find("div/a"), li.find(".//img")
+    p = next((p for p in li.findall("div/p") if not p.get("class")), None)
+    shown = [q for p in li.findall("div/p") if p.get("class") == "shown" for q in p.findall("q")]
+    if any(q.get("lang") != "" for q in shown):
+        raise SystemExit("a text on the screen has a language")
     picture = None
     if img is not None:
         if img.attrib.keys() != {"src", "alt"} or img.get("alt") != "":
@@ -44,6 +48,7 @@ def entry(li: Element) -> dict[str, object]:
         "picture": picture,
         "text": text(p),
         "lang": None if p is None else p.get("lang"),
+        "shown": [text(q) for q in shown],
         "dialogue": [said(line) for line in li.findall("div/ul/li")],
     }
 

@@ -1,4 +1,4 @@
-//! CSV of scenes: PySceneDetect's columns, then the description. Frames count from 1, as there.
+//! CSV of scenes: PySceneDetect's columns, then the description and the text on the screen. Frames count from 1, as there.
 //!
 //! The text is what a viewer gets: empty if the caption's score was too low for a cue. JSON has such captions.
 
@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use ::csv::{ErrorKind, Writer};
 
 use super::Track;
+use super::shown::SeenLines;
 use crate::track::record::SceneRecord;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "Scene Number",
     "Start Frame",
     "Start Timecode",
@@ -24,11 +25,13 @@ const HEADER: [&str; 14] = [
     "Score",
     "Transition",
     "Blank",
+    "Text on Screen",
 ];
 
 pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
     let mut out = Writer::from_writer(to);
     out.write_record(HEADER).map_err(io_error)?;
+    let mut shown = SeenLines::new(track.text.as_deref().unwrap_or_default());
     for (i, s) in rows(&track.scenes).into_iter().enumerate() {
         let length = s.end - s.start;
         let row = [
@@ -46,6 +49,7 @@ pub(super) fn write(track: &Track, to: &mut dyn Write) -> io::Result<()> {
             s.score.map_or(String::new(), |v| format!("{v:.3}")),
             s.transition.to_string(),
             s.blank.to_string(),
+            disarm(shown.field(s.start, s.end)),
         ];
         out.write_record(&row).map_err(io_error)?;
     }

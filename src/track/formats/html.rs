@@ -1,5 +1,5 @@
 //! A descriptive transcript as one HTML page: each described scene with its picture, its time and its whole text, and the
-//! dialogue between them where it is known.
+//! dialogue and the text on the screen between them where they are known.
 //!
 //! For readers, so a text is not shortened to what fits its time, as that of a cue is. There are no scripts: the times are
 //! links to the film at that second. All text is escaped, and the policy of the page lets nothing in from elsewhere.
@@ -10,10 +10,12 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use super::shown::MOST_LINES;
 use super::{Track, file_name, incomplete, one_line};
 use crate::markup::{escape, film_link, jpeg_url, page_start};
 use crate::media::DialogueLine;
 use crate::media::language::web_language;
+use crate::ocr::{ScreenText, TextKind};
 use crate::time::Time;
 use crate::track::cue::sentence;
 
@@ -22,29 +24,37 @@ const STYLE: &str = include_str!("html.css");
 /// A longer film is divided into sections of this length, so that readers can go from heading to heading: 10 minutes.
 const SECTION: Time = Time::from_millis(600_000);
 
-/// A scene with a description; several that follow each other with the same one; or dialogue alone.
+/// What appears so shortly before a scene, and stays, belongs to it.
+const LATE: Time = Time::from_millis(400);
+
+/// A scene with a description; several that follow each other with the same one; or dialogue and text on the screen alone.
 struct TranscriptEntry {
     start: Time,
     end: Time,
-    /// Position of the first scene, and its description; none of dialogue alone.
+    /// Position of the first scene, and its description; none of dialogue and text alone.
     scene: Option<(usize, String)>,
     /// The lines of dialogue that begin before the next entry.
     dialogue: Range<usize>,
+    /// The lines of text that appear before the next entry.
+    shown: Range<usize>,
 }
 
 /// Writes the page. Links are relative to `folder`.
 pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
     let dialogue = dialogue(track);
-    let entries = with_dialogue(described(track), dialogue);
+    let shown = shown(track);
+    let entries = with_lines(described(track), dialogue, &shown);
     let film = one_line(file_name(&track.input));
     write!(to, "{}", page_start(&format!("{film}: descriptive transcript"), STYLE))?;
     writeln!(to, "<header>\n<h1>Descriptive transcript of {}</h1>", escape(&film))?;
-    let page = TranscriptPage { track, folder, dialogue };
-    let what = match (entries.is_empty(), dialogue.is_empty()) {
-        (true, _) => "The film has no descriptions.",
-        (false, true) => "What is seen in the film.",
-        (false, false) => "What is seen in the film and, in quotation marks, what is said.",
+    let what = match (entries.is_empty(), dialogue.is_empty(), shown.is_empty()) {
+        (true, _, _) => "The film has no descriptions.",
+        (false, true, true) => "What is seen in the film.",
+        (false, false, true) => "What is seen in the film and, in quotation marks, what is said.",
+        (false, true, false) => "What is seen in the film and, in quotation marks, what is written.",
+        (false, false, false) => "What is seen in the film and, in quotation marks, what is said and written.",
     };
+    let page = TranscriptPage { track, folder, dialogue, shown };
     let links = if entries.is_empty() || page.link(Time::ZERO).is_none() {
         ""
     } else {
@@ -89,34 +99,54 @@ fn described(track: &Track) -> Vec<TranscriptEntry> {
                 end: scene.end,
                 scene: Some((n, text)),
                 dialogue: 0..0,
+                shown: 0..0,
             }),
         }
     }
     entries
 }
 
-/// The scenes with the dialogue that begins before the next one. What begins before the first, or in a section without a
-/// description before it, is an entry of its own.
-fn with_dialogue(described: Vec<TranscriptEntry>, dialogue: &[DialogueLine]) -> Vec<TranscriptEntry> {
-    let mut entries: Vec<TranscriptEntry> = Vec::new();
-    let mut lines = dialogue.iter().enumerate().peekable();
-    let mut add = |until: Option<Time>, entries: &mut Vec<TranscriptEntry>| {
-        while let Some((n, line)) = lines.next_if(|(_, line)| until.is_none_or(|until| line.start < until)) {
-            match entries.last_mut() {
-                Some(last) if section_of(last.start) == section_of(line.start) => last.dialogue.end = n + 1,
-                _ => {
-                    entries.push(TranscriptEntry { start: line.start, end: line.end, scene: None, dialogue: n..n + 1 })
-                }
-            }
-        }
-        dialogue.len() - lines.len()
-    };
-    for mut entry in described {
-        let next = add(Some(entry.start), &mut entries);
-        entry.dialogue = next..next;
-        entries.push(entry);
+/// The lines of text, in order of their start. Clocks are left out: only what they show first is known.
+fn shown(track: &Track) -> Vec<&ScreenText> {
+    track.text.iter().flatten().filter(|line| line.kind != TextKind::Counter).collect()
+}
+
+/// The scenes with the dialogue and the text that begin before the next one. What begins before the first, or in a section
+/// without a description before it, is an entry of its own.
+fn with_lines(
+    described: Vec<TranscriptEntry>,
+    dialogue: &[DialogueLine],
+    shown: &[&ScreenText],
+) -> Vec<TranscriptEntry> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Next {
+        Scene,
+        Dialogue,
+        Shown,
     }
-    add(None, &mut entries);
+    let mut entries: Vec<TranscriptEntry> = Vec::new();
+    let mut described = described.into_iter().peekable();
+    let (mut said, mut seen) = (0, 0);
+    loop {
+        let scene = described.peek().map(|entry| (entry.start, Next::Scene, entry.end));
+        let line = dialogue.get(said).map(|line| (line.start, Next::Dialogue, line.end));
+        let text = shown.get(seen).map(|line| ((line.start + LATE).min(line.end), Next::Shown, line.end));
+        let Some((start, next, end)) = [scene, line, text].into_iter().flatten().min() else { break };
+        if next == Next::Scene {
+            let entry =
+                described.next().map(|entry| TranscriptEntry { dialogue: said..said, shown: seen..seen, ..entry });
+            entries.extend(entry);
+            continue;
+        }
+        let start = if next == Next::Shown { shown[seen].start } else { start };
+        if entries.last().is_none_or(|last| section_of(last.start) != section_of(start)) {
+            entries.push(TranscriptEntry { start, end, scene: None, dialogue: said..said, shown: seen..seen });
+        }
+        (said, seen) = if next == Next::Dialogue { (said + 1, seen) } else { (said, seen + 1) };
+        if let Some(last) = entries.last_mut() {
+            (last.dialogue.end, last.shown.end) = (said, seen);
+        }
+    }
     entries
 }
 
@@ -162,6 +192,7 @@ struct TranscriptPage<'a> {
     track: &'a Track,
     folder: &'a Path,
     dialogue: &'a [DialogueLine],
+    shown: Vec<&'a ScreenText>,
 }
 
 impl TranscriptPage<'_> {
@@ -178,6 +209,13 @@ impl TranscriptPage<'_> {
         writeln!(to, "<li><div class=\"at\">{}</div>\n<div>", self.linked(entry.start, &picture))?;
         if let Some((_, text)) = &entry.scene {
             writeln!(to, "<p{}>{}</p>", language(&self.track.language), escape(text))?;
+        }
+        let shown = self.shown.get(entry.shown.clone()).unwrap_or_default();
+        if !shown.is_empty() {
+            let lines: Vec<String> =
+                shown.iter().take(MOST_LINES).map(|line| format!("<q lang=\"\">{}</q>", escape(&line.text))).collect();
+            let more = if shown.len() > MOST_LINES { " …" } else { "" };
+            writeln!(to, "<p class=\"shown\">On the screen: {}{more}</p>", lines.join(" "))?;
         }
         let lines = self.dialogue.get(entry.dialogue.clone()).unwrap_or_default();
         if !lines.is_empty() {

@@ -13,6 +13,7 @@ mod csv;
 mod dapt;
 mod html;
 mod json;
+mod shown;
 mod srt;
 mod vtt;
 
