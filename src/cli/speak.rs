@@ -252,6 +252,9 @@ fn tell(args: &SpeakArgs, report: &SpeakReport, reporter: &Reporter) {
     for stream in &report.not_kept {
         reporter.warn(&format!("{input}: {stream} is not kept, because the container cannot hold it; an .mkv may"));
     }
+    for stream in &report.converted {
+        reporter.warn(&format!("{input}: {stream}"));
+    }
     for stream in &report.not_paused {
         reporter.warn(&format!("{input}: {stream} is not kept, because it cannot pause with the film"));
     }

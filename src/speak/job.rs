@@ -53,6 +53,8 @@ pub struct SpeakReport {
     pub pauses: (usize, Time),
     /// Streams of the film that the container cannot hold, in words.
     pub not_kept: Vec<String>,
+    /// Subtitles of the film that the container cannot hold as they are, and what becomes of them, in words.
+    pub converted: Vec<String>,
     /// Streams of the film that are left out because it pauses, in words.
     pub not_paused: Vec<String>,
     /// What of the film could not be read, in words.

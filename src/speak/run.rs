@@ -251,6 +251,7 @@ fn report(mix: &FilmMix<'_>, done: &FinishedFilm, damage: Option<String>) -> Spe
         left_out: left_out.clone(),
         pauses: (pauses.count(), pauses.total()),
         not_kept: done.writer.left_out().to_vec(),
+        converted: done.writer.converted().to_vec(),
         not_paused: done.writer.not_paused().to_vec(),
         damage,
         is_silent: mix.programme.is_none(),
@@ -264,6 +265,8 @@ fn damage(film: &WholeFilm, done: &FinishedFilm) -> Option<String> {
     let lost = [("sound", done.broken), ("pictures", done.writer.broken_pictures())];
     let lost = lost.into_iter().filter(|(_, broken)| *broken > 0);
     let lost = lost.map(|(what, broken)| format!("{broken} packets of {what} could not be decoded"));
-    let all: Vec<String> = film.damage().chain(lost).collect();
+    let texts = done.writer.lost_texts();
+    let texts = (texts > 0).then(|| format!("{texts} packets of subtitles could not be converted"));
+    let all: Vec<String> = film.damage().chain(lost).chain(texts).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }

@@ -65,7 +65,7 @@ pub(super) fn container(job: &SpeakJob<'_>) -> Result<(FilmFormat, AudioCodec)> 
         let remedy = message!["Name another file with ", Setting::Output, "."];
         return Err(Error::usage(format!("{name}: the output would replace the input"), remedy));
     }
-    if job.options.texts && format.has_webvtt().is_none() {
+    if job.options.texts && format.text_track().is_none() {
         let remedy = message!["Name an .mkv or an .mp4 with ", Setting::Output, ", or leave the text track out."];
         return Err(Error::usage(format!("{name}: {} cannot hold a text track", format.name()), remedy));
     }

@@ -8,5 +8,6 @@ mod describe;
 mod extended;
 mod film;
 mod mix;
+mod subtitles;
 mod support;
 mod voices;

@@ -63,8 +63,13 @@ impl DecodedText {
 
     /// Its words, on one line; empty if there are none.
     pub(crate) fn words(&self) -> String {
-        let words = self.texts().map(|text| words_of(&text)).collect::<Vec<_>>().join(" ");
-        words.split_whitespace().collect::<Vec<_>>().join(" ")
+        one_line(&self.texts().map(|text| words_of(&text)).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Its words, on the lines that they are on; empty if there are none. No line is empty.
+    pub(crate) fn lines(&self) -> String {
+        let words = self.texts().map(|text| words_of(&text)).collect::<Vec<_>>().join("\n");
+        words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
     /// Its texts, with the tags of ASS.
@@ -84,7 +89,7 @@ impl DecodedText {
     }
 }
 
-/// The words of a text of ASS: without its `{…}`, and without drawings.
+/// The words of a text of ASS: without its `{…}`, and without drawings. No character but a new line is a control character.
 fn words_of(text: &str) -> String {
     let (mut out, mut drawing, mut rest) = (String::new(), false, text);
     while let Some(c) = rest.chars().next() {
@@ -98,15 +103,20 @@ fn words_of(text: &str) -> String {
                     rest = after;
                 }
             }
-            ('\\', Some('N' | 'n' | 'h')) => (word, rest) = (Some(' '), &rest[1..]),
+            ('\\', Some('N')) => (word, rest) = (Some('\n'), &rest[1..]),
+            ('\\', Some('n' | 'h')) => (word, rest) = (Some(' '), &rest[1..]),
             ('\\', Some(brace @ ('{' | '}'))) => (word, rest) = (Some(brace), &rest[1..]),
             // FFmpeg puts a word joiner after a backslash of the text.
             ('\\' | '\u{2060}', _) => word = None,
             _ => {}
         }
-        out.extend(word.filter(|_| !drawing).map(|c| if c.is_control() { ' ' } else { c }));
+        out.extend(word.filter(|_| !drawing).map(|c| if c.is_control() && c != '\n' { ' ' } else { c }));
     }
     out
+}
+
+fn one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a drawing follows tags of ASS; none if they do not say.
@@ -207,10 +217,10 @@ mod tests {
             ("{\\pos(1,2)}Over {there", "Over there"),
             ("a \\{b\\} c\\\u{2060}d\u{7}e", "a {b} cd e"),
         ] {
-            assert_eq!(spoken(words_of(text)).as_deref(), Some(expected), "{text}");
+            assert_eq!(spoken(one_line(&words_of(text))).as_deref(), Some(expected), "{text}");
         }
         for silent in ["", " ", "\\N\\h", "{\\i1}{\\i0}", "{\\p1}m 0 0 l 5 5", "♪ ♪", "…"] {
-            assert_eq!(spoken(words_of(silent)), None, "{silent}");
+            assert_eq!(spoken(one_line(&words_of(silent))), None, "{silent}");
         }
     }
 

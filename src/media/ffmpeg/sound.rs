@@ -115,16 +115,39 @@ pub(crate) unsafe fn tag_of_copy(format: *const ffi::AVOutputFormat, stream: &ff
     }
 }
 
-/// Makes parameters those of a text track that this program writes: `mov_text` or WebVTT.
-///
-/// # Safety
-/// `parameters` must be valid.
-pub(crate) unsafe fn set_text(parameters: *mut ffi::AVCodecParameters, is_webvtt: bool) {
-    use ffi::AVCodecID::{AV_CODEC_ID_MOV_TEXT, AV_CODEC_ID_WEBVTT};
-    let id = if is_webvtt { AV_CODEC_ID_WEBVTT } else { AV_CODEC_ID_MOV_TEXT };
-    // SAFETY: writes of values that the enumerations have.
-    unsafe {
-        (*parameters).codec_type = ffi::AVMediaType::AVMEDIA_TYPE_SUBTITLE;
-        (*parameters).codec_id = id;
+/// A codec of texts that this program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextCodec {
+    SubRip,
+    WebVtt,
+    MovText,
+}
+
+impl TextCodec {
+    /// The name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            TextCodec::SubRip => "SubRip",
+            TextCodec::WebVtt => "WebVTT",
+            TextCodec::MovText => "mov_text",
+        }
+    }
+
+    /// Makes parameters those of a track of such texts.
+    ///
+    /// # Safety
+    /// `parameters` must be valid.
+    pub(crate) unsafe fn set(self, parameters: *mut ffi::AVCodecParameters) {
+        use ffi::AVCodecID::{AV_CODEC_ID_MOV_TEXT, AV_CODEC_ID_SUBRIP, AV_CODEC_ID_WEBVTT};
+        let id = match self {
+            TextCodec::SubRip => AV_CODEC_ID_SUBRIP,
+            TextCodec::WebVtt => AV_CODEC_ID_WEBVTT,
+            TextCodec::MovText => AV_CODEC_ID_MOV_TEXT,
+        };
+        // SAFETY: writes of values that the enumerations have.
+        unsafe {
+            (*parameters).codec_type = ffi::AVMediaType::AVMEDIA_TYPE_SUBTITLE;
+            (*parameters).codec_id = id;
+        }
     }
 }

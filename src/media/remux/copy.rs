@@ -13,10 +13,12 @@ use super::format::FilmFormat;
 use super::paused_pictures::PausedPictures;
 use super::pauses::FilmPauses;
 use super::picture_encoder::{PictureEncoder, survives_encoding};
+use super::text_codec::describe_texts;
+use super::text_converter::TextConverter;
 use super::ticks::{in_ticks, in_time};
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
-use crate::media::ffmpeg::sound::{StreamKind, holds, tag_of_copy};
+use crate::media::ffmpeg::sound::{StreamKind, TextCodec, holds, tag_of_copy};
 use crate::media::ffmpeg::{codec_name, medium_name, parameters};
 use crate::message;
 use crate::message::Setting;
@@ -44,6 +46,10 @@ pub(super) struct AddedStreams {
     pub(super) left_out: Vec<String>,
     /// What is left out because the film pauses, in words.
     pub(super) not_paused: Vec<String>,
+    /// What makes texts into such that the container can hold.
+    pub(super) texts: Vec<TextConverter>,
+    /// What becomes of those texts, in words.
+    pub(super) converted: Vec<String>,
 }
 
 /// What becomes of the streams of a film that pauses.
@@ -75,18 +81,20 @@ enum StreamEncoder<'a> {
     Pictures(&'a PictureEncoder),
     /// With whether its padding is dropped.
     Sound(&'a AudioEncoder, bool),
+    Texts(TextCodec),
 }
 
 impl StreamEncoder<'_> {
     /// Gives a stream the parameters of the encoder.
     ///
     /// # Safety
-    /// `parameters` must be valid.
+    /// `parameters` must be valid, and new.
     unsafe fn describe(self, parameters: *mut ffi::AVCodecParameters) -> c_int {
         // SAFETY: as the caller promises.
         unsafe {
             match self {
                 StreamEncoder::Pictures(encoder) => encoder.describe(parameters),
+                StreamEncoder::Texts(codec) => describe_texts(parameters, codec),
                 StreamEncoder::Sound(encoder, drops_priming) => {
                     let code = encoder.describe(parameters);
                     if drops_priming {
@@ -114,7 +122,7 @@ pub(super) fn add_streams(
     format: FilmFormat,
     paused: Option<PausedStreams<'_>>,
 ) -> Result<AddedStreams> {
-    let AddedStreams { all: mut copied, mut left_out, mut not_paused } = AddedStreams::default();
+    let mut added = AddedStreams::default();
     // SAFETY: the format of an open output, which is static data.
     let muxer = unsafe { (*output.as_ptr()).oformat };
     let has_chapters = film.input().nb_chapters() > 0;
@@ -127,35 +135,45 @@ pub(super) fn add_streams(
         let are_titles = has_chapters && kind == StreamKind::Other && is_chapter_titles(&stream);
         if kind == StreamKind::Other && !fits {
             if !are_titles {
-                left_out.push(what);
+                added.left_out.push(what);
             }
-            copied.push(None);
+            added.all.push(None);
             continue;
         }
+        let texts = if fits { None } else { TextConverter::open(film, &stream, format) };
         let encoder = paused.and_then(|paused| paused.encoder(stream.index()));
+        let encoder = encoder.or(texts.as_ref().map(|texts| StreamEncoder::Texts(texts.codec)));
         if let Some(paused) = paused
             && encoder.is_none()
             && !can_pause(&stream)
         {
             if paused.programme != Some(stream.index()) && !are_titles {
-                not_paused.push(what);
+                added.not_paused.push(what);
             }
-            copied.push(None);
+            added.all.push(None);
             continue;
         }
         if !fits && encoder.is_none() {
-            let cause = format!("{} cannot hold {what} of {}", format.name(), film.name());
-            let remedy =
-                message!["Name an .mkv with ", Setting::Output, ", or a file for sound alone, such as an .m4a."];
-            return Err(Error::usage(cause, remedy));
+            return Err(no_place(film, format, &what));
         }
         let index = add_stream(&stream, output, format, encoder).map_err(|e| {
             let remedy = message!["Name an .mkv with ", Setting::Output, "."];
             Error::usage(format!("{what} of {} cannot be copied: {e}", film.name()), remedy)
         })?;
-        copied.push(Some(CopiedStream { index, tick: stream.time_base(), last: None }));
+        added.all.push(Some(CopiedStream { index, tick: stream.time_base(), last: None }));
+        if let Some(texts) = texts {
+            let (codec, container) = (texts.codec.name(), format.name());
+            added.converted.push(format!("{what} becomes {codec} without styles, because {container} cannot hold it"));
+            added.texts.push(texts);
+        }
     }
-    Ok(AddedStreams { all: copied, left_out, not_paused })
+    Ok(added)
+}
+
+fn no_place(film: &WholeFilm, format: FilmFormat, what: &str) -> Error {
+    let cause = format!("{} cannot hold {what} of {}", format.name(), film.name());
+    let remedy = message!["Name an .mkv with ", Setting::Output, ", or a file for sound alone, such as an .m4a."];
+    Error::usage(cause, remedy)
 }
 
 /// Whether a stream can be copied into a film that pauses: texts, covers and fonts, which do not go on all the time.

@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 use std::path::Path;
 
+use crate::media::ffmpeg::sound::TextCodec;
+
 /// A codec of a new track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -186,13 +188,18 @@ impl FilmFormat {
         matches!(self, Matroska | MatroskaSound | Webm) && codec != AudioCodec::Opus
     }
 
-    /// Whether a text track is WebVTT there; otherwise it is `mov_text`. None if there can be no text track.
-    pub(crate) fn has_webvtt(self) -> Option<bool> {
+    /// What a track with the texts of descriptions is there. None if there can be no such track.
+    pub(crate) fn text_track(self) -> Option<TextCodec> {
         match self {
-            FilmFormat::Matroska | FilmFormat::Webm => Some(true),
-            FilmFormat::Mp4 | FilmFormat::Mov => Some(false),
+            FilmFormat::Matroska | FilmFormat::Webm => Some(TextCodec::WebVtt),
+            FilmFormat::Mp4 | FilmFormat::Mov => Some(TextCodec::MovText),
             _ => None,
         }
+    }
+
+    /// What subtitles of a film become that it cannot hold, if they are texts. None if there can be none.
+    pub(super) fn subtitles(self) -> Option<TextCodec> {
+        if self == FilmFormat::Matroska { Some(TextCodec::SubRip) } else { self.text_track() }
     }
 
     /// The codecs that it can hold, the usual one first.

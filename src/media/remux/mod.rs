@@ -2,7 +2,8 @@
 //! the film pauses.
 //!
 //! [`programme`] decodes the sound of a film onto one clock. [`encoder`] encodes a track, and [`round_trip`] decodes it again.
-//! [`writer`] writes the film: copied streams ([`copy`]), the new track, and a track of texts ([`texts`]).
+//! [`writer`] writes the film: copied streams ([`copy`]), the new track, and a track of texts ([`texts`], [`text_codec`]).
+//! [`text_converter`] makes subtitles that the container cannot hold into others, with [`shown_texts`] on screen at once.
 //! [`format`](mod@format) knows the containers. [`pauses`] says when everything comes in a film that pauses, whose pictures
 //! [`paused_pictures`] repeats and [`picture_encoder`] encodes. [`encoder_context`] is FFmpeg's side of both encoders.
 //!
@@ -20,6 +21,9 @@ mod picture_encoder;
 mod programme;
 mod round_trip;
 mod shared_file;
+mod shown_texts;
+mod text_codec;
+mod text_converter;
 mod texts;
 mod ticks;
 mod writer;

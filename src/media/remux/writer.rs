@@ -15,12 +15,14 @@ use super::paused_pictures::PausedPictures;
 use super::pauses::FilmPauses;
 use super::picture_encoder::PictureCodec;
 use super::shared_file::SharedFile;
+use super::text_codec::{describe_texts, text_packet};
+use super::text_converter::TextConverter;
 use super::texts::FilmText;
 use super::ticks::{in_ticks, in_time};
 use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::media::decode::WholeFilm;
-use crate::media::ffmpeg::sound::set_text;
+use crate::media::ffmpeg::sound::TextCodec;
 use crate::message;
 use crate::message::Setting;
 use crate::time::Time;
@@ -31,13 +33,6 @@ const BUFFER: usize = 256 << 10;
 const DEFAULT: i32 = ffi::AV_DISPOSITION_DEFAULT;
 const VISUAL_IMPAIRED: i32 = ffi::AV_DISPOSITION_VISUAL_IMPAIRED;
 const DESCRIPTIONS: i32 = ffi::AV_DISPOSITION_DESCRIPTIONS;
-/// How `mov_text` is shown: a box of QuickTime's timed text with its usual values, and one font.
-const MOV_TEXT_HEADER: [u8; 43] = [
-    0, 0, 0, 0, 1, 0xFF, 0, 0, 0, 0, // flags, justification, background
-    0, 0, 0, 0, 0, 0, 0, 0, // box
-    0, 0, 0, 0, 0, 1, 0, 18, 0xFF, 0xFF, 0xFF, 0xFF, // style: all characters, font 1, 18 points, white
-    0, 0, 0, 13, b'f', b't', b'a', b'b', 0, 1, 0, 1, 0, // font table: one font without a name
-];
 
 /// How a new track is called.
 #[derive(Debug, Clone)]
@@ -83,12 +78,16 @@ pub(crate) struct FilmWriter {
     sound: usize,
     /// Whether packets before zero are left out. They contain only the encoder's delay.
     drops_priming: bool,
-    texts: Option<usize>,
-    is_webvtt: bool,
+    /// The track of the texts of descriptions, and its codec.
+    texts: Option<(usize, TextCodec)>,
     /// What the container cannot hold, in words.
     left_out: Vec<String>,
     /// What is left out because the film pauses, in words.
     not_paused: Vec<String>,
+    /// What makes subtitles into such that the container can hold.
+    converters: Vec<TextConverter>,
+    /// What becomes of those subtitles, in words.
+    converted: Vec<String>,
     pauses: FilmPauses,
     /// The pictures, if they are encoded.
     pictures: Option<PausedPictures>,
@@ -136,8 +135,8 @@ impl FilmWriter {
         copy_head(film, &mut output, &pauses).map_err(refused)?;
         let track = NewTrack { language: plan.format.language(&plan.track.language).into(), ..plan.track.clone() };
         let sound = add_sound(&mut output, encoder, &track, drops_priming).map_err(refused)?;
-        let is_webvtt = plan.format.has_webvtt().unwrap_or(true);
-        let texts = plan.texts.as_ref().map(|title| add_texts(&mut output, title, &track, is_webvtt));
+        let texts = plan.texts.as_ref().zip(plan.format.text_track());
+        let texts = texts.map(|(title, codec)| Ok((add_texts(&mut output, title, &track, codec)?, codec)));
         let texts = texts.transpose().map_err(refused)?;
         let header = output.write_header_with(header_options(plan.format)).map(drop);
         header.map_err(|e| file.fault().map_or_else(|| refused(e), fail))?;
@@ -154,9 +153,10 @@ impl FilmWriter {
             sound,
             drops_priming,
             texts,
-            is_webvtt,
             left_out: streams.left_out,
             not_paused: streams.not_paused,
+            converters: streams.texts,
+            converted: streams.converted,
             start: film.start(),
             pauses,
             pictures,
@@ -171,6 +171,16 @@ impl FilmWriter {
     /// What is left out because the film pauses, in words.
     pub(crate) fn not_paused(&self) -> &[String] {
         &self.not_paused
+    }
+
+    /// What becomes of subtitles that the container cannot hold as they are, in words.
+    pub(crate) fn converted(&self) -> &[String] {
+        &self.converted
+    }
+
+    /// Packets of such subtitles that are left out so far.
+    pub(crate) fn lost_texts(&self) -> u64 {
+        self.converters.iter().map(TextConverter::lost).sum()
     }
 
     /// Packets of pictures that could not be decoded so far.
@@ -200,18 +210,31 @@ impl FilmWriter {
         {
             shift_packet(&mut packet, &self.pauses, self.start, stream.tick);
         }
-        self.put(number, packet)
+        match self.converters.iter_mut().find(|converter| converter.stream == number) {
+            Some(converter) => converter.push(&packet).into_iter().try_for_each(|packet| self.put(number, packet)),
+            None => self.put(number, packet),
+        }
     }
 
-    /// Ends the film: what is left of pictures that are encoded.
+    /// Ends the film: what is left of pictures that are encoded, and of texts that are converted.
     ///
     /// # Errors
     /// As [`FilmWriter::copy`].
     pub(crate) fn end_film(&mut self) -> Result<()> {
+        self.convert(TextConverter::finish)?;
         let Some(pictures) = &mut self.pictures else { return Ok(()) };
         let (number, mut encoded) = (pictures.stream, Vec::new());
         pictures.finish(&mut encoded)?;
         encoded.into_iter().try_for_each(|packet| self.put(number, packet))
+    }
+
+    /// Writes what converters of texts have ready.
+    fn convert(&mut self, ready: impl Fn(&mut TextConverter) -> Vec<ff::Packet>) -> Result<()> {
+        let ready: Vec<_> = self.converters.iter_mut().map(|converter| (converter.stream, ready(converter))).collect();
+        for (number, packets) in ready {
+            packets.into_iter().try_for_each(|packet| self.put(number, packet))?;
+        }
+        Ok(())
     }
 
     /// Writes a packet of a stream of the film, with times in its ticks.
@@ -240,7 +263,12 @@ impl FilmWriter {
     /// # Errors
     /// As [`FilmWriter::copy`].
     pub(crate) fn sound(&mut self, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
-        self.encoded(self.sound, packets, rate)
+        let now = packets.last().and_then(ff::Packet::pts);
+        self.encoded(self.sound, packets, rate)?;
+        // Texts that are over need not wait for the next ones. The new track has the time of the output.
+        let Some(now) = now else { return Ok(()) };
+        let now = in_time(now, in_samples(rate)) + self.begins + self.shift;
+        self.convert(|converter| converter.advance(now))
     }
 
     /// Writes packets of another audio track that is encoded anew, with times in samples. `stream`: its stream in the film.
@@ -253,7 +281,7 @@ impl FilmWriter {
     }
 
     fn encoded(&mut self, index: usize, packets: &mut Vec<ff::Packet>, rate: u32) -> Result<()> {
-        let from = ff::Rational::new(1, i32::try_from(rate).unwrap_or(48_000));
+        let from = in_samples(rate);
         let begins = in_ticks(self.begins, from);
         for mut packet in packets.drain(..) {
             packet.set_pts(packet.pts().map(|t| t + begins));
@@ -273,20 +301,10 @@ impl FilmWriter {
     /// # Errors
     /// As [`FilmWriter::copy`].
     pub(crate) fn text(&mut self, text: &FilmText) -> Result<()> {
-        let Some(index) = self.texts else { return Ok(()) };
-        let bytes = if self.is_webvtt {
-            text.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").into_bytes()
-        } else {
-            let length = text.text.floor_char_boundary(usize::from(u16::MAX));
-            [&(length as u16).to_be_bytes(), &text.text.as_bytes()[..length]].concat()
-        };
-        let mut packet = ff::Packet::copy(&bytes);
+        let Some((index, codec)) = self.texts else { return Ok(()) };
         let to = tick(&self.output, index);
-        let start = in_ticks(self.begins + text.start, to);
-        packet.set_pts(Some(start));
-        packet.set_dts(Some(start));
-        packet.set_duration((in_ticks(self.begins + text.end, to) - start).max(1));
-        packet.set_flags(ff::packet::Flags::KEY);
+        let at = |time: Time| in_ticks(self.begins + time, to);
+        let mut packet = text_packet(codec, &text.text, at(text.start), at(text.end));
         packet.set_stream(index);
         self.write(packet)
     }
@@ -345,6 +363,11 @@ fn tick(output: &Output, stream: usize) -> ff::Rational {
     output.stream(stream).map_or(ff::Rational::new(1, 1_000), |s| s.time_base())
 }
 
+/// Seconds a sample.
+fn in_samples(rate: u32) -> ff::Rational {
+    ff::Rational::new(1, i32::try_from(rate).unwrap_or(48_000))
+}
+
 fn header_options(format: FilmFormat) -> ff::Dictionary<'static> {
     let mut options = ff::Dictionary::new();
     match format {
@@ -364,7 +387,7 @@ fn add_sound(
     track: &NewTrack,
     drops_priming: bool,
 ) -> Result<usize, ff::Error> {
-    let tick = ff::Rational::new(1, i32::try_from(encoder.rate()).unwrap_or(48_000));
+    let tick = in_samples(encoder.rate());
     let disposition = VISUAL_IMPAIRED | if track.is_default { DEFAULT } else { 0 };
     // SAFETY: a new stream of a valid output, which the output owns.
     unsafe {
@@ -382,21 +405,13 @@ fn add_sound(
 }
 
 /// Adds a track of texts, and returns its place.
-fn add_texts(output: &mut Output, title: &str, track: &NewTrack, is_webvtt: bool) -> Result<usize, ff::Error> {
-    // SAFETY: a new stream of a valid output, which the output owns. Its header is FFmpeg's own allocation, with the padding
-    // that FFmpeg asks for.
+fn add_texts(output: &mut Output, title: &str, track: &NewTrack, codec: TextCodec) -> Result<usize, ff::Error> {
+    // SAFETY: a new stream of a valid output, which the output owns.
     unsafe {
         let new = new_stream(output, ff::Rational::new(1, 1_000), DESCRIPTIONS)?;
-        set_text((*new).codecpar, is_webvtt);
-        if !is_webvtt {
-            let length = MOV_TEXT_HEADER.len();
-            let header = ffi::av_mallocz(length + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize).cast::<u8>();
-            if header.is_null() {
-                return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-            }
-            std::ptr::copy_nonoverlapping(MOV_TEXT_HEADER.as_ptr(), header, length);
-            (*(*new).codecpar).extradata = header;
-            (*(*new).codecpar).extradata_size = length as i32;
+        let code = describe_texts((*new).codecpar, codec);
+        if code < 0 {
+            return Err(ff::Error::from(code));
         }
         name(new, track, title);
         Ok((*new).index as usize)
