@@ -108,6 +108,30 @@ fn texts_that_overlap_are_shown_together_where_only_one_can_be() {
     assert_eq!(packet_hashes(&b, "a.mkv", &["s:0"]), packet_hashes(&b, "film.mkv", &["s:0"]));
 }
 
+/// Players read a film from its start on, and what belongs together is near each other.
+#[test]
+fn a_text_does_not_wait_for_the_next_one() {
+    let b = Bench::new();
+    let one = "1\n00:00:00,500 --> 00:00:01,000\nHello.\n\n";
+    film(&b, ("texts.srt", one), "-c:v libx264 -c:a aac -c:s srt", "short.mkv");
+    // FFmpeg keeps 10 s to bring packets into order.
+    b.ffmpeg("-stream_loop 3 -i short.mkv -map 0:v -map 0:a -c copy long.mkv");
+    b.ffmpeg("-i long.mkv -i short.mkv -map 0 -map 1:s -c copy film.mkv");
+    speak(&b, "film.mkv", "a.mp4", &[], 0);
+    let args = "-v error -show_entries packet=codec_type,pos,size -of compact=p=0:nk=1 a.mp4";
+    let packets = output_of(&b, "ffprobe", args);
+    let places = |kind: &str| -> Vec<u64> {
+        let of_kind = packets.lines().map(|line| line.split('|').collect::<Vec<_>>());
+        // A text of two bytes is the end of another.
+        let of_kind = of_kind.filter(|packet| packet[0] == kind && packet[1] != "2");
+        of_kind.map(|packet| packet[2].parse().unwrap()).collect()
+    };
+    let (texts, pictures) = (places("subtitle"), places("video"));
+    assert_eq!((texts.len(), pictures.len()), (1, 800), "{packets}");
+    // It comes before the picture at 16 s.
+    assert!(texts[0] < pictures[400], "{texts:?} {pictures:?}");
+}
+
 #[test]
 fn texts_move_with_a_film_that_pauses() {
     let b = Bench::new();
