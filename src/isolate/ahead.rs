@@ -114,7 +114,7 @@ fn decode(mut source: Source, strokes: bool, to: &Sender<Decoded>, steps: &Atomi
 /// # Errors
 /// If the pixel format cannot be read.
 pub(super) fn examine(frame: &Frame, strokes: bool) -> Result<(Thumb, Option<StrokeMap>)> {
-    Ok((frame.thumb()?, strokes.then(|| frame.stored_strokes()).transpose()?))
+    Ok((frame.thumb()?, strokes.then(|| frame.strokes()).transpose()?))
 }
 
 /// The same in pieces of which each fits into a reply. `until`: that of the piece before.

@@ -27,6 +27,8 @@ const NOISE: i16 = 12;
 /// A step is measured across this share of a frame's width, so that it is one in frames of any size: 1/320. An edge of
 /// compressed video is about as wide.
 const ACROSS: usize = 320;
+/// Samples of a block in the small copy of frames that are turned, or in formats without rows of luma, in each direction.
+const SMALL: usize = 10;
 /// What a value of 1 stands for, in levels.
 const LEVELS: u32 = 8;
 
@@ -36,37 +38,37 @@ impl Frame {
     /// # Errors
     /// [`Error::Input`] if the pixel format cannot be read.
     pub fn strokes(&self) -> Result<StrokeMap> {
-        let stored = self.stored_strokes()?;
-        // Text is found in the picture as it is shown.
-        let Some(place) = self.stored_place() else { return Ok(stored) };
-        let middle = |n: usize, count: usize| (n as f32 + 0.5) / count as f32;
-        let block = |at: f32, count: usize| ((at * count as f32) as usize).min(count - 1);
-        let values = (0..SAMPLES).map(|n| {
-            let (x, y) = place(middle(n % THUMB_WIDTH, THUMB_WIDTH), middle(n / THUMB_WIDTH, THUMB_HEIGHT));
-            stored.values[block(y, THUMB_HEIGHT) * THUMB_WIDTH + block(x, THUMB_WIDTH)]
-        });
-        Ok(StrokeMap { values: values.collect() })
-    }
-
-    /// The strokes of the frame as it is stored, without its turn.
-    pub(crate) fn stored_strokes(&self) -> Result<StrokeMap> {
         if let Some(values) = self.stroke_values() {
             return Ok(StrokeMap { values: values.to_vec() });
         }
         let av = self.av()?;
-        if let Some(luma) = layout(av).and_then(|layout| layout.components.first().copied()) {
+        let place = self.stored_place();
+        if place.is_none()
+            && let Some(luma) = layout(av).and_then(|layout| layout.components.first().copied())
+        {
             let mut narrow = Vec::new();
             return Ok(of_rows(luma.width, luma.height, |y, add| add(row_of_bytes(av, &luma, y, &mut narrow))));
         }
-        let (width, height) = (10 * THUMB_WIDTH, 10 * THUMB_HEIGHT);
-        let data = scale(av, Rows::All, PixelFormat::YUVJ444P, width as u32, height as u32).ok_or_else(|| {
+        // Letters stand upright in the picture as it is shown. A small copy of the one that is stored is turned.
+        let (width, height) = (SMALL * THUMB_WIDTH, SMALL * THUMB_HEIGHT);
+        let place = place.as_ref();
+        let turned = place.is_some_and(|place| place(1.0, 0.5).0 == 0.5);
+        let (stored_width, stored_height) = if turned { (height, width) } else { (width, height) };
+        let data = scale(av, Rows::All, PixelFormat::YUVJ444P, stored_width as u32, stored_height as u32);
+        let data = data.ok_or_else(|| {
             Error::input(
                 PixelFormat::of(av).name(),
                 "this pixel format cannot be read",
                 "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
             )
         })?;
-        Ok(of_rows(width, height, |y, add| add(&data[y * width..(y + 1) * width])))
+        let sample = |x: usize, y: usize| {
+            let (x, y) = ((x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32);
+            let (x, y) = place.map_or((x, y), |place| place(x, y));
+            let column = ((x * stored_width as f32) as usize).min(stored_width - 1);
+            data[((y * stored_height as f32) as usize).min(stored_height - 1) * stored_width + column]
+        };
+        Ok(of_rows(width, height, |y, add| add(&(0..width).map(|x| sample(x, y)).collect::<Vec<u8>>())))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::address::{Address, hide};
 use crate::error::Result;
 use crate::media::{SideTrack, StreamInfo};
 use crate::model::Caption;
-use crate::ocr::TextLog;
+use crate::ocr::{TextLog, TextUpdate};
 use crate::pipeline::config::Config;
 use crate::pipeline::context::Run;
 use crate::pipeline::message::{
@@ -108,7 +108,7 @@ impl<'a> CollectStage<'a> {
         let before = builder.cues.len();
         match finding {
             Finding::Speech(update) => builder.take_speech(update),
-            Finding::Text(update) => builder.text.update(update),
+            Finding::Text(update) => builder.text_updates.push_back(update),
         }
         builder.report(run, file, before);
         self.collect(file, false)
@@ -176,6 +176,8 @@ impl<'a> CollectStage<'a> {
     }
 
     fn track(&self, file: usize, builder: TrackBuilder, damage: Option<String>, interrupted: bool) -> Track {
+        let mut text = builder.text;
+        builder.text_updates.into_iter().for_each(|update| text.update(update));
         let (segments, mut dialogue) = builder.speech.into_parts();
         // A decoder in a process of its own knows the secrets of its input, and might put them anywhere.
         dialogue.iter_mut().for_each(|line| line.text = hide(&line.text));
@@ -197,7 +199,7 @@ impl<'a> CollectStage<'a> {
             scenes: builder.scenes,
             pictures: builder.pictures.map(PictureWriter::finish),
             speech,
-            text: self.run.config.text.is_some().then(|| builder.text.into_lines()),
+            text: self.run.config.text.is_some().then(|| text.into_lines()),
             placement: builder.placer.is_some().then_some(builder.placement),
         }
     }
@@ -223,6 +225,9 @@ struct TrackBuilder {
     last_seen: Option<u32>,
     /// What the film shows in writing. Everything is known of it where none is read.
     text: TextLog,
+    /// What has come of it and is not needed yet. An update is taken when a keyframe needs it, so that what is said of a stretch
+    /// does not depend on how far the reader is ahead.
+    text_updates: VecDeque<TextUpdate>,
     writing: Writing,
     /// Keyframes that wait until the speech and the text in their stretch are known.
     waiting: VecDeque<CaptionedKeyframe>,
@@ -249,6 +254,7 @@ impl TrackBuilder {
             first_seen: HashMap::new(),
             last_seen: None,
             text: if config.text.is_some() { TextLog::default() } else { TextLog::empty() },
+            text_updates: VecDeque::new(),
             writing: Writing::default(),
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),
@@ -317,6 +323,11 @@ impl TrackBuilder {
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
         let end = next.info.end;
+        while !self.text.knows(end)
+            && let Some(update) = self.text_updates.pop_front()
+        {
+            self.text.update(update);
+        }
         let known = (self.speech_source.is_none() || self.speech.knows(end)) && self.text.knows(end);
         if known || all || self.waiting.len() > MOST_WAITING { self.waiting.pop_front() } else { None }
     }
