@@ -26,7 +26,8 @@ def read(path: Path) -> dict[str, object]:
     head, body = children(root, f"{TT}head", f"{TT}body")
     (metadata,) = children(head, f"{TT}metadata")
     children(metadata, f"{TTM}title", f"{TTM}desc", SOURCE)
-    events, ids = [], set()
+    events: list[dict[str, object]] = []
+    ids = set()
     for div in children(body, f"{TT}div"):
         (p,) = children(div, f"{TT}p")
         spans = list(p)
