@@ -93,6 +93,7 @@ fn publish(ending: Ending) {
         metrics: metrics.clone(),
         stop: StopSignal::default(),
         failing: false,
+        busy: Arc::default(),
         log: Arc::new(|_, _, _| {}),
     };
     let working = thread::spawn(move || worker.run());
