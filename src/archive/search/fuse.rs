@@ -16,6 +16,10 @@ pub(super) const WORDS_WEIGHT: f64 = 0.05;
 /// share: a sign with one word of a long query says little about what the query asks for.
 pub(super) const SCREEN_WEIGHT: f64 = 0.5;
 
+/// A lower best cosine counts as this for the text on the screen: no picture resembles a query of names, and what shows all of
+/// its words comes first then.
+const LEAST_COSINE: f64 = 0.4;
+
 /// The best values of one query, which its scores are relative to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct FusionScale {
@@ -37,12 +41,12 @@ pub(super) struct ScreenScore {
 
 impl FusionScale {
     /// The cosine, plus up to [`WORDS_WEIGHT`] of the best cosine for the words of the caption, plus up to [`SCREEN_WEIGHT`] of
-    /// it for the text on the screen.
+    /// it, or of [`LEAST_COSINE`] if that is more, for the text on the screen.
     pub(super) fn fused(&self, cosine: f64, bm25: Option<f64>, screen: Option<ScreenScore>) -> f64 {
         let share = |bm25: Option<f64>, best: f64| bm25.filter(|_| best > 0.0).map_or(0.0, |bm25| bm25 / best);
         let words = WORDS_WEIGHT * share(bm25, self.bm25);
         let shown = screen.map_or(0.0, |screen| share(Some(screen.bm25), self.screen) * screen.words.powi(2));
-        cosine + self.cosine.max(0.0) * (words + SCREEN_WEIGHT * shown)
+        cosine + self.cosine.max(0.0) * words + self.cosine.max(LEAST_COSINE) * SCREEN_WEIGHT * shown
     }
 }
 
@@ -59,7 +63,12 @@ mod tests {
         assert!((scale.fused(0.5, Some(8.0), None) - 0.53).abs() < 1e-12);
         assert!((scale.fused(0.5, Some(4.0), None) - 0.515).abs() < 1e-12);
         let below = FusionScale { cosine: -0.2, ..scale };
-        assert_eq!(below.fused(-0.3, Some(8.0), Some(ScreenScore { bm25: 4.0, words: 1.0 })), -0.3);
+        assert_eq!(below.fused(-0.3, Some(8.0), None), -0.3);
+        let all_words = ScreenScore { bm25: 4.0, words: 1.0 };
+        assert!(
+            below.fused(-0.3, None, Some(all_words)) > -0.2,
+            "it shows the query, and others only resemble it little"
+        );
         assert_eq!(FusionScale { bm25: 0.0, ..scale }.fused(0.5, Some(0.0), None), 0.5);
     }
 
