@@ -1,7 +1,7 @@
 //! Films whose pictures are real: their sound is replaced by a dialogue that is known to the sample, and descry describes them.
 //!
-//! descry finds scenes, captions and speech itself; nothing is told to it. The greedy rule gets the scenes, captions and speech
-//! that descry found. What is spoken over speech is measured against the dialogue itself.
+//! descry is not told where people talk: it finds speech by itself, as it finds scenes and writes captions. The greedy rule gets
+//! the scenes, captions and speech that descry found. What is spoken over speech is measured against the dialogue itself.
 
 use std::path::Path;
 use std::process::Command;
