@@ -34,7 +34,7 @@ pub struct Look {
 }
 
 /// Blocks with fewer strokes show no text.
-pub(super) const ACTIVE: u8 = 9;
+const ACTIVE: u8 = 9;
 /// Text rests when its strokes have changed little for this long.
 const REST: Time = Time::from_millis(280);
 /// Least time between two looks at what has come to rest.
@@ -90,7 +90,7 @@ impl Default for TextGate {
 }
 
 /// Whether strokes differ by more than noise does.
-pub(super) fn differ(a: u8, b: u8) -> bool {
+fn differ(a: u8, b: u8) -> bool {
     a.abs_diff(b) > (a.max(b) / 3).max(6)
 }
 

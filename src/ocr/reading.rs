@@ -111,6 +111,11 @@ impl Readings {
         Some((best, agreement as f32))
     }
 
+    /// What the best reading says.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.best().map(|(best, _)| best.text.as_str())
+    }
+
     /// Whether a text may be another reading of the same line.
     pub(super) fn resemble(&self, text: &str) -> bool {
         self.kept.iter().any(|reading| likeness(&reading.text, text) >= ALIKE)

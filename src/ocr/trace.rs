@@ -54,17 +54,19 @@ impl Imprint {
 
     /// The strokes in all that a frame has in the same place, as a share of its own; at most 1.
     pub(super) fn strength(&self, map: &StrokeMap) -> f32 {
-        let sum = |values: &mut dyn Iterator<Item = u8>| values.map(f32::from).sum::<f32>();
-        let own = sum(&mut self.strokes.iter().copied());
-        let here = sum(&mut within(&self.columns, &self.rows, map));
-        if own > 0.0 { (here / own).min(1.0) } else { 0.0 }
+        self.strength_in(&self.columns, &self.rows, map)
     }
 
-    /// The strokes in all, compared with those that a frame has in another box; at most 1.
-    fn share_at(&self, place: &TextBox, map: &StrokeMap) -> f32 {
+    /// Whether what it is of is in another box of a frame, as far as the strokes in all tell.
+    pub(super) fn is_at(&self, place: &TextBox, map: &StrokeMap) -> bool {
         let (columns, rows) = blocks(place);
+        place.is_visible() && self.strength_in(&columns, &rows, map) >= THERE
+    }
+
+    /// The mean of the strokes of some blocks, as a share of the mean of its own; at most 1.
+    fn strength_in(&self, columns: &Range<usize>, rows: &Range<usize>, map: &StrokeMap) -> f32 {
         let sum = |values: &mut dyn Iterator<Item = u8>| values.map(f32::from).sum::<f32>();
-        let here = sum(&mut within(&columns, &rows, map)) / (columns.len() * rows.len()).max(1) as f32;
+        let here = sum(&mut within(columns, rows, map)) / (columns.len() * rows.len()).max(1) as f32;
         let own = sum(&mut self.strokes.iter().copied()) / self.strokes.len().max(1) as f32;
         if own > 0.0 { (here / own).min(1.0) } else { 0.0 }
     }
@@ -113,37 +115,32 @@ impl StrokeHistory {
 
     /// Since when something in its place has been there that was there at `time`.
     pub(super) fn start(&self, imprint: &Imprint, time: Time) -> Time {
-        let mut since = time;
-        let mut away = 0;
-        let mut later: Option<&StrokeMap> = None;
-        for (at, map) in self.frames.iter().rev().skip_while(|(at, _)| *at > time) {
-            if later.is_some_and(|later| imprint.change(map, later) > JUMP && imprint.share(later) >= THERE) {
-                break;
-            }
-            if imprint.share(map) >= THERE {
-                (since, away) = (*at, 0);
-            } else {
-                away += 1;
-                if away > FLICKER {
-                    break;
-                }
-            }
-            later = Some(map);
-        }
-        since
+        let begins =
+            |map: &StrokeMap, later: &StrokeMap| imprint.change(map, later) > JUMP && imprint.share(later) >= THERE;
+        self.since(time, begins, |_, map| imprint.share(map) >= THERE)
     }
 
     /// Since when something has been there that moves, and was in `place` at `time`.
     pub(super) fn moving_start(&self, imprint: &Imprint, place: &TextBox, motion: Motion, time: Time) -> Time {
+        self.since(time, is_cut, |at, map| imprint.is_at(&motion.moved(place, at - time), map))
+    }
+
+    /// The first of the frames before `time` in which something is there without a pause that is longer than [`FLICKER`].
+    /// `begins`: whether it cannot be there before the second of two frames.
+    fn since(
+        &self,
+        time: Time,
+        begins: impl Fn(&StrokeMap, &StrokeMap) -> bool,
+        is_there: impl Fn(Time, &StrokeMap) -> bool,
+    ) -> Time {
         let mut since = time;
         let mut away = 0;
         let mut later: Option<&StrokeMap> = None;
         for (at, map) in self.frames.iter().rev().skip_while(|(at, _)| *at > time) {
-            if later.is_some_and(|later| is_cut(map, later)) {
+            if later.is_some_and(|later| begins(map, later)) {
                 break;
             }
-            let then = motion.moved(place, *at - time);
-            if then.is_visible() && imprint.share_at(&then, map) >= THERE {
+            if is_there(*at, map) {
                 (since, away) = (*at, 0);
             } else {
                 away += 1;
@@ -171,19 +168,9 @@ impl StrokeHistory {
         best.1
     }
 
-    /// Whether what moves is still there in the newest frame, `after` it was in `place`.
-    pub(super) fn is_there(&self, imprint: &Imprint, place: &TextBox) -> bool {
-        let newest = self.frames.back();
-        place.is_visible() && newest.is_some_and(|(_, map)| imprint.share_at(place, map) >= THERE)
-    }
-
-    /// Whether the newest frame begins another scene.
-    pub(super) fn has_cut(&self) -> bool {
-        let mut newest = self.frames.iter().rev().map(|(_, map)| map);
-        match (newest.next(), newest.next()) {
-            (Some(newest), Some(before)) => is_cut(before, newest),
-            _ => false,
-        }
+    /// Whether a frame that follows begins another scene.
+    pub(super) fn begins_scene(&self, next: &StrokeMap) -> bool {
+        self.frames.back().is_some_and(|(_, newest)| is_cut(newest, next))
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) struct TrackedLine {
     /// Looks in which it was not found although its strokes are there.
     pub(super) missed: u32,
     /// Scenes that ended while it was there.
-    pub(super) cuts: u32,
+    cuts: u32,
     /// How often its digits have changed, and the latest ones.
     counts: u32,
     last_count: Option<String>,
@@ -168,7 +168,7 @@ impl TrackedLine {
 
     /// Whether a text that was found is more of this line than was known, or less of it; none if it is neither.
     fn part(&self, text: &str) -> Option<Part> {
-        let known = self.readings.best().map(|(best, _)| best.text.as_str())?;
+        let known = self.readings.text()?;
         match (is_part(known, text), is_part(text, known)) {
             (true, false) => Some(Part::More),
             (false, true) => Some(Part::Less),
@@ -178,17 +178,11 @@ impl TrackedLine {
 
     /// Whether a text is the same count at another time.
     fn is_count(&self, text: &str) -> bool {
-        self.last_count
-            .as_deref()
-            .or(self.readings.best().map(|(best, _)| best.text.as_str()))
-            .is_some_and(|last| differ_in_digits(last, text))
+        self.last_count.as_deref().or(self.readings.text()).is_some_and(|last| differ_in_digits(last, text))
     }
 
     fn last_text(&self) -> &str {
-        match &self.scrolled {
-            Some(text) => text,
-            None => self.readings.best().map_or("", |(best, _)| best.text.as_str()),
-        }
+        self.scrolled.as_deref().or(self.readings.text()).unwrap_or_default()
     }
 
     /// A look at `time` has found the line again.
@@ -210,7 +204,7 @@ impl TrackedLine {
         }
         if is_count {
             if self.first_count.is_none() {
-                self.first_count = self.readings.best().map(|(best, _)| best.text.clone());
+                self.first_count = self.readings.text().map(String::from);
             }
             self.last_count = Some(found.text.clone());
             self.counts += 1;
@@ -250,11 +244,12 @@ impl TrackedLine {
         }
     }
 
-    /// Sees whether the line is still there in a new frame.
-    pub(super) fn follow(&mut self, time: Time, map: &StrokeMap, history: &StrokeHistory) {
+    /// Sees whether the line is still there in a new frame. `cut`: whether that begins another scene.
+    pub(super) fn follow(&mut self, time: Time, map: &StrokeMap, cut: bool) {
+        self.cuts += u32::from(cut);
         let there = match self.motion {
             Some(motion) if self.scrolled.is_none() => {
-                !history.has_cut() && history.is_there(&self.imprint, &motion.moved(&self.place, time - self.looked))
+                !cut && self.imprint.is_at(&motion.moved(&self.place, time - self.looked), map)
             }
             // The strokes of what scrolls change all the time.
             Some(_) => self.imprint.strength(map) >= THERE,
@@ -282,7 +277,7 @@ impl TrackedLine {
     fn is_sure(&self, end: Time) -> bool {
         let Some((best, agreement)) = self.readings.best() else { return false };
         let letters = best.text.chars().filter(|c| c.is_alphanumeric()).count();
-        let (least_letters, least) = if self.looks > 1 { (2, SURE_TWICE) } else { (4, SURE_ALONE) };
+        let (least_letters, least) = if self.was_read_twice() { (2, SURE_TWICE) } else { (4, SURE_ALONE) };
         letters >= least_letters
             && self.readings.score() >= least
             && agreement >= LEAST_AGREEMENT

@@ -14,7 +14,7 @@ use super::tracked::{FoundLine, TrackedLine};
 use crate::scene::StrokeMap;
 use crate::time::Time;
 
-/// Most lines on the screen at a time, as many as [`OcrOptions`](super::OcrOptions) allows in a picture.
+/// Most lines that are followed at a time: twice as many as are read of a picture by default.
 const MOST_OPEN: usize = 400;
 /// A line that no look has found again for so long is gone.
 const PATIENCE: Time = Time::from_millis(3_500);
@@ -54,12 +54,9 @@ impl TextTracker {
     /// The strokes of the next frame.
     pub fn frame(&mut self, time: Time, map: StrokeMap) {
         self.now = time;
-        self.history.push(time, map.clone());
-        let cut = self.history.has_cut();
-        for line in &mut self.open {
-            line.follow(time, &map, &self.history);
-            line.cuts += u32::from(cut);
-        }
+        let cut = self.history.begins_scene(&map);
+        self.open.iter_mut().for_each(|line| line.follow(time, &map, cut));
+        self.history.push(time, map);
         let gone = |line: &TrackedLine| line.lost.is_some_and(|since| time - since > PATIENCE);
         for line in self.open.extract_if(.., |line| gone(line)).collect::<Vec<_>>() {
             self.end(&line, line.lost.unwrap_or(time));
@@ -75,10 +72,8 @@ impl TextTracker {
             matched[index] = true;
             self.open[index].update(line, time, &map, &self.history);
         }
-        let mut begin = Vec::new();
-        for line in new {
-            begin.push(TrackedLine::new(line, time, &map, &self.history));
-        }
+        let begins = |line| TrackedLine::new(line, time, &map, &self.history);
+        let mut begin: Vec<TrackedLine> = new.into_iter().map(begins).collect();
         self.close(time, regions, &mut matched, &mut begin);
         let room = MOST_OPEN.saturating_sub(self.open.len());
         self.open.extend(begin.into_iter().take(room));

@@ -8,8 +8,10 @@
 //! Like [`thumb`](super::thumb), this reads some rows of each block, on every frame that is decoded. No state. Memory: a few
 //! rows.
 
-use super::thumb::{ROWS, SAMPLES, THUMB_HEIGHT, THUMB_WIDTH, WIDE, layout, row_of_bytes, sampled_row, sum};
-use crate::error::{Error, Result};
+use super::thumb::{
+    ROWS, SAMPLES, THUMB_HEIGHT, THUMB_WIDTH, WIDE, layout, row_of_bytes, sampled_row, sum, unreadable,
+};
+use crate::error::Result;
 use crate::media::Frame;
 use crate::media::ffmpeg::PixelFormat;
 use crate::media::scale::{Rows, scale};
@@ -36,7 +38,7 @@ impl Frame {
     /// The strokes of the frame as it is shown.
     ///
     /// # Errors
-    /// [`Error::Input`] if the pixel format cannot be read.
+    /// [`Error::Input`](crate::error::Error::Input) if the pixel format cannot be read.
     pub fn strokes(&self) -> Result<StrokeMap> {
         if let Some(values) = self.stroke_values() {
             return Ok(StrokeMap { values: values.to_vec() });
@@ -55,13 +57,7 @@ impl Frame {
         let turned = place.is_some_and(|place| place(1.0, 0.5).0 == 0.5);
         let (stored_width, stored_height) = if turned { (height, width) } else { (width, height) };
         let data = scale(av, Rows::All, PixelFormat::YUVJ444P, stored_width as u32, stored_height as u32);
-        let data = data.ok_or_else(|| {
-            Error::input(
-                PixelFormat::of(av).name(),
-                "this pixel format cannot be read",
-                "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
-            )
-        })?;
+        let data = data.ok_or_else(|| unreadable(av))?;
         let sample = |x: usize, y: usize| {
             let (x, y) = ((x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32);
             let (x, y) = place.map_or((x, y), |place| place(x, y));

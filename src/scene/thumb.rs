@@ -83,13 +83,7 @@ impl Frame {
         let av = self.av()?;
         let (y, u, v, sharpness) = match layout(av) {
             Some(layout) => from_planes(av, &layout),
-            None => from_scaler(av).ok_or_else(|| {
-                Error::input(
-                    PixelFormat::of(av).name(),
-                    "this pixel format cannot be read",
-                    "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
-                )
-            })?,
+            None => from_scaler(av).ok_or_else(|| unreadable(av))?,
         };
         Ok(self.thumb_of(y, u, v, sharpness))
     }
@@ -97,6 +91,14 @@ impl Frame {
     fn thumb_of(&self, y: Vec<u8>, u: Vec<u8>, v: Vec<u8>, sharpness: f32) -> Thumb {
         Thumb { time: self.time, index: self.index, y, u, v, sharpness, unfiltered: self.unfiltered }
     }
+}
+
+pub(super) fn unreadable(av: &ff::frame::Video) -> Error {
+    Error::input(
+        PixelFormat::of(av).name(),
+        "this pixel format cannot be read",
+        "Convert the file first, for example: ffmpeg -i INPUT -pix_fmt yuv420p OUTPUT.mp4",
+    )
 }
 
 /// Where one component's samples are in memory.
