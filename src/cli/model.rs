@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::model_choice::ModelChoice;
 use super::stdout::print_line;
 use crate::error::Result;
-use crate::model::{FoundModel, ModelFolder, Models, Precision};
+use crate::model::{FoundModel, ModelFolder, Models, Precision, hash_every_file};
 
 #[derive(Subcommand)]
 pub(super) enum ModelCommand {
@@ -35,6 +35,7 @@ pub(super) fn run(command: &ModelCommand) -> Result<()> {
         print_line(&Models::on_server(server, None)?.to_string())?;
         return Ok(());
     }
+    hash_every_file();
     let found = FoundModel::open(choice.model, *precision)?;
     let mut text = found.to_string();
     if !found.embeds() {

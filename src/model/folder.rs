@@ -2,7 +2,8 @@
 //! one too, with a manifest that is made from its own files.
 //!
 //! Owns the search for the folder and the check of its files; the manifest itself is [`manifest`](super::manifest)'s.
-//! Opening a folder reads every file once to check its SHA-256, in blocks of 64 KiB; no file is held in memory.
+//! Opening a folder reads every file whose hash is not [known](super::file_hash), to check its SHA-256, in blocks of 64 KiB; no
+//! file is held in memory.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -10,11 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::{hex, sha256_of};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
 use crate::message;
 use crate::message::{Message, Setting};
+use crate::model::file_hash::file_sha256;
 use crate::model::hub::clip::{is_clip, read_clip};
 use crate::model::hub::listing::{has_file, has_hub_layout};
 use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
@@ -263,7 +265,7 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
             MAKE_AGAIN,
         ));
     }
-    let hash = sha256_of(file).map_err(|e| {
+    let hash = file_sha256(&file).map_err(|e| {
         fail(format!("{name} cannot be read: {e}"), "Check the disk and the file's permissions.").with_source(e)
     })?;
     if hash != spec.sha256.to_ascii_lowercase() {

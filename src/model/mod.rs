@@ -4,7 +4,7 @@
 //! manifest   what a model folder states        device    where graphs run
 //! manifest_format   its file, model.json       library   finding ONNX Runtime
 //! folder     finding and checking a folder     runtime   sessions from graphs
-//! verified   its files, as they were hashed
+//! verified   its files, as they were hashed    file_hash hashes that are known already
 //! summary    a folder in words                 graph     what all graphs have in common
 //! score      how likely a caption is right     onnx      graphs that are changed before they are loaded
 //! support    whether its words are             precision variants of graphs of the hub
@@ -21,6 +21,7 @@
 
 pub(crate) mod caption;
 mod device;
+mod file_hash;
 pub(crate) mod folder;
 mod graph;
 pub(crate) mod hub;
@@ -48,6 +49,7 @@ pub use caption::{
     Caption, CaptionInput, CaptionOptions, Captioner, Captions, PictureDemand, Pictures, SearchOptions, Strategy,
 };
 pub use device::Device;
+pub use file_hash::hash_every_file;
 pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};

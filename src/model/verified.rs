@@ -1,8 +1,8 @@
 //! The files of a model, as they were when they were hashed.
 //!
 //! A folder is hashed when it is opened, and its files are read when their part of the model loads, which may be later. What
-//! is read then is hashed again, and used from where it was hashed: small files from memory, large weights from a copy in a
-//! private folder. ONNX Runtime repacks weights while it loads them, so weights in memory would be there twice. And it
+//! is read then is hashed again, unless the file system says that it [has not changed](super::file_hash), and used from where it
+//! was read: small files from memory, large weights from a copy in a private folder. ONNX Runtime repacks weights while it loads them, so weights in memory would be there twice. And it
 //! cannot load them from a memory map of the file itself: another process could change what was hashed, or cut the file,
 //! which ends a process that reads the map.
 //!
@@ -18,6 +18,7 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::file_hash::{FileStamp, is_known};
 use super::manifest::FileSpec;
 use super::onnx::external_files;
 use crate::digest::{hex, sha256_of};
@@ -75,11 +76,10 @@ impl<'a> ListedFiles<'a> {
     pub(crate) fn read(&self, name: &str) -> Result<Arc<[u8]>> {
         let spec = self.spec(name)?;
         let path = self.resolve(name)?;
-        let bytes = read_exactly(&path, spec.bytes).map_err(|e| self.unreadable(name, e))?;
-        match bytes {
-            Some(bytes) if hex(&Sha256::digest(&bytes)) == spec.sha256.to_ascii_lowercase() => Ok(bytes.into()),
-            _ => Err(self.changed(name)),
-        }
+        let (bytes, stamp) = read_exactly(&path, spec.bytes).map_err(|e| self.unreadable(name, e))?;
+        let whole = bytes.len() as u64 == spec.bytes;
+        let same = || is_known(stamp, &spec.sha256) || hex(&Sha256::digest(&bytes)) == spec.sha256.to_ascii_lowercase();
+        if whole && same() { Ok(bytes.into()) } else { Err(self.changed(name)) }
     }
 
     /// A graph and the files that it names, all of which must be listed.
@@ -146,8 +146,14 @@ impl<'a> ListedFiles<'a> {
     fn copy(&self, name: &str, to: &Path) -> Result<()> {
         let spec = self.spec(name)?;
         let from = self.resolve(name)?;
+        let stamp = |path: &Path| path.metadata().map(|meta| FileStamp::of(&meta));
+        let before = stamp(&from).map_err(|e| self.unreadable(name, e))?;
         // The system copies within a file system without reading, if it can.
-        std::fs::copy(from, to).map_err(|e| self.no_room(name, &e))?;
+        let copied = std::fs::copy(&from, to).map_err(|e| self.no_room(name, &e))?;
+        let after = stamp(&from).map_err(|e| self.unreadable(name, e))?;
+        if copied == spec.bytes && before == after && is_known(before, &spec.sha256) {
+            return Ok(());
+        }
         let hash = File::open(to).and_then(sha256_of).map_err(|e| self.unreadable(name, e))?;
         if hash == spec.sha256.to_ascii_lowercase() { Ok(()) } else { Err(self.changed(name)) }
     }
@@ -200,10 +206,13 @@ pub(crate) fn resolve(dir: &Path, name: &str) -> io::Result<PathBuf> {
     Err(io::Error::other(format!("it is a link to {}, out of the folder", path.display())))
 }
 
-/// The bytes of a file of this length; `None` if it has another.
-fn read_exactly(path: &Path, length: u64) -> io::Result<Option<Vec<u8>>> {
+/// The bytes of a file, at most one more than `length`, and its stamp if that was the same before and after.
+fn read_exactly(path: &Path, length: u64) -> io::Result<(Vec<u8>, Option<FileStamp>)> {
     use std::io::Read;
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(IN_MEMORY)).unwrap_or(0));
-    regular_file::open(path)?.take(length.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 == length).then_some(bytes))
+    let file = regular_file::open(path)?;
+    let before = FileStamp::of(&file.metadata()?);
+    (&file).take(length.saturating_add(1)).read_to_end(&mut bytes)?;
+    let after = FileStamp::of(&file.metadata()?);
+    Ok((bytes, before.filter(|_| before == after)))
 }

@@ -269,3 +269,57 @@ fn the_cache_of_the_hub_is_read_and_no_other_link() {
     let (_, err) = caption(&snapshot, 2);
     assert!(err.contains("tokenizer.json") && err.contains("out of the folder"), "{err}");
 }
+
+#[test]
+fn a_large_file_is_hashed_once_and_again_when_it_changes() {
+    let b = Bench::new();
+    let model = b.path("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(root().join("models/builtin")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let descry = |command: &[&str]| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_descry"))
+            .args(command)
+            .current_dir(b.path("."))
+            .env("XDG_CACHE_HOME", b.path("cache"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let open = || descry(&["embed", "--text", "--model", "model"]);
+    let record = b.path("cache/descry/hashes.json");
+    assert_eq!(open().0, Some(0));
+    assert!(!record.exists(), "files that were written just now are not kept");
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    assert_eq!(open().0, Some(0));
+    let text = std::fs::read_to_string(&record).unwrap();
+    let mut kept: Value = serde_json::from_str(&text).unwrap();
+    let files = kept["files"].as_array_mut().unwrap();
+    assert_eq!(files.len(), 4, "the graphs: {text}");
+
+    // What is kept is believed: a wrong hash makes the file look changed. A command that checks hashes believes nothing.
+    for file in files {
+        file["sha256"] = "0".repeat(64).into();
+    }
+    std::fs::write(&record, kept.to_string()).unwrap();
+    let (code, stderr) = open();
+    assert!(code == Some(2) && stderr.contains(&format!("its SHA-256 is {}", "0".repeat(64))), "{stderr}");
+    assert_eq!(descry(&["model", "show", "model"]).0, Some(0));
+    assert_eq!(open().0, Some(0), "the right hashes have replaced them");
+
+    // A changed byte is found, though the length and the time of modification stay.
+    let graph = model.join("text.onnx");
+    let modified = graph.metadata().unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(&graph).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&graph, bytes).unwrap();
+    std::fs::File::options().write(true).open(&graph).unwrap().set_modified(modified).unwrap();
+    let (code, stderr) = open();
+    assert!(code == Some(2) && stderr.contains("text.onnx was changed"), "{stderr}");
+}

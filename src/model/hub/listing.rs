@@ -5,10 +5,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::{hex, sha256_of};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::model::file_hash::file_sha256;
 use crate::model::manifest::FileSpec;
 use crate::model::precision::{GRAPHS, Precision};
 use crate::model::verified::resolve;
@@ -161,6 +162,6 @@ fn hashed(dir: &Path, name: String) -> Result<HubFile> {
     let unreadable = |e| unreadable(dir, &name, e);
     let file = resolve(dir, &name).and_then(|path| regular_file::open(&path)).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
-    let sha256 = sha256_of(file).map_err(unreadable)?;
+    let sha256 = file_sha256(&file).map_err(unreadable)?;
     Ok(HubFile { name, bytes, sha256 })
 }
