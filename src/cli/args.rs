@@ -349,6 +349,7 @@ impl DescriptionArgs {
             },
             dialogue: self.speech.dialogue()?,
             text: self.text.model()?,
+            static_text: self.text.static_text(),
             jobs: self.decode.jobs(),
             place: self.extended.apply(content.place),
             ..content

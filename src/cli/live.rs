@@ -15,13 +15,14 @@ use super::model_args::{AnswerArgs, CaptionModelArgs, ContextArgs};
 use super::reporter::Reporter;
 use super::stdout::print_json_pretty;
 use crate::address::Address;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::{
     self, CommandLine, HttpOptions, LiveConfig, LiveJob, LiveOptions, LiveSummary, OutputConfig, RtspTransport, Secret,
     fetch_status,
 };
 use crate::model::{Model, PromptSource};
+use crate::ocr::StaticText;
 
 /// How long a running descry may take to answer `--status`.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +105,12 @@ struct StreamArgs {
     /// Audio track in which people talk: its number or its language [default: the one that players choose]
     #[arg(long, value_name = "TRACK")]
     audio: Option<String>,
+    /// Read the text that streams show, and describe it when it appears or changes
+    #[arg(long)]
+    text: bool,
+    /// How often to describe text that stays in its place from scene to scene, such as logos [default: once]
+    #[arg(long, value_enum, value_name = "once|never", hide_possible_values = true)]
+    text_static: Option<StaticText>,
     /// Decoder threads per stream; any number from 1 on delays frames [default: none that delay frames]
     #[arg(long, value_name = "N")]
     decode_threads: Option<usize>,
@@ -196,6 +203,8 @@ impl StreamArgs {
             min_interval: self.min_interval,
             wait_for_pause: self.wait_for_pause,
             audio: self.audio.clone(),
+            text: self.text.then_some(true),
+            text_static: self.text_static,
             decode_threads: self.decode_threads,
             allow_private,
             insecure,
@@ -249,6 +258,10 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let defaults = args.stream.defaults(&args.access, args.hang, prompt.clone());
     let file = args.stream.read_config()?;
     let streams = defaults.streams(file.as_ref(), &args.urls)?;
+    if args.stream.text_static.is_some() && streams.iter().all(|s| s.text.is_none()) {
+        let remedy = "Add --text, or a stream with `text = true` in the file.";
+        return Err(Error::usage("--text-static: no stream's text is read", remedy));
+    }
     let models = args.model.load()?;
     let session = args.model.session(true)?;
     let batch = args.batch.size();
@@ -266,6 +279,7 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
     let model = Model::of(&models, args.model.options(&models, encode, caption, prompt)?)?;
     let mut job = LiveJob { options, ..LiveJob::new(streams, model) };
     job.settle_prompts()?;
+    job.settle_text()?;
     job.outputs = args.output.or(&args.voice, file).open(&job.names(), &job.metrics)?;
     let LiveSummary { failed, incomplete } = live::run(job, interrupt)?;
     if failed + incomplete > 0 {

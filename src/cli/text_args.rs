@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::ocr::TextModel;
+use crate::ocr::{StaticText, TextModel};
 
 /// Whether text is read.
 #[derive(Args)]
@@ -11,9 +11,19 @@ use crate::ocr::TextModel;
 pub(super) struct TextArgs {
     /// Read the text that the film shows, and describe it
     ///
-    /// Titles, names and signs become part of the descriptions. Subtitles, logos and clocks are kept in the JSON only.
+    /// Titles, names and signs become part of the descriptions. Subtitles and clocks are kept in the JSON only.
     #[arg(long)]
     text: bool,
+    /// How often to describe text that stays in its place from scene to scene, such as logos
+    #[arg(
+        long,
+        value_enum,
+        value_name = "once|never",
+        hide_possible_values = true,
+        requires = "text",
+        default_value = "once"
+    )]
+    text_static: StaticText,
 }
 
 impl TextArgs {
@@ -26,6 +36,11 @@ impl TextArgs {
             ));
         }
         Ok(())
+    }
+
+    /// What is said about text that is static.
+    pub(super) fn static_text(&self) -> StaticText {
+        self.text_static
     }
 
     /// What reads text, if it is wanted.

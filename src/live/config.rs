@@ -31,6 +31,7 @@ use crate::media::{AccessPolicy, Authorities, SideTrack, TrackChoice};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
+use crate::ocr::StaticText;
 use crate::printable::printable;
 use crate::scene::WatcherOptions;
 use crate::time::Time;
@@ -82,6 +83,8 @@ pub struct StreamConfig {
     pub decode_threads: usize,
     /// What the stream may reach on the network. Default: see [`AccessPolicy`].
     pub access: AccessPolicy,
+    /// Whether the text is read that the stream shows, and what is said about text that is static. Default: it is not read.
+    pub text: Option<StaticText>,
     /// What the model is asked about this stream. Default: what it is asked about all streams.
     pub prompt: Option<PromptOptions>,
 }
@@ -100,6 +103,8 @@ pub struct StreamEntry {
     min_interval: Option<f64>,
     wait_for_pause: Option<f64>,
     audio: Option<String>,
+    text: Option<bool>,
+    text_static: Option<StaticText>,
     decode_threads: Option<usize>,
     allow_private: Option<bool>,
     insecure: Option<bool>,
@@ -132,6 +137,10 @@ pub struct LiveConfig {
     pub wait_for_pause: Option<f64>,
     /// Audio track in which people talk: its number or its language.
     pub audio: Option<String>,
+    /// Reads the text that streams show.
+    pub text: Option<bool>,
+    /// How often text that is static is described.
+    pub text_static: Option<StaticText>,
     /// Decoder threads of each stream.
     pub decode_threads: Option<usize>,
     /// Lets redirects and playlists lead to addresses that are not public.
@@ -317,6 +326,8 @@ impl LiveConfig {
             Some(path) => e.at(&format!("{}: stream {name}", path.display())),
             None => e,
         })?;
+        let text = entry.text.or(self.text).or(file.text).unwrap_or(false);
+        let static_text = entry.text_static.or(self.text_static).or(file.text_static).unwrap_or_default();
         let access = self.access(file, (entry.allow_private, entry.insecure, entry.ca.as_deref()))?;
         let decode_threads = entry.decode_threads.or(self.decode_threads).or(file.decode_threads).unwrap_or(0);
         Ok(StreamConfig {
@@ -331,6 +342,7 @@ impl LiveConfig {
             audio,
             decode_threads: decode_threads.min(MOST_THREADS),
             access,
+            text: text.then_some(static_text),
             prompt,
             name: name.into(),
             address,

@@ -258,7 +258,20 @@ impl DescribeLoop {
             let jpeg = picture.to_jpeg(JPEG_QUALITY).unwrap_or_default().into();
             self.job.metrics.stage_seconds(Stage::Picture, began.elapsed());
             let (due, waited) = (start, Duration::ZERO);
-            let caption = LiveCaption { start, picture_time, due, wall, arrived, waited, text, score, returning, jpeg };
+            let screen_text = Arc::new([]);
+            let caption = LiveCaption {
+                start,
+                picture_time,
+                due,
+                wall,
+                arrived,
+                waited,
+                text,
+                score,
+                returning,
+                screen_text,
+                jpeg,
+            };
             stream.describe(caption, Instant::now());
         }
         stream.close(start, novelty.not_before());

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::ocr::ScreenText;
 use crate::time::Time;
 
 /// One report about one stream.
@@ -26,6 +27,8 @@ pub struct Event {
 pub enum EventKind {
     /// The stream shows something new.
     Caption(LiveCaption),
+    /// Lines of text that the stream has shown, and that are gone. Sent only where text is read.
+    Text(Arc<[ScreenText]>),
     /// The stream's state changed.
     State {
         /// The new state.
@@ -68,7 +71,7 @@ pub struct LiveAudio {
 /// A description and the picture that it describes.
 #[derive(Debug, Clone)]
 pub struct LiveCaption {
-    /// Stream time at which the described scene begins. Stream time starts at 0 with the first frame and is monotonic
+    /// Stream time at which the described scene begins, or the text appears that is described. Stream time starts at 0 with the first frame and is monotonic
     /// across reconnections.
     pub start: Time,
     /// Stream time of the picture.
@@ -87,9 +90,18 @@ pub struct LiveCaption {
     pub score: Option<f32>,
     /// A scene that was described before is back. `text` is then short.
     pub returning: bool,
+    /// The lines that the description quotes, as they were when it was made: they may stay for longer than their `end`.
+    pub screen_text: Arc<[ScreenText]>,
     /// The picture as JPEG, at most 640 pixels on its longer side unless the model reads larger ones. Empty where it could
-    /// not be encoded.
+    /// not be encoded, and where only text is described.
     pub jpeg: Arc<[u8]>,
+}
+
+impl LiveCaption {
+    /// Whether it comes later than the picture alone would have needed: what is written has been read.
+    pub(super) fn is_late(&self) -> bool {
+        !self.screen_text.is_empty()
+    }
 }
 
 /// Stream time `time` equals `pts` on the source's clock and `wall` on the wall clock.

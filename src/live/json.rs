@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::event::{Event, EventKind};
 use super::wall::rfc3339;
+use crate::ocr::ScreenText;
 
 /// The event for readers outside descry. `None` for events that only outputs need (clock, progress, sound).
 pub(super) fn event_json(event: &Event) -> Option<Value> {
@@ -20,6 +21,7 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
             "returning": c.returning,
             "lag": seconds(c.arrived.elapsed()),
         }),
+        EventKind::Text(lines) => json!({ "type": "text", "screen_text": &lines[..] }),
         EventKind::State { state, reason } => json!({
             "type": "state",
             "state": state.name(),
@@ -36,10 +38,22 @@ pub(super) fn event_json(event: &Event) -> Option<Value> {
     {
         object["waited"] = json!(seconds(c.waited));
     }
+    if let EventKind::Caption(c) = &event.kind
+        && !c.screen_text.is_empty()
+    {
+        object["screen_text"] = c.screen_text.iter().map(on_the_screen).collect();
+    }
     object["stream"] = json!(&*event.stream);
     object["number"] = json!(event.number);
     object["at"] = json!(rfc3339(event.at));
     Some(object)
+}
+
+/// A line that is still on the screen: nobody knows its end.
+fn on_the_screen(line: &ScreenText) -> Value {
+    let mut line = json!(line);
+    line["end"] = Value::Null;
+    line
 }
 
 /// Seconds with milliseconds.

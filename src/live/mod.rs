@@ -74,6 +74,7 @@ mod stream;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod text;
 mod timeline;
 mod unquoted;
 mod voice_config;

@@ -90,6 +90,7 @@ mod tests {
             text: text.into(),
             score: None,
             returning: false,
+            screen_text: Arc::new([]),
             jpeg: Arc::new([]),
         }
     }

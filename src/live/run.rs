@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::metrics::{DropReason, Metrics, ModelState};
 use super::source::SourceKind;
 use super::stream::{LiveStream, QueuedKeyframe};
+use super::text::{LookFrame, TextInbox, TextReaderJob, read_text};
 use super::watch::StreamWatcher;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -23,6 +24,7 @@ use crate::media::{Bars, DecodeOptions, LONGEST_SIDE, load_camera_support};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{Model, PictureDemand};
+use crate::ocr::TextModel;
 use crate::track::dedup::DedupOptions;
 
 /// Longest side of the pictures, in pixels, unless the model reads larger ones. The page shows them at this size.
@@ -77,6 +79,8 @@ pub struct LiveJob {
     pub streams: Vec<StreamConfig>,
     /// The model that describes all of them.
     pub model: Model,
+    /// What reads text, where a stream wants that. Default: the model is looked for where the run begins.
+    pub text: Option<TextModel>,
     /// The outputs. Each gets a thread. Default: none.
     pub outputs: Vec<Box<dyn Sink>>,
     /// What the run counts; outputs such as the HTTP server show it.
@@ -89,7 +93,7 @@ impl LiveJob {
     /// A job with the default options and no output yet.
     pub fn new(streams: Vec<StreamConfig>, model: Model) -> LiveJob {
         let metrics = Metrics::new(streams.iter().map(|s| s.name.clone()));
-        LiveJob { streams, model, outputs: Vec::new(), metrics, options: LiveOptions::default() }
+        LiveJob { streams, model, text: None, outputs: Vec::new(), metrics, options: LiveOptions::default() }
     }
 
     /// Settles the streams' own prompts.
@@ -111,6 +115,17 @@ impl LiveJob {
             };
             let settled = prompt.settle(own).map_err(|e| e.at(&format!("stream {}", stream.name)))?;
             stream.prompt = Some(settled);
+        }
+        Ok(())
+    }
+
+    /// Finds what reads text, if a stream wants that.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it is not there.
+    pub fn settle_text(&mut self) -> Result<()> {
+        if self.text.is_none() && self.streams.iter().any(|s| s.text.is_some()) {
+            self.text = Some(TextModel::load()?);
         }
         Ok(())
     }
@@ -137,6 +152,7 @@ pub struct LiveSummary {
 /// loaded, fails or hangs, or its thread panics. A panic of a stream's thread costs that stream.
 pub fn run(mut job: LiveJob, interrupt: &Interrupt) -> Result<LiveSummary> {
     job.settle_prompts()?;
+    job.settle_text()?;
     if job.streams.iter().any(|s| s.kind == SourceKind::Camera) {
         load_camera_support()?;
     }
@@ -153,7 +169,10 @@ type WatchedStream = (Arc<LiveStream>, Option<JoinHandle<()>>);
 struct Supervisor {
     streams: Vec<WatchedStream>,
     describer: Option<JoinHandle<Result<()>>>,
+    /// Reads text; none if no stream wants that.
+    reader: Option<JoinHandle<Result<()>>>,
     inbox: Arc<Inbox<QueuedKeyframe>>,
+    text: Arc<TextInbox<LookFrame>>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     /// Stops the streams' threads.
@@ -169,13 +188,9 @@ struct Supervisor {
 
 impl Supervisor {
     fn start(job: LiveJob) -> Supervisor {
-        let LiveJob { streams, model, outputs, metrics, options } = job;
-        let log: SinkLog = Arc::new(|level, output, text| match level {
-            LogLevel::Info => tracing::info!(output, "{text}"),
-            LogLevel::Warning => tracing::warn!(output, "{text}"),
-        });
-        let hub = Arc::new(Hub::logged(outputs, metrics.clone(), log));
-        let inbox = Arc::new(Inbox::new(streams.len()));
+        let LiveJob { streams, model, text: text_model, outputs, metrics, options } = job;
+        let hub = Arc::new(Hub::logged(outputs, metrics.clone(), sink_log()));
+        let (inbox, text) = (Arc::new(Inbox::new(streams.len())), Arc::new(TextInbox::new(streams.len())));
         let (halt, give_up) = (Interrupt::new(), Interrupt::new());
         metrics.set_hang_limit(Some(options.hang));
         for (counters, s) in metrics.streams().iter().zip(&streams) {
@@ -198,13 +213,19 @@ impl Supervisor {
             interrupt: give_up.clone(),
         };
         let describer = std::thread::spawn(move || describe(model, describer));
+        let reader = text_model.map(|model| {
+            let job = TextReaderJob { streams: streams.clone(), inbox: text.clone(), model, metrics: metrics.clone() };
+            std::thread::spawn(move || read_text(job))
+        });
         let wants_audio = hub.wants_audio();
         let watch = |stream: Arc<LiveStream>| {
             let (shared, inbox, halt) = (stream.clone(), inbox.clone(), halt.clone());
-            let isolation = options.isolation.clone();
+            let (isolation, all_text) = (options.isolation.clone(), text.clone());
+            let text = stream.config.text.map(|_| all_text.clone());
             let decode = decode_options(&stream.config, options.max_pixels, wants_audio);
             let thread = std::thread::spawn(move || {
-                StreamWatcher::new(&shared, &inbox, halt, (decode, isolation), (pictures, options.bars)).run()
+                StreamWatcher::new(&shared, &inbox, halt, (decode, isolation), (pictures, options.bars), text).run();
+                all_text.end(shared.position);
             });
             (stream, Some(thread))
         };
@@ -213,7 +234,9 @@ impl Supervisor {
         Supervisor {
             streams,
             describer: Some(describer),
+            reader,
             inbox,
+            text,
             hub,
             metrics,
             halt,
@@ -230,7 +253,8 @@ impl Supervisor {
             let sinks = self.metrics.sinks();
             // Nothing reads any output any more.
             let unread = !sinks.is_empty() && sinks.iter().all(|s| s.has_ended());
-            if interrupt.is_set() || unread || is_done(&self.describer) || self.model_hangs() {
+            let models_end = is_done(&self.describer) || self.reader.as_ref().is_some_and(JoinHandle::is_finished);
+            if interrupt.is_set() || unread || models_end || self.model_hangs() {
                 self.halt.set();
                 return false;
             }
@@ -282,16 +306,18 @@ impl Supervisor {
         };
         wait(DESCRIBE_TIME, &|| self.watchers_done());
         self.inbox.close();
-        wait(DESCRIBE_TIME, &|| is_done(&self.describer));
+        for (position, _) in self.text.close() {
+            self.streams[position].0.drop_look();
+        }
+        wait(DESCRIBE_TIME, &|| is_done(&self.describer) && is_done(&self.reader));
         self.give_up.set();
         for (position, keyframe) in self.inbox.abandon() {
             self.streams[position].0.drop_keyframe(&keyframe, DropReason::Stopped);
         }
-        wait(JOIN_TIME, &|| self.watchers_done() && is_done(&self.describer));
-        if is_done(&self.describer)
-            && let Some(describer) = self.describer.take()
-        {
-            match describer.join() {
+        wait(JOIN_TIME, &|| self.watchers_done() && is_done(&self.describer) && is_done(&self.reader));
+        let (describer, reader) = (take_done(&mut self.describer), take_done(&mut self.reader));
+        for thread in reader.into_iter().chain(describer) {
+            match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => self.fatal = Some(e),
                 Err(_) => {
@@ -332,6 +358,14 @@ impl Supervisor {
     }
 }
 
+/// Logs what happens to outputs.
+fn sink_log() -> SinkLog {
+    Arc::new(|level, output, text| match level {
+        LogLevel::Info => tracing::info!(output, "{text}"),
+        LogLevel::Warning => tracing::warn!(output, "{text}"),
+    })
+}
+
 /// How a stream is decoded. `wants_audio`: whether an output wants its sound.
 fn decode_options(stream: &StreamConfig, max_pixels: u64, wants_audio: bool) -> DecodeOptions {
     DecodeOptions {
@@ -342,6 +376,7 @@ fn decode_options(stream: &StreamConfig, max_pixels: u64, wants_audio: bool) -> 
         low_delay: true,
         side_track: stream.side_track(wants_audio),
         programme: wants_audio,
+        strokes: stream.text.is_some(),
         ..DecodeOptions::default()
     }
 }
@@ -349,6 +384,11 @@ fn decode_options(stream: &StreamConfig, max_pixels: u64, wants_audio: bool) -> 
 /// Whether a thread has finished, or is joined.
 fn is_done<T>(thread: &Option<JoinHandle<T>>) -> bool {
     thread.as_ref().is_none_or(JoinHandle::is_finished)
+}
+
+/// A thread that has finished.
+fn take_done<T>(thread: &mut Option<JoinHandle<T>>) -> Option<JoinHandle<T>> {
+    thread.take_if(|thread| thread.is_finished())
 }
 
 fn join(watcher: Option<JoinHandle<()>>, fatal: &mut Option<Error>) {

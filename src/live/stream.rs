@@ -4,7 +4,7 @@
 //! never blocks.
 //!
 //! Memory: the start times of the keyframes that wait to be described; the inbox bounds them. A few descriptions that wait for
-//! a pause.
+//! text or for a pause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ use super::hub::Hub;
 use super::lock::lock;
 use super::metrics::{DropReason, Metrics, StreamMetrics};
 use super::pause::PauseGate;
+use super::text::TextDesk;
 use crate::media::rgb::Rgb;
 use crate::time::Time;
 
@@ -53,6 +54,8 @@ struct StreamProgress {
     last: Option<(Time, SystemTime)>,
     /// The last progress that was reported.
     reported: Option<Time>,
+    /// Start of the last description.
+    described: Option<Time>,
 }
 
 impl StreamProgress {
@@ -71,7 +74,11 @@ pub(super) struct LiveStream {
     pub(super) metrics: Arc<Metrics>,
     connection: Mutex<Connection>,
     progress: Mutex<StreamProgress>,
+    /// Locked before the gate, and that before the progress.
+    desk: Mutex<TextDesk>,
     gate: Mutex<PauseGate>,
+    /// Whether all that the stream showed was read.
+    is_read: AtomicBool,
     /// Number of the next event.
     number: Mutex<u64>,
     hub: Arc<Hub>,
@@ -83,6 +90,8 @@ impl LiveStream {
         LiveStream {
             connection: Mutex::new(Connection::new(config.silence)),
             gate: Mutex::new(PauseGate::new(config.wait_for_pause)),
+            desk: Mutex::new(if config.text.is_some() { TextDesk::default() } else { TextDesk::closed() }),
+            is_read: AtomicBool::new(config.text.is_none()),
             config,
             position,
             metrics,
@@ -163,10 +172,29 @@ impl LiveStream {
         lock(&self.progress).open.push(start);
     }
 
-    /// Whether a keyframe waits to be described, or a description for a pause.
+    /// Whether a keyframe waits to be described, a frame to be read, or a description for text or for a pause.
     pub(super) fn has_open(&self) -> bool {
-        // In this order: a description waits before its keyframe is closed.
-        !lock(&self.progress).open.is_empty() || lock(&self.gate).held() > 0
+        // In this order: a description waits before its keyframe is closed, and leaves the desk for the gate.
+        let is_open = !lock(&self.progress).open.is_empty() || !self.is_read.load(Ordering::Acquire);
+        is_open || lock(&self.desk).held() > 0 || lock(&self.gate).held() > 0
+    }
+
+    /// What waits to be joined with text.
+    pub(super) fn desk<T>(&self, with: impl FnOnce(&mut TextDesk) -> T) -> T {
+        with(&mut lock(&self.desk))
+    }
+
+    /// All that the stream showed was read, or will not be.
+    pub(super) fn end_text(&self) {
+        lock(&self.desk).close();
+        self.is_read.store(true, Ordering::Release);
+    }
+
+    /// A frame that was to be read will not be.
+    pub(super) fn drop_look(&self) {
+        if let Some(counters) = self.counters() {
+            counters.text_look_dropped();
+        }
     }
 
     /// Somebody talked at this time.
@@ -174,15 +202,38 @@ impl LiveStream {
         lock(&self.gate).talked(at);
     }
 
-    /// Publishes a description, at once or in a pause.
+    /// Publishes the description of a picture, once it is known what is written there, at once or in a pause.
     pub(super) fn describe(&self, caption: LiveCaption, now: Instant) {
-        let mut gate = lock(&self.gate);
-        let due = gate.push(caption, now);
-        self.publish_captions(&gate, due);
+        let mut desk = lock(&self.desk);
+        let due = desk.push(caption, now);
+        self.pass_on(due, now);
     }
 
-    /// Publishes what has waited for a pause, or long enough.
+    /// Publishes the description of what is written: with that of a picture which waits for it, or alone.
+    pub(super) fn describe_text(&self, text: LiveCaption, now: Instant) {
+        let mut desk = lock(&self.desk);
+        let alone = desk.join(text);
+        let due = desk.due(now);
+        self.pass_on(due.into_iter().chain(alone), now);
+    }
+
+    /// Publishes descriptions, at once or in a pause. The desk stays locked, so that they keep their order.
+    fn pass_on(&self, captions: impl IntoIterator<Item = LiveCaption>, now: Instant) {
+        for caption in captions {
+            let mut gate = lock(&self.gate);
+            let due = gate.push(caption, now);
+            self.publish_captions(&gate, due);
+        }
+    }
+
+    /// Publishes what has waited for text or for a pause, or long enough.
     pub(super) fn publish_due(&self, now: Instant) {
+        let mut desk = lock(&self.desk);
+        if desk.held() > 0 {
+            let due = desk.due(now);
+            self.pass_on(due, now);
+        }
+        drop(desk);
         let mut gate = lock(&self.gate);
         if gate.held() > 0 {
             let due = gate.due(now);
@@ -192,6 +243,7 @@ impl LiveStream {
 
     /// Publishes what waits. From now on no description waits.
     pub(super) fn stop_waiting(&self) {
+        lock(&self.desk).close();
         lock(&self.gate).open();
         self.publish_due(Instant::now());
     }
@@ -199,10 +251,7 @@ impl LiveStream {
     /// `gate` stays locked, so that descriptions keep their order.
     fn publish_captions(&self, gate: &PauseGate, captions: Vec<LiveCaption>) {
         for mut caption in captions {
-            if !caption.waited.is_zero() {
-                let reached = lock(&self.progress).last.map(|(last, _)| last);
-                caption.due = reached.unwrap_or(caption.start).max(caption.start);
-            }
+            self.place(&mut caption);
             if let Some(counters) = self.counters() {
                 counters.caption();
                 counters.waited(caption.waited);
@@ -212,6 +261,22 @@ impl LiveStream {
         if let Some(counters) = self.counters() {
             counters.set_held(gate.held());
         }
+    }
+
+    /// Gives a description that comes late a time that has not passed yet.
+    fn place(&self, caption: &mut LiveCaption) {
+        let mut progress = lock(&self.progress);
+        if let Some(before) = progress.described.filter(|_| caption.is_late()) {
+            // Descriptions are in order, and what is written may be read after a later picture was described.
+            caption.start = caption.start.max(before + Time::from_micros(1));
+        }
+        if !caption.waited.is_zero() {
+            let reached = progress.last.map(|(last, _)| last);
+            caption.due = reached.unwrap_or(caption.start).max(caption.start);
+        } else if caption.is_late() {
+            caption.due = progress.reported.unwrap_or(caption.start).max(caption.start);
+        }
+        progress.described = progress.described.max(Some(caption.start));
     }
 
     /// A keyframe was described, or needs no description.

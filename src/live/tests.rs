@@ -217,6 +217,7 @@ impl SimulatedStream {
                 text,
                 score,
                 returning,
+                screen_text: Arc::new([]),
                 jpeg,
             };
             self.stream.publish(EventKind::Caption(caption));

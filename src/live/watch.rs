@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::metrics::{DropReason, Stage};
 use super::source::SourceKind;
 use super::stream::{LiveStream, QueuedKeyframe};
+use super::text::{LookFrame, TextFeed, TextInbox};
 use super::timeline::Timeline;
 use crate::address::hide;
 use crate::error;
@@ -108,6 +109,8 @@ pub(super) struct StreamWatcher<'a> {
     timeline: Timeline,
     chooser: Watcher<Arc<Frame>>,
     damage: DamageFilter,
+    /// Chooses the frames in which text is read; none if it is not.
+    text: Option<TextFeed>,
     /// Loaded with the first connection that has sound.
     detector: Option<SpeechDetector>,
     /// When progress was reported last.
@@ -121,6 +124,7 @@ impl<'a> StreamWatcher<'a> {
         halt: Interrupt,
         (decode, isolation): (DecodeOptions, Option<Isolation>),
         (pictures, bars): (PictureDemand, Bars),
+        text: Option<Arc<TextInbox<LookFrame>>>,
     ) -> StreamWatcher<'a> {
         StreamWatcher {
             stream,
@@ -133,6 +137,7 @@ impl<'a> StreamWatcher<'a> {
             timeline: Timeline::new(),
             chooser: Watcher::new(&stream.config.watcher).with_spread(pictures.count),
             damage: DamageFilter::default(),
+            text: text.map(TextFeed::new),
             detector: None,
             reported: None,
         }
@@ -194,7 +199,12 @@ impl<'a> StreamWatcher<'a> {
         };
         let (decode_threads, spread) = (self.decode.threads, self.pictures.count);
         if isolation.is_some() {
-            source.guard(Arc::new(FilmNeed { decode_threads, spread, isolated: true, text: 0 }));
+            source.guard(Arc::new(FilmNeed {
+                decode_threads,
+                spread,
+                isolated: true,
+                text: self.text.as_ref().map_or(0, |_| TextFeed::FRAMES),
+            }));
         }
         self.timeline.reconnected();
         stream.connection(|c| c.connected(Instant::now()));
@@ -386,10 +396,15 @@ impl<'a> StreamWatcher<'a> {
             stream.count_dropped(DropReason::Decode, 1);
         } else {
             let thumb = frame.thumb().map_err(|e| StreamFault::Undecodable(e.to_string()))?;
-            let keyframe = self.chooser.push(thumb, Arc::new(frame), not_before);
+            let frame = Arc::new(frame);
+            let keyframe = self.chooser.push(thumb, frame.clone(), not_before);
             stream.metrics.stage_seconds(Stage::Scene, now.elapsed());
             if let Some(keyframe) = keyframe {
                 self.submit(keyframe);
+            }
+            if let Some(text) = &mut self.text {
+                let wall = self.timeline.wall(placed.time);
+                text.push(stream, &frame, wall).map_err(|e| StreamFault::Undecodable(e.to_string()))?;
             }
         }
         if self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORT) {

@@ -5,7 +5,7 @@
 use super::gate::{Look, LookReason};
 use super::screen_text::TextUpdate;
 use super::text_box::TextBox;
-use super::tracked::FoundLine;
+use super::tracked::{FoundLine, VisibleLine};
 use super::tracker::TextTracker;
 use super::{TextLine, TextReader};
 use crate::error::Result;
@@ -20,17 +20,19 @@ const LONGEST_SIDE: u32 = 1_280;
 const LARGE: f64 = 0.2;
 
 /// See the module.
-pub struct TextFinder<'a> {
-    reader: &'a mut TextReader,
+#[derive(Default)]
+pub struct TextFinder {
     tracker: TextTracker,
     /// Whether the last look found a line.
     found: bool,
+    /// Whether a look is not always followed by the one that repeats it.
+    is_quick: bool,
 }
 
-impl<'a> TextFinder<'a> {
-    /// For a new film.
-    pub fn new(reader: &'a mut TextReader) -> TextFinder<'a> {
-        TextFinder { reader, tracker: TextTracker::default(), found: false }
+impl TextFinder {
+    /// For the looks of a gate that is [quick](super::TextGate::quick).
+    pub fn quick() -> TextFinder {
+        TextFinder { is_quick: true, ..TextFinder::default() }
     }
 
     /// The strokes of the next frame.
@@ -42,14 +44,15 @@ impl<'a> TextFinder<'a> {
     ///
     /// # Errors
     /// If ONNX Runtime fails.
-    pub fn look(&mut self, frame: &Frame, look: Look) -> Result<()> {
-        if look.reason == LookReason::Again && !self.found {
+    pub fn look(&mut self, reader: &mut TextReader, frame: &Frame, look: Look) -> Result<()> {
+        let has_lines = || self.found || self.is_quick && self.tracker.has_lines_in(&look.regions);
+        if look.reason == LookReason::Again && !has_lines() {
             return Ok(());
         }
         let Ok(whole) = frame.to_rgb_within(LONGEST_SIDE) else { return Ok(()) };
         let (mut regions, mut found) = (Vec::new(), Vec::new());
         for region in look.regions {
-            let (region, lines) = self.read(&whole, region, look.reason)?;
+            let (region, lines) = read(reader, &whole, region, look.reason)?;
             regions.push(region);
             found.extend(lines);
         }
@@ -58,34 +61,49 @@ impl<'a> TextFinder<'a> {
         Ok(())
     }
 
-    /// The lines in a region, which becomes as wide as the picture where a line goes on beyond its edges.
-    fn read(&mut self, whole: &Rgb, region: TextBox, reason: LookReason) -> Result<(TextBox, Vec<FoundLine>)> {
-        let found = |lines: &[TextLine], picture: &CutOut| {
-            lines.iter().map(|line| FoundLine::of(line, picture.origin, (whole.width, whole.height))).collect()
-        };
-        let picture = cut(whole, &region);
-        let glance = reason == LookReason::Motion || picture.share > LARGE;
-        if glance && !self.reader.may_show_text(&picture.part, picture.share)? {
-            return Ok((region, Vec::new()));
-        }
-        let lines = self.reader.read_part(&picture.part, picture.share)?;
-        let wide = TextBox { x: 0.0, width: 1.0, ..region };
-        if region == wide || !lines.iter().any(|line| is_cut(line, &picture.part)) {
-            return Ok((region, found(&lines, &picture)));
-        }
-        let picture = cut(whole, &wide);
-        Ok((wide, found(&self.reader.read_part(&picture.part, picture.share)?, &picture)))
-    }
-
     /// What has become known.
     pub fn update(&mut self) -> TextUpdate {
         self.tracker.update()
+    }
+
+    /// The lines that are on the screen and were read well enough, as they read now. Their text may be new since the last look.
+    pub fn visible(&self) -> Vec<VisibleLine> {
+        self.tracker.visible()
+    }
+
+    /// Where lines are that have digits and stay in their places, for [`TextGate::set_lines`](super::TextGate::set_lines).
+    pub fn numbers(&self) -> Vec<TextBox> {
+        self.tracker.numbers()
     }
 
     /// What is known at the end of the film, which lasts until `end`.
     pub fn finish(&mut self, end: Time) -> TextUpdate {
         self.tracker.finish(end)
     }
+}
+
+/// The lines in a region, which becomes as wide as the picture where a line goes on beyond its edges.
+fn read(
+    reader: &mut TextReader,
+    whole: &Rgb,
+    region: TextBox,
+    reason: LookReason,
+) -> Result<(TextBox, Vec<FoundLine>)> {
+    let found = |lines: &[TextLine], picture: &CutOut| {
+        lines.iter().map(|line| FoundLine::of(line, picture.origin, (whole.width, whole.height))).collect()
+    };
+    let picture = cut(whole, &region);
+    let glance = reason == LookReason::Motion || picture.share > LARGE;
+    if glance && !reader.may_show_text(&picture.part, picture.share)? {
+        return Ok((region, Vec::new()));
+    }
+    let lines = reader.read_part(&picture.part, picture.share)?;
+    let wide = TextBox { x: 0.0, width: 1.0, ..region };
+    if region == wide || !lines.iter().any(|line| is_cut(line, &picture.part)) {
+        return Ok((region, found(&lines, &picture)));
+    }
+    let picture = cut(whole, &wide);
+    Ok((wide, found(&reader.read_part(&picture.part, picture.share)?, &picture)))
 }
 
 /// A part of a picture.

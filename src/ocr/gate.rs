@@ -43,6 +43,14 @@ const LEAST_DISTANCE: Time = Time::from_millis(400);
 const SECONDS_PER_PICTURE: f64 = 1.5;
 /// When to look again.
 const AGAIN: Time = Time::from_millis(1_000);
+const AGAIN_SOON: Time = Time::from_millis(600);
+/// Least time between a look and one again that comes soon.
+const AGAIN_DISTANCE: Time = Time::from_millis(250);
+/// Least time between two looks at known lines of which a part changes.
+const LINE_DISTANCE: Time = Time::from_millis(500);
+/// Time between two looks at known lines of which nothing seems to change; that at a whole picture, in seconds.
+const LINES_AGAIN: Time = Time::from_millis(800);
+const SECONDS_PER_STALE_PICTURE: f64 = 6.0;
 /// Time between two looks at what moves.
 const MOTION_DISTANCE: Time = Time::from_millis(1_500);
 /// What moves for a shorter time fades in or out, or is noise.
@@ -72,10 +80,34 @@ struct Block {
 pub struct TextGate {
     blocks: Vec<Block>,
     last_look: Option<Time>,
+    /// The last one at something that had come to rest.
+    last_rest: Option<Time>,
     /// Since when something has moved without a pause.
     moving: Option<Time>,
     /// When and where to look again at what came to rest.
-    again: Option<(Time, Vec<TextBox>)>,
+    again: Vec<(Time, Vec<TextBox>)>,
+    /// How much later that is.
+    again_after: Time,
+    /// Whether it does not become later by what comes to rest meanwhile.
+    is_quick: bool,
+    /// Lines that are known: a part of one that changes is a reason for a look, however small it is.
+    lines: Vec<TextBox>,
+    /// Which blocks they have.
+    in_line: Vec<bool>,
+    /// The last look at lines that are known.
+    last_change: Option<Time>,
+}
+
+impl Look {
+    /// This look and a later one, in one look at the later one's frame.
+    pub fn with(self, later: Look) -> Look {
+        let reason = match (self.reason, later.reason) {
+            (LookReason::Rest, _) | (_, LookReason::Rest) => LookReason::Rest,
+            (LookReason::Again, _) | (_, LookReason::Again) => LookReason::Again,
+            (LookReason::Motion, LookReason::Motion) => LookReason::Motion,
+        };
+        Look { reason, regions: apart(self.regions.into_iter().chain(later.regions).collect()) }
+    }
 }
 
 impl Default for TextGate {
@@ -83,22 +115,54 @@ impl Default for TextGate {
         TextGate {
             blocks: vec![Block::default(); THUMB_WIDTH * THUMB_HEIGHT],
             last_look: None,
+            last_rest: None,
             moving: None,
-            again: None,
+            again: Vec::new(),
+            again_after: AGAIN,
+            is_quick: false,
+            lines: Vec::new(),
+            in_line: vec![false; THUMB_WIDTH * THUMB_HEIGHT],
+            last_change: None,
         }
     }
 }
 
-/// Whether strokes differ by more than noise does.
-fn differ(a: u8, b: u8) -> bool {
-    a.abs_diff(b) > (a.max(b) / 3).max(6)
+/// Whether strokes differ by more than noise does. One letter of a line may be less than half of a block.
+fn differ(a: u8, b: u8, in_line: bool) -> bool {
+    let (part, least) = if in_line { (6, 4) } else { (3, 6) };
+    a.abs_diff(b) > (a.max(b) / part).max(least)
 }
 
 impl TextGate {
+    /// For what is to be known soon: it is looked at again after 0.6 s.
+    pub fn quick() -> TextGate {
+        TextGate { again_after: AGAIN_SOON, is_quick: true, ..TextGate::default() }
+    }
+
+    /// Lines that are known from now on, in place of those before: a change of one letter is a reason to look at its line.
+    pub fn set_lines(&mut self, lines: Vec<TextBox>) {
+        self.in_line.fill(false);
+        for at in lines.iter().flat_map(blocks_of) {
+            self.in_line[at] = true;
+        }
+        self.lines = lines;
+    }
+
+    /// The lines in which a block has come to rest that nobody has seen, with room.
+    fn changed_lines(&self, time: Time, since_rest: Time) -> Vec<TextBox> {
+        let since_change = self.last_change.map_or(Time::MAX, |last| time - last);
+        if since_rest < LEAST_DISTANCE || since_change < LINE_DISTANCE {
+            return Vec::new();
+        }
+        let is_new = |block: &Block| time - block.since >= REST && !block.seen;
+        let changed = |line: &&TextBox| blocks_of(line).any(|at| is_new(&self.blocks[at]));
+        apart(self.lines.iter().filter(changed).map(with_room).collect())
+    }
+
     /// Whether to look at the frame with these strokes. Frames come in order of time.
     pub fn push(&mut self, time: Time, map: &StrokeMap) -> Option<Look> {
-        for (block, &strokes) in self.blocks.iter_mut().zip(&map.values) {
-            if differ(block.strokes, strokes) {
+        for ((block, &strokes), &in_line) in self.blocks.iter_mut().zip(&map.values).zip(&self.in_line) {
+            if differ(block.strokes, strokes, in_line) {
                 *block = Block { strokes, since: time, seen: false };
             }
         }
@@ -108,16 +172,23 @@ impl TextGate {
         let moves = |block: &Block| block.strokes >= ACTIVE && !rests(block);
         let moving = self.regions(moves);
         self.moving = if moving.is_empty() { None } else { self.moving.or(Some(time)) };
-        let at_rest = if since_last >= LEAST_DISTANCE { self.regions(is_new) } else { Vec::new() };
+        // A look that repeats one delays none at something new.
+        let since_rest = if self.is_quick { self.last_rest.map_or(Time::MAX, |last| time - last) } else { since_last };
+        let mut at_rest = if since_rest >= LEAST_DISTANCE { self.regions(is_new) } else { Vec::new() };
+        let changed = self.changed_lines(time, since_rest);
+        if !changed.is_empty() {
+            at_rest = apart(at_rest.into_iter().chain(changed).collect());
+            self.last_change = Some(time);
+        }
         // A look at large regions takes longer, so there are fewer of them.
         let area: f32 = at_rest.iter().map(|region| region.width * region.height).sum();
-        let is_due = since_last.secs() >= f64::from(area) * SECONDS_PER_PICTURE;
+        let is_due = since_rest.secs() >= f64::from(area) * SECONDS_PER_PICTURE;
         let look = if !at_rest.is_empty() && is_due {
-            // What came to rest a moment ago is looked at again together with this.
-            let before = self.again.take().into_iter().flat_map(|(_, regions)| regions);
-            self.again = Some((time + AGAIN, apart(before.chain(at_rest.iter().copied()).collect())));
-            Look { reason: LookReason::Rest, regions: at_rest }
-        } else if let Some((_, regions)) = self.again.take_if(|(again, _)| time >= *again) {
+            self.last_rest = Some(time);
+            Look { reason: LookReason::Rest, regions: self.plan_again(time, at_rest) }
+        } else if let Some(regions) = self.take_due(time, since_last) {
+            Look { reason: LookReason::Again, regions }
+        } else if let Some(regions) = self.stale_lines(time, since_last) {
             Look { reason: LookReason::Again, regions }
         } else if since_last >= MOTION_DISTANCE && self.moving.is_some_and(|since| time - since >= LEAST_MOTION) {
             Look { reason: LookReason::Motion, regions: moving }
@@ -125,10 +196,62 @@ impl TextGate {
             return None;
         };
         self.last_look = Some(time);
-        for block in self.blocks.iter_mut().filter(|block| rests(block)) {
-            block.seen = true;
-        }
+        self.see(time, &look.regions);
         Some(look)
+    }
+
+    /// Plans to look again at regions that have come to rest. Returns what there is to look at now.
+    fn plan_again(&mut self, time: Time, at_rest: Vec<TextBox>) -> Vec<TextBox> {
+        let again = time + self.again_after;
+        if self.is_quick {
+            let due = self.take_due(time, Time::MAX).unwrap_or_default();
+            self.again.push((again, at_rest.clone()));
+            return apart(at_rest.into_iter().chain(due).collect());
+        }
+        // What came to rest a moment ago is looked at again together with this.
+        let before = self.again.drain(..).flat_map(|(_, regions)| regions);
+        let together = apart(before.chain(at_rest.iter().copied()).collect());
+        self.again.push((again, together));
+        at_rest
+    }
+
+    /// The known lines, with room, if nobody has looked at them for a while: the strokes of some digits hardly differ.
+    fn stale_lines(&mut self, time: Time, since_last: Time) -> Option<Vec<TextBox>> {
+        let regions = apart(self.lines.iter().map(with_room).collect());
+        let area: f32 = regions.iter().map(|region| region.width * region.height).sum();
+        let distance = LINES_AGAIN.secs().max(f64::from(area) * SECONDS_PER_STALE_PICTURE);
+        let is_due = self.last_change.is_none_or(|last| (time - last).secs() >= distance);
+        if regions.is_empty() || !is_due || since_last < AGAIN_DISTANCE {
+            return None;
+        }
+        self.last_change = Some(time);
+        Some(regions)
+    }
+
+    /// Plans one more look at some regions. `now`: the time of the newest frame.
+    pub fn look_again(&mut self, now: Time, regions: Vec<TextBox>) {
+        self.again.push((now + self.again_after, regions));
+    }
+
+    /// What is to be looked at again by now, if the last look was so long ago.
+    fn take_due(&mut self, time: Time, since_last: Time) -> Option<Vec<TextBox>> {
+        // Two looks that follow closely see the same.
+        if self.is_quick && since_last < AGAIN_DISTANCE {
+            return None;
+        }
+        let due: Vec<TextBox> = self.again.extract_if(.., |(again, _)| time >= *again).flat_map(|due| due.1).collect();
+        (!due.is_empty()).then(|| apart(due))
+    }
+
+    /// What rests is seen by a look. If some looks only repeat others, that holds for what they look at.
+    fn see(&mut self, time: Time, regions: &[TextBox]) {
+        let mut looked = vec![!self.is_quick; self.blocks.len()];
+        for at in regions.iter().flat_map(blocks_of) {
+            looked[at] = true;
+        }
+        for (block, looked) in self.blocks.iter_mut().zip(looked) {
+            block.seen |= looked && time - block.since >= REST;
+        }
     }
 
     /// What lies around the parts of rows that have enough blocks which are `wanted`.
@@ -147,6 +270,20 @@ fn row_region(y: usize, row: &[Block], wanted: impl Fn(&Block) -> bool) -> Optio
     let (right, top, bottom) = (right.min(THUMB_WIDTH), y.saturating_sub(ROOM.1), (y + 1 + ROOM.1).min(THUMB_HEIGHT));
     let (across, down) = (|x: usize| x as f32 / THUMB_WIDTH as f32, |y: usize| y as f32 / THUMB_HEIGHT as f32);
     Some(TextBox { x: across(left), y: down(top), width: across(right - left), height: down(bottom - top) })
+}
+
+/// The places of the blocks of a box.
+fn blocks_of(region: &TextBox) -> impl Iterator<Item = usize> + use<> {
+    let (columns, rows) = region.blocks();
+    rows.flat_map(move |y| columns.clone().map(move |x| y * THUMB_WIDTH + x))
+}
+
+/// A line with room around it.
+fn with_room(line: &TextBox) -> TextBox {
+    let (across, down) = (ROOM.0 as f32 / THUMB_WIDTH as f32, ROOM.1 as f32 / THUMB_HEIGHT as f32);
+    let (left, top) = ((line.x - across).max(0.0), (line.y - down).max(0.0));
+    let (right, bottom) = ((line.x + line.width + across).min(1.0), (line.y + line.height + down).min(1.0));
+    TextBox { x: left, y: top, width: right - left, height: bottom - top }
 }
 
 /// Regions from top to bottom; those whose rows overlap become one.
@@ -209,5 +346,47 @@ mod tests {
         assert_eq!(looks(150, |_, _, _| ACTIVE - 1), []);
         // Short edges are no text.
         assert_eq!(looks(150, |_, x, _| if x % 8 < 3 { 90 } else { 0 }), []);
+    }
+
+    #[test]
+    fn a_digit_that_changes_in_a_known_line_is_read_soon_whatever_else_is() {
+        let mut gate = TextGate::quick();
+        let map = |frame: i64| {
+            let value = |x: usize, y: usize| match (x, y) {
+                // One block of a line at rest changes after 4 s. A title comes and goes beside it, and is read all the time.
+                (20, 3) if frame >= 100 => 40,
+                (4..24, 3) => 30,
+                (10..40, 20) => 30 + 30 * ((frame / 11) % 2) as u8,
+                _ => 0,
+            };
+            let places = (0..THUMB_HEIGHT).flat_map(|y| (0..THUMB_WIDTH).map(move |x| (x, y)));
+            StrokeMap { values: places.map(|(x, y)| value(x, y)).collect() }
+        };
+        let line = TextBox { x: 4.0 / 64.0, y: 3.0 / 36.0, width: 20.0 / 64.0, height: 1.0 / 36.0 };
+        let mut looks = Vec::new();
+        for frame in 0..200 {
+            if frame == 50 {
+                gate.set_lines(vec![line]);
+            }
+            let look = gate.push(Time::from_millis(40 * frame), &map(frame));
+            let shows = |look: &Look| look.regions.iter().any(|region| line.share_in(region) > 0.99);
+            looks.extend(look.filter(shows).map(|look| (frame, look.reason)));
+        }
+        let rests: Vec<i64> =
+            looks.iter().filter(|(at, reason)| *at >= 50 && *reason == LookReason::Rest).map(|(at, _)| *at).collect();
+        let [first] = rests[..] else { panic!("{looks:?}") };
+        assert!((107..=125).contains(&first), "{looks:?}");
+        assert!(looks.iter().any(|(at, _)| (first + 10..first + 30).contains(at)), "{looks:?}");
+        // Also if no strokes tell that something changes.
+        let again: Vec<i64> = looks.iter().map(|(at, _)| *at).filter(|at| *at >= 50).collect();
+        assert!(again.windows(2).all(|pair| pair[1] - pair[0] <= 30) && again.len() < 12, "{looks:?}");
+    }
+
+    #[test]
+    fn a_look_that_is_dropped_is_made_up_for_by_the_next() {
+        let region = |y| TextBox { x: 0.0, y, width: 1.0, height: 0.1 };
+        let earlier = Look { reason: LookReason::Rest, regions: vec![region(0.0), region(0.5)] };
+        let both = earlier.with(Look { reason: LookReason::Motion, regions: vec![region(0.55), region(0.9)] });
+        assert_eq!((both.reason, both.regions.len()), (LookReason::Rest, 3));
     }
 }

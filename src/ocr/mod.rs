@@ -32,9 +32,11 @@ pub use finder::TextFinder;
 pub use gate::{Look, LookReason, TextGate};
 pub use geometry::{Point, Quad};
 pub use model::TextModel;
+pub(crate) use reading::with_zeros;
 pub use recognizer::LineRecognizer;
-pub use screen_text::{ScreenText, TextKind, TextLog, TextUpdate};
+pub use screen_text::{ScreenText, StaticText, TextKind, TextLog, TextUpdate};
 pub use text_box::TextBox;
+pub use tracked::VisibleLine;
 pub use tracker::TextTracker;
 
 /// How text is read.

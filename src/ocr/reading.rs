@@ -26,8 +26,16 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     normalized_levenshtein(&plain(a), &plain(b))
 }
 
+/// Whether two texts are the same, whatever their case and their spaces.
+pub(super) fn says_the_same(a: &str, b: &str) -> bool {
+    let plain =
+        |text: &str| text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect::<String>();
+    plain(a) == plain(b)
+}
+
 /// Whether texts differ in their digits only, and have some: those of a clock or a counter.
 pub(super) fn differ_in_digits(a: &str, b: &str) -> bool {
+    let (a, b) = (with_zeros(a), with_zeros(b));
     // A counter may get longer: 9 and 10.
     let shape = |text: &str| {
         let mut shape = String::new();
@@ -40,7 +48,20 @@ pub(super) fn differ_in_digits(a: &str, b: &str) -> bool {
         shape
     };
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-    digits(a) != digits(b) && shape(a) == shape(b)
+    digits(&a) != digits(&b) && shape(&a) == shape(&b)
+}
+
+/// A text in which every O that stands alone is a zero: in many fonts they look the same.
+pub(crate) fn with_zeros(text: &str) -> String {
+    let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let (mut out, mut before) = (String::with_capacity(text.len()), None);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let alone = c == 'O' && !is_letter(before) && !is_letter(chars.peek().copied());
+        out.push(if alone { '0' } else { c });
+        before = Some(c);
+    }
+    out
 }
 
 /// Whether a text is a part of a longer one: its beginning, its end or its middle. A letter at its edge may be wrong, because
@@ -189,6 +210,8 @@ mod tests {
     #[test]
     fn counters_differ_in_their_digits() {
         assert!(differ_in_digits("12:59:08", "13:00:12") && differ_in_digits("Score 9", "Score 10"));
+        assert!(differ_in_digits("HOME O AWAY O", "HOME 1 AWAY O") && !differ_in_digits("HOME O", "HOME 0"));
+        assert_eq!(with_zeros("O 1O Oslo O-O"), "0 1O Oslo 0-0");
         assert!(
             !differ_in_digits("Goal", "Gaol") && !differ_in_digits("12:00", "12: 00") && !differ_in_digits("a1", "b1")
         );

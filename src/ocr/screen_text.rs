@@ -1,7 +1,8 @@
 //! What was read in a film, and up to when that is known.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::reading::{differ_in_digits, likeness};
 use super::text_box::TextBox;
 use crate::time::Time;
 
@@ -37,6 +38,28 @@ impl TextKind {
     }
 }
 
+/// What is said about lines that are static: logos, watermarks, station idents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum StaticText {
+    /// They are quoted once.
+    #[default]
+    Once,
+    /// They are not described.
+    Never,
+}
+
+impl StaticText {
+    /// As options have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StaticText::Once => "once",
+            StaticText::Never => "never",
+        }
+    }
+}
+
 /// A line of text that a film shows. Serialised as JSON has it, times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScreenText {
@@ -62,7 +85,20 @@ const SUBTITLE_TOP: f32 = 0.66;
 const OFF_CENTER: f32 = 0.12;
 const LONGEST_SUBTITLE: Time = Time::from_millis(9_000);
 
+/// Places that overlap at least so much, and texts that are at least so much alike, are those of one static line.
+const SAME_PLACE: f32 = 0.5;
+const SAME_TEXT: f64 = 0.8;
+
+/// Nearer to an edge, a line may go on beyond it.
+const CUT_OFF: f32 = 0.02;
+
 impl ScreenText {
+    /// Whether another line says the same in the same place, but for digits that a clock or a counter changes, whenever.
+    pub(crate) fn is_same_as(&self, other: &ScreenText) -> bool {
+        self.place.overlap(&other.place) >= SAME_PLACE
+            && (likeness(&self.text, &other.text) >= SAME_TEXT || differ_in_digits(&self.text, &other.text))
+    }
+
     /// Whether another line is the same, after something has hidden it for a moment.
     fn continues_as(&self, later: &ScreenText) -> bool {
         self.text == later.text
@@ -70,10 +106,31 @@ impl ScreenText {
             && self.place.overlap(&later.place) >= 0.5
     }
 
+    /// Whether it is where subtitles are.
+    pub(crate) fn is_where_subtitles_are(&self) -> bool {
+        let (x, y) = self.place.center();
+        y >= SUBTITLE_TOP && (x - 0.5).abs() <= OFF_CENTER
+    }
+
     /// Whether it is where subtitles are, for as long as they are.
     pub(super) fn may_be_subtitle(&self) -> bool {
-        let (x, y) = self.place.center();
-        y >= SUBTITLE_TOP && (x - 0.5).abs() <= OFF_CENTER && self.end - self.start <= LONGEST_SUBTITLE
+        self.is_where_subtitles_are() && self.end - self.start <= LONGEST_SUBTITLE
+    }
+
+    /// Whether it is where tickers are: near the upper or the lower edge of the picture.
+    pub(crate) fn is_at_edge(&self) -> bool {
+        let y = self.place.center().1;
+        !(0.15..=0.75).contains(&y)
+    }
+
+    /// Whether it reaches to the left or right edge of the picture, and may go on beyond it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.place.x < CUT_OFF || self.place.x + self.place.width > 1.0 - CUT_OFF
+    }
+
+    /// Whether it says nearly the same as another line, wherever they are.
+    pub(crate) fn says_what(&self, other: &ScreenText) -> bool {
+        likeness(&self.text, &other.text) >= SAME_TEXT
     }
 }
 
@@ -99,6 +156,10 @@ const MOST_LINES: usize = 100_000;
 const LATEST: usize = 64;
 /// For so long.
 const HIDDEN: Time = Time::from_millis(1_000);
+/// Static lines that are recognised when they come back.
+const MOST_STANDING: usize = 64;
+/// A line that has been there for so long is static if it has outlived a scene. One that has not is a title.
+pub(super) const DECIDED: Time = Time::from_millis(30_000);
 
 /// Remembers the text of a film.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +168,8 @@ pub struct TextLog {
     current: Vec<ScreenText>,
     until: Time,
     full: Option<Time>,
+    /// Lines that were static or counted, one for each: what hides them for a while and shows them again shows the same.
+    standing: Vec<ScreenText>,
 }
 
 impl TextLog {
@@ -117,7 +180,8 @@ impl TextLog {
 
     /// Takes what has become known.
     pub fn update(&mut self, update: TextUpdate) {
-        for line in update.ended {
+        for mut line in update.ended {
+            self.recognize(&mut line);
             let same = |before: &&mut ScreenText| before.continues_as(&line);
             if let Some(before) = self.ended.iter_mut().rev().take(LATEST).find(same) {
                 (before.end, before.kind) = (line.end, line.kind);
@@ -127,8 +191,28 @@ impl TextLog {
                 self.full.get_or_insert(line.start);
             }
         }
-        self.current = update.current;
+        let mut current = update.current;
+        current.iter_mut().for_each(|line| self.recognize(line));
+        self.current = current;
         self.until = self.until.max(update.until);
+    }
+
+    /// A line that is like one which was static, or counted, is that one.
+    fn recognize(&mut self, line: &mut ScreenText) {
+        let known = self.standing.iter().find(|known| known.is_same_as(line));
+        match (line.kind, known) {
+            (TextKind::Title, Some(known)) => line.kind = known.kind,
+            (TextKind::Static | TextKind::Counter, None) if self.standing.len() < MOST_STANDING => {
+                self.standing.push(line.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is known of all lines that begin before a time whether they are static.
+    pub fn is_decided(&self, time: Time) -> bool {
+        let may_be_static = |line: &&ScreenText| line.kind == TextKind::Title && line.end - line.start < DECIDED;
+        !self.current.iter().filter(may_be_static).any(|line| line.start < time)
     }
 
     /// Whether all lines that begin before a time are known.

@@ -1,8 +1,11 @@
 //! Where text is in a picture.
 
+use std::ops::Range;
+
 use serde::{Serialize, Serializer};
 
 use super::geometry::Quad;
+use crate::scene::{THUMB_HEIGHT, THUMB_WIDTH};
 
 /// An upright rectangle, in shares of the picture's width and height: 0 is its left or top edge, 1 its right or bottom edge.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,6 +80,16 @@ impl TextBox {
     pub(super) fn reaches(&self, other: &TextBox) -> bool {
         let gap = self.x.max(other.x) - (self.x + self.width).min(other.x + other.width);
         gap < self.height.max(other.height)
+    }
+
+    /// The columns and rows of blocks whose centre is in it, at least one of each.
+    pub(super) fn blocks(&self) -> (Range<usize>, Range<usize>) {
+        let range = |from: f32, length: f32, count: usize| {
+            let edge = |at: f32| (at * count as f32).round().clamp(0.0, count as f32) as usize;
+            let first = edge(from).min(count - 1);
+            first..edge(from + length).max(first + 1)
+        };
+        (range(self.x, self.width, THUMB_WIDTH), range(self.y, self.height, THUMB_HEIGHT))
     }
 
     /// Whether most of it is in the picture.

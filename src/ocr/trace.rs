@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::text_box::TextBox;
-use crate::scene::{StrokeMap, THUMB_HEIGHT, THUMB_WIDTH};
+use crate::scene::{StrokeMap, THUMB_WIDTH};
 use crate::time::Time;
 
 /// How far back lines are traced.
@@ -17,6 +17,9 @@ const MOST_FRAMES: usize = 720;
 pub(super) const THERE: f32 = 0.5;
 /// Strokes that change by this share from one frame to the next are those of another text, or of another scene.
 const JUMP: f32 = 0.3;
+/// A change that is so many times the usual one, which is noise, and at least this share of the largest, is one of digits.
+const UNUSUAL: f32 = 3.0;
+const SHARE_OF_LARGEST: f32 = 0.2;
 /// A line that is away for so many frames may only be hidden by noise.
 const FLICKER: usize = 2;
 
@@ -32,7 +35,7 @@ pub(super) struct Imprint {
 impl Imprint {
     /// Of a box in a frame.
     pub(super) fn of(place: &TextBox, map: &StrokeMap) -> Imprint {
-        let (columns, rows) = blocks(place);
+        let (columns, rows) = place.blocks();
         let strokes = within(&columns, &rows, map).collect();
         Imprint { columns, rows, strokes }
     }
@@ -59,7 +62,7 @@ impl Imprint {
 
     /// Whether what it is of is in another box of a frame, as far as the strokes in all tell.
     pub(super) fn is_at(&self, place: &TextBox, map: &StrokeMap) -> bool {
-        let (columns, rows) = blocks(place);
+        let (columns, rows) = place.blocks();
         place.is_visible() && self.strength_in(&columns, &rows, map) >= THERE
     }
 
@@ -168,6 +171,21 @@ impl StrokeHistory {
         best.1
     }
 
+    /// The latest time between two at which the blocks of an imprint changed by more than they usually do; the later one if they
+    /// never did. What changes before it is something else, such as the scene behind the line.
+    pub(super) fn latest_change(&self, imprint: &Imprint, after: Time, until: Time) -> Time {
+        let within: Vec<&(Time, StrokeMap)> =
+            self.frames.iter().filter(|(at, _)| *at >= after && *at <= until).collect();
+        let changes: Vec<(Time, f32)> =
+            within.windows(2).map(|pair| (pair[1].0, imprint.change(&pair[0].1, &pair[1].1))).collect();
+        let mut sorted: Vec<f32> = changes.iter().map(|(_, change)| *change).collect();
+        sorted.sort_by(f32::total_cmp);
+        let usual = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let largest = sorted.last().copied().unwrap_or(0.0);
+        let least = (UNUSUAL * usual).max(SHARE_OF_LARGEST * largest);
+        changes.iter().rfind(|(_, change)| *change > 0.0 && *change >= least).map_or(until, |(at, _)| *at)
+    }
+
     /// Whether a frame that follows begins another scene.
     pub(super) fn begins_scene(&self, next: &StrokeMap) -> bool {
         self.frames.back().is_some_and(|(_, newest)| is_cut(newest, next))
@@ -187,16 +205,6 @@ fn overlap(pairs: impl Iterator<Item = (u8, u8)>) -> f32 {
         all += u32::from(a.max(b));
     }
     if all == 0 { 1.0 } else { common as f32 / all as f32 }
-}
-
-/// The blocks whose centre is in a box, at least one.
-fn blocks(place: &TextBox) -> (Range<usize>, Range<usize>) {
-    let range = |from: f32, length: f32, count: usize| {
-        let edge = |at: f32| (at * count as f32).round().clamp(0.0, count as f32) as usize;
-        let first = edge(from).min(count - 1);
-        first..edge(from + length).max(first + 1)
-    };
-    (range(place.x, place.width, THUMB_WIDTH), range(place.y, place.height, THUMB_HEIGHT))
 }
 
 fn within<'a>(columns: &Range<usize>, rows: &Range<usize>, map: &'a StrokeMap) -> impl Iterator<Item = u8> + 'a {

@@ -2,8 +2,10 @@
 
 use super::TextLine;
 use super::geometry::Point;
-use super::reading::{LineReading, Readings, differ_in_digits, is_part, joined, narrow};
-use super::screen_text::{ScreenText, TextKind};
+use super::reading::{
+    LineReading, Readings, differ_in_digits, is_part, joined, likeness, narrow, says_the_same, with_zeros,
+};
+use super::screen_text::{DECIDED, ScreenText, TextKind};
 use super::text_box::TextBox;
 use super::trace::{Imprint, Motion, StrokeHistory, THERE};
 use crate::printable::plain;
@@ -24,6 +26,10 @@ const FLICKER: Time = Time::from_millis(200);
 const MOVED: f32 = 0.12;
 /// Boxes of lines that rest differ by less, as a share of the picture.
 const LEAST_MOVED: f32 = 0.006;
+/// Readings of a line that is all there are so much alike, and the edges of its boxes differ by less than this, as a share of
+/// the picture.
+const STEADY: f64 = 0.8;
+const LEAST_STEADY: f32 = 0.015;
 /// A line that has not done that for so long stays where it is.
 const STILL: Time = Time::from_millis(2_500);
 /// Least width of a line that scrolls sideways, as a share of the picture's.
@@ -51,6 +57,32 @@ impl FoundLine {
         let place = TextBox::around(&corners, size.0, size.1);
         FoundLine { text: narrow(line.text.trim()), score: line.score, place }
     }
+}
+
+/// A line that is on the screen, as it reads now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisibleLine {
+    /// Where it was in the latest look that found it, and what it says by then. Its end is the time of the newest frame.
+    pub line: ScreenText,
+    /// Since when it has said that.
+    pub since: Time,
+    /// The latest look that found it.
+    pub looked: Time,
+    /// Looks in a row that have read nearly the same in the same place, or in one that moves: neither more of a line that slides
+    /// in, nor other letters.
+    pub looks: u32,
+    /// How it moves, in shares of the picture's width and height in a second; none if it stays where it is.
+    pub motion: Option<(f32, f32)>,
+}
+
+/// What a line was read as last.
+#[derive(Debug, Clone)]
+struct LatestReading {
+    text: String,
+    score: f32,
+    /// Since when it has been read so, and by how many looks in a row.
+    since: Time,
+    looks: u32,
 }
 
 /// How much of a line can be seen.
@@ -84,15 +116,19 @@ pub(super) struct TrackedLine {
     pub(super) missed: u32,
     /// Scenes that ended while it was there.
     cuts: u32,
+    /// Whether it was there for nearly all of the film.
+    pub(super) lasts: bool,
     /// How often its digits have changed, and the latest ones.
     counts: u32,
     last_count: Option<String>,
+    latest: LatestReading,
     /// What it said before.
     first_count: Option<String>,
     /// Where it was when it had moved last, and when that was.
     anchor: (TextBox, Time),
-    /// Looks that have found it.
+    /// Looks that have found it, and the latest of those in a row that have read nearly the same.
     looks: u32,
+    steady_looks: u32,
     /// A kind that its neighbours have given it.
     pub(super) group: Option<TextKind>,
 }
@@ -104,6 +140,7 @@ impl TrackedLine {
         let start = history.start(&imprint, time);
         let mut readings = Readings::default();
         let (text, score) = (found.text, found.score);
+        let latest = LatestReading { text: text.clone(), score, since: start, looks: 1 };
         readings.push(LineReading { text, score });
         TrackedLine {
             readings,
@@ -118,11 +155,14 @@ impl TrackedLine {
             moves: 0,
             missed: 0,
             cuts: 0,
+            lasts: false,
             counts: 0,
             last_count: None,
+            latest,
             first_count: None,
             anchor: (found.place, time),
             looks: 1,
+            steady_looks: 1,
             group: None,
         }
     }
@@ -134,7 +174,7 @@ impl TrackedLine {
         let likeness = self.readings.likeness(&found.text);
         // What comes after it was lost is more likely another text.
         let least = if self.lost.is_some() { 0.85 } else { 0.6 };
-        if overlap >= 0.3 && (likeness >= least || self.is_count(&found.text)) {
+        if overlap >= 0.3 && (likeness >= least || self.is_count(&found.text) || self.repeats_count(&found.text)) {
             return 1.0 + likeness + overlap;
         }
         let height = found.place.height / self.place.height.max(1e-6);
@@ -181,6 +221,11 @@ impl TrackedLine {
         self.last_count.as_deref().or(self.readings.text()).is_some_and(|last| differ_in_digits(last, text))
     }
 
+    /// Whether a text is what the digits were last.
+    fn repeats_count(&self, text: &str) -> bool {
+        self.last_count.as_deref().is_some_and(|last| says_the_same(last, text))
+    }
+
     fn last_text(&self) -> &str {
         self.scrolled.as_deref().or(self.readings.text()).unwrap_or_default()
     }
@@ -188,6 +233,7 @@ impl TrackedLine {
     /// A look at `time` has found the line again.
     pub(super) fn update(&mut self, found: FoundLine, time: Time, map: &StrokeMap, history: &StrokeHistory) {
         self.looks += 1;
+        let (before, said) = (self.place, self.latest.text.clone());
         let part = if self.scrolled.is_none() { self.part(&found.text) } else { None };
         if part == Some(Part::More) {
             // It slides or fades in from one side, or is written.
@@ -197,7 +243,9 @@ impl TrackedLine {
             self.motion = None;
         }
         let is_count = self.is_count(&found.text);
-        let scrolls = part.is_none() && !is_count && !self.readings.resemble(&found.text);
+        let is_known = is_count || self.repeats_count(&found.text) || self.readings.resemble(&found.text);
+        let scrolls = part.is_none() && !is_known;
+        self.read(&found, time, history);
         if scrolls || self.scrolled.is_some() {
             let text = joined(self.last_text(), &found.text).map(|joined| joined.text);
             self.scrolled = text.or_else(|| self.scrolled.take());
@@ -219,8 +267,33 @@ impl TrackedLine {
         if part != Some(Part::Less) && self.counts < COUNTS {
             self.readings.push(LineReading { text: found.text, score: found.score });
         }
+        let is_steady = part.is_none() && self.is_steady(&before, &found.place);
+        self.steady_looks =
+            if is_steady && likeness(&said, &self.latest.text) >= STEADY { self.steady_looks + 1 } else { 1 };
         self.imprint = Imprint::of(&found.place, map);
         (self.place, self.looked, self.lost, self.missed) = (found.place, time, None, 0);
+    }
+
+    /// Keeps what a look at `time` has read.
+    fn read(&mut self, found: &FoundLine, time: Time, history: &StrokeHistory) {
+        if says_the_same(&self.latest.text, &found.text) {
+            self.latest.looks += 1;
+            self.latest.score = self.latest.score.max(found.score);
+        } else {
+            let since = history.latest_change(&self.imprint, self.looked, time);
+            self.latest = LatestReading { text: found.text.clone(), score: found.score, since, looks: 1 };
+        }
+    }
+
+    /// Whether a line that was in one place and is in another may be all of the same line.
+    fn is_steady(&self, before: &TextBox, now: &TextBox) -> bool {
+        let (across, down) = (LEAST_STEADY, (0.3 * before.height).max(LEAST_STEADY));
+        let near = |a: f32, a_length: f32, b: f32, b_length: f32, tolerance: f32| {
+            (a - b).abs() <= tolerance && (a + a_length - b - b_length).abs() <= tolerance
+        };
+        let is_here = near(before.x, before.width, now.x, now.width, across)
+            && near(before.y, before.height, now.y, now.height, down);
+        is_here || self.motion.is_some() && (now.width / before.width.max(1e-6) - 1.0).abs() < 0.15
     }
 
     /// Finds out whether the line moves, and how.
@@ -289,6 +362,11 @@ impl TrackedLine {
         self.looks > 1
     }
 
+    /// Whether it has digits, and stays in its place.
+    pub(super) fn has_digits(&self) -> bool {
+        self.motion.is_none() && with_zeros(&self.latest.text).contains(|c: char| c.is_ascii_digit())
+    }
+
     /// Whether it moves from side to side.
     pub(super) fn moves_sideways(&self) -> bool {
         self.motion.is_some_and(|motion| motion.y.abs() < 0.15 * motion.x.abs())
@@ -301,9 +379,40 @@ impl TrackedLine {
             None if self.scrolled.is_some() => TextKind::Rolling,
             // A title may slide in, and then rest.
             None if 2 * self.moves >= self.looks => TextKind::Scene,
-            None if self.cuts >= STATIC_CUTS && end - self.start >= STATIC_TIME => TextKind::Static,
+            None if self.is_static(end) => TextKind::Static,
             None => TextKind::Title,
         }
+    }
+
+    /// Whether it has outlived enough scenes.
+    fn is_static(&self, end: Time) -> bool {
+        let time = end - self.start;
+        self.cuts >= STATIC_CUTS && time >= STATIC_TIME || self.cuts > 0 && (time >= DECIDED || self.lasts)
+    }
+
+    /// The line as it reads now, at `now`; none if that is not certain, or nobody sees it.
+    pub(super) fn visible(&self, now: Time) -> Option<VisibleLine> {
+        if self.lost.is_some() {
+            return None;
+        }
+        let latest = &self.latest;
+        let differs = || self.readings.text().is_none_or(|best| !says_the_same(best, &latest.text));
+        let has_changed = self.scrolled.is_none() && (self.counts > 0 || latest.looks > 1 && differs());
+        let (text, confidence) = if has_changed {
+            // The vote of all readings is about what it said before.
+            let letters = latest.text.chars().filter(|c| c.is_alphanumeric()).count();
+            let is_sure = letters >= 2 && latest.score >= SURE_TWICE && self.was_read_twice();
+            let read = if self.counts > 0 { with_zeros(&latest.text) } else { latest.text.clone() };
+            (is_sure.then(|| plain(&read).trim().to_string())?, latest.score)
+        } else {
+            let known = self.text(now)?;
+            (known.text, known.confidence)
+        };
+        let (start, place, kind) = (self.start, self.place, self.kind(now));
+        let line = ScreenText { text, start, end: now, place, confidence, kind };
+        let motion = self.motion.map(|motion| (motion.x, motion.y));
+        let (since, looked, looks) = (latest.since, self.looked, self.steady_looks);
+        (!line.text.is_empty()).then_some(VisibleLine { line, since, looked, looks, motion })
     }
 
     /// The line as it is known now, up to `end`; none if it is not certain that there is one.

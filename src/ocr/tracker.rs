@@ -10,7 +10,7 @@
 use super::screen_text::{ScreenText, TextKind, TextUpdate};
 use super::text_box::TextBox;
 use super::trace::{Motion, StrokeHistory};
-use super::tracked::{FoundLine, TrackedLine};
+use super::tracked::{FoundLine, TrackedLine, VisibleLine};
 use crate::scene::StrokeMap;
 use crate::time::Time;
 
@@ -24,6 +24,8 @@ const DELAY: Time = Time::from_millis(3_600);
 const MOST_MISSED: u32 = 2;
 /// Lines that roll together.
 const ROLLING_LINES: usize = 3;
+/// A line that outlives a scene, and is there for this share of the film, is static.
+const NEARLY_ALL: f64 = 0.9;
 /// So many different texts in the same place, each for a few seconds, are subtitles.
 const SUBTITLES: usize = 3;
 
@@ -33,6 +35,8 @@ pub struct TextTracker {
     history: StrokeHistory,
     open: Vec<TrackedLine>,
     ended: Vec<ScreenText>,
+    /// Time of the first frame.
+    began: Option<Time>,
     /// Time of the newest frame.
     now: Time,
     /// Rows in which a line has scrolled sideways, and when that was: their middles.
@@ -54,6 +58,7 @@ impl TextTracker {
     /// The strokes of the next frame.
     pub fn frame(&mut self, time: Time, map: StrokeMap) {
         self.now = time;
+        self.began.get_or_insert(time);
         let cut = self.history.begins_scene(&map);
         self.open.iter_mut().for_each(|line| line.follow(time, &map, cut));
         self.history.push(time, map);
@@ -79,6 +84,11 @@ impl TextTracker {
         self.open.extend(begin.into_iter().take(room));
         self.find_rolling();
         self.find_tickers(time);
+    }
+
+    /// Whether lines that are on the screen are in some regions.
+    pub(super) fn has_lines_in(&self, regions: &[TextBox]) -> bool {
+        self.open.iter().any(|line| regions.iter().any(|region| line.place.share_in(region) >= 0.5))
     }
 
     /// Pairs lines that are on the screen with those that were found, the best pairs first; and those that are new.
@@ -204,10 +214,24 @@ impl TextTracker {
         TextUpdate { ended: std::mem::take(&mut self.ended), current, until: now - DELAY }
     }
 
+    /// The lines that are on the screen and were read well enough, as they read now.
+    pub fn visible(&self) -> Vec<VisibleLine> {
+        self.open.iter().filter_map(|line| line.visible(self.now)).collect()
+    }
+
+    /// Where lines are that have digits and stay in their places, also those that nobody has seen for a moment.
+    pub fn numbers(&self) -> Vec<TextBox> {
+        self.open.iter().filter(|line| line.has_digits()).map(|line| line.place).collect()
+    }
+
     /// What is known at the end of the film.
     pub fn finish(&mut self, end: Time) -> TextUpdate {
-        for line in std::mem::take(&mut self.open) {
-            self.end(&line, line.lost.unwrap_or(end.max(self.now)));
+        let film_end = end.max(self.now);
+        let film = film_end - self.began.unwrap_or(film_end);
+        for mut line in std::mem::take(&mut self.open) {
+            let line_end = line.lost.unwrap_or(film_end);
+            line.lasts = (line_end - line.start).secs() >= NEARLY_ALL * film.secs();
+            self.end(&line, line_end);
         }
         TextUpdate { until: Time::MAX, ..self.update() }
     }
@@ -385,5 +409,23 @@ mod tests {
         let update = film.tracker.update();
         assert_eq!((update.until, update.current.len()), (time(199) - DELAY, 1));
         assert_eq!((update.current[0].start, update.current[0].end), (time(40), time(199)));
+    }
+
+    #[test]
+    fn a_line_reads_as_it_was_read_last_once_two_looks_agree() {
+        let score = shown("HOME 9 AWAY 9", (0, 500), 0.1, 0.1);
+        let read =
+            |_: &Shown, frame: i64| (["HOME O AWAY O", "HOME 1 AWAY O"][usize::from(frame >= 100)].to_string(), 0.95);
+        let text = |frames, looks: &[i64]| {
+            let visible = Film::play(frames, &[score], looks, read).tracker.visible();
+            visible.into_iter().map(|line| (line.line.text, line.looks)).collect::<Vec<_>>()
+        };
+        assert_eq!(text(60, &[10, 25]), [("HOME O AWAY O".to_string(), 2)]);
+        assert_eq!(text(130, &[10, 25, 110, 125]), [("HOME 1 AWAY 0".to_string(), 4)]);
+        // Which way a word slides in.
+        let word =
+            |_: &Shown, frame: i64| (["Wel", "Welco", "Welcome"][(frame as usize / 10 - 1).min(2)].to_string(), 0.99);
+        let slides = |looks: &[i64]| Film::play(80, &[score], looks, word).tracker.visible()[0].looks;
+        assert_eq!((slides(&[10, 20, 30]), slides(&[10, 20, 30, 40])), (1, 2));
     }
 }

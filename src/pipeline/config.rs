@@ -10,7 +10,7 @@ use crate::isolate::Isolation;
 use crate::media::thumbnail::ThumbnailOptions;
 use crate::media::{Bars, DecodeOptions, Dialogue, SideTrack, TrackChoice};
 use crate::model::Models;
-use crate::ocr::TextModel;
+use crate::ocr::{StaticText, TextModel};
 use crate::scene::{KeyframeOptions, SceneOptions};
 use crate::time::Time;
 use crate::track::CueOptions;
@@ -28,6 +28,8 @@ pub struct Config {
     pub dialogue: Option<Arc<Dialogue>>,
     /// What reads the text that films show. Default: none, it is not read.
     pub text: Option<TextModel>,
+    /// What is said about text that is static, if any is read. Default: once.
+    pub static_text: StaticText,
     /// How scene changes are found.
     pub scene: SceneOptions,
     /// How keyframes are chosen.
@@ -72,6 +74,7 @@ impl Default for Config {
             isolation: None,
             dialogue: None,
             text: None,
+            static_text: StaticText::default(),
             scene: SceneOptions::default(),
             keyframe: KeyframeOptions::default(),
             bars: Bars::default(),
@@ -114,7 +117,7 @@ impl Config {
             (None, SideTrack::Audio(track)) => Some(format!("audio {track}")),
             (None, SideTrack::Subtitles(track)) => Some(format!("subtitles {track}")),
         };
-        json!({
+        let mut options = json!({
             "start": self.decode.start.map(Time::secs),
             "end": self.decode.end.map(Time::secs),
             "mode": self.decode.frames.name(),
@@ -137,6 +140,11 @@ impl Config {
             "max_duration": self.cue.max_duration.map(Time::secs),
             "min_score": plain(self.min_score),
             "decoding": decoding,
-        })
+        });
+        // An option more would be another state of every archive.
+        if self.text.is_some() {
+            options["text_static"] = self.static_text.name().into();
+        }
+        options
     }
 }

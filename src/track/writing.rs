@@ -2,10 +2,12 @@
 //!
 //! A line is said once, in the stretch in which it appears: a title that appears with its scene becomes part of the scene's
 //! description ("A street. On a sign: “Rue Haute”."), one that appears later is described when it does. It is quoted as it
-//! is written. Subtitles are spoken in the film, logos are always there, and clocks change all the time, so none of them is
-//! said. Credits that roll are only mentioned.
+//! is written. Subtitles are spoken in the film, and clocks change all the time, so neither is said. Logos are always there: they
+//! are said once or never. Credits that roll are only mentioned.
 
-use crate::ocr::{ScreenText, TextKind, TextLog};
+use std::collections::VecDeque;
+
+use crate::ocr::{ScreenText, StaticText, TextKind, TextLog};
 use crate::time::Time;
 use crate::track::Description;
 
@@ -21,6 +23,8 @@ const LONGEST: usize = 160;
 const CREDITS: Time = Time::from_millis(15_000);
 /// Lines that roll and are no credits, but a ticker.
 const LEAST_CREDITS: usize = 3;
+/// Lines that are remembered after they were quoted.
+const MOST_QUOTED: usize = 64;
 /// Lines whose vertical distance is at most so many times their height are read together.
 const NEAR: f32 = 1.6;
 
@@ -50,9 +54,40 @@ pub(crate) struct Writing {
     until: Time,
     /// When credits were mentioned or seen to roll last.
     credits: Option<Time>,
+    static_text: StaticText,
+    /// Lines that were quoted last, at most [`MOST_QUOTED`]: one that turns out to be static is not said again.
+    quoted: VecDeque<ScreenText>,
 }
 
 impl Writing {
+    /// For a film of which this is said about static lines.
+    pub(crate) fn new(static_text: StaticText) -> Writing {
+        Writing { static_text, ..Writing::default() }
+    }
+
+    /// Whether it is known what is to be said about the lines that begin before a time.
+    pub(crate) fn is_ready(&self, log: &TextLog, time: Time) -> bool {
+        log.knows(time) && (self.static_text == StaticText::Once || log.is_decided(time))
+    }
+
+    /// Whether a line is quoted, which it is from now on.
+    fn quotes(&mut self, line: &ScreenText) -> bool {
+        let is_quoted = match line.kind {
+            TextKind::Title | TextKind::Scene => true,
+            TextKind::Static => {
+                self.static_text == StaticText::Once && !self.quoted.iter().any(|before| before.is_same_as(line))
+            }
+            TextKind::Subtitle | TextKind::Rolling | TextKind::Counter => false,
+        };
+        if is_quoted {
+            self.quoted.push_back(line.clone());
+            if self.quoted.len() > MOST_QUOTED {
+                self.quoted.pop_front();
+            }
+        }
+        is_quoted
+    }
+
     /// The passages of a stretch, in order, without gaps. `caption` describes its picture, with its score.
     pub(crate) fn passages(
         &mut self,
@@ -94,7 +129,7 @@ impl Writing {
         for together in lines.chunk_by(|a, b| b.start - a.start < TOGETHER) {
             let at = together[0].start.max(start);
             let rolling: Vec<&&ScreenText> = together.iter().filter(|line| line.kind == TextKind::Rolling).collect();
-            let quoted: Vec<&ScreenText> = together.iter().copied().filter(|line| is_said(line.kind)).collect();
+            let quoted: Vec<&ScreenText> = together.iter().copied().filter(|line| self.quotes(line)).collect();
             let mut sentences = Vec::new();
             if let Some(last) = rolling.last() {
                 let news = self.credits.is_none_or(|before| last.start - before > CREDITS);
@@ -102,9 +137,9 @@ impl Writing {
                 let all = log.within(last.start - CREDITS, last.start + CREDITS);
                 let count = all.iter().filter(|line| line.kind == TextKind::Rolling).count();
                 match count >= LEAST_CREDITS {
-                    true if news => sentences.push("Credits roll".to_string()),
+                    true if news => sentences.push(CREDITS_ROLL.to_string()),
                     true => {}
-                    false => sentences.push(format!("A ticker: {}", quotation(&last.text))),
+                    false => sentences.push(ticker(&last.text)),
                 }
             }
             if !quoted.is_empty() {
@@ -120,12 +155,16 @@ impl Writing {
     }
 }
 
-fn is_said(kind: TextKind) -> bool {
-    matches!(kind, TextKind::Title | TextKind::Scene)
+/// What is said of credits, whatever they say.
+pub(crate) const CREDITS_ROLL: &str = "Credits roll";
+
+/// What is said of a line that scrolls through.
+pub(crate) fn ticker(text: &str) -> String {
+    format!("A ticker: {}", quotation(text))
 }
 
 /// Lines as one sentence. Those that stand close together are one quotation.
-fn quote(lines: &[&ScreenText]) -> String {
+pub(crate) fn quote(lines: &[&ScreenText]) -> String {
     let mut lines = lines.to_vec();
     lines.sort_by(|a, b| {
         // Lines whose middles differ by less than half of their height are beside each other.
@@ -170,9 +209,17 @@ mod tests {
 
     /// What is said of stretches that end at these times, with when it begins.
     fn said(lines: Vec<ScreenText>, captions: &[(i64, Option<&str>)]) -> Vec<(i64, Option<String>)> {
+        said_by(Writing::default(), lines, captions)
+    }
+
+    fn said_by(
+        mut writing: Writing,
+        lines: Vec<ScreenText>,
+        captions: &[(i64, Option<&str>)],
+    ) -> Vec<(i64, Option<String>)> {
         let mut log = TextLog::default();
         log.update(TextUpdate { ended: lines, current: Vec::new(), until: Time::MAX });
-        let (mut writing, mut start, mut out) = (Writing::default(), 0, Vec::new());
+        let (mut start, mut out) = (0, Vec::new());
         for (end, caption) in captions {
             let passages = writing.passages(&log, (at(start), at(*end)), (caption.map(String::from), Some(0.8)));
             out.extend(passages.into_iter().map(|p| (p.description.start.millis(), p.description.text)));
@@ -214,7 +261,7 @@ mod tests {
 
     #[test]
     fn subtitles_and_clocks_are_not_said_and_credits_only_mentioned() {
-        let kinds = [TextKind::Subtitle, TextKind::Static, TextKind::Counter];
+        let kinds = [TextKind::Subtitle, TextKind::Counter];
         let lines = kinds.into_iter().map(|kind| line("12:00", 1_000, 2_000, 0.9, kind)).collect();
         assert_eq!(said(lines, &[(5_000, None)]), [(0, None)]);
         let credits = (0..20).map(|n| line("Name", 1_000 * n, 1_000 * n + 9_000, 0.9, TextKind::Rolling)).collect();
@@ -222,6 +269,45 @@ mod tests {
         assert_eq!(said_of_credits, [(0, Some("Credits roll".into())), (10_000, None)]);
         let ticker = vec![line("Breaking news", 2_000, 9_000, 0.95, TextKind::Rolling)];
         assert_eq!(said(ticker, &[(9_500, None)])[1], (2_000, Some("A ticker: “Breaking news”".into())));
+    }
+
+    #[test]
+    fn logos_are_said_once_or_never() {
+        // It was a title until something hid it, and is back for the end.
+        let logo = |start, end, kind| line("KANAL 5", start, end, 0.05, kind);
+        let lines = || {
+            vec![
+                logo(0, 4_000, TextKind::Title),
+                logo(6_000, 40_000, TextKind::Static),
+                logo(42_000, 46_000, TextKind::Title),
+                line("The End", 42_000, 46_000, 0.5, TextKind::Title),
+            ]
+        };
+        let stretches = [(20_000, None), (41_000, None), (46_000, None)];
+        let texts = |writing| {
+            said_by(writing, lines(), &stretches).into_iter().filter_map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(Writing::new(StaticText::Once)), ["Text: “KANAL 5”", "Text: “The End”"]);
+        // As a title of 4 s, before anything told that it was none.
+        let all = texts(Writing::new(StaticText::Never));
+        assert_eq!(all.iter().filter(|text| text.contains("KANAL")).count(), 1, "{all:?}");
+        let never = said_by(Writing::new(StaticText::Never), lines().split_off(1), &stretches);
+        assert!(never.iter().flat_map(|(_, text)| text).all(|text| !text.contains("KANAL")), "{never:?}");
+    }
+
+    #[test]
+    fn what_may_turn_out_to_be_a_logo_waits() {
+        let mut log = TextLog::default();
+        let (once, never) = (Writing::new(StaticText::Once), Writing::new(StaticText::Never));
+        let mut ready = |seconds: i64, kind| {
+            let current = vec![line("KANAL 5", 1_000, 1_000 * seconds, 0.05, kind)];
+            log.update(TextUpdate { ended: Vec::new(), current, until: at(1_000 * seconds) });
+            let before = never.is_ready(&log, at(1_000));
+            (before, once.is_ready(&log, at(5_000)), never.is_ready(&log, at(5_000)))
+        };
+        assert_eq!(ready(10, TextKind::Title), (true, true, false));
+        assert_eq!(ready(31, TextKind::Title), (true, true, true));
+        assert_eq!(ready(16, TextKind::Static), (true, true, true));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{Bench, sample};
+use crate::common::{Bench, sample, tiny};
 
 fn described(b: &Bench, input: &str, args: &[&str]) -> Value {
     let all = [&["describe", input, "-o", "-", "-f", "json"], args].concat();
@@ -90,5 +90,48 @@ fn a_text_model_that_is_missing_is_named() {
 fn parts_of_a_film_are_not_read() {
     let b = Bench::new();
     let (_, message) = b.run(&["part", &sample("bikes.mp4"), "--text", "--part", "1/2", "-o", "part_1"], 2);
+    assert!(message.contains("--text"), "{message}");
+}
+
+/// Four scenes of six seconds, or fewer, with a logo and a clock over all of them, and a title in the second.
+fn film_with_logo(b: &Bench, name: &str, scenes: usize) {
+    let (bikes, cartoon, signing) = (sample("bikes.mp4"), sample("bigbuckbunny.mp4"), sample("signing.mkv"));
+    let inputs =
+        format!("-ss 1 -t 6 -i {bikes} -t 6 -i {cartoon} -t 6 -i {signing} -ss 2 -t 6 -i {bikes} -filter_complex ");
+    let scale = |n: usize| format!("[{n}:v]{}scale=640:360,setsar=1,fps=25[s{n}];", ["", "hflip,"][n / 3]);
+    let all: String = (0..scenes).map(scale).collect();
+    b.write("logo.txt", b"KANAL 5");
+    let text = |text: &str, place: &str| format!(",drawtext={text}:{place}:fontcolor=white:box=1:boxcolor=black");
+    let clock = r"text=%{pts\\:gmtime\\:36000\\:%H\\\\\\:%M\\\\\\:%S}";
+    let texts = [
+        text("textfile=logo.txt", "x=30:y=20:fontsize=28"),
+        text("text=Welcome", r"x=200:y=160:fontsize=44:enable=between(t\,8\,10.5)"),
+        text(clock, "x=500:y=20:fontsize=28"),
+    ];
+    let joined: String = (0..scenes).map(|n| format!("[s{n}]")).collect();
+    b.ffmpeg(&format!("{inputs}{all}{joined}concat=n={scenes}{} -an -c:v libx264 -crf 20 {name}", texts.concat()));
+}
+
+#[test]
+fn logos_are_described_once_or_never() {
+    let b = Bench::new();
+    film_with_logo(&b, "long.mp4", 4);
+    // Too short for three scenes: it is there for all of the film.
+    film_with_logo(&b, "short.mp4", 2);
+    for film in ["long.mp4", "short.mp4"] {
+        let count = |args: &[&str]| {
+            let track = described(&b, film, &tiny(&[&["--text"], args].concat()));
+            let lines = lines(&track);
+            let logo: Vec<_> = lines.iter().filter(|line| line.0 == "KANAL 5").collect();
+            assert!(!logo.is_empty() && logo.iter().all(|line| line.3 == "static"), "{lines:?}");
+            let quoted = |what: &str| cues(&track).iter().filter(|cue| cue.1.contains(what)).count();
+            (quoted("KANAL 5"), quoted("Welcome"), quoted("10:00"))
+        };
+        let (logo, title, clock) = count(&[]);
+        assert!((logo, title) == (1, 1) && clock <= 1, "{film}");
+        assert_eq!(count(&["--text-static", "once"]), (logo, title, clock));
+        assert_eq!(count(&["--text-static", "never"]), (0, 1, 0));
+    }
+    let (_, message) = b.run(&["describe", "long.mp4", "--text-static", "never", "-o", "-"], 2);
     assert!(message.contains("--text"), "{message}");
 }

@@ -15,5 +15,6 @@ mod service;
 #[allow(dead_code)]
 mod speak_support;
 mod streams;
+mod text;
 mod voice;
 mod voice_ends;

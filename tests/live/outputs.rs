@@ -46,6 +46,7 @@ pub(crate) fn caption(at: i64, text: &str) -> EventKind {
         text: text.into(),
         score: None,
         returning: false,
+        screen_text: [].into(),
         jpeg: b"\xff\xd8picture\xff\xd9"[..].into(),
     })
 }

@@ -215,6 +215,7 @@ fn caption(stream: &Arc<str>, start: Time) -> Event {
         text: "A dog runs".into(),
         score: None,
         returning: false,
+        screen_text: Arc::from([]),
         jpeg: Arc::from([]),
     };
     Event { stream: stream.clone(), number: 0, at: SystemTime::UNIX_EPOCH, kind: EventKind::Caption(caption) }

@@ -238,6 +238,7 @@ mod tests {
                 text: "a dog".into(),
                 score: None,
                 returning: false,
+                screen_text: Arc::new([]),
                 jpeg: Arc::new([]),
             }),
         )

@@ -131,9 +131,12 @@ impl Metrics {
 
     fn encode_streams(&self, text: &mut Exposition<'_, '_>) -> fmt::Result {
         let streams = &self.streams;
-        let counters: [CounterOf<StreamMetrics>; 3] = [
+        let dropped_looks = "Frames that were chosen to be read and were not, because later ones were.";
+        let counters: [CounterOf<StreamMetrics>; 5] = [
             ("descry_frames", "Decoded frames.", |s| &s.frames),
             ("descry_keyframes", "Keyframes that were chosen to be described.", |s| &s.keyframes),
+            ("descry_text_looks", "Frames that were chosen to be read.", |s| &s.text_looks),
+            ("descry_text_looks_dropped", dropped_looks, |s| &s.text_dropped),
             ("descry_captions", "Descriptions that were sent to the outputs.", |s| &s.captions),
         ];
         for (name, help, of) in counters {

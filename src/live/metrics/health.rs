@@ -1,6 +1,6 @@
 //! Whether a live run works: the streams make progress, and the model is loaded and does not hang.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -20,10 +20,18 @@ impl Metrics {
         self.inferring_since.store(if on { self.now() } else { 0 }, Ordering::Relaxed);
     }
 
-    /// How long the current inference has taken; zero while there is none.
+    /// Records that a frame begins to be read (`true`) or was.
+    pub(in crate::live) fn set_reading(&self, on: bool) {
+        self.reading_since.store(if on { self.now() } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// How long the current inference has taken, or the longer of two; zero while there is none.
     pub(in crate::live) fn inference_time(&self) -> Duration {
-        let since = self.inferring_since.load(Ordering::Relaxed);
-        Duration::from_millis(if since == 0 { 0 } else { self.now().saturating_sub(since) })
+        let spent = |since: &AtomicU64| match since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now().saturating_sub(since),
+        };
+        Duration::from_millis(spent(&self.inferring_since).max(spent(&self.reading_since)))
     }
 
     /// Whether the current inference takes longer than the limit.

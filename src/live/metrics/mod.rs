@@ -47,16 +47,26 @@ pub enum Stage {
     Picture,
     /// Finding speech in a piece of sound.
     Speech,
+    /// Reading text in a frame, and following it over some others.
+    Text,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 7] =
-        [Stage::Decode, Stage::Scene, Stage::Preprocess, Stage::Encode, Stage::Caption, Stage::Picture, Stage::Speech];
+    pub const ALL: [Stage; 8] = [
+        Stage::Decode,
+        Stage::Scene,
+        Stage::Preprocess,
+        Stage::Encode,
+        Stage::Caption,
+        Stage::Picture,
+        Stage::Speech,
+        Stage::Text,
+    ];
 
     /// The name that metrics use.
     pub fn name(self) -> &'static str {
-        ["decode", "scene", "preprocess", "encode", "caption", "picture", "speech"][self as usize]
+        ["decode", "scene", "preprocess", "encode", "caption", "picture", "speech", "text"][self as usize]
     }
 }
 
@@ -107,6 +117,8 @@ pub struct Metrics {
     model: AtomicU8,
     /// When the current inference began, in milliseconds since the run began, from 1; 0 without one.
     inferring_since: AtomicU64,
+    /// The same of the frame that is being read.
+    reading_since: AtomicU64,
     /// Longest time of one inference, in milliseconds; 0 for no limit.
     hang_limit: AtomicU64,
     stages: [Histogram; Stage::ALL.len()],
@@ -125,6 +137,7 @@ impl Metrics {
             sinks: OnceLock::new(),
             model: AtomicU8::new(ModelState::Loading as u8),
             inferring_since: AtomicU64::new(0),
+            reading_since: AtomicU64::new(0),
             hang_limit: AtomicU64::new(0),
             stages: [(); Stage::ALL.len()].map(|()| Histogram::new(STAGE_SECONDS)),
             encode_fill: Histogram::new(BATCH_FILL),

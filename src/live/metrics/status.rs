@@ -50,6 +50,8 @@ impl Metrics {
             "frames_dropped": dropped,
             "keyframes": s.keyframes.get(),
             "captions": s.captions.get(),
+            "text_looks": s.text_looks.get(),
+            "text_looks_dropped": s.text_dropped.get(),
             "waiting": s.queue.get(),
             "held": s.held.get(),
             "reconnects": reconnects,

@@ -45,6 +45,9 @@ pub struct StreamMetrics {
     pub(super) frames: Counter,
     pub(super) dropped: [Counter; DropReason::ALL.len()],
     pub(super) keyframes: Counter,
+    /// Frames that were to be read, and those that were not, because later ones were read instead.
+    pub(super) text_looks: Counter,
+    pub(super) text_dropped: Counter,
     pub(super) captions: Counter,
     pub(super) queue: Depth,
     /// Descriptions that wait for a pause, and how long each waited.
@@ -70,6 +73,8 @@ impl StreamMetrics {
             frames: Counter::default(),
             dropped: Default::default(),
             keyframes: Counter::default(),
+            text_looks: Counter::default(),
+            text_dropped: Counter::default(),
             captions: Counter::default(),
             queue: Depth::default(),
             held: Depth::default(),
@@ -102,6 +107,16 @@ impl StreamMetrics {
     /// Counts a keyframe that was chosen to be described.
     pub fn keyframe(&self) {
         self.keyframes.inc();
+    }
+
+    /// Counts a frame that is to be read.
+    pub fn text_look(&self) {
+        self.text_looks.inc();
+    }
+
+    /// Counts a frame that was to be read and was not.
+    pub fn text_look_dropped(&self) {
+        self.text_dropped.inc();
     }
 
     /// Counts a description that was sent to the outputs.

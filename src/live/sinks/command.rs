@@ -183,6 +183,7 @@ mod tests {
             text: "a dog".into(),
             score: None,
             returning: false,
+            screen_text: Arc::new([]),
             jpeg: Arc::new([]),
         };
         let event = Event { stream: "s".into(), number: 0, at: SystemTime::now(), kind: EventKind::Caption(caption) };

@@ -255,7 +255,7 @@ impl TrackBuilder {
             last_seen: None,
             text: if config.text.is_some() { TextLog::default() } else { TextLog::empty() },
             text_updates: VecDeque::new(),
-            writing: Writing::default(),
+            writing: Writing::new(config.static_text),
             waiting: VecDeque::new(),
             speech: SpeechLog::default(),
             speech_source: None,
@@ -323,12 +323,12 @@ impl TrackBuilder {
     fn next(&mut self, all: bool) -> Option<CaptionedKeyframe> {
         let next = self.waiting.front()?;
         let end = next.info.end;
-        while !self.text.knows(end)
+        while !self.writing.is_ready(&self.text, end)
             && let Some(update) = self.text_updates.pop_front()
         {
             self.text.update(update);
         }
-        let known = (self.speech_source.is_none() || self.speech.knows(end)) && self.text.knows(end);
+        let known = (self.speech_source.is_none() || self.speech.knows(end)) && self.writing.is_ready(&self.text, end);
         if known || all || self.waiting.len() > MOST_WAITING { self.waiting.pop_front() } else { None }
     }
 

@@ -113,7 +113,7 @@ impl<'a> TextStage<'a> {
                 none.insert(self.model.reader(&session, OcrOptions::of_film())?)
             }
         };
-        let mut finder = TextFinder::new(reader);
+        let mut finder = TextFinder::default();
         for input in from {
             let update = {
                 let _busy = self.run.config.budget.working();
@@ -124,7 +124,7 @@ impl<'a> TextStage<'a> {
                         Some(finder.update())
                     }
                     TextInput::Look(frame, look) => {
-                        finder.look(&frame, look)?;
+                        finder.look(reader, &frame, look)?;
                         None
                     }
                     TextInput::End(end) => Some(finder.finish(end)),

@@ -126,7 +126,7 @@ impl StreamPlaylist {
                     self.folder.end();
                 }
             }
-            EventKind::Dropped { .. } | EventKind::Audio(_) => {}
+            EventKind::Dropped { .. } | EventKind::Text(_) | EventKind::Audio(_) => {}
         }
         self.push_closed()
     }
@@ -173,7 +173,7 @@ impl Sink for HlsSink {
     }
 
     fn wants(&self) -> fn(&EventKind) -> bool {
-        |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Audio(_))
+        |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Text(_) | EventKind::Audio(_))
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {

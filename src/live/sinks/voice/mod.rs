@@ -219,7 +219,7 @@ impl StreamVoice {
                 Ok(())
             }
             EventKind::Caption(c) => rendition.map_or(Ok(()), |r| r.reach(c.picture_time.max(c.due))),
-            EventKind::Dropped { .. } => Ok(()),
+            EventKind::Dropped { .. } | EventKind::Text(_) => Ok(()),
         }
     }
 
@@ -251,9 +251,14 @@ impl Sink for VoiceSink {
 
     fn wants(&self) -> fn(&EventKind) -> bool {
         if self.wants_audio() {
-            |kind| !matches!(kind, EventKind::Dropped { .. })
+            |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Text(_))
         } else {
-            |kind| !matches!(kind, EventKind::Dropped { .. } | EventKind::Audio(_) | EventKind::Clock(_))
+            |kind| {
+                !matches!(
+                    kind,
+                    EventKind::Dropped { .. } | EventKind::Text(_) | EventKind::Audio(_) | EventKind::Clock(_)
+                )
+            }
         }
     }
 
