@@ -87,7 +87,8 @@ fn scores_and_titles_are_described_when_they_appear_and_clocks_are_not() {
                 line["start"].as_f64().unwrap() < line["end"].as_f64().unwrap()
                     && line["box"].as_array().unwrap().len() == 4
             );
-            assert!(line["confidence"].as_f64().unwrap() > 0.8, "{line}");
+            // What is less certain is not kept.
+            assert!(line["confidence"].as_f64().unwrap() >= 0.75, "{line}");
         }
         assert!(events.iter().all(|e| e["type"] != "dropped"), "{out}");
     }
