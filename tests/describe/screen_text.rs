@@ -1,8 +1,11 @@
 //! Text that films show: read, described where it appears, and kept in the JSON.
 
+use descry::media::{PictureOptions, open_picture};
+use descry::model::SessionOptions;
+use descry::ocr::{OcrOptions, TextModel};
 use serde_json::Value;
 
-use crate::common::{Bench, sample, tiny};
+use crate::common::{Bench, root, sample, tiny};
 
 fn described(b: &Bench, input: &str, args: &[&str]) -> Value {
     let all = [&["describe", input, "-o", "-", "-f", "json"], args].concat();
@@ -134,4 +137,35 @@ fn logos_are_described_once_or_never() {
     }
     let (_, message) = b.run(&["describe", "long.mp4", "--text-static", "never", "-o", "-"], 2);
     assert!(message.contains("--text"), "{message}");
+}
+
+/// `benches/text_parity.py --seed 3 --count 5 --goldens tests/goldens/text` made the pictures and what rapidocr reads of them:
+/// upright and turned, clean and spoilt.
+#[test]
+fn pictures_are_read_as_by_rapidocr() {
+    let folder = root().join("tests/goldens/text");
+    let goldens: Value = serde_json::from_slice(&std::fs::read(folder.join("lines.json")).unwrap()).unwrap();
+    let all = goldens["lines"].as_array().unwrap();
+    let session = SessionOptions { threads: 1, ..SessionOptions::default() };
+    let mut reader = TextModel::load().and_then(|model| model.reader(&session, OcrOptions::default())).unwrap();
+    for n in 0..5 {
+        let name = format!("000{n}.png");
+        let picture = open_picture(&folder.join(&name), &PictureOptions::default()).unwrap();
+        let mut wanted: Vec<&Value> = all.iter().filter(|line| line["picture"] == name.as_str()).collect();
+        let read = reader.read(&picture).unwrap();
+        assert!(wanted.len() >= 4 && read.len() == wanted.len(), "{name}: {read:?}");
+        for line in read {
+            let off = |other: &Value| {
+                let corners = line.corners.iter().zip(other["corners"].as_array().unwrap());
+                corners.fold(0.0f64, |off, (own, theirs)| {
+                    let far = |own: f64, axis: usize| (own - theirs[axis].as_f64().unwrap()).abs();
+                    off.max(far(own.x, 0)).max(far(own.y, 1))
+                })
+            };
+            let same = |other: &&Value| other["text"] == line.text.as_str() && off(other) <= 2.0;
+            let at = wanted.iter().position(same).unwrap_or_else(|| panic!("{name}: {line:?} is not among {wanted:?}"));
+            let score = wanted.remove(at)["score"].as_f64().unwrap();
+            assert!((f64::from(line.score) - score).abs() < 0.02, "{name}: {line:?}, not {score}");
+        }
+    }
 }
