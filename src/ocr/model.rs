@@ -3,6 +3,7 @@
 //! They are PP-OCRv6's, in a folder with `detector.onnx` and `recognizer.onnx`: the one that `DESCRY_TEXT_MODEL` names, or else
 //! `vendor/text-model` beside or above the program. A folder that is named must work.
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
 use crate::model::SessionOptions;
+use crate::printable::printable;
 
 /// The environment variable that names the folder.
 const ENV_FOLDER: &str = "DESCRY_TEXT_MODEL";
@@ -21,12 +23,18 @@ const ENV_FOLDER: &str = "DESCRY_TEXT_MODEL";
 const FOLDER: &str = "vendor/text-model";
 /// Most bytes of a graph.
 const MOST_BYTES: u64 = 256 << 20;
+/// The graphs that `make setup` fetches: their files with their SHA-256.
+const PUBLISHED: [(&str, &str); 2] = [
+    ("detector.onnx", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"),
+    ("recognizer.onnx", "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884"),
+];
 const REMEDY: &str = "Run `make setup`, or name the folder with DESCRY_TEXT_MODEL=/path/to/text-model.";
 
 /// The graphs that read text, in memory. A clone refers to the same.
 #[derive(Debug, Clone)]
 pub struct TextModel {
     name: Arc<str>,
+    dir: Arc<Path>,
     detector: Arc<[u8]>,
     recognizer: Arc<[u8]>,
 }
@@ -53,7 +61,20 @@ impl TextModel {
         // Reading from memory does not fail.
         let hash = sha256_of(detector.as_slice().chain(recognizer.as_slice())).unwrap_or_default();
         let name = format!("text model {}", hash.get(..12).unwrap_or_default());
-        Ok(TextModel { name: name.into(), detector: detector.into(), recognizer: recognizer.into() })
+        Ok(TextModel {
+            name: name.into(),
+            dir: folder.into(),
+            detector: detector.into(),
+            recognizer: recognizer.into(),
+        })
+    }
+
+    /// The graphs, as [`TextModel::load`] finds them; none if no folder is named and there is none beside or above the program.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the folder lacks a graph.
+    pub fn find() -> Result<Option<TextModel>> {
+        found().map(|folder| TextModel::of_folder(&folder)).transpose()
     }
 
     /// Its name, with a hash of its graphs.
@@ -72,15 +93,44 @@ impl TextModel {
     }
 }
 
+/// In several lines for people, as `descry model show` prints it.
+impl fmt::Display for TextModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let graphs = [&self.detector, &self.recognizer];
+        // Reading from memory does not fail.
+        let hashes = graphs.map(|graph| sha256_of(graph.as_ref()).unwrap_or_default());
+        let published = PUBLISHED.iter().zip(&hashes).all(|((_, known), hash)| known == hash);
+        let (model, licence, checked) = match published {
+            true => ("PP-OCRv6 small", "Apache-2.0", ", all as published"),
+            false => ("not known", "not known: these are not the graphs that `make setup` fetches", ""),
+        };
+        let mut line = |key: &str, value: String| writeln!(f, "{key:<12} {}", printable(&value));
+        line("model", model.into())?;
+        line("folder", self.dir.display().to_string())?;
+        line("description", "finds the lines of text in pictures, and reads them (--text)".into())?;
+        line("licence", licence.into())?;
+        let total: usize = graphs.iter().map(|graph| graph.len()).sum();
+        line("files", format!("{} in {:.1} MB{checked}:", graphs.len(), total as f64 / 1e6))?;
+        for ((name, _), (graph, hash)) in PUBLISHED.iter().zip(graphs.iter().zip(&hashes)) {
+            writeln!(f, "  {name:<24} {:>12}  {hash}", graph.len())?;
+        }
+        Ok(())
+    }
+}
+
 /// Where the graphs are.
 fn folder() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os(ENV_FOLDER).filter(|folder| !folder.is_empty()) {
-        return Ok(PathBuf::from(folder));
-    }
-    let exe = std::env::current_exe().ok();
-    let above = exe.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|above| above.join(FOLDER));
-    above.into_iter().find(|folder| folder.is_dir()).ok_or_else(|| {
+    found().ok_or_else(|| {
         let cause = format!("{ENV_FOLDER} names no folder, and there is none beside or above the program");
         Error::model(FOLDER, cause, REMEDY)
     })
+}
+
+/// The folder that is named, or else the one beside or above the program.
+fn found() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(ENV_FOLDER).filter(|folder| !folder.is_empty()) {
+        return Some(PathBuf::from(folder));
+    }
+    let exe = std::env::current_exe().ok()?;
+    exe.ancestors().skip(1).map(|above| above.join(FOLDER)).find(|folder| folder.is_dir())
 }

@@ -90,6 +90,35 @@ fn a_text_model_that_is_missing_is_named() {
 }
 
 #[test]
+fn model_show_names_the_text_model_with_its_licence_and_files() {
+    let b = Bench::new();
+    let show = |args: &[&str], folder: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_descry"));
+        command.args([&["model", "show"], args].concat()).current_dir(b.path("."));
+        folder.map(|folder| command.env("DESCRY_TEXT_MODEL", b.path(folder)));
+        let out = command.output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    };
+    let folder = root().join("vendor/text-model");
+    let (code, alone) = show(&["--text"], None);
+    assert_eq!(code, Some(0), "{alone}");
+    for shown in ["PP-OCRv6 small", "Apache-2.0", "all as published", "recognizer.onnx", folder.to_str().unwrap()] {
+        assert!(alone.contains(shown), "{shown} is not in {alone}");
+    }
+    let (_, all) = show(&[], None);
+    assert!(all.contains("descry-builtin") && all.ends_with(&alone), "{all}");
+    // Another model is not taken for the published one, and a broken one is named.
+    std::fs::create_dir(b.path("other")).unwrap();
+    std::fs::write(b.path("other/detector.onnx"), "x").unwrap();
+    let (code, message) = show(&[], Some("other"));
+    assert!(code == Some(2) && message.contains("recognizer.onnx") && message.contains("make setup"), "{message}");
+    std::fs::copy(folder.join("recognizer.onnx"), b.path("other/recognizer.onnx")).unwrap();
+    let (code, other) = show(&["--text"], Some("other"));
+    assert!(code == Some(0) && !other.contains("Apache-2.0") && !other.contains("as published"), "{other}");
+    assert_eq!(show(&["--text", "models/mine"], None).0, Some(2));
+}
+
+#[test]
 fn parts_of_a_film_are_not_read() {
     let b = Bench::new();
     let (_, message) = b.run(&["part", &sample("bikes.mp4"), "--text", "--part", "1/2", "-o", "part_1"], 2);
