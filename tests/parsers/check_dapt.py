@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 TT = "{http://www.w3.org/ns/ttml}"
 TTM = "{http://www.w3.org/ns/ttml#metadata}"
+DAPTM = "{http://www.w3.org/ns/ttml/profile/dapt#metadata}"
+REPRESENTS, SCRIPT_REPRESENTS = f"{DAPTM}represents", f"{DAPTM}scriptRepresents"
 SOURCE = "{urn:ebu:tt:metadata}sourceMediaIdentifier"
 
 
@@ -41,6 +43,9 @@ def read(path: Path) -> dict[str, object]:
             events[-1]["spans"] = [[span.text, span.attrib] for span in spans]
     if len(ids) != len(events):
         raise SystemExit("two events have one identifier")
+    represented = {e.get(REPRESENTS) for e in body.iter() if e.get(REPRESENTS)}
+    if not represented <= set(root.get(SCRIPT_REPRESENTS, "").split()):
+        raise SystemExit("an event represents what the script does not")
     return {
         "root": root.tag,
         "attributes": root.attrib,
