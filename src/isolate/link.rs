@@ -12,7 +12,7 @@ use super::protection::Protection;
 use super::wire::{AssignedInput, Assignment, FromParent, LONGEST_REPLY, Reply, Request, read_message, write_message};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::media::decode::prints_warnings;
+use crate::media::decode::{init, prints_warnings};
 use crate::media::frame::DecodedPicture;
 use crate::media::{DecodeOptions, FrameGate, FrameSize};
 use crate::message;
@@ -105,6 +105,8 @@ impl DecoderLink {
         interrupt: &Interrupt,
     ) -> Result<(DecoderLink, Protection)> {
         let fail = |cause: String| no_decoder(isolation, &cause);
+        // FFmpeg scales the child's frames in this process, and prints what it logs unless it is told not to.
+        init();
         let (process, stream) = DecoderProcess::start(isolation).map_err(|e| fail(e.to_string()))?;
         let limits = stream.set_read_timeout(Some(STEP)).and(stream.set_write_timeout(Some(isolation.limit)));
         limits.map_err(|e| fail(e.to_string()))?;

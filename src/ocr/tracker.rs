@@ -353,6 +353,15 @@ mod tests {
     }
 
     #[test]
+    fn a_text_has_no_characters_that_act() {
+        let title = shown("Rue Haute", (10, 190), 0.3, 0.3);
+        let read = |_: &Shown, _: i64| ("Rue\u{202e}\u{1b}[2J \u{feff}<b>Haute\n\u{2066}".to_string(), 0.99);
+        assert_eq!(Film::play(200, &[title], &[20, 46], read).lines()[0].0, "Rue[2J <b>Haute");
+        let nothing = |_: &Shown, _: i64| ("\u{202e}\u{7}\u{200b}\u{1b}".to_string(), 0.99);
+        assert_eq!(Film::play(200, &[title], &[20, 46], nothing).lines(), []);
+    }
+
+    #[test]
     fn the_vote_of_the_readings_wins() {
         let title = shown("Rue Haute", (10, 190), 0.3, 0.3);
         let read = |_: &Shown, frame: i64| (if frame == 46 { "Rue Hautc" } else { "Rue Haute" }.to_string(), 0.95);

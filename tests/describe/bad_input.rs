@@ -124,7 +124,7 @@ fn unusable_inputs_are_reported() {
 }
 
 /// The peak memory of a run in kilobytes, as Python reports it, and the run's exit code.
-fn memory(b: &Bench, args: &[&str]) -> (u64, i32) {
+pub(super) fn memory(b: &Bench, args: &[&str]) -> (u64, i32) {
     let script = "import resource, subprocess, sys\n\
                   code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode\n\
                   print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, code)";

@@ -26,6 +26,7 @@ mod place;
 mod prompts;
 mod relay;
 mod screen_text;
+mod screen_text_hostile;
 mod secrets;
 mod server;
 mod speech;
