@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 
-use super::index::{IndexFault, MARKS, MarkedLine, ScreenLine, SearchIndex, record_name};
+use super::index::{IndexFault, MARKS, MarkedLine, ScreenLine, SearchIndex, record_name, unspaced};
 use super::query::SearchQuery;
 use super::ranking::KeyframeHit;
 use super::words::expression;
@@ -142,6 +142,7 @@ pub(super) fn read_moment(
     let (video, key, state) = query.query_row([facts.video], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
     let mut query = index.db.prepare_cached("SELECT text FROM texts WHERE id = ?1")?;
     let caption: Option<String> = query.query_row([facts.text], |r| r.get(0)).optional()?;
+    let caption = caption.as_deref().map(unspaced);
     if caption.is_none() && facts.text != 0 {
         return Err(IndexFault::Damaged("a caption is missing".into()));
     }

@@ -2,6 +2,10 @@
 //!
 //! A query is a list of words and nothing else: no character of it acts as syntax.
 
+use super::index::{is_mark, spaced};
+
+/// Most characters of a word that are searched for. A Chinese sentence is one word.
+const LONGEST_WORD: usize = 256;
 /// Most words of a query that are searched for; captions have fewer.
 const MAX_WORDS: usize = 64;
 
@@ -34,13 +38,18 @@ pub(super) fn each_word(text: &str) -> Vec<String> {
     let distinctive: Vec<&str> =
         words.iter().copied().filter(|w| !STOP_WORDS.contains(&w.to_lowercase().as_str())).collect();
     let wanted = if distinctive.is_empty() { words } else { distinctive };
-    // FTS5 takes a quoted string as text. A word cannot hold a quote: quotes separate words.
-    wanted.iter().take(MAX_WORDS).map(|w| format!("\"{w}\"")).collect()
+    // FTS5 takes a quoted string as text, and several words in it as a phrase. A word cannot hold a quote: quotes separate
+    // words.
+    let quoted = |word: &&str| {
+        let short = word.char_indices().nth(LONGEST_WORD).map_or(*word, |(end, _)| &word[..end]);
+        format!("\"{}\"", spaced(short))
+    };
+    wanted.iter().take(MAX_WORDS).map(quoted).collect()
 }
 
 /// Whether a character separates words. Beyond ASCII, FTS5's tokenizer decides: it knows marks.
 fn is_separator(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || (c.is_ascii() && !c.is_ascii_alphanumeric())
+    c.is_whitespace() || c.is_control() || is_mark(c) || (c.is_ascii() && !c.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -65,9 +74,12 @@ mod tests {
     fn captions() -> Connection {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(crate::archive::search::index::CAPTION_TABLES).unwrap();
-        for (id, text) in [(1, "A dog runs."), (2, "Two cats and a NOT."), (3, "café résumé")] {
-            db.execute("INSERT INTO texts (id, text) VALUES (?1, ?2)", (id, text)).unwrap();
-            db.execute("INSERT INTO words (rowid, text) VALUES (?1, ?2)", (id, text)).unwrap();
+        for (id, text) in
+            [(1, "A dog runs."), (2, "Two cats and a NOT."), (3, "café résumé"), (4, "東京駅の前で犬が走る。")]
+        {
+            let text = spaced(text);
+            db.execute("INSERT INTO texts (id, text) VALUES (?1, ?2)", (id, &text)).unwrap();
+            db.execute("INSERT INTO words (rowid, text) VALUES (?1, ?2)", (id, &text)).unwrap();
         }
         db
     }
@@ -88,6 +100,18 @@ mod tests {
         assert_eq!(matches(&db, "cafe\u{301} 🐕"), [3]);
         assert_eq!(matches(&db, "{dog} ^cat (\"\"\" '; DROP TABLE texts"), [1, 2]);
         assert_eq!(matches(&db, "x\0dog"), [1]);
+    }
+
+    #[test]
+    fn parts_of_a_run_are_found_where_there_are_no_spaces() {
+        let db = captions();
+        for query in ["東京", "駅", "犬が走", "京駅の前", "大阪、東京", "「犬」"] {
+            assert_eq!(matches(&db, query), [4], "{query}");
+        }
+        for query in ["京東", "東駅", "走る犬", "、。", "東京dog"] {
+            assert_eq!(matches(&db, query), Vec::<i64>::new(), "{query}");
+        }
+        assert_eq!(matches(&db, &"東".repeat(100_000)), Vec::<i64>::new());
     }
 
     proptest! {

@@ -118,3 +118,34 @@ fn words_on_the_screen_are_folded_and_escaped() {
         films.bench.run(&[&["search", "films", "--by", "text"], args].concat(), 2);
     }
 }
+
+#[test]
+fn a_part_of_a_run_of_characters_is_found_where_there_are_no_spaces() {
+    let films = Films::new();
+    films.put(
+        "/films/a.mp4",
+        1,
+        vec![
+            with_text(
+                &films,
+                0,
+                "一只狗在海滩上跑。",
+                vec![shown("東京駅前、JR線9番", 100, 900), shown("부산역에서", 200, 900)],
+            ),
+            with_text(&films, 5, "A boat.", vec![shown("京東", 5_100, 5_900)]),
+        ],
+    );
+    for (query, text) in [
+        ("東京", "東京駅前、JR線9番"),
+        ("駅前", "東京駅前、JR線9番"),
+        ("JR線", "東京駅前、JR線9番"),
+        ("부산역", "부산역에서"),
+    ] {
+        let found = films.search(&["--by", "text", query]);
+        assert_eq!(found.len(), 1, "{query}");
+        assert_eq!((&found[0]["shown"][0]["text"], found[0]["shown"].as_array().unwrap().len()), (&json!(text), 1));
+    }
+    assert_eq!(films.search(&["--by", "text", "京駅東"]).len(), 0);
+    let found = films.search(&["--by", "words", "海滩"]);
+    assert_eq!((found.len(), &found[0]["caption"]), (1, &json!("一只狗在海滩上跑。")));
+}

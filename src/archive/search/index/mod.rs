@@ -22,6 +22,7 @@ mod quantize;
 mod report;
 mod schema;
 mod screen;
+mod script;
 mod snapshot;
 mod source;
 mod text_tables;
@@ -36,6 +37,7 @@ pub use report::{UpdateReport, UpdateStep};
 #[cfg(test)]
 pub(super) use schema::CAPTION_TABLES;
 pub(super) use screen::{MARKS, MarkedLine, ScreenLine};
+pub(super) use script::{is_mark, spaced, unspaced};
 pub use snapshot::IndexedModel;
 pub(super) use snapshot::{SearchIndex, most_ids};
 pub use source::RecordSource;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fault::IndexFault;
+use super::script::{spaced, unspaced};
 use crate::archive::table::{MOST_LINES, TextRow};
 use crate::printable::plain;
 
@@ -41,7 +42,7 @@ impl ScreenLine {
             let place = [line.x, line.y, line.width, line.height];
             let is_usual = place.iter().chain([&line.confidence]).all(|share| share.is_finite());
             if !text.trim().is_empty() && is_usual {
-                texts.push(text);
+                texts.push(spaced(&text).into_owned());
                 places.push(ScreenLine {
                     start_ms: line.start_ms,
                     end_ms: line.end_ms,
@@ -66,7 +67,7 @@ impl ScreenLine {
         let lines = texts.into_iter().zip(places).filter(|(text, _)| text.contains(MARKS));
         let marked = |(text, line): (&str, ScreenLine)| MarkedLine {
             marks: text.matches(MARKS[0]).count(),
-            text: text.replace(MARKS, ""),
+            text: unspaced(&text.replace(MARKS, "")),
             line,
         };
         Ok(lines.map(marked).collect())

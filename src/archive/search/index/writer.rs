@@ -12,6 +12,7 @@ use super::database::{begin, commit, open_writer, record_name, signed};
 use super::fault::IndexFault;
 use super::report::{UpdateReport, UpdateStep};
 use super::screen::ScreenLine;
+use super::script::spaced;
 use super::snapshot::IndexSnapshot;
 use super::source::RecordSource;
 use super::text_tables::{CAPTIONS, SCREENS, TextTables};
@@ -324,6 +325,7 @@ impl IndexWriter {
 
     /// The id of a caption; inserts it where it is new.
     fn caption_id(&self, caption: &str) -> Result<i64, IndexFault> {
+        let caption = &*spaced(caption);
         let mut query = self.db.prepare_cached("SELECT id FROM texts WHERE text = ?1")?;
         if let Some(id) = query.query_row([caption], |r| r.get(0)).optional()? {
             return Ok(id);
