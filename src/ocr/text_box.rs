@@ -70,6 +70,15 @@ impl TextBox {
         if all > 0.0 { shared / all } else { 0.0 }
     }
 
+    /// How far it is from another, across or down, whichever is more. A box becomes larger or smaller by a letter, or by its
+    /// accent, that was not seen: what is in it has not moved by that.
+    pub(super) fn distance(&self, other: &TextBox) -> f32 {
+        let ((x, y), (other_x, other_y)) = (self.center(), other.center());
+        let across = (x - other_x).abs() - (self.width - other.width).abs() / 2.0;
+        let down = (y - other_y).abs() - (self.height - other.height).abs() / 2.0;
+        across.max(down).max(0.0)
+    }
+
     fn shared(&self, other: &TextBox) -> f32 {
         let along =
             |a: f32, a_length: f32, b: f32, b_length: f32| ((a + a_length).min(b + b_length) - a.max(b)).max(0.0);

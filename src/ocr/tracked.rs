@@ -24,6 +24,10 @@ const KEPT: f32 = 0.8;
 const FLICKER: Time = Time::from_millis(200);
 /// A line that has moved by this share of its height moves.
 const MOVED: f32 = 0.12;
+/// A line that has moved so often, and is away from where it was first by this share of its height, moves: under a slow
+/// camera, most looks come before it has gone far.
+const SLOW_MOVES: u32 = 3;
+const AWAY: f32 = 0.25;
 /// Boxes of lines that rest differ by less, as a share of the picture.
 const LEAST_MOVED: f32 = 0.006;
 /// Readings of a line that is all there are so much alike, and the edges of its boxes differ by less than this, as a share of
@@ -300,10 +304,7 @@ impl TrackedLine {
     fn see_motion(&mut self, found: &FoundLine, time: Time, history: &StrokeHistory) {
         let (anchor, since) = self.anchor;
         let ((x, y), (old_x, old_y)) = (found.place.center(), anchor.center());
-        // Boxes become wider or narrower by a letter that was not seen; the line does not move by that.
-        let by_width = (found.place.width - anchor.width).abs() / 2.0;
-        let moved_x = ((x - old_x).abs() - by_width).max(0.0);
-        if moved_x.max((y - old_y).abs()) > (MOVED * anchor.height).max(LEAST_MOVED) {
+        if found.place.distance(&anchor) > (MOVED * anchor.height).max(LEAST_MOVED) {
             let seconds = (time - since).secs().max(0.04) as f32;
             let motion = Motion { x: (x - old_x) / seconds, y: (y - old_y) / seconds };
             if self.motion.is_none() {
@@ -372,13 +373,18 @@ impl TrackedLine {
         self.motion.is_some_and(|motion| motion.y.abs() < 0.15 * motion.x.abs())
     }
 
+    /// Whether it moves slowly.
+    fn drifts(&self) -> bool {
+        self.moves >= SLOW_MOVES && self.place.distance(&self.first_place) > AWAY * self.place.height
+    }
+
     fn kind(&self, end: Time) -> TextKind {
         match self.group {
             _ if self.counts >= COUNTS => TextKind::Counter,
             Some(kind) => kind,
             None if self.scrolled.is_some() => TextKind::Rolling,
             // A title may slide in, and then rest.
-            None if 2 * self.moves >= self.looks => TextKind::Scene,
+            None if 2 * self.moves >= self.looks || self.drifts() => TextKind::Scene,
             None if self.is_static(end) => TextKind::Static,
             None => TextKind::Title,
         }

@@ -186,9 +186,19 @@ impl TextTracker {
         }
     }
 
-    /// Lines that move sideways in a row at the edge of the picture, one after the other, are a ticker.
+    /// Lines that move sideways in a row at the edge of the picture, one after the other, are a ticker. Where lines of other
+    /// rows move with them, the camera moves.
     fn find_tickers(&mut self, time: Time) {
-        let moves = |line: &&mut TrackedLine| line.moves_sideways() && is_at_edge(&line.place);
+        let others: Vec<(f32, Motion)> =
+            self.open.iter().filter_map(|line| Some((line.place.center().1, line.motion?))).collect();
+        let is_alone = |line: &TrackedLine| {
+            let (y, x) = (line.place.center().1, line.motion.map_or(0.0, |motion| motion.x));
+            let with_it = |(row, motion): &(f32, Motion)| {
+                (row - y).abs() > line.place.height && (motion.x - x).abs() < 0.3 * x.abs().max(motion.x.abs())
+            };
+            !others.iter().any(with_it)
+        };
+        let moves = |line: &&mut TrackedLine| line.moves_sideways() && is_at_edge(&line.place) && is_alone(line);
         for line in self.open.iter_mut().filter(moves) {
             let y = line.place.center().1;
             let row = self.ticker_rows.iter_mut().find(|(_, row)| (row - y).abs() < 0.3 * line.place.height);
@@ -373,12 +383,30 @@ mod tests {
         let sign = Shown { motion: (0.05, 0.0), ..shown("Rue Haute", (0, 150), 0.2, 0.4) };
         let lines = Film::play(150, &[sign], &[10, 48, 86, 124], well).lines();
         assert_eq!(lines, [("Rue Haute".into(), 0, 150, TextKind::Scene)]);
+        // Under a slow camera.
+        let sign = Shown { motion: (0.003, 0.0), ..shown("Rue Haute", (0, 350), 0.2, 0.4) };
+        let looks: Vec<i64> = (0..14).map(|n| 25 * n + 10).collect();
+        let lines = Film::play(350, &[sign], &looks, well).lines();
+        assert!(lines.len() == 1 && lines[0].3 == TextKind::Scene, "{lines:?}");
         let name = |text, n: i64| Shown { motion: (0.0, -0.1), ..shown(text, (40 * n, 40 * n + 260), 0.3, 1.0) };
         let credits = [name("Ana Silva", 0), name("Bo Lind", 1), name("Carl Sand", 2), name("Dora Ek", 3)];
         let looks: Vec<i64> = (0..10).map(|n| 38 * n + 20).collect();
         let lines = Film::play(400, &credits, &looks, well).lines();
         assert!(lines.len() == 4 && lines.iter().all(|line| line.3 == TextKind::Rolling), "{lines:?}");
         assert!(lines[0].1 <= 25 && lines[0].2 >= 230, "{lines:?}");
+    }
+
+    #[test]
+    fn a_ticker_moves_alone() {
+        let moving = |text, y, speed| Shown { motion: (speed, 0.0), ..shown(text, (0, 150), 0.3, y) };
+        let looks = [10, 48, 86, 124];
+        let kinds = |lines: &[Shown]| -> Vec<TextKind> {
+            Film::play(150, lines, &looks, well).lines().into_iter().map(|line| line.3).collect()
+        };
+        let news = moving("Storm warning for the coast", 0.88, -0.05);
+        assert_eq!(kinds(&[news]), [TextKind::Rolling]);
+        assert_eq!(kinds(&[moving("Rue Haute", 0.4, 0.05), news]), [TextKind::Scene, TextKind::Rolling]);
+        assert_eq!(kinds(&[moving("Rue Haute", 0.4, -0.045), news]), [TextKind::Scene; 2]);
     }
 
     #[test]

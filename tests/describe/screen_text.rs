@@ -5,7 +5,7 @@ use descry::model::SessionOptions;
 use descry::ocr::{OcrOptions, TextModel};
 use serde_json::Value;
 
-use crate::common::{Bench, root, sample, tiny};
+use crate::common::{Bench, letters, root, sample, tiny};
 
 fn described(b: &Bench, input: &str, args: &[&str]) -> Value {
     let all = [&["describe", input, "-o", "-", "-f", "json"], args].concat();
@@ -52,6 +52,45 @@ fn what_is_read_depends_on_neither_processes_nor_threads() {
     let film = sample("bigbuckbunny-opening.webm");
     let args: [&[&str]; 3] = [&["--text"], &["--text", "--isolate"], &["--text", "--decode-threads", "1"]];
     let tracks: Vec<Value> = args.iter().map(|args| described(&b, &film, args)).collect();
+    for track in &tracks {
+        assert_eq!((&track["text"], &track["cues"]), (&tracks[0]["text"], &tracks[0]["cues"]));
+    }
+}
+
+/// A ticker, a cut, and credits. Which frames are read does not depend on how far the reader is behind, and what is said of
+/// them not on what is captioned together.
+#[test]
+fn what_moves_is_read_the_same_for_any_threads_and_batches() {
+    let b = Bench::new();
+    b.write("news.pgm", &letters::line("BREAKING NEWS  BRIAN BEARS WIN AGAIN IN WEISS AREA"));
+    let names = ["ERIN BAKER", "IAN KING", "ANNA BERG", "KAREN WEBER", "WIN SENNA", "BEN GREEN"];
+    for (n, name) in names.iter().enumerate() {
+        b.write(&format!("name{n}.pgm"), &letters::line(&format!("{name:^12}")));
+    }
+    let inputs: String = (0..names.len()).map(|n| format!("-i name{n}.pgm ")).collect();
+    let pads: String = (2..2 + names.len()).map(|n| format!("[{n}:v]")).collect();
+    b.ffmpeg(&format!(
+        "-f lavfi -i smptebars=size=640x360:rate=25:duration=6,noise=alls=12:allf=t:all_seed=1 -loop 1 -t 6 -i news.pgm \
+         {inputs}-f lavfi -i color=navy:size=640x360:rate=25:duration=9 -filter_complex \
+         [1:v]scale=-2:39[n];[0:v][n]overlay=640-110*t:310[a];{pads}vstack=inputs={count},scale=-2:{tall},loop=-1:1,\
+         setpts=N/25/TB[c];[{color}:v][c]overlay=(W-w)/2:360-60*t:shortest=1[b];[a][b]concat \
+         -t 15 -c:v libx264 -pix_fmt yuv420p moving.mp4",
+        count = names.len(),
+        color = names.len() + 2,
+        tall = names.len() * 52,
+    ));
+    let often = ["--scenes", "fixed", "--interval", "0.5", "--no-dedup", "--min-score", "0"];
+    let args: [&[&str]; 4] = [
+        &["--decode-threads", "4", "--model-threads", "2"],
+        &["--decode-threads", "1", "--model-threads", "1", "--batch", "1"],
+        &["--batch", "64", "--decode-threads", "2"],
+        &["--isolate", "--batch", "3"],
+    ];
+    let tracks: Vec<Value> =
+        args.iter().map(|args| described(&b, "moving.mp4", &tiny(&[&["--text"], &often[..], args].concat()))).collect();
+    let rolling: Vec<String> =
+        lines(&tracks[0]).into_iter().filter(|line| line.3 == "rolling").map(|line| line.0).collect();
+    assert!(rolling.len() >= 5 && rolling.iter().any(|text| text.contains("NEWS")), "{rolling:?}");
     for track in &tracks {
         assert_eq!((&track["text"], &track["cues"]), (&tracks[0]["text"], &tracks[0]["cues"]));
     }
