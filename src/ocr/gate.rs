@@ -4,11 +4,13 @@
 //! A block of a [`StrokeMap`] rests when its strokes have changed little for a while. A row of blocks that have come to rest
 //! since the last look is a reason for the next one: a title has appeared, or the scene is another. The same frame is read
 //! again a second later, so that a line counts only if it was read twice. Text that moves never rests; where there are many
-//! strokes that move, there is a look every second and a half.
+//! strokes that move, there is a look every second and a half, and one at the last frame before a cut or the end: what has come
+//! in since would not be seen otherwise.
 //!
 //! Memory: a few bytes for each block.
 
 use super::text_box::TextBox;
+use super::trace::is_cut;
 use crate::scene::{StrokeMap, THUMB_HEIGHT, THUMB_WIDTH};
 use crate::time::Time;
 
@@ -53,6 +55,8 @@ const LINES_AGAIN: Time = Time::from_millis(800);
 const SECONDS_PER_STALE_PICTURE: f64 = 6.0;
 /// Time between two looks at what moves.
 const MOTION_DISTANCE: Time = Time::from_millis(1_500);
+/// What has come in within so short a time before a cut or the end is not looked at.
+const LEAST_LAST: Time = Time::from_millis(300);
 /// What moves for a shorter time fades in or out, or is noise.
 const LEAST_MOTION: Time = Time::from_millis(600);
 /// Of so many blocks in a row …
@@ -82,6 +86,8 @@ pub struct TextGate {
     last_look: Option<Time>,
     /// The last one at something that had come to rest.
     last_rest: Option<Time>,
+    /// The newest frame's strokes, and when that is.
+    newest: Option<(Time, StrokeMap)>,
     /// Since when something has moved without a pause.
     moving: Option<Time>,
     /// When and where to look again at what came to rest.
@@ -116,6 +122,7 @@ impl Default for TextGate {
             blocks: vec![Block::default(); THUMB_WIDTH * THUMB_HEIGHT],
             last_look: None,
             last_rest: None,
+            newest: None,
             moving: None,
             again: Vec::new(),
             again_after: AGAIN,
@@ -183,6 +190,7 @@ impl TextGate {
         // A look at large regions takes longer, so there are fewer of them.
         let area: f32 = at_rest.iter().map(|region| region.width * region.height).sum();
         let is_due = since_rest.secs() >= f64::from(area) * SECONDS_PER_PICTURE;
+        self.newest = Some((time, map.clone()));
         let look = if !at_rest.is_empty() && is_due {
             self.last_rest = Some(time);
             Look { reason: LookReason::Rest, regions: self.plan_again(time, at_rest) }
@@ -252,6 +260,26 @@ impl TextGate {
         for (block, looked) in self.blocks.iter_mut().zip(looked) {
             block.seen |= looked && time - block.since >= REST;
         }
+    }
+
+    /// A look at the frame that was pushed last, if the one with these strokes begins another scene.
+    pub fn before(&mut self, next: &StrokeMap) -> Option<Look> {
+        let cut = self.newest.as_ref().is_some_and(|(_, newest)| is_cut(newest, next));
+        if cut { self.finish() } else { None }
+    }
+
+    /// A look at the frame that was pushed last, after which its scene or the film ends.
+    pub fn finish(&mut self) -> Option<Look> {
+        let (time, _) = self.newest.as_ref()?;
+        let since_last = self.last_look.map_or(Time::MAX, |last| *time - last);
+        let moves_for = self.moving.map_or(Time::ZERO, |since| *time - since);
+        if since_last < LEAST_LAST || moves_for < LEAST_MOTION {
+            return None;
+        }
+        let moves = |block: &Block| block.strokes >= ACTIVE && *time - block.since < REST;
+        let regions = self.regions(moves);
+        self.last_look = Some(*time);
+        (!regions.is_empty()).then_some(Look { reason: LookReason::Motion, regions })
     }
 
     /// What lies around the parts of rows that have enough blocks which are `wanted`.
@@ -336,6 +364,38 @@ mod tests {
             looks(200, |frame, x, y| if title(x, y) { 30 + 40 * u8::from(frame >= 100 && x % 4 < 3) } else { 0 });
         let rests: Vec<i64> = found.iter().filter(|look| look.1 == LookReason::Rest).map(|look| look.0).collect();
         assert_eq!(rests, [7, 107]);
+    }
+
+    #[test]
+    fn what_moves_is_read_once_more_before_it_ends() {
+        // A ticker below one scene or another.
+        let map = |frame: i64, scene: usize| StrokeMap {
+            values: (0..THUMB_WIDTH * THUMB_HEIGHT)
+                .map(|n| match (n % THUMB_WIDTH, n / THUMB_WIDTH) {
+                    (x, 30) => ((x as i64 * 37 + frame * 53) % 120) as u8,
+                    (x, _) => {
+                        if x % 2 == scene {
+                            90
+                        } else {
+                            0
+                        }
+                    }
+                })
+                .collect(),
+        };
+        let mut gate = TextGate::default();
+        let mut last = 0;
+        for frame in 0..90 {
+            assert_eq!(gate.before(&map(frame, 0)), None);
+            last = gate.push(Time::from_millis(40 * frame), &map(frame, 0)).map_or(last, |_| frame);
+        }
+        assert!((50..=72).contains(&last), "{last}");
+        // A cut some time after that, and another one at once.
+        let look = gate.before(&map(90, 1)).unwrap();
+        assert!(look.reason == LookReason::Motion && look.regions.len() == 1 && look.regions[0].y > 0.5, "{look:?}");
+        gate.push(Time::from_millis(40 * 90), &map(90, 1));
+        assert_eq!((gate.before(&map(91, 0)), gate.finish()), (None, None));
+        assert_eq!(TextGate::default().finish(), None);
     }
 
     #[test]

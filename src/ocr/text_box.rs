@@ -7,6 +7,9 @@ use serde::{Serialize, Serializer};
 use super::geometry::Quad;
 use crate::scene::{THUMB_HEIGHT, THUMB_WIDTH};
 
+/// So near an edge, as a share of the picture, a line may be cut off.
+const EDGE: f32 = 0.01;
+
 /// An upright rectangle, in shares of the picture's width and height: 0 is its left or top edge, 1 its right or bottom edge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TextBox {
@@ -99,6 +102,11 @@ impl TextBox {
             first..edge(from + length).max(first + 1)
         };
         (range(self.x, self.width, THUMB_WIDTH), range(self.y, self.height, THUMB_HEIGHT))
+    }
+
+    /// Whether it touches the upper or the lower edge of the picture.
+    pub(super) fn is_at_edge(&self) -> bool {
+        self.y < EDGE || self.y + self.height > 1.0 - EDGE
     }
 
     /// Whether most of it is in the picture.

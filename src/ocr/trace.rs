@@ -193,7 +193,7 @@ impl StrokeHistory {
 }
 
 /// Whether most strokes of the picture change.
-fn is_cut(before: &StrokeMap, after: &StrokeMap) -> bool {
+pub(super) fn is_cut(before: &StrokeMap, after: &StrokeMap) -> bool {
     overlap(before.values.iter().copied().zip(after.values.iter().copied())) < 0.4
 }
 

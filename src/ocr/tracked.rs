@@ -182,7 +182,10 @@ impl TrackedLine {
             return 1.0 + likeness + overlap;
         }
         let height = found.place.height / self.place.height.max(1e-6);
-        if !(0.6..1.7).contains(&height) {
+        // A line that enters or leaves is cut off at the edge.
+        let partial = self.place.is_at_edge() || found.place.is_at_edge();
+        let may_be = if partial { 0.3..3.4 } else { 0.6..1.7 };
+        if !may_be.contains(&height) {
             return 0.0;
         }
         let ((x, y), (old_x, old_y)) = (found.place.center(), self.place.center());
@@ -315,6 +318,14 @@ impl TrackedLine {
             self.anchor = (found.place, time);
         } else if time - since >= STILL {
             self.motion = None;
+        }
+    }
+
+    /// Lets a new line move as the others do, if it has: among credits that roll, what has just come in.
+    pub(super) fn join(&mut self, motion: Motion, history: &StrokeHistory) {
+        let start = history.moving_start(&self.imprint, &self.place, motion, self.looked);
+        if start < self.start {
+            (self.start, self.motion, self.group) = (start, Some(motion), Some(TextKind::Rolling));
         }
     }
 

@@ -79,6 +79,9 @@ impl TextTracker {
         }
         let begins = |line| TrackedLine::new(line, time, &map, &self.history);
         let mut begin: Vec<TrackedLine> = new.into_iter().map(begins).collect();
+        if let Some(motion) = self.rolling_motion(time) {
+            begin.iter_mut().for_each(|line| line.join(motion, &self.history));
+        }
         self.close(time, regions, &mut matched, &mut begin);
         let room = MOST_OPEN.saturating_sub(self.open.len());
         self.open.extend(begin.into_iter().take(room));
@@ -169,6 +172,13 @@ impl TextTracker {
             self.subtitle_rows.remove(0);
         }
         before + 1 >= SUBTITLES
+    }
+
+    /// How the credits move that a look at `time` has found.
+    fn rolling_motion(&self, time: Time) -> Option<Motion> {
+        let rolls = |line: &&TrackedLine| line.group == Some(TextKind::Rolling) && line.looked == time;
+        let mut motions = self.open.iter().filter(rolls).filter_map(|line| line.motion);
+        motions.find(|motion| motion.x.abs() < 0.2 * motion.y.abs())
     }
 
     /// Lines that move up or down together, at one speed, are credits.
@@ -394,6 +404,11 @@ mod tests {
         let lines = Film::play(400, &credits, &looks, well).lines();
         assert!(lines.len() == 4 && lines.iter().all(|line| line.3 == TextKind::Rolling), "{lines:?}");
         assert!(lines[0].1 <= 25 && lines[0].2 >= 230, "{lines:?}");
+        // The film ends when the last one has just come in.
+        let film = Film::play(180, &credits, &[20, 58, 96, 134, 172], well);
+        let last = film.lines().pop().unwrap();
+        assert!(last.0 == "Dora Ek" && (120..=140).contains(&last.1) && last.2 == 180, "{last:?}");
+        assert_eq!(last.3, TextKind::Rolling);
     }
 
     #[test]

@@ -21,8 +21,9 @@ use crate::time::Time;
 
 /// Messages that wait for the reader.
 pub(crate) const WAITING: usize = 4;
-/// Frames that hold a place in memory until their text is read: those that wait, the one that is read and the one that is sent.
-pub(crate) const FRAMES: usize = WAITING + 2;
+/// Frames that hold a place in memory until their text is read: those that wait, the one that is read, the one that is sent, and
+/// the newest one, which may be the last of its scene.
+pub(crate) const FRAMES: usize = WAITING + 3;
 /// Frames whose strokes are sent together.
 const TOGETHER: usize = 25;
 
@@ -40,12 +41,13 @@ pub(crate) enum TextInput {
 pub(crate) struct TextWatch {
     gate: TextGate,
     strokes: Vec<(Time, StrokeMap)>,
+    newest: Option<Arc<Frame>>,
     out: Sender<TextInput>,
 }
 
 impl TextWatch {
     pub(crate) fn new(out: Sender<TextInput>) -> TextWatch {
-        TextWatch { gate: TextGate::default(), strokes: Vec::new(), out }
+        TextWatch { gate: TextGate::default(), strokes: Vec::new(), newest: None, out }
     }
 
     /// Takes the next frame. Waits while the reader is behind.
@@ -54,25 +56,44 @@ impl TextWatch {
     /// If its pixel format cannot be read, or the process that holds it has failed.
     pub(crate) fn push(&mut self, frame: &Arc<Frame>) -> Result<()> {
         let map = frame.strokes()?;
+        let (newest, last) = (self.newest.take(), self.gate.before(&map));
+        self.look(newest, last)?;
         let look = self.gate.push(frame.time, &map);
         self.strokes.push((frame.time, map));
-        if look.is_some() || self.strokes.len() == TOGETHER {
-            let strokes = std::mem::take(&mut self.strokes);
-            self.send(TextInput::Frames(strokes));
-        }
-        if let Some(look) = look {
-            // Another process may hold the picture. It is fetched here, so that the reader never waits for it.
-            frame.av()?;
-            self.send(TextInput::Look(frame.clone(), look));
+        self.look(Some(frame.clone()), look)?;
+        self.newest = Some(frame.clone());
+        if self.strokes.len() == TOGETHER {
+            self.send_strokes();
         }
         Ok(())
     }
 
-    /// The film ends.
-    pub(crate) fn finish(mut self, end: Time) {
+    /// Sends a frame to be looked at, after its strokes.
+    fn look(&mut self, frame: Option<Arc<Frame>>, look: Option<Look>) -> Result<()> {
+        if let (Some(frame), Some(look)) = (frame, look) {
+            self.send_strokes();
+            // Another process may hold the picture. It is fetched here, so that the reader never waits for it.
+            frame.av()?;
+            self.send(TextInput::Look(frame, look));
+        }
+        Ok(())
+    }
+
+    fn send_strokes(&mut self) {
         let strokes = std::mem::take(&mut self.strokes);
         self.send(TextInput::Frames(strokes));
+    }
+
+    /// The film ends.
+    ///
+    /// # Errors
+    /// If the process that holds its last frame has failed.
+    pub(crate) fn finish(mut self, end: Time) -> Result<()> {
+        let (newest, last) = (self.newest.take(), self.gate.finish());
+        let looked = self.look(newest, last);
+        self.send_strokes();
         self.send(TextInput::End(end));
+        looked
     }
 
     /// If the reader has ended, it has stopped the run.

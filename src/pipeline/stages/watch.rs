@@ -239,8 +239,10 @@ impl Watch<'_, '_, '_> {
             let damage = error.map(|e| e.to_string());
             return FileEnd { damage, lost: self.source.is_lost(), ..FileEnd::at(end) };
         }
-        if let Some(text) = self.text.take() {
-            text.finish(end);
+        if let Some(text) = self.text.take()
+            && let Err(e) = text.finish(end)
+        {
+            return FileEnd::failed(e);
         }
         let keyframes = self.selector.finish(end);
         if let Err(end) = self.send(keyframes) {
