@@ -9,6 +9,9 @@ For each kind of text it prints how many of the words were read, how many of the
 errors in the characters of matched lines, how many lines start and end within a quarter of a second, and how often a
 line was reported; then the lines that were read in films without text. text_scores.py defines all of these.
 
+With the example text_looks (`cargo build --release --example text_looks`), it also prints for how many lines descry
+looks at a frame while the line is there, whatever is read: the recall of what chooses the frames.
+
 The cost of descry is that of a run with --text less that of a run without. That of rapidocr is its own: decoding and
 loading its models are left out.
 """
@@ -23,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,7 +38,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from text_clips import CATEGORIES, VERSION, TextJob, render_clip, save
-from text_scores import COLUMNS, Reading, Score, Truth, judge_readings, plain
+from text_scores import COLUMNS, STAYS, Reading, Score, Truth, group_of, judge_readings, plain
 
 ROWS = ["titles", "lower thirds", "signs", "subtitles", "tickers", "credits", "logos", "clocks"]
 SAME = 0.8  # similarity of a line in two frames, from which rapidocr's readings are one
@@ -223,6 +227,43 @@ def print_tables(name: str, result: Result, metas: Sequence[Truth], split: str |
     return wrong
 
 
+def looked_at(line: Truth, looks: Sequence[dict[str, Any]]) -> bool:
+    """Whether a look falls into the time of a line; of one that stays in its place, at that place."""
+
+    def holds_line(region: Box) -> bool:
+        x, y, w, h = line["rests"]
+        across = min(x + w, region[0] + region[2]) - max(x, region[0])
+        down = min(y + h, region[1] + region[3]) - max(y, region[1])
+        return max(across, 0.0) * max(down, 0.0) >= 0.9 * w * h
+
+    return any(
+        line["start"] <= look["at"] <= line["end"]
+        and (line["kind"] not in STAYS or any(map(holds_line, look["regions"])))
+        for look in looks
+    )
+
+
+def print_looks(example: Path, films: Sequence[Path], metas: Sequence[Truth]) -> None:
+    """How many lines descry looks at, by rows of the table, and how many looks that takes."""
+    lines: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    count, seconds = 0, 0.0
+    for film, meta in zip(films, metas, strict=True):
+        done = subprocess.run([example, film], capture_output=True, text=True, check=True)
+        looks = [json.loads(line) for line in done.stdout.splitlines()]
+        count, seconds = count + len(looks), seconds + meta["seconds"]
+        for line in meta["lines"]:
+            if line["legible"]:
+                row = group_of(line, meta["category"])
+                lines[row] += 1
+                seen[row] += looked_at(line, looks)
+    print("\nLines for which a frame is looked at:\n\n| text | lines | looked at |\n|---|---|---|")
+    for row in [row for row in ROWS if lines[row]]:
+        print(f"| {row} | {lines[row]} | {seen[row] / lines[row]:.3f} |")
+    print(f"| all | {lines.total()} | {seen.total() / max(1, lines.total()):.3f} |")
+    print(f"\n{60 * count / seconds:.0f} looks a minute")
+
+
 def print_costs(results: dict[str, Result], metas: Sequence[Truth]) -> None:
     seconds = sum(meta["seconds"] for meta in metas)
     own = results.get("descry")
@@ -252,6 +293,12 @@ def arguments() -> argparse.Namespace:
         default=str(Path(__file__).parent.parent / "target/release/descry"),
         metavar="FILE",
         help="descry's binary, or none (default: target/release/descry)",
+    )
+    p.add_argument(
+        "--looks",
+        default=str(Path(__file__).parent.parent / "target/release/examples/text_looks"),
+        metavar="FILE",
+        help="the example text_looks, or none (default: target/release/examples/text_looks)",
     )
     p.add_argument("--flags", default="", help="more options for descry, separated by spaces")
     p.add_argument("--rivals", default=",".join(RIVALS), help=f"{','.join(RIVALS)}, or none (default: both)")
@@ -285,6 +332,8 @@ def main() -> None:
     wrong = [note for name, result in results.items() for note in print_tables(name, result, metas, a.split)]
     if results:
         print_costs(results, metas)
+    if a.looks != "none":
+        print_looks(Path(a.looks), films, metas)
     if a.dump:
         a.dump.write_text("".join(f"{note}\n" for note in wrong))
 
