@@ -77,6 +77,7 @@ impl TextTracker {
             matched[index] = true;
             self.open[index].update(line, time, &map, &self.history);
         }
+        self.find_rolling();
         let begins = |line| TrackedLine::new(line, time, &map, &self.history);
         let mut begin: Vec<TrackedLine> = new.into_iter().map(begins).collect();
         if let Some(motion) = self.rolling_motion(time) {
@@ -85,7 +86,6 @@ impl TextTracker {
         self.close(time, regions, &mut matched, &mut begin);
         let room = MOST_OPEN.saturating_sub(self.open.len());
         self.open.extend(begin.into_iter().take(room));
-        self.find_rolling();
         self.find_tickers(time);
     }
 
@@ -324,7 +324,9 @@ mod tests {
                 if looks.contains(&frame) {
                     let found = lines.iter().filter_map(|line| {
                         let (place, (text, score)) = (line.at(frame)?, read(line, frame));
-                        place.is_visible().then_some(FoundLine { text, score, place })
+                        // What is beyond the edge is not seen.
+                        let seen = TextBox { height: place.height.min(1.0 - place.y), ..place };
+                        place.is_visible().then_some(FoundLine { text, score, place: seen })
                     });
                     let found = found.collect();
                     film.tracker.look(time(frame), &[TextBox::WHOLE], found);
@@ -405,10 +407,17 @@ mod tests {
         assert!(lines.len() == 4 && lines.iter().all(|line| line.3 == TextKind::Rolling), "{lines:?}");
         assert!(lines[0].1 <= 25 && lines[0].2 >= 230, "{lines:?}");
         // The film ends when the last one has just come in.
-        let film = Film::play(180, &credits, &[20, 58, 96, 134, 172], well);
+        let film = Film::play(150, &credits, &[20, 58, 96, 134], well);
         let last = film.lines().pop().unwrap();
-        assert!(last.0 == "Dora Ek" && (120..=140).contains(&last.1) && last.2 == 180, "{last:?}");
+        assert!(last.0 == "Dora Ek" && (125..=134).contains(&last.1) && last.2 == 150, "{last:?}");
         assert_eq!(last.3, TextKind::Rolling);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_the_same_when_it_is_whole() {
+        let name = Shown { motion: (0.0, -0.1), ..shown("Ana Silva", (0, 150), 0.3, 1.0) };
+        let lines = Film::play(150, &[name], &[11, 49, 87, 125], well).lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
 
     #[test]
