@@ -67,6 +67,7 @@ fn caption(time: Time, wall: SystemTime, text: &str, jpeg: Arc<[u8]>) -> EventKi
         text: text.into(),
         score: Some(0.5),
         returning: text.len() < 20,
+        screen_text: Arc::new([]),
         jpeg,
     })
 }
