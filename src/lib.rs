@@ -27,6 +27,7 @@
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, HTML, output files |
 //! | [`speech`] | where people talk: a detector of speech, and segments |
 //! | [`ocr`] | text that pictures and films show: found, read, and followed over time |
+//! | [`pull`] | models from the hub: a client, downloads that go on, and what was pulled |
 //! | [`isolate`] | decoding, and the templates of models, in processes of their own, in a sandbox |
 //! | [`model`] | model folders, ONNX Runtime, preprocessing, image and text towers, captioning |
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
@@ -68,6 +69,7 @@ mod open_folder;
 pub mod pipeline;
 mod printable;
 mod program;
+pub mod pull;
 mod regular_file;
 pub mod scene;
 pub mod speak;

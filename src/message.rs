@@ -102,6 +102,12 @@ settings! {
     Model => "model",
     /// Name of a model on a server.
     ModelName => "model_name",
+    /// Printing the names of models.
+    ModelList => "model list",
+    /// Bringing a model from the hub.
+    ModelPull => "model pull",
+    /// Folder of all pulled models.
+    ModelStore => "DESCRY_MODELS",
     /// Scenes whose captions score lower get no cue.
     MinScore => "min_score",
     /// Decoding in descry's own process.

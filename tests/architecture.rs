@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["scene"],
     &["isolate"],
     &["model"],
+    &["pull"],
     &["ocr"],
     &["speech"],
     &["track"],

@@ -14,12 +14,14 @@ const KEYS: &[&str] = &[
     "DESCRY_API_KEY",
     "DESCRY_HTTP_TOKEN",
     "DESCRY_WEBHOOK_TOKEN",
+    "HF_TOKEN",
 ];
 /// Variables of the environment that hold addresses.
 const PLACES: &[&str] = &[
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "DESCRY_MODEL",
+    "HF_ENDPOINT",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",

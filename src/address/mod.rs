@@ -306,6 +306,11 @@ impl Loose<'_> {
         if head == "file" || head == "v4l2" {
             return None;
         }
+        // A model of the hub, `hf:OWNER/NAME@REV`.
+        let before_at = text[colon + 1..].split('@').next().unwrap_or_default();
+        if head == "hf" && before_at.split('/').count() == 2 && !before_at.contains(':') {
+            return None;
+        }
         if head.is_empty() || head.contains(['/', '\\', '@', ' ', '?', '#', '(', '[']) {
             return None;
         }
@@ -418,6 +423,8 @@ mod tests {
             ("//u:p@cam/x", "//***@cam/x"),
             ("http:film.mp4", "http:film.mp4"),
             ("file:me@home.mp4", "file:me@home.mp4"),
+            ("hf:owner/name@main", "hf:owner/name@main"),
+            ("hf:passw0rd@cam/x", "***@cam/x"),
             ("me@home: 1.mp4", "me@home: 1.mp4"),
             ("a/b:c@d.mp4", "a/b:c@d.mp4"),
             ("C:\\me@home.mp4", "C:\\me@home.mp4"),

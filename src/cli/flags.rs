@@ -7,9 +7,16 @@ use crate::message::Setting;
 fn flag(setting: Setting) -> String {
     let other = match setting {
         Setting::Archive => "--into",
-        Setting::ArchiveRepair | Setting::Describe | Setting::Index | Setting::Part => command(setting),
+        Setting::ArchiveRepair
+        | Setting::Describe
+        | Setting::Index
+        | Setting::ModelList
+        | Setting::ModelPull
+        | Setting::Part => command(setting),
         Setting::DecoderTimeout => "--decoder-timeout",
         Setting::Format => "-f",
+        // An environment variable.
+        Setting::ModelStore => setting.field(),
         Setting::Isolate => "--isolate",
         Setting::NoIsolate => "--no-isolate",
         Setting::Output => "-o",
@@ -29,6 +36,8 @@ fn command(setting: Setting) -> &'static str {
     match setting {
         Setting::ArchiveRepair => "descry archive check --repair",
         Setting::Index => "descry index",
+        Setting::ModelList => "descry model list",
+        Setting::ModelPull => "descry model pull",
         Setting::Part => "descry part",
         _ => "descry describe",
     }

@@ -263,6 +263,11 @@ pub(super) fn run(args: &LiveArgs, reporter: &Reporter, interrupt: &Interrupt) -
         return Err(Error::usage("--text-static: no stream's text is read", remedy));
     }
     let models = args.model.load()?;
+    // A stream that names no prompt has the model's own.
+    let prompt = prompt.or_own(models.captioner.own_prompt());
+    let defaults = args.stream.defaults(&args.access, args.hang, prompt.clone());
+    let streams =
+        if models.captioner.own_prompt().is_some() { defaults.streams(file.as_ref(), &args.urls)? } else { streams };
     let session = args.model.session(true)?;
     let batch = args.batch.size();
     let isolation = args.stream.isolate.settle(&IsolateDefaults::LIVE, false, reporter)?;

@@ -23,6 +23,9 @@ mod live_voice_args;
 mod model;
 mod model_args;
 mod model_choice;
+mod model_keep;
+mod model_list;
+mod model_pull;
 mod part;
 mod pictures;
 mod place_args;
@@ -103,7 +106,7 @@ enum CliCommand {
     Embed(Box<embed::EmbedArgs>),
     Part(Box<part::PartArgs>),
     Stitch(Box<stitch::StitchArgs>),
-    /// Inspect model folders
+    /// Download, list, inspect, check or remove models
     Model {
         #[command(subcommand)]
         command: model::ModelCommand,
@@ -124,7 +127,7 @@ impl CliCommand {
             CliCommand::Embed(args) => embed::run(args, reporter, interrupt),
             CliCommand::Part(args) => part::run(args, reporter, interrupt),
             CliCommand::Stitch(args) => stitch::run(args, reporter, interrupt),
-            CliCommand::Model { command } => model::run(command),
+            CliCommand::Model { command } => model::run(command, reporter, interrupt),
         }
     }
 }

@@ -77,7 +77,7 @@ impl StillArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// Model folder, or the name of a model next to the program [default: the built-in model]
+    /// Model folder, or the name of a model that was pulled or is next to the program [default: the built-in model]
     ///
     /// The environment variable DESCRY_MODEL sets the default.
     #[arg(long, value_name = "DIR|NAME")]
@@ -102,10 +102,10 @@ impl ModelArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct CaptionModelArgs {
-    /// Model folder, name of a model next to the program, folder in the hub's layout, or openai:URL of a server [default:
-    /// the built-in model]
+    /// Model folder, name of a model that was pulled or is next to the program, folder in the hub's layout, or openai:URL of a
+    /// server [default: the built-in model]
     ///
-    /// The hub's layout is that of ONNX models for transformers.js and optimum, such as SmolVLM. A server of models needs
+    /// 'descry model list' prints the models that can be pulled. The hub's layout is that of ONNX models for transformers.js and optimum, such as SmolVLM. A server of models needs
     /// --model-name. The environment variable DESCRY_MODEL sets the default.
     #[arg(long, value_name = "DIR|NAME|URL")]
     model: Option<String>,
@@ -199,7 +199,7 @@ impl CaptionModelArgs {
         caption: CaptionOptions,
         prompt: PromptSource,
     ) -> Result<ModelOptions> {
-        let (prompt, server) = (prompt.read()?, self.server.options(models)?);
+        let (prompt, server) = (prompt.or_own(models.captioner.own_prompt()).read()?, self.server.options(models)?);
         Ok(ModelOptions { encode, caption, prompt, server, frames: self.frames() })
     }
 

@@ -22,6 +22,7 @@ use crate::model::hub::listing::{has_file, has_hub_layout};
 use crate::model::manifest::{CaptionerSpec, EmbedderSpec, FileSpec, Manifest};
 use crate::model::manifest_format::{MANIFEST, parse_manifest};
 use crate::model::precision::Precision;
+use crate::model::pulled::{HUB, ModelReference, RECORD, store_folder};
 use crate::model::verified::{ListedFiles, resolve};
 use crate::regular_file;
 
@@ -53,7 +54,8 @@ impl ModelFolder {
     ///
     /// `name_or_dir` is a folder or the name of a model; `None` uses the folder that the environment variable
     /// `DESCRY_MODEL` names, or the built-in model. The model `NAME` can be `models/NAME` beside the program or
-    /// in any folder above it, or `../share/descry/models/NAME` beside it.
+    /// in any folder above it, or `../share/descry/models/NAME` beside it, or one that was pulled. `hf:OWNER/NAME` and
+    /// `hf:OWNER/NAME@REV` were pulled.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no such folder or [`ModelFolder::open`] refuses it.
@@ -68,7 +70,7 @@ impl ModelFolder {
     /// As for [`ModelFolder::load`], and [`Error::Model`] if the model has no embedder.
     pub fn load_embedder(name_or_dir: Option<&str>) -> Result<ModelFolder> {
         let folder = match name_or_dir {
-            None if default_captions_only()? => ModelFolder::open(find(None, None, program().as_deref())?)?,
+            None if default_captions_only()? => ModelFolder::open(find(None, None, program().as_deref(), None)?)?,
             named => ModelFolder::load(named)?,
         };
         folder.embedder()?;
@@ -166,7 +168,7 @@ impl ModelFolder {
 /// The path of a model folder, as [`ModelFolder::load`] finds it.
 pub(crate) fn locate(name_or_dir: Option<&str>) -> Result<PathBuf> {
     let env = std::env::var(ENV_MODEL).ok().filter(|v| !v.is_empty());
-    find(name_or_dir, env.as_deref(), program().as_deref())
+    find(name_or_dir, env.as_deref(), program().as_deref(), store_folder().ok().as_deref())
 }
 
 fn program() -> Option<PathBuf> {
@@ -277,10 +279,46 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
     Ok(())
 }
 
-/// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `exe` the program's path.
-fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>) -> Result<PathBuf> {
+/// The path of the built-in model's folder.
+///
+/// # Errors
+/// [`Error::Model`] if it is nowhere.
+#[cfg(feature = "cli")]
+pub(crate) fn locate_builtin() -> Result<PathBuf> {
+    find(None, None, program().as_deref(), None)
+}
+
+/// What the manifest of a folder states. Its files are not checked.
+///
+/// # Errors
+/// [`Error::Model`] if it cannot be read.
+#[cfg(feature = "cli")]
+pub(crate) fn stated_manifest(dir: &Path) -> Result<Manifest> {
+    let text = read_manifest(dir)?;
+    parse_manifest(&text).map_err(|fault| Error::model(dir.display().to_string(), fault.cause, fault.remedy))
+}
+
+/// The folder of a model that is named as one of the hub.
+fn find_of_hub(wanted: &str, store: Option<&Path>) -> Result<PathBuf> {
+    let reference = ModelReference::parse(wanted)?;
+    let dir = store.map(|store| store.join(reference.folder())).filter(|dir| dir.join(RECORD).is_file());
+    dir.ok_or_else(|| {
+        Error::model(
+            wanted,
+            "it is not on this machine yet",
+            message!["Bring it here with ", Setting::ModelPull, format!(" {wanted}.")],
+        )
+    })
+}
+
+/// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `exe` the program's path,
+/// `store` the folder of pulled models.
+fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>, store: Option<&Path>) -> Result<PathBuf> {
     let requested = named.or(env);
     let wanted = requested.unwrap_or(BUILTIN);
+    if wanted.starts_with(HUB) && !Path::new(wanted).is_dir() {
+        return find_of_hub(wanted, store);
+    }
     let mut components = Path::new(wanted).components();
     let is_name = matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none();
     if !is_name || (requested.is_some() && Path::new(wanted).is_dir()) {
@@ -295,6 +333,13 @@ fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>) -> Result<Pa
     if let Some(found) = places.iter().find(|p| p.join(MANIFEST).is_file()) {
         return Ok(found.clone());
     }
+    let pulled = store.filter(|_| ModelReference::parse(wanted).is_ok()).map(|store| store.join(wanted));
+    if let Some(pulled) = pulled {
+        if pulled.join(RECORD).is_file() {
+            return Ok(pulled);
+        }
+        places.push(pulled);
+    }
     let tried: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     Err(Error::model(
         wanted,
@@ -302,7 +347,11 @@ fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>) -> Result<Pa
         message![
             "Name a model folder with ",
             Setting::Model,
-            format!(" or the environment variable {ENV_MODEL}, or put one into models/{BUILTIN} beside descry."),
+            format!(" or the environment variable {ENV_MODEL}, or bring one with "),
+            Setting::ModelPull,
+            ": ",
+            Setting::ModelList,
+            " prints which.",
         ],
     ))
 }
@@ -398,12 +447,31 @@ mod tests {
         std::fs::create_dir_all(&home).unwrap();
         std::fs::write(home.join(MANIFEST), "").unwrap();
         let exe = root.path().join("target/release/descry");
-        assert_eq!(find(None, None, Some(&exe)).unwrap(), home);
-        assert_eq!(find(Some("builtin"), Some("other"), Some(&exe)).unwrap(), home);
+        assert_eq!(find(None, None, Some(&exe), None).unwrap(), home);
+        assert_eq!(find(Some("builtin"), Some("other"), Some(&exe), None).unwrap(), home);
         let dir = home.to_str().unwrap();
-        assert_eq!(find(None, Some(dir), Some(&exe)).unwrap(), home);
-        assert_eq!(find(Some("/nowhere/x"), None, Some(&exe)).unwrap(), PathBuf::from("/nowhere/x"));
-        let error = find(Some("absent-model"), None, Some(&exe)).unwrap_err().to_string();
+        assert_eq!(find(None, Some(dir), Some(&exe), None).unwrap(), home);
+        assert_eq!(find(Some("/nowhere/x"), None, Some(&exe), None).unwrap(), PathBuf::from("/nowhere/x"));
+        let error = find(Some("absent-model"), None, Some(&exe), None).unwrap_err().to_string();
         assert!(error.contains("absent-model") && error.contains("`model`"), "{error}");
+    }
+
+    #[test]
+    fn pulled_models_are_found_by_their_names() {
+        let store = tempfile::tempdir().unwrap();
+        for folder in ["small", "Owner--Name", "Owner--Name@v1"] {
+            std::fs::create_dir(store.path().join(folder)).unwrap();
+            std::fs::write(store.path().join(folder).join(RECORD), "").unwrap();
+        }
+        std::fs::create_dir(store.path().join("unrecorded")).unwrap();
+        let found = |name| find(Some(name), None, None, Some(store.path()));
+        assert_eq!(found("small").unwrap(), store.path().join("small"));
+        assert_eq!(found("hf:Owner/Name").unwrap(), store.path().join("Owner--Name"));
+        assert_eq!(found("hf:Owner/Name@v1").unwrap(), store.path().join("Owner--Name@v1"));
+        let error = found("hf:Owner/Name@v2").unwrap_err().to_string();
+        assert!(error.contains("not on this machine") && error.contains("`model pull` hf:Owner/Name@v2"), "{error}");
+        assert!(matches!(found("hf:../x").unwrap_err(), Error::Usage { .. }));
+        let error = found("unrecorded").unwrap_err().to_string();
+        assert!(error.contains("no such model folder") && error.contains("`model pull`"), "{error}");
     }
 }

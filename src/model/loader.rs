@@ -87,7 +87,9 @@ impl Model {
                 }
             }
             CaptionModel::Hub(folder) => {
-                CaptionPart::hub(folder, caption, prompt.unwrap_or_default(), frames.unwrap_or(1))?
+                let own =
+                    folder.own_prompt().map(|text| PromptOptions { text: text.into(), ..PromptOptions::default() });
+                CaptionPart::hub(folder, caption, prompt.or(own).unwrap_or_default(), frames.unwrap_or(1))?
             }
             CaptionModel::Server(model) => {
                 let (server, prompt) = (server.unwrap_or_default(), prompt.unwrap_or_default());

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::score::ScoreSpec;
 use super::support::SupportSpec;
@@ -235,7 +235,7 @@ pub struct DedupSpec {
 }
 
 /// A file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
     /// SHA-256 in hexadecimal, 64 digits.

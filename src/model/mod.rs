@@ -14,6 +14,8 @@
 //! models     what embeds and what captions     hub       models in the layout of the hub
 //!                                              server    models on a server
 //!
+//! pulled     models that were brought here, and what they were
+//!
 //! loader     a folder's parts, each loaded on the thread that uses it
 //! ```
 //!
@@ -35,6 +37,7 @@ mod onnx;
 mod precision;
 pub(crate) mod preprocess;
 mod prompt;
+pub(crate) mod pulled;
 mod runtime;
 mod score;
 pub(crate) mod server;
@@ -42,7 +45,7 @@ mod summary;
 mod support;
 mod text;
 mod tokenizer;
-mod verified;
+pub(crate) mod verified;
 
 pub use crate::media::resize::Resample;
 pub use caption::{
@@ -70,6 +73,7 @@ pub use precision::Precision;
 pub use preprocess::{Pixels, preprocess, to_square};
 pub(crate) use prompt::DescriptionHistory;
 pub use prompt::{CaptionPrompt, MOST_CONTEXT, PromptOptions, PromptSource};
+pub use pulled::{ModelReference, PullRecord, PulledModel, find_pulled, list_pulled};
 pub use runtime::{Runtime, SessionOptions};
 pub use score::{EvidenceSpec, ScoreSpec};
 pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};

@@ -1,5 +1,7 @@
 //! The models of a run: one embeds pictures, and the same or another one captions them.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
@@ -28,6 +30,14 @@ impl CaptionModel {
             CaptionModel::ClipCap(folder) => folder.manifest().title(),
             CaptionModel::Hub(folder) => folder.title(),
             CaptionModel::Server(server) => server.title(),
+        }
+    }
+
+    /// What it is asked where the user names no prompt; none for descry's own words.
+    pub fn own_prompt(&self) -> Option<&str> {
+        match self {
+            CaptionModel::Hub(folder) => folder.own_prompt(),
+            CaptionModel::ClipCap(_) | CaptionModel::Server(_) => None,
         }
     }
 
@@ -60,8 +70,12 @@ impl FoundModel {
     /// [`Error::Model`] if there is no such folder or descry cannot run it; [`Error::Usage`] for a precision that the
     /// folder does not leave open.
     pub fn open(model: Option<&str>, precision: Option<Precision>) -> Result<FoundModel> {
-        let dir = locate(model)?;
-        if is_of_hub(&dir)? && !is_clip(&dir) {
+        FoundModel::open_folder(&locate(model)?, precision)
+    }
+
+    /// As [`FoundModel::open`], of a folder.
+    pub(crate) fn open_folder(dir: &Path, precision: Option<Precision>) -> Result<FoundModel> {
+        if is_of_hub(dir)? && !is_clip(dir) {
             return Ok(FoundModel::Hub(Box::new(HubFolder::open(dir, precision)?)));
         }
         if precision.is_some() {
@@ -71,6 +85,14 @@ impl FoundModel {
             ));
         }
         Ok(FoundModel::Folder(Box::new(ModelFolder::open(dir)?)))
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        match self {
+            FoundModel::Folder(folder) => folder.dir(),
+            FoundModel::Hub(folder) => folder.dir(),
+        }
     }
 
     /// Whether it has an embedder.

@@ -118,6 +118,12 @@ impl PromptSource {
         }
     }
 
+    /// This, and the model's own prompt where it names none.
+    #[must_use]
+    pub fn or_own(self, own: Option<&str>) -> PromptSource {
+        self.or(PromptSource { text: own.map(str::to_string), ..PromptSource::default() })
+    }
+
     /// Reads the files. None if nothing is given; what is not given has its default otherwise.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 pub(crate) mod archive_files;
 pub(crate) mod faulty;
+pub(crate) mod hub;
 pub(crate) mod letters;
 pub(crate) mod made_archive;
 pub(crate) mod model_server;

@@ -24,6 +24,8 @@ mod pipeline;
 mod pipes;
 mod place;
 mod prompts;
+mod pull;
+mod pull_faults;
 mod relay;
 mod screen_text;
 mod screen_text_hostile;

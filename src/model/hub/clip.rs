@@ -20,6 +20,7 @@ const CLIP: &str = "clip";
 /// The graphs.
 const VISION: &str = "vision_model";
 const TEXT: &str = "text_model";
+pub(super) const CLIP_GRAPHS: [&str; 2] = [VISION, TEXT];
 /// CLIP's own means and standard deviations, for a configuration without them.
 const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 const STD: [f32; 3] = [0.26862954, 0.261_302_6, 0.275_777_1];
@@ -89,7 +90,7 @@ pub(crate) fn read_clip(dir: &Path) -> Result<(Manifest, HubFiles)> {
         return Err(not_a_clip(dir, model_type));
     }
     let needed = ["config.json", "preprocessor_config.json", "tokenizer.json"];
-    let listing = HubFiles::list(dir, &needed, &["tokenizer_config.json"], &[VISION, TEXT], None)?;
+    let listing = HubFiles::list(dir, &needed, &["tokenizer_config.json"], &CLIP_GRAPHS, None)?;
     // What counts is what was hashed.
     let listed = ListedFiles { dir, files: &listing.specs };
     let json = JsonFolder::Listed(listed);

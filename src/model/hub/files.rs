@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::clip::{CLIP_GRAPHS, is_clip};
 use super::config::{Family, HubConfig, PREPROCESSOR};
 use super::json_files::JsonFolder;
 use super::limits::read_checked;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::message;
 use crate::model::precision::Precision;
 use crate::model::prompt::PromptOptions;
+use crate::model::pulled::PullRecord;
 use crate::model::verified::ListedFiles;
 
 /// A captioner in the hub's ONNX layout.
@@ -19,6 +21,7 @@ pub struct HubFolder {
     dir: PathBuf,
     pub(crate) config: HubConfig,
     pub(crate) listing: HubFiles,
+    record: Option<PullRecord>,
 }
 
 /// The graphs of a model: pictures to features, tokens to vectors, and what continues a prompt or answers it.
@@ -28,6 +31,35 @@ pub(crate) const EMBED: &str = "embed_tokens";
 pub(crate) const ENCODER: &str = "encoder_model";
 pub(crate) const DECODER: &str = "decoder_model_merged";
 
+/// Files besides the configuration, the tokenizer and the graphs.
+const OPTIONAL: [&str; 5] = [
+    "processor_config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+];
+
+fn graphs_of_family(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
+        Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
+    }
+}
+
+/// The files of any model in this layout that are not graphs. Most may be missing.
+pub(crate) fn small_files() -> impl Iterator<Item = &'static str> {
+    ["config.json", PREPROCESSOR, "tokenizer.json"].into_iter().chain(OPTIONAL)
+}
+
+/// The graphs that a folder needs, of which the other files are there.
+///
+/// # Errors
+/// [`Error::Model`] if a file cannot be read, or if descry cannot run such a model.
+pub(crate) fn graphs_of(dir: &Path) -> Result<&'static [&'static str]> {
+    if is_clip(dir) { Ok(&CLIP_GRAPHS) } else { Ok(graphs_of_family(read_checked(&JsonFolder::Unlisted(dir))?.family)) }
+}
+
 impl HubFolder {
     /// Opens a folder: reads its configuration, finds the graphs, and hashes every file that the model needs.
     ///
@@ -36,29 +68,19 @@ impl HubFolder {
     pub fn open(dir: impl AsRef<Path>, precision: Option<Precision>) -> Result<HubFolder> {
         let dir = dir.as_ref();
         let planned = read_checked(&JsonFolder::Unlisted(dir))?;
-        let graphs: &[&str] = match planned.family {
-            Family::SmolVlm | Family::Llava => &[VISION, EMBED, DECODER],
-            Family::Florence => &[VISION, EMBED, ENCODER, DECODER],
-        };
+        let graphs = graphs_of_family(planned.family);
         let mut required = vec!["config.json", "tokenizer.json"];
         if has_file(dir, PREPROCESSOR)? {
             required.insert(1, PREPROCESSOR);
         }
-        let optional = [
-            "processor_config.json",
-            "generation_config.json",
-            "tokenizer_config.json",
-            "chat_template.json",
-            "chat_template.jinja",
-        ];
-        let listing = HubFiles::list(dir, &required, &optional, graphs, precision)?;
+        let listing = HubFiles::list(dir, &required, &OPTIONAL, graphs, precision)?;
         // What counts is what was hashed.
         let config = read_checked(&JsonFolder::Listed(ListedFiles { dir, files: &listing.specs }))?;
         if config.family != planned.family {
             let cause = "config.json was changed while it was read";
             return Err(Error::model(dir.display().to_string(), cause, "Run descry again."));
         }
-        Ok(HubFolder { dir: dir.to_path_buf(), config, listing })
+        Ok(HubFolder { dir: dir.to_path_buf(), config, listing, record: PullRecord::read(dir)? })
     }
 
     /// The folder's path.
@@ -74,6 +96,11 @@ impl HubFolder {
     /// The folder's name and the precision of its graphs.
     pub fn title(&self) -> String {
         format!("{} {}", folder_name(&self.dir, self.config.model_type()), self.listing.precision)
+    }
+
+    /// What it is asked where the user names no prompt: what was recorded when it was pulled.
+    pub fn own_prompt(&self) -> Option<&str> {
+        self.record.as_ref()?.prompt.as_deref()
     }
 
     /// What its configuration says, for people.

@@ -12,6 +12,7 @@ use crate::message::Setting;
 use crate::model::file_hash::file_sha256;
 use crate::model::manifest::FileSpec;
 use crate::model::precision::{GRAPHS, Precision};
+use crate::model::pulled::check_against_record;
 use crate::model::verified::resolve;
 use crate::regular_file;
 
@@ -72,7 +73,7 @@ impl HubFiles {
     /// `optional` files may be missing.
     ///
     /// # Errors
-    /// [`Error::Model`] if a file is missing or cannot be read.
+    /// [`Error::Model`] if a file is missing or cannot be read, or is not what it was when it was pulled.
     pub(crate) fn list(
         dir: &Path,
         required: &[&str],
@@ -96,7 +97,8 @@ impl HubFiles {
             all.update(format!("{} {} {}\n", file.sha256, file.bytes, file.name));
         }
         let spec = |f: &HubFile| (f.name.clone(), FileSpec { sha256: f.sha256.clone(), bytes: f.bytes });
-        let specs = files.iter().map(spec).collect();
+        let specs: BTreeMap<String, FileSpec> = files.iter().map(spec).collect();
+        check_against_record(dir, &specs)?;
         Ok(HubFiles { precision, files, specs, hash: hex(&all.finalize()) })
     }
 }

@@ -52,3 +52,4 @@ pub(crate) use rewrite::rewritten_graph;
 pub use captioner::HubCaptioner;
 pub(crate) use captioner::generation_options;
 pub use files::HubFolder;
+pub(crate) use files::{graphs_of, small_files};

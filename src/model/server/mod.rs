@@ -34,6 +34,8 @@ pub(crate) use answer::sentence_of;
 #[cfg(feature = "fuzzing")]
 pub(crate) use response::text_of;
 
+pub(crate) use retry::{pause, retry_after};
+
 pub use captioner::ServerCaptioner;
 pub(crate) use captioner::server_search;
 pub use options::{ApiKey, ServerModel, ServerOptions};

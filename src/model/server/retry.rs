@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Attempts for one picture.
+/// Attempts for one picture, or one file.
 pub(super) const TRIES: u32 = 4;
 /// The first pause; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -10,13 +10,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause after attempt number `failed`, from 1; `None` if that was the last one. `asked`: what the server asks for.
-pub(super) fn pause(failed: u32, asked: Option<Duration>) -> Option<Duration> {
+pub(crate) fn pause(failed: u32, asked: Option<Duration>) -> Option<Duration> {
     let own = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8));
     (failed < TRIES).then(|| asked.map_or(own, |asked| asked.min(LONGEST_PAUSE).max(own)))
 }
 
 /// What a `Retry-After` header asks for. Only seconds are read: a date needs two clocks that agree.
-pub(super) fn retry_after(header: Option<&str>) -> Option<Duration> {
+pub(crate) fn retry_after(header: Option<&str>) -> Option<Duration> {
     let seconds: f64 = header?.trim().parse().ok()?;
     (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST_PAUSE.as_secs_f64())))
 }

@@ -1,0 +1,94 @@
+//! The folder of all pulled models, with one folder for each.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::record::{PullRecord, PulledModel};
+use super::reference::ModelReference;
+use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Setting;
+
+/// The environment variable that names the folder.
+const ENV_MODELS: &str = "DESCRY_MODELS";
+/// What the name of a folder ends with that is not complete.
+pub(crate) const PARTIAL: &str = ".partial";
+/// Most models that are listed: no user has so many.
+const MOST: usize = 10_000;
+
+/// The folder of all pulled models. It need not exist.
+///
+/// # Errors
+/// [`Error::Usage`] if there is no place for it.
+pub(crate) fn store_folder() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    folder_of(variable(ENV_MODELS), variable("XDG_DATA_HOME"), std::env::home_dir()).ok_or_else(|| {
+        Error::usage(
+            "there is no folder for models: this user has no home",
+            message!["Name one with the environment variable ", Setting::ModelStore, "."],
+        )
+    })
+}
+
+fn folder_of(own: Option<OsString>, data: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(own) = own {
+        return Some(own.into());
+    }
+    // By its specification, a relative path does not count.
+    let data = data.map(PathBuf::from).filter(|data| data.is_absolute());
+    let data = data.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/share")));
+    Some(data?.join("descry/models"))
+}
+
+/// The pulled model of this name; none if it was not pulled.
+///
+/// # Errors
+/// [`Error::Model`] if its record cannot be read.
+pub fn find_pulled(reference: &ModelReference) -> Result<Option<PulledModel>> {
+    let Ok(store) = store_folder() else { return Ok(None) };
+    let dir = store.join(reference.folder());
+    Ok(PullRecord::read(&dir)?.map(|record| PulledModel { dir, record }))
+}
+
+/// All pulled models, by the names of their folders. A folder with a wrong record is an error of its own.
+///
+/// # Errors
+/// [`Error::Input`] if the folder of all models cannot be read.
+pub fn list_pulled() -> Result<Vec<Result<PulledModel>>> {
+    let store = store_folder()?;
+    let fail = |e: &std::io::Error| Error::read(store.display().to_string(), e);
+    let entries = match std::fs::read_dir(&store) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(fail(&e)),
+    };
+    let mut dirs = Vec::new();
+    for entry in entries.take(MOST) {
+        let dir = entry.map_err(|e| fail(&e))?.path();
+        if !dir.to_string_lossy().ends_with(PARTIAL) {
+            dirs.push(dir);
+        }
+    }
+    dirs.sort();
+    let read = |dir: PathBuf| match PullRecord::read(&dir) {
+        Ok(record) => record.map(|record| Ok(PulledModel { dir, record })),
+        Err(e) => Some(Err(e)),
+    };
+    Ok(dirs.into_iter().filter_map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_the_users_own() {
+        let of = |own: Option<&str>, data: Option<&str>, home: Option<&str>| {
+            folder_of(own.map(Into::into), data.map(Into::into), home.map(Into::into))
+        };
+        assert_eq!(of(Some("m"), Some("/d"), Some("/h")), Some("m".into()));
+        assert_eq!(of(None, Some("/d"), Some("/h")), Some("/d/descry/models".into()));
+        assert_eq!(of(None, Some("d"), Some("/h")), Some("/h/.local/share/descry/models".into()));
+        assert_eq!(of(None, None, None), None);
+    }
+}
