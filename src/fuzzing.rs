@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::isolate;
 use crate::media::{Dialogue, Rgb};
 use crate::model::{self, HubFolder, Manifest};
+use crate::pull;
 
 /// Parses and validates the text of `model.json`.
 ///
@@ -62,6 +63,14 @@ pub fn sentence(answer: &str) -> String {
 /// The cause, for people.
 pub fn answer_text(status: u16, body: &[u8]) -> Result<String, String> {
     model::server::text_of((status, "200 OK"), None, body).map_err(|fault| fault.cause)
+}
+
+/// The files that would be fetched of a model, by what the hub lists.
+///
+/// # Errors
+/// The cause, for people.
+pub fn chosen_files(listing: &[u8]) -> Result<Vec<String>, String> {
+    pull::chosen_files(listing)
 }
 
 /// Reads a file of subtitles in memory.

@@ -108,6 +108,22 @@ pub(super) fn combine(about: &str, name: &str, stated: &StatedFile, known: Optio
     })
 }
 
+/// All files that are chosen of a listing, for a captioner and for an embedder.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn chosen_files(listing: &[u8]) -> Result<Vec<String>, String> {
+    let commit = HubCommit::parse(listing).map_err(|fault| fault.cause)?;
+    let mut names = choose_small("x", &commit).map_err(|e| e.to_string())?;
+    for graphs in [&["vision_encoder", "embed_tokens", "decoder_model_merged"][..], &["vision_model", "text_model"]] {
+        for wanted in Precision::ALL.into_iter().map(Some).chain([None]) {
+            match choose_graphs("x", &commit, graphs, wanted) {
+                Ok((_, chosen)) => names.extend(chosen),
+                Err(e) => assert!(!e.to_string().is_empty()),
+            }
+        }
+    }
+    Ok(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

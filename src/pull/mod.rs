@@ -38,6 +38,8 @@ mod run;
 mod space;
 mod target;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use choice::chosen_files;
 pub use download::PullObserver;
 pub use environment::HubEnvironment;
 pub use keep::{CheckedModel, check_model, remove_model};

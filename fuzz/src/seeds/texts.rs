@@ -13,6 +13,7 @@ use crate::scratch::scratch_folder;
 pub(super) fn of(target: &str) -> Vec<Seed> {
     let texts: &[&str] = match target {
         "answer" => &ANSWERS,
+        "listing" => &LISTINGS,
         "record" => &RECORDS,
         "part" => &PARTS,
         "address" => &ADDRESSES,
@@ -38,6 +39,14 @@ const ANSWERS: [&str; 12] = [
     r#"{"choices":[{"message":{"content":[{"type":"text","text":"A dog"},{"type":"text","text":" runs."}],"refusal":null}}]}"#,
     r#"{"choices":[{"message":{"content":null,"refusal":"I can't do that."},"finish_reason":"content_filter"}]}"#,
     r#"{"error":{"message":"model 'x' not found at http://u:p@h/?key=v","code":"content_policy_violation","type":"invalid_request_error"}}"#,
+];
+
+/// Listings of the hub.
+const LISTINGS: [&str; 4] = [
+    r#"{"sha":"0123456789abcdef0123456789abcdef01234567","cardData":{"license":"mit"},"siblings":[{"rfilename":"config.json","size":7,"blobId":"ce013625030ba8dba906f756967f9e9ca394464a"},{"rfilename":"tokenizer.json","size":9},{"rfilename":"onnx/vision_model.onnx"},{"rfilename":"onnx/text_model.onnx","size":9,"lfs":{"sha256":"88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589","size":9,"pointerSize":3}}]}"#,
+    r#"{"sha":"0123456789abcdef0123456789abcdef01234567","siblings":[{"rfilename":"config.json"},{"rfilename":"onnx/vision_encoder.onnx"},{"rfilename":"onnx/embed_tokens.onnx"},{"rfilename":"onnx/decoder_model_merged.onnx"},{"rfilename":"onnx/decoder_model_merged.onnx_data"},{"rfilename":"onnx/vision_encoder_q4.onnx"},{"rfilename":"onnx/vision_encoder.onnx_data/../../x"},{"rfilename":"/etc/passwd"},{"rfilename":"..\\x"}]}"#,
+    r#"{"sha":"main","siblings":null}"#,
+    r#"{"sha":"0123456789abcdef0123456789abcdef01234567","cardData":[],"siblings":[{"rfilename":"config.json","size":99999999999999999},{"rfilename":"onnx/vision_model_int8.onnx"},{"rfilename":"onnx/text_model_int8.onnx"},{"rfilename":"onnx/text_model_int8.onnx.data","size":1,"lfs":{"sha256":null}}]}"#,
 ];
 
 const RECORDS: [&str; 5] = [

@@ -129,6 +129,21 @@ pub(crate) fn answer(data: &[u8]) {
     }
 }
 
+/// What the hub lists: whatever is chosen of it is the name of a file in the model's folder.
+pub(crate) fn listing(data: &[u8]) {
+    match fuzzing::chosen_files(data) {
+        Ok(names) => {
+            for name in names {
+                let mut components = Path::new(&name).components();
+                assert!(components.all(|c| matches!(c, Component::Normal(_))) && !name.is_empty(), "{name:?}");
+                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+                assert!(name.chars().all(plain) && name.matches('/').count() <= 1, "{name:?}");
+            }
+        }
+        Err(cause) => assert!(!cause.is_empty() && cause.len() < 64 << 10),
+    }
+}
+
 fn check_sentence(sentence: &str) {
     assert!(sentence.chars().count() <= SENTENCE, "{} bytes", sentence.len());
     assert!(!sentence.contains(['\n', '\r']), "a caption of several lines: {sentence:?}");
