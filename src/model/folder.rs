@@ -301,14 +301,16 @@ pub(crate) fn stated_manifest(dir: &Path) -> Result<Manifest> {
 /// The folder of a model that is named as one of the hub.
 fn find_of_hub(wanted: &str, store: Option<&Path>) -> Result<PathBuf> {
     let reference = ModelReference::parse(wanted)?;
-    let dir = store.map(|store| store.join(reference.folder())).filter(|dir| dir.join(RECORD).is_file());
-    dir.ok_or_else(|| {
-        Error::model(
-            wanted,
-            "it is not on this machine yet",
-            message!["Bring it here with ", Setting::ModelPull, format!(" {wanted}.")],
-        )
-    })
+    if let Some(dir) = store.map(|store| store.join(reference.folder()))
+        && has_file(&dir, RECORD)?
+    {
+        return Ok(dir);
+    }
+    Err(Error::model(
+        wanted,
+        "it is not on this machine yet",
+        message!["Bring it here with ", Setting::ModelPull, format!(" {wanted}.")],
+    ))
 }
 
 /// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `exe` the program's path,
@@ -335,7 +337,7 @@ fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>, store: Optio
     }
     let pulled = store.filter(|_| ModelReference::parse(wanted).is_ok()).map(|store| store.join(wanted));
     if let Some(pulled) = pulled {
-        if pulled.join(RECORD).is_file() {
+        if has_file(&pulled, RECORD)? {
             return Ok(pulled);
         }
         places.push(pulled);

@@ -49,6 +49,8 @@ pub(super) struct Fetch<'a> {
     pub(super) stated: &'a StatedFile,
     /// Where the model is collected.
     pub(super) into: &'a OpenFolder,
+    /// The path of that, for messages.
+    pub(super) dir: &'a Path,
     pub(super) observer: &'a dyn PullObserver,
     pub(super) interrupt: &'a Interrupt,
 }
@@ -254,6 +256,6 @@ impl Fetch<'_> {
     }
 
     fn unwritable(&self, e: &io::Error) -> Error {
-        Error::write(&self.about, e, Setting::ModelStore)
+        Error::write(self.dir.join(self.name).display().to_string(), e, Setting::ModelStore)
     }
 }

@@ -1,5 +1,7 @@
 //! What becomes of pulled models: they are checked, repaired by another pull, and removed.
 
+use std::path::Path;
+
 use super::listing::StatedFile;
 use super::target::PullTarget;
 use crate::error::{Error, Result};
@@ -8,6 +10,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::pulled::{RECORD, store_folder};
 use crate::model::{ModelReference, PulledModel};
+use crate::regular_file;
 
 /// A pulled model whose files were compared with its record.
 #[derive(Debug, Clone)]
@@ -59,11 +62,13 @@ pub fn remove_model(reference: &ModelReference, interrupt: &Interrupt) -> Result
             message![Setting::ModelList, " prints the models that were. Others are not descry's to remove."],
         )
     };
-    if !store.is_dir() {
+    // A disk that fails must not make a model look as if it were not there.
+    let kind = |path: &Path| regular_file::kind(path).map_err(|e| Error::read(path.display().to_string(), &e));
+    if kind(&store)?.is_none() {
         return Err(not_pulled());
     }
     let target = PullTarget::lock(&store, reference, || (), interrupt)?;
-    if target.dir().join(RECORD).exists() {
+    if kind(&target.dir().join(RECORD))?.is_some() {
         target.remove()
     } else if target.remove_partial()? {
         Ok(())

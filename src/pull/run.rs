@@ -16,7 +16,7 @@ use super::target::PullTarget;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::model::hub::graphs_of;
-use crate::model::pulled::store_folder;
+use crate::model::pulled::{RECORD, store_folder};
 use crate::model::{FileSpec, FoundModel, ModelReference, Precision, PullRecord};
 use crate::open_folder::OpenFolder;
 
@@ -59,6 +59,8 @@ pub fn pull(job: &PullJob<'_>) -> Result<PulledNow> {
         Pulling { job, source, target, existing, sound: BTreeMap::new(), files: BTreeMap::new(), total: 0 };
     pulling.find_sound()?;
     if let Some(record) = pulling.complete() {
+        // What a run that was killed in its last moments left behind.
+        pulling.target.remove_partial()?;
         return Ok(PulledNow { dir: pulling.target.dir(), record: record.clone(), was_complete: true });
     }
     pulling.collect()
@@ -196,7 +198,8 @@ impl Pulling<'_> {
 
     fn fetch(&self, origin: &FileOrigin, name: &str, stated: &StatedFile, into: &OpenFolder) -> Result<FileSpec> {
         let (observer, interrupt) = (self.job.observer, self.job.interrupt);
-        let fetch = Fetch { about: format!("{}: {name}", self.about()), name, stated, into, observer, interrupt };
+        let (about, dir) = (format!("{}: {name}", self.about()), &self.target.partial());
+        let fetch = Fetch { about, name, stated, into, dir, observer, interrupt };
         if stated.has_hash()
             && let Some(spec) = stated.find(&self.target.partial().join(name), interrupt)
         {
@@ -231,20 +234,21 @@ impl Pulling<'_> {
             record.prompt = source.prompt.clone();
             record.pulled = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         }
-        let dir = self.target.dir();
+        let (dir, partial) = (self.target.dir(), self.target.partial());
         if self.existing.is_none() {
-            let partial = self.target.partial();
             self.target.sweep_partial(&record.files)?;
             record.write(&partial)?;
             FoundModel::open_folder(&partial, None)?;
             self.target.name_partial()?;
         } else {
+            record.write(&partial)?;
             // First, so that a file never is where the record does not know it. Weights come before their graphs, because a
             // variant counts as soon as its graphs are there.
-            record.write(&dir)?;
-            let (graphs, others): (Vec<&String>, Vec<&String>) =
-                self.files.keys().partition(|name| name.ends_with(".onnx"));
-            self.target.move_files(others.into_iter().chain(graphs))?;
+            self.target.move_files(&[RECORD])?;
+            let names = self.files.keys().map(String::as_str);
+            let (graphs, others): (Vec<&str>, Vec<&str>) = names.partition(|name| name.ends_with(".onnx"));
+            self.target.move_files(&others)?;
+            self.target.move_files(&graphs)?;
             self.target.remove_partial()?;
             FoundModel::open_folder(&dir, None)?;
         }

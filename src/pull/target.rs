@@ -13,7 +13,8 @@ use crate::interrupt::Interrupt;
 use crate::message::Setting;
 use crate::model::pulled::{PARTIAL, RECORD};
 use crate::model::{FileSpec, ModelReference};
-use crate::open_folder::{OpenFolder, try_lock, wait_for_lock};
+use crate::open_folder::{OpenFolder, open_folder_of, try_lock, wait_for_lock};
+use crate::regular_file;
 
 /// The folders of one model, which this process alone changes.
 pub(super) struct PullTarget {
@@ -37,7 +38,7 @@ impl PullTarget {
         interrupt: &Interrupt,
     ) -> Result<PullTarget> {
         let fail = |e: io::Error| Error::write(store.display().to_string(), &e, Setting::ModelStore);
-        std::fs::create_dir_all(store).map_err(fail)?;
+        make_folders(store).map_err(fail)?;
         let folder = OpenFolder::open(store).map_err(fail)?;
         let (name, mut waiting) = (reference.folder(), Some(waiting));
         let lock_name = format!("{name}.lock");
@@ -79,7 +80,8 @@ impl PullTarget {
     /// Refuses a folder with the model's name that descry did not make.
     pub(super) fn check_own(&self) -> Result<()> {
         let dir = self.dir();
-        if !dir.exists() || dir.join(RECORD).exists() {
+        let kind = |path: &Path| regular_file::kind(path).map_err(|e| self.fail(&e));
+        if kind(&dir)?.is_none() || kind(&dir.join(RECORD))?.is_some() {
             return Ok(());
         }
         let cause = "is there already, and descry did not pull it";
@@ -112,12 +114,13 @@ impl PullTarget {
         named.and_then(|()| self.folder.sync("")).map_err(|e| self.fail(&e))
     }
 
-    /// Moves files of the folder where the model is collected into the model's folder, in this order. Each is whole at any time.
-    pub(super) fn move_files<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    /// Moves files of the folder where the model is collected into the model's folder, and brings them to the disk. Each is whole
+    /// at any time.
+    pub(super) fn move_files(&self, names: &[&str]) -> Result<()> {
         let (from, to) = (self.partial(), self.dir());
         for name in names {
             let path = to.join(name);
-            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let made = path.parent().map_or(Ok(()), make_folders);
             let moved = made.and_then(|()| std::fs::rename(from.join(name), &path));
             moved.map_err(|e| Error::write(path.display().to_string(), &e, Setting::ModelStore))?;
         }
@@ -143,6 +146,20 @@ impl PullTarget {
 
     fn fail(&self, e: &io::Error) -> Error {
         Error::write(self.dir().display().to_string(), e, Setting::ModelStore)
+    }
+}
+
+/// Makes a folder and those above it, and brings their names to the disk.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folders(above)?;
+    }
+    match std::fs::create_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made.and_then(|()| open_folder_of(folder)?.sync("")),
     }
 }
 

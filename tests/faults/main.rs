@@ -14,6 +14,7 @@ mod disk;
 mod kills;
 mod outputs;
 mod power;
+mod pull;
 mod shim;
 
 /// Whether to try everything instead of a sample.

@@ -16,7 +16,7 @@ use crate::{Random, everything};
 
 /// Runs descry on the folder `disk`, and calls `examine` for what power failures leave of it, in the folder `after`: with
 /// whether descry had ended by then, and what to say when something is wrong.
-fn each_failure(b: &Bench, args: &[&str], code: i32, examine: &dyn Fn(bool, &str)) {
+pub(crate) fn each_failure(b: &Bench, args: &[&str], code: i32, examine: &dyn Fn(bool, &str)) {
     let before = Disk::of(&b.path("disk"));
     let (out, log) = log(b, args, "disk");
     assert_eq!(out.status.code(), Some(code), "{}", String::from_utf8_lossy(&out.stderr));

@@ -136,5 +136,8 @@ fn command(b: &Bench, args: &[&str], below: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
     command.args(args).current_dir(&folder).env("LD_PRELOAD", library());
     command.env("SHIM_ROOTS", folder.join(below));
+    // What a test sets besides, as `NAME=VALUE`.
+    let environment = fs::read_to_string(b.path("environment")).unwrap_or_default();
+    command.envs(environment.lines().filter_map(|line| line.split_once('=')));
     command
 }
