@@ -240,7 +240,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--batch", type=int, default=1, help="lines that rapidocr reads together (default: 1)")
     p.add_argument("--least", type=float, default=0.99, help="share of lines that must be the same (default: 0.99)")
     p.add_argument("--keep", type=Path, metavar="DIR", help="keep the pictures in this folder")
-    p.add_argument("--goldens", type=Path, metavar="DIR", help="write pictures there and what rapidocr reads, no more")
+    p.add_argument("--goldens", type=Path, metavar="DIR", help="only write pictures there, with what rapidocr reads")
     p.add_argument(
         "--example",
         type=Path,

@@ -36,6 +36,7 @@ pub(crate) use reading::with_zeros;
 pub use recognizer::LineRecognizer;
 pub use screen_text::{ScreenText, StaticText, TextKind, TextLog, TextUpdate};
 pub use text_box::TextBox;
+pub(crate) use tracked::SURE_ALONE;
 pub use tracked::VisibleLine;
 pub use tracker::TextTracker;
 

@@ -14,7 +14,7 @@ use crate::time::Time;
 
 /// A line that was read once must be there for so long and have so good a score; one that was read twice may have less.
 const LEAST_TIME: Time = Time::from_millis(300);
-const SURE_ALONE: f32 = 0.93;
+pub(crate) const SURE_ALONE: f32 = 0.93;
 const SURE_TWICE: f32 = 0.85;
 /// Readings of a line that is worth mentioning agree at least so much.
 const LEAST_AGREEMENT: f32 = 0.75;

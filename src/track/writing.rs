@@ -21,8 +21,8 @@ const LATE: Time = Time::from_millis(400);
 const LONGEST: usize = 160;
 /// Rolling lines that appear within so much time are of the same credits.
 const CREDITS: Time = Time::from_millis(15_000);
-/// Lines that roll and are no credits, but a ticker.
-const LEAST_CREDITS: usize = 3;
+/// Fewer lines that roll at the same time are no credits.
+pub(crate) const LEAST_CREDITS: usize = 3;
 /// Lines that are remembered after they were quoted.
 const MOST_QUOTED: usize = 64;
 /// Lines whose vertical distance is at most so many times their height are read together.

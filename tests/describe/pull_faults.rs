@@ -1,6 +1,7 @@
 //! `descry model pull` from a hub that fails, lies, or is slow, and in a process that is killed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::Bench;
-use crate::common::hub::{COMMIT, Hub, HubReply, SIGNATURE, assert_files, listing, run};
+use crate::common::hub::{COMMIT, Hub, HubAsked, HubReply, SIGNATURE, assert_files, listing, run};
 use crate::pull::{NAME, names, repository, wanted};
 
 const GRAPH: &str = "decoder_model_merged_int8.onnx";
@@ -71,22 +72,25 @@ fn a_pull_that_is_killed_goes_on() {
     assert!(resumed >= 2, "{kills} kills, and {resumed} files were continued");
 }
 
-/// So that the test does not depend on luck: one kill with a known part of a file.
-#[test]
-fn a_part_of_a_file_is_continued() {
-    let b = Bench::new();
-    let hub =
-        Hub::with(
-            repository(),
-            |_, a| if a.outside && a.is_for(GRAPH) { HubReply::Hang(20_000) } else { HubReply::Good },
-        );
+/// Begins a pull from a hub that falls silent after 20,000 bytes of the graph, and waits until they are there.
+fn pull_that_hangs(b: &Bench) -> (Hub, Child, PathBuf) {
+    let reply = |_, a: &HubAsked| if a.outside && a.is_for(GRAPH) { HubReply::Hang(20_000) } else { HubReply::Good };
+    let hub = Hub::with(repository(), reply);
     let part = b.path("store").join(format!("{NAME}.partial/onnx/{GRAPH}.part"));
-    let mut child = begin(&hub, &b);
+    let mut child = begin(&hub, b);
     let begun = Instant::now();
     while part.metadata().map_or(0, |m| m.len()) < 20_000 {
         assert!(begun.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(5));
     }
+    (hub, child, part)
+}
+
+/// So that the test does not depend on luck: one kill with a known part of a file.
+#[test]
+fn a_part_of_a_file_is_continued() {
+    let b = Bench::new();
+    let (_hub, mut child, _) = pull_that_hangs(&b);
     child.kill().unwrap();
     child.wait().unwrap();
     let hub = Hub::new(repository());
@@ -100,18 +104,7 @@ fn a_part_of_a_file_is_continued() {
 #[test]
 fn a_signal_ends_a_pull_at_once_and_keeps_what_came() {
     let b = Bench::new();
-    let hub =
-        Hub::with(
-            repository(),
-            |_, a| if a.outside && a.is_for(GRAPH) { HubReply::Hang(20_000) } else { HubReply::Good },
-        );
-    let part = b.path("store").join(format!("{NAME}.partial/onnx/{GRAPH}.part"));
-    let mut child = begin(&hub, &b);
-    let begun = Instant::now();
-    while part.metadata().map_or(0, |m| m.len()) < 20_000 {
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let (_hub, mut child, part) = pull_that_hangs(&b);
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     // The server's silence would take 30 s to be noticed, four times.

@@ -115,7 +115,7 @@ fn a_page_of_words_is_read_in_part_and_quoted_in_part() {
     assert!(b.read("out/page.csv").lines().all(|line| line.len() < 20_000));
 }
 
-/// Frames of 256 million pixels are refused; where they are allowed, no more than a few are held.
+/// Frames of 256 million pixels are refused by default. Where they are allowed, only a few are in memory at a time.
 #[test]
 fn text_in_huge_frames_takes_bounded_memory() {
     let b = Bench::new();

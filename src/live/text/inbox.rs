@@ -103,7 +103,7 @@ impl<T> TextInbox<T> {
         pushed
     }
 
-    /// The stream will have no more frames.
+    /// The stream has ended: no more frames will come.
     pub(in crate::live) fn end(&self, stream: usize) {
         let mut all = self.lock();
         if let Some(queue) = all.queues.get_mut(stream) {

@@ -10,9 +10,9 @@
 
 use super::clock;
 use super::ticker::TickerRow;
-use crate::ocr::{ScreenText, StaticText, TextKind, VisibleLine};
+use crate::ocr::{SURE_ALONE, ScreenText, StaticText, TextKind, VisibleLine};
 use crate::time::Time;
-use crate::track::writing::{CREDITS_ROLL, quote, ticker};
+use crate::track::writing::{CREDITS_ROLL, LEAST_CREDITS, quote, ticker};
 
 /// Most lines that are remembered. Where there are more, the one that was seen longest ago is forgotten.
 const MOST_KNOWN: usize = 256;
@@ -30,10 +30,6 @@ const FROM_THE_START: Time = Time::from_millis(3_000);
 const NO_CREDITS: Time = Time::from_millis(4_000);
 /// Credits that pause for longer are others.
 const CREDITS: Time = Time::from_millis(15_000);
-/// Lines that roll at the same time are credits.
-const LEAST_CREDITS: usize = 3;
-/// One look is enough for a line that appears with a scene, if it is this certain.
-const SURE_ALONE: f32 = 0.93;
 /// So many looks would see a line move.
 const STEADY_LOOKS: u32 = 4;
 /// A line that no look has read for so long is as it was.
