@@ -75,7 +75,15 @@ impl Device {
         match self {
             Device::Cpu => Ok(None),
             #[cfg(feature = "cuda")]
-            Device::Cuda(n) => Ok(Some(ep::CUDA::default().with_device_id(n as i32).build())),
+            // 32-bit floats are multiplied as such, not as 19-bit ones, and algorithms are chosen by shape, not by a race
+            // that another one may win the next time.
+            Device::Cuda(n) => Ok(Some(
+                ep::CUDA::default()
+                    .with_device_id(n as i32)
+                    .with_tf32(false)
+                    .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+                    .build(),
+            )),
             #[cfg(feature = "tensorrt")]
             Device::TensorRt(n) => Ok(Some(ep::TensorRT::default().with_device_id(n as i32).build())),
             #[cfg(feature = "coreml")]
@@ -101,11 +109,12 @@ impl Device {
 pub(crate) struct DeviceMemory {
     pub(crate) host: MemoryInfo<'static>,
     pub(crate) device: MemoryInfo<'static>,
-    separate: bool,
+    bound: bool,
 }
 
 impl DeviceMemory {
-    pub(crate) fn of(device: Device) -> Result<DeviceMemory> {
+    /// `always` asks for bound results on every device.
+    pub(crate) fn of(device: Device, always: bool) -> Result<DeviceMemory> {
         let own = match device {
             Device::Cuda(n) | Device::TensorRt(n) => Some((AllocationDevice::CUDA, n as i32)),
             Device::DirectMl(n) => Some((AllocationDevice::DIRECTML, n as i32)),
@@ -119,14 +128,15 @@ impl DeviceMemory {
             })
         };
         let host = info(AllocationDevice::CPU, 0)?;
-        let separate = own.is_some();
+        let bound = own.is_some() || always;
         let (place, number) = own.unwrap_or((AllocationDevice::CPU, 0));
-        Ok(DeviceMemory { host, device: info(place, number)?, separate })
+        Ok(DeviceMemory { host, device: info(place, number)?, bound })
     }
 
-    /// Whether the device has memory of its own, which the host cannot read.
-    pub(crate) fn is_separate(&self) -> bool {
-        self.separate
+    /// Whether results that a later run reads stay where the device keeps them, in memory that the host may be unable to
+    /// read.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
     }
 }
 

@@ -32,11 +32,14 @@ pub struct SessionOptions {
     pub device: Device,
     /// Whether freed memory is kept for the next run: that is faster, and memory stays at its peak. Default: true.
     pub arena: bool,
+    /// Whether decoders bind their keys on the CPU too, as they do on a device with memory of its own. Captions are the
+    /// same, and take longer: it shows on any machine what happens on such a device. Default: false.
+    pub bind_keys: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> SessionOptions {
-        SessionOptions { threads: 0, device: Device::Cpu, arena: true }
+        SessionOptions { threads: 0, device: Device::Cpu, arena: true, bind_keys: false }
     }
 }
 

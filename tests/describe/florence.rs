@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::common::{Bench, root};
-use crate::hub::{captions, cases_in, check_batches, check_cases, edited_copy, picture};
+use crate::hub::{captions, cases_in, check_batches, check_bound, check_cases, edited_copy, picture};
 
 const FOLDER: &str = "tests/models/florence";
 
@@ -26,6 +26,12 @@ fn captions_are_those_of_pytorch() {
 #[test]
 fn batches_and_threads_change_nothing() {
     check_batches(FOLDER, &cases_in("florence.json"));
+}
+
+/// The keys and the result of the encoder are bound, too.
+#[test]
+fn bound_keys_give_the_same_captions() {
+    check_bound(FOLDER, &cases_in("florence.json"));
 }
 
 /// Published folders have the configuration of the code that came with the first weights: no image token, the sizes and the

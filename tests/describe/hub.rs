@@ -1,6 +1,7 @@
 //! Models in the hub's layout, against what PyTorch generates with the same weights (`tools/hub_goldens.py`): token for
 //! token, for any batch and any number of threads. And the folders that descry refuses.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use descry::model::{
 use serde_json::{Value, json};
 
 use crate::common::{Bench, root};
+use crate::inference::one_thread;
 
 const FOLDER: &str = "tests/models/hub";
 
@@ -81,14 +83,14 @@ fn inputs(case: &Value) -> Vec<CaptionInput> {
     names.chunks(frames).map(input).collect()
 }
 
-fn captioner(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> HubCaptioner {
+fn captioner(precision: Precision, dir: &Path, case: &Value, batch: usize, session: SessionOptions) -> HubCaptioner {
     let beams = case["beams"].as_u64().unwrap() as usize;
     let options = CaptionOptions {
         beam: Some(beams),
         max_tokens: Some(case["max_tokens"].as_u64().unwrap() as usize),
         batch,
         split_pictures: true,
-        session: SessionOptions { threads, ..SessionOptions::default() },
+        session,
         ..CaptionOptions::default()
     };
     let text = case["prompt"].as_str().unwrap().into();
@@ -102,7 +104,18 @@ pub(crate) fn captions(dir: &Path, case: &Value, batch: usize, threads: usize) -
 }
 
 fn captions_in(precision: Precision, dir: &Path, case: &Value, batch: usize, threads: usize) -> Vec<Caption> {
-    ok(captioner(precision, dir, case, batch, threads).caption(&inputs(case).iter().collect::<Vec<_>>()))
+    let session = SessionOptions { threads, ..SessionOptions::default() };
+    captions_with(session, precision, dir, case, batch)
+}
+
+fn captions_with(
+    session: SessionOptions,
+    precision: Precision,
+    dir: &Path,
+    case: &Value,
+    batch: usize,
+) -> Vec<Caption> {
+    ok(captioner(precision, dir, case, batch, session).caption(&inputs(case).iter().collect::<Vec<_>>()))
 }
 
 #[test]
@@ -140,6 +153,30 @@ pub(crate) fn check_batches(folder: &str, cases: &[Value]) {
             assert_eq!(captions(&root().join(folder), case, batch, threads), one, "batch {batch}, {threads} threads");
         }
     }
+}
+
+/// On a device with memory of its own, keys stay there between steps, and a graph gathers those of the rows that go on:
+/// of beams, and of pictures that are not finished. Bound on the CPU, they give the same captions to the last bit.
+#[test]
+fn bound_keys_give_the_same_captions() {
+    check_bound(FOLDER, &cases());
+}
+
+/// Compares captions whose keys are bound with those whose keys the host moves.
+pub(crate) fn check_bound(folder: &str, cases: &[Value]) {
+    let (mut beams, mut lengths) = (BTreeSet::new(), BTreeSet::new());
+    for case in cases {
+        let dir = edited_copy(folder, "generation_config.json", &case["generation"]);
+        for batch in [1, 16] {
+            let session = |bind_keys| SessionOptions { bind_keys, ..one_thread() };
+            let got = |bind_keys| captions_with(session(bind_keys), Precision::Fp32, dir.path(), case, batch);
+            let want = got(false);
+            assert_eq!(got(true), want, "batch {batch}, {case}");
+            lengths.extend(want.iter().map(|caption| caption.ids.len()));
+        }
+        beams.insert(case["beams"].as_u64());
+    }
+    assert!(beams.len() > 1 && lengths.len() > 1, "{beams:?} beams, {lengths:?} tokens");
 }
 
 /// The processors of most published folders split pictures.
@@ -186,7 +223,7 @@ fn prompts_of_pictures_change_nothing_about_their_neighbours() {
     ]) {
         input.prompt = prompt;
     }
-    let mut captioner = captioner(Precision::Fp32, &root().join(FOLDER), case, 16, 1);
+    let mut captioner = captioner(Precision::Fp32, &root().join(FOLDER), case, 16, one_thread());
     let together = ok(captioner.caption(&inputs.iter().collect::<Vec<_>>()));
     for (input, caption) in inputs.iter().zip(&together) {
         assert_eq!(&ok(captioner.caption(&[input])), std::slice::from_ref(caption));
@@ -207,7 +244,9 @@ fn the_oldest_descriptions_go_where_the_model_has_no_room_for_them() {
     let mut caption = |dir: &Path, earlier: &[&str]| {
         let earlier = earlier.iter().map(|&text| text.into()).collect();
         input.prompt = Some(Arc::new(CaptionPrompt { options: options.clone(), earlier }));
-        captioner(Precision::Fp32, dir, case, 1, 1).caption(&[&input]).map(|captions| captions[0].ids.clone())
+        captioner(Precision::Fp32, dir, case, 1, one_thread())
+            .caption(&[&input])
+            .map(|captions| captions[0].ids.clone())
     };
     let long = "A long description of what was there before all of this and is of no use now.";
     let fits = ok(caption(small.path(), &["A cat."]));

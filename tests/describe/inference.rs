@@ -159,6 +159,29 @@ fn captions_do_not_depend_on_batch_or_threads() {
     }
 }
 
+/// On a device with memory of its own, keys stay there and a graph moves them. Bound on the CPU, they give the same
+/// captions to the last bit.
+#[test]
+fn bound_keys_give_the_same_captions() {
+    let folder = tiny();
+    let encoded = encode(&folder, &pixels(&folder, 1..=8), 8, 1);
+    let styles = [
+        CaptionOptions::default(),
+        CaptionOptions { beam: Some(10), ..CaptionOptions::default() },
+        CaptionOptions { greedy: true, ..CaptionOptions::default() },
+        CaptionOptions { sample: Some(7), ..CaptionOptions::default() },
+    ];
+    for style in styles {
+        for batch in [1, 3, 8] {
+            let found = |bind_keys| {
+                let session = SessionOptions { bind_keys, ..one_thread() };
+                caption(&folder, &encoded, &CaptionOptions { batch, session, ..style.clone() })
+            };
+            assert_eq!(found(true), found(false), "batch {batch}, {style:?}");
+        }
+    }
+}
+
 #[test]
 fn seeds_decide_the_sampled_captions() {
     let folder = tiny();

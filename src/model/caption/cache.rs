@@ -81,7 +81,7 @@ impl<'m> KeyValueCache<'m> {
 
     /// Whether keys are moved by hand. Otherwise [`settle`](KeyValueCache::settle) needs a [`KeyMover`].
     pub(crate) fn moves_by_hand(memory: &DeviceMemory, element: TensorElementType) -> bool {
-        !memory.is_separate() && element == TensorElementType::Float32
+        !memory.is_bound() && element == TensorElementType::Float32
     }
 
     pub(crate) fn slots(&self) -> usize {

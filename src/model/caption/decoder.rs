@@ -34,7 +34,7 @@ impl Decoder {
         let session = Runtime::load()?.session(folder, &spec.graph, options)?;
         let names = CacheNames::new(spec.layers);
         let element = check(folder, &spec, &session, &names)?;
-        let memory = DeviceMemory::of(options.device)?;
+        let memory = DeviceMemory::of(options.device, options.bind_keys)?;
         let by_hand = KeyValueCache::moves_by_hand(&memory, element);
         let mover = if by_hand { None } else { Some(KeyMover::new(element, options)?) };
         let graph = DecoderGraph { memory, names, spec, element };
@@ -125,7 +125,7 @@ impl DecoderGraph {
         let own = input.tensors(cache.slots(), spec)?;
         let recent = names.recent.iter().zip(cache.recent());
         let mut binding;
-        let outputs = if memory.is_separate() {
+        let outputs = if memory.is_bound() {
             // With a binding, what a step leaves in the cache stays on the device, and only its few best tokens come
             // back.
             binding = session.create_binding().map_err(&failed)?;

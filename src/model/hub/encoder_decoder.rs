@@ -7,12 +7,12 @@
 //!
 //! Memory: the weights; what a run returns belongs to the caller.
 
-use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::config::TextConfig;
 use super::files::{DECODER, ENCODER, HubFolder};
-use super::graphs::{InputGraphs, NamedGraph, cache_names, check_layers, ints, last_logits, select_rows};
+use super::graphs::{InputGraphs, NamedGraph, cache_names, check_layers, ints, last_logits};
+use super::row_keeper::{RowKeeper, RowsForm};
 use crate::error::Result;
 use crate::model::graph::{LEAST_ROWS, floats, run_error, wrong_shape};
 use crate::model::runtime::SessionOptions;
@@ -33,6 +33,9 @@ pub(crate) struct EncoderDecoder {
     /// Names of the encoder's, read and returned.
     cross_names: Vec<(String, String)>,
     types: ElementTypes,
+    own_keeper: RowKeeper,
+    cross_keeper: RowKeeper,
+    hidden_keeper: RowKeeper,
     /// Fewest rows of a run.
     least_rows: usize,
 }
@@ -60,8 +63,8 @@ pub(crate) struct CrossKeys {
 struct EncodedRows {
     /// Which of the batch's pictures each row describes.
     pictures: Vec<usize>,
-    /// The encoder's result: rows × tokens × width.
-    hidden: DynValue,
+    /// The encoder's result, one tensor: rows × tokens × width.
+    hidden: Vec<DynValue>,
     /// Tokens that the encoder has read.
     tokens: usize,
     /// Its keys and values in each layer.
@@ -97,7 +100,21 @@ impl EncoderDecoder {
         };
         let text = folder.config.model.text_config.clone();
         let least_rows = if folder.listing.precision.scales_by_batch() { 1 } else { LEAST_ROWS };
-        Ok(EncoderDecoder { inputs, encoder, decoder, text, start, own_names, cross_names, types, least_rows })
+        let keeper = |element, rank, tensors| RowKeeper::new(RowsForm { element, rank, tensors }, options);
+        Ok(EncoderDecoder {
+            own_keeper: keeper(types.cache, 4, own_names.len())?,
+            cross_keeper: keeper(types.cache, 4, cross_names.len())?,
+            hidden_keeper: keeper(types.hidden, 3, 1)?,
+            inputs,
+            encoder,
+            decoder,
+            text,
+            start,
+            own_names,
+            cross_names,
+            types,
+            least_rows,
+        })
     }
 
     /// Most tokens that the encoder reads, and most that the decoder makes.
@@ -161,6 +178,7 @@ impl EncoderDecoder {
         let rows = pictures.max(self.least_rows);
         hidden.extend_from_within(..(rows - pictures) * tokens * width);
         let hidden = floats(self.types.hidden, &[rows, tokens, width], hidden).map_err(&failed)?;
+        let hidden = self.hidden_keeper.place(vec![hidden], rows)?;
         let owners = (0..pictures).chain(std::iter::repeat_n(0, rows - pictures)).collect();
         let empty = |names: &[(String, String)]| {
             let shape = [rows, self.text.key_value_heads(), 0, self.text.head_dim()];
@@ -182,43 +200,37 @@ impl EncoderDecoder {
         let CrossKeys { own, mut encoded } = keys;
         let embeds = floats(self.types.embeds, &[rows, 1, self.inputs.width()], embeds).map_err(&failed)?;
         let branch = Tensor::from_array(([1usize], vec![encoded.has_keys])).map_err(&failed)?;
-        let mut inputs: Vec<(String, SessionInputValue)> = vec![
-            ("inputs_embeds".into(), embeds.into()),
-            ("encoder_hidden_states".into(), (&encoded.hidden).into()),
-            ("use_cache_branch".into(), branch.into_dyn().into()),
-        ];
+        let mut inputs = vec![("inputs_embeds", embeds), ("use_cache_branch", branch.into_dyn())];
         if self.decoder.reads("encoder_attention_mask").is_some() {
             let mask = ints(&[rows, encoded.tokens], vec![1; rows * encoded.tokens]).map_err(&failed)?;
-            inputs.push(("encoder_attention_mask".into(), mask.into()));
+            inputs.push(("encoder_attention_mask", mask));
         }
-        inputs.extend(self.own_names.iter().zip(own).map(|((past, _), value)| (past.clone(), value.into())));
-        inputs
-            .extend(self.cross_names.iter().zip(&encoded.cross).map(|((past, _), value)| (past.clone(), value.into())));
-        let mut outputs = self.decoder.session.run(inputs).map_err(&failed)?;
-        let mut take = |name: &str| outputs.remove(name).ok_or_else(|| wrong_shape(&self.decoder.file));
-        let logits = take("logits")?;
-        let own = self.own_names.iter().map(|(_, present)| take(present)).collect::<Result<_>>()?;
+        let cross = self.cross_names.iter().zip(&encoded.cross);
+        let kept = self.own_names.iter().zip(&own).chain(cross).map(|((past, _), value)| (past.as_str(), value));
+        let kept = kept.chain(encoded.hidden.iter().map(|hidden| ("encoder_hidden_states", hidden)));
+        // The encoder's keys are made by the first run only.
+        let made = if encoded.has_keys { &[][..] } else { &self.cross_names };
+        let keep: Vec<&str> = self.own_names.iter().chain(made).map(|(_, present)| present.as_str()).collect();
+        let decoder = (&mut self.decoder.session, self.decoder.file.as_str());
+        let (logits, mut own) = self.own_keeper.run(decoder, &inputs, kept, &keep)?;
         if !encoded.has_keys {
             encoded.has_keys = true;
-            encoded.cross = self.cross_names.iter().map(|(_, present)| take(present)).collect::<Result<_>>()?;
+            encoded.cross = own.split_off(self.own_names.len());
         }
-        drop(outputs);
         let logits = last_logits(&self.decoder.file, self.text.vocab_size, &logits, rows)?;
         Ok((logits, CrossKeys { own, encoded }))
     }
 
     /// The keys of some rows, in this order; a row may come several times.
-    pub(crate) fn select(&self, keys: CrossKeys, rows: &[usize]) -> Result<CrossKeys> {
-        let failed = run_error(&self.decoder.file);
+    pub(crate) fn select(&mut self, keys: CrossKeys, rows: &[usize]) -> Result<CrossKeys> {
         let CrossKeys { own, encoded } = keys;
-        let select = |value| select_rows(self.types.cache, value, rows).map_err(&failed);
-        let own = own.into_iter().map(select).collect::<Result<_>>()?;
+        let own = self.own_keeper.select(own, rows)?;
         let pictures: Vec<usize> = rows.iter().map(|&row| encoded.pictures[row]).collect();
         if pictures == encoded.pictures {
             return Ok(CrossKeys { own, encoded });
         }
-        let cross = encoded.cross.into_iter().map(select).collect::<Result<_>>()?;
-        let hidden = select_rows(self.types.hidden, encoded.hidden, rows).map_err(&failed)?;
+        let cross = self.cross_keeper.select(encoded.cross, rows)?;
+        let hidden = self.hidden_keeper.select(encoded.hidden, rows)?;
         Ok(CrossKeys { own, encoded: EncodedRows { pictures, hidden, cross, ..encoded } })
     }
 }

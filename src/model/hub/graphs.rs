@@ -4,13 +4,13 @@
 //! Inputs are fed by the names that the graphs themselves have, because exporters differ in which ones they keep. Owns
 //! the sessions. Memory: the weights; what a run returns belongs to the caller.
 
-use half::f16;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
+use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::config::TextConfig;
 use super::files::{DECODER, EMBED, HubFolder, VISION};
 use super::rewrite::rewrite_decoder;
+use super::row_keeper::{RowKeeper, RowsForm};
 use crate::error::{Error, Result};
 use crate::model::graph::{LEAST_ROWS, floats, floats_of, run_error, wrong_shape};
 use crate::model::runtime::{Runtime, SessionOptions};
@@ -111,6 +111,7 @@ pub(crate) struct Graphs {
     cache_names: Vec<(String, String)>,
     /// Type of keys and values.
     cache_element: TensorElementType,
+    keeper: RowKeeper,
     /// Type of embeddings in the decoder.
     embeds_element: TensorElementType,
     /// Whether the decoder's integers have one scale for a batch.
@@ -143,7 +144,10 @@ impl Graphs {
         let (cache_names, cache_element) = cache_names(folder, &decoder, "")?;
         check_layers(folder, &decoder, 2)?;
         let scale_by_batch = folder.listing.precision.scales_by_batch() && !by_picture;
-        let mut graphs = Graphs { inputs, decoder, text, cache_names, cache_element, embeds_element, scale_by_batch };
+        let form = RowsForm { element: cache_element, rank: 4, tensors: cache_names.len() };
+        let keeper = RowKeeper::new(form, options)?;
+        let mut graphs =
+            Graphs { inputs, decoder, text, cache_names, cache_element, keeper, embeds_element, scale_by_batch };
         if by_picture && !graphs.keeps_pictures_apart() {
             graphs.decoder = NamedGraph::load_verified(folder, (&read, None), &known, options)?;
             graphs.scale_by_batch = true;
@@ -251,36 +255,30 @@ impl Graphs {
         let failed = run_error(&self.decoder.file);
         let total = keys.tokens + length;
         let float = floats(self.embeds_element, &[rows, length, self.text.hidden_size], embeds).map_err(&failed)?;
-        let mut inputs: Vec<(String, SessionInputValue)> = vec![("inputs_embeds".into(), float.into())];
+        let mut own = vec![("inputs_embeds", float)];
         if self.decoder.reads("attention_mask").is_some() {
-            let mask = ints(&[rows, total], vec![1; rows * total]).map_err(&failed)?;
-            inputs.push(("attention_mask".into(), mask.into()));
+            own.push(("attention_mask", ints(&[rows, total], vec![1; rows * total]).map_err(&failed)?));
         }
         if self.decoder.reads("position_ids").is_some() {
             let positions = (keys.tokens as i64..total as i64).cycle().take(rows * length).collect();
-            inputs.push(("position_ids".into(), ints(&[rows, length], positions).map_err(&failed)?.into()));
+            own.push(("position_ids", ints(&[rows, length], positions).map_err(&failed)?));
         }
         if self.decoder.reads("num_logits_to_keep").is_some() {
             let one = Tensor::from_array(([0usize; 0], vec![1i64])).map_err(&failed)?;
-            inputs.push(("num_logits_to_keep".into(), one.into_dyn().into()));
+            own.push(("num_logits_to_keep", one.into_dyn()));
         }
-        inputs.extend(self.cache_names.iter().zip(keys.values).map(|((past, _), value)| (past.clone(), value.into())));
-        let mut outputs = self.decoder.session.run(inputs).map_err(&failed)?;
-        let missing = || wrong_shape(&self.decoder.file);
-        let logits = outputs.remove("logits").ok_or_else(missing)?;
-        let values = self.cache_names.iter().map(|(_, present)| outputs.remove(present).ok_or_else(missing));
-        let values = values.collect::<Result<_>>()?;
-        drop(outputs);
+        let past = self.cache_names.iter().zip(&keys.values).map(|((past, _), value)| (past.as_str(), value));
+        let present: Vec<&str> = self.cache_names.iter().map(|(_, present)| present.as_str()).collect();
+        let decoder = (&mut self.decoder.session, self.decoder.file.as_str());
+        let (logits, values) = self.keeper.run(decoder, &own, past, &present)?;
+        drop(keys);
         let logits = last_logits(&self.decoder.file, self.vocab(), &logits, rows)?;
         Ok((logits, DecodedKeys { values, tokens: total }))
     }
 
     /// The keys of some rows, in this order; a row may come several times.
-    pub(crate) fn select(&self, keys: DecodedKeys, rows: &[usize]) -> Result<DecodedKeys> {
-        let failed = run_error(&self.decoder.file);
-        let select = |value| select_rows(self.cache_element, value, rows).map_err(&failed);
-        let values = keys.values.into_iter().map(select).collect::<Result<_>>()?;
-        Ok(DecodedKeys { values, tokens: keys.tokens })
+    pub(crate) fn select(&mut self, keys: DecodedKeys, rows: &[usize]) -> Result<DecodedKeys> {
+        Ok(DecodedKeys { values: self.keeper.select(keys.values, rows)?, tokens: keys.tokens })
     }
 }
 
@@ -332,29 +330,4 @@ pub(super) fn last_logits(file: &str, vocab: usize, logits: &DynValue, rows: usi
         return Err(Error::runtime(cause, "Try another precision, or download the graph again."));
     }
     Ok(last)
-}
-
-/// Some rows of a tensor of floats, in this order. All of them in their order cost nothing.
-pub(super) fn select_rows(element: TensorElementType, value: DynValue, rows: &[usize]) -> ort::Result<DynValue> {
-    match element {
-        TensorElementType::Float16 => select_rows_of::<f16>(value, rows),
-        _ => select_rows_of::<f32>(value, rows),
-    }
-}
-
-fn select_rows_of<T>(value: DynValue, rows: &[usize]) -> ort::Result<DynValue>
-where
-    T: PrimitiveTensorElementType + Copy + std::fmt::Debug + 'static,
-{
-    let (shape, all) = value.try_extract_tensor::<T>()?;
-    let mut shape: Vec<usize> = shape.iter().map(|&n| n.max(0) as usize).collect();
-    let have = shape.first().copied().unwrap_or(0);
-    if rows.len() == have && rows.iter().enumerate().all(|(n, &row)| n == row) {
-        return Ok(value);
-    }
-    let size = all.len() / have.max(1);
-    let mut data = Vec::with_capacity(rows.len() * size);
-    rows.iter().for_each(|&row| data.extend_from_slice(&all[row * size..(row + 1) * size]));
-    shape[0] = rows.len();
-    Ok(Tensor::from_array((shape, data))?.into_dyn())
 }

@@ -13,6 +13,7 @@
 //! chat             a prompt through the chat template, to tokens
 //! tasks            the prompts of models that have tasks
 //! rewrite          changes to a decoder's graph before it is loaded
+//! row_keeper       where a decoder's keys are between two steps
 //! graphs           the graphs of a model that continues, fed by the names of their inputs
 //! encoder_decoder  those of a model that answers
 //! language         what both do for a batch: a prompt, then one token at a time
@@ -40,6 +41,7 @@ mod limits;
 pub(crate) mod listing;
 mod processor;
 mod rewrite;
+mod row_keeper;
 mod tasks;
 
 #[cfg(feature = "fuzzing")]
