@@ -161,7 +161,10 @@ impl Runtime {
             builder = builder.with_intra_threads(options.threads).map_err(failed)?;
         }
         if let Some(provider) = options.device.provider()? {
-            let absent = |e: ort::Error<SessionBuilder>| absent_device(options.device, e.into());
+            let absent = |e: ort::Error<SessionBuilder>| {
+                let e: ort::Error = e.into();
+                absent_device(options.device, &e.to_string()).with_source(e)
+            };
             builder = builder.with_execution_providers([provider.error_on_failure()]).map_err(absent)?;
         }
         builder
@@ -178,16 +181,34 @@ fn refused_graph(graph: &str, device: Device, wrong: impl FnOnce(String) -> Erro
     }
 }
 
-fn absent_device(device: Device, e: ort::Error) -> Error {
+/// The build has the device's feature; what is missing is in the library, or in what that needs.
+fn absent_device(device: Device, why: &str) -> Error {
     let remedy = message![
         "Set ",
         Setting::Device,
-        " to cpu, or use a descry built with that device's Cargo feature and an ONNX Runtime that has it."
+        " to cpu, or name an ONNX Runtime that has this device with DESCRY_ONNXRUNTIME, and install the device's driver \
+         and libraries where the system finds them."
     ];
-    Error::runtime(format!("the device {device} was requested and is not available: {e}"), remedy).with_source(e)
+    Error::runtime(format!("the device {device} was requested and is not available: {}", why.trim()), remedy)
 }
 
 fn cannot_run(graph: &str, device: Device, e: ort::Error) -> Error {
     let remedy = message!["Set ", Setting::Device, " to cpu."];
     Error::runtime(format!("{graph} cannot run on {device}: {e}"), remedy).with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ONNX Runtime ends some of its messages with a line break.
+    #[test]
+    fn an_absent_device_has_its_cause_in_one_line() {
+        let missing = "libonnxruntime_providers_cuda.so: libcublasLt.so.13: cannot open shared object file";
+        let error = absent_device(Device::Cuda(1), &format!("{missing}\n"));
+        assert!(matches!(error, Error::Runtime { .. }));
+        let text = error.to_string();
+        assert!(text.contains("cuda:1") && text.contains(missing) && !text.ends_with('\n'), "{text:?}");
+        assert!(!text.contains("\n\n"), "{text:?}");
+    }
 }
