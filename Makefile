@@ -9,6 +9,7 @@
 #: test-threads  the queues between threads under ThreadSanitizer, with a nightly Rust
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
+#: gpu-check     whether a GPU computes what the CPU computes, and how fast; skipped where there is none
 #: test-browser  live outputs in hls.js, the page, transcripts and tracks in video.js, in headless Chromium
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
@@ -16,7 +17,7 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
@@ -117,6 +118,10 @@ $(CARGO_DENY)/bin/cargo-deny:
 bench:
 	@sh tools/setup.sh bench
 	cargo bench --locked
+
+# It installs and builds what it needs itself, once it has found a GPU.
+gpu-check:
+	@python3 benches/gpu_check.py
 
 test-browser:
 	@sh tools/setup.sh browser

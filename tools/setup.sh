@@ -8,6 +8,7 @@
 #   setup.sh valgrind that of run, and valgrind
 #   setup.sh fuzz     that of test, and a compiler for libFuzzer
 #   setup.sh bench    that of run, and what the benches compare descry with
+#   setup.sh gpu      that of run, ONNX Runtime with CUDA, NVIDIA's libraries, and what makes models for benches/gpu_check.py
 # Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
 cd "$(dirname "$0")/.." && cd "$(pwd -P)"
@@ -200,5 +201,17 @@ if [ "${1:-run}" = bench ]; then
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
         log "fetching what the benches compare descry with"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check -r benches/requirements.txt >&2
+    fi
+fi
+if [ "${1:-run}" = gpu ]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
+    # An environment knows the folder that it is in.
+    pins="$PWD $(cksum <benches/requirements-gpu.txt)"
+    if [ "$(cat vendor/gpu.done 2>/dev/null)" != "$pins" ]; then
+        log "fetching ONNX Runtime with CUDA and PyTorch, some 4 GB"
+        rm -rf vendor/gpu vendor/gpu.done
+        python3 -m venv vendor/gpu
+        vendor/gpu/bin/python -m pip install -q --disable-pip-version-check -r benches/requirements-gpu.txt >&2
+        echo "$pins" >vendor/gpu.done
     fi
 fi

@@ -13,6 +13,7 @@ mod escapes;
 mod export;
 mod fast;
 mod florence;
+mod gpu;
 mod hub;
 mod inference;
 mod isolation;
