@@ -12,6 +12,7 @@ mod embedders;
 mod escapes;
 mod export;
 mod fast;
+mod first_caption;
 mod florence;
 mod gpu;
 mod hub;
