@@ -34,7 +34,8 @@
 //! | [`mix`] | descriptions into the sound of a film: ducking, loudness, true peaks |
 //! | [`voice`] | programs that speak, and what they spoke |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
+//! | [`serve`] | an HTTP server for pages: connections and their limits, who may read |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `lock`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -59,6 +60,7 @@ pub mod interrupt;
 pub mod isolate;
 mod limited_file;
 pub mod live;
+mod lock;
 mod markup;
 pub mod media;
 pub mod message;
@@ -72,6 +74,7 @@ mod program;
 pub mod pull;
 mod regular_file;
 pub mod scene;
+pub mod serve;
 pub mod speak;
 pub mod speech;
 pub mod time;

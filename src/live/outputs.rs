@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::http::{HttpOptions, HttpServer};
+use super::http::HttpServer;
 use super::hub::Sink;
 use super::metrics::Metrics;
 use super::sinks::command::{CommandOptions, CommandSink};
@@ -44,6 +44,7 @@ use crate::address::{Address, decode, keep_secret};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::serve::HttpOptions;
 use crate::time::Time;
 use crate::track::CueOptions;
 use crate::voice::VoicePreset;

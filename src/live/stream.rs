@@ -14,10 +14,10 @@ use super::config::StreamConfig;
 use super::connection::{Connection, StateChange};
 use super::event::{Event, EventKind, LiveCaption, Reason};
 use super::hub::Hub;
-use super::lock::lock;
 use super::metrics::{DropReason, Metrics, StreamMetrics};
 use super::pause::PauseGate;
 use super::text::TextDesk;
+use crate::lock::lock;
 use crate::media::rgb::Rgb;
 use crate::time::Time;
 

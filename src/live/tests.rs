@@ -14,7 +14,6 @@ use super::config::StreamConfig;
 use super::connection::Connection;
 use super::event::{Event, EventKind, LiveCaption, Reason};
 use super::hub::{Hub, Sink};
-use super::lock::lock;
 use super::metrics::Metrics;
 use super::novelty::{Decision, Novelty, NoveltyOptions};
 use super::sinks::existing::Existing;
@@ -24,6 +23,7 @@ use super::stream::LiveStream;
 use super::timeline::Timeline;
 use super::wall::{WallClock, rfc3339};
 use crate::error::Result;
+use crate::lock::lock;
 use crate::time::Time;
 use crate::track::{CueOptions, DedupOptions};
 

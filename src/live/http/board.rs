@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::super::event::{Event, EventKind, Reason, StreamState};
 use super::super::json::event_json;
 use super::super::metrics::Metrics;
-use super::client_address::{ClientAddress, heaviest};
+use crate::serve::client_address::{ClientAddress, heaviest};
 use crate::track::cue::sentence;
 
 /// Clients that read events.

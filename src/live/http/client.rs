@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::proof::{Asker, CHALLENGE, PROOF, SCHEME};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::serve::proof::{Asker, CHALLENGE, PROOF, SCHEME};
 
 /// Largest status that is read, in bytes: 256 streams need a tenth of it.
 const MOST: u64 = 4 << 20;
 
-/// The status of the descry that serves HTTP at `address`. The token is never sent: see [`super::proof`].
+/// The status of the descry that serves HTTP at `address`. The token is never sent: see [`crate::serve::proof`].
 ///
 /// # Errors
 /// When nothing answers within `timeout`, what answers does not know the token, or the answer is not a status.

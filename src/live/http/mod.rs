@@ -1,94 +1,50 @@
-//! The page, its events, `/metrics`, `/healthz` and `/status`: a small HTTP server that answers GET only.
+//! The page, its events, `/metrics`, `/healthz` and `/status`: an HTTP server that answers GET only.
 //!
 //! It is an output like the others. The hub hands it events; it remembers what the page shows, and passes events on to the
-//! clients of `/events` (server-sent events). axum routes and hyper parses, in one thread with its own tokio runtime.
+//! clients of `/events` (server-sent events).
 //!
-//! Memory and time are bounded. A connection carries one request, whose head has at most 8 KiB and 5 s to arrive in,
-//! however slowly its bytes come; an answer must be taken within 10 s. There are at most 64 connections. Beyond that a new
-//! one takes the place of another one, of the address that has the most, so that no address keeps others out; those whose
-//! head has not arrived go first. At most 16 clients read events, each with a queue of 64; one that does not read is dropped
-//! and counted, and those places are shared in the same way. Bodies are not read, and connections are not kept alive. hyper
-//! enforces the limits of the head; [`server`] and [`timed`] enforce the others, which hyper lacks.
-//!
-//! [`auth`] decides who may read. There is no TLS: put a proxy before the server.
+//! The limits of [`crate::serve`] apply, with one request on each connection. Besides, at most 16 clients read events, each
+//! with a queue of 64; one that does not read is dropped and counted, and those places are shared as connections are. Bodies
+//! are not read.
 
-mod auth;
 mod board;
 mod client;
-mod client_address;
-mod guesses;
-mod proof;
-mod response;
 mod routes;
-mod server;
-mod sessions;
-mod timed;
 
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use super::event::{Event, EventKind};
 use super::hub::Sink;
 use super::json::has_json;
-use super::lock::lock;
 use super::metrics::Metrics;
-use crate::error::{Error, Result};
-use crate::message;
+use crate::error::Result;
+use crate::lock::lock;
 use crate::message::Setting;
-use auth::PagePolicy;
+use crate::serve::{HttpOptions, ServeCounters, ServeLimits, Site, WebServer};
 use board::Board;
-use routes::ServerState;
+use routes::{PageState, router};
 
 pub use client::fetch_status;
 
 /// How often clients get the numbers.
 const STATUS: Duration = Duration::from_secs(2);
-/// Shortest token.
-const TOKEN: usize = 16;
 
-/// Where the server listens, and who may read.
-#[derive(Debug, Clone)]
-pub struct HttpOptions {
-    /// Default: 127.0.0.1:8080.
-    pub listen: SocketAddr,
-    /// At least 16 letters, digits or `-._~`; required where `listen` is not a loopback address. Default: none.
-    pub token: Option<String>,
-}
-
-impl Default for HttpOptions {
-    fn default() -> HttpOptions {
-        HttpOptions { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), token: None }
+impl ServeCounters for Metrics {
+    fn count_answer(&self) {
+        self.http.requests.inc();
     }
-}
 
-impl HttpOptions {
-    fn check(&self) -> Result<()> {
-        if !self.listen.ip().is_loopback() && self.token.is_none() {
-            let cause =
-                message![Setting::Http, format!(" {}: other machines could read it without a token", self.listen)];
-            return Err(Error::usage(cause, "Give a token, or listen on 127.0.0.1."));
-        }
-        let fit = |t: &str| t.len() >= TOKEN && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
-        if !self.token.as_deref().is_none_or(fit) {
-            let cause = "the HTTP token is too short, or has characters other than letters, digits and -._~";
-            return Err(Error::usage(cause, "Give at least 16 of them, such as: openssl rand -hex 16"));
-        }
-        Ok(())
+    fn count_refusal(&self) {
+        self.http.refused.inc();
     }
 }
 
 /// The server, as an output.
 pub struct HttpServer {
-    state: Arc<ServerState>,
-    address: SocketAddr,
-    /// Ends the server's thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    state: Arc<PageState>,
+    server: WebServer,
     /// When clients got the numbers last.
     sent: Instant,
 }
@@ -99,50 +55,21 @@ impl HttpServer {
     /// # Errors
     /// When the address is in use, or others could read it without a token.
     pub fn bind(options: &HttpOptions, streams: &[Arc<str>], metrics: Arc<Metrics>) -> Result<HttpServer> {
-        options.check()?;
-        let fail = |e: io::Error| {
-            let cause = match e.kind() {
-                ErrorKind::AddrInUse => "another program listens there".to_string(),
-                _ => e.to_string(),
-            };
-            let cause = message![Setting::Http, format!(" {}: {cause}", options.listen)];
-            Error::usage(cause, "Give another address or port.").with_source(e)
-        };
-        let listener = TcpListener::bind(options.listen).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
-        let access = PagePolicy::new(address, options.token.as_deref(), Instant::now());
-        let access = access.map_err(|_| fail(io::Error::other("the system has no random numbers")))?;
-        let state = Arc::new(ServerState { metrics, access, board: Mutex::new(Board::new(streams)) });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(fail)?;
-        let (stop, stopped) = oneshot::channel();
-        let shared = state.clone();
-        let serve = move || {
-            runtime.block_on(async {
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => server::serve(listener, shared, stopped).await,
-                    Err(e) => tracing::error!("the HTTP server cannot start: {e}"),
-                }
-            });
-        };
-        let thread = Builder::new().name("http".into()).spawn(serve).map_err(fail)?;
-        Ok(HttpServer { state, address, stop: Some(stop), thread: Some(thread), sent: Instant::now() })
+        let state = Arc::new(PageState { metrics: metrics.clone(), board: Mutex::new(Board::new(streams)) });
+        let site = Site { router: router(state.clone()), counters: metrics, limits: ServeLimits::default() };
+        let server = WebServer::start(options, Setting::Http, site)?;
+        Ok(HttpServer { state, server, sent: Instant::now() })
     }
 
     /// Where the server listens: with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Gives clients a moment to receive what is queued, and closes.
     fn end(&mut self) {
         lock(&self.state.board).close();
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.server.stop();
     }
 }
 

@@ -18,9 +18,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventKind};
-use super::lock::lock;
 use super::metrics::Metrics;
 use crate::interrupt::Interrupt;
+use crate::lock::lock;
 use queue::EventQueue;
 use worker::SinkWorker;
 

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use super::super::super::lock::lock;
 use super::mix::LiveSpeech;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::lock::lock;
 use crate::media::PROGRAMME_RATE;
 use crate::program::{detach, kill};
 

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::super::lock::lock;
 use super::client_address::ClientAddress;
+use crate::lock::lock;
 
 /// Addresses that are remembered.
 const REMEMBERED: usize = 1_024;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::super::lock::lock;
+use crate::lock::lock;
 
 /// How long writes may take.
 #[derive(Debug, Clone, Copy)]

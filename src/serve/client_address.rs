@@ -9,7 +9,7 @@ const CUSTOMER: u32 = 64;
 
 /// An IPv4 address, or the first 64 bits of an IPv6 address: whoever has one address there has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ClientAddress(IpAddr);
+pub(crate) struct ClientAddress(IpAddr);
 
 impl From<IpAddr> for ClientAddress {
     fn from(ip: IpAddr) -> ClientAddress {
@@ -35,15 +35,15 @@ pub(super) fn forwarded_for(peer: IpAddr, headers: &HeaderMap) -> Option<ClientA
 }
 
 /// The address that holds the most of something.
-pub(super) struct Heaviest {
-    pub(super) address: ClientAddress,
+pub(crate) struct Heaviest {
+    pub(crate) address: ClientAddress,
     /// How many more it holds than the newcomer.
-    pub(super) surplus: usize,
+    pub(crate) surplus: usize,
 }
 
 /// The address that holds the most places, where it is not the newcomer's own. Places that run out are shared like this: the
 /// address with the most gives one to those with fewer.
-pub(super) fn heaviest(places: &[ClientAddress], newcomer: ClientAddress) -> Option<Heaviest> {
+pub(crate) fn heaviest(places: &[ClientAddress], newcomer: ClientAddress) -> Option<Heaviest> {
     let held = |address| places.iter().filter(|a| **a == address).count();
     let address = *places.iter().max_by_key(|a| held(**a))?;
     let surplus = held(address).checked_sub(held(newcomer)).filter(|s| *s > 0)?;

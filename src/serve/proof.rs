@@ -28,11 +28,11 @@ use super::sessions::unhex;
 use crate::digest::hex;
 
 /// The header of the client's number.
-pub(super) const CHALLENGE: &str = "descry-challenge";
+pub(crate) const CHALLENGE: &str = "descry-challenge";
 /// The header of the server's code.
-pub(super) const PROOF: &str = "descry-proof";
+pub(crate) const PROOF: &str = "descry-proof";
 /// The scheme of the client's code.
-pub(super) const SCHEME: &str = "Descry ";
+pub(crate) const SCHEME: &str = "Descry ";
 /// How long a client may take for its own code.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// What OWASP recommends for passwords.
@@ -124,24 +124,24 @@ impl Prover {
 }
 
 /// The client's side: its number.
-pub(super) struct Asker(Challenge);
+pub(crate) struct Asker(Challenge);
 
 impl Asker {
     /// # Errors
     /// When the system has no random numbers.
-    pub(super) fn new() -> Result<Asker, Unspecified> {
+    pub(crate) fn new() -> Result<Asker, Unspecified> {
         let mut challenge = [0; 32];
         SystemRandom::new().fill(&mut challenge)?;
         Ok(Asker(challenge))
     }
 
     /// For the header [`CHALLENGE`].
-    pub(super) fn challenge(&self) -> String {
+    pub(crate) fn challenge(&self) -> String {
         hex(&self.0)
     }
 
     /// What follows the scheme, where the server's proof is right. Takes a few hundred milliseconds.
-    pub(super) fn answer(&self, proof: &str, token: &str) -> Option<String> {
+    pub(crate) fn answer(&self, proof: &str, token: &str) -> Option<String> {
         let mut parts = proof.trim().split('.');
         let (salt, nonce, code) = (unhex(parts.next()?)?, unhex(parts.next()?)?, unhex(parts.next()?)?);
         let key = TokenKey::derive(token, &salt);

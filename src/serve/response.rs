@@ -31,16 +31,16 @@ pub(super) fn add_headers(headers: &mut HeaderMap) {
 }
 
 /// A plain text.
-pub(super) fn text(status: StatusCode, text: &str) -> Response {
+pub(crate) fn text(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
 }
 
 /// A JSON object.
-pub(super) fn json(status: StatusCode, value: &Value) -> Response {
+pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 
-pub(super) fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
