@@ -12,7 +12,7 @@ use crate::lock::lock;
 struct OpenConnection {
     number: u64,
     address: ClientAddress,
-    /// The request's head has not arrived yet.
+    /// No head has arrived, or none since the last answer.
     is_waiting: bool,
     abort: AbortHandle,
 }
@@ -47,6 +47,13 @@ impl Connections {
     pub(super) fn keep(&self, number: u64) {
         if let Some(c) = lock(&self.open).iter_mut().find(|c| c.number == number) {
             c.is_waiting = false;
+        }
+    }
+
+    /// An answer was sent: the connection waits for the head of another request.
+    pub(super) fn wait(&self, number: u64) {
+        if let Some(c) = lock(&self.open).iter_mut().find(|c| c.number == number) {
+            c.is_waiting = true;
         }
     }
 

@@ -1,21 +1,39 @@
 //! The form of all responses: plain texts, JSON, and the headers that each of them has.
 
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::site::ContentPolicy;
+
 /// Nothing inline, nothing from elsewhere, no markup from text.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+macro_rules! policy {
+    ($pictures:literal) => {
+        concat!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; ",
+            $pictures,
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; ",
+            "require-trusted-types-for 'script'"
+        )
+    };
+}
+
+impl ContentPolicy {
+    fn header(self) -> &'static str {
+        match self {
+            ContentPolicy::Page => policy!("img-src 'self'; "),
+            ContentPolicy::Player => policy!("img-src 'self' blob:; media-src 'self' blob:; "),
+        }
+    }
+}
 
 /// The headers of every response.
-const HEADERS: [(HeaderName, &str); 7] = [
+const HEADERS: [(HeaderName, &str); 6] = [
     (CACHE_CONTROL, "no-store"),
-    (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
     (X_FRAME_OPTIONS, "DENY"),
@@ -24,23 +42,25 @@ const HEADERS: [(HeaderName, &str); 7] = [
 ];
 
 /// Adds the headers of every response.
-pub(super) fn add_headers(headers: &mut HeaderMap) {
+pub(super) fn add_headers(headers: &mut HeaderMap, content: ContentPolicy) {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(content.header()));
 }
 
-/// A plain text.
-pub(crate) fn text(status: StatusCode, text: &str) -> Response {
+/// A plain text of one sentence.
+pub fn text(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
 }
 
 /// A JSON object.
-pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
+pub fn json(status: StatusCode, value: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 
-pub(crate) fn not_found() -> Response {
+/// The answer for a path that is none.
+pub fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
@@ -48,6 +68,21 @@ pub(super) fn bad_request() -> Response {
     text(StatusCode::BAD_REQUEST, "descry does not understand this request.")
 }
 
-pub(super) fn method_not_allowed() -> Response {
-    ([(ALLOW, "GET, HEAD")], text(StatusCode::METHOD_NOT_ALLOWED, "Only GET is answered.")).into_response()
+/// `writes`: whether the server answers POST, PUT and DELETE too.
+pub(super) fn method_not_allowed(writes: bool) -> Response {
+    let (allowed, why) = match writes {
+        true => ("GET, HEAD, POST, PUT, DELETE", "This method is not answered."),
+        false => ("GET, HEAD", "Only GET is answered."),
+    };
+    ([(ALLOW, allowed)], text(StatusCode::METHOD_NOT_ALLOWED, why)).into_response()
+}
+
+/// No place is free for what is asked.
+pub(super) fn busy() -> Response {
+    ([(RETRY_AFTER, "10")], text(StatusCode::SERVICE_UNAVAILABLE, "Too many films are sent already.")).into_response()
+}
+
+/// A refusal of a request whose body may still be on its way: the connection closes after it.
+pub(super) fn refused_body(status: StatusCode, why: &str) -> Response {
+    ([(CONNECTION, "close")], text(status, why)).into_response()
 }

@@ -22,7 +22,7 @@ use super::metrics::Metrics;
 use crate::error::Result;
 use crate::lock::lock;
 use crate::message::Setting;
-use crate::serve::{HttpOptions, ServeCounters, ServeLimits, Site, WebServer};
+use crate::serve::{ContentPolicy, HttpOptions, ServeCounters, ServeLimits, Site, WebServer};
 use board::Board;
 use routes::{PageState, router};
 
@@ -56,7 +56,12 @@ impl HttpServer {
     /// When the address is in use, or others could read it without a token.
     pub fn bind(options: &HttpOptions, streams: &[Arc<str>], metrics: Arc<Metrics>) -> Result<HttpServer> {
         let state = Arc::new(PageState { metrics: metrics.clone(), board: Mutex::new(Board::new(streams)) });
-        let site = Site { router: router(state.clone()), counters: metrics, limits: ServeLimits::default() };
+        let site = Site {
+            router: router(state.clone()),
+            counters: metrics,
+            limits: ServeLimits::default(),
+            content: ContentPolicy::Page,
+        };
         let server = WebServer::start(options, Setting::Http, site)?;
         Ok(HttpServer { state, server, sent: Instant::now() })
     }
