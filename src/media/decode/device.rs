@@ -38,20 +38,30 @@ pub(super) fn open_device(device: &str) -> Result<*mut ffi::AVBufferRef> {
     kind.open().map_err(|e| absent(format!("the device cannot be opened: {e}")))
 }
 
-/// Copies a frame from a device into memory. Frames already in memory are returned as they are.
-pub(super) fn download(av: ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
-    // SAFETY: both frames are valid; FFmpeg allocates the target's buffers.
-    unsafe {
-        if (*av.as_ptr()).hw_frames_ctx.is_null() {
-            return Ok(av);
+/// Copies a frame from a device into memory. `wanted` is the device that it should come from; without one, the frame is in
+/// memory already.
+///
+/// # Errors
+/// If the frame cannot be read back, or comes from the processor: FFmpeg decodes there what a device cannot.
+pub(super) fn download(av: ff::frame::Video, wanted: Option<&str>, name: &str) -> Result<ff::frame::Video> {
+    let failed = |cause: String| Error::input(name, cause, message!["Leave out ", Setting::Hwaccel, "."]);
+    // SAFETY: a plain read of a valid frame's field.
+    let in_memory = unsafe { (*av.as_ptr()).hw_frames_ctx.is_null() };
+    match wanted {
+        Some(device) if in_memory => Err(failed(format!("{device} does not decode this video stream"))),
+        _ if in_memory => Ok(av),
+        _ => {
+            let mut memory = ff::frame::Video::empty();
+            // SAFETY: both frames are valid; FFmpeg allocates the target's buffers.
+            let code = unsafe { ffi::av_hwframe_transfer_data(memory.as_mut_ptr(), av.as_ptr(), 0) };
+            if code < 0 {
+                let e = ff::Error::from(code);
+                return Err(failed(format!("a frame cannot be read back from the device: {e}")));
+            }
+            // SAFETY: both frames are valid.
+            unsafe { ffi::av_frame_copy_props(memory.as_mut_ptr(), av.as_ptr()) };
+            Ok(memory)
         }
-        let mut memory = ff::frame::Video::empty();
-        let code = ffi::av_hwframe_transfer_data(memory.as_mut_ptr(), av.as_ptr(), 0);
-        if code < 0 {
-            return Err(ff::Error::from(code));
-        }
-        ffi::av_frame_copy_props(memory.as_mut_ptr(), av.as_ptr());
-        Ok(memory)
     }
 }
 
@@ -95,6 +105,17 @@ pub fn load_camera_support() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// FFmpeg falls back to the processor by itself.
+    #[test]
+    fn a_frame_of_the_processor_is_refused_where_a_device_was_asked_for() {
+        let frame = || ff::frame::Video::new(ff::format::Pixel::YUV420P, 16, 16);
+        assert!(download(frame(), None, "film.mkv").is_ok());
+        let error = download(frame(), Some("vaapi"), "film.mkv").err().expect("an error");
+        let text = error.to_string();
+        assert!(text.contains("film.mkv") && text.contains("vaapi does not decode this video stream"), "{text}");
+        assert!(matches!(error, Error::Input { .. }), "{error:?}");
+    }
 
     #[test]
     fn cameras_are_a_format_once_support_is_loaded() {

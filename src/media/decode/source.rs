@@ -425,10 +425,7 @@ impl Source {
         if av.has_decode_errors() || av.is_corrupt() {
             self.damage.frames += 1;
         }
-        let av = download(av).map_err(|e| {
-            let cause = format!("a frame cannot be read back from the device: {e}");
-            Error::input(&self.name, cause, message!["Leave out ", Setting::Hwaccel, "."])
-        })?;
+        let av = download(av, self.options.hwaccel.as_deref(), &self.name)?;
         let passed = self.skipper.as_mut().map_or(0, |skipper| skipper.passed(av.timestamp()));
         let unfiltered = self.skipper.as_mut().is_some_and(|skipper| skipper.was_unfiltered(av.timestamp()));
         let pts = av.timestamp().map(|ts| rescale(ts, self.header.time_base));
