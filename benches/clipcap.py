@@ -78,8 +78,8 @@ def import_model(a: argparse.Namespace, precision: str) -> Path:
         reference = a.work / "reference"
         command = ["--clipcap", reference / "clipcap.pt", "--clip", reference / "clip", "--tokenizer", a.tokenizer]
         command += ["--out", out, "--stop-token", "13", "--no-normalize-prefix", "--precision", precision]
-        command += ["--images", a.images, "--limit", "32", "--binary", a.binary]
-        shell([sys.executable, ROOT / "tools/models.py", "import", *command])
+        command += ["--images", a.images, "--limit", "32", "--heads", "12"]
+        shell([a.binary, "model", "import", *command])
     return out
 
 

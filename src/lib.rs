@@ -22,6 +22,7 @@
 //! | `fuzzing` | entries for the fuzz targets in `fuzz/`; only with the feature of that name |
 //! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
+//! | [`clipcap`] | published checkpoints of ClipCap as model folders |
 //! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, HTML, output files |
@@ -33,6 +34,7 @@
 //! | [`scene`] | thumbs, scene changes, keyframes, and what live mode examines |
 //! | [`mix`] | descriptions into the sound of a film: ducking, loudness, true peaks |
 //! | [`voice`] | programs that speak, and what they spoke |
+//! | `checkpoint` | tensors in checkpoints of PyTorch and in safetensors |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
 //! | [`serve`] | an HTTP server for pages: connections and their limits, who may read |
 //! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `lock`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
@@ -47,8 +49,10 @@
 pub mod address;
 pub mod archive;
 mod atomic_file;
+mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod clipcap;
 pub mod digest;
 pub mod error;
 pub mod fingerprint;

@@ -78,6 +78,8 @@ settings! {
     Greedy => "greedy",
     /// How long one run of the model may take.
     Hang => "hang",
+    /// Attention heads of a language model that is imported.
+    Heads => "heads",
     /// Folder for HLS outputs.
     Hls => "hls",
     /// Address of the HTTP server.
@@ -86,6 +88,8 @@ settings! {
     Hwaccel => "hwaccel",
     /// Describing videos into an archive.
     Index => "index",
+    /// Pictures that integers are tried on.
+    Images => "images",
     /// Accept any certificate.
     Insecure => "insecure",
     /// Decoding in processes of their own.
@@ -112,6 +116,8 @@ settings! {
     MinScore => "min_score",
     /// Decoding in descry's own process.
     NoIsolate => "isolation: None",
+    /// Whether a mapper reads embeddings of length 1.
+    NormalizePrefix => "normalize_prefix",
     /// Where an output is written.
     Output => "output",
     /// Replace an output that exists.
@@ -122,6 +128,8 @@ settings! {
     PictureSize => "picture_side",
     /// Which variant of a model's graphs is run.
     Precision => "precision",
+    /// Published checkpoint that is imported.
+    Preset => "preset",
     /// What a model is asked.
     Prompt => "prompt",
     /// Play a file at its own pace.
@@ -142,6 +150,8 @@ settings! {
     AudioCodec => "codec",
     /// First moment that is described.
     Start => "start",
+    /// Token that ends a caption.
+    StopToken => "stop_token",
     /// Temperature of the caption search.
     Temperature => "temperature",
     /// How long a server may be silent.

@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "regular_file",
         "time",
     ],
-    &["media", "serve"],
+    &["checkpoint", "media", "serve"],
     &["mix", "voice"],
     &["scene"],
     &["isolate"],
@@ -34,7 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &["speech"],
     &["track"],
     &["pipeline"],
-    &["live", "archive", "speak"],
+    &["live", "archive", "speak", "clipcap"],
     &["cli", "fuzzing"],
 ];
 

@@ -189,7 +189,7 @@ def compare(args: argparse.Namespace, name: str, package: tuple[Any, Path], some
             command = ["--clipcap", folder / "clipcap.pt", "--clip", path, "--tokenizer", folder / "tokenizer.json"]
             command += ["--text-tokenizer", folder / "text_tokenizer.json", "--out", out, "--heads", want.heads]
             command += ["--stop-token", want.stop_token, "--normalize-prefix"]
-            shell(sys.executable, TOOLS / "models.py", "import", *command)
+            shell(args.binary, "model", "import", *command)
         caption = ["caption", *some, "--json", "--embedding", "--min-score", "0", "--model", out]
         got = json_lines(shell(args.binary, "--quiet", *caption))
         embed = ["embed", "--text", "--model", out]

@@ -56,9 +56,15 @@ def train(args: Args) -> None:
 
 
 def import_checkpoint(args: Args) -> None:
-    from descry_models.clipcap import ImportOptions, import_clipcap
+    import subprocess
 
-    import_clipcap(options(ImportOptions, args))
+    check_binary(args.binary)
+    raise SystemExit(subprocess.call([args.binary, "model", "import", *args.rest]))
+
+
+def check_binary(binary: Path) -> None:
+    if not binary.exists():
+        raise SystemExit(f"{binary} is missing: run `make build`, or name the binary with --binary")
 
 
 def judge(args: Args) -> None:
@@ -66,8 +72,7 @@ def judge(args: Args) -> None:
     from descry_models.measure import JudgeOptions, score
     from descry_models.neighbours import neighbours
 
-    if not args.binary.exists():
-        raise SystemExit(f"{args.binary} is missing: run `make build`, or name the binary with --binary")
+    check_binary(args.binary)
     commands = {"score": score, "calibrate": calibrate, "neighbours": neighbours}
     commands[args.command](options(JudgeOptions, args))
 
@@ -219,41 +224,11 @@ def add_binary(group: Any) -> None:
 def add_import(commands: Commands) -> None:
     p = commands.add_parser(
         "import",
-        help="import a published ClipCap checkpoint as a model folder",
-        description="Reads a ClipCap checkpoint and the CLIP that it was trained with, and writes a model folder. A "
-        "preset supplies what the checkpoint does not say.",
+        help="import a published ClipCap checkpoint as a model folder: runs `descry model import`",
+        add_help=False,
+        allow_abbrev=False,
     )
-    p.add_argument("--clipcap", required=True, type=Path, metavar="FILE", help="checkpoint: gpt.* and clip_project.*")
-    p.add_argument(
-        "--clip", required=True, type=Path, metavar="DIR|FILE", help="CLIP: a Hugging Face folder, or OpenAI's file"
-    )
-    p.add_argument("--tokenizer", required=True, type=Path, metavar="FILE", help="tokenizer.json of GPT-2")
-    p.add_argument("--out", required=True, type=Path, metavar="DIR", help="model folder to write")
-    p.add_argument(
-        "--preset",
-        choices=["coco-mlp", "conceptual-mlp", "coco-transformer"],
-        help="published checkpoint that this is; its shapes are checked",
-    )
-    p.add_argument(
-        "--normalize-prefix",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="whether the mapper was trained on L2-normalised embeddings",
-    )
-    p.add_argument("--stop-token", metavar="TEXT|ID", help="token that ends a caption")
-    p.add_argument("--heads", type=int, help="attention heads of GPT-2, if they are not 64 wide")
-    p.add_argument(
-        "--text-tokenizer",
-        type=Path,
-        metavar="FILE",
-        help="tokenizer.json of CLIP: import its text tower too, for search",
-    )
-    p.add_argument("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
-    p.add_argument("--images", type=Path, metavar="DIR", help="pictures that int8 is tried on")
-    p.add_argument("--limit", type=int, default=100, help="number of these pictures (default: 100)")
     add_binary(p)
-    p.add_argument("--name", help="name of the model")
-    p.add_argument("--licence", help="licence of the model")
     p.set_defaults(run=import_checkpoint)
 
 
@@ -380,7 +355,10 @@ def main() -> None:
         add_round_tower,
     ):
         add(commands)
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
+    if rest and args.run is not import_checkpoint:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     args.run(args)
 
 

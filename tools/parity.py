@@ -2,9 +2,9 @@
 """Compares imported ClipCap checkpoints with a reference implementation in PyTorch, token by token.
 
 The reference is a script with a command `make`, which writes seeded weights in the published layout, and with the
-functions that its command `run` calls. Each case is made, imported with `models.py import`, captioned by the reference
-and by the descry binary, and compared. Where ids differ, the margin between the mean log-probabilities of both captions
-shows whether it is a tie of floats or a fault.
+functions that its command `run` calls. Each case is made, imported with `descry model import`, captioned by the
+reference and by the descry binary, and compared. Where ids differ, the margin between the mean log-probabilities of
+both captions shows whether it is a tie of floats or a fault.
 
 Results are appended to WORK/results.jsonl and not computed again. A table of all of them is printed at the end.
 
@@ -119,7 +119,7 @@ def import_case(args: argparse.Namespace, case: Case, folder: Path, reference: P
     command += ["--precision", precision]
     if precision == "int8":
         command += ["--images", args.images, "--limit", "32"]
-    shell(sys.executable, TOOLS / "models.py", "import", *command)
+    shell(args.binary, "model", "import", *command)
 
 
 def perturb(reference: Path, seed: int) -> None:

@@ -16,6 +16,7 @@ mod embed;
 mod exit;
 mod flags;
 mod global;
+mod import_args;
 mod index;
 mod isolate_args;
 mod live;
@@ -106,7 +107,7 @@ enum CliCommand {
     Embed(Box<embed::EmbedArgs>),
     Part(Box<part::PartArgs>),
     Stitch(Box<stitch::StitchArgs>),
-    /// Download, list, inspect, check or remove models
+    /// Download, import, list, inspect, check or remove models
     Model {
         #[command(subcommand)]
         command: model::ModelCommand,

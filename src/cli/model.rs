@@ -1,11 +1,13 @@
-//! `descry model`: what models there are, and what a model folder contains.
+//! `descry model`: what models there are, what a model folder contains, and new ones from checkpoints.
 
 use clap::Subcommand;
 
+use super::import_args::ImportArgs;
 use super::model_choice::ModelChoice;
 use super::reporter::Reporter;
-use super::stdout::print_line;
+use super::stdout::{print_json, print_line};
 use super::{model_keep, model_list, model_pull};
+use crate::clipcap;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::model::{FoundModel, ModelFolder, Models, Precision, PullRecord, hash_every_file};
@@ -36,6 +38,7 @@ pub(super) enum ModelCommand {
         #[arg(long, help_heading = "Model", value_name = "NAME")]
         precision: Option<Precision>,
     },
+    Import(Box<ImportArgs>),
     /// Print the contents of a model folder, after checking the hash of every file
     ///
     /// Of a server of models, prints what descry would use. The server is not asked. Without DIR, NAME or URL, also prints
@@ -77,6 +80,7 @@ pub(super) fn run(command: &ModelCommand, reporter: &Reporter, interrupt: &Inter
     match command {
         ModelCommand::List { json } => model_list::run(*json, reporter),
         ModelCommand::Pull { model, precision } => model_pull::run(model, *precision, reporter, interrupt),
+        ModelCommand::Import(args) => print_json(&clipcap::import(&args.options()?, interrupt)?).map(drop),
         ModelCommand::Show { text: true, .. } => print_line(&TextModel::load()?.to_string()).map(drop),
         ModelCommand::Show { model, precision, model_name, text: false } => {
             let (model, name) = (model.as_deref(), model_name.as_deref());

@@ -23,7 +23,8 @@ pub(super) fn find(inputs: &[PathBuf], reporter: &Reporter) -> Vec<PathBuf> {
     all
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The pictures of a folder, sorted by name.
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let name = || folder.display().to_string();
     let entries =
         std::fs::read_dir(folder).map_err(|e| Error::input(name(), e.to_string(), "Make the folder readable."))?;

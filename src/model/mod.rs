@@ -57,10 +57,10 @@ pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
 pub use loader::{Load, Model, ModelOptions, ModelPrompt};
-#[cfg(feature = "fuzzing")]
-pub(crate) use manifest_format::parse_manifest;
+pub(crate) use manifest_format::{MANIFEST, parse_manifest};
 #[cfg(feature = "fuzzing")]
 pub(crate) use onnx::OnnxModel;
+pub(crate) use onnx::{Array, ArrayValues, GraphBuilder, Node, element};
 #[cfg(feature = "fuzzing")]
 pub(crate) use text::tokens_of;
 
@@ -79,3 +79,4 @@ pub use score::{EvidenceSpec, ScoreSpec};
 pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};
 pub use support::{SupportSpec, WordSupport};
 pub use text::TextEncoder;
+pub(crate) use tokenizer::parse_tokenizer;

@@ -1,6 +1,5 @@
-//! Published ClipCap, token for token: checkpoints with seeded weights in the released layout, imported by
-//! `tools/models.py import`, against the captions of a plain PyTorch implementation without a cache.
-//! `tools/parity.py` makes both, and compares many more cases.
+//! Published ClipCap, token for token: models with seeded weights, against the captions of a plain PyTorch implementation
+//! without a cache. `tools/parity.py` makes both, and compares many more cases. `clipcap_import` imports other ones.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +7,15 @@ use crate::common::{Bench, root};
 use serde_json::Value;
 
 fn parity(mapper: &str) {
-    let b = Bench::new();
+    let model = root().join("tests/models/clipcap").join(mapper).display().to_string();
+    parity_of(&Bench::new(), mapper, &model);
+}
+
+/// Compares the captions of a model with those of the reference, which are in a file of this name.
+pub(crate) fn parity_of(b: &Bench, golden: &str, model: &str) {
     let folder = root().join("tests/models/clipcap");
-    let golden = std::fs::read_to_string(folder.join(format!("{mapper}.jsonl"))).expect("the golden file");
+    let name = golden;
+    let golden = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).expect("the golden file");
     let mut decodings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in golden.lines().map(|l| serde_json::from_str::<Value>(l).expect("each golden is JSON")) {
         decodings.entry(row["decoding"].to_string()).or_default().push(row);
@@ -25,8 +30,7 @@ fn parity(mapper: &str) {
             .iter()
             .map(|r| folder.join("pictures").join(r["image"].as_str().unwrap_or_default()).display().to_string())
             .collect();
-        let model = folder.join(mapper).display().to_string();
-        let mut args = vec!["caption", "--json", "--min-score", "0", "--model", &model];
+        let mut args = vec!["caption", "--json", "--min-score", "0", "--model", model];
         args.extend(decoding);
         args.extend(pictures.iter().map(String::as_str));
         let (out, _) = b.run(&args, 0);
@@ -34,7 +38,7 @@ fn parity(mapper: &str) {
             out.lines().map(|l| serde_json::from_str(l).expect("one object for each picture")).collect();
         assert_eq!(found.len(), rows.len());
         for (got, want) in found.iter().zip(rows) {
-            assert_eq!(got["ids"], want["ids"], "{mapper} {} {}", want["decoding"], want["image"]);
+            assert_eq!(got["ids"], want["ids"], "{name} {} {}", want["decoding"], want["image"]);
             let apart = got["mean_logprob"].as_f64().zip(want["mean_logprob"].as_f64()).map(|(a, b)| (a - b).abs());
             assert!(apart.is_some_and(|d| d < 1e-4), "{got} {want}");
             stopped += usize::from(want["ids"].as_array().is_some_and(|ids| ids.len() < 67));
@@ -54,7 +58,7 @@ fn transformer_mapper_with_normalised_embedding_matches_the_reference() {
 }
 
 /// The captions that `descry caption` makes of the pictures with one of the models.
-fn captions(b: &Bench, model: &str, more: &[&str]) -> Vec<Value> {
+pub(crate) fn captions(b: &Bench, model: &str, more: &[&str]) -> Vec<Value> {
     let folder = root().join("tests/models/clipcap");
     let (pictures, model) = (folder.join("pictures").display().to_string(), folder.join(model).display().to_string());
     let mut args = vec!["caption", &pictures, "--json", "--min-score", "0", "--model", &model];

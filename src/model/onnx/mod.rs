@@ -1,16 +1,20 @@
-//! Graphs in ONNX's format, to be changed before ONNX Runtime reads them.
+//! Graphs in ONNX's format: those that are changed before ONNX Runtime reads them, and those that descry makes itself.
 //!
 //! ```text
 //! wire        protocol buffers: fields of a message
 //! model       a model's nodes and constants; everything else is passed on as it is
 //! external    the files that its weights are in
+//! build       a new model: inputs, constants, nodes, outputs
 //! ```
 //!
-//! Memory: the bytes of the file belong to the caller. What is written refers to the weights in the file and has none.
+//! Memory: the bytes of the file belong to the caller. A changed graph refers to the weights in its file and has none; a new
+//! one holds its own until it is written.
 
+mod build;
 mod external;
 mod model;
 mod wire;
 
+pub(crate) use build::{Array, ArrayValues, GraphBuilder};
 pub(crate) use external::external_files;
 pub(crate) use model::{Node, OnnxModel, element};

@@ -25,25 +25,29 @@ mod node_field {
 
 mod attribute_field {
     pub(super) const NAME: u64 = 1;
+    pub(super) const FLOAT: u64 = 2;
+    pub(super) const TENSOR: u64 = 5;
     pub(super) const INT: u64 = 3;
     pub(super) const GRAPH: u64 = 6;
     pub(super) const GRAPHS: u64 = 11;
     pub(super) const INTS: u64 = 8;
     pub(super) const TYPE: u64 = 20;
     /// Values of the type.
+    pub(super) const IS_FLOAT: i64 = 1;
+    pub(super) const IS_TENSOR: i64 = 4;
     pub(super) const IS_INT: i64 = 2;
     pub(super) const IS_INTS: i64 = 7;
 }
 
-mod tensor_field {
-    pub(super) const DIMENSION: u64 = 1;
-    pub(super) const ELEMENT: u64 = 2;
-    pub(super) const NAME: u64 = 8;
-    pub(super) const RAW: u64 = 9;
-    pub(super) const EXTERNAL: u64 = 13;
-    pub(super) const LOCATION: u64 = 14;
+pub(super) mod tensor_field {
+    pub(in crate::model::onnx) const DIMENSION: u64 = 1;
+    pub(in crate::model::onnx) const ELEMENT: u64 = 2;
+    pub(in crate::model::onnx) const NAME: u64 = 8;
+    pub(in crate::model::onnx) const RAW: u64 = 9;
+    pub(in crate::model::onnx) const EXTERNAL: u64 = 13;
+    pub(in crate::model::onnx) const LOCATION: u64 = 14;
     /// Where values are that are in another file.
-    pub(super) const IS_EXTERNAL: i64 = 1;
+    pub(in crate::model::onnx) const IS_EXTERNAL: i64 = 1;
 }
 
 /// Types of a tensor's values.
@@ -53,6 +57,7 @@ pub(crate) mod element {
     pub(crate) const INT8: i64 = 3;
     pub(crate) const INT32: i64 = 6;
     pub(crate) const INT64: i64 = 7;
+    pub(crate) const FLOAT16: i64 = 10;
 }
 
 mod entry_field {
@@ -100,6 +105,27 @@ impl<'a> Node<'a> {
         self.with(name, attribute_field::IS_INTS, values)
     }
 
+    /// With an attribute that is a float.
+    pub(crate) fn with_float(self, name: &str, value: f32) -> Node<'a> {
+        self.with(name, attribute_field::IS_FLOAT, vec![Field::float(attribute_field::FLOAT, value)])
+    }
+
+    /// With an attribute that is a tensor of one value, as [`element`] and the bytes of the value.
+    pub(crate) fn with_value(self, name: &str, element: i64, value: &[u8]) -> Node<'a> {
+        let tensor = [
+            Field::int(tensor_field::DIMENSION, 1),
+            Field::int(tensor_field::ELEMENT, element),
+            Field::bytes(tensor_field::RAW, value),
+        ];
+        self.with(name, attribute_field::IS_TENSOR, vec![Field::bytes(attribute_field::TENSOR, write(&tensor))])
+    }
+
+    /// With operators of this domain.
+    pub(crate) fn in_domain(mut self, domain: &str) -> Node<'a> {
+        self.domain = domain.into();
+        self
+    }
+
     fn with(mut self, name: &str, kind: i64, mut fields: Vec<Field<'static>>) -> Node<'a> {
         fields.push(Field::int(attribute_field::TYPE, kind));
         let name = Field::bytes(attribute_field::NAME, name.as_bytes());
@@ -123,7 +149,7 @@ impl<'a> Node<'a> {
         Some(node)
     }
 
-    fn write(&self) -> Vec<u8> {
+    pub(super) fn write(&self) -> Vec<u8> {
         let mut fields: Vec<Field> = Vec::new();
         fields.extend(self.inputs.iter().map(|i| Field::bytes(node_field::INPUT, i.as_bytes())));
         fields.extend(self.outputs.iter().map(|o| Field::bytes(node_field::OUTPUT, o.as_bytes())));

@@ -27,6 +27,11 @@ impl<'a> Field<'a> {
         Field { tag: number << 3 | VARINT, value: bytes.into() }
     }
 
+    /// A 32-bit float.
+    pub(crate) fn float(number: u64, value: f32) -> Field<'static> {
+        Field { tag: number << 3 | FOUR_BYTES, value: value.to_le_bytes().to_vec().into() }
+    }
+
     /// A text, bytes or a message.
     pub(crate) fn bytes(number: u64, value: impl Into<Cow<'a, [u8]>>) -> Field<'a> {
         Field { tag: number << 3 | BYTES, value: value.into() }
@@ -63,6 +68,14 @@ impl<'a> Field<'a> {
         }
         out.extend_from_slice(&self.value);
     }
+}
+
+/// The head of a field of so many bytes, which follow it.
+pub(crate) fn head_of_bytes(number: u64, length: u64) -> Vec<u8> {
+    let mut head = Vec::new();
+    write_varint(number << 3 | BYTES, &mut head);
+    write_varint(length, &mut head);
+    head
 }
 
 /// The fields of a message, in their order; `None` if it is not one.
