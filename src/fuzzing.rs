@@ -4,8 +4,11 @@
 //! all goes into the targets from there; here is one thin function for each entry that is the crate's own. The targets in
 //! `fuzz/src/targets` state what must hold.
 
+use std::path::Path;
+
 use crate::address;
 use crate::archive::{self, KeyframeRow, TableReader};
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::isolate;
 use crate::media::{Dialogue, Rgb};
@@ -63,6 +66,20 @@ pub fn sentence(answer: &str) -> String {
 /// The cause, for people.
 pub fn answer_text(status: u16, body: &[u8]) -> Result<String, String> {
     model::server::text_of((status, "200 OK"), None, body).map_err(|fault| fault.cause)
+}
+
+/// Every tensor of a checkpoint: its shape, and its values or why they cannot be had.
+///
+/// # Errors
+/// It is no checkpoint of tensors alone.
+pub fn checkpoint_tensors(path: &Path) -> Result<Vec<(Vec<usize>, Result<Vec<f32>>)>> {
+    let checkpoint = Checkpoint::open(path)?;
+    let tensor = |name: &str| {
+        let shape = checkpoint.get(name).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
+        let values = checkpoint.values(name, &shape);
+        (shape, values)
+    };
+    Ok(checkpoint.names().map(tensor).collect())
 }
 
 /// The files that would be fetched of a model, by what the hub lists.

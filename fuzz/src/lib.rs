@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tokenizer", longest: 32 << 10, run: targets::model::tokenizer },
     Target { name: "answer", longest: 64 << 10, run: targets::model::answer },
     Target { name: "listing", longest: 16 << 10, run: targets::model::listing },
+    Target { name: "checkpoint", longest: 8 << 10, run: targets::model::checkpoint },
     Target { name: "record", longest: 8 << 10, run: targets::archive::record },
     Target { name: "table", longest: 48 << 10, run: targets::archive::table },
     Target { name: "index", longest: 160 << 10, run: targets::archive::index },

@@ -50,8 +50,8 @@ macro_rules! replays {
 }
 
 replays!(
-    media, picture, manifest, graph, hub, tokenizer, answer, listing, record, table, index, part, address, config,
-    http, dialogue, replies, vtt
+    media, picture, manifest, graph, hub, tokenizer, answer, listing, checkpoint, record, table, index, part, address,
+    config, http, dialogue, replies, vtt
 );
 
 /// A finding in a folder that is named after no target would never be replayed.
@@ -82,5 +82,18 @@ fn replies_of_every_kind_are_believed() {
             other => panic!("what is {other}?"),
         };
         assert!(believed, "{name}");
+    }
+}
+
+/// Those that are whole have tensors, and no other.
+#[test]
+fn checkpoints_of_every_kind_have_values() {
+    for (name, bytes) in seeds::of("checkpoint").expect("the seeds of a target") {
+        let path = descry_fuzz::scratch_folder().join("seed.pt");
+        fs::write(&path, &bytes).expect("a file in a temporary folder");
+        let found = descry::fuzzing::checkpoint_tensors(&path).map_or(0, |all| all.len());
+        let is_whole =
+            ["linear.pt", "script.pt", "state.pt", "state.safetensors"].iter().any(|end| name.ends_with(end));
+        assert_eq!(found > 0, is_whole, "{name}: {found} tensors");
     }
 }

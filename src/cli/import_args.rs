@@ -1,15 +1,22 @@
 //! Arguments of `descry model import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::model_pull::PullBar;
 use super::pictures;
+use super::reporter::Reporter;
 use crate::clipcap::{ImportOptions, Preset, WeightPrecision};
 use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::model::ModelReference;
+use crate::pull::{HubEnvironment, ImportPart, PullJob, pull_part};
 
 const EXAMPLES: &str = "\
 Examples:
+  descry model import --clipcap coco_weights.pt --clip hf:openai/clip-vit-base-patch32 \\
+    --tokenizer hf:openai-community/gpt2 --preset coco-mlp --out models/coco-mlp
   descry model import --clipcap coco_weights.pt --clip ViT-B-32.pt \\
     --tokenizer gpt2/tokenizer.json --preset coco-mlp --out models/coco-mlp";
 
@@ -37,13 +44,15 @@ pub(super) struct ImportArgs {
     #[arg(long, help_heading = "Input", value_name = "FILE")]
     clipcap: PathBuf,
     /// CLIP: a folder in Hugging Face's layout, or OpenAI's file (ViT or ResNet)
-    #[arg(long, help_heading = "Input", value_name = "DIR|FILE")]
+    ///
+    /// hf:OWNER/NAME[@REVISION] fetches one from the hub, verifies it and keeps it, as 'descry model pull' does.
+    #[arg(long, help_heading = "Input", value_name = "DIR|FILE|NAME")]
     clip: PathBuf,
-    /// tokenizer.json of GPT-2
-    #[arg(long, help_heading = "Input", value_name = "FILE")]
+    /// tokenizer.json of GPT-2, or hf:OWNER/NAME[@REVISION] on the hub
+    #[arg(long, help_heading = "Input", value_name = "FILE|NAME")]
     tokenizer: PathBuf,
-    /// tokenizer.json of CLIP: import its text tower too, for search
-    #[arg(long, help_heading = "Input", value_name = "FILE")]
+    /// tokenizer.json of CLIP, or hf:OWNER/NAME[@REVISION]: import its text tower too, for search
+    #[arg(long, help_heading = "Input", value_name = "FILE|NAME")]
     text_tokenizer: Option<PathBuf>,
     /// Published checkpoint that this is: coco-mlp, conceptual-mlp or coco-transformer; its shapes are checked
     #[arg(long, help_heading = "Checkpoint", value_name = "NAME")]
@@ -83,8 +92,12 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
-    /// The library's options. The pictures are listed only where they are needed.
-    pub(super) fn options(&self) -> Result<ImportOptions> {
+    /// The library's options. What is on the hub is brought here; the pictures are listed only where they are needed.
+    pub(super) fn options(&self, reporter: &Reporter, interrupt: &Interrupt) -> Result<ImportOptions> {
+        let here = |path: &Path, part| match path.to_str().filter(|name| name.starts_with("hf:")) {
+            Some(name) => brought_here(name, part, reporter, interrupt),
+            None => Ok(path.to_path_buf()),
+        };
         let precision = match self.precision {
             PrecisionArg::Fp32 => WeightPrecision::Fp32,
             PrecisionArg::Fp16 => WeightPrecision::Fp16,
@@ -97,20 +110,35 @@ impl ImportArgs {
         };
         images.truncate(self.limit);
         let normalize = (self.normalize_prefix || self.no_normalize_prefix).then_some(self.normalize_prefix);
+        let text_tokenizer = self.text_tokenizer.as_ref().map(|path| here(path, ImportPart::Tokenizer));
         Ok(ImportOptions {
             clipcap: self.clipcap.clone(),
-            clip: self.clip.clone(),
-            tokenizer: self.tokenizer.clone(),
+            clip: here(&self.clip, ImportPart::Clip)?,
+            tokenizer: here(&self.tokenizer, ImportPart::Tokenizer)?,
             out: self.out.clone(),
             preset: self.preset,
             normalize_prefix: normalize,
             stop_token: self.stop_token.clone(),
             heads: self.heads,
-            text_tokenizer: self.text_tokenizer.clone(),
+            text_tokenizer: text_tokenizer.transpose()?,
             precision,
             images,
             name: self.name.clone(),
             licence: self.licence.clone(),
         })
     }
+}
+
+/// Brings a part from the hub, if it is not here already. Returns the folder of a CLIP, and the file of a tokenizer.
+fn brought_here(name: &str, part: ImportPart, reporter: &Reporter, interrupt: &Interrupt) -> Result<PathBuf> {
+    let (reference, environment) = (ModelReference::parse(name)?, HubEnvironment::read()?);
+    let bar = PullBar::new(name, reporter);
+    let job = PullJob { reference: &reference, precision: None, environment: &environment, observer: &bar, interrupt };
+    let done = pull_part(&job, part);
+    bar.end();
+    let dir = done?.dir;
+    Ok(match part {
+        ImportPart::Clip => dir,
+        ImportPart::Tokenizer => dir.join("tokenizer.json"),
+    })
 }

@@ -80,7 +80,9 @@ pub(super) fn run(command: &ModelCommand, reporter: &Reporter, interrupt: &Inter
     match command {
         ModelCommand::List { json } => model_list::run(*json, reporter),
         ModelCommand::Pull { model, precision } => model_pull::run(model, *precision, reporter, interrupt),
-        ModelCommand::Import(args) => print_json(&clipcap::import(&args.options()?, interrupt)?).map(drop),
+        ModelCommand::Import(args) => {
+            print_json(&clipcap::import(&args.options(reporter, interrupt)?, interrupt)?).map(drop)
+        }
         ModelCommand::Show { text: true, .. } => print_line(&TextModel::load()?.to_string()).map(drop),
         ModelCommand::Show { model, precision, model_name, text: false } => {
             let (model, name) = (model.as_deref(), model_name.as_deref());

@@ -7,20 +7,18 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
-use crate::model::{ModelReference, PulledModel, find_pulled, list_pulled};
+use crate::model::{ModelReference, PulledModel, list_pulled, pulled_as};
 use crate::pull::{check_model, remove_model};
 
 pub(super) fn check(name: Option<&str>, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let models: Vec<Result<PulledModel>> = match name {
-        Some(name) => vec![find(name)],
+        Some(name) => find(name)?.into_iter().map(Ok).collect(),
         None => list_pulled()?,
     };
     let (mut sound, mut damaged) = (0, 0);
     for model in models {
         let faults = match model {
             Ok(model) => check_model(&model, interrupt)?.faults,
-            // A name that is wrong is wrong usage, and a record that is wrong is one damaged model of several.
-            Err(e) if name.is_some() => return Err(e),
             Err(e) => vec![e],
         };
         faults.iter().for_each(|fault| reporter.error(fault));
@@ -31,9 +29,10 @@ pub(super) fn check(name: Option<&str>, reporter: &Reporter, interrupt: &Interru
     Ok(())
 }
 
-fn find(name: &str) -> Result<PulledModel> {
-    find_pulled(&ModelReference::parse(name)?)?.ok_or_else(|| {
-        Error::usage(
+fn find(name: &str) -> Result<Vec<PulledModel>> {
+    let found = pulled_as(&ModelReference::parse(name)?)?;
+    if found.is_empty() {
+        return Err(Error::usage(
             format!("{name} was not pulled"),
             message![
                 "Bring it here with ",
@@ -42,8 +41,9 @@ fn find(name: &str) -> Result<PulledModel> {
                 Setting::ModelList,
                 " prints them."
             ],
-        )
-    })
+        ));
+    }
+    Ok(found)
 }
 
 pub(super) fn remove(name: &str, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {

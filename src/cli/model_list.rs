@@ -97,7 +97,10 @@ fn of_pulled(model: &PulledModel) -> ListedModel {
         bytes: record.bytes(),
         about: false,
         licence: record.licence.clone(),
-        purpose: purpose.unwrap_or_default(),
+        // Without graphs, they are files for an import.
+        purpose: purpose.unwrap_or_else(|| {
+            if record.precisions.is_empty() { "files that descry model import reads".into() } else { String::new() }
+        }),
         repository: Some(record.repository.clone()),
         commit: Some(record.commit.clone()),
         precisions: record.precisions.clone(),

@@ -66,7 +66,7 @@ impl PullCount {
 }
 
 /// Shows a pull, if a person sees it.
-struct PullBar<'a> {
+pub(super) struct PullBar<'a> {
     reporter: &'a Reporter,
     name: String,
     bar: Option<ProgressBar>,
@@ -74,7 +74,7 @@ struct PullBar<'a> {
 }
 
 impl<'a> PullBar<'a> {
-    fn new(name: &str, reporter: &'a Reporter) -> PullBar<'a> {
+    pub(super) fn new(name: &str, reporter: &'a Reporter) -> PullBar<'a> {
         let bar = reporter.bars().map(|screen| {
             let bar = screen.add(ProgressBar::new(0));
             if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {msg}") {
@@ -96,7 +96,7 @@ impl<'a> PullBar<'a> {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

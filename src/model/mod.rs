@@ -73,7 +73,7 @@ pub use precision::Precision;
 pub use preprocess::{Pixels, preprocess, to_square};
 pub(crate) use prompt::DescriptionHistory;
 pub use prompt::{CaptionPrompt, MOST_CONTEXT, PromptOptions, PromptSource};
-pub use pulled::{ModelReference, PullRecord, PulledModel, find_pulled, list_pulled};
+pub use pulled::{ModelReference, PullRecord, PulledModel, find_pulled, list_pulled, pulled_as};
 pub use runtime::{Runtime, SessionOptions};
 pub use score::{EvidenceSpec, ScoreSpec};
 pub use server::{ApiKey, ServerCaptioner, ServerModel, ServerOptions};

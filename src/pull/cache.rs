@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::choice::WEIGHTS;
 use super::listing::{HubCommit, StatedFile, is_commit, is_hex};
 use crate::limited_file::read_text;
 use crate::model::hub::small_files;
@@ -39,7 +40,7 @@ impl HubCache {
     pub(super) fn listing(&self, revision: &str) -> Option<HubCommit> {
         let commit = self.commit(revision)?;
         let snapshot = self.snapshot(&commit);
-        let mut names: Vec<String> = small_files().map(str::to_string).collect();
+        let mut names: Vec<String> = small_files().chain(WEIGHTS).map(str::to_string).collect();
         let graphs = std::fs::read_dir(snapshot.join("onnx")).into_iter().flatten().take(MOST);
         names.extend(graphs.flatten().map(|entry| format!("onnx/{}", entry.file_name().to_string_lossy())));
         let files = names.into_iter().filter_map(|name| {

@@ -1,6 +1,6 @@
 //! Which files a model needs, out of those that a repository has. Names are descry's own, except those of weights beside a graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::listing::{HubCommit, StatedFile};
 use crate::error::{Error, Result};
@@ -14,6 +14,34 @@ use crate::model::pulled::is_file_name;
 const LARGEST_SMALL: u64 = 64 << 20;
 /// Most files with weights beside one graph.
 const MOST_WEIGHTS: usize = 32;
+
+/// Files that `descry model import` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportPart {
+    /// The configuration and the weights of a CLIP, and its tokenizer where there is one.
+    Clip,
+    /// A `tokenizer.json` alone.
+    Tokenizer,
+}
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+/// What belongs to a CLIP besides its weights.
+const CLIP_FILES: [&str; 3] = [CONFIG, "preprocessor_config.json", TOKENIZER];
+/// Weights as PyTorch's models have them. The first that is there is taken.
+pub(super) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// What to do about a repository that is no CLIP.
+const OTHER_CLIP: &str = "Name a repository with a CLIP in PyTorch's format, such as hf:openai/clip-vit-base-patch32.";
+
+impl ImportPart {
+    /// Whether these files are all that is needed.
+    pub(super) fn is_in<T>(self, files: &BTreeMap<String, T>) -> bool {
+        match self {
+            ImportPart::Tokenizer => files.contains_key(TOKENIZER),
+            ImportPart::Clip => files.contains_key(CONFIG) && WEIGHTS.iter().any(|name| files.contains_key(*name)),
+        }
+    }
+}
 
 /// The files that are no graphs.
 ///
@@ -31,6 +59,30 @@ pub(super) fn choose_small(about: &str, commit: &HubCommit) -> Result<Vec<String
         }
     }
     Ok(names)
+}
+
+/// The files for an import: first what describes them, then the weights.
+///
+/// # Errors
+/// [`Error::Model`] if the repository does not have them.
+pub(super) fn choose_parts(about: &str, commit: &HubCommit, part: ImportPart) -> Result<Vec<String>> {
+    let lacks = |what: &str, remedy: &str| Err(Error::model(about, format!("the repository has no {what}"), remedy));
+    let is_there = |name: &&str| commit.files.contains_key(*name);
+    let (mut names, weights) = match part {
+        ImportPart::Tokenizer if is_there(&TOKENIZER) => (vec![TOKENIZER], None),
+        ImportPart::Tokenizer => return lacks(TOKENIZER, "Name a repository with one, or the file itself."),
+        ImportPart::Clip => match WEIGHTS.into_iter().find(is_there) {
+            Some(weights) if is_there(&CONFIG) => (CLIP_FILES.into_iter().filter(is_there).collect(), Some(weights)),
+            Some(_) => return lacks(CONFIG, OTHER_CLIP),
+            None => return lacks(&format!("{} and no {}", WEIGHTS[0], WEIGHTS[1]), OTHER_CLIP),
+        },
+    };
+    if let Some(large) = names.iter().find(|name| commit.files[**name].bytes.is_some_and(|bytes| bytes > LARGEST_SMALL))
+    {
+        return Err(Error::model(about, format!("{large} is larger than such a file can be"), "Name another model."));
+    }
+    names.extend(weights);
+    Ok(names.into_iter().map(String::from).collect())
 }
 
 /// The graphs in one variant, and the files with their weights.
@@ -121,6 +173,12 @@ pub(crate) fn chosen_files(listing: &[u8]) -> Result<Vec<String>, String> {
             }
         }
     }
+    for part in [ImportPart::Clip, ImportPart::Tokenizer] {
+        match choose_parts("x", &commit, part) {
+            Ok(chosen) => names.extend(chosen),
+            Err(e) => assert!(!e.to_string().is_empty()),
+        }
+    }
     Ok(names)
 }
 
@@ -155,6 +213,25 @@ mod tests {
         assert_eq!(graphs(Some(Precision::Int8)).unwrap().1, ["onnx/a_int8.onnx", "onnx/b_int8.onnx"]);
         let error = graphs(Some(Precision::Q4)).unwrap_err().to_string();
         assert!(error.contains("onnx/a_q4.onnx") && error.contains("fp32, int8"), "{error}");
+    }
+
+    #[test]
+    fn an_import_takes_one_file_of_weights() {
+        let parts = |names: &[&str], part| choose_parts("x", &commit(names), part).map_err(|e| e.to_string());
+        let all =
+            ["config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5", "tokenizer.json", "vocab.json"];
+        assert_eq!(parts(&all, ImportPart::Clip).unwrap(), ["config.json", "tokenizer.json", "model.safetensors"]);
+        assert_eq!(parts(&all, ImportPart::Tokenizer).unwrap(), ["tokenizer.json"]);
+        let old = ["config.json", "preprocessor_config.json", "pytorch_model.bin"];
+        assert_eq!(parts(&old, ImportPart::Clip).unwrap(), old);
+        assert!(parts(&old, ImportPart::Tokenizer).unwrap_err().contains("no tokenizer.json"));
+        assert!(
+            parts(&old[..2], ImportPart::Clip).unwrap_err().contains("no model.safetensors and no pytorch_model.bin")
+        );
+        assert!(parts(&old[1..], ImportPart::Clip).unwrap_err().contains("no config.json"));
+        let mut huge = commit(&["tokenizer.json"]);
+        huge.files.insert("tokenizer.json".into(), StatedFile { bytes: Some(1 << 40), ..StatedFile::default() });
+        assert!(choose_parts("x", &huge, ImportPart::Tokenizer).is_err());
     }
 
     #[test]

@@ -67,12 +67,15 @@ pub fn remove_model(reference: &ModelReference, interrupt: &Interrupt) -> Result
     if kind(&store)?.is_none() {
         return Err(not_pulled());
     }
-    let target = PullTarget::lock(&store, reference, || (), interrupt)?;
-    if kind(&target.dir().join(RECORD))?.is_some() {
-        target.remove()
-    } else if target.remove_partial()? {
-        Ok(())
-    } else {
-        Err(not_pulled())
+    let mut is_removed = false;
+    for name in [reference.folder(), reference.import_folder()] {
+        let target = PullTarget::lock(&store, name, || (), interrupt)?;
+        if kind(&target.dir().join(RECORD))?.is_some() {
+            target.remove()?;
+            is_removed = true;
+        } else {
+            is_removed |= target.remove_partial()?;
+        }
     }
+    if is_removed { Ok(()) } else { Err(not_pulled()) }
 }

@@ -12,7 +12,7 @@
 //! download      one file: resumed, verified, named
 //! space         room on the disk
 //! target        the folder that a model is collected in, and its lock
-//! run           a whole model
+//! run           a whole model, or the files for an import
 //! keep          what becomes of pulled models: checked, removed
 //! ```
 //!
@@ -38,10 +38,11 @@ mod run;
 mod space;
 mod target;
 
+pub use choice::ImportPart;
 #[cfg(feature = "fuzzing")]
 pub(crate) use choice::chosen_files;
 pub use download::PullObserver;
 pub use environment::HubEnvironment;
 pub use keep::{CheckedModel, check_model, remove_model};
 pub use registry::{KnownModel, known_models};
-pub use run::{PullJob, PulledNow, pull};
+pub use run::{PullJob, PulledNow, pull, pull_part};

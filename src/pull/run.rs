@@ -1,11 +1,11 @@
 //! A whole model: what it needs, what of it is here, the rest from the hub, and its name when all is there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cache::HubCache;
-use super::choice::{choose_graphs, choose_small, combine};
+use super::choice::{ImportPart, choose_graphs, choose_parts, choose_small, combine};
 use super::client::HubClient;
 use super::download::{Fetch, PART, PullObserver};
 use super::environment::HubEnvironment;
@@ -51,12 +51,26 @@ pub struct PulledNow {
 /// [`Error::Usage`] for a name that descry does not know, [`Error::Model`] for a model that it cannot run, [`Error::Input`] if
 /// the hub does not give it, [`Error::Output`] if it cannot be written, and [`Error::Interrupted`].
 pub fn pull(job: &PullJob<'_>) -> Result<PulledNow> {
+    pulled(job, None)
+}
+
+/// Brings files for an import here, or what is missing or damaged of them. They have a folder of their own, whose files are
+/// those of the hub, and the precision of the job does not count.
+///
+/// # Errors
+/// As for [`pull`]; [`Error::Model`] if the repository lacks them.
+pub fn pull_part(job: &PullJob<'_>, part: ImportPart) -> Result<PulledNow> {
+    pulled(job, Some(part))
+}
+
+fn pulled(job: &PullJob<'_>, part: Option<ImportPart>) -> Result<PulledNow> {
     let source = source_of(job.reference)?;
-    let target = PullTarget::lock(&store_folder()?, job.reference, || job.observer.waiting(), job.interrupt)?;
+    let name = if part.is_some() { job.reference.import_folder() } else { job.reference.folder() };
+    let target = PullTarget::lock(&store_folder()?, name, || job.observer.waiting(), job.interrupt)?;
     target.check_own()?;
     let existing = PullRecord::read(&target.dir())?;
     let mut pulling =
-        Pulling { job, source, target, existing, sound: BTreeMap::new(), files: BTreeMap::new(), total: 0 };
+        Pulling { job, part, source, target, existing, sound: BTreeMap::new(), files: BTreeMap::new(), total: 0 };
     pulling.find_sound()?;
     if let Some(record) = pulling.complete() {
         // What a run that was killed in its last moments left behind.
@@ -68,6 +82,8 @@ pub fn pull(job: &PullJob<'_>) -> Result<PulledNow> {
 
 struct Pulling<'a> {
     job: &'a PullJob<'a>,
+    /// What is needed of files for an import; none for a whole model.
+    part: Option<ImportPart>,
     source: PullSource,
     target: PullTarget,
     /// What is here of the model already.
@@ -109,12 +125,24 @@ impl Pulling<'_> {
     fn complete(&self) -> Option<&PullRecord> {
         let record = self.existing.as_ref()?;
         let has = |precision| record.variants().contains(&precision);
-        (self.sound.len() == record.files.len() && self.job.precision.is_none_or(has)).then_some(record)
+        let is_enough = match self.part {
+            Some(part) => part.is_in(&record.files),
+            None => self.job.precision.is_none_or(has),
+        };
+        (self.sound.len() == record.files.len() && is_enough).then_some(record)
     }
 
     fn collect(mut self) -> Result<PulledNow> {
         let origin = self.origin()?;
         let into = self.target.make_partial()?;
+        if let Some(part) = self.part {
+            let mut names = choose_parts(&self.about(), &origin.commit, part)?;
+            let recorded = self.existing.iter().flat_map(|record| record.files.keys());
+            names.extend(recorded.filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+            names.retain(|name| !self.sound.contains_key(name));
+            self.fetch_all(&origin, &names, &into)?;
+            return self.finish(&origin, Vec::new());
+        }
         let small = choose_small(&self.about(), &origin.commit)?;
         self.fetch_all(&origin, &small, &into)?;
         // Says what is wrong with a model that descry cannot run before its graphs come.
@@ -238,7 +266,7 @@ impl Pulling<'_> {
         if self.existing.is_none() {
             self.target.sweep_partial(&record.files)?;
             record.write(&partial)?;
-            FoundModel::open_folder(&partial, None)?;
+            self.check(&partial)?;
             self.target.name_partial()?;
         } else {
             record.write(&partial)?;
@@ -250,8 +278,16 @@ impl Pulling<'_> {
             self.target.move_files(&others)?;
             self.target.move_files(&graphs)?;
             self.target.remove_partial()?;
-            FoundModel::open_folder(&dir, None)?;
+            self.check(&dir)?;
         }
         Ok(PulledNow { dir, record, was_complete: false })
+    }
+
+    /// Opens the model. Files for an import are opened by the import.
+    fn check(&self, dir: &Path) -> Result<()> {
+        if self.part.is_none() {
+            FoundModel::open_folder(dir, None)?;
+        }
+        Ok(())
     }
 }

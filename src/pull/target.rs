@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::message::Setting;
+use crate::model::FileSpec;
 use crate::model::pulled::{PARTIAL, RECORD};
-use crate::model::{FileSpec, ModelReference};
 use crate::open_folder::{OpenFolder, open_folder_of, try_lock, wait_for_lock};
 use crate::regular_file;
 
@@ -27,20 +27,20 @@ pub(super) struct PullTarget {
 }
 
 impl PullTarget {
-    /// Makes the folder of all models if it is missing, and locks one model. `waiting` is called if another process has it.
+    /// Makes the folder of all models if it is missing, and locks the folder `name` in it. `waiting` is called if another process has it.
     ///
     /// # Errors
     /// [`Error::Output`] if the folder cannot be written.
     pub(super) fn lock(
         store: &Path,
-        reference: &ModelReference,
+        name: String,
         waiting: impl FnOnce(),
         interrupt: &Interrupt,
     ) -> Result<PullTarget> {
         let fail = |e: io::Error| Error::write(store.display().to_string(), &e, Setting::ModelStore);
         make_folders(store).map_err(fail)?;
         let folder = OpenFolder::open(store).map_err(fail)?;
-        let (name, mut waiting) = (reference.folder(), Some(waiting));
+        let mut waiting = Some(waiting);
         let lock_name = format!("{name}.lock");
         let lock = loop {
             let lock = folder.lock_file(&lock_name).map_err(fail)?;

@@ -7,6 +7,7 @@ mod bad_input;
 mod bars;
 mod cli;
 mod clipcap;
+mod clipcap_hub;
 mod clipcap_import;
 mod decode;
 mod embedders;

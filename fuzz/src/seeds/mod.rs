@@ -53,6 +53,7 @@ pub fn of(target: &str) -> Result<Vec<Seed>> {
         "graph" => (graphs()?, 8),
         "hub" => (hub_folders()?, 4),
         "tokenizer" => (tokenizers()?, 6),
+        "checkpoint" => (files(&["tests/goldens/checkpoints"], |_| true)?, 12),
         "index" => (index()?, 2),
         "replies" => (descry::fuzzing::reply_seeds()?, 8),
         "table" => (texts::tables()?, 3),

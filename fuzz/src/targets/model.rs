@@ -7,7 +7,7 @@ use descry::fuzzing;
 use descry::media::Rgb;
 use descry::model::{HubFolder, Manifest, ModelFolder};
 
-use crate::scratch::{check_error, parts, scratch_folder};
+use crate::scratch::{check_error, parts, scratch_file, scratch_folder};
 
 /// Longest sentence of an answer, in characters.
 const SENTENCE: usize = 500;
@@ -142,6 +142,29 @@ pub(crate) fn listing(data: &[u8]) {
         }
         Err(cause) => assert!(!cause.is_empty() && cause.len() < 64 << 10),
     }
+}
+
+/// Most bytes of a checkpoint that are read at a time, whatever its length.
+const CHECKPOINT_BLOCK: usize = 64 << 10;
+
+/// A checkpoint, in any format: it runs nothing, and gives no more values than so small a file can hold.
+pub(crate) fn checkpoint(data: &[u8]) {
+    let path = scratch_file("checkpoint.pt", data);
+    let tensors = match fuzzing::checkpoint_tensors(&path) {
+        Ok(tensors) => tensors,
+        Err(error) => return check_error(&error),
+    };
+    let mut all = 0;
+    for (shape, values) in tensors {
+        match values {
+            Ok(values) => {
+                assert_eq!(values.len(), shape.iter().product::<usize>());
+                all += values.len();
+            }
+            Err(error) => check_error(&error),
+        }
+    }
+    assert!(all <= 4 * (data.len() + CHECKPOINT_BLOCK), "{all} values of {} bytes", data.len());
 }
 
 fn check_sentence(sentence: &str) {

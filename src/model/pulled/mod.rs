@@ -18,4 +18,4 @@ pub(crate) use record::{RECORD, check_against_record};
 pub use reference::ModelReference;
 pub(crate) use reference::{HUB, is_file_name};
 pub(crate) use store::{PARTIAL, store_folder};
-pub use store::{find_pulled, list_pulled};
+pub use store::{find_pulled, list_pulled, pulled_as};

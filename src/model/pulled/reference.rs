@@ -8,6 +8,8 @@ use crate::message::Setting;
 
 /// What the name of a model on the hub begins with.
 pub(crate) const HUB: &str = "hf:";
+/// What the name of a folder ends with whose files are for an import.
+const FOR_IMPORT: &str = "~import";
 /// Longest owner, name or revision, in characters. The hub allows 96 for names.
 const LONGEST: usize = 96;
 
@@ -53,6 +55,11 @@ impl ModelReference {
             return Err(wrong());
         }
         Ok(ModelReference::Hub { repository: repository.into(), revision: revision.map(str::to_string) })
+    }
+
+    /// The name of the folder with its files for an import. Neither a name nor a revision contains what it ends with.
+    pub(crate) fn import_folder(&self) -> String {
+        format!("{}{FOR_IMPORT}", self.folder())
     }
 
     /// The name of its folder, which no other model has.

@@ -50,6 +50,19 @@ pub fn find_pulled(reference: &ModelReference) -> Result<Option<PulledModel>> {
     Ok(PullRecord::read(&dir)?.map(|record| PulledModel { dir, record }))
 }
 
+/// What was pulled under this name: the model, and the files for an import.
+///
+/// # Errors
+/// As for [`find_pulled`].
+pub fn pulled_as(reference: &ModelReference) -> Result<Vec<PulledModel>> {
+    let Ok(store) = store_folder() else { return Ok(Vec::new()) };
+    let found = [reference.folder(), reference.import_folder()].into_iter().map(|name| {
+        let dir = store.join(name);
+        Ok(PullRecord::read(&dir)?.map(|record| PulledModel { dir, record }))
+    });
+    found.filter_map(Result::transpose).collect()
+}
+
 /// All pulled models, by the names of their folders. A folder with a wrong record is an error of its own.
 ///
 /// # Errors
