@@ -4,6 +4,7 @@
 //! all goes into the targets from there; here is one thin function for each entry that is the crate's own. The targets in
 //! `fuzz/src/targets` state what must hold.
 
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::address;
@@ -68,11 +69,14 @@ pub fn answer_text(status: u16, body: &[u8]) -> Result<String, String> {
     model::server::text_of((status, "200 OK"), None, body).map_err(|fault| fault.cause)
 }
 
-/// Every tensor of a checkpoint: its shape, and its values or why they cannot be had.
+/// Shape of a tensor, and its values or why they cannot be had.
+pub type ReadTensor = (Vec<usize>, Result<Vec<f32>>);
+
+/// Every tensor of a checkpoint.
 ///
 /// # Errors
 /// It is no checkpoint of tensors alone.
-pub fn checkpoint_tensors(path: &Path) -> Result<Vec<(Vec<usize>, Result<Vec<f32>>)>> {
+pub fn checkpoint_tensors(path: &Path) -> Result<Vec<ReadTensor>> {
     let checkpoint = Checkpoint::open(path)?;
     let tensor = |name: &str| {
         let shape = checkpoint.get(name).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
@@ -80,6 +84,35 @@ pub fn checkpoint_tensors(path: &Path) -> Result<Vec<(Vec<usize>, Result<Vec<f32
         (shape, values)
     };
     Ok(checkpoint.names().map(tensor).collect())
+}
+
+/// A sound archive around a pickle, with two storages of 64 bytes; that of a TorchScript module with `script`.
+///
+/// # Errors
+/// It cannot be written.
+pub fn archive_of_pickle(pickle: &[u8], script: bool) -> io::Result<Vec<u8>> {
+    let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let constants = script.then_some(("a/constants.pkl", &b")."[..]));
+    let entries = [("a/data.pkl", pickle), ("a/data/0", &[1; 64]), ("a/data/1", &[2; 64])];
+    for (name, bytes) in entries.into_iter().chain(constants) {
+        writer.start_file(name, stored)?;
+        writer.write_all(bytes)?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
+/// The pickle of an archive.
+///
+/// # Errors
+/// There is none.
+pub fn pickle_of_archive(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut archive = zip::ZipArchive::new(io::Cursor::new(bytes))?;
+    let names = archive.file_names_raw().map(|name| String::from_utf8_lossy(name).into_owned());
+    let name = names.filter(|name| name.ends_with("data.pkl")).last();
+    let mut pickle = Vec::new();
+    archive.by_name(&name.unwrap_or_default())?.read_to_end(&mut pickle)?;
+    Ok(pickle)
 }
 
 /// The files that would be fetched of a model, by what the hub lists.

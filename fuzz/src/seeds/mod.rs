@@ -53,7 +53,7 @@ pub fn of(target: &str) -> Result<Vec<Seed>> {
         "graph" => (graphs()?, 8),
         "hub" => (hub_folders()?, 4),
         "tokenizer" => (tokenizers()?, 6),
-        "checkpoint" => (files(&["tests/goldens/checkpoints"], |_| true)?, 12),
+        "checkpoint" => (checkpoints()?, 20),
         "index" => (index()?, 2),
         "replies" => (descry::fuzzing::reply_seeds()?, 8),
         "table" => (texts::tables()?, 3),
@@ -129,6 +129,14 @@ fn hub_folders() -> Result<Vec<Seed>> {
         input.extend(prompt.as_bytes());
         seeds.push((model.to_string(), input));
     }
+    Ok(seeds)
+}
+
+/// Checkpoints, and the pickles in them.
+fn checkpoints() -> Result<Vec<Seed>> {
+    let mut seeds = files(&["tests/goldens/checkpoints"], |_| true)?;
+    let pickle = |(name, bytes): &Seed| Some((format!("{name}.pkl"), descry::fuzzing::pickle_of_archive(bytes).ok()?));
+    seeds.extend(seeds.iter().filter_map(pickle).collect::<Vec<_>>());
     Ok(seeds)
 }
 

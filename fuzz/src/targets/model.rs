@@ -147,8 +147,18 @@ pub(crate) fn listing(data: &[u8]) {
 /// Most bytes of a checkpoint that are read at a time, whatever its length.
 const CHECKPOINT_BLOCK: usize = 64 << 10;
 
-/// A checkpoint, in any format: it runs nothing, and gives no more values than so small a file can hold.
+/// A checkpoint, in any format, or a pickle alone, which an archive is made around: its checksum would refuse most changes.
 pub(crate) fn checkpoint(data: &[u8]) {
+    check_checkpoint(data);
+    if data.starts_with(b"\x80") {
+        for script in [false, true] {
+            check_checkpoint(&fuzzing::archive_of_pickle(data, script).expect("an archive in memory"));
+        }
+    }
+}
+
+/// A checkpoint gives no more values than so small a file can hold.
+fn check_checkpoint(data: &[u8]) {
     let path = scratch_file("checkpoint.pt", data);
     let tensors = match fuzzing::checkpoint_tensors(&path) {
         Ok(tensors) => tensors,
