@@ -26,7 +26,7 @@ fn clip() -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The same with what no import needs.
-fn repository() -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn repository() -> BTreeMap<String, Vec<u8>> {
     let mut files = clip();
     for name in ["README.md", "pytorch_model.bin", "tf_model.h5", "vocab.json", "onnx/model.onnx"] {
         files.insert(name.into(), b"not needed".to_vec());

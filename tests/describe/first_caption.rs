@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
+use crate::clipcap_hub;
+use crate::clipcap_import::{KNOWN, checkpoint};
 use crate::common::hub::{Hub, files_of};
 use crate::common::model_server::{ModelServer, Reply};
 use crate::common::{Bench, TINY, root, sample};
@@ -102,6 +104,18 @@ fn pulled(block: &str, files: BTreeMap<String, Vec<u8>>) -> (Place, String) {
     (place, out)
 }
 
+/// Runs a block that imports a checkpoint, with a small one that no preset knows.
+fn imported(block: &str) {
+    let mut place = Place::new();
+    let hub = Hub::new(clipcap_hub::repository());
+    place.set("HF_ENDPOINT", format!("http://127.0.0.1:{}", hub.port));
+    fs::copy(checkpoint("clipcap.pt"), place.bench.path("coco_weights.pt")).unwrap();
+    assert!(block.contains("--preset coco-mlp"), "{block}");
+    place.run(&block.replace("--preset coco-mlp", &KNOWN.join(" ")));
+    assert!(hub.asked().iter().any(|a| a.path().ends_with("/model.safetensors")), "{block}");
+    place.track();
+}
+
 /// Runs a block that makes a model in Python.
 fn made(block: &str) {
     let place = Place::new();
@@ -115,7 +129,7 @@ fn made(block: &str) {
          assert sys.argv[1] == 'tools/models.py', sys.argv\n\
          del sys.argv[0]\n\
          import models\n\
-         models.train = models.import_checkpoint = lambda args: shutil.copytree('{}', args.out)\n\
+         models.train = lambda args: shutil.copytree('{}', args.out)\n\
          models.main()\n",
         root().join(TINY).display()
     );
@@ -162,7 +176,8 @@ fn every_block_runs_as_it_is_written() {
                 assert!(place.track().contains("A man rides a bike"), "{}", place.track());
                 assert!(server.asked().iter().all(|a| a.body["model"] == "qwen2.5vl:7b"));
             }
-            "A published ClipCap" | "A mapping network that you train" => made(&block),
+            "A published ClipCap" => imported(&block),
+            "A mapping network that you train" => made(&block),
             _ => panic!("{heading}: no test runs its block"),
         }
     }
