@@ -300,7 +300,8 @@ def prepare(a: argparse.Namespace) -> dict[str, str]:
     if a.descry is None:
         run_step("cargo", "build", "--release", "--locked", *([] if on_cpu else ["--features", "cuda"]))
         a.descry = ROOT / "target/release/descry"
-    run_step(a.python, ROOT / "benches/gpu_models.py", *("--size", a.size, "--pictures", a.pictures, "--out", a.work))
+    models = ["--size", a.size, "--pictures", a.pictures, "--descry", a.descry, "--out", a.work]
+    run_step(a.python, ROOT / "benches/gpu_models.py", *models)
     packages = packages_of(a.python)
     library = a.onnxruntime or (None if on_cpu else gpu_runtime(packages))
     if library is None and not on_cpu:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,10 +151,8 @@ def make_pictures(count: int, folder: Path) -> None:
         Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8)).save(folder / f"{n:03}.png")
 
 
-def make_clipcap(s: ClipCapSize, precision: str, folder: Path) -> None:
+def make_clipcap(s: ClipCapSize, precision: str, binary: Path, folder: Path) -> None:
     from tokenizers import Tokenizer, models
-
-    from descry_models.clipcap import ImportOptions, import_clipcap
 
     source = folder.with_suffix(".source")
     shutil.rmtree(source, ignore_errors=True)
@@ -163,19 +162,10 @@ def make_clipcap(s: ClipCapSize, precision: str, folder: Path) -> None:
     torch.save(clipcap(s, dice), source / "clipcap.pt")
     words = {"." if n == STOP else f"w{n}": n for n in range(s.vocab)}
     Tokenizer(models.WordLevel(words, unk_token="w0")).save(str(source / "tokenizer.json"))
-    import_clipcap(
-        ImportOptions(
-            clipcap=source / "clipcap.pt",
-            clip=source / "clip.pt",
-            tokenizer=source / "tokenizer.json",
-            out=folder,
-            binary=Path("descry"),
-            normalize_prefix=False,
-            stop_token=".",
-            precision=precision,
-            name=f"clipcap-{precision}",
-        )
-    )
+    command: list[str | Path] = ["--clipcap", source / "clipcap.pt", "--clip", source / "clip.pt"]
+    command += ["--tokenizer", source / "tokenizer.json", "--out", folder, "--no-normalize-prefix", "--stop-token", "."]
+    command += ["--heads", str(s.width // 64), "--precision", precision, "--name", f"clipcap-{precision}"]
+    subprocess.run([binary, "model", "import", *command], check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(source)
 
 
@@ -207,12 +197,15 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--size", choices=list(SIZES), default="base", help="shapes of the models (default: base)")
     p.add_argument("--pictures", type=int, default=32, help="how many pictures (default: 32)")
+    p.add_argument(
+        "--descry", type=Path, default=ROOT / "target/release/descry", metavar="FILE", help="descry's binary"
+    )
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write them to")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     once(a.out / "pictures", partial(make_pictures, a.pictures))
     for precision in ("fp32", "half"):
-        once(a.out / f"clipcap-{precision}", partial(make_clipcap, SIZES[a.size], precision))
+        once(a.out / f"clipcap-{precision}", partial(make_clipcap, SIZES[a.size], precision, a.descry))
     once(a.out / "smolvlm", partial(make_smolvlm, a.size))
     print(json.dumps({"made": sorted(f.name for f in a.out.iterdir())}))
 
