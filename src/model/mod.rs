@@ -11,6 +11,7 @@
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
 //! tokenizer  texts to tokens and back
+//! buffer     memory for weights
 //! models     what embeds and what captions     hub       models in the layout of the hub
 //!                                              server    models on a server
 //!
@@ -21,6 +22,7 @@
 //!
 //! Results do not depend on how pictures are batched, nor on the number of threads.
 
+mod buffer;
 pub(crate) mod caption;
 mod device;
 mod file_hash;
@@ -48,6 +50,8 @@ mod tokenizer;
 pub(crate) mod verified;
 
 pub use crate::media::resize::Resample;
+#[cfg(feature = "cli")]
+pub(crate) use buffer::expect_model;
 pub use caption::{
     Caption, CaptionInput, CaptionOptions, Captioner, Captions, PictureDemand, Pictures, SearchOptions, Strategy,
 };

@@ -10,6 +10,7 @@ use ort::environment::Environment;
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::Tensor;
 
 use crate::error::{Error, Result};
 use crate::message;
@@ -17,6 +18,7 @@ use crate::message::Setting;
 use crate::model::device::Device;
 use crate::model::folder::ModelFolder;
 use crate::model::library::{self, REMEDY};
+use crate::model::onnx::{FloatGraph, WeightValues, to_floats};
 use crate::model::verified::{GraphStorage, VerifiedGraph};
 
 /// The option that names the folder with the weights of a graph in memory.
@@ -91,7 +93,38 @@ impl Runtime {
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
         let graph = folder.listed().graph(graph)?;
-        self.session_of_graph((&graph, None), options, |cause| folder.error(cause, "Make the model folder again."))
+        let wrong = |cause| folder.error(cause, "Make the model folder again.");
+        if let Some(session) = self.session_with_floats(&graph, options) {
+            return Ok(session);
+        }
+        self.session_of_graph((&graph, None), options, wrong)
+    }
+
+    /// The session of a graph whose integer weights became floats before it was loaded; `None` where it has none, or ONNX
+    /// Runtime does not take them so. Results are the same.
+    fn session_with_floats(&self, graph: &VerifiedGraph, options: &SessionOptions) -> Option<Session> {
+        let GraphStorage::Memory(bytes, files) = &graph.storage else { return None };
+        if !files.is_empty() || options.device != Device::Cpu {
+            return None;
+        }
+        let session = self.session_of_floats(to_floats(bytes)?, options);
+        session.inspect_err(|e| tracing::debug!("{} is loaded as it is: {e}", graph.name)).ok()
+    }
+
+    /// Builds the session of a graph whose weights became floats.
+    pub(crate) fn session_of_floats(&self, graph: FloatGraph, options: &SessionOptions) -> Result<Session> {
+        let FloatGraph { bytes, constants } = graph;
+        let mut builder = self.builder(options)?;
+        for (name, dims, values) in constants {
+            let value = match values {
+                WeightValues::Floats(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),
+                WeightValues::Signed(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),
+                WeightValues::Unsigned(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),
+            };
+            let value = value.map_err(refused_option)?;
+            builder = builder.with_external_initializer(name, value).map_err(|e| refused_option(e.into()))?;
+        }
+        builder.commit_from_memory(&bytes).map_err(refused_option)
     }
 
     /// Builds the session of a graph, or of what it has become if it was rewritten: that takes weights from the graph's own
@@ -102,10 +135,7 @@ impl Runtime {
         options: &SessionOptions,
         wrong: impl FnOnce(String) -> Error,
     ) -> Result<Session> {
-        let refused = |e: ort::Error<SessionBuilder>| {
-            let e: ort::Error = e.into();
-            Error::runtime(format!("session options: {e}"), REMEDY).with_source(e)
-        };
+        let refused = |e: ort::Error<SessionBuilder>| refused_option(e.into());
         let mut builder = self.builder(options)?;
         let session = match &graph.storage {
             GraphStorage::Memory(bytes, weights) => {
@@ -143,10 +173,9 @@ impl Runtime {
     }
 
     fn builder(&self, options: &SessionOptions) -> Result<SessionBuilder> {
-        let refused = |e: ort::Error| Error::runtime(format!("session options: {e}"), REMEDY).with_source(e);
-        let failed = |e: ort::Error<SessionBuilder>| refused(e.into());
+        let failed = |e: ort::Error<SessionBuilder>| refused_option(e.into());
         let mut builder = Session::builder(&self.environment)
-            .map_err(refused)?
+            .map_err(refused_option)?
             .with_optimization_level(GraphOptimizationLevel::All)
             .map_err(failed)?
             .with_intra_op_spinning(false)
@@ -171,6 +200,10 @@ impl Runtime {
             .with_execution_providers([ep::CPU::default().with_arena_allocator(options.arena).build()])
             .map_err(failed)
     }
+}
+
+fn refused_option(e: ort::Error) -> Error {
+    Error::runtime(format!("session options: {e}"), REMEDY).with_source(e)
 }
 
 fn refused_graph(graph: &str, device: Device, wrong: impl FnOnce(String) -> Error, e: ort::Error) -> Error {

@@ -4,6 +4,7 @@
 //! weights and one batch.
 
 use std::fmt::Display;
+use std::thread;
 
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
@@ -55,7 +56,12 @@ impl TextEncoder {
             return Err(folder.error("it has no text tower", "Use a model folder that was made with its text tower."));
         };
         let width = embedder.dimension;
-        let session = Runtime::load()?.session(folder, &spec.graph, options)?;
+        let (session, tokenizer) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| load_tokenizer(folder, &spec.tokenizer));
+            let session = Runtime::load().and_then(|runtime| runtime.session(folder, &spec.graph, options));
+            (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let session = session?;
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let check = GraphCheck::new(folder, &spec.graph, &session);
         let (int, shape) = (TensorElementType::Int64, [None, Some(spec.context_length)]);
@@ -66,7 +72,7 @@ impl TextEncoder {
         if masked {
             check.input(MASK, int, &shape)?;
         }
-        let tokenizer = load_tokenizer(folder, &spec.tokenizer)?;
+        let tokenizer = tokenizer?;
         let alone = folder.precision().is_some_and(Precision::scales_by_batch);
         let (batch, least) = if alone { (1, 1) } else { (BATCH, LEAST_ROWS) };
         Ok(TextEncoder { session, tokenizer, spec, width, names, masked, batch, least })

@@ -18,6 +18,7 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::buffer::zeroed;
 use super::file_hash::{FileStamp, is_known};
 use super::manifest::FileSpec;
 use super::onnx::external_files;
@@ -76,10 +77,12 @@ impl<'a> ListedFiles<'a> {
     pub(crate) fn read(&self, name: &str) -> Result<Arc<[u8]>> {
         let spec = self.spec(name)?;
         let path = self.resolve(name)?;
-        let (bytes, stamp) = read_exactly(&path, spec.bytes).map_err(|e| self.unreadable(name, e))?;
-        let whole = bytes.len() as u64 == spec.bytes;
-        let same = || is_known(stamp, &spec.sha256) || hex(&Sha256::digest(&bytes)) == spec.sha256.to_ascii_lowercase();
-        if whole && same() { Ok(bytes.into()) } else { Err(self.changed(name)) }
+        let read = read_exactly(&path, spec.bytes).map_err(|e| self.unreadable(name, e))?;
+        let same = |bytes: &[u8], stamp| {
+            is_known(stamp, &spec.sha256) || hex(&Sha256::digest(bytes)) == spec.sha256.to_ascii_lowercase()
+        };
+        let read = read.filter(|(bytes, stamp)| same(bytes, *stamp)).map(|(bytes, _)| bytes);
+        read.ok_or_else(|| self.changed(name))
     }
 
     /// A graph and the files that it names, all of which must be listed.
@@ -206,13 +209,25 @@ pub(crate) fn resolve(dir: &Path, name: &str) -> io::Result<PathBuf> {
     Err(io::Error::other(format!("it is a link to {}, out of the folder", path.display())))
 }
 
-/// The bytes of a file, at most one more than `length`, and its stamp if that was the same before and after.
-fn read_exactly(path: &Path, length: u64) -> io::Result<(Vec<u8>, Option<FileStamp>)> {
+/// The bytes of a file, and what the file system said of it.
+type StampedBytes = (Arc<[u8]>, Option<FileStamp>);
+
+/// The bytes of a file, which should be this many, and its stamp if that was the same before and after; `None` if it is
+/// longer or shorter.
+fn read_exactly(path: &Path, length: u64) -> io::Result<Option<StampedBytes>> {
     use std::io::Read;
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(IN_MEMORY)).unwrap_or(0));
     let file = regular_file::open(path)?;
-    let before = FileStamp::of(&file.metadata()?);
-    (&file).take(length.saturating_add(1)).read_to_end(&mut bytes)?;
-    let after = FileStamp::of(&file.metadata()?);
-    Ok((bytes, before.filter(|_| before == after)))
+    let meta = file.metadata()?;
+    // Nothing is set aside for a length that no file has.
+    let Some(length) = usize::try_from(length).ok().filter(|_| meta.len() == length) else { return Ok(None) };
+    let before = FileStamp::of(&meta);
+    let mut bytes = zeroed(length);
+    let Some(room) = Arc::get_mut(&mut bytes) else { return Ok(None) };
+    match (&file).read_exact(room) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let after = file.metadata()?;
+    let same = before.filter(|_| before == FileStamp::of(&after));
+    Ok((after.len() == meta.len()).then_some((bytes, same)))
 }

@@ -17,6 +17,7 @@ use crate::archive::Archive;
 use crate::archive::search::{IndexLocation, Moment, QueryEmbedding, SearchError, SearchQuery, Searcher, UpdateStep};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::model::expect_model;
 use crate::regular_file;
 pub(super) use args::SearchArgs;
 use args::SearchBy;
@@ -24,6 +25,8 @@ use query::QueryModel;
 
 /// Queries that are embedded together.
 const QUERIES: usize = 64;
+/// Bytes that the built-in model's text tower takes while it loads, and some more.
+const MODEL_MEMORY: usize = 192 << 20;
 /// How often the progress of an index is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -36,6 +39,9 @@ pub(super) fn run(args: &SearchArgs, reporter: &Reporter, interrupt: &Interrupt)
     let location = args.index_location(&archive)?;
     let opener = IndexOpener { location: &location, archive: &archive, reporter, interrupt };
     let started = Instant::now();
+    if args.has_query() && by.compares_pictures() {
+        expect_model(MODEL_MEMORY);
+    }
     // The model loads while the index is brought up to date.
     let (model, opened) = thread::scope(|scope| {
         let model = scope.spawn(|| {
@@ -43,6 +49,12 @@ pub(super) fn run(args: &SearchArgs, reporter: &Reporter, interrupt: &Interrupt)
             model.map(|m| (m, started.elapsed()))
         });
         let opened = opener.open(args.rebuild).map(|o| (o, started.elapsed()));
+        if let Ok((searcher, _)) = &opened
+            && args.has_query()
+            && by.compares_pictures()
+        {
+            searcher.prepare();
+        }
         (model.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), opened)
     });
     let ((mut model, model_time), (searcher, index_time)) = (model?, opened?);

@@ -5,6 +5,7 @@
 //! model       a model's nodes and constants; everything else is passed on as it is
 //! external    the files that its weights are in
 //! build       a new model: inputs, constants, nodes, outputs
+//! floats      weights that are stored as integers and read as floats
 //! ```
 //!
 //! Memory: the bytes of the file belong to the caller. A changed graph refers to the weights in its file and has none; a new
@@ -12,9 +13,11 @@
 
 mod build;
 mod external;
+mod floats;
 mod model;
 mod wire;
 
 pub(crate) use build::{Array, ArrayValues, GraphBuilder};
 pub(crate) use external::external_files;
+pub(crate) use floats::{FloatGraph, WeightValues, to_floats};
 pub(crate) use model::{Node, OnnxModel, element};

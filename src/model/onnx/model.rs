@@ -2,6 +2,8 @@
 //!
 //! The numbers are those of the fields in ONNX's `onnx.proto`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::wire::{Field, read, read_packed, write};
 
 mod model_field {
@@ -12,6 +14,8 @@ mod model_field {
 mod graph_field {
     pub(super) const NODE: u64 = 1;
     pub(super) const INITIALIZER: u64 = 5;
+    pub(super) const INPUT: u64 = 11;
+    pub(super) const OUTPUT: u64 = 12;
     pub(super) const VALUE_INFO: u64 = 13;
 }
 
@@ -58,6 +62,10 @@ pub(crate) mod element {
     pub(crate) const INT32: i64 = 6;
     pub(crate) const INT64: i64 = 7;
     pub(crate) const FLOAT16: i64 = 10;
+}
+
+mod value_field {
+    pub(super) const NAME: u64 = 1;
 }
 
 mod entry_field {
@@ -166,6 +174,16 @@ impl<'a> Node<'a> {
         attributes.filter_map(|f| read(f.as_bytes()?))
     }
 
+    /// An attribute that is an integer.
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
+        self.attributes().find_map(|fields| {
+            let named =
+                fields.iter().any(|f| f.number() == attribute_field::NAME && f.as_bytes() == Some(name.as_bytes()));
+            let value = || fields.iter().find(|f| f.number() == attribute_field::INT)?.as_int();
+            named.then(value).flatten()
+        })
+    }
+
     /// Whether it holds graphs of its own: a branch or a loop.
     pub(crate) fn has_graphs(&self) -> bool {
         let graphs = [attribute_field::GRAPH, attribute_field::GRAPHS];
@@ -205,9 +223,18 @@ impl<'a> OnnxModel<'a> {
     ///
     /// Types and shapes between the nodes are left out: they are optional, and may no longer be true.
     pub(crate) fn write(&self, file: &str) -> Vec<u8> {
+        self.write_with(|constant| self.referred(constant, file))
+    }
+
+    /// Writes the model with the values of its constants.
+    pub(crate) fn write_whole(&self) -> Vec<u8> {
+        self.write_with(|_| None)
+    }
+
+    fn write_with(&self, constant: impl Fn(&Field<'a>) -> Option<Field<'a>>) -> Vec<u8> {
         let nodes: Vec<Field> = self.nodes.iter().map(|n| Field::bytes(graph_field::NODE, n.write())).collect();
         let rest = self.graph.iter().filter(|f| f.number() != graph_field::VALUE_INFO);
-        let rest: Vec<Field> = rest.map(|f| self.referred(f, file).unwrap_or_else(|| f.clone())).collect();
+        let rest: Vec<Field> = rest.map(|f| constant(f).unwrap_or_else(|| f.clone())).collect();
         let graph = Field::bytes(model_field::GRAPH, write(nodes.iter().chain(&rest)));
         write(self.model.iter().chain([&graph]))
     }
@@ -223,16 +250,9 @@ impl<'a> OnnxModel<'a> {
         if raw.len() <= SMALL {
             return None;
         }
-        let entry = |(key, value): (&str, String)| {
-            let pair =
-                [Field::bytes(entry_field::KEY, key.as_bytes()), Field::bytes(entry_field::VALUE, value.as_bytes())];
-            Field::bytes(tensor_field::EXTERNAL, write(&pair))
-        };
-        let place = [("location", file.into()), ("offset", offset.to_string()), ("length", raw.len().to_string())];
-        let place: Vec<Field> = place.into_iter().map(entry).collect();
-        let location = Field::int(tensor_field::LOCATION, tensor_field::IS_EXTERNAL);
         let rest = fields.iter().filter(|f| f.number() != tensor_field::RAW);
-        Some(Field::bytes(graph_field::INITIALIZER, write(rest.chain(&place).chain([&location]))))
+        let place = place(file, offset, raw.len());
+        Some(Field::bytes(graph_field::INITIALIZER, write(rest.chain(&place))))
     }
 
     /// The version of ONNX's own operators; 0 if the model does not say.
@@ -254,6 +274,39 @@ impl<'a> OnnxModel<'a> {
     pub(crate) fn constant(&self, name: &str) -> Option<Constant<'_>> {
         let initializers = self.graph.iter().filter(|f| f.number() == graph_field::INITIALIZER);
         initializers.filter_map(|f| Constant::read(f.as_bytes()?)).find(|constant| constant.name == name)
+    }
+
+    /// All constants of the file, by name.
+    pub(crate) fn constants(&self) -> BTreeMap<&'a str, Constant<'a>> {
+        let initializers = self.graph.iter().filter(|f| f.number() == graph_field::INITIALIZER);
+        let constants = initializers.filter_map(|f| Constant::read(f.borrowed_bytes()?));
+        constants.map(|constant| (constant.name, constant)).collect()
+    }
+
+    /// Names of what the graph reads and of what it returns.
+    pub(crate) fn outside(&self) -> impl Iterator<Item = &str> {
+        let values = self.graph.iter().filter(|f| [graph_field::INPUT, graph_field::OUTPUT].contains(&f.number()));
+        let names = values.filter_map(|f| read(f.borrowed_bytes()?));
+        let names =
+            names.filter_map(|fields| fields.iter().find(|f| f.number() == value_field::NAME)?.borrowed_bytes());
+        names.filter_map(|name| std::str::from_utf8(name).ok())
+    }
+
+    /// Removes constants that nothing reads any more.
+    pub(crate) fn remove_constants(&mut self, names: &BTreeSet<&str>) {
+        self.graph.retain(|f| {
+            let of = |f: &Field<'a>| Constant::read(f.borrowed_bytes()?);
+            f.number() != graph_field::INITIALIZER || of(f).is_none_or(|constant| !names.contains(constant.name))
+        });
+    }
+
+    /// Adds a constant whose values are given to ONNX Runtime by its name.
+    pub(crate) fn add_constant_of(&mut self, name: &str, dims: &[i64], element: i64) {
+        let mut fields: Vec<Field> = dims.iter().map(|&d| Field::int(tensor_field::DIMENSION, d)).collect();
+        fields.push(Field::int(tensor_field::ELEMENT, element));
+        fields.push(Field::bytes(tensor_field::NAME, name.as_bytes()));
+        let place = place("in memory", 0, 0);
+        self.graph.push(Field::bytes(graph_field::INITIALIZER, write(fields.iter().chain(&place))));
     }
 
     /// Adds a constant: one 32-bit float.
@@ -282,10 +335,21 @@ impl<'a> OnnxModel<'a> {
     }
 }
 
+/// Fields of a tensor: its values are in this file.
+fn place(file: &str, offset: usize, bytes: usize) -> Vec<Field<'static>> {
+    let entry = |(key, value): (&str, String)| {
+        let pair = [Field::bytes(entry_field::KEY, key.as_bytes()), Field::bytes(entry_field::VALUE, value.as_bytes())];
+        Field::bytes(tensor_field::EXTERNAL, write(&pair))
+    };
+    let place = [("location", file.into()), ("offset", offset.to_string()), ("length", bytes.to_string())];
+    let location = Field::int(tensor_field::LOCATION, tensor_field::IS_EXTERNAL);
+    place.into_iter().map(entry).chain([location]).collect()
+}
+
 /// A constant with its values as they are in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Constant<'a> {
-    name: &'a str,
+    pub(super) name: &'a str,
     /// Rows, columns and so on; empty for a single value.
     pub(crate) dims: Vec<i64>,
     /// One of [`element`].

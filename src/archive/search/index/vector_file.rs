@@ -133,6 +133,17 @@ impl VectorFile {
         Ok(VectorFile { map, layout })
     }
 
+    /// Has the system map the columns that a scan reads, which it otherwise does page by page while the scan waits. Returns
+    /// their bytes, which are not more than `most`.
+    pub(crate) fn prepare_scan(&self, most: usize) -> usize {
+        let columns = self.layout.columns[CODES].start..self.layout.columns[VIDEO].end;
+        let bytes = columns.len().min(most);
+        // The system may not know how; then the scan waits.
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise_range(memmap2::Advice::PopulateRead, columns.start, bytes);
+        bytes
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.layout.rows
