@@ -10,7 +10,7 @@
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: gpu-check     whether a GPU computes what the CPU computes, and how fast; skipped where there is none
-#: test-browser  live outputs in hls.js, the page, transcripts and tracks in video.js, in headless Chromium
+#: test-browser  live outputs in hls.js, all pages, tracks in video.js, in headless Chromium
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")

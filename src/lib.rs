@@ -36,6 +36,7 @@
 //! | [`voice`] | programs that speak, and what they spoke |
 //! | `checkpoint` | tensors in checkpoints of PyTorch and in safetensors |
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
+//! | `look` | the style and the components of all pages |
 //! | [`serve`] | an HTTP server for pages: connections and their limits, who may read |
 //! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `lock`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`] | the ground floor: imports nothing above it |
 //!
@@ -65,6 +66,7 @@ pub mod isolate;
 mod limited_file;
 pub mod live;
 mod lock;
+mod look;
 mod markup;
 pub mod media;
 pub mod message;

@@ -1,4 +1,4 @@
-//! Markup: text escaped for HTML and XML, and pages that need no scripts, under a policy that lets nothing else in.
+//! Markup: text escaped for HTML and XML, and addresses in pages.
 //!
 //! The same texts and pictures give the same bytes.
 
@@ -7,7 +7,6 @@ use std::path::{Component, Path};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest, Sha256};
 
 use crate::address::is_url;
 
@@ -32,19 +31,6 @@ pub(crate) fn escape(text: &str) -> String {
         }
     }
     out
-}
-
-/// A page in English up to the start of its body. Its policy allows only this style and embedded pictures.
-pub(crate) fn page_start(title: &str, style: &str) -> String {
-    let hash = BASE64.encode(Sha256::digest(style));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; \
-         style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"referrer\" content=\"no-referrer\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-        escape(title)
-    )
 }
 
 /// A JPEG as an address that holds it.

@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "regular_file",
         "time",
     ],
-    &["checkpoint", "media", "serve"],
+    &["checkpoint", "look", "media", "serve"],
     &["mix", "voice"],
     &["scene"],
     &["isolate"],

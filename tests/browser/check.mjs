@@ -1,5 +1,5 @@
-// Plays descry's HLS playlists, of text and of spoken descriptions, in hls.js, opens the page of a live run and a transcript,
-// and plays a track of descriptions in video.js, in headless Chromium.
+// Plays descry's HLS playlists, of text and of spoken descriptions, in hls.js, opens the page of a live run, a transcript,
+// a page of search results and the components of all pages, and plays a track of descriptions in video.js, in headless Chromium.
 // `node check.mjs live_outputs descry [FOLDER]`: the built example and program; with a folder, screenshots stay there.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -237,6 +237,12 @@ async function described(browser) {
   console.log(`ok: hls.js offers the described sound, and plays ${audio.length} segments of it at their times`);
 }
 
+/** No fault that axe-core finds. */
+async function accessible(page) {
+  const found = await page.evaluate(`${axe}; axe.run()`);
+  assert.deepEqual(found.violations.map((v) => [v.id, v.nodes[0].html]), []);
+}
+
 async function livePage(browser) {
   const pictures = readdirSync(join(root, "samples")).filter((f) => f.endsWith(".jpg")).map((f) => join(root, "samples", f));
   const token = "0123456789abcdef";
@@ -287,6 +293,7 @@ async function livePage(browser) {
     await page.emulateMedia({ colorScheme: scheme });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${wide} pixels wide on a screen of ${width}`);
+    await accessible(page);
     if (shots) await page.screenshot({ path: join(shots, `page-${width}.png`), fullPage: true });
   }
   // With announcements off for one stream, only the other one is announced.
@@ -315,8 +322,7 @@ async function transcript(browser) {
     page.on("console", (m) => said.push(m.text()));
     page.on("request", (r) => { if (!/^(file|data):/.test(r.url())) said.push(r.url()); });
     await page.goto(`file://${join(folder, "bikes.html")}`);
-    const found = await page.evaluate(`${axe}; axe.run()`);
-    assert.deepEqual(found.violations.map((v) => [v.id, v.nodes[0].html]), []);
+    await accessible(page);
     const state = await page.evaluate(() => ({
       wide: document.documentElement.scrollWidth, pictures: [...document.images].filter((i) => i.naturalWidth > 0).length,
       times: document.querySelectorAll("ol a time").length,
@@ -333,6 +339,66 @@ async function transcript(browser) {
     await page.close();
   }
   console.log("ok: the transcript has no fault that axe-core finds, and its links play the film at their second");
+}
+
+/** A page of search results. */
+async function searchPage(browser) {
+  execFileSync(descry, ["index", join(root, "samples/bikes.mp4"), "--into", join(folder, "archive"), "-q"]);
+  execFileSync(descry, ["search", join(folder, "archive"), "a bicycle", "--html", join(folder, "search.html")], { stdio: "ignore" });
+  for (const [colorScheme, width] of [["light", 1100], ["dark", 360]]) {
+    const page = await browser.newPage({ colorScheme, viewport: { width, height: 900 } });
+    const said = [];
+    page.on("console", (m) => said.push(m.text()));
+    page.on("request", (r) => { if (!/^(file|data):/.test(r.url())) said.push(r.url()); });
+    await page.goto(`file://${join(folder, "search.html")}`);
+    await accessible(page);
+    const state = await page.evaluate(() => ({
+      wide: document.documentElement.scrollWidth, shapes: [...document.images].map((i) => +(i.width / i.height).toFixed(2)),
+    }));
+    assert.ok(state.wide <= width && state.shapes.length > 2 && state.shapes.every((s) => s === 1.78), JSON.stringify(state));
+    assert.deepEqual(said, []);
+    if (shots) await page.screenshot({ path: join(shots, `search-${width}.png`), fullPage: true });
+    await page.close();
+  }
+  console.log("ok: the search page has no fault that axe-core finds");
+}
+
+/** The components of all pages, those too that no page has yet. */
+async function components(browser) {
+  const style = readFileSync(join(root, "src/look/look.css"), "utf8");
+  const html = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Look</title>
+<style>${style}</style><header class="page-head"><h1>Look</h1><p>All components</p></header><main>
+<div class="toolbar"><button>Plain</button><button class="main">Main</button><button aria-pressed="true">Pressed</button><button disabled>Off</button>
+<a class="button" href="#a">Link</a></div>
+<label>Text <input placeholder="Hint"></label> <label>Wrong <input aria-invalid="true" value="x"></label>
+<label>Choice <select><option>One</option></select></label> <label>Long <textarea>Text</textarea></label>
+<label class="check"><input type="checkbox" checked> Tick</label> <label class="check"><input type="radio"> One</label>
+<p><span class="badge">Plain</span> <span class="badge good">Good</span> <span class="badge wait">Wait</span> <span class="badge bad">Bad</span></p>
+<div class="card"><h2>Card</h2><p class="soft">Less important</p><p class="badge good">Good</p></div><p class="notice">Notice</p><p class="notice bad" role="alert">Error</p>
+<ol class="scenes" role="list"><li><span class="thumb">no picture</span><p>Below one another</p></li></ol>
+<ol class="scenes columns" role="list"><li><span class="thumb">no picture</span><p>In columns</p></li></ol>
+<p class="unseen">Unseen</p><button id="last">Open</button></main><dialog aria-labelledby="h"><h2 id="h">Dialog</h2><button autofocus>Close</button></dialog></html>`;
+  for (const [colorScheme, width, forcedColors] of [["light", 1100, "none"], ["dark", 360, "none"], ["dark", 360, "active"]]) {
+    const page = await browser.newPage({ colorScheme, forcedColors, reducedMotion: "reduce", viewport: { width, height: 900 } });
+    await page.setContent(html);
+    await accessible(page);
+    const name = `components-${width}${forcedColors === "active" ? "-forced" : ""}`;
+    if (shots) await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+    // What is pressed is large enough for a finger, and what has the focus has a ring.
+    const small = await page.evaluate(() => [...document.querySelectorAll("main button, main .button, main select, main .check, main input:not([type])")]
+      .filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.outerHTML));
+    assert.deepEqual(small, []);
+    const edge = (selector) => page.evaluate((s) => getComputedStyle(document.querySelector(s)).borderTopWidth, selector);
+    assert.deepEqual([await edge("input"), await edge("[aria-invalid]")], ["1px", "2px"]);
+    await page.keyboard.press("Tab");
+    const ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle + " " + getComputedStyle(document.activeElement).outlineWidth);
+    assert.equal(ring, "solid 3px");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= width);
+    await page.evaluate(() => document.querySelector("dialog").showModal());
+    await accessible(page);
+    await page.close();
+  }
+  console.log("ok: the components have no fault that axe-core finds, in both themes and with forced colours");
 }
 
 const VIDEOJS = `<!doctype html><html lang="en"><meta charset="utf-8"><script src="/videojs.js"></script>
@@ -378,6 +444,8 @@ try {
   await livePage(browser);
   describe();
   await transcript(browser);
+  await searchPage(browser);
+  await components(browser);
   await descriptionsInVideojs(browser);
 } finally {
   await browser.close();

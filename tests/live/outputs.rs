@@ -882,7 +882,12 @@ fn the_page_and_the_metrics_are_served_to_this_machine() {
         assert!(head.contains(header), "{head}");
     }
     assert!(!head.contains("unsafe"));
-    for (path, kind) in [("/page.js", "text/javascript"), ("/page.css", "text/css"), ("/icon.svg", "image/svg+xml")] {
+    for (path, kind) in [
+        ("/page.js", "text/javascript"),
+        ("/look.css", "text/css"),
+        ("/page.css", "text/css"),
+        ("/icon.svg", "image/svg+xml"),
+    ] {
         let (status, head, body) = get(&http, path);
         assert!(status == 200 && head.contains(kind) && body.len() > 100);
         assert!(!body.contains("innerHTML"));

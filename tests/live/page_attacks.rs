@@ -125,8 +125,18 @@ fn one_address_cannot_hold_the_places_of_all_readers() {
 #[test]
 fn head_is_answered_wherever_get_is() {
     let (http, metrics) = server(None);
-    let paths =
-        ["/", "/page.css", "/page.js", "/icon.svg", "/metrics", "/healthz", "/status", "/keyframe/0.jpg", "/events"];
+    let paths = [
+        "/",
+        "/look.css",
+        "/page.css",
+        "/page.js",
+        "/icon.svg",
+        "/metrics",
+        "/healthz",
+        "/status",
+        "/keyframe/0.jpg",
+        "/events",
+    ];
     for path in paths {
         // The answer's head: events never end.
         let first = |method: &str| {

@@ -37,7 +37,7 @@ def entry(li: Element) -> dict[str, object]:
         raise SystemExit("a text on the screen has a language")
     picture = None
     if img is not None:
-        if img.attrib.keys() != {"src", "alt"} or img.get("alt") != "":
+        if img.attrib.keys() != {"class", "src", "alt"} or (img.get("class"), img.get("alt")) != ("thumb", ""):
             raise SystemExit("a picture has other attributes")
         kind, data = img.attrib["src"].split(",", 1)
         jpeg = base64.b64decode(data, validate=True)

@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use super::moments::Moment;
-use crate::markup::{escape, jpeg_url, page_start};
+use crate::look::page_start;
+use crate::markup::{escape, jpeg_url};
 use crate::time::Time;
 
 const STYLE: &str = include_str!("page.css");
@@ -27,7 +28,7 @@ pub fn html_page(query: &str, about: &str, entries: &[PageEntry<'_>]) -> String 
     let mut out = page_start(&title, STYLE);
     out += &format!("<main>\n<h1>{}</h1>\n<p>{}</p>\n", escape(query), escape(about));
     if !entries.is_empty() {
-        out += "<ol>\n";
+        out += "<ol class=\"scenes columns\" role=\"list\">\n";
         entries.iter().for_each(|entry| write_entry(entry, &mut out));
         out += "</ol>\n";
     }
@@ -42,8 +43,8 @@ fn write_entry(entry: &PageEntry<'_>, out: &mut String) {
     // Where there is a caption, it describes the picture already.
     let alt = if m.caption.is_some() { "" } else { "keyframe without a caption" };
     let picture = match &entry.picture {
-        Some(jpeg) => format!("<img src=\"{}\" alt=\"{alt}\">", jpeg_url(jpeg)),
-        None => "<span class=\"none\">no picture</span>".into(),
+        Some(jpeg) => format!("<img class=\"thumb\" src=\"{}\" alt=\"{alt}\">", jpeg_url(jpeg)),
+        None => "<span class=\"thumb\">no picture</span>".into(),
     };
     let what = format!("{picture}<h2>{}. {}, {time}</h2>", m.rank, escape(name));
     // Writing to a string cannot fail.
@@ -63,5 +64,5 @@ fn write_entry(entry: &PageEntry<'_>, out: &mut String) {
     facts.extend(m.words.map(|w| format!("words {w:.2}")));
     facts.extend(m.text.map(|t| format!("text {t:.2}")));
     facts.extend(m.caption_score.filter(|_| m.caption.is_some()).map(|s| format!("caption score {s:.2}")));
-    let _ = writeln!(out, "<p class=\"facts\">{}<br>{}</p></li>", escape(&facts.join(" · ")), escape(&m.video));
+    let _ = writeln!(out, "<p class=\"soft\">{}<br>{}</p></li>", escape(&facts.join(" · ")), escape(&m.video));
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use super::super::metrics::Metrics;
 use super::board::{Board, EventClient, EventMessage};
 use crate::lock::lock;
+use crate::look::{ICON, STYLE};
 use crate::serve::Peer;
 use crate::serve::response::{json, not_found, text};
 
@@ -38,9 +39,10 @@ pub(super) fn router(state: Arc<PageState>) -> Router {
     let asset = |kind: &'static str, body: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], body) });
     Router::new()
         .route("/", asset("text/html; charset=utf-8", include_str!("page.html")))
+        .route("/look.css", asset("text/css; charset=utf-8", STYLE))
         .route("/page.css", asset("text/css; charset=utf-8", include_str!("page.css")))
         .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("page.js")))
-        .route("/icon.svg", asset("image/svg+xml", include_str!("icon.svg")))
+        .route("/icon.svg", asset("image/svg+xml", ICON))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .route("/status", get(status))

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use super::shown::MOST_LINES;
 use super::{Track, file_name, incomplete, one_line};
-use crate::markup::{escape, film_link, jpeg_url, page_start};
+use crate::look::page_start;
+use crate::markup::{escape, film_link, jpeg_url};
 use crate::media::DialogueLine;
 use crate::media::language::web_language;
 use crate::ocr::{ScreenText, TextKind};
@@ -73,7 +74,7 @@ pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Res
             writeln!(to, "<section aria-labelledby=\"s{number}\">\n<h2 id=\"s{number}\">{}</h2>", heading(number))?;
         }
         // Without the role, Safari does not present a list without markers as a list.
-        writeln!(to, "<ol role=\"list\">")?;
+        writeln!(to, "<ol class=\"scenes\" role=\"list\">")?;
         section.iter().try_for_each(|entry| page.write_entry(entry, to))?;
         writeln!(to, "</ol>{}", if divided { "\n</section>" } else { "" })?;
     }
@@ -158,7 +159,7 @@ fn about(track: &Track, to: &mut dyn Write) -> io::Result<()> {
         let from = scene.start.clock();
         facts.push(format!("There are no pictures from {from} on, because a page with more would be too large."));
     }
-    writeln!(to, "<p class=\"about\">{}</p>", escape(&one_line(&facts.join(" "))))
+    writeln!(to, "<p class=\"soft\">{}</p>", escape(&one_line(&facts.join(" "))))
 }
 
 /// The number of the section that a time is in.
@@ -205,7 +206,8 @@ impl TranscriptPage<'_> {
         let store = self.track.pictures.as_ref().zip(entry.scene.as_ref());
         let picture = store.map_or(Ok(None), |(store, (scene, _))| store.read(*scene))?;
         // The description is the alternative of the picture.
-        let picture = picture.map_or(String::new(), |jpeg| format!("<img src=\"{}\" alt=\"\">", jpeg_url(&jpeg)));
+        let picture =
+            picture.map_or(String::new(), |jpeg| format!("<img class=\"thumb\" src=\"{}\" alt=\"\">", jpeg_url(&jpeg)));
         writeln!(to, "<li><div class=\"at\">{}</div>\n<div>", self.linked(entry.start, &picture))?;
         if let Some((_, text)) = &entry.scene {
             writeln!(to, "<p{}>{}</p>", language(&self.track.language), escape(text))?;
