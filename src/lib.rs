@@ -23,6 +23,7 @@
 //! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
 //! | [`archive`] | many films: the archive's files, indexing into it, search in it |
 //! | [`clipcap`] | published checkpoints of ClipCap as model folders |
+//! | [`review`] | reviews: descriptions that people check and correct in the browser |
 //! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, HTML, output files |
@@ -79,6 +80,7 @@ mod printable;
 mod program;
 pub mod pull;
 mod regular_file;
+pub mod review;
 pub mod scene;
 pub mod serve;
 pub mod speak;

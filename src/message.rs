@@ -96,6 +96,8 @@ settings! {
     Isolate => "isolation",
     /// Files that are decoded at once.
     Jobs => "jobs",
+    /// Where the page of a review is.
+    Listen => "listen",
     /// Largest picture that is decoded.
     MaxPixels => "max_pixels",
     /// Longest caption in tokens.
@@ -136,6 +138,8 @@ settings! {
     Realtime => "realtime",
     /// Build the search index again.
     Rebuild => "rebuild",
+    /// Where the review of a film is kept.
+    Review => "review",
     /// Try failed videos again.
     RetryFailed => "retry_failed",
     /// Sampling of captions.

@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
     &["track"],
     &["pipeline"],
     &["live", "archive", "speak", "clipcap"],
+    &["review"],
     &["cli", "fuzzing"],
 ];
 

@@ -20,7 +20,7 @@ use crate::media::DecodeOptions;
 use crate::media::language::web_language;
 use crate::media::side_track::language;
 use crate::media::thumbnail::ThumbnailOptions;
-use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, Models, SessionOptions};
+use crate::model::{CaptionOptions, EncodeOptions, ModelFolder, ModelOptions, Models, SessionOptions};
 use crate::pipeline::{Config, Model, Stats};
 use crate::scene::{Detector, KeyframeOptions, SceneOptions};
 use crate::time::Time;
@@ -370,6 +370,11 @@ impl DescriptionArgs {
         self.decode.frames.isolation(defaults, reporter)
     }
 
+    /// How the models work.
+    pub(super) fn model_options(&self, models: &Models) -> Result<ModelOptions> {
+        self.content.model_options(models, self.decode.frames.mode, self.answer.language(), None)
+    }
+
     /// The model's stages. `threads` overrides how many an inference uses.
     pub(super) fn stages(&self, models: &Models, threads: Option<usize>) -> Result<Model> {
         let language = self.answer.language();
@@ -409,6 +414,17 @@ impl ContentArgs {
         language: Option<String>,
         threads: Option<usize>,
     ) -> Result<Model> {
+        Model::of(models, self.model_options(models, mode, language, threads)?)
+    }
+
+    /// How the models work; as [`ContentArgs::stages`].
+    fn model_options(
+        &self,
+        models: &Models,
+        mode: DecodeMode,
+        language: Option<String>,
+        threads: Option<usize>,
+    ) -> Result<ModelOptions> {
         // With keyframes alone the decoder has little work, and most of it between inferences.
         let session = self.model.session(mode != DecodeMode::Keyframes)?;
         let session = SessionOptions { threads: threads.unwrap_or(session.threads), ..session };
@@ -416,7 +432,7 @@ impl ContentArgs {
         let (encode, caption) =
             (encode_options(batch, &session, &models.embedder), self.decoder.options(batch, &session));
         let prompt = self.model.prompt(self.context.number(), language);
-        Model::of(models, self.model.options(models, encode, caption, prompt)?)
+        self.model.options(models, encode, caption, prompt)
     }
 }
 

@@ -33,6 +33,7 @@ mod place_args;
 mod probe;
 mod progress;
 mod reporter;
+mod review;
 mod search;
 mod server_args;
 mod signals;
@@ -93,6 +94,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum CliCommand {
     Describe(Box<describe::DescribeArgs>),
+    Review(Box<review::ReviewArgs>),
     Speak(Box<speak::SpeakArgs>),
     Live(Box<live::LiveArgs>),
     Index(Box<index::IndexArgs>),
@@ -118,6 +120,7 @@ impl CliCommand {
     fn run(&self, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
         match self {
             CliCommand::Describe(args) => describe::run(args, reporter, interrupt),
+            CliCommand::Review(args) => review::run(args, reporter, interrupt),
             CliCommand::Speak(args) => speak::run(args, reporter, interrupt),
             CliCommand::Live(args) => live::run(args, reporter, interrupt),
             CliCommand::Index(args) => index::run(args, reporter, interrupt),

@@ -66,6 +66,8 @@ pub(crate) struct PixelFormat(c_int);
 impl PixelFormat {
     /// Packed 8-bit RGB.
     pub(crate) const RGB24: PixelFormat = PixelFormat(ffi::AVPixelFormat::AV_PIX_FMT_RGB24 as c_int);
+    /// Planar 8-bit YUV with a quarter of the colours, limited range.
+    pub(crate) const YUV420P: PixelFormat = PixelFormat(ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as c_int);
     /// Planar 8-bit YUV without subsampling, full range.
     pub(crate) const YUVJ444P: PixelFormat = PixelFormat(ffi::AVPixelFormat::AV_PIX_FMT_YUVJ444P as c_int);
 

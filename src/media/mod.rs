@@ -36,6 +36,7 @@ pub use decode::{
 pub use frame::{Frame, LONGEST_SIDE};
 pub use picture::{EXTENSIONS as PICTURE_EXTENSIONS, PictureOptions, StillPicture, is_picture, open as open_picture};
 pub use probe::{Probe, probe};
+pub(crate) use remux::PreviewEncoder;
 pub use remux::{AudioCodec, FilmFormat};
 pub use resize::{Resample, Window, resize};
 pub use rgb::Rgb;

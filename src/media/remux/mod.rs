@@ -6,6 +6,7 @@
 //! [`text_converter`] makes subtitles that the container cannot hold into others, with [`shown_texts`] on screen at once.
 //! [`format`](mod@format) knows the containers. [`pauses`] says when everything comes in a film that pauses, whose pictures
 //! [`paused_pictures`] repeats and [`picture_encoder`] encodes. [`encoder_context`] is FFmpeg's side of both encoders.
+//! [`preview`] writes a film for a browser.
 //!
 //! Order: packets of one stream keep their order. Samples come out in order of time, and every sample has its place.
 //!
@@ -18,6 +19,7 @@ mod format;
 mod paused_pictures;
 mod pauses;
 mod picture_encoder;
+mod preview;
 mod programme;
 mod round_trip;
 mod shared_file;
@@ -31,6 +33,7 @@ mod writer;
 pub(crate) use encoder::AudioEncoder;
 pub use format::{AudioCodec, FilmFormat};
 pub(crate) use pauses::{FilmPause, FilmPauses};
+pub(crate) use preview::PreviewEncoder;
 pub(crate) use programme::{Programme, ProgrammeDecoder, SampleConverter, convert_speech};
 pub(crate) use round_trip::RoundTrip;
 pub(crate) use texts::{FilmText, read_texts};

@@ -14,6 +14,8 @@ use crate::media::ffmpeg::{
     set_encoder_matrix,
 };
 
+/// FFmpeg's name of the encoder for browsers.
+pub(super) const VP8: &CStr = c"libvpx";
 /// Threads of an encoder. What x264 makes depends on their number, so it is the same everywhere.
 const THREADS: i32 = 4;
 
@@ -172,19 +174,28 @@ impl PictureEncoder {
 }
 
 /// Converts frames of one size and format, with FFmpeg's libswscale.
-struct PictureScaler {
+pub(super) struct PictureScaler {
     context: *mut ffi::SwsContext,
     from: ScalerSide,
     to: ScalerSide,
 }
 
 impl PictureScaler {
-    fn new(from: ScalerSide, to: ScalerSide) -> Result<PictureScaler, ff::Error> {
+    /// # Errors
+    /// If FFmpeg cannot convert one into the other.
+    pub(super) fn new(from: ScalerSide, to: ScalerSide) -> Result<PictureScaler, ff::Error> {
         let context = scaler(from, to, ffi::SWS_BICUBIC | ffi::SWS_ACCURATE_RND | ffi::SWS_FULL_CHR_H_INT);
         if context.is_null() { Err(ff::Error::InvalidData) } else { Ok(PictureScaler { context, from, to }) }
     }
 
-    fn scale(&self, frame: &ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
+    /// Whether it converts from such frames.
+    pub(super) fn is_from(&self, side: ScalerSide) -> bool {
+        self.from == side
+    }
+
+    /// # Errors
+    /// If there is no memory for the result.
+    pub(super) fn scale(&self, frame: &ff::frame::Video) -> Result<ff::frame::Video, ff::Error> {
         let mut scaled = ff::frame::Video::empty();
         self.to.format.set(&mut scaled);
         // SAFETY: a new frame gets a size and buffers. The context is made for exactly these sizes and formats.

@@ -27,6 +27,11 @@ pub(in crate::track) fn paginate(text: &str, width: usize, lines: usize) -> Vec<
     pages
 }
 
+/// A text in lines of at most `width` characters, as even as possible.
+pub(crate) fn lines(text: &str, width: usize) -> Vec<String> {
+    wrap(text, width)
+}
+
 /// Lines of at most `width` characters, as even as possible. A longer word is broken.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let greedy = fill(text, width);

@@ -23,6 +23,7 @@ mod phrase;
 mod sentence;
 
 pub use builder::CueBuilder;
+pub(crate) use layout::lines;
 pub(in crate::track) use layout::paginate;
 pub(in crate::track) use phrase::lowered;
 pub(crate) use phrase::shorten;

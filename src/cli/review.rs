@@ -1,0 +1,266 @@
+//! `descry review`: people check and correct descriptions in the browser.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::{DescriptionArgs, report_skipping};
+use super::isolate_args::IsolateDefaults;
+use super::progress::VideoBars;
+use super::reporter::{Reporter, count};
+use super::stdout::{print_json, print_line};
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::isolate::Isolation;
+use crate::media::{Dialogue, SideTrack};
+use crate::message::Setting;
+use crate::model::{Model, ModelOptions, Models};
+use crate::pipeline::{self, Config, Job, Observer, Outcome, Silent};
+use crate::review::{
+    Candidate, DescribeAgain, FilmFacts, FilmTimeline, ReviewDocument, ReviewFile, ReviewFilm, ReviewSession,
+    ReviewSite, WarningRules, review_path,
+};
+use crate::serve::{BodyLimits, ContentPolicy, HttpOptions, ServeLimits, Site, WebServer};
+use crate::time::Time;
+use crate::track::{SceneRecord, Track};
+
+const EXAMPLES: &str = "\
+Examples:
+  descry review film.mp4                    Describe a film, and correct its descriptions in the browser
+  descry review film.mp4 film.vtt           Correct somebody else's descriptions
+  descry review film.mp4 --report           Print how much was changed";
+
+/// Where the page is, if the user names no other place.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8090);
+/// Largest edit, in bytes: a replacement in all cues of a long film.
+const LARGEST_EDIT: usize = 4 << 20;
+/// How often the end of the program is looked for: a flag has nothing that a thread could wait for.
+const LOOK: Duration = Duration::from_millis(50);
+/// How far from the frame that is shown others are described too, in milliseconds.
+const AROUND: [i64; 3] = [0, -400, 400];
+/// How much of the film is described for one frame.
+const MOMENT: Time = Time::from_millis(40);
+
+/// Check and correct descriptions in the browser
+///
+/// descry opens a page on this machine: the film, its scenes, speech and pauses, and its cues, which can be edited. Everything
+/// is saved at once, in film.review.json beside the film. A film without descriptions is described first.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ReviewArgs {
+    /// Film: a file or URL (http, https, s3)
+    #[arg(value_name = "FILM")]
+    film: Address,
+    /// Descriptions that somebody has made: WebVTT, SubRip or ASS [default: descry describes the film]
+    #[arg(value_name = "TRACK")]
+    track: Option<PathBuf>,
+    /// File that keeps the review [default: film.review.json beside the film]
+    #[arg(long, value_name = "FILE", help_heading = "Review")]
+    review: Option<PathBuf>,
+    /// Address of the page
+    ///
+    /// Only this machine can read it.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN, help_heading = "Review")]
+    listen: SocketAddr,
+    /// Do not open the page in a browser
+    #[arg(long, help_heading = "Review")]
+    no_open: bool,
+    /// Print how much was changed, as JSON, and end
+    #[arg(long, conflicts_with_all = ["track", "no_open", "listen"], help_heading = "Review")]
+    report: bool,
+    #[command(flatten)]
+    description: DescriptionArgs,
+}
+
+pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    let path = args.review_path()?;
+    if args.report {
+        return report(&path);
+    }
+    args.description.check(1)?;
+    // Whoever can reach the page can change it.
+    if !args.listen.ip().is_loopback() {
+        let cause = format!("--listen {}: other machines could change descriptions", args.listen);
+        return Err(Error::usage(cause, "Listen on 127.0.0.1, and let others in by an SSH tunnel."));
+    }
+    let (file, known) = ReviewFile::open(&path)?;
+    if let (Some(track), Some(_)) = (&args.track, &known) {
+        let cause = format!("there is a review of this film, which {} would not change", track.display());
+        let remedy = "Leave the track out to go on with it, or name another file with --review <FILE>.";
+        return Err(Error::output(path.display().to_string(), cause, remedy));
+    }
+    let models = args.description.content.model.load()?;
+    let mut config = args.description.config(&models)?;
+    config.isolation = args.description.isolation(&IsolateDefaults::FEW, reporter)?.map(|(isolation, _)| isolation);
+    let film = ReviewFilm::open(&args.film, config.decode.clone(), config.isolation.clone(), interrupt.clone())?;
+    let options = args.description.model_options(&models)?;
+    let document = match known {
+        Some(document) => document,
+        None => args.new_document(&film, (&models, &options, &config), reporter, interrupt)?,
+    };
+    reporter.info(&format!("{}: {}", path.display(), count(document.cues.len(), "cue")));
+    let session = Arc::new(ReviewSession::start(file, document, WarningRules::default())?);
+    let again = describe_again(args.film.clone(), models, options, config);
+    let site = Arc::new(ReviewSite::new(session.clone(), film, Some(again), interrupt.clone()));
+    args.serve(&site, reporter, interrupt)?;
+    session.finish()
+}
+
+/// Prints what editors did.
+fn report(path: &Path) -> Result<()> {
+    let Some(document) = ReviewFile::read_only(path)? else {
+        let remedy = "Review the film first: descry review FILM.";
+        return Err(Error::input(path.display().to_string(), "no such file", remedy));
+    };
+    let value = serde_json::to_value(document.report()).map_err(std::io::Error::from);
+    print_json(&value.map_err(|e| Error::read(path.display().to_string(), &e))?).map(drop)
+}
+
+impl ReviewArgs {
+    fn review_path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.review {
+            return Ok(path.clone());
+        }
+        if self.film.is_url() {
+            let cause = format!("{}: descry cannot keep a review beside it", self.film);
+            return Err(Error::usage(cause, "Name a file with --review <FILE>."));
+        }
+        Ok(review_path(Path::new(self.film.reveal())))
+    }
+
+    /// A document that nobody has edited: what descry says of the film, or the user's track with what descry knows of it.
+    fn new_document(
+        &self,
+        film: &ReviewFilm,
+        (models, options, config): (&Models, &ModelOptions, &Config),
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<ReviewDocument> {
+        // What is wrong with it is known before the film is read.
+        let dialogue =
+            self.track.as_deref().map(|track| Dialogue::read(track).map(|read| (track, read))).transpose()?;
+        let described = self.describe(Model::of(models, options.clone())?, config, reporter, interrupt)?;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let facts = FilmFacts { name: film_name(&self.film), duration: film.duration() };
+        match dialogue {
+            Some((track, dialogue)) => {
+                ReviewDocument::of_dialogue(&dialogue, &name(track), facts, "en", FilmTimeline::of(&described))
+            }
+            None => ReviewDocument::of_track(&described, facts),
+        }
+    }
+
+    fn describe(&self, model: Model, config: &Config, reporter: &Reporter, interrupt: &Interrupt) -> Result<Track> {
+        let inputs = std::slice::from_ref(&self.film);
+        let bars = reporter.bars().map(|screen| VideoBars::new(vec![self.film.shown()], screen));
+        let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
+        let mut outcome = None;
+        let job = Job { inputs, config, model, interrupt, observer, sink: None };
+        let stats = pipeline::run(job, |_, ended| outcome = Some(ended))?;
+        report_skipping(&stats, reporter);
+        match outcome {
+            Some(Outcome { error: Some(e), .. }) => Err(e),
+            Some(Outcome { track: Some(track), .. }) if !track.interrupted => Ok(track),
+            _ => Err(Error::Interrupted),
+        }
+    }
+
+    /// Serves the page until the program is to end.
+    fn serve(&self, site: &Arc<ReviewSite>, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+        let limits = ServeLimits {
+            idle_time: Some(Duration::from_secs(60)),
+            bodies: Some(BodyLimits { bytes: LARGEST_EDIT, time: Duration::from_secs(10) }),
+            answer_time: Duration::from_secs(300),
+            ..ServeLimits::default()
+        };
+        let content = ContentPolicy::Player;
+        let served = Site { router: site.clone().router(), counters: Arc::new(()), limits, content };
+        let options = HttpOptions { listen: self.listen, token: None };
+        let server = WebServer::start(&options, Setting::Listen, served)?;
+        let page = format!("http://{}/", server.address());
+        print_line(&page)?;
+        reporter.note("Open this page in a browser. Ctrl-C ends the review.");
+        let listener = site.clone();
+        let sound = thread::Builder::new().name("waveform".into()).spawn(move || listener.listen());
+        if !self.no_open {
+            open_page(&page);
+        }
+        while !interrupt.is_set() {
+            thread::sleep(LOOK);
+        }
+        drop(server);
+        if let Ok(sound) = sound {
+            let _ = sound.join();
+        }
+        Ok(())
+    }
+}
+
+/// The last part of a path or an address, without what may be secret.
+fn film_name(film: &Address) -> String {
+    let shown = film.shown();
+    let shown = if film.is_url() { shown.split(['?', '#']).next().unwrap_or_default() } else { &shown };
+    shown.rsplit('/').find(|part| !part.is_empty()).unwrap_or("film").to_string()
+}
+
+/// Opens the page where there is a desktop.
+fn open_page(page: &str) {
+    let has_desktop = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if has_desktop {
+        let quiet = || Stdio::null();
+        let _ = Command::new("xdg-open").arg(page).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+    }
+}
+
+/// Describes the frames around a time.
+fn describe_again(film: Address, models: Models, options: ModelOptions, config: Config) -> Box<DescribeAgain> {
+    let isolation: Option<Isolation> = config.isolation.clone();
+    Box::new(move |at, prompt, interrupt| {
+        let mut found: Vec<Candidate> = Vec::new();
+        let mut fault = None;
+        for by in AROUND {
+            let start = (at + Time::from_millis(by)).max(Time::ZERO);
+            let mut options = options.clone();
+            if let Some(text) = &prompt {
+                options.prompt.get_or_insert_default().text.clone_from(text);
+            }
+            let mut config = config.clone();
+            config.isolation.clone_from(&isolation);
+            config.decode.start = Some(start);
+            config.decode.end = Some(start + MOMENT);
+            (config.place, config.text, config.dialogue) = (None, None, None);
+            config.decode.side_track = SideTrack::Nothing;
+            let model = Model::of(&models, options)?;
+            let inputs = std::slice::from_ref(&film);
+            let mut outcome = None;
+            let job = Job { inputs, config: &config, model, interrupt, observer: &Silent, sink: None };
+            pipeline::run(job, |_, ended| outcome = Some(ended))?;
+            match outcome {
+                Some(Outcome { track: Some(track), error: None, .. }) => {
+                    for candidate in track.scenes.iter().filter_map(candidate) {
+                        if found.iter().all(|other| other.text != candidate.text) {
+                            found.push(candidate);
+                        }
+                    }
+                }
+                Some(Outcome { error: Some(e), .. }) => fault = Some(e),
+                _ => {}
+            }
+        }
+        match fault {
+            Some(e) if found.is_empty() => Err(e),
+            _ => Ok(found),
+        }
+    })
+}
+
+fn candidate(scene: &SceneRecord) -> Option<Candidate> {
+    let text = crate::track::cue::sentence(scene.text.as_deref()?);
+    Some(Candidate { text, score: scene.score })
+}

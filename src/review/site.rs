@@ -1,0 +1,428 @@
+//! What the page of a review asks for, and what it gets: pages, the document, edits, events, pictures, sound and the film.
+//!
+//! Handlers wait for nothing that takes long: pictures and descriptions are made on threads of their own, two pictures and
+//! one description at a time, and the film is converted on the thread of its answer. Memory: [`KEPT`] pictures, the
+//! waveform, and what a film takes that is converted, for each window that plays it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::sse::{self, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use futures_util::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::spawn_blocking;
+
+use super::cue::{CueId, LONGEST_NOTE, LONGEST_TEXT};
+use super::document::ReviewDocument;
+use super::edit::{Edit, Refusal};
+use super::film::{PEAKS, ReviewFilm};
+use super::history::Change;
+use super::pictures::PictureCache;
+use super::session::{ReviewEvent, ReviewSession, SaveState};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::lock::lock;
+use crate::look;
+use crate::regular_file;
+use crate::serve::response::{json, not_found, text};
+use crate::serve::{Peer, ServedFile, serve_file, serve_produced};
+use crate::time::Time;
+use crate::track::Format;
+
+/// Pictures that are kept, of some 8 KB each.
+const KEPT: usize = 2_000;
+/// Width of the pictures of the list in pixels.
+const PICTURE: u32 = 224;
+/// Changes that the page shows.
+const SHOWN_CHANGES: usize = 500;
+/// Proxies and browsers give up connections that are silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A client that takes no event for this long is dropped.
+const STALL: Duration = Duration::from_secs(20);
+/// The page reads how many peaks of the waveform make a second.
+const RATE: HeaderName = HeaderName::from_static("descry-rate");
+
+/// A description of a frame that an editor may take.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// What it says.
+    pub text: String,
+    /// Its score, 0 to 1; none if the model has none.
+    pub score: Option<f32>,
+}
+
+/// Describes a film again at a time, with a prompt of the editor's if there is one; the best description first.
+pub type DescribeAgain = dyn Fn(Time, Option<String>, &Interrupt) -> Result<Vec<Candidate>> + Send + Sync;
+
+/// What all requests share.
+pub struct ReviewSite {
+    session: Arc<ReviewSession>,
+    film: ReviewFilm,
+    again: Option<Box<DescribeAgain>>,
+    interrupt: Interrupt,
+    pictures: Mutex<PictureCache>,
+    peaks: Mutex<Vec<u8>>,
+    decoding: Semaphore,
+    describing: Semaphore,
+    /// Tells the page that there is more of the waveform.
+    heard: broadcast::Sender<()>,
+}
+
+impl ReviewSite {
+    /// `again`: none if no model is there to describe frames.
+    pub fn new(
+        session: Arc<ReviewSession>,
+        film: ReviewFilm,
+        again: Option<Box<DescribeAgain>>,
+        interrupt: Interrupt,
+    ) -> ReviewSite {
+        ReviewSite {
+            session,
+            film,
+            again,
+            interrupt,
+            pictures: Mutex::new(PictureCache::new(KEPT)),
+            peaks: Mutex::default(),
+            decoding: Semaphore::new(2),
+            describing: Semaphore::new(1),
+            heard: broadcast::channel(4).0,
+        }
+    }
+
+    /// Reads the sound of the film for the waveform. It takes as long as decoding the sound.
+    ///
+    /// # Errors
+    /// If the film cannot be read.
+    pub fn listen(&self) -> Result<()> {
+        self.film.waveform(self.interrupt.clone(), |peaks| {
+            lock(&self.peaks).extend_from_slice(peaks);
+            let _ = self.heard.send(());
+            true
+        })
+    }
+
+    /// The paths of the page.
+    pub fn router(self: Arc<ReviewSite>) -> Router {
+        let script = |body| asset("text/javascript; charset=utf-8", body);
+        Router::new()
+            .route("/", asset("text/html; charset=utf-8", include_str!("page/index.html")))
+            .route("/look.css", asset("text/css; charset=utf-8", look::STYLE))
+            .route("/icon.svg", asset("image/svg+xml", look::ICON))
+            .route("/review.css", asset("text/css; charset=utf-8", include_str!("page/review.css")))
+            .route("/review.js", script(include_str!("page/review.js")))
+            .route("/state.js", script(include_str!("page/state.js")))
+            .route("/server.js", script(include_str!("page/server.js")))
+            .route("/film.js", script(include_str!("page/film.js")))
+            .route("/timeline.js", script(include_str!("page/timeline.js")))
+            .route("/list.js", script(include_str!("page/list.js")))
+            .route("/keys.js", script(include_str!("page/keys.js")))
+            .route("/api/review", get(review))
+            .route("/api/edit", post(edit))
+            .route("/api/history", get(history))
+            .route("/api/describe", post(describe))
+            .route("/api/disk", post(disk))
+            .route("/api/events", get(events))
+            .route("/picture/{file}", get(picture))
+            .route("/waveform", get(waveform))
+            .route("/film", get(film))
+            .route("/film.webm", get(preview))
+            .route("/export/{format}", get(export))
+            .fallback(async || not_found())
+            .with_state(self)
+    }
+}
+
+type SiteState = State<Arc<ReviewSite>>;
+
+fn asset(kind: &'static str, body: &'static str) -> axum::routing::MethodRouter<Arc<ReviewSite>> {
+    get(move || async move { ([(CONTENT_TYPE, kind)], body) })
+}
+
+/// An answer that says what is wrong.
+fn wrong(status: StatusCode, why: impl std::fmt::Display) -> Response {
+    json(status, &object!({ "error": why.to_string() }))
+}
+
+/// A body of JSON.
+#[allow(clippy::result_large_err)]
+fn parsed<T: for<'de> Deserialize<'de>>(body: &Bytes) -> std::result::Result<T, Response> {
+    serde_json::from_slice(body).map_err(|e| wrong(StatusCode::BAD_REQUEST, format!("This is no request: {e}")))
+}
+
+async fn review(State(site): SiteState) -> Response {
+    let info = site.film.info();
+    let film = object!({
+        "playback": site.film.playback(),
+        "duration": site.film.duration().map(Time::secs),
+        "frame_rate": info.frame_rate,
+        "has_sound": info.has_side_track(),
+        "describes": site.again.is_some(),
+    });
+    let value = site.session.read(|document, saved, facts| {
+        let mut film = film;
+        film["name"] = object!(document.film.name);
+        object!({
+            "document": without_history(document),
+            "facts": facts,
+            "rules": site.session.rules(),
+            "limits": { "text": LONGEST_TEXT, "note": LONGEST_NOTE },
+            "film": film,
+            "saved": saved,
+        })
+    });
+    json(StatusCode::OK, &value)
+}
+
+/// The document as the page needs it.
+fn without_history(document: &ReviewDocument) -> Value {
+    object!({
+        "revision": document.revision,
+        "language": document.language,
+        "source": document.source,
+        "cues": document.cues,
+        "glossary": document.glossary,
+        "notes": document.notes,
+        "timeline": document.timeline,
+    })
+}
+
+/// What an editor sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EditRequest {
+    edit: Edit,
+    #[serde(default)]
+    who: String,
+}
+
+async fn edit(State(site): SiteState, body: Bytes) -> Response {
+    let request: EditRequest = match parsed(&body) {
+        Ok(request) => request,
+        Err(answer) => return answer,
+    };
+    match site.session.edit(&request.edit, &request.who) {
+        Ok(report) => json(StatusCode::OK, &object!(*report)),
+        Err(Refusal::Impossible(why)) => wrong(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Err(conflict @ Refusal::Conflict { .. }) => {
+            let words = conflict.to_string();
+            let Refusal::Conflict { cues } = conflict else { return wrong(StatusCode::CONFLICT, words) };
+            let now: Vec<Value> =
+                site.session.read(|document, _, _| cues.iter().map(|id| as_it_is(document, *id)).collect());
+            json(StatusCode::CONFLICT, &object!({ "error": words, "cues": now }))
+        }
+    }
+}
+
+/// A cue as it is now.
+fn as_it_is(document: &ReviewDocument, id: CueId) -> Value {
+    document.cue(id).map_or_else(|| object!({ "id": id, "deleted": true }), |cue| object!(cue))
+}
+
+/// The latest changes, the newest first.
+async fn history(State(site): SiteState) -> Response {
+    let changes: Vec<Value> =
+        site.session.read(|document, _, _| document.history.iter().rev().take(SHOWN_CHANGES).map(summary).collect());
+    json(StatusCode::OK, &object!({ "changes": changes }))
+}
+
+fn summary(change: &Change) -> Value {
+    let texts = |cues: &[super::ReviewCue]| cues.iter().map(|cue| cue.text.clone()).collect::<Vec<_>>().join(" / ");
+    let (before, after) = (texts(&change.before.cues), texts(&change.after.cues));
+    let words = if before == after { after } else { format!("{before} → {after}") };
+    let words: String = words.chars().take(LONGEST_TEXT).collect();
+    object!({ "revision": change.revision, "time": change.time, "who": change.who, "what": change.what, "words": words })
+}
+
+/// What of a frame is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FrameRequest {
+    at: f64,
+    prompt: Option<String>,
+}
+
+async fn describe(State(site): SiteState, body: Bytes) -> Response {
+    let request: FrameRequest = match parsed(&body) {
+        Ok(request) => request,
+        Err(answer) => return answer,
+    };
+    if site.again.is_none() {
+        return wrong(StatusCode::UNPROCESSABLE_ENTITY, "No model is here that could describe this frame.");
+    }
+    if !(0.0..=1e7).contains(&request.at) || request.prompt.as_ref().is_some_and(|p| p.chars().count() > LONGEST_TEXT) {
+        return wrong(StatusCode::BAD_REQUEST, "This is no time in a film, or too long a prompt.");
+    }
+    let Ok(_turn) = site.describing.acquire().await else { return not_found() };
+    let worker = site.clone();
+    let made = spawn_blocking(move || {
+        let again = worker.again.as_ref()?;
+        Some(again(Time::from_secs(request.at), request.prompt, &worker.interrupt))
+    });
+    match made.await {
+        Ok(Some(Ok(candidates))) => json(StatusCode::OK, &object!({ "candidates": candidates })),
+        Ok(Some(Err(e))) => wrong(StatusCode::UNPROCESSABLE_ENTITY, e),
+        _ => wrong(StatusCode::INTERNAL_SERVER_ERROR, "Describing this frame failed."),
+    }
+}
+
+/// Which of two versions of the file stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskRequest {
+    take: TakenVersion,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TakenVersion {
+    Mine,
+    Theirs,
+}
+
+async fn disk(State(site): SiteState, body: Bytes) -> Response {
+    let request: DiskRequest = match parsed(&body) {
+        Ok(request) => request,
+        Err(answer) => return answer,
+    };
+    let taken = match request.take {
+        TakenVersion::Mine => site.session.take_mine(),
+        TakenVersion::Theirs => site.session.take_theirs(),
+    };
+    match taken {
+        Ok(()) => json(StatusCode::OK, &object!({})),
+        Err(e) => wrong(StatusCode::UNPROCESSABLE_ENTITY, e),
+    }
+}
+
+/// One event of the stream.
+fn message(event: &ReviewEvent) -> sse::Event {
+    let (name, data) = match event {
+        ReviewEvent::Change(report) => ("change", object!(**report)),
+        ReviewEvent::Save(saved @ SaveState::ChangedOnDisk { .. }) => ("disk", object!(saved)),
+        ReviewEvent::Save(saved) => ("saved", object!(saved)),
+        ReviewEvent::Document => ("document", object!({})),
+    };
+    sse::Event::default().event(name).data(data.to_string())
+}
+
+/// Server-sent events: what others change, what becomes of the file, and how much of the sound was read.
+async fn events(State(site): SiteState, Extension(peer): Extension<Peer>) -> Response {
+    peer.limit_stall(STALL);
+    let followed = (site.session.follow(), site.heard.subscribe());
+    let stream = stream::unfold(followed, async |(mut events, mut heard)| {
+        let event = tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => message(&event),
+                // It has missed something, and must load everything.
+                Err(broadcast::error::RecvError::Lagged(_)) => message(&ReviewEvent::Document),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            },
+            more = heard.recv() => match more {
+                Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => sse::Event::default().event("waveform").data("{}"),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            },
+            () = tokio::time::sleep(KEEP_ALIVE) => sse::Event::default().comment("still here"),
+        };
+        Some((event, (events, heard)))
+    });
+    Sse::new(stream.map(Ok::<_, Infallible>)).into_response()
+}
+
+/// `/picture/MILLISECONDS.jpg`: the frame at a time, small.
+async fn picture(State(site): SiteState, Path(file): Path<String>) -> Response {
+    let at = file.strip_suffix(".jpg").and_then(|at| at.parse::<u32>().ok());
+    let Some(at) = at else { return not_found() };
+    let jpeg = |bytes: Arc<[u8]>| {
+        ([(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"))], Bytes::from_owner(bytes)).into_response()
+    };
+    if let Some(bytes) = lock(&site.pictures).get(at) {
+        return jpeg(bytes);
+    }
+    let Ok(_turn) = site.decoding.acquire().await else { return not_found() };
+    // Somebody else may have asked for it meanwhile.
+    if let Some(bytes) = lock(&site.pictures).get(at) {
+        return jpeg(bytes);
+    }
+    let worker = site.clone();
+    let time = Time::from_millis(i64::from(at));
+    let made = spawn_blocking(move || worker.film.picture(time, PICTURE, worker.interrupt.clone()));
+    match made.await {
+        Ok(Ok(Some(bytes))) => {
+            let bytes: Arc<[u8]> = bytes.into();
+            lock(&site.pictures).add(at, bytes.clone());
+            jpeg(bytes)
+        }
+        _ => not_found(),
+    }
+}
+
+/// The peaks that are known, a byte each.
+async fn waveform(State(site): SiteState) -> Response {
+    let peaks = lock(&site.peaks).clone();
+    let kind = (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    ([kind, (RATE, HeaderValue::from(PEAKS))], peaks).into_response()
+}
+
+/// The file itself.
+async fn film(
+    State(site): SiteState,
+    Extension(peer): Extension<Peer>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Some(path) = site.film.path() else { return not_found() };
+    let opened =
+        regular_file::open(path).and_then(|file| ServedFile::open(file, HeaderValue::from_static("video/mp4")));
+    match opened {
+        Ok(file) => serve_file(&peer, &method, &headers, file),
+        Err(e) => wrong(StatusCode::NOT_FOUND, Error::read(path.display().to_string(), &e)),
+    }
+}
+
+/// The film as WebM, from a time on.
+async fn preview(State(site): SiteState, Extension(peer): Extension<Peer>, method: Method, uri: Uri) -> Response {
+    let from = uri.query().and_then(|query| query.strip_prefix("from=")).and_then(|from| from.parse::<f64>().ok());
+    let Some(from) = from.filter(|from| (0.0..=1e7).contains(from)) else {
+        return text(StatusCode::BAD_REQUEST, "This is no time in a film.");
+    };
+    let kind = HeaderValue::from_static("video/webm");
+    serve_produced(&peer, &method, kind, move |to| {
+        // A decoder that waits for its input must not wait longer than somebody watches.
+        let interrupt = Interrupt::new();
+        let stop = interrupt.clone();
+        to.when_gone(move || {
+            stop.set();
+        });
+        site.film.preview(Time::from_secs(from), interrupt, to).map_err(|e| std::io::Error::other(e.to_string()))
+    })
+}
+
+/// The track in a format, to be saved.
+async fn export(State(site): SiteState, Path(end): Path<String>) -> Response {
+    let formats = [Format::Vtt, Format::Srt, Format::Json, Format::Csv, Format::Dapt, Format::Html];
+    let Some(format) = formats.into_iter().find(|format| format.extension() == end) else { return not_found() };
+    let folder = site.film.path().and_then(std::path::Path::parent).unwrap_or(std::path::Path::new("/"));
+    let (written, name) =
+        site.session.read(|document, _, _| (document.export(format, folder), document.film.name.clone()));
+    let Ok(bytes) = written else { return wrong(StatusCode::INTERNAL_SERVER_ERROR, "The track cannot be written.") };
+    let stem: String = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem).chars().map(plain).collect();
+    let attachment = format!("attachment; filename=\"{stem}.{end}\"");
+    let disposition = HeaderValue::from_str(&attachment).unwrap_or(HeaderValue::from_static("attachment"));
+    let kind = (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    ([kind, (CONTENT_DISPOSITION, disposition)], bytes).into_response()
+}
+
+/// A character that every header and every file system can hold.
+fn plain(c: char) -> char {
+    if c.is_ascii_alphanumeric() || "-_. ".contains(c) { c } else { '_' }
+}
