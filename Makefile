@@ -10,7 +10,7 @@
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: gpu-check     whether a GPU computes what the CPU computes, and how fast; skipped where there is none
-#: test-browser  live outputs in hls.js, all pages, tracks in video.js, in headless Chromium
+#: test-browser  live outputs in hls.js, all pages, a review, tracks in video.js, in headless Chromium
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")
@@ -127,6 +127,7 @@ test-browser:
 	@sh tools/setup.sh browser
 	cargo build --locked --bin descry --example live_outputs
 	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/check.mjs target/debug/examples/live_outputs target/debug/descry
+	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/review.mjs target/debug/descry
 
 test-faults: setup-test
 	DESCRY_FAULTS=1 $(if $(SEED),DESCRY_FAULTS_SEED=$(SEED)) $(LINTED) cargo test --locked --test faults -- --nocapture

@@ -23,6 +23,8 @@ use crate::time::Time;
 
 /// Longest side of the pictures of a preview, in pixels.
 const PREVIEW: u32 = 854;
+/// A preview begins with the frame that is shown then: the last one of so much before it.
+const LEAD: Time = Time::from_millis(1_000);
 /// Peaks of the waveform a second.
 pub const PEAKS: u32 = 20;
 /// Samples of one peak.
@@ -120,29 +122,33 @@ impl ReviewFilm {
     /// If the film cannot be decoded, this FFmpeg cannot encode for browsers, or `to` cannot be written.
     pub fn preview(&self, from: Time, interrupt: Interrupt, to: &mut dyn Write) -> Result<()> {
         let options =
-            DecodeOptions { start: (from > Time::ZERO).then_some(from), programme: true, ..self.options.clone() };
+            DecodeOptions { start: (from > LEAD).then(|| from - LEAD), programme: true, ..self.options.clone() };
         let mut source = FrameSource::open(&self.input, &options, self.isolation.as_ref(), interrupt)?;
         let bare = !source.info().has_side_track();
-        let Some(first) = source.next()? else { return Ok(()) };
+        let Some(mut shown) = source.next()? else { return Ok(()) };
         // The sound is on the clock of the source, and pictures on that of the film.
         let clock = Time::ZERO - Time::from_secs(source.info().start_time);
-        let shift = first.pts.map_or(clock, |pts| first.time - pts);
-        let picture = first.to_rgb_within(PREVIEW)?;
+        let shift = shown.pts.map_or(clock, |pts| shown.time - pts);
+        let mut following = source.next()?;
+        while let Some(frame) = following.take_if(|frame| frame.time <= from) {
+            shown = frame;
+            following = source.next()?;
+        }
+        let picture = shown.to_rgb_within(PREVIEW)?;
         let size = (picture.width, picture.height);
-        let begins = first.time.min(from).max(Time::ZERO);
         let made = EncodedBytes::default();
-        let encoder = PreviewEncoder::new(made.clone(), size, begins, bare);
+        let encoder = PreviewEncoder::new(made.clone(), size, from, bare);
         let mut encoder = encoder.map_err(|e| self.no_encoder(e))?;
         let fail = |e: std::io::Error| Error::write("the film for the page", &e, Setting::Output);
-        let mut next = Some((picture, first.time));
-        while let Some((picture, time)) = next {
+        // A browser waits for a picture of the time that it wants to show.
+        let (mut picture, mut time) = (picture, from);
+        loop {
             let sound = source.take_side_track().unwrap_or_default();
             write_part(&mut encoder, &picture, time, &sound, shift, from).map_err(|e| self.no_encoder(e))?;
             to.write_all(&made.take()).map_err(fail)?;
-            next = match source.next()? {
-                Some(frame) => Some((frame.to_rgb_within(PREVIEW)?, frame.time)),
-                None => None,
-            };
+            let Some(frame) = following else { break };
+            (picture, time) = (frame.to_rgb_within(PREVIEW)?, frame.time);
+            following = source.next()?;
         }
         encoder.finish().map_err(|e| self.no_encoder(e))?;
         to.write_all(&made.take()).map_err(fail)

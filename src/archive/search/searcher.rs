@@ -117,7 +117,7 @@ impl Searcher {
     }
 
     /// Maps what a query by meaning reads, so that it waits less. Worth it while something else is waited for.
-    pub(crate) fn prepare(&self) {
+    pub fn prepare(&self) {
         let mut left = MOST_PREPARED;
         for (_, file) in &self.index.now.files {
             left -= file.prepare_scan(left);

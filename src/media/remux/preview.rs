@@ -3,7 +3,7 @@
 //! Times in the stream are those of the film, so that a browser can join streams that begin at different times. A cluster is
 //! written every second, and each begins with a keyframe. Nothing is sought in what was written.
 //!
-//! Memory: two pictures, and what FFmpeg holds to interleave the two tracks: at most 2 s of them.
+//! Memory: three pictures, and what FFmpeg holds to interleave the two tracks: at most 2 s of them.
 
 use std::io::Write;
 
@@ -30,6 +30,12 @@ const BUFFER: usize = 32 << 10;
 const BIT_RATE: i64 = 1_200_000;
 /// Time between keyframes, in milliseconds: a browser can begin at each.
 const CLUSTER_MS: i64 = 1_000;
+/// Browsers take pictures that are farther apart for a hole in the film, and wait for a keyframe: so a picture is repeated
+/// then, at this distance. In milliseconds.
+const FARTHEST_MS: i64 = 80;
+const STEP_MS: i64 = 40;
+/// Longest time for which a picture is repeated, in milliseconds.
+const LONGEST_FILL_MS: i64 = 10_000;
 /// Sound that starts this much too late or too early is moved into its place.
 const TOLERANCE: i64 = PROGRAMME_RATE as i64 / 25;
 /// Longest gap in the sound that is filled with silence, in seconds; after a longer one the clock of the film is broken.
@@ -43,8 +49,8 @@ pub(crate) struct PreviewEncoder {
     pictures: EncoderContext,
     scaler: Option<PictureScaler>,
     size: (u32, u32),
-    /// The time of the last picture in milliseconds.
-    last: Option<i64>,
+    /// The time of the last picture in milliseconds, and the picture.
+    last: Option<(i64, ff::frame::Video)>,
     /// The time of the last keyframe that was asked for, in milliseconds.
     keyframe: Option<i64>,
     sound: Option<PreviewSound>,
@@ -107,17 +113,31 @@ impl PreviewEncoder {
     /// If it cannot be encoded or written: also when nobody reads any more.
     pub(crate) fn picture(&mut self, picture: &Rgb, time: Time) -> Result<(), ff::Error> {
         let at = time.millis();
-        if self.last.is_some_and(|last| at <= last) {
-            return Ok(());
+        let last = self.last.take();
+        if let Some((before, mut shown)) = last {
+            if at <= before {
+                self.last = Some((before, shown));
+                return Ok(());
+            }
+            // A longer gap is a hole in the film, after which a browser begins anew.
+            let mut filled = before;
+            while at - filled > FARTHEST_MS && at - before <= LONGEST_FILL_MS {
+                filled += STEP_MS;
+                self.encode(&mut shown, filled)?;
+            }
         }
-        self.last = Some(at);
         let mut frame = self.fitting(picture)?;
+        self.encode(&mut frame, at)?;
+        self.last = Some((at, frame));
+        Ok(())
+    }
+
+    fn encode(&mut self, frame: &mut ff::frame::Video, at: i64) -> Result<(), ff::Error> {
         let is_due = self.keyframe.is_none_or(|keyframe| at - keyframe >= CLUSTER_MS);
         if is_due {
             self.keyframe = Some(at);
         }
-        let kind = if is_due { ff::picture::Type::I } else { ff::picture::Type::None };
-        frame.set_kind(kind);
+        frame.set_kind(if is_due { ff::picture::Type::I } else { ff::picture::Type::None });
         frame.set_pts(Some(at));
         let mut packets = Vec::new();
         // SAFETY: an open encoder and a valid frame.
@@ -240,6 +260,8 @@ fn open_pictures(size: (u32, u32)) -> Result<EncoderContext, ff::Error> {
         let pixels = i64::from(size.0) * i64::from(size.1);
         (*raw).bit_rate = (BIT_RATE * pixels / (854 * 480)).clamp(100_000, 4 * BIT_RATE);
         (*raw).thread_count = 2;
+        // Keyframes come when they are asked for.
+        (*raw).gop_size = 10_000;
     }
     let mut options = ff::Dictionary::new();
     options.set("deadline", "realtime");
@@ -343,6 +365,24 @@ mod tests {
         let (first, last) = (sound[0].0, sound.last().unwrap().0);
         assert!((4_980..=5_000).contains(&first) && (8_460..=8_520).contains(&last), "{first} {last}");
         assert!(sound.windows(2).all(|pair| (pair[1].0 - pair[0].0) <= 21));
+    }
+
+    #[test]
+    fn few_pictures_are_repeated_so_that_browsers_see_no_hole() {
+        let bytes = Bytes::default();
+        let mut preview = PreviewEncoder::new(bytes.clone(), (64, 36), Time::ZERO, true).unwrap();
+        for at in [0, 200, 1_000, 60_000] {
+            preview.picture(&picture(36, at as u8), Time::from_millis(at)).unwrap();
+        }
+        preview.finish().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.webm");
+        std::fs::write(&path, &*bytes.0.lock().unwrap()).unwrap();
+        let mut input = ff::format::input(&path).unwrap();
+        let times: Vec<(i64, bool)> = input.packets().map(|(_, p)| (p.pts().unwrap(), p.is_key())).collect();
+        let far = times.windows(2).filter(|pair| pair[1].0 - pair[0].0 > FARTHEST_MS).count();
+        assert_eq!((far, times.last()), (1, Some(&(60_000, true))), "{times:?}");
+        assert!([0, 200, 1_000].iter().all(|at| times.iter().any(|time| time.0 == *at)), "{times:?}");
     }
 
     #[test]

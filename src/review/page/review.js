@@ -43,9 +43,10 @@ function saved(words, state) {
 
 /** Sends an edit that `make` gives when its turn has come. Returns the report, or undefined if it was refused. */
 async function send(make, words) {
+  let made = null;
   saved("Saving…", "busy");
   try {
-    const report = await server.edit(make, who());
+    const report = await server.edit(() => (made = make()), who());
     if (!report) {
       saved("Saved", "good");
       return undefined;
@@ -59,14 +60,14 @@ async function send(make, words) {
     if (words) say(words);
     return report;
   } catch (e) {
-    refused(e, make);
+    refused(e, made, make);
     return undefined;
   }
 }
 
-function refused(e, make) {
+function refused(e, made, make) {
   if (e instanceof server.Refused && e.status === 409) {
-    conflict(e.body, make());
+    conflict(e.body, made);
     saved("Not saved: somebody has changed this", "bad");
   } else if (e instanceof server.Refused && e.status === 422) {
     notice(e.message);
@@ -360,24 +361,24 @@ const act = {
     speechSynthesis.speak(words);
   }),
   again: withCue((cue) => again(cue)),
-  undo: async () => {
-    await flush();
-    const revision = review.done.pop();
-    continued = null;
-    if (revision !== undefined && !(await send(() => ({ do: "undo", revision }), "Undone"))) review.done.push(revision);
-    counts();
-  },
-  redo: async () => {
-    await flush();
-    const revision = review.undone.pop();
-    if (revision !== undefined && !(await send(() => ({ do: "undo", revision }), "Done again"))) {
-      review.undone.push(revision);
-    }
-    counts();
-  },
+  undo: () => undo("done", "Undone"),
+  redo: () => undo("undone", "Done again"),
   find: () => $("find").showModal(),
   help: () => $("help").showModal(),
 };
+
+/** Undoes the last change of a list, which is known when all edits before have been made. */
+async function undo(name, words) {
+  await flush();
+  continued = null;
+  let revision;
+  const report = await send(() => {
+    revision = review[name].pop();
+    return revision === undefined ? null : { do: "undo", revision };
+  }, words);
+  if (!report && revision !== undefined) review[name].push(revision);
+  counts();
+}
 
 const round = (time) => Math.max(0, Math.round(time * 1000) / 1000);
 
