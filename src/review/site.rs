@@ -43,6 +43,8 @@ use crate::track::Format;
 const KEPT: usize = 2_000;
 /// Width of the pictures of the list in pixels.
 const PICTURE: u32 = 224;
+/// Peaks after which the page is told that there are more: those of five minutes.
+const NEWS: usize = 300 * PEAKS as usize;
 /// Changes that the page shows.
 const SHOWN_CHANGES: usize = 500;
 /// Proxies and browsers give up connections that are silent for longer.
@@ -104,11 +106,19 @@ impl ReviewSite {
     /// # Errors
     /// If the film cannot be read.
     pub fn listen(&self) -> Result<()> {
-        self.film.waveform(self.interrupt.clone(), |peaks| {
+        // The page loads all of it again each time.
+        let mut untold = 0;
+        let read = self.film.waveform(self.interrupt.clone(), |peaks| {
             lock(&self.peaks).extend_from_slice(peaks);
-            let _ = self.heard.send(());
+            untold += peaks.len();
+            if untold >= NEWS {
+                untold = 0;
+                let _ = self.heard.send(());
+            }
             true
-        })
+        });
+        let _ = self.heard.send(());
+        read
     }
 
     /// The paths of the page.

@@ -55,8 +55,10 @@ async function send(make, words) {
       review.remember(report.revision, report.change.what, report.replaced);
       took(report);
     }
-    saved("Saved", "good");
-    notice("");
+    if (!unwritten) {
+      saved("Saved", "good");
+      notice("");
+    }
     if (words) say(words);
     return report;
   } catch (e) {
@@ -610,6 +612,24 @@ function buttons() {
   });
 }
 
+/** What became of the file. */
+function written(state) {
+  if (state.state === "changed-on-disk") {
+    disk(state);
+  } else if (state.state === "failed") {
+    saved("Not saved", "bad");
+    notice("The review cannot be written, and descry keeps trying: " + state.why);
+    unwritten = true;
+  } else if (unwritten) {
+    unwritten = false;
+    saved("Saved", "good");
+    notice("");
+  }
+}
+
+/** Whether the file could not be written. */
+let unwritten = false;
+
 async function reload() {
   const loaded = await server.load();
   review.take(loaded);
@@ -640,9 +660,10 @@ async function start() {
   watch();
   waveform();
   saved("Saved", "good");
+  written(loaded.saved);
   server.follow({
     change: (report) => took(report),
-    saved: () => {},
+    saved: written,
     disk,
     waveform,
     document: reload,
