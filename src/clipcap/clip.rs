@@ -147,7 +147,7 @@ fn of_folder(folder: &Path, text: bool) -> Result<Clip> {
     if patch == 0 || size < patch {
         return Err(refused(format!("pictures of {size} pixels have no patches of {patch}")));
     }
-    // A convolution leaves out what is no whole patch; such towers are not published.
+    // A convolution would ignore the pixels beyond the last whole patch. No published tower has any.
     if !size.is_multiple_of(patch) {
         return Err(refused(format!("its pictures of {size} pixels are no whole patches of {patch}")));
     }

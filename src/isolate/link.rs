@@ -105,7 +105,7 @@ impl DecoderLink {
         interrupt: &Interrupt,
     ) -> Result<(DecoderLink, Protection)> {
         let fail = |cause: String| no_decoder(isolation, &cause);
-        // FFmpeg scales the child's frames in this process. Unless it is told not to, it prints its own messages.
+        // FFmpeg scales the child's frames in this process, and would print messages of its own.
         init();
         let (process, stream) = DecoderProcess::start(isolation).map_err(|e| fail(e.to_string()))?;
         let limits = stream.set_read_timeout(Some(STEP)).and(stream.set_write_timeout(Some(isolation.limit)));

@@ -25,7 +25,7 @@ pub(crate) fn expect_model(bytes: usize) {
             // SAFETY: sets numbers that the library reads when it allocates; it takes its own lock for that.
             unsafe { mallopt(option, value) };
         }
-        // The heap grows by these, is told of large pages, and gets them back without having touched them.
+        // Allocating these blocks makes the heap grow. They are marked for large pages and freed without being touched.
         let blocks: Vec<Vec<u8>> = (0..bytes / BLOCK).map(|_| Vec::with_capacity(BLOCK - 4096)).collect();
         for block in &blocks {
             advise(block.as_ptr(), block.capacity());

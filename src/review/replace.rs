@@ -16,7 +16,7 @@ const LONGEST: usize = 500;
 pub struct Replacement {
     /// The text to find; line breaks and blanks are the same.
     pub find: String,
-    /// What stands in its place.
+    /// The replacement.
     pub with: String,
     /// Whether capital letters matter. Default: no.
     #[serde(default)]

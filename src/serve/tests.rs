@@ -275,7 +275,7 @@ fn a_player_gets_the_part_that_it_asks_for() {
         assert_eq!(part.header("Content-Range"), Some(&*stated));
         assert!(part.is_whole && part.body.iter().copied().eq((from..to).map(pattern)), "{range}");
     }
-    // No more was read than was sent.
+    // Only as much was read as was sent.
     assert_eq!(read.load(Ordering::Relaxed), 200_017);
     let beyond = client.get("/film", &format!("Range: bytes={FILM}-\r\n"));
     assert_eq!((beyond.status, beyond.header("Content-Range")), (416, Some(&*format!("bytes */{FILM}"))));

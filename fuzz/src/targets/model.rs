@@ -157,7 +157,7 @@ pub(crate) fn checkpoint(data: &[u8]) {
     }
 }
 
-/// A checkpoint gives no more values than so small a file can hold.
+/// A checkpoint must not give more values than a file of its size can hold.
 fn check_checkpoint(data: &[u8]) {
     let path = scratch_file("checkpoint.pt", data);
     let tensors = match fuzzing::checkpoint_tensors(&path) {
