@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use humantime::format_rfc3339_millis;
 
 /// The wall clock of an output. Tests have one of their own.
-pub(super) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The last millisecond of the year 9999, the last moment that RFC 3339 can write, as Unix time.
 const LAST: Duration = Duration::from_millis(253_402_300_799_999);
 
 /// `2026-11-24T08:15:30.250Z`. Times before 1970 are written as 1970, times beyond the year 9999 as its end: `humantime`
 /// accepts neither, and a machine whose clock is wrong must not stop an output.
-pub(super) fn rfc3339(at: SystemTime) -> String {
+pub(crate) fn rfc3339(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).min(LAST);
     format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "program",
         "regular_file",
         "time",
+        "wall",
     ],
     &["checkpoint", "look", "media", "serve"],
     &["mix", "voice"],

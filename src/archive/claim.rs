@@ -3,29 +3,19 @@
 //! A claim is a locked file. The system releases the lock when the process ends, however it ends. In an object store there
 //! are no claims: two processes may describe the same video, and write the same bytes.
 
-use std::fs::{File, TryLockError};
 use std::io;
 
 use super::catalog::Archive;
 use super::io_error::write_error;
 use super::layout::{CLAIMS, claim_file, claim_key};
 use crate::error::Result;
-use crate::open_folder::{OpenFolder, try_lock};
+use crate::open_folder::{NamedLock, OpenFolder};
 
 /// A video that this process alone describes. Dropping it releases the video.
 #[derive(Debug)]
 pub struct Claim {
     /// None in an object store.
-    lock: Option<ClaimLock>,
-}
-
-/// A locked file.
-#[derive(Debug)]
-struct ClaimLock {
-    file: File,
-    /// Holds the file under this name.
-    folder: OpenFolder,
-    name: String,
+    _lock: Option<NamedLock>,
 }
 
 impl Archive {
@@ -34,22 +24,12 @@ impl Archive {
     /// # Errors
     /// The archive cannot be written.
     pub fn claim(&self, key: u64) -> Result<Option<Claim>> {
-        let Some(root) = self.folder() else { return Ok(Some(Claim { lock: None })) };
+        let Some(root) = self.folder() else { return Ok(Some(Claim { _lock: None })) };
         let name = claim_file(key);
         let fail = |e: io::Error| write_error(&root.join(CLAIMS).join(&name).display().to_string(), &e);
         let folder = OpenFolder::open(root).and_then(|root| root.make_folder(CLAIMS)).map_err(fail)?;
-        loop {
-            let lock = folder.lock_file(&name).map_err(fail)?;
-            match try_lock(&lock) {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(e)) => return Err(fail(e)),
-            }
-            // The previous owner may have removed the file after we opened it: then the lock protects nothing.
-            if folder.is_at(&lock, &name).map_err(fail)? {
-                return Ok(Some(Claim { lock: Some(ClaimLock { file: lock, folder, name }) }));
-            }
-        }
+        let lock = NamedLock::try_take(folder, name.clone()).map_err(fail)?;
+        Ok(lock.map(|lock| Claim { _lock: Some(lock) }))
     }
 
     /// Removes the locks that killed processes left behind. Locks that a process holds stay.
@@ -63,16 +43,6 @@ impl Archive {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(ClaimLock { file, folder, name }) = self.lock.take() {
-            // Removed while it is locked: a process that opened it meanwhile notices that it has lost its name.
-            let _ = folder.remove_file(&name);
-            drop(file);
-        }
     }
 }
 

@@ -8,9 +8,9 @@ use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
 use super::stats_args::StatsArgs;
 use crate::address::Address;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::pipeline::{self, Job, Observer, Outcome, Silent};
+use crate::pipeline::{self, Config, Job, Model, Observer, Outcome, Silent};
 use crate::track::output::{self, Target};
 use crate::track::{SceneRecord, Track};
 
@@ -170,6 +170,34 @@ impl<'a> TrackSaver<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Describes one film, and reports what is wrong with its track.
+///
+/// # Errors
+/// As the pipeline; also if the film cannot be described, and when interrupted.
+pub(super) fn describe_film(
+    input: &Address,
+    config: &Config,
+    model: Model,
+    reporter: &Reporter,
+    interrupt: &Interrupt,
+) -> Result<Track> {
+    let bars = reporter.bars().map(|screen| VideoBars::new(vec![input.shown()], screen));
+    let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
+    let inputs = std::slice::from_ref(input);
+    let mut outcome = None;
+    let job = Job { inputs, config, model, interrupt, observer, sink: None };
+    let stats = pipeline::run(job, |_, ended| outcome = Some(ended))?;
+    report_skipping(&stats, reporter);
+    match outcome {
+        Some(Outcome { error: Some(e), .. }) => Err(e),
+        Some(Outcome { track: Some(track), .. }) if !track.interrupted => {
+            report_track(&track, reporter);
+            Ok(track)
+        }
+        _ => Err(Error::Interrupted),
     }
 }
 

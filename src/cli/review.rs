@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{DescriptionArgs, report_skipping};
+use super::args::DescriptionArgs;
+use super::describe::describe_film;
 use super::isolate_args::IsolateDefaults;
-use super::progress::VideoBars;
 use super::reporter::{Reporter, count};
 use super::stdout::{print_json, print_line};
 use crate::address::Address;
@@ -21,14 +21,15 @@ use crate::isolate::Isolation;
 use crate::media::{Dialogue, SideTrack};
 use crate::message::Setting;
 use crate::model::{Model, ModelOptions, Models};
-use crate::pipeline::{self, Config, Job, Observer, Outcome, Silent};
+use crate::pipeline::{self, Config, Job, Outcome, Silent};
 use crate::review::{
     Candidate, DescribeAgain, FilmFacts, FilmTimeline, ReviewDocument, ReviewFile, ReviewFilm, ReviewSession,
     ReviewSite, WarningRules, review_path,
 };
 use crate::serve::{BodyLimits, ContentPolicy, HttpOptions, ServeLimits, Site, WebServer};
 use crate::time::Time;
-use crate::track::{SceneRecord, Track};
+use crate::track::SceneRecord;
+use crate::track::formats::file_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,7 +85,7 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         return report(&path);
     }
     args.description.check(1)?;
-    // Whoever can reach the page can change it.
+    // Everybody who can reach the page can change the descriptions.
     if !args.listen.ip().is_loopback() {
         let cause = format!("--listen {}: other machines could change descriptions", args.listen);
         return Err(Error::usage(cause, "Listen on 127.0.0.1, and let others in by an SSH tunnel."));
@@ -145,29 +146,15 @@ impl ReviewArgs {
         // What is wrong with it is known before the film is read.
         let dialogue =
             self.track.as_deref().map(|track| Dialogue::read(track).map(|read| (track, read))).transpose()?;
-        let described = self.describe(Model::of(models, options.clone())?, config, reporter, interrupt)?;
+        let model = Model::of(models, options.clone())?;
+        let described = describe_film(&self.film, config, model, reporter, interrupt)?;
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let facts = FilmFacts { name: film_name(&self.film), duration: film.duration() };
+        let facts = FilmFacts { name: file_name(&self.film.shown()).into(), duration: film.duration() };
         match dialogue {
             Some((track, dialogue)) => {
                 ReviewDocument::of_dialogue(&dialogue, &name(track), facts, "en", FilmTimeline::of(&described))
             }
             None => ReviewDocument::of_track(&described, facts),
-        }
-    }
-
-    fn describe(&self, model: Model, config: &Config, reporter: &Reporter, interrupt: &Interrupt) -> Result<Track> {
-        let inputs = std::slice::from_ref(&self.film);
-        let bars = reporter.bars().map(|screen| VideoBars::new(vec![self.film.shown()], screen));
-        let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
-        let mut outcome = None;
-        let job = Job { inputs, config, model, interrupt, observer, sink: None };
-        let stats = pipeline::run(job, |_, ended| outcome = Some(ended))?;
-        report_skipping(&stats, reporter);
-        match outcome {
-            Some(Outcome { error: Some(e), .. }) => Err(e),
-            Some(Outcome { track: Some(track), .. }) if !track.interrupted => Ok(track),
-            _ => Err(Error::Interrupted),
         }
     }
 
@@ -200,13 +187,6 @@ impl ReviewArgs {
         }
         Ok(())
     }
-}
-
-/// The last part of a path or an address, without what may be secret.
-fn film_name(film: &Address) -> String {
-    let shown = film.shown();
-    let shown = if film.is_url() { shown.split(['?', '#']).next().unwrap_or_default() } else { &shown };
-    shown.rsplit('/').find(|part| !part.is_empty()).unwrap_or("film").to_string()
 }
 
 /// Opens the page where there is a desktop.

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args, ValueEnum};
 
-use super::args::{ContentArgs, report_skipping};
+use super::args::ContentArgs;
 use super::decode_args::{DecodeMode, FrameArgs};
-use super::describe::report_track;
+use super::describe::describe_film;
 use super::isolate_args::IsolateDefaults;
-use super::progress::VideoBars;
 use super::reporter::Reporter;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::{DecodeOptions, SideTrack};
-use crate::pipeline::{self, Config, Job, Observer, Outcome, Silent};
+use crate::pipeline::Config;
 use crate::speak::{DialogueSource, Language, SpeakOptions};
 use crate::track::output::{self, Target};
 use crate::track::{Format, Track};
@@ -128,21 +127,7 @@ impl FilmArgs {
         }
         config.keep_pictures = matches!(kept, Some(Target::File(_, Format::Html)));
         let model = self.content.stages(&models, mode, options.language.for_prompt(), None)?;
-        let bars = reporter.bars().map(|screen| VideoBars::new(vec![input.shown()], screen));
-        let observer: &dyn Observer = bars.as_ref().map_or(&Silent, |b| b);
-        let inputs = std::slice::from_ref(input);
-        let mut outcome = None;
-        let job = Job { inputs, config: &config, model, interrupt, observer, sink: None };
-        let stats = pipeline::run(job, |_, ended| outcome = Some(ended))?;
-        report_skipping(&stats, reporter);
-        match outcome {
-            Some(Outcome { error: Some(e), .. }) => Err(e),
-            Some(Outcome { track: Some(track), .. }) if !track.interrupted => {
-                report_track(&track, reporter);
-                Ok(track)
-            }
-            _ => Err(Error::Interrupted),
-        }
+        describe_film(input, &config, model, reporter, interrupt)
     }
 
     /// How the film is decoded to be described.

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::event::{Event, EventKind};
-use super::wall::rfc3339;
 use crate::ocr::ScreenText;
+use crate::wall::rfc3339;
 
 /// The event for readers outside descry. `None` for events that only outputs need (clock, progress, sound).
 pub(super) fn event_json(event: &Event) -> Option<Value> {

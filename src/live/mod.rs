@@ -77,7 +77,6 @@ mod text;
 mod timeline;
 mod unquoted;
 mod voice_config;
-mod wall;
 mod watch;
 
 pub use crate::serve::HttpOptions;

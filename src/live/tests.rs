@@ -21,11 +21,11 @@ use super::sinks::hls::{HlsOptions, HlsSink};
 use super::sinks::vtt::{RotateWhen, Rotation, VttSink};
 use super::stream::LiveStream;
 use super::timeline::Timeline;
-use super::wall::{WallClock, rfc3339};
 use crate::error::Result;
 use crate::lock::lock;
 use crate::time::Time;
 use crate::track::{CueOptions, DedupOptions};
+use crate::wall::{WallClock, rfc3339};
 
 const DAY: u64 = 86_400;
 const WEEK: Duration = Duration::from_secs(7 * DAY);

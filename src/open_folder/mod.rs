@@ -10,11 +10,13 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+mod named_lock;
 #[cfg(any(test, not(unix)))]
 mod portable;
 #[cfg(unix)]
 mod unix;
 
+pub(crate) use named_lock::NamedLock;
 #[cfg(not(unix))]
 pub(crate) use portable::NamedFolder as OpenFolder;
 #[cfg(unix)]

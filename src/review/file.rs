@@ -5,7 +5,7 @@
 //! then both versions are kept. A lock keeps a second descry on this machine out.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::atomic_file::{AtomicFile, CommitError};
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
 use crate::message::Setting;
-use crate::open_folder::{OpenFolder, open_folder_of, try_lock};
+use crate::open_folder::{NamedLock, open_folder_of};
 
 /// Largest file that is read, in bytes: a hundred times that of a long film with a long history.
 const LARGEST: u64 = 256 << 20;
@@ -47,7 +47,7 @@ pub struct ReviewFile {
     stamp: Option<DiskStamp>,
     /// Where the document is kept while the file holds somebody else's.
     copy: Option<PathBuf>,
-    _lock: ReviewLock,
+    _lock: NamedLock,
 }
 
 /// Tells two states of a file apart.
@@ -79,47 +79,18 @@ impl DiskStamp {
     }
 }
 
-/// A locked file beside the document. Dropping it removes it.
-#[derive(Debug)]
-struct ReviewLock {
-    folder: OpenFolder,
-    name: String,
-    file: File,
-}
-
-impl Drop for ReviewLock {
-    fn drop(&mut self) {
-        // Removed while it is locked: a process that opened it meanwhile notices that it has lost its name.
-        let _ = self.folder.remove_file(&self.name);
-        let _ = self.file.unlock();
-    }
-}
-
-impl ReviewLock {
-    /// # Errors
-    /// If another process holds it, or the folder cannot be written.
-    fn take(path: &Path) -> Result<ReviewLock> {
-        let shown = path.display().to_string();
-        let fail = |e: io::Error| Error::write(&*shown, &e, Setting::Review);
-        let folder = open_folder_of(path).map_err(fail)?;
-        let last = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!(".{last}.lock");
-        loop {
-            let file = folder.lock_file(&name).map_err(fail)?;
-            match try_lock(&file) {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let remedy = "Use the page that is open already, or end the other descry first.";
-                    return Err(Error::output(shown, "another descry reviews this film", remedy));
-                }
-                Err(TryLockError::Error(e)) => return Err(fail(e)),
-            }
-            // The previous owner may have removed the file after this process opened it: then the lock protects nothing.
-            if folder.is_at(&file, &name).map_err(fail)? {
-                return Ok(ReviewLock { folder, name, file });
-            }
-        }
-    }
+/// Locks a file beside the document.
+///
+/// # Errors
+/// If another process has locked it, or the folder cannot be written.
+fn lock_beside(path: &Path) -> Result<NamedLock> {
+    let shown = path.display().to_string();
+    let last = path.file_name().unwrap_or_default().to_string_lossy();
+    let lock = open_folder_of(path).and_then(|folder| NamedLock::try_take(folder, format!(".{last}.lock")));
+    lock.map_err(|e| Error::write(&*shown, &e, Setting::Review))?.ok_or_else(|| {
+        let remedy = "Use the page that is open already, or end the other descry first.";
+        Error::output(shown, "another descry reviews this film", remedy)
+    })
 }
 
 impl ReviewFile {
@@ -128,7 +99,7 @@ impl ReviewFile {
     /// # Errors
     /// If another process has it open, its folder cannot be written, or it cannot be read or holds no review.
     pub fn open(path: &Path) -> Result<(ReviewFile, Option<ReviewDocument>)> {
-        let mut file = ReviewFile { path: path.into(), stamp: None, copy: None, _lock: ReviewLock::take(path)? };
+        let mut file = ReviewFile { path: path.into(), stamp: None, copy: None, _lock: lock_beside(path)? };
         let document = file.read()?;
         Ok((file, document))
     }

@@ -144,7 +144,7 @@ impl ReviewFilm {
         let (mut picture, mut time) = (picture, from);
         loop {
             let sound = source.take_side_track().unwrap_or_default();
-            write_part(&mut encoder, &picture, time, &sound, shift, from).map_err(|e| self.no_encoder(e))?;
+            write_part(&mut encoder, &picture, time, sound, shift, from).map_err(|e| self.no_encoder(e))?;
             to.write_all(&made.take()).map_err(fail)?;
             let Some(frame) = following else { break };
             (picture, time) = (frame.to_rgb_within(PREVIEW)?, frame.time);
@@ -175,15 +175,12 @@ impl ReviewFilm {
         loop {
             let ended = matches!(source.poll()?, Polled::End);
             let data = source.take_side_track();
-            let has_more = data.is_some();
+            let is_over = ended && data.is_none();
             if let Some(data) = data {
                 peaks.push(&data);
             }
-            let ready = peaks.take(ended && !has_more);
-            if !ready.is_empty() && !found(&ready) {
-                return Ok(());
-            }
-            if ended && !has_more {
+            let ready = peaks.take(is_over);
+            if (!ready.is_empty() && !found(&ready)) || is_over {
                 return Ok(());
             }
         }
@@ -216,14 +213,14 @@ fn write_part(
     encoder: &mut PreviewEncoder,
     picture: &Rgb,
     time: Time,
-    sound: &SideTrackData,
+    sound: SideTrackData,
     shift: Time,
     from: Time,
 ) -> Result<(), ffmpeg_next::Error> {
-    for chunk in &sound.programme {
-        let pts = chunk.pts + shift;
-        if pts >= from {
-            encoder.sound(&crate::media::ProgrammeChunk { pts, samples: chunk.samples.clone() })?;
+    for mut chunk in sound.programme {
+        chunk.pts = chunk.pts + shift;
+        if chunk.pts >= from {
+            encoder.sound(&chunk)?;
         }
     }
     encoder.picture(picture, time)
@@ -231,12 +228,9 @@ fn write_part(
 
 /// Whether all common browsers play a container (FFmpeg's name) with these codecs.
 fn is_played(container: &str, pictures: &str, sound: Option<&str>) -> bool {
-    let is = |name: &str| container.split(',').any(|one| one == name);
-    if is("mp4") {
-        return pictures == "h264" && matches!(sound, None | Some("aac" | "mp3"));
-    }
-    // Matroska and WebM have the same name.
-    false
+    // Matroska and WebM have the same name, so it does not say which of the two it is.
+    let is_mp4 = container.split(',').any(|name| name == "mp4");
+    is_mp4 && pictures == "h264" && matches!(sound, None | Some("aac" | "mp3"))
 }
 
 /// Collects the loudest samples.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -23,6 +23,7 @@ use super::file::{ReviewFile, SaveOutcome};
 use super::warnings::{CueFacts, WarningRules};
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::wall::rfc3339;
 
 /// Events that wait for a follower.
 const EVENTS: usize = 256;
@@ -30,7 +31,7 @@ const EVENTS: usize = 256;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What an edit has changed. Times are in seconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct EditReport {
     /// The revision of the document.
     pub revision: u64,
@@ -152,12 +153,12 @@ impl ReviewSession {
     /// When it is refused.
     pub fn edit(&self, edit: &Edit, who: &str) -> std::result::Result<Arc<EditReport>, Refusal> {
         let mut state = lock(&self.shared.state);
-        let time = now();
+        let time = rfc3339(SystemTime::now());
         let before = state.document.history.last().map(|change| change.revision);
         let state = &mut *state;
         let Some(change) = state.document.edit(edit, who, &time)? else {
             let revision = state.document.revision;
-            return Ok(Arc::new(EditReport { revision, ..EditReport::nothing() }));
+            return Ok(Arc::new(EditReport { revision, ..EditReport::default() }));
         };
         let summary = ChangeSummary {
             what: change.what.clone(),
@@ -272,23 +273,8 @@ impl ReviewSession {
 
 impl Drop for ReviewSession {
     fn drop(&mut self) {
-        // Whoever wants to know what became of it has called `finish`.
+        // Those who want to know whether it was saved have called `finish` themselves.
         let _ = self.finish();
-    }
-}
-
-impl EditReport {
-    fn nothing() -> EditReport {
-        EditReport {
-            revision: 0,
-            change: None,
-            replaced: None,
-            changed: Vec::new(),
-            removed: Vec::new(),
-            facts: BTreeMap::new(),
-            glossary: None,
-            notes: None,
-        }
     }
 }
 
@@ -365,15 +351,6 @@ fn facts_of(document: &ReviewDocument, rules: &WarningRules) -> BTreeMap<u32, Cu
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
-
-/// RFC 3339 in UTC, to the second.
-fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(LAST)).to_string()
-}
-
-/// The end of the year 9999, the last that RFC 3339 can write.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::event::{Reason, StreamState};
-use super::wall::rfc3339;
+use crate::wall::rfc3339;
 
 pub use sink::{LagStats, SinkMetrics};
 pub use stream::{DropReason, StreamMetrics};

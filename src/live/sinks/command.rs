@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, StopSignal};
-use super::super::wall::rfc3339;
 use crate::error::{Error, Result};
 use crate::message::Setting;
 use crate::program::{detach, environment, file_name, give_text, kill};
 use crate::track::cue::sentence;
+use crate::wall::rfc3339;
 
 /// How the program runs.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ use super::encoder_context::EncoderContext;
 use super::format::AudioCodec;
 use super::picture_encoder::{PictureScaler, VP8};
 use super::ticks::in_ticks;
+use super::writer::new_stream;
 use crate::media::audio_format::AudioFormat;
 use crate::media::decode::init;
 use crate::media::ffmpeg::{PixelFormat, ScalerSide, set_encoder_format, set_encoder_matrix};
@@ -95,9 +96,9 @@ impl PreviewEncoder {
             (*raw).flags |= ffi::AVFMT_FLAG_BITEXACT | ffi::AVFMT_FLAG_FLUSH_PACKETS;
             (*raw).avoid_negative_ts = 0;
             (*raw).max_interleave_delta = 2_000_000;
-            add_stream(raw, MILLIS, |parameters| pictures.describe(parameters))?;
+            add_stream(&mut output, MILLIS, |parameters| pictures.describe(parameters))?;
             if let Some(sound) = &sound {
-                add_stream(raw, SAMPLES, |parameters| sound.encoder.describe(parameters))?;
+                add_stream(&mut output, SAMPLES, |parameters| sound.encoder.describe(parameters))?;
             }
         }
         let mut options = ff::Dictionary::new();
@@ -157,7 +158,7 @@ impl PreviewEncoder {
         let mut packets = Vec::new();
         if ahead > TOLERANCE {
             let silence = ahead.min(LONGEST_GAP * i64::from(PROGRAMME_RATE));
-            // By blocks, so that a long gap needs no more memory than a short one.
+            // In blocks, so that a long gap does not take more memory than a short one.
             let block = vec![0.0; PROGRAMME_RATE as usize * PROGRAMME_CHANNELS];
             let mut left = silence as usize * PROGRAMME_CHANNELS;
             while left > 0 {
@@ -271,25 +272,18 @@ fn open_pictures(size: (u32, u32)) -> Result<EncoderContext, ff::Error> {
     Ok(context)
 }
 
-/// Adds a stream to an output.
+/// Adds a stream to an output, with the parameters that `describe` fills in.
 ///
 /// # Safety
-/// The output must be valid and have no header yet, and `describe` fill the parameters that it gets.
+/// The output must have no header yet.
 unsafe fn add_stream(
-    output: *mut ffi::AVFormatContext,
+    output: &mut Output,
     tick: ff::Rational,
     describe: impl FnOnce(*mut ffi::AVCodecParameters) -> i32,
 ) -> Result<(), ff::Error> {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let new = ffi::avformat_new_stream(output, std::ptr::null());
-        if new.is_null() {
-            return Err(ff::Error::Other { errno: ff::util::error::ENOMEM });
-        }
-        (*new).time_base = tick.into();
-        let code = describe((*new).codecpar);
-        if code < 0 { Err(ff::Error::from(code)) } else { Ok(()) }
-    }
+    // SAFETY: a new stream, whose parameters are valid.
+    let code = unsafe { describe((*new_stream(output, tick, 0)?).codecpar) };
+    if code < 0 { Err(ff::Error::from(code)) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -418,9 +418,14 @@ fn add_texts(output: &mut Output, title: &str, track: &NewTrack, codec: TextCode
     }
 }
 
+/// Adds a stream to an output without a header.
+///
+/// # Errors
+/// If there is no memory for it.
+///
 /// # Safety
 /// The stream is the output's, and must not be used longer.
-unsafe fn new_stream(
+pub(super) unsafe fn new_stream(
     output: &mut Output,
     tick: ff::Rational,
     disposition: i32,

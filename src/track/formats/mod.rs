@@ -96,7 +96,7 @@ fn incomplete(track: &Track) -> Vec<String> {
 }
 
 /// The last part of a path or URL. The user's folders and credentials do not belong into a file that is passed on.
-fn file_name(input: &str) -> &str {
+pub(crate) fn file_name(input: &str) -> &str {
     let path = if is_url(input) { input.split(['?', '#']).next().unwrap_or(input) } else { input };
     path.rsplit(['/', '\\']).find(|p| !p.is_empty()).unwrap_or(path)
 }

@@ -5,10 +5,10 @@
 
 use std::time::SystemTime;
 
-use super::super::super::wall::rfc3339;
 use super::HlsOptions;
 use crate::address::Address;
 use crate::time::Time;
+use crate::wall::rfc3339;
 
 /// The names of a playlist and its segments.
 #[derive(Debug, Clone, Copy)]

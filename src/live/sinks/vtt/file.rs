@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::super::event::ClockMapping;
 use super::super::super::hub::write_error;
-use super::super::super::wall::{WallClock, rfc3339};
 use super::super::block::cue_block;
 use super::super::existing::{Existing, create_file, explain, open_existing, write_once};
 use super::super::pace::CuePacer;
@@ -29,6 +28,7 @@ use crate::open_folder::{open_folder_of, try_lock};
 use crate::time::Time;
 use crate::track::cue::CueOptions;
 use crate::track::formats::one_line;
+use crate::wall::{WallClock, rfc3339};
 
 /// Blocks that wait for disk space.
 const WAITING: usize = 256;

@@ -18,12 +18,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::event::{Event, EventKind};
 use super::super::hub::{Sink, write_error};
-use super::super::wall::WallClock;
 use super::existing::Existing;
 use super::paths::stream_paths;
 use crate::error::{Error, Result};
 use crate::message::Setting;
 use crate::track::cue::CueOptions;
+use crate::wall::WallClock;
 use file::GrowingFile;
 
 pub use rotation::{RotateWhen, Rotation};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use super::super::super::wall::rfc3339;
+use crate::wall::rfc3339;
 
 /// When the next file begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
