@@ -24,7 +24,8 @@ pub(super) struct FilmStop {
     pub(super) start: usize,
     /// Length of the cue, in ticks.
     pub(super) ticks: usize,
-    /// For how long the film pauses: as long as it takes to speak the whole text, less the cue.
+    /// For how long the film pauses: as long as it takes to speak the whole text, and at least as long as the shortest
+    /// description, less the cue. Never zero.
     pub(super) pause: Time,
 }
 
@@ -45,9 +46,11 @@ impl PlanWindow<'_> {
         let (first, next) = (before.start, within.start);
         let quiet = self.quiet(before.rev(), first).or_else(|| self.quiet(within, next));
         let (start, ticks) = quiet.or(last_resort)?;
-        let spoken = wording::micros(piece.wordings[0].units, self.options.pace);
-        let pause = Time::from_micros((spoken - ticks as i64 * TICK).max(0));
-        (start + ticks <= self.ticks).then_some(FilmStop { start, ticks, pause })
+        // The shortest texts need less time than the quiet has, but every description is given its least time.
+        let spoken =
+            wording::micros(piece.wordings[0].units, self.options.pace).max(self.options.min_duration.micros());
+        let pause = Time::from_micros(spoken - ticks as i64 * TICK);
+        (start + ticks <= self.ticks && pause > Time::ZERO).then_some(FilmStop { start, ticks, pause })
     }
 
     /// The quiet nearest to a scene: its first tick, and how long a cue may last there. `ticks`: where a cue may begin, the

@@ -80,7 +80,7 @@ pub struct PlaceOptions {
     /// Whether the film may pause for a description that fits nowhere, if its scene is worth that. Such extended descriptions
     /// take the place of those over speech. Default: no.
     pub extended: bool,
-    /// Shortest description, but for extended ones. Default: 1 s, as for cues that are read.
+    /// Shortest description; an extended one counts with its pause of the film. Default: 1 s, as for cues that are read.
     #[serde(serialize_with = "seconds")]
     pub min_duration: Time,
 }
