@@ -12,12 +12,13 @@
 #: gpu-check     whether a GPU computes what the CPU computes, and how fast; skipped where there is none
 #: test-browser  live outputs in hls.js, all pages, a review, tracks in video.js, in headless Chromium
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
+#: test-arm64    a build for 64-bit ARM, and its most important tests under QEMU
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean
 
 BINARY := target/release/descry
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
@@ -135,6 +136,10 @@ test-faults: setup-test
 test-ray: setup-test
 	cargo build --locked
 	DESCRY_BINARY=target/debug/descry vendor/venv/bin/python tools/descry_ray/tests/test_ray.py --kill $(if $(SEED),--seed $(SEED))
+
+# TESTS and UNITS choose others.
+test-arm64:
+	@sh tools/arm64.sh test
 
 fuzz:
 	@sh tools/setup.sh fuzz

@@ -8,6 +8,7 @@
 #   setup.sh valgrind that of run, and valgrind
 #   setup.sh fuzz     that of test, and a compiler for libFuzzer
 #   setup.sh bench    that of run, and what the benches compare descry with
+#   setup.sh arm64    that of run, and what builds for 64-bit ARM and runs programs of it
 #   setup.sh gpu      that of run, ONNX Runtime with CUDA, NVIDIA's libraries, and what makes models for benches/gpu_check.py
 # Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
@@ -201,6 +202,14 @@ if [ "${1:-run}" = bench ]; then
     if ! vendor/venv/bin/python -c 'import scenedetect, cv2' 2>/dev/null; then
         log "fetching what the benches compare descry with"
         vendor/venv/bin/python -m pip install -q --disable-pip-version-check -r benches/requirements.txt >&2
+    fi
+fi
+if [ "${1:-run}" = arm64 ]; then
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    if [ "$(uname -m)" != aarch64 ]; then
+        command -v aarch64-linux-gnu-g++ >/dev/null || packages g++-aarch64-linux-gnu
+        command -v mmdebstrap >/dev/null || packages mmdebstrap
+        command -v qemu-aarch64-static >/dev/null || packages qemu-user-static
     fi
 fi
 if [ "${1:-run}" = gpu ]; then
