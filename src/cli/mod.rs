@@ -45,6 +45,7 @@ mod stdout;
 mod stitch;
 mod text_args;
 mod values;
+mod voice_args;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};

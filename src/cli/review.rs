@@ -14,21 +14,19 @@ use super::describe::describe_film;
 use super::isolate_args::IsolateDefaults;
 use super::reporter::{Reporter, count};
 use super::stdout::{print_json, print_line};
+use super::voice_args::CueVoiceArgs;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::isolate::Isolation;
-use crate::media::{Dialogue, SideTrack};
+use crate::media::Dialogue;
 use crate::message::Setting;
 use crate::model::{Model, ModelOptions, Models};
-use crate::pipeline::{self, Config, Job, Outcome, Silent};
+use crate::pipeline::Config;
 use crate::review::{
-    Candidate, DescribeAgain, FilmFacts, FilmTimeline, ReviewDocument, ReviewFile, ReviewFilm, ReviewSession,
-    ReviewSite, WarningRules, review_path,
+    CueVoice, FilmFacts, FilmTimeline, FrameDescriber, ReviewDocument, ReviewFile, ReviewFilm, ReviewMachines,
+    ReviewSession, ReviewSite, WarningRules, review_path,
 };
 use crate::serve::{BodyLimits, ContentPolicy, HttpOptions, ServeLimits, Site, WebServer};
-use crate::time::Time;
-use crate::track::SceneRecord;
 use crate::track::formats::file_name;
 
 const EXAMPLES: &str = "\
@@ -43,10 +41,6 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 const LARGEST_EDIT: usize = 4 << 20;
 /// How often the end of the program is looked for: a flag has nothing that a thread could wait for.
 const LOOK: Duration = Duration::from_millis(50);
-/// How far from the frame that is shown others are described too, in milliseconds.
-const AROUND: [i64; 3] = [0, -400, 400];
-/// How much of the film is described for one frame.
-const MOMENT: Time = Time::from_millis(40);
 
 /// Check and correct descriptions in the browser
 ///
@@ -76,6 +70,8 @@ pub(super) struct ReviewArgs {
     #[arg(long, conflicts_with_all = ["track", "no_open", "listen"], help_heading = "Review")]
     report: bool,
     #[command(flatten)]
+    voice: CueVoiceArgs,
+    #[command(flatten)]
     description: DescriptionArgs,
 }
 
@@ -85,6 +81,8 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         return report(&path);
     }
     args.description.check(1)?;
+    // What is wrong with a voice is known before a film is described.
+    args.voice.options("en")?;
     // Everybody who can reach the page can change the descriptions.
     if !args.listen.ip().is_loopback() {
         let cause = format!("--listen {}: other machines could change descriptions", args.listen);
@@ -106,9 +104,12 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         None => args.new_document(&film, (&models, &options, &config), reporter, interrupt)?,
     };
     reporter.info(&format!("{}: {}", path.display(), count(document.cues.len(), "cue")));
+    let voice = args.voice.options(&document.language)?;
+    let voice = voice.map(|voice| CueVoice::new(&voice, interrupt)).transpose()?;
     let session = Arc::new(ReviewSession::start(file, document, WarningRules::default())?);
-    let again = describe_again(args.film.clone(), models, options, config);
-    let site = Arc::new(ReviewSite::new(session.clone(), film, Some(again), interrupt.clone()));
+    let describer = FrameDescriber::start(film.clone(), models, options, config.bars)?;
+    let machines = ReviewMachines { describer: Some(describer), voice };
+    let site = Arc::new(ReviewSite::new(session.clone(), film, machines, interrupt.clone()));
     args.serve(&site, reporter, interrupt)?;
     session.finish()
 }
@@ -196,51 +197,4 @@ fn open_page(page: &str) {
         let quiet = || Stdio::null();
         let _ = Command::new("xdg-open").arg(page).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
     }
-}
-
-/// Describes the frames around a time.
-fn describe_again(film: Address, models: Models, options: ModelOptions, config: Config) -> Box<DescribeAgain> {
-    let isolation: Option<Isolation> = config.isolation.clone();
-    Box::new(move |at, prompt, interrupt| {
-        let mut found: Vec<Candidate> = Vec::new();
-        let mut fault = None;
-        for by in AROUND {
-            let start = (at + Time::from_millis(by)).max(Time::ZERO);
-            let mut options = options.clone();
-            if let Some(text) = &prompt {
-                options.prompt.get_or_insert_default().text.clone_from(text);
-            }
-            let mut config = config.clone();
-            config.isolation.clone_from(&isolation);
-            config.decode.start = Some(start);
-            config.decode.end = Some(start + MOMENT);
-            (config.place, config.text, config.dialogue) = (None, None, None);
-            config.decode.side_track = SideTrack::Nothing;
-            let model = Model::of(&models, options)?;
-            let inputs = std::slice::from_ref(&film);
-            let mut outcome = None;
-            let job = Job { inputs, config: &config, model, interrupt, observer: &Silent, sink: None };
-            pipeline::run(job, |_, ended| outcome = Some(ended))?;
-            match outcome {
-                Some(Outcome { track: Some(track), error: None, .. }) => {
-                    for candidate in track.scenes.iter().filter_map(candidate) {
-                        if found.iter().all(|other| other.text != candidate.text) {
-                            found.push(candidate);
-                        }
-                    }
-                }
-                Some(Outcome { error: Some(e), .. }) => fault = Some(e),
-                _ => {}
-            }
-        }
-        match fault {
-            Some(e) if found.is_empty() => Err(e),
-            _ => Ok(found),
-        }
-    })
-}
-
-fn candidate(scene: &SceneRecord) -> Option<Candidate> {
-    let text = crate::track::cue::sentence(scene.text.as_deref()?);
-    Some(Candidate { text, score: scene.score })
 }

@@ -9,6 +9,7 @@ use super::reporter::{Reporter, count};
 use super::speak_source::{FilmArgs, SourceArgs};
 use super::speech_args::{DialogueArgs, DialogueChoice};
 use super::values;
+use super::voice_args::VoiceProgramArgs;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -18,7 +19,7 @@ use crate::speak::{DescriptionSource, DialogueSource, SpeakJob, SpeakOptions, Sp
 use crate::time::Time;
 use crate::track::Format;
 use crate::track::output::{self, Target};
-use crate::voice::{Voice, VoiceOptions, VoicePreset};
+use crate::voice::VoicePreset;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,21 +104,8 @@ struct VoiceArgs {
     /// Voice to speak with
     #[arg(long, value_enum, default_value = "espeak", conflicts_with = "voice_command")]
     voice: VoicePreset,
-    /// Model file of the voice, or the name of one of its voices
-    #[arg(long, value_name = "MODEL", conflicts_with = "voice_command")]
-    voice_model: Option<PathBuf>,
-    /// Program that speaks instead: it reads text on standard input and writes WAV to standard output
-    ///
-    /// {speed} in an argument is replaced by how many times as fast it is to speak, and {language} by the language. It is not
-    /// run through a shell.
-    #[arg(long, value_name = "PROGRAM ARGUMENTS")]
-    voice_command: Option<String>,
-    /// Let the voice's program inherit this environment variable too
-    #[arg(long, value_name = "NAME")]
-    voice_env: Vec<String>,
-    /// Kill the voice's program when it takes longer for one description
-    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "60")]
-    voice_timeout: Time,
+    #[command(flatten)]
+    program: VoiceProgramArgs,
     /// How many times as fast a description is spoken at most, to fit into its pause
     #[arg(long, value_name = "FACTOR", default_value_t = 1.35)]
     fastest: f64,
@@ -159,12 +147,7 @@ impl SpeakArgs {
                 timeout: values::limit(self.timeout),
                 ..DecodeOptions::default()
             },
-            voice: VoiceOptions {
-                voice: voice.voice()?,
-                language: self.source.language.voice.clone(),
-                timeout: values::limit(voice.voice_timeout),
-                environment: voice.voice_env.clone(),
-            },
+            voice: voice.program.options(voice.voice, self.source.language.voice.clone())?,
             language: self.source.language.clone(),
             title: self.output.title.clone(),
             audio: mix.audio.clone().unwrap_or(TrackChoice::Usual),
@@ -189,18 +172,6 @@ impl SpeakArgs {
             Some(DialogueChoice::Embedded(track)) => DialogueSource::Subtitles(track),
             _ => DialogueSource::Programme,
         })
-    }
-}
-
-impl VoiceArgs {
-    fn voice(&self) -> Result<Voice> {
-        let Some(line) = &self.voice_command else {
-            return Ok(Voice::Preset { preset: self.voice, model: self.voice_model.clone() });
-        };
-        let words = shlex::split(line).ok_or_else(|| {
-            Error::usage("--voice-command has a quote without its end", "Close it, or escape it with a backslash.")
-        })?;
-        Ok(Voice::Program(words))
     }
 }
 

@@ -8,10 +8,12 @@
 //! history    who changed what                  changes  made, remembered, undone
 //! warnings   what an editor should look at
 //! sources    a described film, or somebody's track, as a new document
-//! film       pictures and sound for the page
+//! film       pictures and sound for the page   frames   frames that are described again
 //! file       the document on the disk
 //! session    the document while people work on it
-//! site       what the page asks for            pictures  those that were made
+//! site       what the page asks for            assets   its own files
+//! machine    what it asks a model and a voice  spoken   cues as speech
+//! made       pictures and speech that were made
 //! export     the document as a track
 //! report     how much was changed
 //! ```
@@ -19,6 +21,7 @@
 //! The document is a value: edits are applied to it one by one, in the order in which they come, and it does not know who
 //! else looks at it. Memory: a document, of which the number of cues, of changes and the length of each text are bounded.
 
+mod assets;
 mod changes;
 mod cue;
 mod document;
@@ -26,13 +29,16 @@ mod edit;
 mod export;
 mod file;
 mod film;
+mod frames;
 mod history;
-mod pictures;
+mod machine;
+mod made;
 mod replace;
 mod report;
 mod session;
 mod site;
 mod sources;
+mod spoken;
 mod timeline;
 mod warnings;
 
@@ -41,11 +47,14 @@ pub use document::{CueSource, FilmFacts, MOST_CUES, ReviewDocument};
 pub use edit::{Edit, NewParts, Refusal};
 pub use file::{ReviewFile, SaveOutcome, review_path};
 pub use film::{PEAKS, Playback, ReviewFilm};
+pub use frames::{Candidate, FrameDescriber};
 pub use history::{Change, Touched};
+pub use machine::ReviewMachines;
 pub use replace::Replacement;
 pub use report::ReviewReport;
 pub use session::{ChangeSummary, EditReport, ReviewEvent, ReviewSession, SaveState};
-pub use site::{Candidate, DescribeAgain, ReviewSite};
+pub use site::ReviewSite;
+pub use spoken::CueVoice;
 pub use timeline::{FilmTimeline, SceneMark, SpokenStretch, TextMark};
 pub use warnings::{CueFacts, Warning, WarningRules};
 

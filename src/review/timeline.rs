@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 use crate::track::Track;
+use crate::track::place::pauses_of;
 
 /// A stretch of a film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,12 @@ impl FilmTimeline {
         let shared = |scene: &SceneMark| scene.end.min(end) - scene.start.max(start);
         let best = scenes.iter().enumerate().map(|(at, scene)| (shared(scene), std::cmp::Reverse(at))).max()?;
         (best.0 > Time::ZERO).then_some(best.1.0)
+    }
+
+    /// Where a description fits, up to the end of the film; none if speech is not known.
+    pub(super) fn pauses(&self, end: Time) -> Option<Vec<SpokenStretch>> {
+        let speech = self.speech.as_ref()?.iter().map(|s| (s.start, s.end));
+        Some(pauses_of(speech, end).into_iter().map(|(start, end)| SpokenStretch { start, end }).collect())
     }
 
     /// How long it is quiet from a time on, up to `end`; none if speech is not known. Zero if somebody talks then.

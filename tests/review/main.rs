@@ -5,5 +5,6 @@ mod common;
 
 mod bad_input;
 mod film;
+mod machines;
 mod session;
 mod support;

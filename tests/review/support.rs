@@ -25,7 +25,11 @@ pub(crate) struct Review {
 impl Review {
     /// Starts a review, and waits until its page is there.
     pub(crate) fn start(b: &Bench, args: &[&str]) -> Review {
-        let args = tiny(&[&["review"], args, &["--no-open", "--listen", "127.0.0.1:0", "--audio", "none"]].concat());
+        let mut all = [&["review"], args, &["--no-open", "--listen", "127.0.0.1:0"]].concat();
+        if !args.contains(&"--dialogue") {
+            all.extend(["--audio", "none"]);
+        }
+        let args = if args.contains(&"--model") { all } else { tiny(&all) };
         let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
             .args(&args)
             .current_dir(b.path("."))
