@@ -114,7 +114,7 @@ export async function machines(browser) {
   await page.waitForFunction(() => window.played.length === 1 && window.played[0].startsWith("blob:"));
   await page.keyboard.press("v");
   await page.waitForFunction(() => window.played.length === 2);
-  assert.equal(given(), offered[0]);
+  assert.equal(given().trim(), offered[0]);
   assert.deepEqual(page.faults, []);
   await page.close();
   await ended(running.child, "SIGINT");

@@ -49,6 +49,8 @@ export async function start(port, ...args) {
   const usual = Object.entries(USUAL).filter(([name]) => !args.includes(name) && !(name === "--audio" && args.includes("--dialogue")));
   const options = ["--no-open", "--listen", `127.0.0.1:${port}`, ...usual.flat()];
   const child = spawn(absolute(descry), ["review", ...args, ...options], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  // A test that fails leaves nothing running.
+  process.once("exit", () => child.kill("SIGKILL"));
   for await (const line of createInterface({ input: child.stdout })) return { child, address: line };
   throw new Error("descry has ended");
 }

@@ -119,7 +119,7 @@ fn cues_are_spoken_by_the_voice_that_is_asked_for() {
     assert!(status == 422 && String::from_utf8_lossy(&answer).contains("--voice"));
     silent.end();
     b.ffmpeg("-f lavfi -i sine=440:d=0.2 voice.wav");
-    let voice = "sh -c 'cat >>texts; echo >>texts; echo {language} >>texts; cat voice.wav'";
+    let voice = "sh -c 'cat >>texts; echo {language} >>texts; cat voice.wav'";
     let review = Review::start(&b, &["film.mp4", "--voice-command", voice, "--voice-language", "de-AT"]);
     assert_eq!(review.load()["film"]["voice"], "sh");
     let first = speak(&review, "Ein Hund.");

@@ -111,7 +111,8 @@ export class CueList {
     const id = this.review.selected;
     const place = id === null ? undefined : this.places.get(id);
     if (place === undefined) return;
-    this.window.reveal(place);
+    // On a phone, the film is above the list, and whoever edits there stays there.
+    this.window.reveal(place, focus);
     const { row, pick } = this.row(/** @type {Cue} */ (this.cues[place]));
     row.setAttribute("aria-current", "true");
     row.classList.add("selected");

@@ -156,14 +156,19 @@ export class RowWindow {
     return changed;
   }
 
-  /** Brings a row into sight, and makes it an element. @param {number} row */
-  reveal(row) {
+  /**
+   * Makes a row an element, and brings it into sight.
+   * @param {number} row
+   * @param {boolean} far whether the page may move for it, where the list has no scroll bar of its own
+   */
+  reveal(row, far) {
     const line = Math.floor(row / this.columns);
     if (line < this.from || line >= this.to) {
       const lines = Math.ceil(MARGIN / this.estimate);
       this.render(Math.max(0, line - lines), Math.min(this.heights.length, line + lines + 1));
     }
-    this.make(row).scrollIntoView({ block: "nearest" });
+    const scrolls = this.list.scrollHeight > this.list.clientHeight + 1;
+    if (scrolls || far) this.make(row).scrollIntoView({ block: "nearest" });
     this.update();
   }
 }
