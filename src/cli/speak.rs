@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::{AudioCodec, DecodeOptions, TrackChoice};
 use crate::mix::DuckOptions;
-use crate::speak::{DescriptionSource, DialogueSource, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
+use crate::speak::{
+    DescriptionSource, DialogueSource, Language, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak,
+};
 use crate::time::Time;
 use crate::track::Format;
 use crate::track::output::{self, Target};
@@ -26,6 +28,7 @@ Examples:
   descry speak film.mp4 --descriptions film.vtt -o film.described.mkv    Add a spoken track
   descry speak film.mp4 --descriptions film.vtt -o film.ad.m4a           Write the sound alone
   descry speak film.mp4 --descriptions film.vtt -o film.mp3 --voice hibari  Speak with another voice
+  descry speak film.mp4 --descriptions film.review.json -o film.ad.m4a   Speak what was reviewed
   descry speak film.mp4 --describe -o film.ad.m4a                        Describe and speak in one run";
 
 /// Descriptions that are named in messages, at most.
@@ -135,7 +138,7 @@ struct MixArgs {
 }
 
 impl SpeakArgs {
-    fn options(&self) -> Result<SpeakOptions> {
+    fn options(&self, language: Language) -> Result<SpeakOptions> {
         let (mix, voice) = (&self.mix, &self.voice);
         check(mix.duck, "--duck", 0.0, 60.0)?;
         check(mix.gain, "--gain", -30.0, 30.0)?;
@@ -147,8 +150,8 @@ impl SpeakArgs {
                 timeout: values::limit(self.timeout),
                 ..DecodeOptions::default()
             },
-            voice: voice.program.options(voice.voice, self.source.language.voice.clone())?,
-            language: self.source.language.clone(),
+            voice: voice.program.options(voice.voice, language.voice.clone())?,
+            language,
             title: self.output.title.clone(),
             audio: mix.audio.clone().unwrap_or(TrackChoice::Usual),
             dialogue: self.dialogue_source()?,
@@ -183,12 +186,16 @@ fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {
 }
 
 pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    let options = args.options()?;
     args.source.check()?;
+    let review = args.source.review()?;
+    let options = args.options(args.source.language(review.as_ref()))?;
     args.film.check()?;
     output::check(&Target::File(args.output.output.clone(), Format::Vtt), args.output.force)?;
     let kept = args.source.kept(args.output.force)?;
     let describer = || {
+        if let Some(track) = &review {
+            return Ok(track.clone());
+        }
         let track = args.film.describe(&args.input, &options, kept.as_ref(), reporter, interrupt)?;
         if let Some(target) = &kept {
             output::save(&track, target, args.output.force, interrupt)?;
@@ -197,11 +204,10 @@ pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) 
     };
     let report = speak(&SpeakJob {
         input: &args.input,
-        descriptions: args
-            .source
-            .descriptions
-            .as_deref()
-            .map_or(DescriptionSource::Describer(&describer), DescriptionSource::File),
+        descriptions: match &args.source.descriptions {
+            Some(file) if review.is_none() => DescriptionSource::File(file),
+            _ => DescriptionSource::Describer(&describer),
+        },
         output: &args.output.output,
         overwrite: args.output.force,
         options: &options,

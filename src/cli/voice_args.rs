@@ -11,7 +11,7 @@ use crate::time::Time;
 use crate::voice::{Voice, VoiceOptions, VoicePreset};
 
 /// How the program of a voice is run.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Voice")]
 pub(super) struct VoiceProgramArgs {
     /// Model file of the voice, or the name of one of its voices
@@ -47,7 +47,7 @@ impl VoiceProgramArgs {
 }
 
 /// A voice that may be there or not.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Voice")]
 pub(super) struct CueVoiceArgs {
     /// Voice that speaks cues on the page [default: the browser's]

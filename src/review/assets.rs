@@ -10,8 +10,9 @@ use super::site::ReviewSite;
 use crate::look;
 
 /// The scripts, by their names.
-const SCRIPTS: [(&str, &str); 19] = [
+const SCRIPTS: [(&str, &str); 20] = [
     ("/actions.js", include_str!("page/actions.js")),
+    ("/around.js", include_str!("page/around.js")),
     ("/candidates.js", include_str!("page/candidates.js")),
     ("/conflict.js", include_str!("page/conflict.js")),
     ("/dialogs.js", include_str!("page/dialogs.js")),

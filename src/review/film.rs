@@ -79,6 +79,11 @@ impl ReviewFilm {
         &self.info
     }
 
+    /// Its name as the user gave it, without credentials.
+    pub(super) fn shown(&self) -> String {
+        self.input.shown()
+    }
+
     /// Its file; none if it is elsewhere.
     pub fn path(&self) -> Option<&Path> {
         (!self.input.is_url()).then(|| Path::new(self.input.reveal()))
@@ -103,15 +108,13 @@ impl ReviewFilm {
         }
     }
 
-    /// The first frame from a time on, as a JPEG of at most so many pixels across; none if it has no pixels.
+    /// The first frame from a time on, as a JPEG of this size and quality; none if it has no pixels.
     ///
     /// # Errors
     /// If the film cannot be read or decoded there, or has ended.
-    pub fn picture(&self, at: Time, width: u32, interrupt: Interrupt) -> Result<Option<Vec<u8>>> {
-        let jpeg = self.with_frame(at, interrupt, |frame| {
-            let picture = frame.to_rgb_within(width.max(SCALED))?;
-            Ok(thumbnail(&picture, ThumbnailOptions { width, ..ThumbnailOptions::default() }))
-        });
+    pub fn picture(&self, at: Time, size: ThumbnailOptions, interrupt: Interrupt) -> Result<Option<Vec<u8>>> {
+        let jpeg =
+            self.with_frame(at, interrupt, |frame| Ok(thumbnail(&frame.to_rgb_within(size.width.max(SCALED))?, size)));
         Ok(jpeg?.flatten())
     }
 

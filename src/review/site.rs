@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio::task::spawn_blocking;
 
 use super::assets::with_assets;
+use super::commands::next_commands;
 use super::cue::{CueId, LONGEST_NOTE, LONGEST_TEXT};
 use super::document::ReviewDocument;
 use super::edit::{Edit, Refusal};
@@ -30,10 +31,12 @@ use super::film::{PEAKS, ReviewFilm};
 use super::history::Change;
 use super::machine::{ReviewMachines, describe, speak};
 use super::made::MadeCache;
+use super::renew::Renewal;
 use super::session::{ReviewEvent, ReviewSession, SaveState};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::lock::lock;
+use crate::media::ThumbnailOptions;
 use crate::regular_file;
 use crate::serve::response::{json, not_found, text};
 use crate::serve::{Peer, ServedFile, serve_file, serve_produced};
@@ -42,8 +45,8 @@ use crate::track::Format;
 
 /// Bytes of pictures that are kept: some 2,000 of them.
 const KEPT: usize = 16 << 20;
-/// Width of the pictures of the list in pixels.
-const PICTURE: u32 = 224;
+/// The pictures of the list.
+const PICTURE: ThumbnailOptions = ThumbnailOptions { width: 224, quality: 80 };
 /// Peaks after which the page is told that there are more: those of five minutes.
 const NEWS: usize = 300 * PEAKS as usize;
 /// Changes that the page shows.
@@ -71,6 +74,17 @@ pub struct ReviewSite {
     pub(super) speaking: Semaphore,
     /// Tells the page that there is more of the waveform.
     heard: broadcast::Sender<()>,
+    notes: SiteNotes,
+}
+
+/// What the page shows besides the review.
+#[derive(Debug, Clone, Default)]
+pub struct SiteNotes {
+    /// If the film is in an archive: the arguments with which `descry review` opens that. The page is one of many then, and
+    /// links to their list. Default: none.
+    pub archive: Option<Vec<String>>,
+    /// What became of the review when the film was described again. Default: none.
+    pub renewal: Option<Renewal>,
 }
 
 impl ReviewSite {
@@ -92,7 +106,14 @@ impl ReviewSite {
             decoding: Semaphore::new(2),
             speaking: Semaphore::new(1),
             heard: broadcast::channel(4).0,
+            notes: SiteNotes::default(),
         }
+    }
+
+    /// The same with what its page shows besides.
+    #[must_use]
+    pub fn with_notes(self, notes: SiteNotes) -> ReviewSite {
+        ReviewSite { notes, ..self }
     }
 
     /// Reads the sound of the film for the waveform. It takes as long as decoding the sound.
@@ -159,6 +180,8 @@ async fn review(State(site): SiteState) -> Response {
         "model": site.machines.model(),
         "voice": site.machines.voice(),
     });
+    let archive = site.notes.archive.as_deref();
+    let commands = site.session.path().map_or(Vec::new(), |path| next_commands(&site.film, &path, archive));
     let value = site.session.read(|document, saved, facts| {
         let mut film = film;
         film["name"] = object!(document.film.name);
@@ -170,6 +193,9 @@ async fn review(State(site): SiteState) -> Response {
             "film": film,
             "pauses": document.timeline.pauses(document.end()),
             "saved": saved,
+            "in_archive": site.notes.archive.is_some(),
+            "renewal": site.notes.renewal,
+            "commands": commands,
         })
     });
     json(StatusCode::OK, &value)

@@ -104,7 +104,9 @@ impl FilmTimeline {
     pub fn scene_of(&self, start: Time, end: Time) -> Option<usize> {
         let scenes = self.scenes.as_ref()?;
         let shared = |scene: &SceneMark| scene.end.min(end) - scene.start.max(start);
-        let best = scenes.iter().enumerate().map(|(at, scene)| (shared(scene), std::cmp::Reverse(at))).max()?;
+        let first = scenes.partition_point(|scene| scene.end <= start);
+        let those = scenes.iter().enumerate().skip(first).take_while(|(_, scene)| scene.start < end);
+        let best = those.map(|(at, scene)| (shared(scene), std::cmp::Reverse(at))).max()?;
         (best.0 > Time::ZERO).then_some(best.1.0)
     }
 

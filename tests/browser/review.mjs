@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { films } from "./films.mjs";
 
 import { machines, pauses } from "./review_help.mjs";
 import { manyCues } from "./review_size.mjs";

@@ -27,7 +27,7 @@ export function dialogs(review, edits, editor) {
   button("open-history").addEventListener("click", () => history().catch((e) => notice(e.message)));
   const links = FORMATS.map(([end, words]) => {
     const a = make("a", `${words} (.${end})`);
-    a.href = "/export/" + end;
+    a.href = "export/" + end;
     a.download = "";
     const row = make("li");
     row.append(a);

@@ -31,7 +31,7 @@ export class Film {
     /** @type {number | undefined} */
     this.later = undefined;
     if (film.playback === "file") {
-      video.src = "/film";
+      video.src = "film";
       // Some systems lack a codec that others have.
       video.addEventListener("error", () => this.convert(film), { once: true });
     } else {
@@ -98,7 +98,7 @@ export class Film {
         buffer.remove(0, Infinity);
         await settled(buffer);
       }
-      const answer = await fetch("/film.webm?from=" + at.toFixed(3), { signal: fetching.signal });
+      const answer = await fetch("film.webm?from=" + at.toFixed(3), { signal: fetching.signal });
       if (!answer.ok || !answer.body) throw new Error(await answer.text());
       const reader = answer.body.getReader();
       for (;;) {

@@ -60,9 +60,11 @@ function press(e, act) {
     return;
   }
   if (command || e.altKey) return;
-  // A button that has the focus is pressed with Space and Enter, but not a row of the list: it is selected already.
+  // A button that has the focus is pressed with Space and Enter, but not a row of the list: it is selected already. A link is
+  // followed with Enter.
   const pressed = e.target instanceof HTMLButtonElement && !e.target.classList.contains("pick");
   if (pressed && (e.key === " " || e.key === "Enter")) return;
+  if (e.target instanceof HTMLAnchorElement && e.key === "Enter") return;
   const key = KEYS.find(([one, other]) => e.key === one || (other && e.key === other));
   if (!key) return;
   e.preventDefault();

@@ -172,7 +172,7 @@ export class CueList {
     row.classList.toggle("checked", cue.checked);
     const scene = this.review.timeline.scenes?.[cue.machine?.scene ?? -1];
     const at = scene ? scene.keyframe : (cue.start + cue.end) / 2;
-    const src = `/picture/${this.review.film.key}/${Math.round(at * 1000)}.jpg`;
+    const src = `picture/${this.review.film.key}/${Math.round(at * 1000)}.jpg`;
     if (image.getAttribute("src") !== src) image.src = src;
   }
 }

@@ -3,6 +3,7 @@
 /** @import {EditReport, Loaded} from "./types.d.ts" */
 
 import { actions } from "./actions.js";
+import { around } from "./around.js";
 import { Candidates } from "./candidates.js";
 import { cueConflict, fileConflict } from "./conflict.js";
 import { dialogs } from "./dialogs.js";
@@ -89,6 +90,7 @@ function begin(loaded) {
   refresh();
   saved("Saved", "good");
   edits.written(loaded.saved);
+  around(loaded);
   waveform(timeline);
   follow(review, edits, { took, reload, waveform: () => waveform(timeline) });
 }
@@ -109,7 +111,7 @@ function counts(review) {
 
 /** @param {TimelineView} timeline */
 async function waveform(timeline) {
-  const answer = await fetch("/waveform").catch(() => null);
+  const answer = await fetch("waveform").catch(() => null);
   if (!answer?.ok) return;
   timeline.rate = Number(answer.headers.get("Descry-Rate"));
   timeline.peaks = new Uint8Array(await answer.arrayBuffer());

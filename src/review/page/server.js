@@ -27,11 +27,11 @@ async function read(answer) {
 }
 
 /** @returns {Promise<Loaded>} */
-export const load = async () => read(await fetch("/api/review"));
+export const load = async () => read(await fetch("api/review"));
 /** @returns {Promise<{changes: PastChange[]}>} */
-export const history = async () => read(await fetch("/api/history"));
+export const history = async () => read(await fetch("api/history"));
 /** @param {"mine" | "theirs"} take */
-export const choose = async (take) => read(await post("/api/disk", { take }));
+export const choose = async (take) => read(await post("api/disk", { take }));
 
 /**
  * Describes the frame at a time and those around it.
@@ -40,7 +40,7 @@ export const choose = async (take) => read(await post("/api/disk", { take }));
  * @param {AbortSignal} signal
  * @returns {Promise<{candidates: Candidate[]}>}
  */
-export const describe = async (at, prompt, signal) => read(await post("/api/describe", { at, prompt }, signal));
+export const describe = async (at, prompt, signal) => read(await post("api/describe", { at, prompt }, signal));
 
 /**
  * A text as sound.
@@ -48,7 +48,7 @@ export const describe = async (at, prompt, signal) => read(await post("/api/desc
  * @param {AbortSignal} signal
  */
 export async function speak(text, signal) {
-  const answer = await post("/api/speak", { text }, signal);
+  const answer = await post("api/speak", { text }, signal);
   return answer.ok ? answer.blob() : read(answer);
 }
 
@@ -64,7 +64,7 @@ let last = Promise.resolve();
 export function edit(make, who) {
   const sent = last.then(async () => {
     const edit = make();
-    return edit && read(await post("/api/edit", { edit, who }));
+    return edit && read(await post("api/edit", { edit, who }));
   });
   last = sent.catch(() => {});
   return sent;
@@ -73,7 +73,7 @@ export function edit(make, who) {
 /** Sends an edit while the page closes. @param {Edit} edit @param {string} who */
 export function editLast(edit, who) {
   const headers = { "Content-Type": "application/json" };
-  fetch("/api/edit", { method: "POST", keepalive: true, headers, body: JSON.stringify({ edit, who }) });
+  fetch("api/edit", { method: "POST", keepalive: true, headers, body: JSON.stringify({ edit, who }) });
 }
 
 /**
@@ -84,7 +84,7 @@ export function editLast(edit, who) {
  * }} on
  */
 export function follow(on) {
-  const events = new EventSource("/api/events");
+  const events = new EventSource("api/events");
   /** @param {string} kind @param {(data: any) => void} take */
   const listen = (kind, take) =>
     events.addEventListener(kind, (e) => take(JSON.parse(/** @type {MessageEvent<string>} */ (e).data)));

@@ -98,6 +98,18 @@ export interface Loaded {
   /** Where a description fits; null if speech is not known. */
   pauses: Stretch[] | null;
   saved: SaveState;
+  /** Whether the page is one of many, of an archive. */
+  in_archive: boolean;
+  /** What became of the review when the film was described again; null if it was not. */
+  renewal: Renewal | null;
+  /** What goes on with the review. */
+  commands: { what: string; command: string }[];
+}
+
+export interface Renewal {
+  kept: number;
+  replaced: number;
+  new: number;
 }
 
 export interface EditReport {
