@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { films } from "./films.mjs";
 
+import { films } from "./review_films.mjs";
 import { machines, pauses } from "./review_help.mjs";
 import { manyCues } from "./review_size.mjs";
 import { axe, ended, film, folder, freePort, open, saved, shots, start, texts, track, until } from "./review_support.mjs";
@@ -167,6 +167,7 @@ try {
   await pauses(browser);
   await machines(browser);
   await manyCues(browser);
+  await films(browser);
 } finally {
   await browser.close();
   running?.child.kill();

@@ -95,11 +95,13 @@ fn edits_are_found_exported_and_kept() {
     assert!(status == 308 && head.contains(&format!("{one}/")), "{head}");
     let (status, _, page) = review.get(&format!("{one}/"));
     assert!(status == 200 && String::from_utf8(page).unwrap().contains("review.js"));
-    for part in ["review.js", "look.css", "api/history", "picture/500.jpg", "film", "export/vtt"] {
+    for part in ["review.js", "around.js", "look.css", "api/history", "film", "export/vtt"] {
         assert_eq!(review.get(&format!("{one}/{part}")).0, 200, "{part}");
     }
     rewrite(&review, &one, 0, "A purple walrus sleeps.");
     let loaded = load(&review, &one);
+    let picture = format!("{one}/picture/{}/500.jpg", loaded["film"]["key"].as_str().unwrap());
+    assert_eq!(review.get(&picture).0, 200);
     assert_eq!((&loaded["in_archive"], &loaded["document"]["source"]["kind"]), (&json!(true), &json!("described")));
     edit(&review, &one, &json!({ "do": "check", "cues": [seen(&loaded, 0), seen(&loaded, 1)], "checked": true }));
     let loaded = load(&review, &two);

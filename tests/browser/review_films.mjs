@@ -1,46 +1,51 @@
-// The list of an archive's films, with the keyboard alone, with many films, in both themes and on a phone. A part of
-// review.mjs, which gives it the browser and its own functions.
+// The list of an archive's films, with the keyboard alone, with many films, in both themes and on a phone. A part of review.mjs.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve as absolute } from "node:path";
+import { axe, descry, ended, film, folder, freePort, root, shots, start, until } from "./review_support.mjs";
 
 /** Films in the archive: two pages of the list. */
 const FILMS = 60;
 
-/** `review`: what review.mjs has. */
-export async function films(review) {
-  const { browser, folder, freePort, start, ended, until } = review;
+export async function films(browser) {
   const port = await freePort();
-  make(review);
+  make();
   let running = await start(port, "archive");
-  const page = await list(review, running.address);
-  await keyboard(page, until);
-  await page.close();
-  await ended(running.child, "SIGINT");
+  try {
+    const page = await list(browser, running.address);
+    await keyboard(page);
+    await page.close();
+  } finally {
+    await ended(running.child, "SIGINT");
+  }
   const shelf = join(folder, "archive/reviews");
   const saved = readdirSync(shelf).flatMap((name) => readdirSync(join(shelf, name)).map((file) => join(shelf, name, file)));
   assert.equal(saved.length, 1);
   assert.equal(JSON.parse(readFileSync(saved[0], "utf8")).cues[0].text, "A walrus from the list.");
   rmSync(join(folder, "films/film-07.avi"));
   running = await start(port, "archive");
-  await looks(review, running.address, browser);
-  await ended(running.child, "SIGINT");
+  try {
+    await looks(browser, running.address);
+  } finally {
+    await ended(running.child, "SIGINT");
+  }
 }
 
 /** An archive of many small films. */
-function make({ descry, film, folder, model }) {
+function make() {
+  const model = join(root, "tests/models/tiny");
   mkdirSync(join(folder, "films"));
   film("films/film-00.avi", 2);
   for (let n = 1; n < FILMS; n++) {
     copyFileSync(join(folder, "films/film-00.avi"), join(folder, `films/film-${String(n).padStart(2, "0")}.avi`));
   }
   const options = ["--into", "archive", "--model", model, "--min-score", "0", "--audio", "none", "--mode", "keyframes", "-q"];
-  execFileSync(descry, ["index", "films", ...options], { cwd: folder });
+  execFileSync(absolute(descry), ["index", "films", ...options], { cwd: folder });
 }
 
-async function list({ browser, until }, address, options = {}) {
+async function list(browser, address, options = {}) {
   const page = await browser.newPage({ viewport: { width: 1280, height: 860 }, ...options });
   page.faults = [];
   page.on("pageerror", (e) => page.faults.push(e.message));
@@ -52,7 +57,7 @@ async function list({ browser, until }, address, options = {}) {
 
 const titles = (page) => page.locator("#films h2").allTextContents();
 
-async function keyboard(page, until) {
+async function keyboard(page) {
   assert.equal((await titles(page)).length, 50, "a page of them");
   await page.focus("#later");
   await page.keyboard.press("Enter");
@@ -71,7 +76,7 @@ async function keyboard(page, until) {
   await page.keyboard.press("Tab");
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");
-  await page.waitForSelector("#cues li");
+  await page.waitForSelector("#cues .pick");
   assert.equal(await page.textContent("#film-name"), "film-31.avi");
   await page.keyboard.press("Enter");
   await page.keyboard.press("Control+A");
@@ -90,11 +95,10 @@ async function keyboard(page, until) {
   console.log("ok: the films of an archive are listed, found, reviewed and left with the keyboard alone");
 }
 
-async function looks(review, address) {
-  const { axe, shots } = review;
+async function looks(browser, address) {
   for (const colorScheme of ["light", "dark"]) {
     for (const width of [1280, 360]) {
-      const page = await list(review, address + "?order=title", { colorScheme, viewport: { width, height: 800 }, bypassCSP: true });
+      const page = await list(browser, address + "?order=title", { colorScheme, viewport: { width, height: 800 }, bypassCSP: true });
       assert.match(await page.locator("#films li").nth(7).textContent(), /not at this path any more/);
       const found = await page.evaluate(`${axe}; axe.run()`);
       assert.deepEqual(found.violations.map((v) => v.id + " " + v.nodes.map((n) => n.target).join(" ")), [], `${colorScheme} ${width}`);
