@@ -10,7 +10,8 @@
 #: test-sanitizers  the tests of decoding under valgrind, FFmpeg included
 #: bench         the speed measurements in benches/
 #: gpu-check     whether a GPU computes what the CPU computes, and how fast; skipped where there is none
-#: test-browser  live outputs in hls.js, all pages, a review, tracks in video.js, in headless Chromium
+#: test-browser  live outputs in hls.js, all pages, a review, tracks in video.js, in headless Chromium (SHOTS=dir: screenshots)
+#: pictures      the pictures and the recording of docs/review.md anew
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-arm64    a build for 64-bit ARM, and its most important tests under QEMU
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
@@ -18,7 +19,7 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean pictures
 
 BINARY := target/release/descry
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
@@ -73,6 +74,7 @@ check: setup-lint lint
 lint:
 	cargo fmt --check
 	vendor/venv/bin/ruff check -q . && vendor/venv/bin/ruff format -q --check .
+	tests/pages/node_modules/.bin/tsc -p tests/pages
 	$(LINTED) cargo build $(ALL) --all-targets
 
 # Tests in every order of steps that shuttle finds: a build of their own, because the locks are shuttle's.
@@ -127,8 +129,14 @@ gpu-check:
 test-browser:
 	@sh tools/setup.sh browser
 	cargo build --locked --bin descry --example live_outputs
-	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/check.mjs target/debug/examples/live_outputs target/debug/descry
-	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/review.mjs target/debug/descry
+	$(if $(SHOTS),mkdir -p $(SHOTS))
+	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/check.mjs target/debug/examples/live_outputs target/debug/descry $(SHOTS)
+	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/review.mjs target/debug/descry $(SHOTS)
+
+# A film from samples/, described by the built-in model: as fast as for users, so the recording is not slow.
+pictures: build
+	@sh tools/setup.sh browser
+	DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) node tests/browser/pictures.mjs $(BINARY) docs/pictures
 
 test-faults: setup-test
 	DESCRY_FAULTS=1 $(if $(SEED),DESCRY_FAULTS_SEED=$(SEED)) $(LINTED) cargo test --locked --test faults -- --nocapture
@@ -147,4 +155,4 @@ fuzz:
 
 clean:
 	cargo clean
-	rm -rf vendor tests/parsers/node_modules tests/browser/node_modules
+	rm -rf vendor tests/parsers/node_modules tests/browser/node_modules tests/pages/node_modules

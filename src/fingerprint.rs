@@ -1,5 +1,8 @@
 //! What distinguishes one state of a source from another without reading it.
 
+use std::fs::Metadata;
+use std::time::UNIX_EPOCH;
+
 use serde::{Deserialize, Serialize};
 
 /// Distinguishes a source from a changed one without reading it. Empty where nothing is known about the source.
@@ -17,4 +20,15 @@ pub struct Fingerprint {
     /// Of an object without an e-tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
+}
+
+impl Fingerprint {
+    /// What distinguishes a file: its size and when it was last written.
+    pub(crate) fn of_file(metadata: &Metadata) -> Fingerprint {
+        let nanoseconds = metadata.modified().ok().map(|at| match at.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
+        });
+        Fingerprint { size: Some(metadata.len()), mtime_ns: nanoseconds, ..Fingerprint::default() }
+    }
 }

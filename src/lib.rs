@@ -20,10 +20,10 @@
 //! |---|---|
 //! | `cli` | the command line: arguments, messages, exit codes, one file for each command |
 //! | `fuzzing` | entries for the fuzz targets in `fuzz/`; only with the feature of that name |
+//! | [`archive`] | many films: the archive's files, indexing into it, search in it, their reviews |
 //! | [`live`] | streams: sessions that reconnect, one clock, what is new, and the outputs |
-//! | [`archive`] | many films: the archive's files, indexing into it, search in it |
 //! | [`clipcap`] | published checkpoints of ClipCap as model folders |
-//! | [`review`] | reviews: descriptions that people check and correct in the browser |
+//! | [`review`] | the review of a film: descriptions that people check and correct in the browser |
 //! | [`speak`] | spoken descriptions, mixed into the film |
 //! | [`pipeline`] | one run: stages, threads and channels, batches; pictures; parts of long films |
 //! | [`track`] | from captioned keyframes to a track: dedup, cues, WebVTT, SRT, DAPT, JSON, CSV, HTML, output files |

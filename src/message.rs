@@ -58,6 +58,8 @@ settings! {
     Context => "context",
     /// Describing a file.
     Describe => "describe",
+    /// Folder of captions that editors wrote or checked.
+    ExportCaptions => "export_captions",
     /// Subtitles that say when people talk.
     Dialogue => "dialogue",
     /// How long a decoder in a process of its own may give no sign of life.

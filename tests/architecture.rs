@@ -35,8 +35,8 @@ const LAYERS: &[&[&str]] = &[
     &["speech"],
     &["track"],
     &["pipeline"],
-    &["live", "archive", "speak", "clipcap"],
-    &["review"],
+    &["live", "speak", "clipcap", "review"],
+    &["archive"],
     &["cli", "fuzzing"],
 ];
 

@@ -3,7 +3,7 @@
 # that reads text from another.
 #   setup.sh run      what is needed to build and run
 #   setup.sh test     that, and what the tests use
-#   setup.sh lint     that of run, and what checks the Python code
+#   setup.sh lint     that of run, and what checks the Python code and the scripts of pages
 #   setup.sh browser  that of run, and a browser for the outputs of live mode
 #   setup.sh valgrind that of run, and valgrind
 #   setup.sh fuzz     that of test, and a compiler for libFuzzer
@@ -137,14 +137,22 @@ venv() {
     python3 -m venv vendor/venv
 }
 
-# The linter and type checker of the project's Python.
+# The linter and type checker of the project's Python, and the type checker of the scripts of its pages.
 lint_tools() {
     venv
     pins=$(cksum <tools/requirements-lint.txt)
-    [ "$(cat vendor/lint.done 2>/dev/null)" = "$pins" ] && return
-    log "fetching ruff and mypy"
-    vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/requirements-lint.txt >&2
-    echo "$pins" >vendor/lint.done
+    if [ "$(cat vendor/lint.done 2>/dev/null)" != "$pins" ]; then
+        log "fetching ruff and mypy"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/requirements-lint.txt >&2
+        echo "$pins" >vendor/lint.done
+    fi
+    pins=$(cksum <tests/pages/package-lock.json)
+    if [ ! -d tests/pages/node_modules/typescript ] || [ "$(cat vendor/pages.done 2>/dev/null)" != "$pins" ]; then
+        command -v npm >/dev/null || packages nodejs npm
+        log "fetching the type checker of pages"
+        (cd tests/pages && npm ci --silent --no-audit --no-fund >&2)
+        echo "$pins" >vendor/pages.done
+    fi
 }
 
 command -v cargo >/dev/null || { log "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }

@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "table", longest: 48 << 10, run: targets::archive::table },
     Target { name: "index", longest: 160 << 10, run: targets::archive::index },
     Target { name: "part", longest: 16 << 10, run: targets::archive::part },
+    Target { name: "review", longest: 16 << 10, run: targets::review::review },
     Target { name: "address", longest: 1 << 10, run: targets::live::address },
     Target { name: "config", longest: 8 << 10, run: targets::live::config },
     Target { name: "http", longest: 12 << 10, run: targets::live::http },

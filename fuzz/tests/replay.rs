@@ -50,8 +50,8 @@ macro_rules! replays {
 }
 
 replays!(
-    media, picture, manifest, graph, hub, tokenizer, answer, listing, checkpoint, record, table, index, part, address,
-    config, http, dialogue, replies, vtt
+    media, picture, manifest, graph, hub, tokenizer, answer, listing, checkpoint, record, table, index, part, review,
+    address, config, http, dialogue, replies, vtt
 );
 
 /// A finding in a folder that is named after no target would never be replayed.

@@ -249,6 +249,11 @@ impl Archive {
         self.folder().map(|root| root.join(SEARCH))
     }
 
+    /// The records of a video: one, but two for a moment while it is described again.
+    pub(super) fn record_states(&self, key: u64) -> Result<Vec<RecordName>> {
+        self.states(RECORDS, key)
+    }
+
     /// The names that a video has in one kind of records, in any state.
     pub(super) fn states(&self, kind: &str, key: u64) -> Result<Vec<RecordName>> {
         let folder = record_folder(kind, RecordName { key, state: 0 });

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::catalog::{Archive, TABLE_LIMIT};
 use super::layout::{RECORDS, TABLE, VIDEOS, record_file, video_file};
 use super::record::{RecordName, VideoRecord};
+use super::reviews::check_reviews;
 use super::table::TableReader;
 use crate::digest::{hex, sha256_of};
 use crate::error::{Error, Result};
@@ -31,8 +32,12 @@ pub struct CheckReport {
     /// Videos that cannot be checked, because the disk or the object store does not give one of their files. A repair leaves
     /// them alone.
     pub unreadable: usize,
-    /// Folders without a record: killed processes leave them behind.
+    /// Folders without a record, and half-written reviews: killed processes leave them behind.
     pub leftovers: usize,
+    /// Reviews that can be read.
+    pub reviews: usize,
+    /// Reviews that cannot. A repair leaves them alone.
+    pub damaged_reviews: usize,
 }
 
 /// Checks all videos and calls `report` for each damaged or unreadable one. With `repair`, removes what is damaged or left over. Skips
@@ -72,7 +77,9 @@ pub fn check(
             }
         }
     }
-    found.leftovers = sweep_leftovers(archive, repair)?;
+    let reviews = check_reviews(archive, repair, interrupt, report)?;
+    (found.reviews, found.damaged_reviews) = (reviews.sound, reviews.damaged);
+    found.leftovers = sweep_leftovers(archive, repair)? + reviews.leftovers;
     Ok(found)
 }
 

@@ -1,4 +1,5 @@
-//! All keyframes of an archive as one table, in the order of the record names. Memory: one row group.
+//! All keyframes of an archive as one table, in the order of the record names, with the words of editors where there are
+//! some. Memory: one row group.
 
 use std::io::Write;
 
@@ -27,7 +28,7 @@ pub fn export<W: Write + Send>(archive: &Archive, to: W, name: &str, interrupt: 
             return Err(Error::Interrupted);
         }
         // The video may have been removed since the names were listed.
-        let Some(table) = archive.table(video)? else { continue };
+        let Some(table) = archive.corrected_table(video)? else { continue };
         let dimension = table.dimension();
         if let Some(to) = to.take() {
             writer = Some((TableWriter::new(to, name, dimension, EXPORT_GROUP_ROWS)?, dimension));

@@ -7,8 +7,8 @@
 //! processes share the work. A video's record is written last: writing it commits the video.
 //!
 //! From the bottom up, each file using only those before it: `layout` and `record` (names and contents of the files),
-//! `store` (a folder or a bucket), `table` (keyframes as Parquet), `catalog` (the [`Archive`]), `claim`, `writer`, `check`
-//! and `export`, then `index` and `search`, which do not know each other.
+//! `store` (a folder or a bucket), `table` (keyframes as Parquet), `catalog` (the [`Archive`]), `claim`, `writer`, `check`,
+//! `reviews` (what editors made of descriptions) and `export`, then `index` and `search`, which do not know each other.
 
 mod catalog;
 mod check;
@@ -18,6 +18,7 @@ pub mod index;
 pub(crate) mod io_error;
 mod layout;
 mod record;
+pub mod reviews;
 pub mod search;
 mod store;
 mod table;

@@ -35,8 +35,18 @@ pub struct RecordName {
 impl RecordName {
     /// The folder that holds this record: the first two digits of the key. It keeps every folder small.
     pub fn shelf(self) -> String {
-        format!("{:02x}", self.key >> 56)
+        shelf(self.key)
     }
+
+    /// The state as names and reviews have it: 16 hex digits.
+    pub(super) fn state_text(self) -> String {
+        format!("{:016x}", self.state)
+    }
+}
+
+/// The folder of everything about a video; see [`RecordName::shelf`].
+pub(super) fn shelf(key: u64) -> String {
+    format!("{:02x}", key >> 56)
 }
 
 impl fmt::Display for RecordName {

@@ -52,6 +52,9 @@ pub(super) enum ArchiveCommand {
         /// Names of the videos, as 'descry archive list' prints them
         #[arg(required = true, value_name = "VIDEO")]
         videos: Vec<String>,
+        /// Remove their reviews too, with everything that editors wrote
+        #[arg(long, help_heading = "Reviews")]
+        reviews: bool,
     },
 }
 
@@ -66,7 +69,9 @@ pub(super) fn run(command: &ArchiveCommand, reporter: &Reporter, interrupt: &Int
             reporter.summary(&format!("{} written to {output}", count(rows, "keyframe")), &json!({ "rows": rows }));
             Ok(())
         }
-        ArchiveCommand::Forget { archive, videos } => forget(&Archive::open(archive)?, videos, reporter),
+        ArchiveCommand::Forget { archive, videos, reviews } => {
+            forget(&Archive::open(archive)?, videos, *reviews, reporter)
+        }
     }
 }
 
@@ -106,9 +111,14 @@ fn list(archive: &Archive, failures: bool, json: bool, reporter: &Reporter, inte
 fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let found = crate::archive::check(archive, repair, interrupt, &mut |e| reporter.error(e))?;
     let unreadable = if found.unreadable > 0 { format!(", {} unreadable", found.unreadable) } else { String::new() };
+    let reviews = match (found.reviews, found.damaged_reviews) {
+        (0, 0) => String::new(),
+        (sound, 0) => format!(", {} intact", count(sound, "review")),
+        (sound, damaged) => format!(", {} intact, {damaged} damaged", count(sound, "review")),
+    };
     let (removed, again) = if repair { (" and removed", "; run descry index again") } else { ("", "") };
     let text = format!(
-        "{} intact, {} damaged{removed}{unreadable}; {} of killed runs{removed}{}",
+        "{} intact, {} damaged{removed}{unreadable}{reviews}; {} of killed runs{removed}{}",
         count(found.sound, "video"),
         found.damaged,
         count(found.leftovers, "leftover"),
@@ -116,6 +126,7 @@ fn check(archive: &Archive, repair: bool, reporter: &Reporter, interrupt: &Inter
     );
     let fields = json!({
         "sound": found.sound, "damaged": found.damaged, "unreadable": found.unreadable, "leftovers": found.leftovers,
+        "reviews": found.reviews, "damaged_reviews": found.damaged_reviews,
     });
     reporter.summary(&text, &fields);
     Ok(())
@@ -137,15 +148,25 @@ fn export(archive: &Archive, to: &str, overwrite: bool, interrupt: &Interrupt) -
     Ok(rows)
 }
 
-fn forget(archive: &Archive, videos: &[String], reporter: &Reporter) -> Result<()> {
+fn forget(archive: &Archive, videos: &[String], reviews: bool, reporter: &Reporter) -> Result<()> {
     for video in videos {
-        let problem = match archive.claim(video_key(video))? {
-            None => Some(("is being described by another process", "Wait until that has finished, or stop it.")),
-            Some(_claim) if archive.forget(video_key(video))? => None,
-            Some(_) => Some(("is not in the archive", "'descry archive list' prints the names.")),
+        let key = video_key(video);
+        let Some(_claim) = archive.claim(key)? else {
+            let remedy = "Wait until that has finished, or stop it.";
+            reporter.error(&Error::input(video, "is being described by another process", remedy));
+            continue;
         };
-        if let Some((cause, remedy)) = problem {
-            reporter.error(&Error::input(video, cause, remedy));
+        // What editors wrote goes first: if it cannot be removed, everything stays.
+        let has_review = archive.has_review(key)?;
+        if reviews && let Err(e) = archive.remove_review(key) {
+            reporter.error(&e);
+            continue;
+        }
+        let is_known = archive.forget(key)?;
+        if !is_known && !has_review {
+            reporter.error(&Error::input(video, "is not in the archive", "'descry archive list' prints the names."));
+        } else if has_review && !reviews {
+            reporter.warn(&format!("{video}: its review stays in the archive; --reviews removes it for good"));
         }
     }
     Ok(())

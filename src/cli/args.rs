@@ -341,18 +341,23 @@ impl DescriptionArgs {
         let mode = self.decode.frames.mode;
         let content = self.content.config(models, mode)?;
         Ok(Config {
-            decode: DecodeOptions {
-                access: self.access.policy()?,
-                // Of a film whose keyframes alone are read, sound would be most of the work.
-                side_track: self.speech.side_track(mode != DecodeMode::Keyframes)?,
-                ..self.decode.options()
-            },
+            decode: self.decode_options()?,
             dialogue: self.speech.dialogue()?,
             text: self.text.model()?,
             static_text: self.text.static_text(),
             jobs: self.decode.jobs(),
             place: self.extended.apply(content.place),
             ..content
+        })
+    }
+
+    /// How inputs are decoded.
+    pub(super) fn decode_options(&self) -> Result<DecodeOptions> {
+        Ok(DecodeOptions {
+            access: self.access.policy()?,
+            // Of a film whose keyframes alone are read, sound would be most of the work.
+            side_track: self.speech.side_track(self.decode.frames.mode != DecodeMode::Keyframes)?,
+            ..self.decode.options()
         })
     }
 

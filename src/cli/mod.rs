@@ -34,6 +34,7 @@ mod probe;
 mod progress;
 mod reporter;
 mod review;
+mod review_archive;
 mod search;
 mod server_args;
 mod signals;
@@ -45,6 +46,7 @@ mod stdout;
 mod stitch;
 mod text_args;
 mod values;
+mod voice_args;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -120,6 +122,7 @@ impl CliCommand {
     fn run(&self, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
         match self {
             CliCommand::Describe(args) => describe::run(args, reporter, interrupt),
+            CliCommand::Review(args) if args.is_archive() => review_archive::run(args, reporter, interrupt),
             CliCommand::Review(args) => review::run(args, reporter, interrupt),
             CliCommand::Speak(args) => speak::run(args, reporter, interrupt),
             CliCommand::Live(args) => live::run(args, reporter, interrupt),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use axum::Router;
 use clap::Args;
 
 use super::args::DescriptionArgs;
@@ -14,28 +15,28 @@ use super::describe::describe_film;
 use super::isolate_args::IsolateDefaults;
 use super::reporter::{Reporter, count};
 use super::stdout::{print_json, print_line};
+use super::voice_args::CueVoiceArgs;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::isolate::Isolation;
-use crate::media::{Dialogue, SideTrack};
+use crate::media::Dialogue;
 use crate::message::Setting;
 use crate::model::{Model, ModelOptions, Models};
-use crate::pipeline::{self, Config, Job, Outcome, Silent};
+use crate::pipeline::Config;
 use crate::review::{
-    Candidate, DescribeAgain, FilmFacts, FilmTimeline, ReviewDocument, ReviewFile, ReviewFilm, ReviewSession,
-    ReviewSite, WarningRules, review_path,
+    CaptionCounts, CaptionExport, CueVoice, FilmFacts, FilmTimeline, FrameDescriber, ReviewDocument, ReviewFile,
+    ReviewFilm, ReviewMachines, ReviewSession, ReviewSite, WarningRules, review_path,
 };
 use crate::serve::{BodyLimits, ContentPolicy, HttpOptions, ServeLimits, Site, WebServer};
-use crate::time::Time;
-use crate::track::SceneRecord;
 use crate::track::formats::file_name;
 
 const EXAMPLES: &str = "\
 Examples:
   descry review film.mp4                    Describe a film, and correct its descriptions in the browser
   descry review film.mp4 film.vtt           Correct somebody else's descriptions
-  descry review film.mp4 --report           Print how much was changed";
+  descry review film.mp4 --report           Print how much was changed
+  descry review archive/                    Correct the films of an archive, least certain first
+  descry review archive/ --export-captions captions  Write what was checked as training data";
 
 /// Where the page is, if the user names no other place.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8090);
@@ -43,27 +44,29 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 const LARGEST_EDIT: usize = 4 << 20;
 /// How often the end of the program is looked for: a flag has nothing that a thread could wait for.
 const LOOK: Duration = Duration::from_millis(50);
-/// How far from the frame that is shown others are described too, in milliseconds.
-const AROUND: [i64; 3] = [0, -400, 400];
-/// How much of the film is described for one frame.
-const MOMENT: Time = Time::from_millis(40);
+
+/// Opens a film to look at frames of it.
+pub(super) type FilmReader = Box<dyn Fn(&Address, &Interrupt) -> Result<ReviewFilm>>;
 
 /// Check and correct descriptions in the browser
 ///
 /// descry opens a page on this machine: the film, its scenes, speech and pauses, and its cues, which can be edited. Everything
-/// is saved at once, in film.review.json beside the film. A film without descriptions is described first.
+/// is saved at once, in film.review.json beside the film. A film without descriptions is described first. Of an archive, the
+/// page lists the films; their reviews are kept in the archive, where 'descry search' finds what they say.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ReviewArgs {
-    /// Film: a file or URL (http, https, s3)
+    /// Film: a file or URL (http, https, s3); or the folder of an archive
     #[arg(value_name = "FILM")]
-    film: Address,
+    pub(super) film: Address,
     /// Descriptions that somebody has made: WebVTT, SubRip or ASS [default: descry describes the film]
     #[arg(value_name = "TRACK")]
-    track: Option<PathBuf>,
+    pub(super) track: Option<PathBuf>,
     /// File that keeps the review [default: film.review.json beside the film]
+    ///
+    /// Of an archive: a folder that exists, for reviews that are not to be in the archive.
     #[arg(long, value_name = "FILE", help_heading = "Review")]
-    review: Option<PathBuf>,
+    pub(super) review: Option<PathBuf>,
     /// Address of the page
     ///
     /// Only this machine can read it.
@@ -74,9 +77,16 @@ pub(super) struct ReviewArgs {
     no_open: bool,
     /// Print how much was changed, as JSON, and end
     #[arg(long, conflicts_with_all = ["track", "no_open", "listen"], help_heading = "Review")]
-    report: bool,
+    pub(super) report: bool,
+    /// Write what editors wrote or checked, with its pictures, as training data for tools/models.py, and end
+    ///
+    /// The folder must not hold captions yet.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["track", "no_open", "listen", "report"], help_heading = "Review")]
+    pub(super) export_captions: Option<PathBuf>,
     #[command(flatten)]
-    description: DescriptionArgs,
+    pub(super) voice: CueVoiceArgs,
+    #[command(flatten)]
+    pub(super) description: DescriptionArgs,
 }
 
 pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
@@ -85,11 +95,12 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         return report(&path);
     }
     args.description.check(1)?;
-    // Everybody who can reach the page can change the descriptions.
-    if !args.listen.ip().is_loopback() {
-        let cause = format!("--listen {}: other machines could change descriptions", args.listen);
-        return Err(Error::usage(cause, "Listen on 127.0.0.1, and let others in by an SSH tunnel."));
+    // What is wrong with a voice is known before a film is described.
+    args.voice.options("en")?;
+    if let Some(folder) = &args.export_captions {
+        return args.export(&path, folder, reporter, interrupt);
     }
+    args.check_listen()?;
     let (file, known) = ReviewFile::open(&path)?;
     if let (Some(track), Some(_)) = (&args.track, &known) {
         let cause = format!("there is a review of this film, which {} would not change", track.display());
@@ -106,24 +117,67 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         None => args.new_document(&film, (&models, &options, &config), reporter, interrupt)?,
     };
     reporter.info(&format!("{}: {}", path.display(), count(document.cues.len(), "cue")));
+    let voice = args.voice.options(&document.language)?;
+    let voice = voice.map(|voice| CueVoice::new(&voice, interrupt)).transpose()?;
     let session = Arc::new(ReviewSession::start(file, document, WarningRules::default())?);
-    let again = describe_again(args.film.clone(), models, options, config);
-    let site = Arc::new(ReviewSite::new(session.clone(), film, Some(again), interrupt.clone()));
-    args.serve(&site, reporter, interrupt)?;
+    let describer = FrameDescriber::start(film.clone(), models, options, config.bars)?;
+    let machines = ReviewMachines { describer: Some(describer), voice };
+    let site = Arc::new(ReviewSite::new(session.clone(), film, machines, interrupt.clone()));
+    let listener = site.clone();
+    let sound = thread::Builder::new().name("waveform".into()).spawn(move || listener.listen());
+    args.serve(site.router(), reporter, interrupt, || ())?;
+    if let Ok(sound) = sound {
+        let _ = sound.join();
+    }
     session.finish()
+}
+
+/// What there is to do about a film without a review.
+pub(super) fn no_review(path: &Path) -> Error {
+    Error::input(path.display().to_string(), "no such file", "Review the film first: descry review FILM.")
 }
 
 /// Prints what editors did.
 fn report(path: &Path) -> Result<()> {
-    let Some(document) = ReviewFile::read_only(path)? else {
-        let remedy = "Review the film first: descry review FILM.";
-        return Err(Error::input(path.display().to_string(), "no such file", remedy));
-    };
+    let document = ReviewFile::read_only(path)?.ok_or_else(|| no_review(path))?;
     let value = serde_json::to_value(document.report()).map_err(std::io::Error::from);
     print_json(&value.map_err(|e| Error::read(path.display().to_string(), &e))?).map(drop)
 }
 
 impl ReviewArgs {
+    /// Whether it is an archive that is to be reviewed.
+    pub(super) fn is_archive(&self) -> bool {
+        !self.film.is_url() && Path::new(self.film.reveal()).is_dir()
+    }
+
+    /// Everybody who can reach the page can change the descriptions.
+    pub(super) fn check_listen(&self) -> Result<()> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        let cause = format!("--listen {}: other machines could change descriptions", self.listen);
+        Err(Error::usage(cause, "Listen on 127.0.0.1, and let others in by an SSH tunnel."))
+    }
+
+    /// Opens films to look at frames of them.
+    pub(super) fn films(&self, reporter: &Reporter) -> Result<FilmReader> {
+        let decode = self.description.decode_options()?;
+        let isolation = self.description.isolation(&IsolateDefaults::FEW, reporter)?.map(|(isolation, _)| isolation);
+        Ok(Box::new(move |film, interrupt| {
+            ReviewFilm::open(film, decode.clone(), isolation.clone(), interrupt.clone())
+        }))
+    }
+
+    /// Writes what editors wrote or checked.
+    fn export(&self, path: &Path, folder: &Path, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+        let review = ReviewFile::outline(path)?.ok_or_else(|| no_review(path))?;
+        let film = self.films(reporter)?(&self.film, interrupt)?;
+        let mut captions = CaptionExport::create(folder)?;
+        captions.add(&film, &review, interrupt)?;
+        report_captions(captions.finish(&path.display().to_string())?, folder, reporter);
+        Ok(())
+    }
+
     fn review_path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.review {
             return Ok(path.clone());
@@ -158,8 +212,14 @@ impl ReviewArgs {
         }
     }
 
-    /// Serves the page until the program is to end.
-    fn serve(&self, site: &Arc<ReviewSite>, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    /// Serves pages until the program is to end, and calls `tick` again and again meanwhile.
+    pub(super) fn serve(
+        &self,
+        router: Router,
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+        tick: impl Fn(),
+    ) -> Result<()> {
         let limits = ServeLimits {
             idle_time: Some(Duration::from_secs(60)),
             bodies: Some(BodyLimits { bytes: LARGEST_EDIT, time: Duration::from_secs(10) }),
@@ -167,26 +227,33 @@ impl ReviewArgs {
             ..ServeLimits::default()
         };
         let content = ContentPolicy::Player;
-        let served = Site { router: site.clone().router(), counters: Arc::new(()), limits, content };
+        let served = Site { router, counters: Arc::new(()), limits, content };
         let options = HttpOptions { listen: self.listen, token: None };
         let server = WebServer::start(&options, Setting::Listen, served)?;
         let page = format!("http://{}/", server.address());
         print_line(&page)?;
         reporter.note("Open this page in a browser. Ctrl-C ends the review.");
-        let listener = site.clone();
-        let sound = thread::Builder::new().name("waveform".into()).spawn(move || listener.listen());
         if !self.no_open {
             open_page(&page);
         }
         while !interrupt.is_set() {
+            tick();
             thread::sleep(LOOK);
         }
         drop(server);
-        if let Ok(sound) = sound {
-            let _ = sound.join();
-        }
         Ok(())
     }
+}
+
+/// Reports what was written as training data.
+pub(super) fn report_captions(counts: CaptionCounts, folder: &Path, reporter: &Reporter) {
+    let text = format!(
+        "{} on {} written to {}",
+        count(counts.captions, "caption"),
+        count(counts.pictures, "picture"),
+        folder.display()
+    );
+    reporter.summary(&text, &serde_json::json!(counts));
 }
 
 /// Opens the page where there is a desktop.
@@ -196,51 +263,4 @@ fn open_page(page: &str) {
         let quiet = || Stdio::null();
         let _ = Command::new("xdg-open").arg(page).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
     }
-}
-
-/// Describes the frames around a time.
-fn describe_again(film: Address, models: Models, options: ModelOptions, config: Config) -> Box<DescribeAgain> {
-    let isolation: Option<Isolation> = config.isolation.clone();
-    Box::new(move |at, prompt, interrupt| {
-        let mut found: Vec<Candidate> = Vec::new();
-        let mut fault = None;
-        for by in AROUND {
-            let start = (at + Time::from_millis(by)).max(Time::ZERO);
-            let mut options = options.clone();
-            if let Some(text) = &prompt {
-                options.prompt.get_or_insert_default().text.clone_from(text);
-            }
-            let mut config = config.clone();
-            config.isolation.clone_from(&isolation);
-            config.decode.start = Some(start);
-            config.decode.end = Some(start + MOMENT);
-            (config.place, config.text, config.dialogue) = (None, None, None);
-            config.decode.side_track = SideTrack::Nothing;
-            let model = Model::of(&models, options)?;
-            let inputs = std::slice::from_ref(&film);
-            let mut outcome = None;
-            let job = Job { inputs, config: &config, model, interrupt, observer: &Silent, sink: None };
-            pipeline::run(job, |_, ended| outcome = Some(ended))?;
-            match outcome {
-                Some(Outcome { track: Some(track), error: None, .. }) => {
-                    for candidate in track.scenes.iter().filter_map(candidate) {
-                        if found.iter().all(|other| other.text != candidate.text) {
-                            found.push(candidate);
-                        }
-                    }
-                }
-                Some(Outcome { error: Some(e), .. }) => fault = Some(e),
-                _ => {}
-            }
-        }
-        match fault {
-            Some(e) if found.is_empty() => Err(e),
-            _ => Ok(found),
-        }
-    })
-}
-
-fn candidate(scene: &SceneRecord) -> Option<Candidate> {
-    let text = crate::track::cue::sentence(scene.text.as_deref()?);
-    Some(Candidate { text, score: scene.score })
 }

@@ -9,22 +9,26 @@ use super::reporter::{Reporter, count};
 use super::speak_source::{FilmArgs, SourceArgs};
 use super::speech_args::{DialogueArgs, DialogueChoice};
 use super::values;
+use super::voice_args::VoiceProgramArgs;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::{AudioCodec, DecodeOptions, TrackChoice};
 use crate::mix::DuckOptions;
-use crate::speak::{DescriptionSource, DialogueSource, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak};
+use crate::speak::{
+    DescriptionSource, DialogueSource, Language, SpeakJob, SpeakOptions, SpeakReport, SpeechFit, speak,
+};
 use crate::time::Time;
 use crate::track::Format;
 use crate::track::output::{self, Target};
-use crate::voice::{Voice, VoiceOptions, VoicePreset};
+use crate::voice::VoicePreset;
 
 const EXAMPLES: &str = "\
 Examples:
   descry speak film.mp4 --descriptions film.vtt -o film.described.mkv    Add a spoken track
   descry speak film.mp4 --descriptions film.vtt -o film.ad.m4a           Write the sound alone
   descry speak film.mp4 --descriptions film.vtt -o film.mp3 --voice hibari  Speak with another voice
+  descry speak film.mp4 --descriptions film.review.json -o film.ad.m4a   Speak what was reviewed
   descry speak film.mp4 --describe -o film.ad.m4a                        Describe and speak in one run";
 
 /// Descriptions that are named in messages, at most.
@@ -103,21 +107,8 @@ struct VoiceArgs {
     /// Voice to speak with
     #[arg(long, value_enum, default_value = "espeak", conflicts_with = "voice_command")]
     voice: VoicePreset,
-    /// Model file of the voice, or the name of one of its voices
-    #[arg(long, value_name = "MODEL", conflicts_with = "voice_command")]
-    voice_model: Option<PathBuf>,
-    /// Program that speaks instead: it reads text on standard input and writes WAV to standard output
-    ///
-    /// {speed} in an argument is replaced by how many times as fast it is to speak, and {language} by the language. It is not
-    /// run through a shell.
-    #[arg(long, value_name = "PROGRAM ARGUMENTS")]
-    voice_command: Option<String>,
-    /// Let the voice's program inherit this environment variable too
-    #[arg(long, value_name = "NAME")]
-    voice_env: Vec<String>,
-    /// Kill the voice's program when it takes longer for one description
-    #[arg(long, value_name = "SECONDS", value_parser = values::time, default_value = "60")]
-    voice_timeout: Time,
+    #[command(flatten)]
+    program: VoiceProgramArgs,
     /// How many times as fast a description is spoken at most, to fit into its pause
     #[arg(long, value_name = "FACTOR", default_value_t = 1.35)]
     fastest: f64,
@@ -147,7 +138,7 @@ struct MixArgs {
 }
 
 impl SpeakArgs {
-    fn options(&self) -> Result<SpeakOptions> {
+    fn options(&self, language: Language) -> Result<SpeakOptions> {
         let (mix, voice) = (&self.mix, &self.voice);
         check(mix.duck, "--duck", 0.0, 60.0)?;
         check(mix.gain, "--gain", -30.0, 30.0)?;
@@ -159,13 +150,8 @@ impl SpeakArgs {
                 timeout: values::limit(self.timeout),
                 ..DecodeOptions::default()
             },
-            voice: VoiceOptions {
-                voice: voice.voice()?,
-                language: self.source.language.voice.clone(),
-                timeout: values::limit(voice.voice_timeout),
-                environment: voice.voice_env.clone(),
-            },
-            language: self.source.language.clone(),
+            voice: voice.program.options(voice.voice, language.voice.clone())?,
+            language,
             title: self.output.title.clone(),
             audio: mix.audio.clone().unwrap_or(TrackChoice::Usual),
             dialogue: self.dialogue_source()?,
@@ -192,18 +178,6 @@ impl SpeakArgs {
     }
 }
 
-impl VoiceArgs {
-    fn voice(&self) -> Result<Voice> {
-        let Some(line) = &self.voice_command else {
-            return Ok(Voice::Preset { preset: self.voice, model: self.voice_model.clone() });
-        };
-        let words = shlex::split(line).ok_or_else(|| {
-            Error::usage("--voice-command has a quote without its end", "Close it, or escape it with a backslash.")
-        })?;
-        Ok(Voice::Program(words))
-    }
-}
-
 fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
@@ -212,12 +186,16 @@ fn check(value: f64, flag: &str, least: f64, most: f64) -> Result<()> {
 }
 
 pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
-    let options = args.options()?;
     args.source.check()?;
+    let review = args.source.review()?;
+    let options = args.options(args.source.language(review.as_ref()))?;
     args.film.check()?;
     output::check(&Target::File(args.output.output.clone(), Format::Vtt), args.output.force)?;
     let kept = args.source.kept(args.output.force)?;
     let describer = || {
+        if let Some(track) = &review {
+            return Ok(track.clone());
+        }
         let track = args.film.describe(&args.input, &options, kept.as_ref(), reporter, interrupt)?;
         if let Some(target) = &kept {
             output::save(&track, target, args.output.force, interrupt)?;
@@ -226,11 +204,10 @@ pub(super) fn run(args: &SpeakArgs, reporter: &Reporter, interrupt: &Interrupt) 
     };
     let report = speak(&SpeakJob {
         input: &args.input,
-        descriptions: args
-            .source
-            .descriptions
-            .as_deref()
-            .map_or(DescriptionSource::Describer(&describer), DescriptionSource::File),
+        descriptions: match &args.source.descriptions {
+            Some(file) if review.is_none() => DescriptionSource::File(file),
+            _ => DescriptionSource::Describer(&describer),
+        },
         output: &args.output.output,
         overwrite: args.output.force,
         options: &options,

@@ -9,11 +9,13 @@ use super::decode_args::{DecodeMode, FrameArgs};
 use super::describe::describe_film;
 use super::isolate_args::IsolateDefaults;
 use super::reporter::Reporter;
+use super::review::no_review;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::media::{DecodeOptions, SideTrack};
 use crate::pipeline::Config;
+use crate::review::ReviewFile;
 use crate::speak::{DialogueSource, Language, SpeakOptions};
 use crate::track::output::{self, Target};
 use crate::track::{Format, Track};
@@ -22,7 +24,7 @@ use crate::track::{Format, Track};
 #[derive(Args)]
 #[command(next_help_heading = "Descriptions")]
 pub(super) struct SourceArgs {
-    /// File of descriptions: WebVTT as descry describe writes it, SubRip or ASS
+    /// File of descriptions: WebVTT as descry describe writes it, SubRip, ASS, or a review (.json)
     #[arg(long, value_name = "FILE")]
     pub(super) descriptions: Option<PathBuf>,
     /// Describe the film first, as descry describe does
@@ -33,9 +35,9 @@ pub(super) struct SourceArgs {
     /// Keep the descriptions in a file too: .vtt, .srt, .json, .csv, .ttml or .html
     #[arg(long, value_name = "FILE", requires = "describe")]
     save_descriptions: Option<PathBuf>,
-    /// Language of the descriptions: an ISO 639 code
-    #[arg(long, value_name = "CODE", default_value = "en")]
-    pub(super) language: Language,
+    /// Language of the descriptions: an ISO 639 code [default: that of a review, otherwise en]
+    #[arg(long, value_name = "CODE")]
+    language: Option<Language>,
 }
 
 /// How the film is described: the options of `descry describe`, which make sense with `--describe` only.
@@ -69,6 +71,28 @@ impl SourceArgs {
             _ => return Ok(()),
         };
         Err(Error::usage(cause, remedy))
+    }
+
+    /// The track of a review, if that is what the descriptions are.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds no descriptions.
+    pub(super) fn review(&self) -> Result<Option<Track>> {
+        let is_json = |path: &&PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+        let Some(path) = self.descriptions.as_ref().filter(is_json) else { return Ok(None) };
+        let track = ReviewFile::read_only(path)?.ok_or_else(|| no_review(path))?.track();
+        if track.cues.is_empty() {
+            let remedy = "Write some in the review first: descry review FILM.";
+            return Err(Error::input(path.display().to_string(), "holds no descriptions", remedy));
+        }
+        Ok(Some(track))
+    }
+
+    /// The language of the descriptions.
+    pub(super) fn language(&self, review: Option<&Track>) -> Language {
+        // Of a BCP 47 tag, what comes before the region; `und` is no language.
+        let primary = review.and_then(|track| track.language.split('-').next()).filter(|code| *code != "und");
+        self.language.clone().or_else(|| primary?.parse().ok()).unwrap_or_default()
     }
 
     /// The file that keeps the descriptions, if the user wants one.

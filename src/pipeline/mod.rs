@@ -21,7 +21,8 @@
 //! Shutdown: a stage ends when its input closes or its output is gone, and every thread is joined. The first fatal error
 //! wins and stops the decoding threads.
 //!
-//! [`stills`] does the same for pictures, [`parts`] for long films that several processes share.
+//! [`stills`] does the same for pictures, [`parts`] for long films that several processes share, and [`storyboard()`] shows the
+//! scenes of a film without a model.
 
 pub(crate) mod batch;
 pub mod budget;
@@ -36,6 +37,7 @@ mod shares;
 mod stages;
 mod stats;
 mod stills;
+mod storyboard;
 
 pub use config::Config;
 pub use describer::{Describer, DescriptionProgress, Descriptions};
@@ -44,5 +46,6 @@ pub use observer::{KeyframeSink, Observer, Outcome, Silent};
 pub use run::{Job, run};
 pub use stats::Stats;
 pub use stills::{Still, StillOptions, embeddings, stills};
+pub use storyboard::storyboard;
 
 pub use crate::model::{Load, Model};

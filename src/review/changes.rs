@@ -62,7 +62,7 @@ impl ReviewDocument {
         if self.history.len() > MOST_CHANGES {
             let oldest = MOST_CHANGES / 4;
             self.history.drain(..oldest);
-            self.forgotten += oldest as u64;
+            self.forgotten = self.forgotten.saturating_add(oldest as u64);
         }
     }
 

@@ -44,6 +44,23 @@ pub struct ReviewCue {
     pub machine: Option<MachineCue>,
 }
 
+impl ReviewCue {
+    /// Whether an editor has written it, or has changed its words or its times.
+    pub fn is_edited(&self) -> bool {
+        let as_made = |machine: &MachineCue| (machine.start, machine.end) == (self.start, self.end);
+        self.has_own_words() || !self.machine.as_ref().is_some_and(as_made)
+    }
+
+    /// Whether an editor has written or checked its words.
+    pub fn is_vouched_for(&self) -> bool {
+        self.checked || self.has_own_words()
+    }
+
+    fn has_own_words(&self) -> bool {
+        self.machine.as_ref().is_none_or(|machine| machine.text != self.text)
+    }
+}
+
 /// A cue as it was before anybody edited it. It never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +112,17 @@ pub(super) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_editors_did_with_a_cue_is_known() {
+        let made = super::super::tests::cue(1, 0, 1_000, "A dog.");
+        let of = |cue: &ReviewCue| (cue.is_edited(), cue.is_vouched_for());
+        assert_eq!(of(&made), (false, false));
+        assert_eq!(of(&ReviewCue { checked: true, ..made.clone() }), (false, true));
+        assert_eq!(of(&ReviewCue { end: Time::from_millis(900), ..made.clone() }), (true, false));
+        assert_eq!(of(&ReviewCue { text: "A wolf.".into(), ..made.clone() }), (true, true));
+        assert_eq!(of(&ReviewCue { machine: None, ..made }), (true, true));
+    }
 
     #[test]
     fn a_text_is_cleaned() {

@@ -13,6 +13,10 @@ pub(super) const FORM: u32 = 1;
 pub const MOST_CUES: usize = 50_000;
 /// Most terms of a glossary.
 pub(super) const MOST_TERMS: usize = 2_000;
+/// No review has more changes: the page counts them in floating point.
+const LAST_REVISION: u64 = 1 << 50;
+/// No review makes more cues.
+const LAST_ID: u32 = 1 << 31;
 /// No film lasts longer.
 pub(super) const LONGEST_FILM: Time = Time::from_millis(1_000 * 3_600_000);
 
@@ -35,6 +39,9 @@ pub enum CueSource {
     Described {
         /// Name and version of the model.
         model: String,
+        /// In an archive, the state of the film and of the options that the descriptions belong to: 16 hex digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
     },
     /// A file of subtitles.
     File {
@@ -43,6 +50,16 @@ pub enum CueSource {
         /// Its SHA-256, in hex.
         sha256: String,
     },
+}
+
+impl CueSource {
+    /// In an archive, the state of the film that the descriptions belong to.
+    pub fn state(&self) -> Option<&str> {
+        match self {
+            CueSource::Described { state, .. } => state.as_deref(),
+            CueSource::File { .. } => None,
+        }
+    }
 }
 
 /// Everything about the review of one film.
@@ -127,31 +144,55 @@ impl ReviewDocument {
         self.film.duration.unwrap_or(LONGEST_FILM).min(LONGEST_FILM)
     }
 
+    /// Reads the bytes of a review's file.
+    ///
+    /// # Errors
+    /// In words, if they are not those of a review.
+    pub fn parse(bytes: &[u8]) -> Result<ReviewDocument, String> {
+        let document: ReviewDocument =
+            serde_json::from_slice(bytes).map_err(|e| format!("is no review of descry: {e}"))?;
+        match document.fault() {
+            Some(fault) => Err(fault),
+            None => Ok(document),
+        }
+    }
+
     /// What is wrong with a document that was read from a file, in words; none if it can be edited.
     pub(super) fn fault(&self) -> Option<String> {
-        if self.descry_review != FORM {
-            return Some(format!("has form {}, and this descry reads form {FORM}", self.descry_review));
-        }
-        let all = || self.cues.iter().chain(&self.deleted);
-        if all().count() > MOST_CUES {
-            return Some(format!("has more than {MOST_CUES} cues"));
-        }
-        let mut ids: Vec<CueId> = all().map(|cue| cue.id).collect();
-        ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Some(format!("has two cues with the number {}", twice[0].0));
-        }
-        if ids.last().is_some_and(|last| last.0 >= self.next_id) {
-            return Some("has a cue whose number is not below next_id".into());
-        }
-        let in_range = |cue: &ReviewCue| cue.start >= Time::ZERO && cue.start < cue.end && cue.end <= LONGEST_FILM;
-        if let Some(cue) = all().find(|cue| !in_range(cue)) {
-            return Some(format!("has a cue (number {}) whose times are impossible", cue.id.0));
-        }
-        let is_long =
-            |cue: &&ReviewCue| cue.text.chars().count() > LONGEST_TEXT || cue.note.chars().count() > LONGEST_NOTE;
-        all().find(is_long).map(|cue| format!("has a cue (number {}) whose text is too long", cue.id.0))
+        fault_of((self.descry_review, self.revision, self.next_id), &self.cues, &self.deleted)
     }
+}
+
+/// What is wrong with the parts of a document, in words; none if they can be edited.
+pub(super) fn fault_of(
+    (form, revision, next_id): (u32, u64, u32),
+    cues: &[ReviewCue],
+    deleted: &[ReviewCue],
+) -> Option<String> {
+    if form != FORM {
+        return Some(format!("has form {form}, and this descry reads form {FORM}"));
+    }
+    if revision > LAST_REVISION || next_id > LAST_ID {
+        return Some("has a revision or a next_id that no review reaches".into());
+    }
+    let all = || cues.iter().chain(deleted);
+    if all().count() > MOST_CUES {
+        return Some(format!("has more than {MOST_CUES} cues"));
+    }
+    let mut ids: Vec<CueId> = all().map(|cue| cue.id).collect();
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Some(format!("has two cues with the number {}", twice[0].0));
+    }
+    if ids.last().is_some_and(|last| last.0 >= next_id) {
+        return Some("has a cue whose number is not below next_id".into());
+    }
+    let in_range = |cue: &ReviewCue| cue.start >= Time::ZERO && cue.start < cue.end && cue.end <= LONGEST_FILM;
+    if let Some(cue) = all().find(|cue| !in_range(cue)) {
+        return Some(format!("has a cue (number {}) whose times are impossible", cue.id.0));
+    }
+    let is_long = |cue: &&ReviewCue| cue.text.chars().count() > LONGEST_TEXT || cue.note.chars().count() > LONGEST_NOTE;
+    all().find(is_long).map(|cue| format!("has a cue (number {}) whose text is too long", cue.id.0))
 }
 
 #[cfg(test)]
@@ -170,6 +211,8 @@ mod tests {
         };
         assert!(fault(|d| d.descry_review = 9).contains("form 9"));
         assert!(fault(|d| d.cues[1].id = CueId(1)).contains("two cues"));
+        assert!(fault(|d| d.next_id = u32::MAX).contains("no review reaches"));
+        assert!(fault(|d| d.revision = u64::MAX).contains("no review reaches"));
         assert!(fault(|d| d.next_id = 2).contains("next_id"));
         assert!(fault(|d| d.cues[0].end = Time::ZERO).contains("number 1"));
         assert!(fault(|d| d.cues[0].start = Time::from_millis(-1)).contains("number 1"));

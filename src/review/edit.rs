@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::cue::{CueId, GlossaryTerm, LONGEST_NOTE, LONGEST_TEXT, ReviewCue, SHORTEST_CUE, SeenCue, clean};
 use super::document::{MOST_CUES, MOST_TERMS, ReviewDocument};
 use super::history::{Change, Touched};
+use super::renew::RENEWAL;
 use super::replace::Replacement;
 use crate::time::Time;
 
@@ -355,6 +356,9 @@ impl ReviewDocument {
         let Some(change) = self.change(revision) else {
             return impossible("This change is too old to be undone.");
         };
+        if change.what == RENEWAL {
+            return impossible("The film was described again then. What was replaced is in the history.");
+        }
         if !change.after.holds_in(self, &change.before.cues) {
             return Err(Refusal::Conflict { cues: change.after.cues.iter().map(|cue| cue.id).collect() });
         }

@@ -14,7 +14,7 @@ impl ReviewDocument {
     /// The track that the editors made. Cues without text are left out.
     pub fn track(&self) -> Track {
         let model = match &self.source {
-            CueSource::Described { model } => model.clone(),
+            CueSource::Described { model, .. } => model.clone(),
             CueSource::File { name, .. } => name.clone(),
         };
         let mut track = Track::new(self.film.name.clone(), model);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::document::ReviewDocument;
+use super::outline::ReviewOutline;
 use crate::atomic_file::{AtomicFile, CommitError};
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
@@ -18,7 +19,9 @@ use crate::message::Setting;
 use crate::open_folder::{NamedLock, open_folder_of};
 
 /// Largest file that is read, in bytes: a hundred times that of a long film with a long history.
-const LARGEST: u64 = 256 << 20;
+pub const LARGEST_REVIEW: u64 = 256 << 20;
+/// What to do about a file that holds no review.
+const REMEDY: &str = "Restore a version that works, or rename this file, and the review begins anew.";
 /// How many copies of one file may lie beside it.
 const MOST_COPIES: u32 = 1_000;
 
@@ -79,18 +82,20 @@ impl DiskStamp {
     }
 }
 
-/// Locks a file beside the document.
+/// Locks a review by a file beside it; none where another process has locked it.
 ///
 /// # Errors
-/// If another process has locked it, or the folder cannot be written.
-fn lock_beside(path: &Path) -> Result<NamedLock> {
-    let shown = path.display().to_string();
+/// If the folder cannot be written.
+pub(crate) fn try_lock_review(path: &Path) -> Result<Option<NamedLock>> {
     let last = path.file_name().unwrap_or_default().to_string_lossy();
     let lock = open_folder_of(path).and_then(|folder| NamedLock::try_take(folder, format!(".{last}.lock")));
-    lock.map_err(|e| Error::write(&*shown, &e, Setting::Review))?.ok_or_else(|| {
-        let remedy = "Use the page that is open already, or end the other descry first.";
-        Error::output(shown, "another descry reviews this film", remedy)
-    })
+    lock.map_err(|e| Error::write(path.display().to_string(), &e, Setting::Review))
+}
+
+/// The error for a review that another process has locked.
+pub(crate) fn is_reviewed(shown: &str) -> Error {
+    let remedy = "Use the page that is open already, or end the other descry first.";
+    Error::output(shown, "another descry reviews this film", remedy)
 }
 
 impl ReviewFile {
@@ -99,7 +104,8 @@ impl ReviewFile {
     /// # Errors
     /// If another process has it open, its folder cannot be written, or it cannot be read or holds no review.
     pub fn open(path: &Path) -> Result<(ReviewFile, Option<ReviewDocument>)> {
-        let mut file = ReviewFile { path: path.into(), stamp: None, copy: None, _lock: lock_beside(path)? };
+        let lock = try_lock_review(path)?.ok_or_else(|| is_reviewed(&path.display().to_string()))?;
+        let mut file = ReviewFile { path: path.into(), stamp: None, copy: None, _lock: lock };
         let document = file.read()?;
         Ok((file, document))
     }
@@ -114,6 +120,19 @@ impl ReviewFile {
             Ok(None) => Ok(None),
             Err(e) => Err(Error::read(path.display().to_string(), &e)),
         }
+    }
+
+    /// The review of a file that is only looked at, without its changes; none if there is no file.
+    ///
+    /// # Errors
+    /// If it cannot be read or holds no review.
+    pub fn outline(path: &Path) -> Result<Option<ReviewOutline>> {
+        let shown = path.display().to_string();
+        let bytes = match read_bytes(path, LARGEST_REVIEW) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|e| Error::read(&*shown, &e))?,
+        };
+        ReviewOutline::parse(&bytes).map(Some).map_err(|cause| Error::input(shown, cause, REMEDY))
     }
 
     /// Its path.
@@ -207,14 +226,8 @@ impl ReviewFile {
 /// If the file cannot be read or holds no review.
 fn read_document(path: &Path) -> Result<ReviewDocument> {
     let shown = path.display().to_string();
-    let bytes = read_bytes(path, LARGEST).map_err(|e| Error::read(&*shown, &e))?;
-    let remedy = "Restore a version that works, or rename this file, and the review begins anew.";
-    let document: ReviewDocument = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input(&*shown, format!("is no review of descry: {e}"), remedy))?;
-    match document.fault() {
-        Some(fault) => Err(Error::input(shown, fault, remedy)),
-        None => Ok(document),
-    }
+    let bytes = read_bytes(path, LARGEST_REVIEW).map_err(|e| Error::read(&*shown, &e))?;
+    ReviewDocument::parse(&bytes).map_err(|cause| Error::input(shown, cause, REMEDY))
 }
 
 fn write_document(path: &Path, document: &ReviewDocument) -> io::Result<DiskStamp> {

@@ -5,8 +5,10 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -15,12 +17,14 @@ use crate::isolate::{FrameSource, Isolation};
 use crate::lock::lock;
 use crate::media::decode::Polled;
 use crate::media::{
-    DecodeOptions, DecodedFrames, PreviewEncoder, Rgb, SideTrack, SideTrackData, StreamInfo, ThumbnailOptions,
+    DecodeOptions, DecodedFrames, Frame, PreviewEncoder, Rgb, SideTrack, SideTrackData, StreamInfo, ThumbnailOptions,
     TrackChoice, sample_at, thumbnail,
 };
 use crate::message::Setting;
 use crate::time::Time;
 
+/// Another version may make other pictures.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Longest side of the pictures of a preview, in pixels.
 const PREVIEW: u32 = 854;
 /// A preview begins with the frame that is shown then: the last one of so much before it.
@@ -75,6 +79,11 @@ impl ReviewFilm {
         &self.info
     }
 
+    /// Its name as the user gave it, without credentials.
+    pub(super) fn shown(&self) -> String {
+        self.input.shown()
+    }
+
     /// Its file; none if it is elsewhere.
     pub fn path(&self) -> Option<&Path> {
         (!self.input.is_url()).then(|| Path::new(self.input.reveal()))
@@ -99,21 +108,46 @@ impl ReviewFilm {
         }
     }
 
-    /// The first frame from a time on, as a JPEG of at most so many pixels across; none if it has no pixels.
+    /// The first frame from a time on, as a JPEG of this size and quality; none if it has no pixels.
     ///
     /// # Errors
     /// If the film cannot be read or decoded there, or has ended.
-    pub fn picture(&self, at: Time, width: u32, interrupt: Interrupt) -> Result<Option<Vec<u8>>> {
+    pub fn picture(&self, at: Time, size: ThumbnailOptions, interrupt: Interrupt) -> Result<Option<Vec<u8>>> {
+        let jpeg =
+            self.with_frame(at, interrupt, |frame| Ok(thumbnail(&frame.to_rgb_within(size.width.max(SCALED))?, size)));
+        Ok(jpeg?.flatten())
+    }
+
+    /// What `take` takes of the first frame from a time on; none if there is none.
+    ///
+    /// # Errors
+    /// If the film cannot be read or decoded there, and those of `take`.
+    pub(super) fn with_frame<T>(
+        &self,
+        at: Time,
+        interrupt: Interrupt,
+        take: impl FnOnce(&Frame) -> Result<T>,
+    ) -> Result<Option<T>> {
         let options = DecodeOptions {
             start: (at > Time::ZERO).then_some(at),
             side_track: SideTrack::Nothing,
             threads: 1,
             ..self.options.clone()
         };
+        // The frame's pixels may be in the process that has decoded it.
         let mut source = FrameSource::open(&self.input, &options, self.isolation.as_ref(), interrupt)?;
-        let Some(frame) = source.next()? else { return Ok(None) };
-        let picture = frame.to_rgb_within(width.max(SCALED))?;
-        Ok(thumbnail(&picture, ThumbnailOptions { width, ..ThumbnailOptions::default() }))
+        source.next()?.map(|frame| take(&frame)).transpose()
+    }
+
+    /// Names the film as it is now in addresses of its pictures: another one, or a changed one, has another key.
+    pub(super) fn key(&self) -> String {
+        let metadata = self.path().and_then(|path| std::fs::metadata(path).ok());
+        let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+        // What is known of a film at a web address may stay the same although the film changes.
+        let begun = if modified.is_none() { Some(SystemTime::now()) } else { None };
+        let length = metadata.map(|metadata| metadata.len());
+        let state = format!("{VERSION} {} {length:?} {modified:?} {begun:?}", self.input.reveal());
+        Sha256::digest(state)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Writes the film from a time on as WebM, as fast as the reader reads.

@@ -33,7 +33,7 @@ pub struct Change {
     /// Who made it.
     pub who: String,
     /// What kind of change it is: `edit`, `check`, `split`, `merge`, `delete`, `restore`, `add`, `replace`, `glossary`,
-    /// `notes`, `undo` or `redo`.
+    /// `notes`, `undo`, `redo` or `renew`.
     pub what: String,
     /// What it touched, as it was before.
     pub before: Touched,

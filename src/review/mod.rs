@@ -8,44 +8,67 @@
 //! history    who changed what                  changes  made, remembered, undone
 //! warnings   what an editor should look at
 //! sources    a described film, or somebody's track, as a new document
-//! film       pictures and sound for the page
+//! film       pictures and sound for the page   frames   frames that are described again
 //! file       the document on the disk
 //! session    the document while people work on it
-//! site       what the page asks for            pictures  those that were made
+//! site       what the page asks for            assets   its own files
+//! machine    what it asks a model and a voice  spoken   cues as speech
+//! made       pictures and speech that were made
 //! export     the document as a track
 //! report     how much was changed
+//! captions   what editors wrote or checked, as training data
+//! renew      a film that was described again
+//! outline    the document without its changes, and how far the work is
+//! described  the JSON of a film, as a new document
+//! commands   what goes on with a review
 //! ```
 //!
 //! The document is a value: edits are applied to it one by one, in the order in which they come, and it does not know who
 //! else looks at it. Memory: a document, of which the number of cues, of changes and the length of each text are bounded.
 
+mod assets;
+mod captions;
 mod changes;
+mod commands;
 mod cue;
+mod described;
 mod document;
 mod edit;
 mod export;
 mod file;
 mod film;
+mod frames;
 mod history;
-mod pictures;
+mod machine;
+mod made;
+mod outline;
+mod renew;
 mod replace;
 mod report;
 mod session;
 mod site;
 mod sources;
+mod spoken;
 mod timeline;
 mod warnings;
 
+pub use captions::{CaptionCounts, CaptionExport};
 pub use cue::{CueId, GlossaryTerm, LONGEST_NOTE, LONGEST_TEXT, MachineCue, ReviewCue, SHORTEST_CUE, SeenCue};
 pub use document::{CueSource, FilmFacts, MOST_CUES, ReviewDocument};
 pub use edit::{Edit, NewParts, Refusal};
-pub use file::{ReviewFile, SaveOutcome, review_path};
+pub use file::{LARGEST_REVIEW, ReviewFile, SaveOutcome, review_path};
+pub(crate) use file::{is_reviewed, try_lock_review};
 pub use film::{PEAKS, Playback, ReviewFilm};
+pub use frames::{Candidate, FrameDescriber};
 pub use history::{Change, Touched};
+pub use machine::ReviewMachines;
+pub use outline::{ReviewOutline, ReviewProgress};
+pub use renew::Renewal;
 pub use replace::Replacement;
 pub use report::ReviewReport;
 pub use session::{ChangeSummary, EditReport, ReviewEvent, ReviewSession, SaveState};
-pub use site::{Candidate, DescribeAgain, ReviewSite};
+pub use site::{ReviewSite, SiteNotes};
+pub use spoken::CueVoice;
 pub use timeline::{FilmTimeline, SceneMark, SpokenStretch, TextMark};
 pub use warnings::{CueFacts, Warning, WarningRules};
 

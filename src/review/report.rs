@@ -62,7 +62,7 @@ impl ReviewDocument {
         ReviewReport {
             film: self.film.name.clone(),
             source: match &self.source {
-                super::CueSource::Described { model } => model.clone(),
+                super::CueSource::Described { model, .. } => model.clone(),
                 super::CueSource::File { name, .. } => name.clone(),
             },
             machine_cues: left.len() + rejected,

@@ -8,7 +8,7 @@
 //! document again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
@@ -105,8 +105,8 @@ pub struct ReviewSession {
 struct SharedSession {
     rules: WarningRules,
     state: Mutex<SessionState>,
-    /// The saver file. Locked after the state, never before it.
-    file: Mutex<ReviewFile>,
+    /// None once the session is over. Locked after the state, never before it.
+    file: Mutex<Option<ReviewFile>>,
     changed: Condvar,
     events: broadcast::Sender<ReviewEvent>,
 }
@@ -136,7 +136,7 @@ impl ReviewSession {
         let shared = Arc::new(SharedSession {
             rules,
             state: Mutex::new(state),
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
             changed: Condvar::new(),
             events,
         });
@@ -153,6 +153,9 @@ impl ReviewSession {
     /// When it is refused.
     pub fn edit(&self, edit: &Edit, who: &str) -> std::result::Result<Arc<EditReport>, Refusal> {
         let mut state = lock(&self.shared.state);
+        if state.stopped {
+            return Err(closed());
+        }
         let time = rfc3339(SystemTime::now());
         let before = state.document.history.last().map(|change| change.revision);
         let state = &mut *state;
@@ -199,6 +202,22 @@ impl ReviewSession {
         look(&state.document, &state.saved, &facts)
     }
 
+    /// The file; none once the session is over.
+    pub fn path(&self) -> Option<PathBuf> {
+        lock(&self.shared.file).as_ref().map(|file| file.path().into())
+    }
+
+    /// How many follow it.
+    pub fn followers(&self) -> usize {
+        self.shared.events.receiver_count()
+    }
+
+    /// Whether the file holds everything that was edited.
+    pub fn is_saved(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.written == Some(state.document.revision)
+    }
+
     /// The rules by which cues are judged.
     pub fn rules(&self) -> &WarningRules {
         &self.shared.rules
@@ -215,7 +234,7 @@ impl ReviewSession {
     /// If the file cannot be written.
     pub fn take_mine(&self) -> Result<()> {
         let document = lock(&self.shared.state).document.clone();
-        lock(&self.shared.file).replace(&document)?;
+        lock(&self.shared.file).as_mut().ok_or_else(is_over)?.replace(&document)?;
         self.shared.saved(SaveState::Saved { revision: document.revision }, Some(document.revision));
         Ok(())
     }
@@ -227,6 +246,7 @@ impl ReviewSession {
     pub fn take_theirs(&self) -> Result<()> {
         let mut state = lock(&self.shared.state);
         let mut file = lock(&self.shared.file);
+        let file = file.as_mut().ok_or_else(is_over)?;
         let path = file.path().display().to_string();
         let theirs = file.read()?;
         let mut theirs =
@@ -237,13 +257,13 @@ impl ReviewSession {
         theirs.cues.iter_mut().for_each(|cue| cue.version = revision);
         state.facts = facts_of(&theirs, &self.shared.rules);
         state.document = theirs;
-        drop((state, file));
+        drop(state);
         let _ = self.shared.events.send(ReviewEvent::Document);
         self.shared.changed.notify_all();
         Ok(())
     }
 
-    /// Saves what is not saved yet. Edits that come later are not saved.
+    /// Saves what is not saved yet, and lets others have the file. Edits that come later are refused.
     ///
     /// # Errors
     /// If the file does not hold the document: the message says why.
@@ -254,10 +274,11 @@ impl ReviewSession {
             let _ = saver.join();
         }
         let state = lock(&self.shared.state);
+        let Some(file) = lock(&self.shared.file).take() else { return Ok(()) };
         if state.written == Some(state.document.revision) {
             return Ok(());
         }
-        let path = lock(&self.shared.file).path().display().to_string();
+        let path = file.path().display().to_string();
         match &state.saved {
             SaveState::ChangedOnDisk { copy } => {
                 let cause = format!("was changed by another program; this review is in {copy} beside it");
@@ -297,7 +318,7 @@ impl SharedSession {
             }
             let document = state.document.clone();
             drop(state);
-            let saved = lock(&self.file).save(&document);
+            let Some(saved) = lock(&self.file).as_mut().map(|file| file.save(&document)) else { return };
             let revision = document.revision;
             match saved {
                 Ok(SaveOutcome::Saved) => self.saved(SaveState::Saved { revision }, Some(revision)),
@@ -342,6 +363,15 @@ impl SharedSession {
             let _ = self.events.send(ReviewEvent::Save(saved));
         }
     }
+}
+
+/// The answer to an edit that comes too late.
+fn closed() -> Refusal {
+    Refusal::Impossible("This review is closed. Load the page again.".into())
+}
+
+fn is_over() -> Error {
+    Error::usage("this review is closed", "Load the page again.")
 }
 
 fn facts_of(document: &ReviewDocument, rules: &WarningRules) -> BTreeMap<u32, CueFacts> {
@@ -426,6 +456,9 @@ mod tests {
         assert_eq!(saved(folder.path()).cues.len(), 3);
         session.edit(&add("A pig."), "ann").unwrap();
         session.finish().unwrap();
+        assert!(matches!(session.edit(&add("A cow."), "ann"), Err(Refusal::Impossible(_))));
+        // Others may have the file now.
+        assert_eq!(ReviewFile::open(&path).unwrap().1.unwrap().cues.len(), 4);
         assert_eq!(saved(folder.path()).cues.len(), 4);
     }
 

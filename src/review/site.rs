@@ -1,8 +1,8 @@
 //! What the page of a review asks for, and what it gets: pages, the document, edits, events, pictures, sound and the film.
 //!
-//! Handlers wait for nothing that takes long: pictures and descriptions are made on threads of their own, two pictures and
-//! one description at a time, and the film is converted on the thread of its answer. Memory: [`KEPT`] pictures, the
-//! waveform, and what a film takes that is converted, for each window that plays it.
+//! Handlers wait for nothing that takes long: pictures, descriptions and speech are made on threads of their own, two pictures,
+//! one description and one text at a time, and the film is converted on the thread of its answer. Memory: [`KEPT`] bytes of
+//! pictures, the waveform, what [`ReviewMachines`] keep, and what a film takes that is converted, for each window that plays it.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -10,39 +10,43 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use futures_util::stream::{self, StreamExt};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json as object};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::spawn_blocking;
 
+use super::assets::with_assets;
+use super::commands::next_commands;
 use super::cue::{CueId, LONGEST_NOTE, LONGEST_TEXT};
 use super::document::ReviewDocument;
 use super::edit::{Edit, Refusal};
 use super::film::{PEAKS, ReviewFilm};
 use super::history::Change;
-use super::pictures::PictureCache;
+use super::machine::{ReviewMachines, describe, speak};
+use super::made::MadeCache;
+use super::renew::Renewal;
 use super::session::{ReviewEvent, ReviewSession, SaveState};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::lock::lock;
-use crate::look;
+use crate::media::ThumbnailOptions;
 use crate::regular_file;
 use crate::serve::response::{json, not_found, text};
 use crate::serve::{Peer, ServedFile, serve_file, serve_produced};
 use crate::time::Time;
 use crate::track::Format;
 
-/// Pictures that are kept, of some 8 KB each.
-const KEPT: usize = 2_000;
-/// Width of the pictures of the list in pixels.
-const PICTURE: u32 = 224;
+/// Bytes of pictures that are kept: some 2,000 of them.
+const KEPT: usize = 16 << 20;
+/// The pictures of the list.
+const PICTURE: ThumbnailOptions = ThumbnailOptions { width: 224, quality: 80 };
 /// Peaks after which the page is told that there are more: those of five minutes.
 const NEWS: usize = 300 * PEAKS as usize;
 /// Changes that the page shows.
@@ -51,54 +55,65 @@ const SHOWN_CHANGES: usize = 500;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A client that takes no event for this long is dropped.
 const STALL: Duration = Duration::from_secs(20);
+/// A picture of a film's frame never changes: its address has the film's key.
+const FOR_GOOD: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 /// The page reads how many peaks of the waveform make a second.
 const RATE: HeaderName = HeaderName::from_static("descry-rate");
-
-/// A description of a frame that an editor may take.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
-    /// What it says.
-    pub text: String,
-    /// Its score, 0 to 1; none if the model has none.
-    pub score: Option<f32>,
-}
-
-/// Describes a film again at a time, with a prompt of the editor's if there is one; the best description first.
-pub type DescribeAgain = dyn Fn(Time, Option<String>, &Interrupt) -> Result<Vec<Candidate>> + Send + Sync;
 
 /// What all requests share.
 pub struct ReviewSite {
     session: Arc<ReviewSession>,
     film: ReviewFilm,
-    again: Option<Box<DescribeAgain>>,
+    pub(super) machines: ReviewMachines,
     interrupt: Interrupt,
-    pictures: Mutex<PictureCache>,
+    key: String,
+    /// By their times in milliseconds.
+    pictures: Mutex<MadeCache<u32>>,
     peaks: Mutex<Vec<u8>>,
     decoding: Semaphore,
-    describing: Semaphore,
+    pub(super) speaking: Semaphore,
     /// Tells the page that there is more of the waveform.
     heard: broadcast::Sender<()>,
+    notes: SiteNotes,
+}
+
+/// What the page shows besides the review.
+#[derive(Debug, Clone, Default)]
+pub struct SiteNotes {
+    /// If the film is in an archive: the arguments with which `descry review` opens that. The page is one of many then, and
+    /// links to their list. Default: none.
+    pub archive: Option<Vec<String>>,
+    /// What became of the review when the film was described again. Default: none.
+    pub renewal: Option<Renewal>,
 }
 
 impl ReviewSite {
-    /// `again`: none if no model is there to describe frames.
+    /// What a page shows of a film.
     pub fn new(
         session: Arc<ReviewSession>,
         film: ReviewFilm,
-        again: Option<Box<DescribeAgain>>,
+        machines: ReviewMachines,
         interrupt: Interrupt,
     ) -> ReviewSite {
         ReviewSite {
+            key: film.key(),
             session,
             film,
-            again,
+            machines,
             interrupt,
-            pictures: Mutex::new(PictureCache::new(KEPT)),
+            pictures: Mutex::new(MadeCache::new(KEPT)),
             peaks: Mutex::default(),
             decoding: Semaphore::new(2),
-            describing: Semaphore::new(1),
+            speaking: Semaphore::new(1),
             heard: broadcast::channel(4).0,
+            notes: SiteNotes::default(),
         }
+    }
+
+    /// The same with what its page shows besides.
+    #[must_use]
+    pub fn with_notes(self, notes: SiteNotes) -> ReviewSite {
+        ReviewSite { notes, ..self }
     }
 
     /// Reads the sound of the film for the waveform. It takes as long as decoding the sound.
@@ -123,26 +138,15 @@ impl ReviewSite {
 
     /// The paths of the page.
     pub fn router(self: Arc<ReviewSite>) -> Router {
-        let script = |body| asset("text/javascript; charset=utf-8", body);
-        Router::new()
-            .route("/", asset("text/html; charset=utf-8", include_str!("page/index.html")))
-            .route("/look.css", asset("text/css; charset=utf-8", look::STYLE))
-            .route("/icon.svg", asset("image/svg+xml", look::ICON))
-            .route("/review.css", asset("text/css; charset=utf-8", include_str!("page/review.css")))
-            .route("/review.js", script(include_str!("page/review.js")))
-            .route("/state.js", script(include_str!("page/state.js")))
-            .route("/server.js", script(include_str!("page/server.js")))
-            .route("/film.js", script(include_str!("page/film.js")))
-            .route("/timeline.js", script(include_str!("page/timeline.js")))
-            .route("/list.js", script(include_str!("page/list.js")))
-            .route("/keys.js", script(include_str!("page/keys.js")))
+        with_assets(Router::new())
             .route("/api/review", get(review))
             .route("/api/edit", post(edit))
             .route("/api/history", get(history))
             .route("/api/describe", post(describe))
+            .route("/api/speak", post(speak))
             .route("/api/disk", post(disk))
             .route("/api/events", get(events))
-            .route("/picture/{file}", get(picture))
+            .route("/picture/{key}/{file}", get(picture))
             .route("/waveform", get(waveform))
             .route("/film", get(film))
             .route("/film.webm", get(preview))
@@ -152,20 +156,16 @@ impl ReviewSite {
     }
 }
 
-type SiteState = State<Arc<ReviewSite>>;
-
-fn asset(kind: &'static str, body: &'static str) -> axum::routing::MethodRouter<Arc<ReviewSite>> {
-    get(move || async move { ([(CONTENT_TYPE, kind)], body) })
-}
+pub(super) type SiteState = State<Arc<ReviewSite>>;
 
 /// An answer that says what is wrong.
-fn wrong(status: StatusCode, why: impl std::fmt::Display) -> Response {
+pub(super) fn wrong(status: StatusCode, why: impl std::fmt::Display) -> Response {
     json(status, &object!({ "error": why.to_string() }))
 }
 
 /// A body of JSON.
 #[allow(clippy::result_large_err)]
-fn parsed<T: for<'de> Deserialize<'de>>(body: &Bytes) -> std::result::Result<T, Response> {
+pub(super) fn parsed<T: for<'de> Deserialize<'de>>(body: &Bytes) -> std::result::Result<T, Response> {
     serde_json::from_slice(body).map_err(|e| wrong(StatusCode::BAD_REQUEST, format!("This is no request: {e}")))
 }
 
@@ -176,8 +176,12 @@ async fn review(State(site): SiteState) -> Response {
         "duration": site.film.duration().map(Time::secs),
         "frame_rate": info.frame_rate,
         "has_sound": info.has_side_track(),
-        "describes": site.again.is_some(),
+        "key": site.key,
+        "model": site.machines.model(),
+        "voice": site.machines.voice(),
     });
+    let archive = site.notes.archive.as_deref();
+    let commands = site.session.path().map_or(Vec::new(), |path| next_commands(&site.film, &path, archive));
     let value = site.session.read(|document, saved, facts| {
         let mut film = film;
         film["name"] = object!(document.film.name);
@@ -187,7 +191,11 @@ async fn review(State(site): SiteState) -> Response {
             "rules": site.session.rules(),
             "limits": { "text": LONGEST_TEXT, "note": LONGEST_NOTE },
             "film": film,
+            "pauses": document.timeline.pauses(document.end()),
             "saved": saved,
+            "in_archive": site.notes.archive.is_some(),
+            "renewal": site.notes.renewal,
+            "commands": commands,
         })
     });
     json(StatusCode::OK, &value)
@@ -253,38 +261,6 @@ fn summary(change: &Change) -> Value {
     object!({ "revision": change.revision, "time": change.time, "who": change.who, "what": change.what, "words": words })
 }
 
-/// What of a frame is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FrameRequest {
-    at: f64,
-    prompt: Option<String>,
-}
-
-async fn describe(State(site): SiteState, body: Bytes) -> Response {
-    let request: FrameRequest = match parsed(&body) {
-        Ok(request) => request,
-        Err(answer) => return answer,
-    };
-    if site.again.is_none() {
-        return wrong(StatusCode::UNPROCESSABLE_ENTITY, "No model is here that could describe this frame.");
-    }
-    if !(0.0..=1e7).contains(&request.at) || request.prompt.as_ref().is_some_and(|p| p.chars().count() > LONGEST_TEXT) {
-        return wrong(StatusCode::BAD_REQUEST, "This is no time in a film, or too long a prompt.");
-    }
-    let Ok(_turn) = site.describing.acquire().await else { return not_found() };
-    let worker = site.clone();
-    let made = spawn_blocking(move || {
-        let again = worker.again.as_ref()?;
-        Some(again(Time::from_secs(request.at), request.prompt, &worker.interrupt))
-    });
-    match made.await {
-        Ok(Some(Ok(candidates))) => json(StatusCode::OK, &object!({ "candidates": candidates })),
-        Ok(Some(Err(e))) => wrong(StatusCode::UNPROCESSABLE_ENTITY, e),
-        _ => wrong(StatusCode::INTERNAL_SERVER_ERROR, "Describing this frame failed."),
-    }
-}
-
 /// Which of two versions of the file stays.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -348,19 +324,20 @@ async fn events(State(site): SiteState, Extension(peer): Extension<Peer>) -> Res
     Sse::new(stream.map(Ok::<_, Infallible>)).into_response()
 }
 
-/// `/picture/MILLISECONDS.jpg`: the frame at a time, small.
-async fn picture(State(site): SiteState, Path(file): Path<String>) -> Response {
+/// `/picture/KEY/MILLISECONDS.jpg`: the frame at a time, small.
+async fn picture(State(site): SiteState, Path((key, file)): Path<(String, String)>) -> Response {
     let at = file.strip_suffix(".jpg").and_then(|at| at.parse::<u32>().ok());
-    let Some(at) = at else { return not_found() };
+    let Some(at) = at.filter(|_| key == site.key) else { return not_found() };
     let jpeg = |bytes: Arc<[u8]>| {
-        ([(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"))], Bytes::from_owner(bytes)).into_response()
+        let kind = (CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+        ([kind, (CACHE_CONTROL, FOR_GOOD)], Bytes::from_owner(bytes)).into_response()
     };
-    if let Some(bytes) = lock(&site.pictures).get(at) {
+    if let Some(bytes) = lock(&site.pictures).get(&at) {
         return jpeg(bytes);
     }
     let Ok(_turn) = site.decoding.acquire().await else { return not_found() };
     // Somebody else may have asked for it meanwhile.
-    if let Some(bytes) = lock(&site.pictures).get(at) {
+    if let Some(bytes) = lock(&site.pictures).get(&at) {
         return jpeg(bytes);
     }
     let worker = site.clone();

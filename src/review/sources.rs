@@ -17,7 +17,7 @@ impl ReviewDocument {
         let timeline = FilmTimeline::of(track);
         let cues = track.cues.iter().map(|cue| (cue.start, cue.end, cue.lines.join(" ")));
         let cues = new_cues(&film.name, cues, &timeline)?;
-        let source = CueSource::Described { model: track.model.clone() };
+        let source = CueSource::Described { model: track.model.clone(), state: None };
         Ok(ReviewDocument::new(film, source, &track.language, cues, timeline))
     }
 
@@ -46,7 +46,7 @@ impl ReviewDocument {
 }
 
 /// Cues that nobody has edited.
-fn new_cues(
+pub(super) fn new_cues(
     name: &str,
     cues: impl Iterator<Item = (Time, Time, String)>,
     timeline: &FilmTimeline,

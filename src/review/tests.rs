@@ -41,7 +41,7 @@ pub(super) fn scene(start: i64, end: i64, score: Option<f32>) -> SceneMark {
 }
 
 pub(super) fn document(cues: Vec<ReviewCue>) -> ReviewDocument {
-    let source = CueSource::Described { model: "descry-builtin 1".into() };
+    let source = CueSource::Described { model: "descry-builtin 1".into(), state: None };
     ReviewDocument::new(film(), source, "en", cues, FilmTimeline::default())
 }
 
@@ -297,4 +297,24 @@ proptest! {
         let json = serde_json::to_string(&film).unwrap();
         prop_assert_eq!(serde_json::from_str::<ReviewDocument>(&json).unwrap(), film);
     }
+}
+
+/// The page is served at `/`, and below the folder of each film of an archive.
+#[test]
+fn the_page_names_everything_from_its_own_folder_on() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/review/page");
+    let mut lines = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            lines += 1;
+            // A path in quotes, as in `"/api/edit"`.
+            let mut starts = line.split(['"', '`', '\'']).skip(1).filter(|part| part.starts_with('/'));
+            let path_like = |part: &&str| part[1..].starts_with(|c: char| c.is_ascii_lowercase());
+            assert!(!starts.any(|part| path_like(&part)), "{}: {line}", path.display());
+        }
+    }
+    assert!(lines > 500, "the page is not read");
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 use crate::track::Track;
+use crate::track::place::pauses_of;
 
 /// A stretch of a film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +104,16 @@ impl FilmTimeline {
     pub fn scene_of(&self, start: Time, end: Time) -> Option<usize> {
         let scenes = self.scenes.as_ref()?;
         let shared = |scene: &SceneMark| scene.end.min(end) - scene.start.max(start);
-        let best = scenes.iter().enumerate().map(|(at, scene)| (shared(scene), std::cmp::Reverse(at))).max()?;
+        let first = scenes.partition_point(|scene| scene.end <= start);
+        let those = scenes.iter().enumerate().skip(first).take_while(|(_, scene)| scene.start < end);
+        let best = those.map(|(at, scene)| (shared(scene), std::cmp::Reverse(at))).max()?;
         (best.0 > Time::ZERO).then_some(best.1.0)
+    }
+
+    /// Where a description fits, up to the end of the film; none if speech is not known.
+    pub(super) fn pauses(&self, end: Time) -> Option<Vec<SpokenStretch>> {
+        let speech = self.speech.as_ref()?.iter().map(|s| (s.start, s.end));
+        Some(pauses_of(speech, end).into_iter().map(|(start, end)| SpokenStretch { start, end }).collect())
     }
 
     /// How long it is quiet from a time on, up to `end`; none if speech is not known. Zero if somebody talks then.

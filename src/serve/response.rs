@@ -41,10 +41,12 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Adds the headers of every response.
+/// Adds the headers of every response. One that says how long it may be kept keeps what it says.
 pub(super) fn add_headers(headers: &mut HeaderMap, content: ContentPolicy) {
     for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        if name != CACHE_CONTROL || !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(content.header()));
 }

@@ -18,7 +18,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::printable::{printable_json, printable_lines};
 use crate::regular_file;
-use crate::track::formats::{Format, write};
+use crate::track::formats::{Format, write, write_storyboard};
 #[cfg(unix)]
 use crate::track::named_pipe::PipeWriter;
 use crate::track::pictures::PictureStore;
@@ -232,9 +232,20 @@ pub fn save(track: &Track, target: &Target, overwrite: bool, interrupt: &Interru
         }
         Target::File(path, format) => {
             check_pictures(track, *format, &path.display().to_string())?;
-            save_file(track, path, *format, overwrite, interrupt).map_err(|e| e.explain(path, "The description"))
+            let page = |folder: &Path, to: &mut dyn Write| write(track, *format, folder, to);
+            save_file(path, &page, overwrite, interrupt).map_err(|e| e.explain(path, "The description"))
         }
     }
+}
+
+/// Writes the page of all scenes of a track, completely or not at all; as [`save`].
+///
+/// # Errors
+/// As [`save`].
+pub fn save_storyboard(track: &Track, path: &Path, overwrite: bool, interrupt: &Interrupt) -> Result<()> {
+    check_pictures(track, Format::Html, &path.display().to_string())?;
+    let page = |folder: &Path, to: &mut dyn Write| write_storyboard(track, folder, to);
+    save_file(path, &page, overwrite, interrupt).map_err(|e| e.explain(path, "The storyboard"))
 }
 
 /// Refuses a page whose pictures are lost.
@@ -271,10 +282,12 @@ fn fit_for_terminals(text: &str, format: Format) -> Cow<'_, str> {
     if format == Format::Json { printable_json(text) } else { printable_lines(text) }
 }
 
+/// What writes the content of a file whose links start from a folder.
+type WriteContent<'a> = dyn Fn(&Path, &mut dyn Write) -> io::Result<()> + 'a;
+
 fn save_file(
-    track: &Track,
     path: &Path,
-    format: Format,
+    content: &WriteContent<'_>,
     overwrite: bool,
     interrupt: &Interrupt,
 ) -> Result<(), CommitError> {
@@ -282,7 +295,7 @@ fn save_file(
     if fs::metadata(path).is_ok_and(is_device) || leads_to_descriptor(path) {
         let folder = std::env::current_dir().unwrap_or_default();
         let written = open_device(path, interrupt).map(io::BufWriter::new).and_then(|mut device| {
-            write(track, format, &folder, &mut device)?;
+            content(&folder, &mut device)?;
             device.flush()
         });
         return match written {
@@ -293,7 +306,7 @@ fn save_file(
     create_folder_of(path).map_err(CommitError::Io)?;
     let mut file = AtomicFile::create(path, overwrite).map_err(CommitError::Io)?;
     let name = std::path::absolute(path).map_err(CommitError::Io)?;
-    write(track, format, name.parent().unwrap_or(&name), &mut file).map_err(CommitError::Io)?;
+    content(name.parent().unwrap_or(&name), &mut file).map_err(CommitError::Io)?;
     file.commit().map(drop)
 }
 

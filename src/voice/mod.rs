@@ -1,7 +1,7 @@
 //! Voices: programs that read a text on standard input and write a WAV file to standard output.
 //!
 //! [`preset`] knows the command lines of common ones; [`process`] runs one, with limits; [`wav`] reads what it writes, which
-//! is trusted no more than any other input; [`speaker`] keeps what was spoken.
+//! is trusted no more than any other input, and writes speech for players; [`speaker`] keeps what was spoken.
 //!
 //! Order: one program at a time, in the order in which texts are asked for.
 //!
@@ -14,3 +14,4 @@ mod wav;
 
 pub use preset::{Voice, VoicePreset};
 pub use speaker::{Speaker, SpokenText, VoiceOptions};
+pub(crate) use wav::write_wav;

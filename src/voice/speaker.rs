@@ -103,7 +103,7 @@ impl Speaker {
         if let Some(known) = self.texts.get(&key) {
             return Ok(*known);
         }
-        let speech = self.run(text, speed)?;
+        let speech = self.run(text, speed, &self.interrupt)?;
         let spoken = self.keep(&speech)?;
         if self.texts.len() >= MOST_TEXTS {
             self.texts.clear();
@@ -117,13 +117,20 @@ impl Speaker {
     /// # Errors
     /// As [`Speaker::speak`].
     pub(crate) fn speak_once(&self, text: &str) -> Result<VoiceSamples> {
-        self.run(text, 1.0)
+        self.run(text, 1.0, &self.interrupt)
     }
 
-    fn run(&self, text: &str, speed: f64) -> Result<VoiceSamples> {
+    /// As [`Speaker::speak_once`], until a flag of the caller's is set.
+    ///
+    /// # Errors
+    /// As [`Speaker::speak`].
+    pub(crate) fn speak_until(&self, text: &str, interrupt: &Interrupt) -> Result<VoiceSamples> {
+        self.run(text, 1.0, interrupt)
+    }
+
+    fn run(&self, text: &str, speed: f64, interrupt: &Interrupt) -> Result<VoiceSamples> {
         let line = self.options.voice.line(&self.options.language, speed);
-        let limits =
-            ProgramLimits { environment: &self.environment, timeout: self.options.timeout, interrupt: &self.interrupt };
+        let limits = ProgramLimits { environment: &self.environment, timeout: self.options.timeout, interrupt };
         let bytes = run(&line, text, &limits).map_err(|fault| self.explain(fault))?;
         let speech = read_wav(bytes).map_err(|cause| self.failed(&cause))?;
         if speech.samples.is_empty() {
@@ -156,7 +163,7 @@ impl Speaker {
     }
 
     /// The program's name, without its folder.
-    fn program(&self) -> String {
+    pub(crate) fn program(&self) -> String {
         let line = self.options.voice.line("", 1.0);
         file_name(line.first().map_or("", String::as_str)).to_string()
     }

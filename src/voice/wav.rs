@@ -1,8 +1,9 @@
-//! The WAV file that a voice writes: into samples, and nothing else of it is believed.
+//! WAV: the file that a voice writes becomes samples, and nothing else of it is believed; and what was spoken, as a file for
+//! players.
 
-use std::io::Cursor;
+use std::io::{Cursor, Seek, Write};
 
-use hound::{SampleFormat, WavReader};
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 
 /// Sample rates that a voice may have, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
@@ -57,6 +58,19 @@ pub(super) fn read_wav(mut bytes: Vec<u8>) -> Result<VoiceSamples, String> {
     Ok(VoiceSamples { rate: spec.sample_rate, samples: trim(&mono).to_vec() })
 }
 
+/// Writes samples of one channel as a WAV file of 16 bits.
+///
+/// # Errors
+/// If `to` cannot be written.
+pub(crate) fn write_wav(rate: u32, samples: &[f32], to: impl Write + Seek) -> Result<(), hound::Error> {
+    let spec = WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut writer = WavWriter::new(to, spec)?;
+    for sample in samples {
+        writer.write_sample((sample.clamp(-1.0, 1.0) * 32_767.0).round() as i16)?;
+    }
+    writer.finalize()
+}
+
 /// Gives the data of a WAV file the length that is there, if the header leaves it open.
 fn settle_length(bytes: &mut [u8]) -> Result<(), String> {
     let number = |bytes: &[u8], at: usize| {
@@ -107,6 +121,16 @@ mod tests {
         samples.iter().for_each(|s| writer.write_sample(*s).unwrap());
         writer.finalize().unwrap();
         bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut bytes = Vec::new();
+        write_wav(22_050, &[0.5, -2.0, 2.0, -0.25], Cursor::new(&mut bytes)).unwrap();
+        let VoiceSamples { rate, samples } = read_wav(bytes).unwrap();
+        let want = [0.5, -1.0, 1.0, -0.25];
+        assert_eq!((rate, samples.len()), (22_050, want.len()));
+        assert!(samples.iter().zip(want).all(|(is, want)| (is - want).abs() < 1e-4), "{samples:?}");
     }
 
     #[test]

@@ -1,88 +1,15 @@
-// Reviews a film in headless Chromium as a person would: with the keyboard alone, in two windows, and while descry is
-// killed. Arguments: descry, and a folder for pictures of the page, if they are wanted.
+// Reviews a film in headless Chromium as a person would: with the keyboard alone, in two windows, with a model and a voice, with
+// thousands of cues, and while descry is killed. Arguments: descry, and a folder for pictures of the page, if they are wanted.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve as absolute } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const [descry, shots] = process.argv.slice(2);
-const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const folder = mkdtempSync(join(tmpdir(), "descry-review-"));
-
-/** A film of `seconds` with a tone, which browsers do not play as it is. */
-function film(name, seconds) {
-  execFileSync("ffmpeg", ["-v", "error", "-f", "lavfi", "-i", `testsrc=s=160x90:r=5:d=${seconds}`, "-f", "lavfi", "-i",
-    `sine=440:d=${seconds}`, "-c:v", "mpeg4", "-c:a", "pcm_s16le", "-shortest", name], { cwd: folder });
-}
-
-function stamp(seconds) {
-  return new Date(seconds * 1000).toISOString().slice(11, 23);
-}
-
-/** A track with a cue every `step` seconds. */
-function track(name, count, step) {
-  const cues = Array.from({ length: count }, (_, n) => `${stamp(n * step)} --> ${stamp((n + 1) * step - 0.1)}\nShot ${n + 1}.\n`);
-  writeFileSync(join(folder, name), "WEBVTT\n\n" + cues.join("\n"));
-}
-
-function freePort() {
-  return new Promise((done) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
-  });
-}
-
-/** Starts a review, and waits until its page is there. */
-async function start(port, ...args) {
-  const options = ["--no-open", "--listen", `127.0.0.1:${port}`, "--audio", "none", "--mode", "keyframes", "--model", join(root, "tests/models/tiny")];
-  const child = spawn(absolute(descry), ["review", ...args, ...options], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
-  for await (const line of createInterface({ input: child.stdout })) return { child, address: line };
-  throw new Error("descry has ended");
-}
-
-function ended(child, signal) {
-  return new Promise((done) => {
-    child.once("exit", done);
-    child.kill(signal);
-  });
-}
-
-function saved(name) {
-  return JSON.parse(readFileSync(join(folder, name), "utf8"));
-}
-
-/** Waits until something is so. */
-async function until(what, is) {
-  for (let n = 0; n < 200; n++) {
-    if (await is()) return;
-    await new Promise((go) => setTimeout(go, 50));
-  }
-  assert.fail("never: " + what);
-}
-
-async function open(browser, address, options = {}) {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 860 }, ...options });
-  page.faults = [];
-  page.on("pageerror", (e) => page.faults.push(e.message));
-  page.on("console", (m) => {
-    if (m.type() === "error" && !/ERR_CONNECTION|ERR_INCOMPLETE|Failed to load resource/.test(m.text())) page.faults.push(m.text());
-  });
-  await page.goto(address);
-  await page.waitForSelector("#cues li");
-  return page;
-}
-
-const texts = (page) => page.locator("#cues .says").allTextContents();
+import { films } from "./review_films.mjs";
+import { machines, pauses } from "./review_help.mjs";
+import { manyCues } from "./review_size.mjs";
+import { axe, ended, film, folder, freePort, open, saved, shots, start, texts, track, until } from "./review_support.mjs";
 
 async function keyboard(browser, address) {
   const page = await open(browser, address);
@@ -195,15 +122,25 @@ async function killed(browser, port, running) {
 
 async function looks(browser, address) {
   for (const colorScheme of ["light", "dark"]) {
-    for (const [width, height] of [[1280, 860], [360, 740], [640, 430]]) {
+    // A desktop, a phone, and the desktop at 200 %.
+    for (const [width, height, deviceScaleFactor] of [[1280, 860, 1], [360, 740, 2], [640, 430, 2]]) {
       // What axe-core needs to run; everything else on the page stays under its policy.
-      const page = await open(browser, address, { colorScheme, viewport: { width, height }, bypassCSP: true });
+      const page = await open(browser, address, { colorScheme, viewport: { width, height }, deviceScaleFactor, bypassCSP: true });
       for (const dialog of [null, "find", "glossary", "history", "export", "help"]) {
         if (dialog) await page.click(`#open-${dialog}`);
         const found = await page.evaluate(`${axe}; axe.run()`);
         assert.deepEqual(found.violations.map((v) => v.id + " " + v.nodes.map((n) => n.target).join(" ")), [], `${colorScheme} ${width} ${dialog}`);
         if (dialog) await page.keyboard.press("Escape");
       }
+      // What axe-core does not know: whether everything that is cut off can be scrolled to.
+      const cut = await page.evaluate(() => [...document.querySelectorAll("button, input, select, textarea")]
+        .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && e.tagName === "BUTTON").map((e) => e.id));
+      assert.deepEqual(cut, []);
+      await page.selectOption("#layout", "storyboard");
+      const found = await page.evaluate(`${axe}; axe.run("#side")`);
+      assert.deepEqual(found.violations.map((v) => v.id), [], `${colorScheme} ${width} storyboard`);
+      if (shots) await page.screenshot({ path: join(shots, `review-storyboard-${colorScheme}-${width}.png`) });
+      await page.selectOption("#layout", "list");
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(wide <= width, `${wide} of ${width}`);
       if (shots) await page.screenshot({ path: join(shots, `review-${colorScheme}-${width}.png`) });
@@ -211,39 +148,6 @@ async function looks(browser, address) {
     }
   }
   console.log("ok: the page and its dialogs have no fault that axe-core finds, in both themes, on a phone and enlarged");
-}
-
-async function long(browser, port) {
-  film("long.avi", 60);
-  const cues = Array.from({ length: 3000 }, (_, n) => `${stamp(n * 0.018)} --> ${stamp(n * 0.018 + 0.5)}\nShot ${n + 1}.\n`);
-  writeFileSync(join(folder, "long.vtt"), "WEBVTT\n\n" + cues.join("\n"));
-  const running = await start(port, "long.avi", "long.vtt");
-  const begun = Date.now();
-  const page = await open(browser, running.address);
-  const opened = Date.now() - begun;
-  await page.keyboard.press("End");
-  await until("the last cue is in sight", () =>
-    page.evaluate(() => {
-      const { top, bottom } = document.querySelector("#cues li:last-child").getBoundingClientRect();
-      return top >= 0 && bottom <= innerHeight;
-    }));
-  // Frames while the list is scrolled from its end to its start.
-  const slowest = await page.evaluate(async () => {
-    const list = document.getElementById("cues");
-    let [last, slowest] = [performance.now(), 0];
-    for (let n = 100; n >= 0; n--) {
-      list.scrollTop = (list.scrollHeight * n) / 100;
-      await new Promise(requestAnimationFrame);
-      const now = performance.now();
-      slowest = Math.max(slowest, now - last);
-      last = now;
-    }
-    return slowest;
-  });
-  assert.deepEqual(page.faults, []);
-  await page.close();
-  await ended(running.child, "SIGINT");
-  console.log(`ok: 3,000 cues open (${(opened / 1000).toFixed(1)} s) and scroll (the slowest frame takes ${slowest.toFixed(0)} ms)`);
 }
 
 const browser = await chromium.launch({
@@ -260,7 +164,10 @@ try {
   await twoWindows(browser, running.address);
   await looks(browser, running.address);
   await killed(browser, port, running);
-  await long(browser, await freePort());
+  await pauses(browser);
+  await machines(browser);
+  await manyCues(browser);
+  await films(browser);
 } finally {
   await browser.close();
   running?.child.kill();

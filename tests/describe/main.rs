@@ -37,6 +37,7 @@ mod secrets;
 mod server;
 mod speech;
 mod stills;
+mod storyboard;
 mod streams;
 mod support;
 mod transcript;

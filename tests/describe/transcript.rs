@@ -368,6 +368,7 @@ fn no_text_becomes_markup() {
         "aria-labelledby",
         "id",
         "charset",
+        "checked",
         "class",
         "content",
         "datetime",
@@ -377,6 +378,7 @@ fn no_text_becomes_markup() {
         "name",
         "role",
         "src",
+        "type",
     ];
     let mut entries = 0;
     for (page, track) in pages(&b.path("")).iter().zip(&tracks) {

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 import html5lib
 
 KNOWN = set("html head meta title style body header nav main section h1 h2 p ol ul li a div img time q".split())
+KNOWN |= {"fieldset", "legend", "label", "input"}
 
 
 def text(element: Element | None) -> str | None:
@@ -70,6 +71,7 @@ def read(path: Path) -> dict[str, object]:
         "style": "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         "strange": sorted({e.tag for e in page.iter()} - KNOWN),
         "attributes": sorted({a for e in page.iter() for a in e.attrib}),
+        "view": [e.get("id") for e in page.iter("input") if e.get("checked") is not None],
         "contents": [text(a) for a in page.findall(".//nav//a")],
         "sections": [text(h) for h in page.iter("h2")],
         "entries": [entry(li) for li in page.findall(".//ol/li")],

@@ -57,14 +57,25 @@ fn pictures_and_sound_are_there() {
     let b = Bench::new();
     film(&b, "film.mp4");
     let review = Review::start(&b, &["film.mp4"]);
-    let (status, _, jpeg) = review.get("/picture/500.jpg");
+    let loaded = review.load();
+    let key = loaded["film"]["key"].as_str().unwrap();
+    let (status, head, jpeg) = review.get(&format!("/picture/{key}/500.jpg"));
     assert_eq!((status, &jpeg[..2]), (200, &[0xff, 0xd8][..]));
+    // Browsers keep it: what it shows never changes. Nothing else may be kept.
+    let kept = head.to_ascii_lowercase();
+    assert!(
+        kept.contains("cache-control: private, max-age=31536000, immutable") && !kept.contains("no-store"),
+        "{head}"
+    );
+    assert!(review.get("/api/review").1.to_ascii_lowercase().contains("cache-control: no-store"));
     let picture = image::load_from_memory(&jpeg).unwrap().to_rgb8();
     let [red, green, blue] = picture.get_pixel(picture.width() / 2, picture.height() / 2).0;
     assert!(red > 200 && green < 60 && blue < 60, "{red} {green} {blue}");
-    for missing in ["/picture/999999.jpg", "/picture/-1.jpg", "/picture/1.png", "/picture/99999999999.jpg"] {
-        assert_eq!(review.get(missing).0, 404, "{missing}");
+    for missing in ["999999.jpg", "-1.jpg", "1.png", "99999999999.jpg"] {
+        let (status, head, _) = review.get(&format!("/picture/{key}/{missing}"));
+        assert!(status == 404 && head.to_ascii_lowercase().contains("no-store"), "{missing}: {head}");
     }
+    assert_eq!(review.get("/picture/000000000000000000000000/500.jpg").0, 404);
     let begun = std::time::Instant::now();
     let peaks = loop {
         let (_, head, peaks) = review.get("/waveform");

@@ -3,7 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive;
 mod bad_input;
 mod film;
+mod learning;
+mod machines;
+#[cfg(unix)]
+mod read_only;
 mod session;
 mod support;

@@ -153,14 +153,3 @@ fn what_editors_wrote_is_exported_in_every_format() {
     }
     assert_eq!(review.get("/export/exe").0, 404);
 }
-
-#[test]
-fn a_frame_is_described_again() {
-    let (_b, review) = reviewed();
-    let (status, answer) = review.post("/api/describe", &json!({ "at": 2.5, "prompt": null }));
-    assert_eq!(status, 200, "{answer}");
-    assert!(!answer["candidates"][0]["text"].as_str().unwrap().is_empty(), "{answer}");
-    let (status, answer) = review.post("/api/describe", &json!({ "at": 2.5, "prompt": "Name the animal." }));
-    assert!(status == 422 && answer["error"].as_str().unwrap().contains("prompt"), "{answer}");
-    assert_eq!(review.post("/api/describe", &json!({ "at": -1 })).0, 400);
-}

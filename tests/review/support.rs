@@ -25,10 +25,19 @@ pub(crate) struct Review {
 impl Review {
     /// Starts a review, and waits until its page is there.
     pub(crate) fn start(b: &Bench, args: &[&str]) -> Review {
-        let args = tiny(&[&["review"], args, &["--no-open", "--listen", "127.0.0.1:0", "--audio", "none"]].concat());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_descry"))
-            .args(&args)
-            .current_dir(b.path("."))
+        let mut all = [&["review"], args, &["--no-open", "--listen", "127.0.0.1:0"]].concat();
+        if !args.contains(&"--dialogue") {
+            all.extend(["--audio", "none"]);
+        }
+        let args = if args.contains(&"--model") { all } else { tiny(&all) };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_descry"));
+        command.args(args).current_dir(b.path("."));
+        Review::of(command)
+    }
+
+    /// As [`Review::start`], of a command that starts one.
+    pub(crate) fn of(mut command: Command) -> Review {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -39,7 +48,7 @@ impl Review {
         let Some(address) = line.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/\n")) else {
             let _ = child.kill();
             let out = child.wait_with_output().unwrap();
-            panic!("descry {args:?}: {line}{}", String::from_utf8_lossy(&out.stderr));
+            panic!("{command:?}: {line}{}", String::from_utf8_lossy(&out.stderr));
         };
         let address = address.to_string();
         Review { child, address }

@@ -16,6 +16,7 @@ pub(super) fn of(target: &str) -> Vec<Seed> {
         "listing" => &LISTINGS,
         "record" => &RECORDS,
         "part" => &PARTS,
+        "review" => &REVIEWS,
         "address" => &ADDRESSES,
         "config" => &CONFIGS,
         "http" => &REQUESTS,
@@ -58,6 +59,13 @@ const RECORDS: [&str; 5] = [
 ];
 
 /// Two bytes for the length of the blobs, the blobs, the footer.
+const REVIEWS: [&str; 4] = [
+    r#"{"descry_review":1,"film":{"name":"film.mp4","duration":60.0},"source":{"kind":"described","model":"m 1","state":"0000000000000001"},"language":"en","revision":2,"next_id":4,"cues":[{"id":1,"start":0.0,"end":2.0,"text":"A dog\nruns.","checked":true,"note":"who?","version":1,"machine":{"start":0.0,"end":2.0,"text":"A dog.","scene":0}},{"id":3,"start":2.0,"end":4.0,"text":"A cat."}],"deleted":[{"id":2,"start":4.0,"end":6.0,"text":"A cow.","version":2,"machine":{"start":4.0,"end":6.0,"text":"A cow.","scene":1}}],"glossary":[{"term":"Rex","note":"the dog"}],"notes":"n","timeline":{"scenes":[{"start":0.0,"end":4.0,"keyframe":1.0,"transition":"start","text":"a dog","score":0.5,"said":true},{"start":4.0,"end":6.0,"keyframe":5.0,"transition":"cut","text":null,"score":null,"said":false}],"speech":[{"start":1.0,"end":2.0}],"text":[{"start":0.0,"end":1.0,"text":"REX","kind":"title"}]},"history":[{"revision":1,"time":"2026-01-01T00:00:00Z","who":"ann","what":"edit","before":{"cues":[]},"after":{"cues":[]}},{"revision":2,"time":"2026-01-01T00:01:00Z","since":"2026-01-01T00:00:30Z","who":"","what":"delete","before":{},"after":{"glossary":[],"notes":""},"of":1}],"forgotten":1}"#,
+    r#"{"descry_review":1,"film":{"name":""},"source":{"kind":"file","name":"a.vtt","sha256":"00"},"language":"","revision":0,"next_id":2147483648,"cues":[{"id":2147483647,"start":3599999.0,"end":3600000.0,"text":""}],"timeline":{}}"#,
+    r#"{"model":"m 1","language":"de","scenes":[{"start":0.0,"end":4.0,"keyframe":1.0,"transition":"start","text":"ein hund","score":0.5,"said":true}],"cues":[{"start":0.0,"end":4.0,"text":"Ein Hund.","lines":["Ein Hund."]}],"speech":{"source":"audio","segments":[{"start":1.0,"end":2.0}],"dialogue":null},"text":[{"text":"REX","start":0.0,"end":1.0,"box":{"x":0.1,"y":0.1,"width":0.5,"height":0.1},"confidence":0.9,"kind":"title"}]}"#,
+    r#"{"model":"","scenes":[{"start":-1.0,"end":-3600000.0,"keyframe":1e300,"transition":"","text":null,"score":1e300,"said":true}],"cues":[]}"#,
+];
+
 const PARTS: [&str; 4] = [
     "\x08\0\0\0\0?\0\0\0@{\"part\":[1,2],\"film\":{\"input\":\"a\"},\"watching\":{\"marks\":[{\"time\":1000000,\"frame\":25,\"scene\":0,\"told\":0,\"digest\":\"ab\",\"losses\":0}],\"losses\":0,\"finished\":2000000,\"empty\":null,\"timeless\":null},\"keyframes\":[{\"scene\":0,\"start\":0,\"end\":1000000,\"time\":400000,\"index\":10,\"start_frame\":0,\"end_frame\":25,\"transition\":\"start\",\"blank\":false,\"quality\":1065353216,\"embedding\":[14,2],\"grid\":[14,1],\"thumbnail\":[14,8],\"caption\":{\"text\":\"A dog.\",\"ids\":[1,-2],\"mean_logprob\":3212836864,\"score\":1056964608},\"fault\":null}]}",
     "\0\0{\"part\":[1,1],\"film\":null,\"watching\":{\"marks\":[],\"losses\":3,\"finished\":null,\"empty\":\"nothing\",\"timeless\":\"no clock\"},\"keyframes\":[]}",

@@ -5,3 +5,4 @@ pub(crate) mod isolate;
 pub(crate) mod live;
 pub(crate) mod media;
 pub(crate) mod model;
+pub(crate) mod review;

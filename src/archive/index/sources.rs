@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use crate::address::{Address, NO_SLASHES};
 use crate::archive::record::video_key;
@@ -306,12 +305,7 @@ fn not_utf8(path: &Path) -> Error {
 /// What distinguishes a file from a changed one: its size and when it was last written. Empty where the file system does
 /// not answer.
 pub fn file_fingerprint(path: &Path) -> Fingerprint {
-    let Ok(metadata) = fs::metadata(path) else { return Fingerprint::default() };
-    let nanoseconds = metadata.modified().ok().map(|at| match at.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
-    });
-    Fingerprint { size: Some(metadata.len()), mtime_ns: nanoseconds, ..Fingerprint::default() }
+    fs::metadata(path).map_or_else(|_| Fingerprint::default(), |metadata| Fingerprint::of_file(&metadata))
 }
 
 /// Whether a file begins like a transport stream: packets of 188 bytes, or of 192 with a timestamp before each.

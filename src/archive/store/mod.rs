@@ -25,6 +25,7 @@ use crate::archive::io_error::{is_absent, write_error};
 use crate::archive::record::FileRecord;
 use crate::digest::hex;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::interrupt::Interrupt;
 use crate::media::AccessPolicy;
 use crate::media::object_store::Bucket;
@@ -260,6 +261,35 @@ impl ArchiveStore {
         }
         for shelf in self.list(folder, "")?.iter().filter(|shelf| is_shelf(shelf)) {
             self.list(&format!("{folder}/{shelf}"), "")?.iter().for_each(|name| found(name));
+        }
+        Ok(())
+    }
+
+    /// Calls `found` with the last part of every name in the shelves of a folder, in no order, and with what distinguishes it
+    /// from a changed one. That is empty where something else than a file has the name.
+    pub(crate) fn list_states(&self, folder: &str, found: &mut dyn FnMut(&str, Fingerprint)) -> Result<()> {
+        if let Backend::Bucket { bucket, prefix } = &self.0 {
+            let below = object_path(prefix, folder);
+            let mut last = |name: &str, state| {
+                found(name.rsplit('/').next().unwrap_or(name), state);
+                Ok(())
+            };
+            return bucket.list(&below, &mut last).map_err(|t| t.input(&self.shown(folder)))?;
+        }
+        for shelf in self.list(folder, "")?.iter().filter(|shelf| is_shelf(shelf)) {
+            let shelf = format!("{folder}/{shelf}");
+            let Some(opened) = self.root(&shelf)?.map(|root| root.folder(&shelf)) else { continue };
+            let opened = match opened {
+                Err(e) if is_absent(&e) => continue,
+                opened => opened.map_err(|e| self.unreadable(&shelf, &e))?,
+            };
+            for name in self.list(&shelf, "")? {
+                match opened.file(&name).and_then(|file| file.metadata()) {
+                    Ok(metadata) => found(&name, Fingerprint::of_file(&metadata)),
+                    Err(e) if is_absent(&e) => {}
+                    Err(_) => found(&name, Fingerprint::default()),
+                }
+            }
         }
         Ok(())
     }

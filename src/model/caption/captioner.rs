@@ -5,10 +5,11 @@
 use tokenizers::Tokenizer;
 
 use super::batch::{BatchOptions, DecodingBatch};
-use super::beam::{TokenSequence, search};
+use super::beam::{TokenSequence, search, search_ranked};
 use super::certain::certain_part;
 use super::decoder::Decoder;
 use super::input::CaptionInput;
+use super::language_model::StoppableModel;
 use super::mapper::Mapper;
 use super::options::{CaptionOptions, SearchOptions};
 use super::pictures::{PictureSlice, Pictures};
@@ -57,6 +58,16 @@ pub trait Captions {
             Ok(captions) => captions.into_iter().map(Ok).collect(),
             Err(e) => vec![Err(e); inputs.len()],
         }
+    }
+
+    /// The captions of one picture that the search has at its end, the best first, each text once; at least one. A captioner
+    /// that follows one caption only has that one.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the model fails; [`Error::Interrupted`] once the flag is set.
+    fn candidates(&mut self, input: &CaptionInput, interrupt: &Interrupt) -> Result<Vec<Caption>> {
+        self.begin(interrupt);
+        self.caption(&[input])
     }
 
     /// Shares the run's stop flag, before the first picture. A captioner that waits for others ends its wait with
@@ -147,6 +158,24 @@ impl Captions for Captioner {
         captions.into_iter().map(|c| c.ok_or_else(missing)).collect()
     }
 
+    fn candidates(&mut self, input: &CaptionInput, interrupt: &Interrupt) -> Result<Vec<Caption>> {
+        let Captioner { mapper, decoder, tokenizer, spec, search: options, seed, .. } = self;
+        let size = BatchOptions { pictures: 1, hypotheses: options.width(), seed: *seed };
+        let only = [input];
+        let mut pictures = PictureSlice(only.iter());
+        let mut batch = DecodingBatch::new(mapper, decoder, &mut pictures, &size)?;
+        let mut model = StoppableModel { model: &mut batch, interrupt };
+        let mut captions: Vec<Caption> = Vec::new();
+        search_ranked(&mut model, options, |_, ranked| {
+            for found in ranked {
+                let caption = to_caption(certain_part(found, options), options, tokenizer, spec)?;
+                add_candidate(&mut captions, caption);
+            }
+            Ok(())
+        })?;
+        Ok(captions)
+    }
+
     fn stream(
         &mut self,
         pictures: &mut dyn Pictures,
@@ -158,6 +187,14 @@ impl Captions for Captioner {
         search(&mut batch, options, |number, found| {
             done(number, to_caption(certain_part(found, options), options, tokenizer, spec)?)
         })
+    }
+}
+
+/// Adds a caption whose text is another one than those before it. Hypotheses often differ in a stop token alone, or in what
+/// was cut.
+pub(crate) fn add_candidate(captions: &mut Vec<Caption>, caption: Caption) {
+    if captions.iter().all(|other| other.text != caption.text) {
+        captions.push(caption);
     }
 }
 

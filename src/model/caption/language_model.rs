@@ -1,6 +1,7 @@
 //! What the search asks of a language model: prefixes of pictures, then one token at a time for each hypothesis.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 
 /// The likeliest next tokens of each row, likeliest first; of equally likely ones the lower id comes first.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,4 +62,28 @@ pub(crate) trait LanguageModel {
     /// Extends each hypothesis by its token and returns a row of next tokens for each. The rows of a picture are
     /// adjacent, by ascending place.
     fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens>;
+}
+
+/// A language model that a flag stops, before its next token.
+pub(crate) struct StoppableModel<'a, M: ?Sized> {
+    pub(crate) model: &'a mut M,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl<M: ?Sized> StoppableModel<'_, M> {
+    fn check(&self) -> Result<()> {
+        if self.interrupt.is_set() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl<M: LanguageModel + ?Sized> LanguageModel for StoppableModel<'_, M> {
+    fn join(&mut self, live: &[usize], k: usize) -> Result<(Vec<JoinedPicture>, TopTokens)> {
+        self.check()?;
+        self.model.join(live, k)
+    }
+
+    fn step(&mut self, rows: &[StepRow], k: usize) -> Result<TopTokens> {
+        self.check()?;
+        self.model.step(rows, k)
+    }
 }

@@ -32,6 +32,7 @@ mod pictures;
 mod sample;
 mod visibility;
 
+pub(crate) use captioner::add_candidate;
 pub use captioner::{Caption, Captioner, Captions};
 pub use input::{CaptionInput, PictureDemand};
 pub use options::{CaptionOptions, SearchOptions, Strategy};

@@ -5,7 +5,8 @@
 use super::captioner::{Caption, Captioner, Captions};
 use super::input::CaptionInput;
 use super::options::CaptionOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::model::folder::ModelFolder;
 use crate::model::image::{Encode, EncodeOptions, ImageEncoder};
 use crate::model::preprocess::preprocess;
@@ -31,17 +32,29 @@ impl OwnTowerCaptioner {
     }
 }
 
-impl Captions for OwnTowerCaptioner {
-    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
+impl OwnTowerCaptioner {
+    /// What the captioner reads of pictures.
+    fn encode(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<CaptionInput>> {
         let spec = self.tower.spec();
         let pixels = inputs
             .iter()
             .map(|input| Ok(preprocess(&input.required_pictures()?[0], spec)))
             .collect::<Result<Vec<_>>>()?;
         let encoded = self.tower.encode(&pixels)?.into_iter();
-        let own: Vec<CaptionInput> =
-            encoded.map(|encoded| CaptionInput { encoded, pictures: Vec::new(), prompt: None }).collect();
+        Ok(encoded.map(|encoded| CaptionInput { encoded, pictures: Vec::new(), prompt: None }).collect())
+    }
+}
+
+impl Captions for OwnTowerCaptioner {
+    fn caption(&mut self, inputs: &[&CaptionInput]) -> Result<Vec<Caption>> {
+        let own = self.encode(inputs)?;
         self.captioner.caption(&own.iter().collect::<Vec<_>>())
+    }
+
+    fn candidates(&mut self, input: &CaptionInput, interrupt: &Interrupt) -> Result<Vec<Caption>> {
+        let own = self.encode(&[input])?;
+        let missing = || Error::runtime("a picture got no embedding", "Report this as a bug.");
+        self.captioner.candidates(own.first().ok_or_else(missing)?, interrupt)
     }
 
     fn at_once(&self) -> usize {

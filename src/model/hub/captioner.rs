@@ -11,9 +11,10 @@ use super::generation::{GeneratedText, Generation, GenerationOptions, NextRow};
 use super::language::{HubGraphs, TextGraphs};
 use super::processor::{Processor, TileGrid};
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::message;
 use crate::message::Setting;
-use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions};
+use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions, add_candidate};
 use crate::model::graph::LEAST_ROWS;
 use crate::model::prompt::{CaptionPrompt, PromptOptions};
 
@@ -106,16 +107,27 @@ impl HubCaptioner {
         prompt: &Prompt,
         out: &mut [Option<Caption>],
     ) -> Result<()> {
-        let features = self.features(inputs, each)?;
-        let batch = Batch { prompt, features: &features, options: &self.options, least_rows: self.least_rows };
-        let texts = match &mut self.graphs {
-            HubGraphs::Decoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
-            HubGraphs::EncoderDecoder(graphs) => batch.texts(graphs.as_mut(), inputs.len())?,
-        };
-        for ((number, _), text) in inputs.iter().zip(texts) {
-            out[*number] = Some(self.caption_of(text)?);
+        for ((number, _), search) in inputs.iter().zip(self.searches(inputs, each, prompt, None)?) {
+            out[*number] = Some(self.caption_of(search.best())?);
         }
         Ok(())
+    }
+
+    /// The finished searches of inputs with the same prompt; see [`HubCaptioner::batch`].
+    fn searches(
+        &mut self,
+        inputs: &[(usize, &CaptionInput)],
+        each: usize,
+        prompt: &Prompt,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Vec<Generation>> {
+        let features = self.features(inputs, each)?;
+        let (options, least_rows) = (&self.options, self.least_rows);
+        let batch = Batch { prompt, features: &features, options, least_rows, interrupt };
+        match &mut self.graphs {
+            HubGraphs::Decoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
+            HubGraphs::EncoderDecoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
+        }
     }
 
     /// The tokens of a prompt with such pictures. Leaves out the oldest of its earlier descriptions until it fits.
@@ -178,13 +190,15 @@ struct Batch<'b> {
     options: &'b GenerationOptions,
     /// Fewest rows of a step.
     least_rows: usize,
+    /// Ends the work before its next token.
+    interrupt: Option<&'b Interrupt>,
 }
 
 impl Batch<'_> {
-    /// The texts of all pictures, in order.
-    fn texts<G: TextGraphs>(&self, graphs: &mut G, pictures: usize) -> Result<Vec<GeneratedText>> {
+    /// The finished searches of all pictures, in order.
+    fn searches<G: TextGraphs>(&self, graphs: &mut G, pictures: usize) -> Result<Vec<Generation>> {
         let before = graphs.before(self.prompt);
-        let mut texts = vec![GeneratedText { ids: Vec::new(), mean_logprob: 0.0 }; pictures];
+        let mut finished: Vec<Generation> = vec![Generation::new(before.clone()); pictures];
         let mut searches: Vec<BatchedPicture> =
             (0..pictures).map(|number| BatchedPicture { number, search: Generation::new(before.clone()) }).collect();
         let (mut logits, mut keys) = graphs.prefill(self.prompt, self.features, pictures)?;
@@ -197,7 +211,7 @@ impl Batch<'_> {
                 let own = &logits[first * vocab..(first + count) * vocab];
                 let more = picture.search.advance(own, vocab, self.options);
                 if picture.search.is_done() {
-                    texts[picture.number] = picture.search.best();
+                    finished[picture.number] = picture.search.clone();
                 } else {
                     counts.push(more.len());
                     next.extend(more.into_iter().map(|r| NextRow { source: first + r.source, ..r }));
@@ -206,7 +220,10 @@ impl Batch<'_> {
             }
             searches.retain(|picture| !picture.search.is_done());
             if next.is_empty() {
-                return Ok(texts);
+                return Ok(finished);
+            }
+            if self.interrupt.is_some_and(Interrupt::is_set) {
+                return Err(Error::Interrupted);
             }
             rows = counts;
             if next.len() < self.least_rows {
@@ -239,6 +256,19 @@ impl Captions for HubCaptioner {
         }
         let missing = || Error::runtime("a picture got no caption", "Report this as a bug.");
         captions.into_iter().map(|caption| caption.ok_or_else(missing)).collect()
+    }
+
+    fn candidates(&mut self, input: &CaptionInput, interrupt: &Interrupt) -> Result<Vec<Caption>> {
+        input.required_pictures()?;
+        let grids = self.grids(input);
+        let each = grids.iter().map(|&grid| TileGrid::pictures(grid)).sum::<usize>().max(1);
+        let prompt = self.prompt(input.prompt.as_deref().unwrap_or(&self.prompt), &grids)?;
+        let searches = self.searches(&[(0, input)], each, &prompt, Some(interrupt))?;
+        let mut captions = Vec::new();
+        for text in searches.first().map(Generation::ranked).unwrap_or_default() {
+            add_candidate(&mut captions, self.caption_of(text)?);
+        }
+        Ok(captions)
     }
 
     fn at_once(&self) -> usize {

@@ -228,12 +228,18 @@ impl Generation {
 
     /// The best text.
     pub(crate) fn best(&self) -> GeneratedText {
-        let best = self.finished.first().map(|f| (&f.ids, f.total));
-        let best = best.or_else(|| self.running.first().map(|h| (&h.ids, h.total)));
-        best.map_or(GeneratedText { ids: Vec::new(), mean_logprob: 0.0 }, |(ids, total)| GeneratedText {
+        self.ranked().into_iter().next().unwrap_or(GeneratedText { ids: Vec::new(), mean_logprob: 0.0 })
+    }
+
+    /// The texts that are finished, the best first; those that the length limit has cut where none is.
+    pub(crate) fn ranked(&self) -> Vec<GeneratedText> {
+        let finished = self.finished.iter().map(|f| (&f.ids, f.total));
+        let running = self.running.iter().map(|h| (&h.ids, h.total)).filter(|_| self.finished.is_empty());
+        let text = |(ids, total): (&Vec<i64>, f32)| GeneratedText {
             ids: ids.clone(),
             mean_logprob: total / ids.len().max(1) as f32,
-        })
+        };
+        finished.chain(running).map(text).collect()
     }
 }
 

@@ -1,6 +1,10 @@
 // Every key, in one place: the list that `?` shows is the list that is used.
 
-/** Keys that act wherever one is not typing. */
+/** @import {Act} from "./types.d.ts" */
+
+import { make } from "./elements.js";
+
+/** Keys that act wherever one is not typing. @type {[key: string, other: string, words: string, name: keyof Act][]} */
 export const KEYS = [
   ["ArrowDown", "j", "Next cue", "next"],
   ["ArrowUp", "k", "Previous cue", "previous"],
@@ -21,6 +25,7 @@ export const KEYS = [
   ["[", "", "Start the cue here", "startHere"],
   ["]", "", "End the cue here", "endHere"],
   ["g", "", "Snap to cuts and pauses", "snap"],
+  ["i", "", "Move into the nearest pause", "toPause"],
   [",", "", "Earlier by 0.1 s", "earlier"],
   [".", "", "Later by 0.1 s", "later"],
   ["v", "", "Speak the cue", "say"],
@@ -28,51 +33,54 @@ export const KEYS = [
   ["u", "", "Undo (also Ctrl+Z)", "undo"],
   ["r", "", "Do again (also Ctrl+Shift+Z)", "redo"],
   ["f", "", "Find and replace", "find"],
+  ["b", "", "Storyboard, or list", "board"],
   ["?", "", "This list", "help"],
 ];
 
+/** @type {Record<string, string>} */
 const NAMES = { " ": "Space", ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: "→" };
 
+/** @param {EventTarget | null} target */
 const isTyping = (target) =>
   target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement ||
   (target instanceof HTMLInputElement && target.type !== "checkbox");
 
-export function listen(act) {
-  document.addEventListener("keydown", (e) => {
-    if (document.querySelector("dialog[open]")) return;
-    const command = e.ctrlKey || e.metaKey;
-    if (command && e.key.toLowerCase() === "z" && !isTyping(e.target)) {
-      e.preventDefault();
-      (e.shiftKey ? act.redo : act.undo)();
-      return;
-    }
-    if (isTyping(e.target)) {
-      if (e.key === "Escape") act.leave();
-      else if (e.key === "Enter" && command) act.finish();
-      return;
-    }
-    if (command || e.altKey) return;
-    // A button that has the focus is pressed with Space and Enter, but not a row of the list: it is selected already.
-    const pressed = e.target instanceof HTMLButtonElement && !e.target.classList.contains("pick");
-    if (pressed && (e.key === " " || e.key === "Enter")) return;
-    const key = KEYS.find(([one, other]) => e.key === one || (other && e.key === other));
-    if (!key) return;
+/** @param {KeyboardEvent} e @param {Act} act */
+function press(e, act) {
+  if (document.querySelector("dialog[open]")) return;
+  const command = e.ctrlKey || e.metaKey;
+  if (command && e.key.toLowerCase() === "z" && !isTyping(e.target)) {
     e.preventDefault();
-    act[key[3]](e);
-  });
+    (e.shiftKey ? act.redo : act.undo)();
+    return;
+  }
+  if (isTyping(e.target)) {
+    if (e.key === "Escape") act.leave();
+    else if (e.key === "Enter" && command) act.finish();
+    return;
+  }
+  if (command || e.altKey) return;
+  // A button that has the focus is pressed with Space and Enter, but not a row of the list: it is selected already. A link is
+  // followed with Enter.
+  const pressed = e.target instanceof HTMLButtonElement && !e.target.classList.contains("pick");
+  if (pressed && (e.key === " " || e.key === "Enter")) return;
+  if (e.target instanceof HTMLAnchorElement && e.key === "Enter") return;
+  const key = KEYS.find(([one, other]) => e.key === one || (other && e.key === other));
+  if (!key) return;
+  e.preventDefault();
+  /** @type {(e: KeyboardEvent) => unknown} */ (act[key[3]])(e);
 }
 
-/** Fills the list of keys. */
+/** @param {Act} act */
+export function listen(act) {
+  document.addEventListener("keydown", (e) => press(e, act));
+}
+
+/** Fills the list of keys. @param {HTMLDListElement} list */
 export function explain(list) {
   for (const [one, other, words] of KEYS) {
-    const term = document.createElement("dt");
-    for (const key of [one, other].filter(Boolean)) {
-      const kbd = document.createElement("kbd");
-      kbd.textContent = NAMES[key] ?? key;
-      term.append(kbd, " ");
-    }
-    const meaning = document.createElement("dd");
-    meaning.textContent = words;
-    list.append(term, meaning);
+    const term = make("dt");
+    for (const key of [one, other].filter(Boolean)) term.append(make("kbd", NAMES[key] ?? key), " ");
+    list.append(term, make("dd", words));
   }
 }

@@ -1,5 +1,6 @@
 //! A descriptive transcript as one HTML page: each described scene with its picture, its time and its whole text, and the
-//! dialogue and the text on the screen between them where they are known.
+//! dialogue and the text on the screen between them where they are known. The same page is a storyboard, with the pictures in
+//! columns: readers choose, and a film that was not described begins as one, with all its scenes.
 //!
 //! For readers, so a text is not shortened to what fits its time, as that of a cue is. There are no scripts: the times are
 //! links to the film at that second. All text is escaped, and the policy of the page lets nothing in from elsewhere.
@@ -18,6 +19,7 @@ use crate::media::DialogueLine;
 use crate::media::language::web_language;
 use crate::ocr::{ScreenText, TextKind};
 use crate::time::Time;
+use crate::track::SceneRecord;
 use crate::track::cue::sentence;
 
 const STYLE: &str = include_str!("html.css");
@@ -40,16 +42,30 @@ struct TranscriptEntry {
     shown: Range<usize>,
 }
 
+/// Which scenes a page has, and how it shows them at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageView {
+    /// Those with a description, below one another.
+    Transcript,
+    /// All, in columns.
+    Storyboard,
+}
+
 /// Writes the page. Links are relative to `folder`.
-pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(track: &Track, view: PageView, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
     let dialogue = dialogue(track);
     let shown = shown(track);
-    let entries = with_lines(described(track), dialogue, &shown);
+    let scenes = if view == PageView::Storyboard { all(track) } else { described(track) };
+    let entries = with_lines(scenes, dialogue, &shown);
     let film = one_line(file_name(&track.input));
-    write!(to, "{}", page_start(&format!("{film}: descriptive transcript"), STYLE))?;
-    writeln!(to, "<header>\n<h1>Descriptive transcript of {}</h1>", escape(&film))?;
+    let (name, none) = match view {
+        PageView::Transcript => ("Descriptive transcript", "The film has no descriptions."),
+        PageView::Storyboard => ("Storyboard", "The film has no scenes."),
+    };
+    write!(to, "{}", page_start(&format!("{film}: {}", name.to_lowercase()), STYLE))?;
+    writeln!(to, "<header>\n<h1>{name} of {}</h1>", escape(&film))?;
     let what = match (entries.is_empty(), dialogue.is_empty(), shown.is_empty()) {
-        (true, _, _) => "The film has no descriptions.",
+        (true, _, _) => none,
         (false, true, true) => "What is seen in the film.",
         (false, false, true) => "What is seen in the film and, in quotation marks, what is said.",
         (false, true, false) => "What is seen in the film and, in quotation marks, what is written.",
@@ -63,6 +79,9 @@ pub(super) fn write(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Res
     };
     writeln!(to, "<p>{what}{links}</p>")?;
     about(track, to)?;
+    if !entries.is_empty() {
+        views(view, to)?;
+    }
     writeln!(to, "</header>")?;
     let divided = entries.last().is_some_and(|last| last.start >= SECTION);
     if divided {
@@ -105,6 +124,16 @@ fn described(track: &Track) -> Vec<TranscriptEntry> {
         }
     }
     entries
+}
+
+/// All scenes that show something, with their descriptions where there are any.
+fn all(track: &Track) -> Vec<TranscriptEntry> {
+    let scenes = track.scenes.iter().enumerate().filter(|(_, scene)| !scene.blank);
+    let entry = |(n, scene): (usize, &SceneRecord)| {
+        let text = scene.text.as_ref().filter(|_| scene.shown).map_or(String::new(), |text| sentence(text));
+        TranscriptEntry { start: scene.start, end: scene.end, scene: Some((n, text)), dialogue: 0..0, shown: 0..0 }
+    };
+    scenes.map(entry).collect()
 }
 
 /// The lines of text, in order of their start. Clocks are left out: only what they show first is known.
@@ -153,13 +182,29 @@ fn with_lines(
 
 /// What made the transcript, and what is missing in it.
 fn about(track: &Track, to: &mut dyn Write) -> io::Result<()> {
-    let mut facts = vec![format!("Made by descry {} with the model {}.", env!("CARGO_PKG_VERSION"), track.model)];
+    let version = env!("CARGO_PKG_VERSION");
+    let mut facts = vec![match &*track.model {
+        "" => format!("Made by descry {version}."),
+        model => format!("Made by descry {version} with the model {model}."),
+    }];
     facts.extend(incomplete(track).iter().map(|line| sentence(line)));
     if let Some(scene) = track.pictures.as_ref().and_then(|pictures| track.scenes.get(pictures.full()?)) {
         let from = scene.start.clock();
         facts.push(format!("There are no pictures from {from} on, because a page with more would be too large."));
     }
     writeln!(to, "<p class=\"soft\">{}</p>", escape(&one_line(&facts.join(" "))))
+}
+
+/// The choice between a list and a storyboard. The sheet does what is chosen.
+fn views(view: PageView, to: &mut dyn Write) -> io::Result<()> {
+    writeln!(to, "<fieldset class=\"views\"><legend class=\"unseen\">View</legend>")?;
+    for (id, name, own) in [("list", "List", PageView::Transcript), ("storyboard", "Storyboard", PageView::Storyboard)]
+    {
+        let checked = if own == view { " checked" } else { "" };
+        let input = format!("<input type=\"radio\" name=\"view\" id=\"{id}\"{checked}>");
+        writeln!(to, "<label class=\"check\">{input} {name}</label>")?;
+    }
+    writeln!(to, "</fieldset>")
 }
 
 /// The number of the section that a time is in.
@@ -209,7 +254,7 @@ impl TranscriptPage<'_> {
         let picture =
             picture.map_or(String::new(), |jpeg| format!("<img class=\"thumb\" src=\"{}\" alt=\"\">", jpeg_url(&jpeg)));
         writeln!(to, "<li><div class=\"at\">{}</div>\n<div>", self.linked(entry.start, &picture))?;
-        if let Some((_, text)) = &entry.scene {
+        if let Some((_, text)) = entry.scene.as_ref().filter(|(_, text)| !text.is_empty()) {
             writeln!(to, "<p{}>{}</p>", language(&self.track.language), escape(text))?;
         }
         let shown = self.shown.get(entry.shown.clone()).unwrap_or_default();

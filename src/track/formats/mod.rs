@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use self::html::PageView;
 use crate::address::is_url;
 use crate::time::Time;
 use crate::track::record::Track;
@@ -68,8 +69,17 @@ pub fn write(track: &Track, format: Format, folder: &Path, to: &mut dyn Write) -
         Format::Json => json::write(track, to),
         Format::Csv => csv::write(track, to),
         Format::Dapt => dapt::write(track, to),
-        Format::Html => html::write(track, folder, to),
+        Format::Html => html::write(track, PageView::Transcript, folder, to),
     }
+}
+
+/// Writes all scenes of a track as a page of pictures in columns, with descriptions where there are any. `folder`: as for
+/// [`write`].
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_storyboard(track: &Track, folder: &Path, to: &mut dyn Write) -> io::Result<()> {
+    html::write(track, PageView::Storyboard, folder, to)
 }
 
 /// Cues as a text format can hold them: whole milliseconds that are not negative, an end after the start, lines that are

@@ -49,6 +49,7 @@ use serde::{Serialize, Serializer};
 use crate::time::Time;
 
 pub use pauses::LEAST_PAUSE;
+pub(crate) use pauses::pauses_of;
 pub use placer::Placer;
 pub use wording::{shortenings, speaking_time};
 

@@ -86,6 +86,25 @@ impl KnownSpeech {
     }
 }
 
+/// The pauses in which a description may be spoken: those that are long enough, without the breath at either end. `speech` is
+/// in order and without overlap; before it and behind it, up to `end`, there is no breath to leave.
+pub(crate) fn pauses_of(speech: impl Iterator<Item = (Time, Time)>, end: Time) -> Vec<(Time, Time)> {
+    let mut pauses = Vec::new();
+    let mut add = |from: Time, to: Time| {
+        if to - from >= LEAST_PAUSE {
+            let start = if from > Time::ZERO { from + BREATH } else { from };
+            pauses.push((start, if to < end { to - BREATH } else { to }));
+        }
+    };
+    let mut quiet_from = Time::ZERO;
+    for (start, until) in speech {
+        add(quiet_from, start.min(end));
+        quiet_from = quiet_from.max(until);
+    }
+    add(quiet_from, end);
+    pauses
+}
+
 /// Adds the part of each tick that lies in a stretch. The sum before a tick leaves it out, so tick *n* counts in `sums[n + 1]`.
 fn add(sums: &mut [i64], base: i64, start: Time, end: Time) {
     let ticks = sums.len() as i64 - 1;
@@ -134,6 +153,29 @@ mod tests {
 
     fn ms(millis: i64) -> Time {
         Time::from_millis(millis)
+    }
+
+    #[test]
+    fn pauses_of_a_film_are_those_that_are_used() {
+        let pauses = |speech: &[(i64, i64)], end| {
+            let found = pauses_of(speech.iter().map(|&(start, end)| (ms(start), ms(end))), ms(end));
+            found.into_iter().map(|(start, end)| (start.millis(), end.millis())).collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(&[], 10_000), [(0, 10_000)]);
+        assert_eq!(pauses(&[], 1_999), []);
+        assert_eq!(
+            pauses(&[(3_000, 5_000), (6_999, 8_000), (10_000, 11_000)], 14_000),
+            [(0, 2_800), (8_200, 9_800), (11_200, 14_000)]
+        );
+        // Speech that goes on behind the end, and a film that begins with it.
+        assert_eq!(pauses(&[(0, 1_000), (9_000, 12_000)], 10_000), [(1_200, 8_800)]);
+        // The same as what a placement sees.
+        let known = heard(&[(ms(3_000), ms(5_000)), (ms(8_000), ms(9_000))], None, Time::MAX);
+        let window = known.within(0, 120);
+        for (start, end) in pauses(&[(3_000, 5_000), (8_000, 9_000)], 12_000) {
+            let (from, to) = (start as usize / 100, end as usize / 100);
+            assert!(window.is_pause(from, to) && (from == 0 || !window.is_pause(from - 1, to)), "{start} {end}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::message::Setting;
 
 /// The index's format, followed by a version. An index of an earlier version is built again: 1 had no text of the screen.
 const FORMAT_PREFIX: &str = "descry-search/";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// How long to wait for another process: it holds the database only while it ends a transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 

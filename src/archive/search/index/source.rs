@@ -1,5 +1,7 @@
 //! Where an index gets its keyframes from: an archive, or a replacement for tests.
 
+use std::collections::HashMap;
+
 use crate::archive::catalog::Archive;
 use crate::archive::layout::TABLE;
 use crate::archive::record::RecordName;
@@ -16,11 +18,21 @@ pub trait RecordSource {
     /// They cannot be listed.
     fn records(&self) -> Result<Vec<RecordName>>;
 
-    /// Calls `each` with a video's keyframes in order of time; returns false where the video was removed meanwhile.
+    /// Calls `each` with a video's keyframes in order of time, with the words of its editors; returns false where the video
+    /// was removed meanwhile.
     ///
     /// # Errors
     /// The keyframes cannot be read ([`Error::Input`]), or `each` fails.
     fn read(&self, record: RecordName, each: &mut dyn FnMut(KeyframeRow) -> Result<()>) -> Result<bool>;
+
+    /// The videos that have reviews, by their keys, each with a text that is another one when the review has changed. When
+    /// it is, the video's keyframes are read again.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn reviews(&self) -> Result<HashMap<u64, String>> {
+        Ok(HashMap::new())
+    }
 }
 
 impl RecordSource for Archive {
@@ -30,7 +42,7 @@ impl RecordSource for Archive {
 
     fn read(&self, record: RecordName, each: &mut dyn FnMut(KeyframeRow) -> Result<()>) -> Result<bool> {
         let read = (|| {
-            let Some(table) = self.table(record)? else { return Ok(false) };
+            let Some(table) = self.corrected_table(record)? else { return Ok(false) };
             for rows in table {
                 for row in rows? {
                     each(row)?;
@@ -49,5 +61,10 @@ impl RecordSource for Archive {
             )),
             Err(e) => Err(e),
         }
+    }
+
+    fn reviews(&self) -> Result<HashMap<u64, String>> {
+        let reviews = Archive::reviews(self)?;
+        Ok(reviews.iter().map(|review| (review.key, review.mark())).collect())
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn open_current(
     let mut damage = None;
     if !rebuild {
         match SearchIndex::open(folder, interrupt) {
-            Ok(index) if changes(&index.db, source.records()?)?.is_none() => {
+            Ok(index) if changes(&index.db, source)?.is_none() => {
                 return Ok((index, UpdateReport::default()));
             }
             // Where a killed process left a transaction half done, only a writer can open the database.
@@ -82,7 +82,7 @@ fn update(
 ) -> Result<(), IndexFault> {
     let mut writer = IndexWriter::open(folder, interrupt)?;
     writer.remove_unnamed_files()?;
-    if let Some(changes) = changes(&writer.db, source.records()?)? {
+    if let Some(changes) = changes(&writer.db, source)? {
         writer.apply(source, changes, interrupt, report, progress)?;
     }
     writer.compact()

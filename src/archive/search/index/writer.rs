@@ -2,7 +2,7 @@
 //!
 //! Memory: one file of vectors for each of [`MAX_BUILDERS`] models, and the captions of one transaction.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,19 +30,27 @@ const VIDEOS_PER_TRANSACTION: usize = 2_000;
 
 /// What an index needs to be up to date.
 pub(super) struct IndexChanges {
-    new: BTreeSet<RecordName>,
-    /// Ids of videos that the archive does not hold any more.
+    /// Each with the mark of its review, if it has one.
+    new: BTreeMap<RecordName, Option<String>>,
+    /// Ids of videos that the archive does not hold any more, or of which the review has changed.
     gone: Vec<i64>,
 }
 
-/// What to add and to remove; none where the index holds exactly these records.
-pub(super) fn changes(db: &Connection, records: Vec<RecordName>) -> Result<Option<IndexChanges>, IndexFault> {
-    let mut new: HashSet<RecordName> = records.into_iter().collect();
+/// What to add and to remove; none where the index holds exactly these records, with these reviews.
+pub(super) fn changes(db: &Connection, source: &dyn RecordSource) -> Result<Option<IndexChanges>, IndexFault> {
+    // The reviews first: one that changes from now on has another mark next time.
+    let reviews = source.reviews()?;
+    let mut new: HashMap<RecordName, Option<String>> =
+        source.records()?.into_iter().map(|name| (name, reviews.get(&name.key).cloned())).collect();
     let mut gone = Vec::new();
-    let mut query = db.prepare("SELECT id, key, state FROM videos")?;
+    let mut query = db.prepare("SELECT id, key, state, review FROM videos")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
-        if !new.remove(&record_name(row.get(1)?, row.get(2)?)) {
+        let name = record_name(row.get(1)?, row.get(2)?);
+        let review: Option<String> = row.get(3)?;
+        if new.get(&name) == Some(&review) {
+            new.remove(&name);
+        } else {
             gone.push(row.get(0)?);
         }
     }
@@ -162,7 +170,7 @@ impl IndexWriter {
     fn add(
         &mut self,
         source: &dyn RecordSource,
-        new: BTreeSet<RecordName>,
+        new: BTreeMap<RecordName, Option<String>>,
         interrupt: &Interrupt,
         report: &mut UpdateReport,
         progress: &mut dyn FnMut(UpdateStep),
@@ -170,12 +178,12 @@ impl IndexWriter {
         let mut pending = PendingRows::default();
         let (of, mut incomplete) = (new.len(), false);
         begin(&self.db)?;
-        for (number, record) in new.into_iter().enumerate() {
+        for (number, (record, review)) in new.into_iter().enumerate() {
             if interrupt.is_set() {
                 break;
             }
             progress(UpdateStep::Video { number, of });
-            match self.add_video(source, record, &mut pending) {
+            match self.add_video(source, (record, review.as_deref()), &mut pending) {
                 Ok(true) => {
                     report.added += 1;
                     pending.videos += 1;
@@ -210,7 +218,7 @@ impl IndexWriter {
     fn add_video(
         &self,
         source: &dyn RecordSource,
-        record: RecordName,
+        (record, review): (RecordName, Option<&str>),
         pending: &mut PendingRows,
     ) -> Result<bool, IndexFault> {
         let mut ids = None;
@@ -237,13 +245,14 @@ impl IndexWriter {
         match ids {
             Some(VideoIds { video, .. }) => {
                 self.db
-                    .prepare_cached("UPDATE videos SET keyframes = ?2 WHERE id = ?1")?
-                    .execute((video, keyframes))?;
+                    .prepare_cached("UPDATE videos SET keyframes = ?2, review = ?3 WHERE id = ?1")?
+                    .execute((video, keyframes, review))?;
             }
             // A video without keyframes is known too, so that no update reads it again.
             None => {
-                let empty = "INSERT INTO videos (key, state, name, keyframes) VALUES (?1, ?2, '', 0)";
-                self.db.prepare_cached(empty)?.execute(signed(record))?;
+                let empty = "INSERT INTO videos (key, state, name, keyframes, review) VALUES (?1, ?2, '', 0, ?3)";
+                let (key, state) = signed(record);
+                self.db.prepare_cached(empty)?.execute((key, state, review))?;
             }
         }
         Ok(true)

@@ -13,7 +13,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::mix::LiveSpeech;
 use crate::error::{Error, Result};
@@ -21,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::lock::lock;
 use crate::media::PROGRAMME_RATE;
 use crate::program::{detach, kill};
+use crate::voice::write_wav;
 
 /// Descriptions that wait for the program.
 const WAITING: usize = 4;
@@ -194,14 +194,8 @@ fn wait(child: &mut Child, most: Duration, interrupt: &Interrupt) -> io::Result<
 
 /// A WAV file without a name, at its beginning.
 fn wav(speech: &LiveSpeech) -> Result<File, hound::Error> {
-    let spec =
-        WavSpec { channels: 1, sample_rate: PROGRAMME_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
     let mut file = tempfile::tempfile()?;
-    let mut writer = WavWriter::new(io::BufWriter::new(&file), spec)?;
-    for sample in &*speech.samples {
-        writer.write_sample((sample.clamp(-1.0, 1.0) * 32_767.0).round() as i16)?;
-    }
-    writer.finalize()?;
+    write_wav(PROGRAMME_RATE, &speech.samples, io::BufWriter::new(&file))?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
 }

@@ -41,7 +41,26 @@ pub(crate) struct TokenSequence {
 pub(crate) fn search<M: LanguageModel + ?Sized>(
     model: &mut M,
     options: &SearchOptions,
-    mut done: impl FnMut(usize, TokenSequence) -> Result<()>,
+    done: impl FnMut(usize, TokenSequence) -> Result<()>,
+) -> Result<()> {
+    search_for(model, options, PictureSearch::best, done)
+}
+
+/// As [`search`], with all hypotheses that a picture has at the end, the best first.
+pub(crate) fn search_ranked<M: LanguageModel + ?Sized>(
+    model: &mut M,
+    options: &SearchOptions,
+    done: impl FnMut(usize, Vec<TokenSequence>) -> Result<()>,
+) -> Result<()> {
+    search_for(model, options, PictureSearch::ranked, done)
+}
+
+/// Finds what `take` takes of each finished search.
+fn search_for<M: LanguageModel + ?Sized, T>(
+    model: &mut M,
+    options: &SearchOptions,
+    take: fn(&PictureSearch) -> T,
+    mut done: impl FnMut(usize, T) -> Result<()>,
 ) -> Result<()> {
     let k = options.returned_tokens();
     // The pictures in the batch, in the order in which they joined.
@@ -59,7 +78,7 @@ pub(crate) fn search<M: LanguageModel + ?Sized>(
             batch.push(PictureSearch::new(joined, picture, top.row(row), options));
             joined += 1;
         }
-        release_finished(&mut batch, options, &mut done)?;
+        release_finished(&mut batch, options, take, &mut done)?;
         rows.clear();
         batch.iter().for_each(|picture| picture.rows(&mut rows));
         if rows.is_empty() {
@@ -70,18 +89,19 @@ pub(crate) fn search<M: LanguageModel + ?Sized>(
         for picture in &mut batch {
             row = picture.advance(&top, row, options);
         }
-        release_finished(&mut batch, options, &mut done)?;
+        release_finished(&mut batch, options, take, &mut done)?;
     }
 }
 
-/// Removes finished pictures from the batch and hands their captions on.
-fn release_finished(
+/// Removes finished pictures from the batch and hands on what `take` takes of them.
+fn release_finished<T>(
     batch: &mut Vec<PictureSearch>,
     options: &SearchOptions,
-    done: &mut impl FnMut(usize, TokenSequence) -> Result<()>,
+    take: fn(&PictureSearch) -> T,
+    done: &mut impl FnMut(usize, T) -> Result<()>,
 ) -> Result<()> {
     for picture in batch.iter().filter(|p| p.is_done(options)) {
-        done(picture.number, picture.best())?;
+        done(picture.number, take(picture))?;
     }
     batch.retain(|p| !p.is_done(options));
     Ok(())
@@ -262,21 +282,41 @@ impl PictureSearch {
     }
 
     fn best(&self) -> TokenSequence {
-        let (ids, logprobs, mean_logprob) = match &self.hypotheses {
+        match &self.hypotheses {
             Hypotheses::Beam(all) => {
                 // The first of the best: `reduce` moves on only where a later one is better.
                 let best = all.iter().reduce(|a, b| if b.mean() > a.mean() { b } else { a });
-                best.map_or((Vec::new(), Vec::new(), f32::NEG_INFINITY), |h| {
-                    (h.ids.clone(), h.logprobs.clone(), h.mean_logprob())
-                })
+                best.map_or_else(|| self.sequence(&[], &[], f32::NEG_INFINITY), |h| self.of_beam(h))
             }
-            Hypotheses::Single(SingleSequence { ids, total, logprobs, .. }) => {
-                (ids.clone(), logprobs.clone(), total / ids.len().max(1) as f32)
+            Hypotheses::Single(single) => self.of_single(single),
+        }
+    }
+
+    /// All hypotheses, the best first.
+    fn ranked(&self) -> Vec<TokenSequence> {
+        match &self.hypotheses {
+            Hypotheses::Beam(all) => {
+                let mut all: Vec<&Hypothesis> = all.iter().collect();
+                // A stable sort: of equal ones the earlier stays first, as in `best`.
+                all.sort_by(|a, b| best_first(a.mean(), b.mean()));
+                all.into_iter().map(|h| self.of_beam(h)).collect()
             }
-        };
+            Hypotheses::Single(single) => vec![self.of_single(single)],
+        }
+    }
+
+    fn of_beam(&self, h: &Hypothesis) -> TokenSequence {
+        self.sequence(&h.ids, &h.logprobs, h.mean_logprob())
+    }
+
+    fn of_single(&self, SingleSequence { ids, total, logprobs, .. }: &SingleSequence) -> TokenSequence {
+        self.sequence(ids, logprobs, total / ids.len().max(1) as f32)
+    }
+
+    fn sequence(&self, ids: &[i64], logprobs: &[f32], mean_logprob: f32) -> TokenSequence {
         let tokens = || ids.iter().map(|&id| support_of(id, &self.support)).collect();
         let support = (!self.support.is_empty()).then(|| WordSupport { tokens: tokens() });
-        TokenSequence { ids, mean_logprob, logprobs, support }
+        TokenSequence { ids: ids.to_vec(), mean_logprob, logprobs: logprobs.to_vec(), support }
     }
 
     /// Appends a row for each hypothesis that has not stopped.

@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::model::caption::language_model::StoppableModel;
 use crate::model::caption::options::Strategy;
 use crate::model::caption::sample::SplitMix;
 use crate::model::support::SupportSpec;
@@ -134,6 +137,37 @@ fn all(mut model: Mock, options: &SearchOptions) -> Vec<TokenSequence> {
     })
     .unwrap();
     found.into_iter().map(|f| f.expect("every picture is done")).collect()
+}
+
+proptest! {
+    /// All hypotheses of a picture come in order, and the best one is the caption.
+    #[test]
+    fn the_best_hypothesis_is_the_caption(
+        pictures in prop::collection::vec(any::<u64>(), 1..4), width in 1usize..5, gain in 0.0f32..4.0, grain in 1u8..4,
+    ) {
+        let options = SearchOptions { vocab: 20, stop_tokens: vec![STOP], max_tokens: 6, ..options(Strategy::Beam(width), 20, 6, 1.0) };
+        let model = || Mock::new(20, &pictures, gain, 1.0 / f32::from(grain));
+        let best = all(model(), &options);
+        let mut ranked = vec![Vec::new(); pictures.len()];
+        search_ranked(&mut model(), &options, |picture, found| {
+            ranked[picture] = found;
+            Ok(())
+        }).unwrap();
+        for (ranked, best) in ranked.iter().zip(&best) {
+            prop_assert_eq!(&ranked[0], best);
+            prop_assert!(ranked.len() <= width && ranked.windows(2).all(|w| w[0].mean_logprob >= w[1].mean_logprob));
+        }
+    }
+}
+
+#[test]
+fn a_flag_stops_a_search_before_its_next_token() {
+    let (interrupt, options) = (Interrupt::new(), options(Strategy::Beam(2), 20, 60, 1.0));
+    let mut mock = Mock::new(20, &[1], -100.0, 1.0);
+    interrupt.set();
+    let mut model = StoppableModel { model: &mut mock, interrupt: &interrupt };
+    let stopped = search(&mut model, &options, |_, _| Ok(()));
+    assert!(matches!(stopped, Err(Error::Interrupted)) && mock.steps == 0);
 }
 
 /// The loop of released ClipCap, over whole rows of the vocabulary, for one picture.
