@@ -1,6 +1,8 @@
 ## Use
 #: demo          describe the samples and print the WebVTT; with a voice, also speak a film's descriptions
 #: build         build the program: target/release/descry
+#: install       build it if it is missing, and install it below PREFIX=/usr/local (DESTDIR= comes before)
+#: uninstall     remove what install put there
 ## Develop
 #: check         format, lints and unit tests: the quick loop
 #: test          everything in check, and every other test
@@ -19,9 +21,10 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean pictures
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean pictures install install-model uninstall
 
 BINARY := target/release/descry
+PREFIX := /usr/local
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
 DESCRIBED := target/demo/tears-of-steel.described.mkv
 VOICE = $(firstword $(foreach v,hibari:hibari espeak-ng:espeak,$(if $(shell command -v $(word 1,$(subst :, ,$(v)))),$(word 2,$(subst :, ,$(v))))))
@@ -57,6 +60,20 @@ setup-lint:
 
 build: setup
 	cargo build --release --locked
+
+# So that root needs no Rust, the program is built only if it is missing.
+install: $(BINARY)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install.sh install $(BINARY)
+
+$(BINARY):
+	@$(MAKE) build
+
+# The built-in model alone, for a program that came without it: MODELS=~/.local/share/descry/models
+install-model:
+	@sh tools/install.sh model '$(or $(MODELS),$(HOME)/.local/share/descry/models)'
+
+uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install.sh uninstall
 
 demo: build
 	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" --text -o - || exit 1; done

@@ -20,7 +20,7 @@ fn example(name: &str) -> String {
 #[test]
 fn systemd_finds_no_fault_in_the_unit() {
     let b = Bench::new();
-    b.write("descry.service", example("descry.service").replace("/opt/descry/descry", PROGRAM).as_bytes());
+    b.write("descry.service", example("descry.service").replace("/opt/descry/bin/descry", PROGRAM).as_bytes());
     let Ok(out) = Command::new("systemd-analyze").arg("verify").arg(b.path("descry.service")).output() else {
         return not_tried("this system has no systemd-analyze");
     };
@@ -107,7 +107,7 @@ fn descry_accepts_the_arguments_of_the_unit() {
     let b = Bench::new();
     let config = configured(&b);
     let unit = example("descry.service");
-    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/opt/descry/descry ")).unwrap();
+    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/opt/descry/bin/descry ")).unwrap();
     let line = line.replace("${CREDENTIALS_DIRECTORY}/streams.toml", &config);
     serves(&b, &line.split(' ').collect::<Vec<_>>());
 }
@@ -120,7 +120,7 @@ fn descry_accepts_the_arguments_of_the_container_file() {
     let words = |name: &str| -> Vec<String> {
         serde_json::from_str(file.lines().find_map(|l| l.strip_prefix(name)).unwrap()).unwrap()
     };
-    assert_eq!(words("ENTRYPOINT "), ["/opt/descry/descry"]);
+    assert_eq!(words("ENTRYPOINT "), ["/opt/descry/bin/descry"]);
     let words: Vec<String> =
         words("CMD ").into_iter().map(|w| if w == "/etc/descry/streams.toml" { config.clone() } else { w }).collect();
     assert!(words.contains(&config));
