@@ -1,6 +1,10 @@
 ## Use
 #: demo          describe the samples and print the WebVTT; with a voice, also speak a film's descriptions
 #: build         build the program: target/release/descry
+## Distribute
+#: dist          build what users install: an archive, a Debian package and an image, in target/dist/out
+#: test-dist     make dist, try each in an empty system, and build all a second time to compare (as root)
+#: dist-lock     pin today's versions of what is taken from Debian
 ## Develop
 #: check         format, lints and unit tests: the quick loop
 #: test          everything in check, and every other test
@@ -17,7 +21,7 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz setup setup-test setup-lint clean
+.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist clean
 
 BINARY := target/release/descry
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
@@ -52,6 +56,9 @@ setup-test:
 
 setup-lint:
 	@sh tools/setup.sh lint
+
+setup-dist:
+	@sh tools/setup.sh dist
 
 build: setup
 	cargo build --release --locked
@@ -135,6 +142,18 @@ test-faults: setup-test
 test-ray: setup-test
 	cargo build --locked
 	DESCRY_BINARY=target/debug/descry vendor/venv/bin/python tools/descry_ray/tests/test_ray.py --kill $(if $(SEED),--seed $(SEED))
+
+# The system's own Python, which needs nothing but its standard library.
+DIST := PYTHONPATH=tools PYTHONDONTWRITEBYTECODE=1 python3 -m dist
+
+dist: setup-dist
+	$(DIST) build
+
+test-dist: setup-dist
+	$(DIST) test
+
+dist-lock: setup-dist
+	$(DIST) lock
 
 fuzz:
 	@sh tools/setup.sh fuzz
