@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dist import inputs, locks, parts, stage
@@ -38,18 +39,25 @@ def make_archive(root: Root, commit: Commit) -> None:
     log("making the archive")
     name = archive_name(commit)
     stage.make_archive(root, commit, STAGE / name, f"{sources_name(commit)}.tar.zst")
+    check_linking(commit)
     tar_zst(STAGE, name, OUT / f"{name}.tar.zst", commit.epoch)
 
 
-def make_sources(commit: Commit) -> None:
+def make_sources(_: Root, commit: Commit) -> None:
     """All that the LGPL asks for: the sources of the libraries, and how they are built."""
     log("making the archive of sources")
     name = sources_name(commit)
     folder = empty(STAGE / name)
     for pin in locks.read("sources"):
         stage.copy(pin.fetch(), folder / "libraries" / pin.name)
-    for path in (TOOLS / "libraries.sh", TOOLS / "locks/sources.lock", TOOLS / "locks/build.lock"):
-        stage.copy(path, folder / path.name)
+    recipe = [
+        TOOLS / "libraries.sh",
+        *sorted(TOOLS.glob("patches/*")),
+        TOOLS / "locks/sources.lock",
+        TOOLS / "locks/build.lock",
+    ]
+    for path in recipe:
+        stage.copy(path, folder / path.relative_to(TOOLS))
     set_modes(folder)
     # The sources are compressed already.
     plain = OUT / f"{name}.tar"
@@ -134,7 +142,7 @@ def cargo_deb(folder: Path, commit: Commit) -> None:
     shutil.rmtree(SOURCE / "target")
 
 
-def make_image(commit: Commit) -> None:
+def make_image(_: Root, commit: Commit) -> None:
     """The image: Debian's C library, certificates and time zones, and the tree of the archive. It has no shell."""
     log("making the image")
     top = empty(BASE / "image")
@@ -226,6 +234,10 @@ def check_linking(commit: Commit) -> None:
             raise DistError(f"{file.name} needs {', '.join(sorted(strange))}", "Build it in, or add it to the archive.")
 
 
+# What is made, in this order: the image holds the tree of the archive.
+MAKERS: list[Callable[[Root, Commit], None]] = [make_archive, make_sources, make_package, make_image]
+
+
 def build() -> Commit:
     """Builds everything: what `make dist` does."""
     inputs.check_machine()
@@ -236,11 +248,8 @@ def build() -> Commit:
     inputs.build_libraries(root, commit.epoch)
     inputs.build_program(root, commit.epoch)
     empty(OUT)
-    make_archive(root, commit)
-    check_linking(commit)
-    make_sources(commit)
-    make_package(root, commit)
-    make_image(commit)
+    for make in MAKERS:
+        make(root, commit)
     make_parts(commit)
     write_sums()
     return commit

@@ -92,7 +92,8 @@ def source_files() -> Path:
 
 def recipe() -> str:
     """Changes with everything that the libraries are made of."""
-    return " ".join(sha256(p) for p in (LOCKS / "sources.lock", LOCKS / "build.lock", TOOLS / "libraries.sh"))
+    files = [LOCKS / "sources.lock", LOCKS / "build.lock", TOOLS / "libraries.sh", *sorted(TOOLS.glob("patches/*"))]
+    return " ".join(sha256(path) for path in files)
 
 
 def build_libraries(root: Root, epoch: int) -> None:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds FFmpeg, and the libraries that it needs, from Debian's source packages. Runs in the build's root, without network:
 #   /sources     the files of sources.lock
+#   /recipe      this folder, with what is mended in patches/
 #   /build       for what is made on the way
 #   /libraries   the result: lib/*.so.*, include/, lib/pkgconfig/, and the terms of each library in licences/
 # FFmpeg is under the LGPL 3: nothing that is under the GPL is in it. It has every decoder and every demuxer of its own, so
@@ -24,6 +25,9 @@ unpack() {
     dpkg-source --no-check -q -x /sources/"$1"_*.dsc "$1" >/dev/null 2>"$1.log" || { cat "$1.log" >&2; exit 1; }
     cp "$1/debian/copyright" "/libraries/licences/$1.txt"
     cd "$1"
+    for patch in /recipe/patches/"$1"-*.patch; do
+        [ ! -f "$patch" ] || quiet patch -p1 --fuzz=0 -i "$patch"
+    done
 }
 
 # Runs a step whose output is shown only if it fails.
@@ -59,15 +63,11 @@ quiet meson setup build --prefix="$DEPS" --libdir=lib --default-library=static -
     -Denable_tools=false -Denable_tests=false
 quiet ninja -j"$JOBS" -C build install
 
-# Encrypts SRT.
-unpack mbedtls
-quiet make -j"$JOBS" -C library static
-cp -r include/mbedtls include/psa "$DEPS/include" && cp library/*.a "$DEPS/lib"
-
+# Without encryption: its code is not needed to receive a stream in the clear, and Debian has mended it lately.
 unpack srt
-quiet cmake -S . -B build -DCMAKE_INSTALL_PREFIX="$DEPS" -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_PREFIX_PATH="$DEPS" \
-    -DCMAKE_BUILD_TYPE=Release -DENABLE_SHARED=OFF -DENABLE_STATIC=ON -DENABLE_APPS=OFF -DENABLE_CXX11=ON \
-    -DUSE_ENCLIB=mbedtls -DMBEDTLS_PREFIX="$DEPS" -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+quiet cmake -S . -B build -DCMAKE_INSTALL_PREFIX="$DEPS" -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_BUILD_TYPE=Release \
+    -DENABLE_SHARED=OFF -DENABLE_STATIC=ON -DENABLE_APPS=OFF -DENABLE_CXX11=ON -DENABLE_ENCRYPTION=OFF \
+    -DCMAKE_POSITION_INDEPENDENT_CODE=ON
 quiet cmake --build build -j "$JOBS" --target install
 
 unpack ffmpeg

@@ -76,9 +76,11 @@ def mirror(archive: str) -> str:
     raise DistError(f"apt on this machine knows no mirror of {label}", f"Name one: {variable}=http://HOST/PATH")
 
 
-# What the libraries are made of. FFmpeg comes last.
-SOURCES = ["bzip2", "dav1d", "lame", "libvpx", "mbedtls", "opus", "srt", "zlib", "ffmpeg"]
+# What the libraries are made of. FFmpeg has the version that all tests use.
+SOURCES = ["bzip2", "dav1d", "ffmpeg", "lame", "libvpx", "opus", "srt", "zlib"]
 SOURCES_SUITE = "bookworm"
+# Those that tools/dist/patches mends instead of Debian's security archive.
+MENDED = {"srt"}
 
 
 def paragraphs(archive: str, suite: str, index: str) -> list[str]:
@@ -114,6 +116,8 @@ def newest(suite: str, index: str, names: set[str]) -> dict[str, tuple[str, str]
     for archive, of in (("debian", suite), ("security", f"{suite}-security")):
         for paragraph in paragraphs(archive, of, index):
             name = field(paragraph, "Package")
+            if archive == "security" and name in MENDED:
+                continue
             if name in names and (name not in found or newer(version(paragraph), version(found[name][0]))):
                 found[name] = (paragraph, archive)
     if missing := sorted(names - found.keys()):

@@ -20,7 +20,6 @@ LICENCES = {
     "ffmpeg": "LGPL-3.0-or-later",
     "lame": "LGPL-2.0-or-later",
     "libvpx": "BSD-3-Clause",
-    "mbedtls": "Apache-2.0",
     "opus": "BSD-3-Clause",
     "srt": "MPL-2.0",
     "zlib": "Zlib",

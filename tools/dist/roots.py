@@ -20,6 +20,8 @@ BUILD_PACKAGES = (
     "autoconf automake clang-11 cmake dpkg-dev g++ gcc libc6-dev libclang-11-dev libtool linux-libc-dev make meson "
     "nasm ninja-build patch perl pkg-config python3 xz-utils zstd"
 ).split()
+# The number of an ordinary user and of its group.
+USER = 1000
 # The name of a repository that holds the packages of a lock.
 OWN_SUITE = "locked"
 # What a program for glibc needs at the least.
@@ -101,8 +103,6 @@ class Root:
     # Folders that look empty.
     hidden: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
-    # User and group that commands run as.
-    user: int = 0
     network: bool = False
     read_only: bool = False
 
@@ -117,9 +117,12 @@ class Root:
         """The whole command that runs `words` inside."""
         bind = "--ro-bind" if self.read_only else "--bind"
         out = ["bwrap", bind, str(self.folder), "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
-        out += ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--chdir", cwd]
+        out += ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
+        out += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", cwd]
         if self.network:
-            out += ["--share-net", "--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]
+            out += ["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]
+        else:
+            out += ["--unshare-net"]
         for inside, outside in self.reads.items():
             out += ["--ro-bind", str(outside), inside]
         for inside, outside in self.writes.items():
@@ -129,10 +132,8 @@ class Root:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8", **self.environment}
         for name, value in environment.items():
             out += ["--setenv", name, value]
-        if self.user:
-            out += ["--unshare-user", "--uid", str(self.user), "--gid", str(self.user)]
-        elif os.geteuid() == 0:
-            # What installs packages must be able to change owners.
+        if os.geteuid() == 0:
+            # What installs packages must be able to change owners, and what tries them to become somebody else.
             out += ["--cap-add", "ALL"]
         else:
             out += ["--unshare-user", "--uid", "0", "--gid", "0"]
@@ -140,6 +141,20 @@ class Root:
 
     def run(self, *words: str, cwd: str = "/") -> None:
         run(*self.command(*words, cwd=cwd))
+
+    def run_as_user(self, script: str, cwd: str = "/") -> None:
+        """Runs a script of the shell as an ordinary user, who can never become another one."""
+        words = [
+            "setpriv",
+            f"--reuid={USER}",
+            f"--regid={USER}",
+            "--clear-groups",
+            "--no-new-privs",
+            "sh",
+            "-c",
+            script,
+        ]
+        self.run(*words, cwd=cwd)
 
     def make_places(self) -> None:
         """Makes the folders that others are mounted on, because a read-only root has no place for new ones."""

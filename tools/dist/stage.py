@@ -71,7 +71,7 @@ The sources of the libraries in lib/descry
 
 libavcodec, libavdevice, libavformat, libavutil, libswresample and libswscale are FFmpeg, under the GNU Lesser General
 Public License, version 3 or later (licences/LGPL-3.txt). They were built from Debian's source packages of FFmpeg and of
-the libraries that are part of them: bzip2, dav1d, LAME, libvpx, Mbed TLS, Opus, SRT and zlib.
+the libraries that are part of them: bzip2, dav1d, LAME, libvpx, Opus, SRT and zlib.
 
 The complete corresponding source, with the script that builds it, is the file
 

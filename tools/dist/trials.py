@@ -19,7 +19,7 @@ from dist.error import DistError
 from dist.files import empty, log, megabytes, output, run, sha256
 from dist.inputs import Commit
 from dist.paths import BASE, CACHE, OUT, PROJECT, ROOTS, STAGE, TOOLS
-from dist.roots import Root
+from dist.roots import USER, Root
 
 FILMS = PROJECT / "samples"
 RESULTS = BASE / "results"
@@ -27,7 +27,6 @@ RESULTS = BASE / "results"
 SUITES = ("bullseye", "bookworm", "trixie")
 PACKAGE_SUITE = "bookworm"
 UBUNTU_SUITES = ("focal", "jammy", "noble")
-USER = 1000
 
 
 @dataclass
@@ -88,7 +87,6 @@ class Trials:
         log(f"the archive on {suite}")
         name = artefacts.archive_name(self.commit)
         root = system(suite, suite)
-        root.user = USER
         (root.folder / "home").mkdir(exist_ok=True)
         home = root.folder / "home/user"
         home.mkdir()
@@ -96,10 +94,10 @@ class Trials:
         root.environment = {"HOME": "/home/user", "PATH": f"/home/user/{name}/bin:/usr/bin:/bin"}
         result = f"archive-{suite}.vtt"
         began = time.monotonic()
-        root.run("tar", "-xf", f"/dist/{name}.tar.zst", cwd="/home/user")
-        root.run("sh", "-c", f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        root.run_as_user(f"tar -xf /dist/{name}.tar.zst", cwd="/home/user")
+        root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
         self.finish("archive", suite, OUT / f"{name}.tar.zst", began, result)
-        root.run("sh", "/recipe/exercise.sh", "/films", "/results")
+        root.run_as_user("sh /recipe/exercise.sh /films /results")
         shutil.rmtree(root.folder)
 
     def package(self) -> None:
@@ -115,24 +113,11 @@ class Trials:
         root.run("apt-get", "install", "-q", "-y", "--no-install-recommends", f"/dist/{name}")
         root.network = False
         result = "package.vtt"
-        self.as_user(root, f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
         self.finish("package", PACKAGE_SUITE, OUT / name, began, result)
-        self.as_user(root, "sh /recipe/exercise.sh /films /results")
+        root.run_as_user("sh /recipe/exercise.sh /films /results")
         self.check_package(root, before)
         shutil.rmtree(root.folder)
-
-    def as_user(self, root: Root, script: str) -> None:
-        words = [
-            "setpriv",
-            f"--reuid={USER}",
-            f"--regid={USER}",
-            "--clear-groups",
-            "--no-new-privs",
-            "sh",
-            "-c",
-            script,
-        ]
-        root.run(*words)
 
     def check_package(self, root: Root, before: set[str]) -> None:
         """Whether the package says what it needs, its unit is valid, and nothing of it is left once it is purged."""
@@ -268,7 +253,7 @@ def run_all() -> None:
     trials = Trials(commit)
     for suite in suites():
         trials.archive(suite)
-    trials.package()
-    trials.image()
+    for attempt in (trials.package, trials.image):
+        attempt()
     trials.reproducible()
     print(table(trials.rows))
