@@ -10,6 +10,7 @@ mod clipcap;
 mod clipcap_hub;
 mod clipcap_import;
 mod decode;
+mod dist;
 mod embedders;
 mod escapes;
 mod export;

@@ -205,7 +205,7 @@ def write_image(top: Path, layer: Path, commit: Commit) -> None:
 def make_parts(commit: Commit) -> None:
     """A list of parts beside each artefact."""
     base = parts.crates_bom(commit)
-    own = parts.own_components(commit)
+    own = parts.own_components()
     libraries = parts.library_components()
     lists = {
         f"{archive_name(commit)}.cdx.json": [*own, *libraries],
@@ -213,7 +213,7 @@ def make_parts(commit: Commit) -> None:
         image_name(commit).replace(".tar", ".cdx.json"): [*own, *libraries, *parts.image_components()],
     }
     for name, components in lists.items():
-        (OUT / name).write_text(parts.bom(commit, base, components))
+        (OUT / name).write_text(parts.bom(base, components))
 
 
 def write_sums() -> None:

@@ -109,7 +109,7 @@ def library_components() -> list[Component]:
     return found
 
 
-def own_components(commit: Commit) -> list[Component]:
+def own_components() -> list[Component]:
     """What every artefact has besides crates: ONNX Runtime and the models."""
     library = inputs.onnxruntime()
     hashes = [{"alg": "SHA-256", "content": sha256(library)}]
@@ -120,7 +120,7 @@ def own_components(commit: Commit) -> list[Component]:
         )
     ]
     manifest = json.loads((SOURCE / "models/builtin/model.json").read_text())
-    found.append(component("machine-learning-model", manifest["name"], manifest["version"], "", {"hashes": []}))
+    found.append(component("machine-learning-model", manifest["name"], manifest["version"], "", {}))
     graph = SOURCE / "models/silero-vad/silero_vad_16k_sequence.onnx"
     hashes = [{"alg": "SHA-256", "content": sha256(graph)}]
     found.append(component("machine-learning-model", "silero-vad", "6.2.3", "MIT", {"hashes": hashes}))
@@ -167,7 +167,7 @@ def crates_bom(commit: Commit) -> Component:
     return bom
 
 
-def bom(commit: Commit, base: Component, components: list[Component]) -> str:
+def bom(base: Component, components: list[Component]) -> str:
     """A list of parts: the crates, and these components."""
     whole = json.loads(json.dumps(base))
     whole["components"] += components
