@@ -34,7 +34,7 @@ class Locks(unittest.TestCase):
                 self.written(line)
 
     def test_the_locks_of_the_project_can_be_read(self) -> None:
-        for name in ("sources", "build", "image"):
+        for name in ("sources", "build", "image", "keyring"):
             pins = locks.read(name)
             self.assertEqual(len(pins), len({pin.name for pin in pins}), name)
         names = {pin.name.split("_")[0] for pin in locks.read("sources")}

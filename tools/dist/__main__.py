@@ -21,6 +21,7 @@ def lock() -> None:
     locks.lock_sources()
     roots.lock_build()
     roots.lock_image()
+    roots.lock_keyring()
 
 
 def main() -> int:

@@ -46,6 +46,18 @@ def lock_image() -> None:
     locks.lock_packages("image", IMAGE_SUITE, IMAGE_PACKAGES, f"Packages of Debian {IMAGE_SUITE} in the image.")
 
 
+def lock_keyring() -> None:
+    locks.lock_packages("keyring", IMAGE_SUITE, ["ubuntu-keyring"], "The keys that Ubuntu is signed with.")
+
+
+def ubuntu_keyring() -> Path:
+    """The keys that Ubuntu is signed with, from a package of Debian's."""
+    folder = empty(BASE / "keyring")
+    for pin in locks.read("keyring"):
+        run("dpkg-deb", "-x", pin.fetch(), folder)
+    return folder / "usr/share/keyrings/ubuntu-archive-keyring.gpg"
+
+
 def repository(name: str) -> Path:
     """A folder with the packages of a lock, and the index that apt wants."""
     folder = empty(ROOTS / f"{name}.packages")

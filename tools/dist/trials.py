@@ -45,8 +45,7 @@ def system(suite: str, name: str) -> Root:
     extra: tuple[str, ...] = ("--include=zstd",)
     if suite in UBUNTU_SUITES:
         uri = os.environ["DIST_UBUNTU_MIRROR"]
-        keyring = os.environ.get("DIST_UBUNTU_KEYRING", "/usr/share/keyrings/ubuntu-archive-keyring.gpg")
-        extra += (f"--keyring={keyring}", "--components=main,universe")
+        extra += (f"--keyring={roots.ubuntu_keyring()}", "--components=main,universe")
     else:
         uri = locks.mirror("debian")
     root = Root.unpack(roots.suite_tar(suite, uri, extra), ROOTS / f"trial-{name}")
