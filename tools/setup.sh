@@ -228,6 +228,7 @@ if [ "${1:-run}" = dist ]; then
     # binutils has objdump.
     packages binutils bubblewrap ca-certificates crun debian-archive-keyring dpkg-dev git gpgv lintian mmdebstrap umoci \
         xz-utils zstd
+    command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
     [ -d tests/parsers/node_modules/webvtt-parser ] || (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
     cargo_tool cargo-deb "$CARGO_DEB"

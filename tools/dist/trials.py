@@ -28,6 +28,22 @@ SUITES = ("bullseye", "bookworm", "trixie")
 PACKAGE_SUITE = "bookworm"
 UBUNTU_SUITES = ("focal", "jammy", "noble")
 
+# Films that every artefact must read: the decoder of each is another one.
+CODECS = {
+    "av1.mkv": "-c:v libsvtav1 -preset 12",
+    "h263.3gp": "-c:v h263 -s 352x288",
+    "hevc.mp4": "-c:v libx265 -preset ultrafast -x265-params log-level=error",
+    "huffyuv.avi": "-c:v ffvhuff",
+    "mjpeg.avi": "-c:v mjpeg -pix_fmt yuvj420p",
+    "mpeg2.ts": "-c:v mpeg2video -b:v 2M",
+    "mpeg4.avi": "-c:v mpeg4 -b:v 1M",
+    "prores.mov": "-c:v prores",
+    "theora.ogv": "-c:v libtheora -q:v 8",
+    "vp8.webm": "-c:v libvpx -b:v 1M",
+    "vp9.webm": "-c:v libvpx-vp9 -b:v 1M -deadline realtime -cpu-used 8",
+    "wmv.asf": "-c:v wmv2 -b:v 1M",
+}
+
 
 @dataclass
 class Row:
@@ -70,6 +86,7 @@ class Trials:
         self.commit = commit
         self.rows: list[Row] = []
         self.cues: list[list[object]] | None = None
+        self.described: dict[str, bytes] | None = None
 
     def finish(self, way: str, where: str, artefact: Path, began: float, result: str) -> None:
         """Reads what was described, which must be the same everywhere, and notes how long it took."""
@@ -96,8 +113,17 @@ class Trials:
         root.run_as_user(f"tar -xf /dist/{name}.tar.zst", cwd="/home/user")
         root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
         self.finish("archive", suite, OUT / f"{name}.tar.zst", began, result)
-        root.run_as_user("sh /recipe/exercise.sh /films /results")
+        self.exercise(root, f"archive-{suite}")
         shutil.rmtree(root.folder)
+
+    def exercise(self, root: Root, name: str) -> None:
+        """Tries the rest, and compares what is said of many films: FFmpeg must decode them alike everywhere."""
+        root.run_as_user(f"sh /recipe/exercise.sh /films /results {name}")
+        described = {path.name: path.read_bytes() for path in (RESULTS / name).iterdir()}
+        if self.described is None:
+            self.described = described
+        if described != self.described:
+            raise DistError(f"{RESULTS / name} differs from the first trial", f"Compare the folders in {RESULTS}.")
 
     def package(self) -> None:
         log(f"the package on {PACKAGE_SUITE}")
@@ -114,7 +140,7 @@ class Trials:
         result = "package.vtt"
         root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
         self.finish("package", PACKAGE_SUITE, OUT / name, began, result)
-        root.run_as_user("sh /recipe/exercise.sh /films /results")
+        self.exercise(root, "package")
         self.check_package(root, before)
         shutil.rmtree(root.folder)
 
@@ -224,6 +250,14 @@ def write_voice() -> None:
         file.writeframes(b"".join(struct.pack("<h", sample) for sample in tone))
 
 
+def write_films() -> None:
+    """Films of many codecs, which Debian's FFmpeg makes of a sample."""
+    folder = empty(RESULTS / "films")
+    base = ["ffmpeg", "-v", "error", "-i", str(FILMS / "bikes.mp4"), "-t", "4", "-an", "-vf", "scale=320:-2"]
+    for name, options in CODECS.items():
+        run(*base, *options.split(), folder / name)
+
+
 def suites() -> list[str]:
     """The systems that can be had here."""
     found = list(SUITES)
@@ -249,6 +283,7 @@ def run_all() -> None:
     empty(RESULTS)
     RESULTS.chmod(0o777)
     write_voice()
+    write_films()
     trials = Trials(commit)
     for suite in suites():
         trials.archive(suite)
