@@ -143,7 +143,7 @@ PYTHON
 venv() {
     # Also made again after its folder moved, or after an interrupted set-up.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
-    rm -rf vendor/venv vendor/parsers.done vendor/ray.done vendor/lint.done
+    rm -rf vendor/venv vendor/parsers.done vendor/ray.done vendor/lint.done vendor/dist.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
 }
@@ -231,6 +231,13 @@ if [ "${1:-run}" = dist ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm
     [ -d tests/parsers/node_modules/webvtt-parser ] || (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
+    venv
+    pins=$(cksum <tools/dist/requirements.txt)
+    if [ "$(cat vendor/dist.done 2>/dev/null)" != "$pins" ]; then
+        log "fetching what makes the wheel"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/dist/requirements.txt >&2
+        echo "$pins" >vendor/dist.done
+    fi
     cargo_tool cargo-deb "$CARGO_DEB"
     cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
 fi

@@ -41,3 +41,4 @@ mod stills;
 mod streams;
 mod support;
 mod transcript;
+mod wheel;

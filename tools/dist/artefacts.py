@@ -1,4 +1,4 @@
-"""The artefacts: an archive, its sources, a Debian package and an image for containers."""
+"""The artefacts: an archive, its sources, a Debian package, an image for containers and a Python wheel."""
 
 import gzip
 import os
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dist import inputs, locks, parts, stage
+from dist import inputs, locks, parts, stage, wheel
 from dist.error import DistError
 from dist.files import empty, log, output, run, set_modes, sha256, tar, tar_zst
 from dist.inputs import Commit
@@ -210,6 +210,7 @@ def make_parts(commit: Commit) -> None:
     lists = {
         f"{archive_name(commit)}.cdx.json": [*own, *libraries],
         package_name(commit).replace(".deb", ".cdx.json"): own,
+        wheel.name(commit).replace(".whl", ".cdx.json"): [*own[1:], *libraries],
         image_name(commit).replace(".tar", ".cdx.json"): [*own, *libraries, *parts.image_components()],
     }
     for name, components in lists.items():
@@ -234,8 +235,12 @@ def check_linking(commit: Commit) -> None:
             raise DistError(f"{file.name} needs {', '.join(sorted(strange))}", "Build it in, or add it to the archive.")
 
 
+def make_wheel(root: Root, commit: Commit) -> None:
+    wheel.make_wheel(root, commit, f"{sources_name(commit)}.tar.zst")
+
+
 # What is made, in this order: the image holds the tree of the archive.
-MAKERS: list[Callable[[Root, Commit], None]] = [make_archive, make_sources, make_package, make_image]
+MAKERS: list[Callable[[Root, Commit], None]] = [make_archive, make_sources, make_package, make_image, make_wheel]
 
 
 def build() -> Commit:

@@ -26,13 +26,18 @@ def common(root: Root, prefix: Path) -> None:
     """What every artefact has: ONNX Runtime, the models, manual pages, completions and documentation."""
     library = inputs.onnxruntime()
     copy(library, prefix / "lib/descry" / library.name)
-    for file in sorted((SOURCE / "models/builtin").iterdir()):
-        if file.is_file():
-            copy(file, prefix / "share/descry/models/builtin" / file.name)
-    for file in sorted(inputs.text_model().glob("*.onnx")):
-        copy(file, prefix / "share/descry/text-model" / file.name)
+    models(prefix / "share/descry")
     generated(root, prefix)
     documentation(prefix / "share/doc/descry")
+
+
+def models(folder: Path) -> None:
+    """The built-in model, and the one that reads text."""
+    for file in sorted((SOURCE / "models/builtin").iterdir()):
+        if file.is_file():
+            copy(file, folder / "models/builtin" / file.name)
+    for file in sorted(inputs.text_model().glob("*.onnx")):
+        copy(file, folder / "text-model" / file.name)
 
 
 def generated(root: Root, prefix: Path) -> None:
@@ -56,13 +61,17 @@ def documentation(folder: Path) -> None:
     for page in sorted((SOURCE / "docs").glob("*.md")):
         copy(page, folder / "docs" / page.name)
     copy(SOURCE / "examples/service/streams.toml", folder / "examples/streams.toml")
-    terms = folder / "licences"
-    terms.mkdir()
-    (terms / "crates.txt").write_text(parts.crate_terms())
-    copy(SOURCE / "models/silero-vad/README.md", terms / "silero-vad.md")
-    copy(inputs.VENDOR / "onnxruntime/LICENSE", terms / "onnxruntime.txt")
-    copy(inputs.VENDOR / "onnxruntime/ThirdPartyNotices.txt", terms / "onnxruntime-third-party.txt")
-    copy(inputs.VENDOR / "text-model/MODEL_LICENSES.md", terms / "text-model.md")
+    terms(folder / "licences")
+    copy(inputs.VENDOR / "onnxruntime/LICENSE", folder / "licences/onnxruntime.txt")
+    copy(inputs.VENDOR / "onnxruntime/ThirdPartyNotices.txt", folder / "licences/onnxruntime-third-party.txt")
+
+
+def terms(folder: Path) -> None:
+    """The licences of what is part of the program, and of the models."""
+    folder.mkdir(parents=True)
+    (folder / "crates.txt").write_text(parts.crate_terms())
+    copy(SOURCE / "models/silero-vad/README.md", folder / "silero-vad.md")
+    copy(inputs.VENDOR / "text-model/MODEL_LICENSES.md", folder / "text-model.md")
 
 
 SOURCES_TEXT = """\

@@ -14,11 +14,11 @@ import wave
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist import artefacts, inputs, locks, parts, roots
+from dist import artefacts, inputs, locks, parts, roots, wheel
 from dist.error import DistError
 from dist.files import empty, log, megabytes, output, run, sha256
 from dist.inputs import Commit
-from dist.paths import BASE, CACHE, OUT, PROJECT, ROOTS, STAGE, TOOLS
+from dist.paths import BASE, CACHE, OUT, PROJECT, ROOTS, SOURCE, STAGE, TOOLS
 from dist.roots import USER, Root
 
 FILMS = PROJECT / "samples"
@@ -26,6 +26,8 @@ RESULTS = BASE / "results"
 # Systems for the archive, the oldest first. The package is for one of them.
 SUITES = ("bullseye", "bookworm", "trixie")
 PACKAGE_SUITE = "bookworm"
+# Debian 11 has Python 3.9, for which there is no ONNX Runtime of today.
+WHEEL_SUITES = ("bookworm", "trixie")
 UBUNTU_SUITES = ("focal", "jammy", "noble")
 
 # Films that every artefact must read: the decoder of each is another one.
@@ -177,6 +179,30 @@ class Trials:
         self.finish("image", "crun", OUT / name, began, result)
         shutil.rmtree(top)
 
+    def wheel(self, suite: str) -> None:
+        """`pip install` in an environment of Python: the program, and the module's own tests."""
+        log(f"the wheel on {suite}")
+        name = wheel.name(self.commit)
+        root = system(suite, f"wheel-{suite}")
+        root.reads["/project"] = SOURCE
+        root.environment = {"DEBIAN_FRONTEND": "noninteractive", "PYTHONDONTWRITEBYTECODE": "1"}
+        root.network = True
+        root.run("apt-get", "update", "-q")
+        root.run("apt-get", "install", "-q", "-y", "--no-install-recommends", "python3-venv")
+        (root.folder / "venv").mkdir()
+        os.chown(root.folder / "venv", USER, USER)
+        result = f"wheel-{suite}.vtt"
+        began = time.monotonic()
+        root.run_as_user(f"python3 -m venv /venv && /venv/bin/pip install -q /dist/{name}")
+        root.network = False
+        root.run_as_user(f"/venv/bin/descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        self.finish("wheel", suite, OUT / name, began, result)
+        # The module that is installed, not the one beside the tests.
+        root.run_as_user("/venv/bin/python -I /project/tools/test_wheel.py --installed")
+        root.environment["PATH"] = "/venv/bin:/usr/bin:/bin"
+        self.exercise(root, f"wheel-{suite}")
+        shutil.rmtree(root.folder)
+
     def reproducible(self) -> None:
         """Builds everything again: another clone, in another folder, with other settings of the user."""
         log("building everything a second time")
@@ -287,7 +313,9 @@ def run_all() -> None:
     trials = Trials(commit)
     for suite in suites():
         trials.archive(suite)
-    for attempt in (trials.package, trials.image):
-        attempt()
+    for suite in WHEEL_SUITES:
+        trials.wheel(suite)
+    trials.package()
+    trials.image()
     trials.reproducible()
     print(table(trials.rows))
