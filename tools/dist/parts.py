@@ -30,6 +30,7 @@ OFFLINE = [
     *("--config", f'source.vendored.directory="{CRATES}"'),
 ]
 # Names of files with terms in a crate.
+CODE = (".rs", ".c", ".h", ".py", ".sh")
 TERMS = re.compile(r"(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
 
 Component = dict[str, Any]
@@ -61,7 +62,9 @@ def crate_terms() -> str:
     for package in linked_crates():
         name = f"{package['name']} {package['version']} ({package['license'] or 'see below'})"
         folder = Path(package["manifest_path"]).parent
-        files = sorted(f for f in folder.iterdir() if f.is_file() and TERMS.search(f.name) and f.suffix != ".rs")
+        # Also of sources in C, which are one folder further down.
+        inside = [*folder.glob("*"), *folder.glob("*/*")]
+        files = sorted(f for f in inside if f.is_file() and TERMS.match(f.name) and f.suffix not in CODE)
         if not files:
             bare.append(name)
         for file in files:
