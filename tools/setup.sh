@@ -226,7 +226,7 @@ if [ "${1:-run}" = bench ]; then
 fi
 if [ "${1:-run}" = dist ]; then
     # binutils has objdump.
-    packages binutils bubblewrap ca-certificates crun debian-archive-keyring dpkg-dev git gpgv lintian mmdebstrap umoci \
+    packages binutils bubblewrap ca-certificates debian-archive-keyring dpkg-dev git gpgv lintian mmdebstrap runc umoci \
         xz-utils zstd
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v npm >/dev/null || packages nodejs npm

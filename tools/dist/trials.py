@@ -176,7 +176,7 @@ class Trials:
         run("tar", "-xf", OUT / name, "-C", layout)
         run("umoci", "unpack", "--image", f"{layout}:{self.commit.version}", top / "bundle")
         contain(top / "bundle", ["-q", "describe", "/films/bikes.mp4", "-o", "/results/" + result, "--force"])
-        self.finish("image", "crun", OUT / name, began, result)
+        self.finish("image", "runc", OUT / name, began, result)
         shutil.rmtree(top)
 
     def wheel(self, suite: str) -> None:
@@ -228,7 +228,7 @@ class Trials:
 
 
 def contain(bundle: Path, arguments: list[str]) -> None:
-    """Runs the image's program with crun, with the root read-only and no capability."""
+    """Runs the image's program with runc, with the root read-only and no capability."""
     path = bundle / "config.json"
     config = json.loads(path.read_text())
     process = config["process"]
@@ -245,7 +245,7 @@ def contain(bundle: Path, arguments: list[str]) -> None:
     if process["user"]["uid"] != artefacts.IMAGE_USER:
         raise DistError(f"the image runs as user {process['user']['uid']}", "See write_image.")
     path.write_text(json.dumps(config))
-    run("crun", "--cgroup-manager=disabled", "run", "--bundle", bundle, f"descry-trial-{os.getpid()}")
+    run("runc", "run", "--bundle", bundle, f"descry-trial-{os.getpid()}")
 
 
 def re_name(dependency: str) -> str:
