@@ -149,7 +149,7 @@ class Trials:
     def check_package(self, root: Root, before: set[str]) -> None:
         """Whether the package says what it needs, its unit is valid, and nothing of it is left once it is purged."""
         listed = output(*root.command("dpkg-query", "-W", "-f", "${Depends}", "descry"))
-        found = {re_name(one) for one in listed.split(",")}
+        found = {dependency_name(one) for one in listed.split(",")}
         for library in parts.needed(STAGE / "package/usr/bin/descry") | parts.needed(inputs.onnxruntime()):
             owner = owner_of(root, library)
             if owner not in found:
@@ -248,7 +248,7 @@ def contain(bundle: Path, arguments: list[str]) -> None:
     run("runc", "run", "--bundle", bundle, f"descry-trial-{os.getpid()}")
 
 
-def re_name(dependency: str) -> str:
+def dependency_name(dependency: str) -> str:
     return dependency.strip().split(" ")[0].split(":")[0]
 
 
