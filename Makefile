@@ -1,8 +1,10 @@
 ## Use
 #: demo          describe the samples and print the WebVTT; with a voice, also speak a film's descriptions
 #: build         build the program: target/release/descry
+#: install       build it if it is missing, and install it below PREFIX=/usr/local (DESTDIR= comes before)
+#: uninstall     remove what install put there
 ## Distribute
-#: dist          build what users install: an archive, a Debian package and an image, in target/dist/out
+#: dist          build what users install: an archive, a Debian package, an image and a wheel, in target/dist/out
 #: test-dist     make dist, try each in an empty system, and build all a second time to compare (as root)
 #: dist-lock     pin today's versions of what is taken from Debian
 ## Develop
@@ -21,9 +23,10 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist clean
+.PHONY: help demo build install install-model uninstall check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist clean
 
 BINARY := target/release/descry
+PREFIX := /usr/local
 # The demo's film with spoken descriptions, and the most natural voice that is installed and needs no model file.
 DESCRIBED := target/demo/tears-of-steel.described.mkv
 VOICE = $(firstword $(foreach v,hibari:hibari espeak-ng:espeak,$(if $(shell command -v $(word 1,$(subst :, ,$(v)))),$(word 2,$(subst :, ,$(v))))))
@@ -62,6 +65,20 @@ setup-dist:
 
 build: setup
 	cargo build --release --locked
+
+# So that root needs no Rust, the program is built only if it is missing.
+install: $(BINARY)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install.sh install $(BINARY)
+
+$(BINARY):
+	@$(MAKE) build
+
+# The built-in model alone, for a program that came without it: MODELS=~/.local/share/descry/models
+install-model:
+	@sh tools/install.sh model '$(or $(MODELS),$(HOME)/.local/share/descry/models)'
+
+uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install.sh uninstall
 
 demo: build
 	@for f in samples/*.mp4 samples/*.mkv samples/*.webm; do $(BINARY) describe "$$f" --text -o - || exit 1; done

@@ -39,7 +39,7 @@
 //! | [`media`] | decoding, pictures, resizing, thumbnails, probing, object stores |
 //! | `look` | the style and the components of all pages |
 //! | [`serve`] | an HTTP server for pages: connections and their limits, who may read |
-//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `lock`, `markup`, [`message`], `open_folder`, `printable`, `program`, `regular_file`, [`time`], `wall` | the ground floor: imports nothing above it |
+//! | `address`, `atomic_file`, `digest`, [`error`], `fingerprint`, `guard`, [`interrupt`], `limited_file`, `lock`, `markup`, [`message`], `open_folder`, `printable`, `program`, `program_files`, `regular_file`, [`time`], `wall` | the ground floor: imports nothing above it |
 //!
 //! `live` and `archive` do not import each other. Every stage is a struct with plain methods that is tested without
 //! threads; only `pipeline` and `live` use threads and channels.
@@ -78,6 +78,7 @@ mod open_folder;
 pub mod pipeline;
 mod printable;
 mod program;
+mod program_files;
 pub mod pull;
 mod regular_file;
 pub mod review;

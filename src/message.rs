@@ -62,6 +62,8 @@ settings! {
     Dialogue => "dialogue",
     /// How long a decoder in a process of its own may give no sign of life.
     DecoderTimeout => "isolation.limit",
+    /// Checking the installation.
+    Doctor => "doctor",
     /// Device that the model runs on.
     Device => "device",
     /// Model that embeds pictures for another captioner.

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "open_folder",
         "printable",
         "program",
+        "program_files",
         "regular_file",
         "time",
         "wall",

@@ -182,6 +182,9 @@ if [ "${1:-run}" = test ] || [ "${1:-run}" = fuzz ]; then
     command -v ffmpeg >/dev/null || packages ffmpeg
     command -v espeak-ng >/dev/null || packages espeak-ng
     command -v npm >/dev/null || packages nodejs npm
+    # The shells that complete, and what reads manual pages.
+    for program in zsh fish mandoc; do command -v "$program" >/dev/null || packages "$program"; done
+    command -v man >/dev/null || packages man-db
     have_rtsp || packages $RTSP
     venv
     # Fetched again when a pin changes or the folder is gone.

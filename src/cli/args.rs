@@ -2,7 +2,7 @@
 //!
 //! Each group has its own heading in the help. The order of the groups in a command is the order of the headings.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::access_args::AccessArgs;
 use super::decode_args::{DecodeArgs, DecodeMode};
@@ -40,7 +40,7 @@ pub(super) struct OutputArgs {
     ///
     /// A name that ends in / is a folder, and so is any name if there are several inputs. descry creates the folder if it
     /// is missing.
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     output: Option<String>,
     /// Output formats, separated by commas
     #[arg(short, long, value_name = "FORMAT", value_enum, value_delimiter = ',', default_value = "vtt")]

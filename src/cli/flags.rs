@@ -9,6 +9,7 @@ fn flag(setting: Setting) -> String {
         Setting::Archive => "--into",
         Setting::ArchiveRepair
         | Setting::Describe
+        | Setting::Doctor
         | Setting::Index
         | Setting::ModelList
         | Setting::ModelPull
@@ -35,6 +36,7 @@ fn flag(setting: Setting) -> String {
 fn command(setting: Setting) -> &'static str {
     match setting {
         Setting::ArchiveRepair => "descry archive check --repair",
+        Setting::Doctor => "descry doctor",
         Setting::Index => "descry index",
         Setting::ModelList => "descry model list",
         Setting::ModelPull => "descry model pull",

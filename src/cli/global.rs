@@ -17,6 +17,11 @@ pub(super) struct GlobalArgs {
     /// Format of the messages on standard error
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log: LogFormat,
+    /// Ignore descry.toml files, or what they say of these options, separated by commas
+    ///
+    /// The files set defaults of options: 'descry config show' prints them.
+    #[arg(long, global = true, value_name = "OPTION", num_args = 0..=1, require_equals = true, value_delimiter = ',', default_missing_value = "")]
+    ignore_config: Option<Vec<String>>,
     /// Print help (-h: summary, --help: details)
     #[arg(short, long, global = true, action = ArgAction::Help)]
     help: Option<bool>,

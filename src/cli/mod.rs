@@ -10,8 +10,11 @@ mod access_args;
 mod archive;
 mod args;
 mod caption;
+mod completions;
+mod config;
 mod decode_args;
 mod describe;
+mod doctor;
 mod embed;
 mod exit;
 mod flags;
@@ -21,6 +24,7 @@ mod index;
 mod isolate_args;
 mod live;
 mod live_voice_args;
+mod man;
 mod model;
 mod model_args;
 mod model_choice;
@@ -47,18 +51,21 @@ mod text_args;
 mod values;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::address::{Address, hide};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 #[cfg(unix)]
 use crate::isolate;
 use crate::media;
 use crate::printable::{is_printable, printable_lines, printable_message};
+use config::ConfiguredWords;
 pub use exit::Exit;
 use global::GlobalArgs;
 use reporter::Reporter;
@@ -114,6 +121,15 @@ enum CliCommand {
         #[command(subcommand)]
         command: model::ModelCommand,
     },
+    /// Show the files that set defaults of options
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 impl CliCommand {
@@ -132,6 +148,10 @@ impl CliCommand {
             CliCommand::Part(args) => part::run(args, reporter, interrupt),
             CliCommand::Stitch(args) => stitch::run(args, reporter, interrupt),
             CliCommand::Model { command } => model::run(command, reporter, interrupt),
+            CliCommand::Config { command } => config::run(command, reporter),
+            CliCommand::Doctor(args) => doctor::run(args, reporter),
+            CliCommand::Completions(args) => completions::run(args),
+            CliCommand::Man(args) => man::run(args),
         }
     }
 }
@@ -148,14 +168,15 @@ pub fn main() -> Exit {
     for argument in std::env::args_os() {
         Address::new(argument.to_string_lossy());
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(e) => return print_usage(&e),
+    let (cli, configured) = match parse() {
+        Ok(parsed) => parsed,
+        Err(exit) => return exit,
     };
     let is_live = matches!(cli.command, CliCommand::Live(_));
     let interrupt = Interrupt::new();
     signals::install(&interrupt, is_live.then_some(signals::LIVE_GRACE));
     let reporter = Reporter::new(&cli.global);
+    configured.warnings.iter().for_each(|warning| reporter.warn(warning));
     if reporter.wants_ffmpeg_log() {
         media::print_warnings();
     }
@@ -163,11 +184,42 @@ pub fn main() -> Exit {
         Ok(()) => reporter.exit(&interrupt),
         Err(e) => {
             reporter.error(&e);
+            if matches!(e, Error::Usage { .. }) && !configured.used.is_empty() {
+                reporter.warn(&configured.hint());
+            }
             Exit::of(&e)
         }
     };
     // Live mode may leave a thread that nothing can interrupt; the libraries it runs in must not wait for it.
     if is_live { signals::leave(exit) } else { exit }
+}
+
+/// Reads the command line, and completes it from configuration files. A wrong command line, or a question for help, is
+/// answered before any file is read.
+fn parse() -> std::result::Result<(Cli, ConfiguredWords), Exit> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let typed = Cli::try_parse_from(&words);
+    if let Err(e) = &typed
+        && e.kind() != ErrorKind::MissingRequiredArgument
+    {
+        return Err(print_usage(e, &words));
+    }
+    let configured = match config::configure(words.clone()) {
+        Ok(configured) => configured,
+        Err(e) => {
+            typed
+                .map_or_else(|_| Reporter::for_usage_errors(wants_json(&words)), |cli| Reporter::new(&cli.global))
+                .error(&e);
+            return Err(Exit::of(&e));
+        }
+    };
+    let parsed = if configured.used.is_empty() { typed } else { Cli::try_parse_from(&configured.words) };
+    parsed.map(|cli| (cli, configured)).map_err(|e| print_usage(&e, &words))
+}
+
+/// Whether messages are to be JSON. The command line could not be parsed, so `--log json` is searched for by hand.
+fn wants_json(words: &[OsString]) -> bool {
+    words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json")
 }
 
 /// Prints a panic, which may quote a text that it was handling, without credentials.
@@ -180,16 +232,13 @@ fn print_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Prints help, the version, or what is wrong with the command line.
-fn print_usage(e: &clap::Error) -> Exit {
+fn print_usage(e: &clap::Error, words: &[OsString]) -> Exit {
     if !e.use_stderr() {
         let _ = e.print();
         return Exit::Done;
     }
-    // The command line could not be parsed, so `--log json` is searched for by hand.
-    let words: Vec<_> = std::env::args_os().collect();
-    let json = words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json");
-    if json {
-        Reporter::for_usage_errors().error_text(e.to_string().trim_end().trim_start_matches("error: "));
+    if wants_json(words) {
+        Reporter::for_usage_errors(true).error_text(e.to_string().trim_end().trim_start_matches("error: "));
     } else if hide(&e.to_string()) == e.to_string() && words.iter().all(|w| is_printable(&w.to_string_lossy())) {
         let _ = e.print();
     } else {

@@ -57,8 +57,8 @@ pub(super) enum ModelCommand {
         model_name: Option<String>,
         /// Print what reads text on the screen, and nothing else
         ///
-        /// It is in the folder that the environment variable DESCRY_TEXT_MODEL names, or else in vendor/text-model beside
-        /// or above the program.
+        /// It is in the folder that the environment variable DESCRY_TEXT_MODEL names, or else in share/descry/text-model of this
+        /// installation.
         #[arg(long, help_heading = "Model", conflicts_with_all = ["model", "precision", "model_name"])]
         text: bool,
     },
@@ -116,7 +116,5 @@ fn show(choice: ModelChoice<'_>) -> Result<()> {
 
 fn text_model() -> Result<String> {
     let found = TextModel::find()?;
-    Ok(found.map_or("nothing: `make setup` fetches a model, or DESCRY_TEXT_MODEL names its folder\n".into(), |model| {
-        model.to_string()
-    }))
+    Ok(found.map_or("nothing: `descry doctor` prints how to get a model for it\n".into(), |model| model.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::model_choice::{ModelChoice, load_embedder};
 use super::server_args::ServerArgs;
@@ -80,7 +80,7 @@ pub(super) struct ModelArgs {
     /// Model folder, or the name of a model that was pulled or is next to the program [default: the built-in model]
     ///
     /// The environment variable DESCRY_MODEL sets the default.
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, value_name = "DIR|NAME", value_hint = ValueHint::AnyPath)]
     model: Option<String>,
     #[command(flatten)]
     device: DeviceArgs,
@@ -107,7 +107,7 @@ pub(super) struct CaptionModelArgs {
     ///
     /// 'descry model list' prints the models that can be pulled. The hub's layout is that of ONNX models for transformers.js and optimum, such as SmolVLM. A server of models needs
     /// --model-name. The environment variable DESCRY_MODEL sets the default.
-    #[arg(long, value_name = "DIR|NAME|URL")]
+    #[arg(long, value_name = "DIR|NAME|URL", value_hint = ValueHint::AnyPath)]
     model: Option<String>,
     #[command(flatten)]
     device: DeviceArgs,
@@ -115,7 +115,7 @@ pub(super) struct CaptionModelArgs {
     ///
     /// A model folder, or a CLIP in the hub's layout. Repetitions are recognised by its embeddings, and search uses its text
     /// tower.
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, value_name = "DIR|NAME", value_hint = ValueHint::AnyPath)]
     embedder: Option<String>,
     /// Variant of the graphs of a captioner in the hub's layout [default: fp32, or the first that is there]
     ///

@@ -45,9 +45,12 @@ pub(super) fn run(json: bool, reporter: &Reporter) -> Result<()> {
 
 fn models(reporter: &Reporter) -> Result<Vec<ListedModel>> {
     let mut models = Vec::new();
-    match built_in() {
-        Ok(model) => models.push(model),
-        Err(e) => reporter.error(&e),
+    let has_own = locate_builtin().is_ok();
+    if has_own {
+        match built_in() {
+            Ok(model) => models.push(model),
+            Err(e) => reporter.error(&e),
+        }
     }
     let mut pulled = Vec::new();
     for model in list_pulled()? {
@@ -57,7 +60,10 @@ fn models(reporter: &Reporter) -> Result<Vec<ListedModel>> {
         }
     }
     models.extend(pulled.iter().map(of_pulled));
-    for known in known_models().iter().filter(|known| pulled.iter().all(|model| model.record.name != known.name)) {
+    for known in known_models().iter().filter(|known| {
+        let is_here = pulled.iter().any(|model| model.record.name == known.name);
+        !(is_here || has_own && known.name == BUILTIN)
+    }) {
         models.push(ListedModel {
             name: known.name.clone(),
             state: "available",

@@ -44,8 +44,8 @@ impl Reporter {
     }
 
     /// For errors of the command line itself, before its options are known.
-    pub(super) fn for_usage_errors() -> Reporter {
-        Reporter { quiet: false, verbose: 0, json: true, bars: OnceLock::new(), failed: AtomicBool::new(false) }
+    pub(super) fn for_usage_errors(json: bool) -> Reporter {
+        Reporter { quiet: false, verbose: 0, json, bars: OnceLock::new(), failed: AtomicBool::new(false) }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn the_exit_code_is_that_of_the_worst_that_happened() {
         let interrupt = Interrupt::new();
-        let reporter = Reporter::for_usage_errors();
+        let reporter = Reporter::for_usage_errors(true);
         assert_eq!(reporter.exit(&interrupt), Exit::Done);
         reporter.fail();
         assert_eq!(reporter.exit(&interrupt), Exit::SomeFailed);

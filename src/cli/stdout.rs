@@ -12,6 +12,11 @@ pub(super) fn print_line(line: &str) -> Result<bool> {
     print(&printable_lines(line))
 }
 
+/// Prints a text that descry made itself, as it is. As [`print_line`].
+pub(super) fn print_text(text: &str) -> Result<bool> {
+    print(text.trim_end_matches('\n'))
+}
+
 /// Prints a line of fields, with tabs between them. As [`print_line`].
 pub(super) fn print_fields(fields: &[&str]) -> Result<bool> {
     print(&fields.iter().map(|field| printable(field)).collect::<Vec<_>>().join("\t"))

@@ -23,7 +23,6 @@ use serde::Deserialize;
 
 use super::outputs::OutputConfig;
 use super::source::{RtspTransport, SourceKind};
-use super::unquoted::unquoted;
 use crate::address::{Address, NO_SLASHES, hide};
 use crate::error::{Error, Result};
 use crate::limited_file::read_text;
@@ -32,7 +31,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::{PromptOptions, PromptSource};
 use crate::ocr::StaticText;
-use crate::printable::printable;
+use crate::printable::{printable, unquoted};
 use crate::scene::WatcherOptions;
 use crate::time::Time;
 

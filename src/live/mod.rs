@@ -75,7 +75,6 @@ mod sync;
 mod tests;
 mod text;
 mod timeline;
-mod unquoted;
 mod voice_config;
 mod watch;
 

@@ -11,6 +11,8 @@ pub(crate) mod dash;
 pub(crate) mod decode;
 pub(crate) mod ffmpeg;
 pub(crate) mod frame;
+#[cfg(feature = "cli")]
+pub(crate) mod inventory;
 pub(crate) mod language;
 pub(crate) mod object_store;
 mod orientation;

@@ -105,6 +105,75 @@ impl Device {
     }
 }
 
+/// Whether a device can be used.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeviceState {
+    /// ONNX Runtime has it. Whether there is a device of that kind shows when it is used.
+    InLibrary,
+    /// descry was built for it, and this ONNX Runtime was not.
+    NotInLibrary,
+    /// descry was built without it.
+    NotBuilt,
+    /// There is no ONNX Runtime that could be asked.
+    Unknown,
+}
+
+#[cfg(feature = "cli")]
+impl DeviceState {
+    fn of_library(has_it: bool) -> DeviceState {
+        if has_it { DeviceState::InLibrary } else { DeviceState::NotInLibrary }
+    }
+
+    /// For people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            DeviceState::InLibrary => "yes",
+            DeviceState::NotInLibrary => "not in this ONNX Runtime",
+            DeviceState::NotBuilt => "not in this build of descry",
+            DeviceState::Unknown => "unknown",
+        }
+    }
+}
+
+/// Every kind of device, and whether it can be used. ONNX Runtime is only asked if it `is_loaded`.
+#[cfg(feature = "cli")]
+pub(crate) fn device_states(is_loaded: bool) -> Vec<(&'static str, DeviceState)> {
+    #[allow(unused_macros)] // where no feature is on
+    macro_rules! state {
+        ($provider:ident) => {
+            match is_loaded.then(|| ort::ep::ExecutionProvider::is_available(&ep::$provider::default())) {
+                None => DeviceState::Unknown,
+                Some(available) => DeviceState::of_library(available.unwrap_or(false)),
+            }
+        };
+    }
+    vec![
+        ("cpu", if is_loaded { DeviceState::of_library(true) } else { DeviceState::Unknown }),
+        #[cfg(feature = "cuda")]
+        ("cuda", state!(CUDA)),
+        #[cfg(not(feature = "cuda"))]
+        ("cuda", DeviceState::NotBuilt),
+        #[cfg(feature = "tensorrt")]
+        ("tensorrt", state!(TensorRT)),
+        #[cfg(not(feature = "tensorrt"))]
+        ("tensorrt", DeviceState::NotBuilt),
+        #[cfg(feature = "coreml")]
+        ("coreml", state!(CoreML)),
+        #[cfg(not(feature = "coreml"))]
+        ("coreml", DeviceState::NotBuilt),
+        #[cfg(feature = "openvino")]
+        ("openvino", state!(OpenVINO)),
+        #[cfg(not(feature = "openvino"))]
+        ("openvino", DeviceState::NotBuilt),
+        #[cfg(feature = "directml")]
+        ("directml", state!(DirectML)),
+        #[cfg(not(feature = "directml"))]
+        ("directml", DeviceState::NotBuilt),
+    ]
+}
+
 /// Where a graph's results are kept: in the host's memory, or in that of the device which runs the graph.
 pub(crate) struct DeviceMemory {
     pub(crate) host: MemoryInfo<'static>,

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic_file::AtomicFile;
 use crate::digest::sha256_of;
 use crate::limited_file::read_bytes;
+use crate::program_files::ProgramFiles;
 
 /// Smaller files are hashed in no time, and are not kept.
 const LEAST: u64 = 1 << 20;
@@ -103,9 +104,7 @@ fn record_path() -> Option<PathBuf> {
     if cfg!(test) {
         return None;
     }
-    let named = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
-    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
-    Some(cache.join("descry/hashes.json"))
+    Some(ProgramFiles::of_this_program().user_cache()?.join("hashes.json"))
 }
 
 impl FileStamp {

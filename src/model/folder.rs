@@ -24,6 +24,7 @@ use crate::model::manifest_format::{MANIFEST, parse_manifest};
 use crate::model::precision::Precision;
 use crate::model::pulled::{HUB, ModelReference, RECORD, store_folder};
 use crate::model::verified::{ListedFiles, resolve};
+use crate::program_files::ProgramFiles;
 use crate::regular_file;
 
 /// The environment variable that names a model folder.
@@ -53,9 +54,9 @@ impl ModelFolder {
     /// Finds a model folder and opens it.
     ///
     /// `name_or_dir` is a folder or the name of a model; `None` uses the folder that the environment variable
-    /// `DESCRY_MODEL` names, or the built-in model. The model `NAME` can be `models/NAME` beside the program or
-    /// in any folder above it, or `../share/descry/models/NAME` beside it, or one that was pulled. `hf:OWNER/NAME` and
-    /// `hf:OWNER/NAME@REV` were pulled.
+    /// `DESCRY_MODEL` names, or the built-in model. The model `NAME` can be `models/NAME` in the checkout whose build the
+    /// program is, `../share/descry/models/NAME` seen from the program's folder, `descry/models/NAME` in the data folders of
+    /// the user and the system, or one that was pulled. `hf:OWNER/NAME` and `hf:OWNER/NAME@REV` were pulled.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no such folder or [`ModelFolder::open`] refuses it.
@@ -70,7 +71,7 @@ impl ModelFolder {
     /// As for [`ModelFolder::load`], and [`Error::Model`] if the model has no embedder.
     pub fn load_embedder(name_or_dir: Option<&str>) -> Result<ModelFolder> {
         let folder = match name_or_dir {
-            None if default_captions_only()? => ModelFolder::open(find(None, None, program().as_deref(), None)?)?,
+            None if default_captions_only()? => ModelFolder::open(find(None, None, &model_folders(), None)?)?,
             named => ModelFolder::load(named)?,
         };
         folder.embedder()?;
@@ -168,11 +169,11 @@ impl ModelFolder {
 /// The path of a model folder, as [`ModelFolder::load`] finds it.
 pub(crate) fn locate(name_or_dir: Option<&str>) -> Result<PathBuf> {
     let env = std::env::var(ENV_MODEL).ok().filter(|v| !v.is_empty());
-    find(name_or_dir, env.as_deref(), program().as_deref(), store_folder().ok().as_deref())
+    find(name_or_dir, env.as_deref(), &model_folders(), store_folder().ok().as_deref())
 }
 
-fn program() -> Option<PathBuf> {
-    std::env::current_exe().ok()
+fn model_folders() -> Vec<PathBuf> {
+    ProgramFiles::of_this_program().model_folders()
 }
 
 /// Whether a folder has the hub's layout. A manifest in it comes first.
@@ -285,14 +286,13 @@ fn check_file(dir: &Path, name: &str, spec: &FileSpec) -> Result<()> {
 /// [`Error::Model`] if it is nowhere.
 #[cfg(feature = "cli")]
 pub(crate) fn locate_builtin() -> Result<PathBuf> {
-    find(None, None, program().as_deref(), None)
+    find(None, None, &model_folders(), None)
 }
 
 /// What the manifest of a folder states. Its files are not checked.
 ///
 /// # Errors
 /// [`Error::Model`] if it cannot be read.
-#[cfg(feature = "cli")]
 pub(crate) fn stated_manifest(dir: &Path) -> Result<Manifest> {
     let text = read_manifest(dir)?;
     parse_manifest(&text).map_err(|fault| Error::model(dir.display().to_string(), fault.cause, fault.remedy))
@@ -313,9 +313,9 @@ fn find_of_hub(wanted: &str, store: Option<&Path>) -> Result<PathBuf> {
     ))
 }
 
-/// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `exe` the program's path,
-/// `store` the folder of pulled models.
-fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>, store: Option<&Path>) -> Result<PathBuf> {
+/// The model folder's path; see [`ModelFolder::load`]. `env` is the value of `DESCRY_MODEL`, `folders` hold the models of this
+/// installation, `store` those that were pulled.
+fn find(named: Option<&str>, env: Option<&str>, folders: &[PathBuf], store: Option<&Path>) -> Result<PathBuf> {
     let requested = named.or(env);
     let wanted = requested.unwrap_or(BUILTIN);
     if wanted.starts_with(HUB) && !Path::new(wanted).is_dir() {
@@ -327,11 +327,7 @@ fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>, store: Optio
         // A path. If there is no model folder there, opening it says why.
         return Ok(PathBuf::from(wanted));
     }
-    let above = exe.iter().flat_map(|e| e.ancestors().skip(1));
-    let mut places: Vec<PathBuf> = above.map(|folder| folder.join("models").join(wanted)).collect();
-    if let Some(bin) = exe.and_then(Path::parent) {
-        places.push(bin.join("../share/descry/models").join(wanted));
-    }
+    let mut places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(wanted)).collect();
     if let Some(found) = places.iter().find(|p| p.join(MANIFEST).is_file()) {
         return Ok(found.clone());
     }
@@ -340,7 +336,17 @@ fn find(named: Option<&str>, env: Option<&str>, exe: Option<&Path>, store: Optio
         if has_file(&pulled, RECORD)? {
             return Ok(pulled);
         }
-        places.push(pulled);
+        if !places.contains(&pulled) {
+            places.push(pulled);
+        }
+    }
+    if wanted == BUILTIN {
+        let tried: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+        return Err(Error::model(
+            wanted,
+            format!("it is not installed; looked for {}", tried.join(", ")),
+            message!["Bring it here with ", Setting::ModelPull, " builtin; ", Setting::Doctor, " prints other ways."],
+        ));
     }
     let tried: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     Err(Error::model(
@@ -443,19 +449,22 @@ mod tests {
     }
 
     #[test]
-    fn models_are_found_beside_the_program_and_above() {
+    fn models_are_found_in_the_first_folder_that_has_them() {
         let root = tempfile::tempdir().unwrap();
-        let home = root.path().join("models/builtin");
-        std::fs::create_dir_all(&home).unwrap();
-        std::fs::write(home.join(MANIFEST), "").unwrap();
-        let exe = root.path().join("target/release/descry");
-        assert_eq!(find(None, None, Some(&exe), None).unwrap(), home);
-        assert_eq!(find(Some("builtin"), Some("other"), Some(&exe), None).unwrap(), home);
+        let folders = ["first", "second", "third"].map(|name| root.path().join(name));
+        for folder in &folders[1..] {
+            std::fs::create_dir_all(folder.join("builtin")).unwrap();
+            std::fs::write(folder.join("builtin").join(MANIFEST), "").unwrap();
+        }
+        let home = folders[1].join("builtin");
+        assert_eq!(find(None, None, &folders, None).unwrap(), home);
+        assert_eq!(find(Some("builtin"), Some("other"), &folders, None).unwrap(), home);
         let dir = home.to_str().unwrap();
-        assert_eq!(find(None, Some(dir), Some(&exe), None).unwrap(), home);
-        assert_eq!(find(Some("/nowhere/x"), None, Some(&exe), None).unwrap(), PathBuf::from("/nowhere/x"));
-        let error = find(Some("absent-model"), None, Some(&exe), None).unwrap_err().to_string();
+        assert_eq!(find(None, Some(dir), &folders, None).unwrap(), home);
+        assert_eq!(find(Some("/nowhere/x"), None, &folders, None).unwrap(), PathBuf::from("/nowhere/x"));
+        let error = find(Some("absent-model"), None, &folders, Some(&folders[0])).unwrap_err().to_string();
         assert!(error.contains("absent-model") && error.contains("`model`"), "{error}");
+        assert_eq!(error.matches("first").count(), 1, "each place is named once: {error}");
     }
 
     #[test]
@@ -466,7 +475,7 @@ mod tests {
             std::fs::write(store.path().join(folder).join(RECORD), "").unwrap();
         }
         std::fs::create_dir(store.path().join("unrecorded")).unwrap();
-        let found = |name| find(Some(name), None, None, Some(store.path()));
+        let found = |name| find(Some(name), None, &[], Some(store.path()));
         assert_eq!(found("small").unwrap(), store.path().join("small"));
         assert_eq!(found("hf:Owner/Name").unwrap(), store.path().join("Owner--Name"));
         assert_eq!(found("hf:Owner/Name@v1").unwrap(), store.path().join("Owner--Name@v1"));

@@ -1,22 +1,27 @@
 //! Finds and opens ONNX Runtime's shared library.
 //!
-//! The library is the one that `DESCRY_ONNXRUNTIME` or `ORT_DYLIB_PATH` names. Without them it is the newest in
-//! `vendor/onnxruntime` beside or above the program, or else the system's. A library that is named must work: there is
-//! no fallback to another one.
+//! The library is the one that `DESCRY_ONNXRUNTIME` or `ORT_DYLIB_PATH` names. Without them it is the newest in the folders
+//! of libraries that belong to this program ([`program_files`](crate::program_files)), or else the system's. A library that
+//! is named must work: there is no fallback to another one.
 
 use std::path::{Path, PathBuf};
 
 use ort::environment::EnvironmentBuilder;
 
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::{Message, Setting};
+use crate::program_files::ProgramFiles;
 
 /// The environment variable that names the shared library.
 pub(crate) const ENV_LIBRARY: &str = "DESCRY_ONNXRUNTIME";
 /// The variable that other programs built on `ort` read.
 const ENV_ORT: &str = "ORT_DYLIB_PATH";
-/// What to do about a library that is missing or does not work.
-pub(crate) const REMEDY: &str =
-    "Run `make setup`, or name the library with DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so.";
+/// The version that descry is tested with.
+#[cfg(feature = "cli")]
+pub(crate) const TESTED_RUNTIME: &str = "1.32.0";
+/// Where a wheel of Python has the library.
+const IN_WHEEL: &str = "onnxruntime/capi";
 /// Most libraries that are tried. More only turn up if the folders are not what they should be; the limit keeps the
 /// search and its message short.
 const MAX_CANDIDATES: usize = 32;
@@ -26,6 +31,15 @@ struct LibraryCandidate {
     path: PathBuf,
     /// Somebody named it, so nothing else will do.
     named: bool,
+}
+
+/// What to do about a library that is missing or does not work.
+pub(crate) fn remedy() -> Message {
+    message![
+        "Run ",
+        Setting::Doctor,
+        ", which prints how to get it, or name the library with DESCRY_ONNXRUNTIME=/path/to/libonnxruntime.so."
+    ]
 }
 
 /// Opens the library. Returns it with its path, or with the name that the system's loader found it by.
@@ -43,9 +57,9 @@ fn candidates() -> Vec<LibraryCandidate> {
     }
     if found.is_empty() {
         let unnamed = |path| LibraryCandidate { path, named: false };
-        let exe = std::env::current_exe().ok();
-        for above in exe.iter().flat_map(|e| e.ancestors().skip(1)) {
-            found.extend(libraries_in(&above.join("vendor/onnxruntime")).map(unnamed));
+        for folder in ProgramFiles::of_this_program().library_folders() {
+            found.extend(libraries_in(&folder).map(unnamed));
+            found.extend(libraries_in(&folder.join(IN_WHEEL)).map(unnamed));
         }
         let system = format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         found.push(unnamed(PathBuf::from(format!("{system}.1"))));
@@ -74,26 +88,32 @@ fn open_first(candidates: &[LibraryCandidate]) -> Result<(EnvironmentBuilder, Pa
     let mut tried = Vec::new();
     for LibraryCandidate { path, named } in candidates {
         if *named && path.components().count() > 1 && !path.is_file() {
-            return Err(Error::runtime(format!("the library {} does not exist", path.display()), REMEDY));
+            return Err(Error::runtime(format!("the library {} does not exist", path.display()), remedy()));
         }
         match ort::init_from(path) {
             Ok(builder) => return Ok((builder, path.clone())),
             Err(e @ ort::LoadDynamicError::BadVersion { .. }) => {
-                return Err(Error::runtime(format!("the library has the wrong version: {e}"), REMEDY));
+                return Err(Error::runtime(format!("the library has the wrong version: {e}"), remedy()));
             }
             Err(e) if *named => {
-                return Err(Error::runtime(format!("the library {} cannot be used: {e}", path.display()), REMEDY));
+                return Err(Error::runtime(format!("the library {} cannot be used: {e}", path.display()), remedy()));
             }
             Err(_) => tried.push(path.display().to_string()),
         }
     }
     Err(Error::runtime(
         format!(
-            "its shared library was not found; {ENV_LIBRARY} and {ENV_ORT} name none, and there is none in \
-             vendor/onnxruntime beside or above the program or among the system's libraries (tried {})",
+            "its shared library was not found; {ENV_LIBRARY} and {ENV_ORT} name none, and there is none in {} or among the \
+             system's libraries (tried {})",
+            ProgramFiles::of_this_program()
+                .library_folders()
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" and "),
             tried.join(", ")
         ),
-        REMEDY,
+        remedy(),
     ))
 }
 
@@ -109,7 +129,7 @@ mod tests {
     fn the_error_for_a_missing_library_lists_the_places_tried() {
         let missing = vec![candidate("libdescry-no-such-library.so", false)];
         let error = open_first(&missing).err().unwrap().to_string();
-        assert!(error.contains(ENV_LIBRARY) && error.contains("make setup"), "{error}");
+        assert!(error.contains(ENV_LIBRARY) && error.contains("`doctor`"), "{error}");
         let named = vec![candidate("/nowhere/libonnxruntime.so", true)];
         let error = open_first(&named).err().unwrap().to_string();
         assert!(error.contains("/nowhere/libonnxruntime.so"), "{error}");

@@ -56,10 +56,14 @@ pub use caption::{
     Caption, CaptionInput, CaptionOptions, Captioner, Captions, PictureDemand, Pictures, SearchOptions, Strategy,
 };
 pub use device::Device;
+#[cfg(feature = "cli")]
+pub(crate) use device::device_states;
 pub use file_hash::hash_every_file;
 pub use folder::ModelFolder;
 pub use hub::{HubCaptioner, HubFolder};
 pub use image::{Encode, EncodeOptions, Encoded, ImageEncoder, unit_vector};
+#[cfg(feature = "cli")]
+pub(crate) use library::TESTED_RUNTIME;
 pub use loader::{Load, Model, ModelOptions, ModelPrompt};
 pub(crate) use manifest_format::{MANIFEST, parse_manifest};
 #[cfg(feature = "fuzzing")]
@@ -77,6 +81,8 @@ pub use precision::Precision;
 pub use preprocess::{Pixels, preprocess, to_square};
 pub(crate) use prompt::DescriptionHistory;
 pub use prompt::{CaptionPrompt, MOST_CONTEXT, PromptOptions, PromptSource};
+#[cfg(feature = "cli")]
+pub(crate) use pulled::store_folder;
 pub use pulled::{ModelReference, PullRecord, PulledModel, find_pulled, list_pulled, pulled_as};
 pub use runtime::{Runtime, SessionOptions};
 pub use score::{EvidenceSpec, ScoreSpec};

@@ -95,6 +95,14 @@ impl FoundModel {
         }
     }
 
+    /// Name and version, or name and precision.
+    pub fn title(&self) -> String {
+        match self {
+            FoundModel::Folder(folder) => folder.manifest().title(),
+            FoundModel::Hub(folder) => folder.title(),
+        }
+    }
+
     /// Whether it has an embedder.
     pub fn embeds(&self) -> bool {
         matches!(self, FoundModel::Folder(folder) if folder.manifest().embedder.is_some())

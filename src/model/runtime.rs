@@ -17,7 +17,7 @@ use crate::message;
 use crate::message::Setting;
 use crate::model::device::Device;
 use crate::model::folder::ModelFolder;
-use crate::model::library::{self, REMEDY};
+use crate::model::library::{self, remedy};
 use crate::model::onnx::{FloatGraph, WeightValues, to_floats};
 use crate::model::verified::{GraphStorage, VerifiedGraph};
 
@@ -71,10 +71,9 @@ impl Runtime {
             return Ok(runtime);
         }
         let (builder, library) = library::open()?;
-        let environment =
-            builder.with_name("descry").with_telemetry(false).build().map_err(|e| {
-                Error::runtime(format!("{} does not start: {e}", library.display()), REMEDY).with_source(e)
-            })?;
+        let environment = builder.with_name("descry").with_telemetry(false).build().map_err(|e| {
+            Error::runtime(format!("{} does not start: {e}", library.display()), remedy()).with_source(e)
+        })?;
         // A failure comes back as an error with its text; the library's own log would only repeat it.
         environment.set_log_level(ort::logging::LogLevel::Fatal);
         Ok(RUNTIME.get_or_init(|| Runtime { environment, library }))
@@ -203,7 +202,7 @@ impl Runtime {
 }
 
 fn refused_option(e: ort::Error) -> Error {
-    Error::runtime(format!("session options: {e}"), REMEDY).with_source(e)
+    Error::runtime(format!("session options: {e}"), remedy()).with_source(e)
 }
 
 fn refused_graph(graph: &str, device: Device, wrong: impl FnOnce(String) -> Error, e: ort::Error) -> Error {

@@ -31,6 +31,8 @@ pub use detector::LineDetector;
 pub use finder::TextFinder;
 pub use gate::{Look, LookReason, TextGate};
 pub use geometry::{Point, Quad};
+#[cfg(feature = "cli")]
+pub(crate) use model::TESTED_PACKAGE;
 pub use model::TextModel;
 pub(crate) use reading::with_zeros;
 pub use recognizer::LineRecognizer;

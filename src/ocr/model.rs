@@ -1,7 +1,8 @@
 //! The graphs that read text: where they are, and loading them.
 //!
 //! They are PP-OCRv6's, in a folder with `detector.onnx` and `recognizer.onnx`: the one that `DESCRY_TEXT_MODEL` names, or else
-//! `vendor/text-model` beside or above the program. A folder that is named must work.
+//! the first that belongs to this program ([`program_files`](crate::program_files)). A folder that is named must work. In a
+//! package of rapidocr, the files have names of their own.
 
 use std::fmt;
 use std::io::Read;
@@ -14,21 +15,26 @@ use super::{OcrOptions, TextReader};
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::limited_file::read_bytes;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::SessionOptions;
 use crate::printable::printable;
+use crate::program_files::ProgramFiles;
 
 /// The environment variable that names the folder.
 const ENV_FOLDER: &str = "DESCRY_TEXT_MODEL";
-/// Where the folder is beside or above the program.
-const FOLDER: &str = "vendor/text-model";
 /// Most bytes of a graph.
 const MOST_BYTES: u64 = 256 << 20;
-/// The graphs that `make setup` fetches: their files with their SHA-256.
+/// The published graphs: their files with their SHA-256.
 const PUBLISHED: [(&str, &str); 2] = [
     ("detector.onnx", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"),
     ("recognizer.onnx", "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884"),
 ];
-const REMEDY: &str = "Run `make setup`, or name the folder with DESCRY_TEXT_MODEL=/path/to/text-model.";
+/// The version of rapidocr's package that has them.
+#[cfg(feature = "cli")]
+pub(crate) const TESTED_PACKAGE: &str = "3.10.0";
+/// The names of the same files in that package.
+const IN_PACKAGE: [&str; 2] = ["PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"];
 
 /// The graphs that read text, in memory. A clone refers to the same.
 #[derive(Debug, Clone)]
@@ -53,11 +59,14 @@ impl TextModel {
     /// # Errors
     /// [`Error::Model`] if a graph is missing.
     pub fn of_folder(folder: &Path) -> Result<TextModel> {
-        let read = |name: &str| {
-            read_bytes(&folder.join(name), MOST_BYTES)
-                .map_err(|e| Error::model(folder.display().to_string(), format!("{name} cannot be read: {e}"), REMEDY))
+        let is_package = is_package(folder);
+        let read = |graph: usize| {
+            let name = if is_package { IN_PACKAGE[graph] } else { PUBLISHED[graph].0 };
+            read_bytes(&folder.join(name), MOST_BYTES).map_err(|e| {
+                Error::model(folder.display().to_string(), format!("{name} cannot be read: {e}"), remedy())
+            })
         };
-        let (detector, recognizer) = (read("detector.onnx")?, read("recognizer.onnx")?);
+        let (detector, recognizer) = (read(0)?, read(1)?);
         // Reading from memory does not fail.
         let hash = sha256_of(detector.as_slice().chain(recognizer.as_slice())).unwrap_or_default();
         let name = format!("text model {}", hash.get(..12).unwrap_or_default());
@@ -69,12 +78,17 @@ impl TextModel {
         })
     }
 
-    /// The graphs, as [`TextModel::load`] finds them; none if no folder is named and there is none beside or above the program.
+    /// The graphs, as [`TextModel::load`] finds them; none if no folder is named and this program has none.
     ///
     /// # Errors
     /// [`Error::Model`] if the folder lacks a graph.
     pub fn find() -> Result<Option<TextModel>> {
         found().map(|folder| TextModel::of_folder(&folder)).transpose()
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Its name, with a hash of its graphs.
@@ -102,7 +116,7 @@ impl fmt::Display for TextModel {
         let published = PUBLISHED.iter().zip(&hashes).all(|((_, known), hash)| known == hash);
         let (model, licence, checked) = match published {
             true => ("PP-OCRv6 small", "Apache-2.0", ", all as published"),
-            false => ("not known", "not known: these are not the graphs that `make setup` fetches", ""),
+            false => ("not known", "not known: these are not the published graphs", ""),
         };
         let mut line = |key: &str, value: String| writeln!(f, "{key:<12} {}", printable(&value));
         line("model", model.into())?;
@@ -121,16 +135,30 @@ impl fmt::Display for TextModel {
 /// Where the graphs are.
 fn folder() -> Result<PathBuf> {
     found().ok_or_else(|| {
-        let cause = format!("{ENV_FOLDER} names no folder, and there is none beside or above the program");
-        Error::model(FOLDER, cause, REMEDY)
+        let places = ProgramFiles::of_this_program().text_model_folders();
+        let places: Vec<String> = places.iter().map(|folder| folder.display().to_string()).collect();
+        let cause = format!("{ENV_FOLDER} names no folder, and there is none of {}", places.join(", "));
+        Error::model("that reads text", cause, remedy())
     })
 }
 
-/// The folder that is named, or else the one beside or above the program.
+/// Whether a folder has the graphs under the names of rapidocr's package.
+fn is_package(folder: &Path) -> bool {
+    !folder.join(PUBLISHED[0].0).is_file() && folder.join(IN_PACKAGE[0]).is_file()
+}
+
+fn remedy() -> Message {
+    message![
+        "Run ",
+        Setting::Doctor,
+        format!(", which prints how to get it, or name its folder with {ENV_FOLDER}=/path/to/text-model.")
+    ]
+}
+
+/// The folder that is named, or else the first that belongs to this program.
 fn found() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(ENV_FOLDER).filter(|folder| !folder.is_empty()) {
         return Some(PathBuf::from(folder));
     }
-    let exe = std::env::current_exe().ok()?;
-    exe.ancestors().skip(1).map(|above| above.join(FOLDER)).find(|folder| folder.is_dir())
+    ProgramFiles::of_this_program().text_model_folders().into_iter().find(|folder| folder.is_dir())
 }

@@ -6,9 +6,9 @@ use super::listing::{HubCommit, StatedFile};
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
-use crate::model::Precision;
 use crate::model::hub::small_files;
 use crate::model::pulled::is_file_name;
+use crate::model::{Manifest, Precision};
 
 /// Largest file that is no graph, in bytes. Tokenizers have up to 20 MB.
 const LARGEST_SMALL: u64 = 64 << 20;
@@ -23,6 +23,9 @@ pub enum ImportPart {
     /// A `tokenizer.json` alone.
     Tokenizer,
 }
+
+/// Most files that a manifest lists.
+const MOST_LISTED: usize = 64;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -83,6 +86,23 @@ pub(super) fn choose_parts(about: &str, commit: &HubCommit, part: ImportPart) ->
     }
     names.extend(weights);
     Ok(names.into_iter().map(String::from).collect())
+}
+
+/// The files of a model folder that its manifest lists.
+///
+/// # Errors
+/// [`Error::Model`] if there are too many, one is not there, or one has a name that descry's own models do not have.
+pub(super) fn choose_listed(about: &str, commit: &HubCommit, manifest: &Manifest) -> Result<Vec<String>> {
+    let names: Vec<String> = manifest.files.keys().cloned().collect();
+    let wrong = match names.iter().find(|name| !is_file_name(name)) {
+        Some(name) => format!("its manifest lists the file {name:?}, whose name is not that of a file in its folder"),
+        None if names.len() > MOST_LISTED => format!("its manifest lists {} files", names.len()),
+        None => match names.iter().find(|name| !commit.files.contains_key(*name)) {
+            Some(name) => format!("its manifest lists {name}, which the repository does not have"),
+            None => return Ok(names),
+        },
+    };
+    Err(Error::model(about, wrong, "Name another model."))
 }
 
 /// The graphs in one variant, and the files with their weights.

@@ -198,6 +198,26 @@ fn config() -> Config {
         .build()
 }
 
+/// How long a server that is only asked whether it is there may take.
+#[cfg(feature = "cli")]
+const LONGEST_REACH: Duration = Duration::from_secs(5);
+
+/// Asks the hub whether it is there. Any answer will do, and the token is not sent.
+///
+/// # Errors
+/// Why there is none.
+#[cfg(feature = "cli")]
+pub(crate) fn reach(environment: &HubEnvironment) -> Result<(), String> {
+    let agent = Agent::config_builder()
+        .timeout_global(Some(LONGEST_REACH))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(concat!("descry/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent();
+    agent.head(environment.endpoint.as_str()).call().map(drop).map_err(|e| e.to_string())
+}
+
 /// Waits for the network. A signal meanwhile ends the process: what has come is on the disk.
 pub(super) fn interrupted<T>(interrupt: &Interrupt, wait: impl FnOnce() -> T) -> Result<T, HubFault> {
     interrupt.endure(wait).map_err(|_| HubFault::temporary("was not asked: interrupted"))

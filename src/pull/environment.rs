@@ -41,8 +41,20 @@ impl HubEnvironment {
         Ok(HubEnvironment { endpoint, token, offline, cache: cache_of(folders, std::env::home_dir()) })
     }
 
+    /// Whether a token is sent.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether only files in the hub's cache may be used.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// The server, without credentials.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         Address::new(self.endpoint.as_str()).shown().trim_end_matches('/').to_string()
     }
 }

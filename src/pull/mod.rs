@@ -41,6 +41,8 @@ mod target;
 pub use choice::ImportPart;
 #[cfg(feature = "fuzzing")]
 pub(crate) use choice::chosen_files;
+#[cfg(feature = "cli")]
+pub(crate) use client::reach;
 pub use download::PullObserver;
 pub use environment::HubEnvironment;
 pub use keep::{CheckedModel, check_model, remove_model};

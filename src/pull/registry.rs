@@ -130,6 +130,17 @@ mod tests {
         assert_eq!(names.len(), known_models().len());
     }
 
+    /// Whoever holds the repository: the manifest holds the hashes of all files, and the registry that of the manifest.
+    #[test]
+    fn the_built_in_model_is_the_one_of_this_version() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/builtin");
+        let known = known_models().iter().find(|known| known.name == "builtin").unwrap();
+        let manifest = std::fs::read(folder.join("model.json")).unwrap();
+        assert_eq!(known.files["model.json"], crate::digest::sha256_of(manifest.as_slice()).unwrap());
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(known.licence, manifest["licence"].as_str().unwrap());
+    }
+
     #[test]
     fn an_unknown_name_gets_the_nearest_one() {
         let error = source_of(&ModelReference::Known("smolvlm2-256".into())).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cache::HubCache;
-use super::choice::{ImportPart, choose_graphs, choose_parts, choose_small, combine};
+use super::choice::{ImportPart, choose_graphs, choose_listed, choose_parts, choose_small, combine};
 use super::client::HubClient;
 use super::download::{Fetch, PART, PullObserver};
 use super::environment::HubEnvironment;
@@ -15,6 +15,10 @@ use super::space::check_space;
 use super::target::PullTarget;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::message;
+use crate::message::Setting;
+use crate::model::MANIFEST;
+use crate::model::folder::stated_manifest;
 use crate::model::hub::graphs_of;
 use crate::model::pulled::{RECORD, store_folder};
 use crate::model::{FileSpec, FoundModel, ModelReference, Precision, PullRecord};
@@ -143,6 +147,9 @@ impl Pulling<'_> {
             self.fetch_all(&origin, &names, &into)?;
             return self.finish(&origin, Vec::new());
         }
+        if origin.commit.files.contains_key(MANIFEST) {
+            return self.collect_folder(&origin, &into);
+        }
         let small = choose_small(&self.about(), &origin.commit)?;
         self.fetch_all(&origin, &small, &into)?;
         // Says what is wrong with a model that descry cannot run before its graphs come.
@@ -163,6 +170,20 @@ impl Pulling<'_> {
         names.retain(|name| !self.sound.contains_key(name));
         self.fetch_all(&origin, &names, &into)?;
         self.finish(&origin, precisions)
+    }
+
+    /// Brings a model folder here: its manifest, and the files that this lists. Opening the folder compares them.
+    fn collect_folder(mut self, origin: &FileOrigin, into: &OpenFolder) -> Result<PulledNow> {
+        if self.job.precision.is_some() {
+            let cause = message![Setting::Precision, format!(": {} has no variants", self.job.reference)];
+            return Err(Error::usage(cause, "Leave it out."));
+        }
+        self.fetch_all(origin, &[MANIFEST.to_string()], into)?;
+        let manifest = stated_manifest(&self.target.partial()).map_err(|e| e.at(&self.about()))?;
+        let mut names = choose_listed(&self.about(), &origin.commit, &manifest)?;
+        names.retain(|name| !self.sound.contains_key(name));
+        self.fetch_all(origin, &names, into)?;
+        self.finish(origin, Vec::new())
     }
 
     /// The commit that is to be here, and who has it. A model that is here already stays at its commit.

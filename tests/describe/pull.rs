@@ -317,3 +317,45 @@ fn two_processes_pull_a_model_once() {
         assert_eq!(times, 1, "{name}");
     }
 }
+
+/// A model folder as descry makes it: its manifest says which files belong to it, and what they are.
+#[test]
+fn a_model_folder_of_descrys_own_is_pulled_by_its_manifest() {
+    let files = || {
+        let mut files = std::collections::BTreeMap::new();
+        for entry in std::fs::read_dir(root().join(TINY)).unwrap() {
+            let path = entry.unwrap().path();
+            files.insert(path.file_name().unwrap().to_str().unwrap().to_string(), std::fs::read(path).unwrap());
+        }
+        files
+    };
+    let manifest: Value = serde_json::from_slice(&files()["model.json"]).unwrap();
+    let listed = manifest["files"].as_object().unwrap();
+    let mut with_more = files();
+    with_more.insert("other.bin".into(), vec![1; 100]);
+    let (b, hub) = (Bench::new(), Hub::new(with_more));
+    hub.run(&b, &["model", "pull", "hf:owner/tiny"], 0);
+    let record = record(&b, "owner--tiny");
+    let mut names: Vec<&String> = record["files"].as_object().unwrap().keys().collect();
+    names.retain(|name| *name != "model.json");
+    assert_eq!(names, listed.keys().collect::<Vec<_>>(), "only what the manifest lists comes");
+    let (out, _) = run(&mut command(&b, &["model", "show", "hf:owner/tiny"]), 0);
+    assert!(out.contains("image.onnx"), "{out}");
+    let (_, err) = hub.run(&b, &["model", "pull", "hf:owner/tiny"], 0);
+    assert!(err.contains("is complete"), "{err}");
+    // The built-in model is pinned: another one in its place is refused.
+    let (_, err) = hub.run(&b, &["model", "pull", "builtin"], 1);
+    assert!(err.contains("model.json") && err.contains("builtin"), "{err}");
+    let (_, err) = hub.run(&b, &["model", "pull", "hf:owner/tiny", "--precision", "int8"], 2);
+    assert!(err.contains("--precision"), "{err}");
+    for (change, cause) in [("absent.onnx", "which the repository does not have"), ("../x", "")] {
+        let mut changed = files();
+        let mut wrong = manifest.clone();
+        wrong["files"][change] = json!({ "sha256": "0".repeat(64), "bytes": 1 });
+        changed.insert("model.json".into(), wrong.to_string().into_bytes());
+        let (b, hub) = (Bench::new(), Hub::new(changed));
+        let (_, err) = hub.run(&b, &["model", "pull", "hf:owner/tiny"], 2);
+        assert!(err.contains(cause), "{err}");
+        assert!(!b.path("models/owner--tiny").exists());
+    }
+}

@@ -125,7 +125,7 @@ fn a_text_model_that_is_missing_is_named() {
         .unwrap();
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "{message}");
-    assert!(message.contains("detector.onnx") && message.contains("make setup"), "{message}");
+    assert!(message.contains("detector.onnx") && message.contains("descry doctor"), "{message}");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn model_show_names_the_text_model_with_its_licence_and_files() {
     std::fs::create_dir(b.path("other")).unwrap();
     std::fs::write(b.path("other/detector.onnx"), "x").unwrap();
     let (code, message) = show(&[], Some("other"));
-    assert!(code == Some(2) && message.contains("recognizer.onnx") && message.contains("make setup"), "{message}");
+    assert!(code == Some(2) && message.contains("recognizer.onnx") && message.contains("descry doctor"), "{message}");
     std::fs::copy(folder.join("recognizer.onnx"), b.path("other/recognizer.onnx")).unwrap();
     let (code, other) = show(&["--text"], Some("other"));
     assert!(code == Some(0) && !other.contains("Apache-2.0") && !other.contains("as published"), "{other}");

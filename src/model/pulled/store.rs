@@ -8,6 +8,7 @@ use super::reference::ModelReference;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::message::Setting;
+use crate::program_files::ProgramFiles;
 
 /// The environment variable that names the folder.
 const ENV_MODELS: &str = "DESCRY_MODELS";
@@ -21,8 +22,8 @@ const MOST: usize = 10_000;
 /// # Errors
 /// [`Error::Usage`] if there is no place for it.
 pub(crate) fn store_folder() -> Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    folder_of(variable(ENV_MODELS), variable("XDG_DATA_HOME"), std::env::home_dir()).ok_or_else(|| {
+    let own = std::env::var_os(ENV_MODELS).filter(|value| !value.is_empty());
+    folder_of(own, ProgramFiles::of_this_program().user_data()).ok_or_else(|| {
         Error::usage(
             "there is no folder for models: this user has no home",
             message!["Name one with the environment variable ", Setting::ModelStore, "."],
@@ -30,14 +31,8 @@ pub(crate) fn store_folder() -> Result<PathBuf> {
     })
 }
 
-fn folder_of(own: Option<OsString>, data: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
-    if let Some(own) = own {
-        return Some(own.into());
-    }
-    // By its specification, a relative path does not count.
-    let data = data.map(PathBuf::from).filter(|data| data.is_absolute());
-    let data = data.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".local/share")));
-    Some(data?.join("descry/models"))
+fn folder_of(own: Option<OsString>, data: Option<PathBuf>) -> Option<PathBuf> {
+    own.map(PathBuf::from).or_else(|| Some(data?.join("models")))
 }
 
 /// The pulled model of this name; none if it was not pulled.
@@ -96,12 +91,9 @@ mod tests {
 
     #[test]
     fn the_folder_is_the_users_own() {
-        let of = |own: Option<&str>, data: Option<&str>, home: Option<&str>| {
-            folder_of(own.map(Into::into), data.map(Into::into), home.map(Into::into))
-        };
-        assert_eq!(of(Some("m"), Some("/d"), Some("/h")), Some("m".into()));
-        assert_eq!(of(None, Some("/d"), Some("/h")), Some("/d/descry/models".into()));
-        assert_eq!(of(None, Some("d"), Some("/h")), Some("/h/.local/share/descry/models".into()));
-        assert_eq!(of(None, None, None), None);
+        let of = |own: Option<&str>, data: Option<&str>| folder_of(own.map(Into::into), data.map(Into::into));
+        assert_eq!(of(Some("m"), Some("/d/descry")), Some("m".into()));
+        assert_eq!(of(None, Some("/d/descry")), Some("/d/descry/models".into()));
+        assert_eq!(of(None, None), None);
     }
 }
