@@ -3,6 +3,10 @@
 #: build         build the program: target/release/descry
 #: install       build it if it is missing, and install it below PREFIX=/usr/local (DESTDIR= comes before)
 #: uninstall     remove what install put there
+## Distribute
+#: dist          build what users install: an archive, a Debian package, an image and a wheel, in target/dist/out
+#: test-dist     make dist, try each in an empty system, and build all a second time to compare (as root)
+#: dist-lock     pin today's versions of what is taken from Debian
 ## Develop
 #: check         format, lints and unit tests: the quick loop
 #: test          everything in check, and every other test
@@ -21,7 +25,7 @@
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray test-arm64 fuzz setup setup-test setup-lint clean pictures install install-model uninstall
+.PHONY: help demo build install install-model uninstall check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist test-arm64 pictures clean
 
 BINARY := target/release/descry
 PREFIX := /usr/local
@@ -57,6 +61,9 @@ setup-test:
 
 setup-lint:
 	@sh tools/setup.sh lint
+
+setup-dist:
+	@sh tools/setup.sh dist
 
 build: setup
 	cargo build --release --locked
@@ -165,6 +172,18 @@ test-ray: setup-test
 # TESTS and UNITS choose others.
 test-arm64:
 	@sh tools/arm64.sh test
+
+# The system's own Python, which needs nothing but its standard library.
+DIST := PYTHONPATH=tools PYTHONDONTWRITEBYTECODE=1 python3 -m dist
+
+dist: setup-dist
+	$(DIST) build
+
+test-dist: setup-dist
+	$(DIST) test
+
+dist-lock: setup-dist
+	$(DIST) lock
 
 fuzz:
 	@sh tools/setup.sh fuzz

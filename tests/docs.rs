@@ -11,8 +11,15 @@ use std::path::{Component, Path, PathBuf};
 const README_LINES: usize = 250;
 
 /// The pages outside `docs/`.
-const PAGES: [&str; 6] =
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "models/builtin/README.md", "samples/README.md"];
+const PAGES: [&str; 7] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "RELEASING.md",
+    "models/builtin/README.md",
+    "samples/README.md",
+];
 
 fn root() -> PathBuf {
     // A test compiled without Cargo runs in the root of the repository.

@@ -9,12 +9,15 @@
 #   setup.sh fuzz     that of test, and a compiler for libFuzzer
 #   setup.sh bench    that of run, and what the benches compare descry with
 #   setup.sh arm64    that of run, and what builds for 64-bit ARM and runs programs of it
+#   setup.sh dist     what builds the archive, the package and the image, and tries them
 #   setup.sh gpu      that of run, ONNX Runtime with CUDA, NVIDIA's libraries, and what makes models for benches/gpu_check.py
 # Nothing is fetched twice, so a second run is quick and needs no network.
 set -eu
 cd "$(dirname "$0")/.." && cd "$(pwd -P)"
 VERSION=1.32.0
 LIBRARY=vendor/onnxruntime/libonnxruntime.so.$VERSION
+CARGO_DEB=3.8.0
+CARGO_CYCLONEDX=0.5.9
 
 log() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -73,7 +76,7 @@ RTSP="python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1
 gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 
 runtime() {
-    [ -f "$LIBRARY" ] && return
+    [ -f "$LIBRARY" ] && [ -f vendor/onnxruntime/LICENSE ] && return
     if [ -n "${DESCRY_ONNXRUNTIME:-}" ]; then
         log "using DESCRY_ONNXRUNTIME=$DESCRY_ONNXRUNTIME"
         return
@@ -93,18 +96,21 @@ runtime() {
     vendor/venv/bin/python - "$LIBRARY" vendor/wheel/*.whl <<'PYTHON'
 import os, sys, zipfile
 library, wheel = sys.argv[1:]
+folder, name = os.path.split(library)
 with zipfile.ZipFile(wheel) as z:
-    data = z.read("onnxruntime/capi/" + os.path.basename(library))
-with open(library + ".part", "wb") as f:
-    f.write(data)
-os.replace(library + ".part", library)
+    # The terms come last: they show that everything is there.
+    for inside in ("capi/" + name, "ThirdPartyNotices.txt", "LICENSE"):
+        path = os.path.join(folder, os.path.basename(inside))
+        with open(path + ".part", "wb") as f:
+            f.write(z.read("onnxruntime/" + inside))
+        os.replace(path + ".part", path)
 PYTHON
     rm -rf vendor/wheel
 }
 
 # What reads text: PP-OCRv6 small (Apache-2.0), from the wheel of rapidocr.
 text_model() {
-    [ -f vendor/text-model/recognizer.onnx ] && return
+    [ -f vendor/text-model/MODEL_LICENSES.md ] && return
     if [ -n "${DESCRY_TEXT_MODEL:-}" ]; then
         log "using DESCRY_TEXT_MODEL=$DESCRY_TEXT_MODEL"
         return
@@ -120,10 +126,16 @@ text_model() {
 import os, sys, zipfile
 folder, wheel = sys.argv[1:]
 with zipfile.ZipFile(wheel) as z:
-    for part, name in (("det", "detector"), ("rec", "recognizer")):
-        path = os.path.join(folder, name + ".onnx")
+    (terms,) = (name for name in z.namelist() if name.endswith(".dist-info/licenses/MODEL_LICENSES.md"))
+    # The terms come last: they show that everything is there.
+    for inside, name in (
+        ("rapidocr/models/PP-OCRv6_det_small.onnx", "detector.onnx"),
+        ("rapidocr/models/PP-OCRv6_rec_small.onnx", "recognizer.onnx"),
+        (terms, "MODEL_LICENSES.md"),
+    ):
+        path = os.path.join(folder, name)
         with open(path + ".part", "wb") as f:
-            f.write(z.read(f"rapidocr/models/PP-OCRv6_{part}_small.onnx"))
+            f.write(z.read(inside))
         os.replace(path + ".part", path)
 PYTHON
     rm -rf vendor/wheel
@@ -132,9 +144,17 @@ PYTHON
 venv() {
     # Also made again after its folder moved, or after an interrupted set-up.
     [ "$(vendor/venv/bin/python -c 'import os, sys, pip; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$PWD/vendor/venv" ] && return
-    rm -rf vendor/venv vendor/parsers.done vendor/ray.done vendor/lint.done
+    rm -rf vendor/venv vendor/parsers.done vendor/ray.done vendor/lint.done vendor/dist.done
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
     python3 -m venv vendor/venv
+}
+
+# A program of Cargo's that packs or lists what is built.
+cargo_tool() {
+    [ "$(cat "vendor/$1/version" 2>/dev/null)" = "$2" ] && return
+    log "building $1 $2"
+    cargo install -q --locked --root "vendor/$1" --version "$2" "$1" >&2
+    echo "$2" >"vendor/$1/version"
 }
 
 # The linter and type checker of the project's Python, and the type checker of the scripts of its pages.
@@ -157,7 +177,8 @@ lint_tools() {
 
 command -v cargo >/dev/null || { log "Rust is missing: install it from https://rustup.rs (1.95 or newer)"; exit 1; }
 command -v cc >/dev/null || packages gcc libc6-dev
-have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev
+# The artefacts are built in a root of their own, with their own FFmpeg.
+[ "${1:-run}" = dist ] || have_ffmpeg || packages pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev libswresample-dev libswscale-dev
 runtime
 text_model
 if [ "${1:-run}" = valgrind ]; then
@@ -222,6 +243,23 @@ if [ "${1:-run}" = arm64 ]; then
         command -v mmdebstrap >/dev/null || packages mmdebstrap
         command -v qemu-aarch64-static >/dev/null || packages qemu-user-static
     fi
+fi
+if [ "${1:-run}" = dist ]; then
+    # binutils has objdump.
+    packages binutils bubblewrap ca-certificates debian-archive-keyring dpkg-dev git gpgv lintian mmdebstrap runc umoci \
+        xz-utils zstd
+    command -v ffmpeg >/dev/null || packages ffmpeg
+    command -v npm >/dev/null || packages nodejs npm
+    [ -d tests/parsers/node_modules/webvtt-parser ] || (cd tests/parsers && npm ci --silent --no-audit --no-fund >&2)
+    venv
+    pins=$(cksum <tools/dist/requirements.txt)
+    if [ "$(cat vendor/dist.done 2>/dev/null)" != "$pins" ]; then
+        log "fetching what makes the wheel"
+        vendor/venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tools/dist/requirements.txt >&2
+        echo "$pins" >vendor/dist.done
+    fi
+    cargo_tool cargo-deb "$CARGO_DEB"
+    cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
 fi
 if [ "${1:-run}" = gpu ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv

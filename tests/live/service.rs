@@ -1,5 +1,5 @@
-//! The service examples: whether systemd accepts the unit, and whether descry, as an unprivileged user, accepts the arguments
-//! and the configuration of the unit and of the container file.
+//! The service: whether systemd accepts the unit, and whether descry, as an unprivileged user, accepts its arguments and the
+//! configuration of the example.
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader};
@@ -20,12 +20,12 @@ fn example(name: &str) -> String {
 #[test]
 fn systemd_finds_no_fault_in_the_unit() {
     let b = Bench::new();
-    b.write("descry.service", example("descry.service").replace("/opt/descry/bin/descry", PROGRAM).as_bytes());
-    let Ok(out) = Command::new("systemd-analyze").arg("verify").arg(b.path("descry.service")).output() else {
+    b.write("descry@.service", example("descry@.service").replace("/usr/bin/descry", PROGRAM).as_bytes());
+    let Ok(out) = Command::new("systemd-analyze").arg("verify").arg(b.path("descry@door.service")).output() else {
         return not_tried("this system has no systemd-analyze");
     };
     let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && !errors.contains("descry.service"), "{errors}");
+    assert!(out.status.success() && !errors.contains("descry@"), "{errors}");
 }
 
 /// Denies the program memory that is both written and executed, as the unit does. Linux can do that from 6.3 on.
@@ -96,8 +96,8 @@ fn configured(b: &Bench) -> String {
     std::fs::set_permissions(b.path("state"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let state = b.path("state").display().to_string();
     let text = example("streams.toml");
-    assert!(text.contains("/var/lib/descry") && text.contains("127.0.0.1:8080"));
-    let text = text.replace("/var/lib/descry", &state).replace("127.0.0.1:8080", "127.0.0.1:0");
+    assert!(text.contains("/var/lib/descry/streams") && text.contains("127.0.0.1:8080"));
+    let text = text.replace("/var/lib/descry/streams", &state).replace("127.0.0.1:8080", "127.0.0.1:0");
     b.write("streams.toml", text.as_bytes());
     b.path("streams.toml").display().to_string()
 }
@@ -106,23 +106,8 @@ fn configured(b: &Bench) -> String {
 fn descry_accepts_the_arguments_of_the_unit() {
     let b = Bench::new();
     let config = configured(&b);
-    let unit = example("descry.service");
-    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/opt/descry/bin/descry ")).unwrap();
+    let unit = example("descry@.service");
+    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=/usr/bin/descry ")).unwrap();
     let line = line.replace("${CREDENTIALS_DIRECTORY}/streams.toml", &config);
     serves(&b, &line.split(' ').collect::<Vec<_>>());
-}
-
-#[test]
-fn descry_accepts_the_arguments_of_the_container_file() {
-    let b = Bench::new();
-    let config = configured(&b);
-    let file = example("Containerfile");
-    let words = |name: &str| -> Vec<String> {
-        serde_json::from_str(file.lines().find_map(|l| l.strip_prefix(name)).unwrap()).unwrap()
-    };
-    assert_eq!(words("ENTRYPOINT "), ["/opt/descry/bin/descry"]);
-    let words: Vec<String> =
-        words("CMD ").into_iter().map(|w| if w == "/etc/descry/streams.toml" { config.clone() } else { w }).collect();
-    assert!(words.contains(&config));
-    serves(&b, &words.iter().map(String::as_str).collect::<Vec<_>>());
 }

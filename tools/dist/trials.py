@@ -1,0 +1,321 @@
+"""Tries each artefact as a new user would, in a system with nothing else in it: what `make test-dist` does.
+
+The systems are not pinned: they are what a user has today. apt verifies their signatures. Only root can run it, because
+installing packages changes owners.
+"""
+
+import json
+import math
+import os
+import shutil
+import struct
+import time
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist import artefacts, inputs, locks, parts, roots, wheel
+from dist.error import DistError
+from dist.files import empty, log, megabytes, output, run, sha256
+from dist.inputs import Commit
+from dist.paths import BASE, CACHE, OUT, PROJECT, ROOTS, SOURCE, STAGE, TOOLS
+from dist.roots import USER, Root
+
+FILMS = PROJECT / "samples"
+RESULTS = BASE / "results"
+# Systems for the archive, the oldest first. The package is for one of them.
+SUITES = ("bullseye", "bookworm", "trixie")
+PACKAGE_SUITE = "bookworm"
+# Debian 11 has Python 3.9, for which there is no ONNX Runtime of today.
+WHEEL_SUITES = ("bookworm", "trixie")
+UBUNTU_SUITES = ("focal", "jammy", "noble")
+
+# Films that every artefact must read: the decoder of each is another one.
+CODECS = {
+    "av1.mkv": "-c:v libsvtav1 -preset 12",
+    "h263.3gp": "-c:v h263 -s 352x288",
+    "hevc.mp4": "-c:v libx265 -preset ultrafast -x265-params log-level=error",
+    "huffyuv.avi": "-c:v ffvhuff",
+    "mjpeg.avi": "-c:v mjpeg -pix_fmt yuvj420p",
+    "mpeg2.ts": "-c:v mpeg2video -b:v 2M",
+    "mpeg4.avi": "-c:v mpeg4 -b:v 1M",
+    "prores.mov": "-c:v prores",
+    "theora.ogv": "-c:v libtheora -q:v 8",
+    "vp8.webm": "-c:v libvpx -b:v 1M",
+    "vp9.webm": "-c:v libvpx-vp9 -b:v 1M -deadline realtime -cpu-used 8",
+    "wmv.asf": "-c:v wmv2 -b:v 1M",
+}
+
+
+@dataclass
+class Row:
+    """A line of the table that is printed at the end."""
+
+    way: str
+    system: str
+    size: int
+    # From the downloaded artefact, with nothing installed, to the WebVTT of `samples/bikes.mp4`, in seconds.
+    first_cue: float
+
+
+def system(suite: str, name: str) -> Root:
+    """An empty system: what debootstrap installs, and the program that unpacks the archive."""
+    extra: tuple[str, ...] = ("--include=zstd",)
+    if suite in UBUNTU_SUITES:
+        uri = os.environ["DIST_UBUNTU_MIRROR"]
+        extra += (f"--keyring={roots.ubuntu_keyring()}", "--components=main,universe")
+    else:
+        uri = locks.mirror("debian")
+    root = Root.unpack(roots.suite_tar(suite, uri, extra), ROOTS / f"trial-{name}")
+    root.reads = {"/dist": OUT, "/films": FILMS, "/recipe": TOOLS}
+    root.writes = {"/results": RESULTS}
+    return root
+
+
+def parse(name: str) -> list[list[object]]:
+    """The cues of a result, read by the W3C's own parser."""
+    parser = PROJECT / "tests/parsers/check_vtt.mjs"
+    cues: list[list[object]] = json.loads(output("node", parser, "--cues", RESULTS / name))[0]
+    if not cues:
+        raise DistError(f"{RESULTS / name} has no cues", "Look at it.")
+    return cues
+
+
+class Trials:
+    """All trials, with what they found."""
+
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
+        self.rows: list[Row] = []
+        self.cues: list[list[object]] | None = None
+        self.described: dict[str, bytes] | None = None
+
+    def finish(self, way: str, where: str, artefact: Path, began: float, result: str) -> None:
+        """Reads what was described, which must be the same everywhere, and notes how long it took."""
+        self.rows.append(Row(way, where, artefact.stat().st_size, time.monotonic() - began))
+        cues = parse(result)
+        if self.cues is None:
+            self.cues = cues
+        if cues != self.cues:
+            raise DistError(
+                f"{RESULTS / result} has other cues than the first trial", f"Compare the files in {RESULTS}."
+            )
+
+    def archive(self, suite: str) -> None:
+        log(f"the archive on {suite}")
+        name = artefacts.archive_name(self.commit)
+        root = system(suite, suite)
+        (root.folder / "home").mkdir(exist_ok=True)
+        home = root.folder / "home/user"
+        home.mkdir()
+        os.chown(home, USER, USER)
+        root.environment = {"HOME": "/home/user", "PATH": f"/home/user/{name}/bin:/usr/bin:/bin"}
+        result = f"archive-{suite}.vtt"
+        began = time.monotonic()
+        root.run_as_user(f"tar -xf /dist/{name}.tar.zst", cwd="/home/user")
+        root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        self.finish("archive", suite, OUT / f"{name}.tar.zst", began, result)
+        self.exercise(root, f"archive-{suite}")
+        shutil.rmtree(root.folder)
+
+    def exercise(self, root: Root, name: str) -> None:
+        """Tries the rest, and compares what is said of many films: FFmpeg must decode them alike everywhere."""
+        root.run_as_user(f"sh /recipe/exercise.sh /films /results {name}")
+        described = {path.name: path.read_bytes() for path in (RESULTS / name).iterdir()}
+        if self.described is None:
+            self.described = described
+        if described != self.described:
+            raise DistError(f"{RESULTS / name} differs from the first trial", f"Compare the folders in {RESULTS}.")
+
+    def package(self) -> None:
+        log(f"the package on {PACKAGE_SUITE}")
+        name = artefacts.package_name(self.commit)
+        run("lintian", "--fail-on=error,warning", "--no-cfg", OUT / name)
+        root = system(PACKAGE_SUITE, "package")
+        root.network = True
+        root.environment = {"DEBIAN_FRONTEND": "noninteractive"}
+        before = files_of(root)
+        began = time.monotonic()
+        root.run("apt-get", "update", "-q")
+        root.run("apt-get", "install", "-q", "-y", "--no-install-recommends", f"/dist/{name}")
+        root.network = False
+        result = "package.vtt"
+        root.run_as_user(f"descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        self.finish("package", PACKAGE_SUITE, OUT / name, began, result)
+        self.exercise(root, "package")
+        self.check_package(root, before)
+        shutil.rmtree(root.folder)
+
+    def check_package(self, root: Root, before: set[str]) -> None:
+        """Whether the package says what it needs, its unit is valid, and nothing of it is left once it is purged."""
+        listed = output(*root.command("dpkg-query", "-W", "-f", "${Depends}", "descry"))
+        found = {dependency_name(one) for one in listed.split(",")}
+        for library in parts.needed(STAGE / "package/usr/bin/descry") | parts.needed(inputs.onnxruntime()):
+            owner = owner_of(root, library)
+            if owner not in found:
+                raise DistError(
+                    f"the package needs {library} of {owner}, and does not depend on it", "Add it in Cargo.toml."
+                )
+        root.network = True
+        root.run("apt-get", "install", "-q", "-y", "--no-install-recommends", "systemd", "man-db")
+        root.network = False
+        root.run("systemd-analyze", "verify", "descry@door.service")
+        root.run("sh", "-c", "man --warnings descry >/dev/null")
+        root.run("dpkg", "--remove", "descry")
+        root.run("dpkg", "--purge", "descry")
+        if left := sorted(path for path in files_of(root) - before if "descry" in path):
+            raise DistError(f"the purged package leaves {', '.join(left)}", "Remove it in tools/dist/package/postrm.")
+
+    def image(self) -> None:
+        log("the image, as an ordinary user with a read-only root")
+        name = artefacts.image_name(self.commit)
+        top = empty(BASE / "trial-image")
+        result = "image.vtt"
+        began = time.monotonic()
+        layout = empty(top / "layout")
+        run("tar", "-xf", OUT / name, "-C", layout)
+        run("umoci", "unpack", "--image", f"{layout}:{self.commit.version}", top / "bundle")
+        contain(top / "bundle", ["-q", "describe", "/films/bikes.mp4", "-o", "/results/" + result, "--force"])
+        self.finish("image", "runc", OUT / name, began, result)
+        shutil.rmtree(top)
+
+    def wheel(self, suite: str) -> None:
+        """`pip install` in an environment of Python: the program, and the module's own tests."""
+        log(f"the wheel on {suite}")
+        name = wheel.name(self.commit)
+        root = system(suite, f"wheel-{suite}")
+        root.reads["/project"] = SOURCE
+        root.environment = {"DEBIAN_FRONTEND": "noninteractive", "PYTHONDONTWRITEBYTECODE": "1"}
+        root.network = True
+        root.run("apt-get", "update", "-q")
+        root.run("apt-get", "install", "-q", "-y", "--no-install-recommends", "python3-venv")
+        (root.folder / "venv").mkdir()
+        os.chown(root.folder / "venv", USER, USER)
+        result = f"wheel-{suite}.vtt"
+        began = time.monotonic()
+        root.run_as_user(f"python3 -m venv /venv && /venv/bin/pip install -q /dist/{name}")
+        root.network = False
+        root.run_as_user(f"/venv/bin/descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        self.finish("wheel", suite, OUT / name, began, result)
+        # The module that is installed, not the one beside the tests.
+        root.run_as_user("/venv/bin/python -I /project/tools/test_wheel.py --installed")
+        root.environment["PATH"] = "/venv/bin:/usr/bin:/bin"
+        self.exercise(root, f"wheel-{suite}")
+        shutil.rmtree(root.folder)
+
+    def reproducible(self) -> None:
+        """Builds everything again: another clone, in another folder, with other settings of the user."""
+        log("building everything a second time")
+        again = BASE / "again"
+        shutil.rmtree(again, ignore_errors=True)
+        clone = again / "another/clone"
+        run("git", "clone", "-q", PROJECT, clone)
+        (clone / "vendor").symlink_to(inputs.VENDOR)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(clone / "tools"),
+            "DIST_CACHE": str(CACHE),
+            "TZ": "Pacific/Auckland",
+            "LC_ALL": "C",
+        }
+        script = "umask 077; exec python3 -m dist build"
+        run("sh", "-c", script, cwd=clone, env=environment)
+        one, other = sums(OUT), sums(clone / "target/dist/out")
+        if one != other:
+            differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+            raise DistError(f"a second build makes other bytes: {', '.join(differ)}", f"Compare {OUT} with {clone}.")
+        shutil.rmtree(again)
+
+
+def contain(bundle: Path, arguments: list[str]) -> None:
+    """Runs the image's program with runc, with the root read-only and no capability."""
+    path = bundle / "config.json"
+    config = json.loads(path.read_text())
+    process = config["process"]
+    process["args"] = ["/usr/local/bin/descry", *arguments]
+    process["terminal"] = False
+    process["noNewPrivileges"] = True
+    process["capabilities"] = {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")}
+    config["root"]["readonly"] = True
+    bind = {"type": "bind", "options": ["bind"]}
+    config["mounts"] += [
+        {**bind, "destination": "/films", "source": str(FILMS), "options": ["bind", "ro"]},
+        {**bind, "destination": "/results", "source": str(RESULTS)},
+    ]
+    if process["user"]["uid"] != artefacts.IMAGE_USER:
+        raise DistError(f"the image runs as user {process['user']['uid']}", "See write_image.")
+    path.write_text(json.dumps(config))
+    run("runc", "run", "--bundle", bundle, f"descry-trial-{os.getpid()}")
+
+
+def dependency_name(dependency: str) -> str:
+    return dependency.strip().split(" ")[0].split(":")[0]
+
+
+def owner_of(root: Root, library: str) -> str:
+    """The package of a system that a library is from."""
+    found = output(*root.command("sh", "-c", f"dpkg-query -S '*/{library}' | head -n 1"))
+    return found.split(":")[0]
+
+
+def files_of(root: Root) -> set[str]:
+    return {str(path.relative_to(root.folder)) for path in root.folder.rglob("*")}
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in folder.iterdir()}
+
+
+def write_voice() -> None:
+    """A second of a tone, for a voice that needs nothing installed."""
+    with wave.open(str(RESULTS / "voice.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        tone = (int(8000 * math.sin(i / 16000 * 2 * math.pi * 440)) for i in range(16000))
+        file.writeframes(b"".join(struct.pack("<h", sample) for sample in tone))
+
+
+def write_films() -> None:
+    """Films of many codecs, which Debian's FFmpeg makes of a sample."""
+    folder = empty(RESULTS / "films")
+    base = ["ffmpeg", "-v", "error", "-i", str(FILMS / "bikes.mp4"), "-t", "4", "-an", "-vf", "scale=320:-2"]
+    for name, options in CODECS.items():
+        run(*base, *options.split(), folder / name)
+
+
+def suites() -> list[str]:
+    """The systems that can be had here."""
+    found = list(SUITES)
+    if os.environ.get("DIST_UBUNTU_MIRROR"):
+        found += UBUNTU_SUITES
+    else:
+        log("Ubuntu is not tried: DIST_UBUNTU_MIRROR names no mirror of it")
+    return found
+
+
+def table(rows: list[Row]) -> str:
+    lines = ["| way | system | size | to the first cue |", "|---|---|---|---|"]
+    lines += [f"| {r.way} | {r.system} | {megabytes(r.size)} | {r.first_cue:.1f} s |" for r in rows]
+    return "\n".join(lines)
+
+
+def run_all() -> None:
+    if os.geteuid() != 0:
+        raise DistError(
+            "the trials install packages, which only root can", "Run `make test-dist` as root, or in a container."
+        )
+    commit = artefacts.build()
+    empty(RESULTS)
+    RESULTS.chmod(0o777)
+    write_voice()
+    write_films()
+    trials = Trials(commit)
+    for suite in suites():
+        trials.archive(suite)
+    for suite in WHEEL_SUITES:
+        trials.wheel(suite)
+    trials.package()
+    trials.image()
+    trials.reproducible()
+    print(table(trials.rows))
