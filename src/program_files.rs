@@ -6,6 +6,8 @@
 //! - A program in `PREFIX/bin` has its files in `PREFIX/share/descry` and `PREFIX/lib/descry`.
 //! - A program below a folder `target` that is beside a `Cargo.toml` was built there, and has them in that checkout, in
 //!   `models` and `vendor`. A program in a folder `bin` is an installed one, even there.
+//! - A program that `pip` installed is in `descry.scripts` of Python's packages, where auditwheel put it: its models are in
+//!   the package `descry`, and ONNX Runtime is in the package of its own.
 //! - The user's are in `$XDG_DATA_HOME/descry` and in `~/.local/lib/descry`, the system's in `descry` below each of
 //!   `$XDG_DATA_DIRS`.
 
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// descry's folder below those of XDG and of a prefix.
 const OWN: &str = "descry";
+/// The folder of a wheel's programs, beside its package.
+const WHEEL_PROGRAMS: &str = "descry.scripts";
 /// The data folders of the system where `XDG_DATA_DIRS` names none.
 const SYSTEM_DATA: &str = "/usr/local/share:/usr/share";
 /// Most folders of `XDG_DATA_DIRS` that are searched.
@@ -26,6 +30,8 @@ pub(crate) enum ProgramOrigin {
     Checkout(PathBuf),
     /// The folder `bin` of this prefix, or any other folder beside which `lib` and `share` may be.
     Prefix(PathBuf),
+    /// The folder of Python's packages that a wheel was installed in.
+    Packages(PathBuf),
     /// The system does not say.
     Unknown,
 }
@@ -95,6 +101,7 @@ impl ProgramFiles {
         let own = match &self.origin {
             ProgramOrigin::Checkout(root) => Some(root.join("vendor/onnxruntime")),
             ProgramOrigin::Prefix(prefix) => Some(prefix.join("lib").join(OWN)),
+            ProgramOrigin::Packages(packages) => Some(packages.join("onnxruntime/capi")),
             ProgramOrigin::Unknown => None,
         };
         own.into_iter().chain(self.user_libraries()).collect()
@@ -131,6 +138,7 @@ impl ProgramFiles {
     fn data_folders(&self) -> Vec<PathBuf> {
         let own = match &self.origin {
             ProgramOrigin::Prefix(prefix) => Some(prefix.join("share").join(OWN)),
+            ProgramOrigin::Packages(packages) => Some(packages.join(OWN)),
             _ => None,
         };
         let system = self.variables.data_dirs.clone().unwrap_or_else(|| SYSTEM_DATA.into());
@@ -147,6 +155,11 @@ impl ProgramFiles {
 
 fn origin_of(exe: Option<&Path>) -> ProgramOrigin {
     let Some(folder) = exe.and_then(Path::parent) else { return ProgramOrigin::Unknown };
+    if folder.file_name().is_some_and(|name| name == WHEEL_PROGRAMS)
+        && let Some(packages) = folder.parent()
+    {
+        return ProgramOrigin::Packages(packages.to_path_buf());
+    }
     if folder.file_name().is_none_or(|name| name != "bin") {
         let is_target = |path: &Path| path.file_name().is_some_and(|name| name == "target");
         for target in folder.ancestors().filter(|path| is_target(path)) {
@@ -201,6 +214,15 @@ mod tests {
             assert!(matches!(origin_of(Some(&exe(installed))), ProgramOrigin::Prefix(_)), "{installed}");
         }
         assert_eq!(origin_of(None), ProgramOrigin::Unknown);
+    }
+
+    #[test]
+    fn a_wheel_has_its_files_in_the_packages_of_python() {
+        let files = files(Path::new("/venv/lib/python3.11/site-packages/descry.scripts/descry"), home());
+        let packages = Path::new("/venv/lib/python3.11/site-packages");
+        assert_eq!(files.model_folders()[0], packages.join("descry/models"));
+        assert_eq!(files.text_model_folders()[0], packages.join("descry/text-model"));
+        assert_eq!(files.library_folders()[0], packages.join("onnxruntime/capi"));
     }
 
     #[test]

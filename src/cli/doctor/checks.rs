@@ -36,6 +36,7 @@ fn version() -> CheckResult {
     let (kind, place) = match ProgramFiles::of_this_program().origin() {
         ProgramOrigin::Checkout(root) => ("checkout", root.display().to_string()),
         ProgramOrigin::Prefix(prefix) => ("prefix", prefix.display().to_string()),
+        ProgramOrigin::Packages(packages) => ("Python's packages", packages.display().to_string()),
         ProgramOrigin::Unknown => ("unknown", String::new()),
     };
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
