@@ -1,12 +1,9 @@
 //! The files of the page: its markup, sheets, icon and scripts, as they are in the program.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::{MethodRouter, get};
 
-use super::site::ReviewSite;
 use crate::look;
 
 /// The scripts, by their names.
@@ -34,7 +31,7 @@ const SCRIPTS: [(&str, &str); 20] = [
 ];
 
 /// Adds the paths of these files.
-pub(super) fn with_assets(router: Router<Arc<ReviewSite>>) -> Router<Arc<ReviewSite>> {
+pub(super) fn with_assets<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let router = router
         .route("/", asset("text/html; charset=utf-8", include_str!("page/index.html")))
         .route("/look.css", asset("text/css; charset=utf-8", look::STYLE))
@@ -44,7 +41,7 @@ pub(super) fn with_assets(router: Router<Arc<ReviewSite>>) -> Router<Arc<ReviewS
     SCRIPTS.into_iter().fold(router, script)
 }
 
-fn asset(kind: &'static str, body: &'static str) -> MethodRouter<Arc<ReviewSite>> {
+fn asset<S: Clone + Send + Sync + 'static>(kind: &'static str, body: &'static str) -> MethodRouter<S> {
     get(move || async move { ([(CONTENT_TYPE, kind)], body) })
 }
 

@@ -3,18 +3,21 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Value, json as object};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::answers::{parsed, wrong};
 use super::cue::LONGEST_TEXT;
 use super::frames::{FrameDescriber, StopOnDrop};
-use super::site::{ReviewSite, SiteState, parsed, wrong};
 use super::spoken::CueVoice;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
@@ -42,6 +45,29 @@ impl ReviewMachines {
     }
 }
 
+/// The machines, and who uses the voice.
+pub(super) struct MachineRoom {
+    machines: ReviewMachines,
+    speaking: Semaphore,
+}
+
+impl MachineRoom {
+    /// Nobody uses anything yet.
+    pub(super) fn new(machines: ReviewMachines) -> MachineRoom {
+        MachineRoom { machines, speaking: Semaphore::new(1) }
+    }
+
+    /// The machines.
+    pub(super) fn machines(&self) -> &ReviewMachines {
+        &self.machines
+    }
+}
+
+/// The paths by which the page asks machines.
+pub(super) fn machine_paths<S>(room: Arc<MachineRoom>) -> Router<S> {
+    Router::new().route("/api/describe", post(describe)).route("/api/speak", post(speak)).with_state(room)
+}
+
 /// What of a frame is asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,12 +77,12 @@ struct FrameRequest {
 }
 
 /// Describes a frame again.
-pub(super) async fn describe(State(site): SiteState, body: Bytes) -> Response {
+async fn describe(State(room): State<Arc<MachineRoom>>, body: Bytes) -> Response {
     let request: FrameRequest = match parsed(&body) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
-    let Some(describer) = &site.machines.describer else {
+    let Some(describer) = &room.machines.describer else {
         return wrong(StatusCode::UNPROCESSABLE_ENTITY, "There is no model that could describe this frame.");
     };
     if !(0.0..=1e7).contains(&request.at) {
@@ -74,27 +100,27 @@ pub(super) async fn describe(State(site): SiteState, body: Bytes) -> Response {
 /// What is to be spoken.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpeechRequest {
+struct CueSpeechRequest {
     text: String,
 }
 
 /// Speaks a text, as WAV.
-pub(super) async fn speak(State(site): SiteState, body: Bytes) -> Response {
-    let request: SpeechRequest = match parsed(&body) {
+async fn speak(State(room): State<Arc<MachineRoom>>, body: Bytes) -> Response {
+    let request: CueSpeechRequest = match parsed(&body) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
-    if site.machines.voice.is_none() {
+    if room.machines.voice.is_none() {
         return wrong(StatusCode::UNPROCESSABLE_ENTITY, "descry was started without --voice.");
     }
     if request.text.trim().is_empty() || request.text.chars().count() > LONGEST_TEXT {
         return wrong(StatusCode::BAD_REQUEST, format!("A text that is spoken has 1 to {LONGEST_TEXT} characters."));
     }
-    let Ok(_turn) = site.speaking.acquire().await else {
+    let Ok(_turn) = room.speaking.acquire().await else {
         return wrong(StatusCode::SERVICE_UNAVAILABLE, "descry ends.");
     };
     let stop = StopOnDrop(Interrupt::new());
-    let (worker, interrupt): (Arc<ReviewSite>, _) = (site.clone(), stop.0.clone());
+    let (worker, interrupt) = (room.clone(), stop.0.clone());
     let spoken = spawn_blocking(move || Some(worker.machines.voice.as_ref()?.speak(&request.text, &interrupt)));
     match spoken.await {
         Ok(Some(Ok(wav))) => {

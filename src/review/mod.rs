@@ -11,7 +11,7 @@
 //! film       pictures and sound for the page   frames   frames that are described again
 //! file       the document on the disk
 //! session    the document while people work on it
-//! site       what the page asks for            assets   its own files
+//! site       what the page asks for            assets   its own files   answers  what is wrong
 //! machine    what it asks a model and a voice  spoken   cues as speech
 //! made       pictures and speech that were made
 //! export     the document as a track
@@ -26,6 +26,7 @@
 //! The document is a value: edits are applied to it one by one, in the order in which they come, and it does not know who
 //! else looks at it. Memory: a document, of which the number of cues, of changes and the length of each text are bounded.
 
+mod answers;
 mod assets;
 mod captions;
 mod changes;

@@ -22,6 +22,7 @@ use serde_json::{Value, json as object};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::spawn_blocking;
 
+use super::answers::{parsed, wrong};
 use super::assets::with_assets;
 use super::commands::next_commands;
 use super::cue::{CueId, LONGEST_NOTE, LONGEST_TEXT};
@@ -29,7 +30,7 @@ use super::document::ReviewDocument;
 use super::edit::{Edit, Refusal};
 use super::film::{PEAKS, ReviewFilm};
 use super::history::Change;
-use super::machine::{ReviewMachines, describe, speak};
+use super::machine::{MachineRoom, ReviewMachines, machine_paths};
 use super::made::MadeCache;
 use super::renew::Renewal;
 use super::session::{ReviewEvent, ReviewSession, SaveState};
@@ -64,14 +65,13 @@ const RATE: HeaderName = HeaderName::from_static("descry-rate");
 pub struct ReviewSite {
     session: Arc<ReviewSession>,
     film: ReviewFilm,
-    pub(super) machines: ReviewMachines,
+    machines: Arc<MachineRoom>,
     interrupt: Interrupt,
     key: String,
     /// By their times in milliseconds.
     pictures: Mutex<MadeCache<u32>>,
     peaks: Mutex<Vec<u8>>,
     decoding: Semaphore,
-    pub(super) speaking: Semaphore,
     /// Tells the page that there is more of the waveform.
     heard: broadcast::Sender<()>,
     notes: SiteNotes,
@@ -99,12 +99,11 @@ impl ReviewSite {
             key: film.key(),
             session,
             film,
-            machines,
+            machines: Arc::new(MachineRoom::new(machines)),
             interrupt,
             pictures: Mutex::new(MadeCache::new(KEPT)),
             peaks: Mutex::default(),
             decoding: Semaphore::new(2),
-            speaking: Semaphore::new(1),
             heard: broadcast::channel(4).0,
             notes: SiteNotes::default(),
         }
@@ -142,8 +141,6 @@ impl ReviewSite {
             .route("/api/review", get(review))
             .route("/api/edit", post(edit))
             .route("/api/history", get(history))
-            .route("/api/describe", post(describe))
-            .route("/api/speak", post(speak))
             .route("/api/disk", post(disk))
             .route("/api/events", get(events))
             .route("/picture/{key}/{file}", get(picture))
@@ -151,23 +148,13 @@ impl ReviewSite {
             .route("/film", get(film))
             .route("/film.webm", get(preview))
             .route("/export/{format}", get(export))
+            .merge(machine_paths(self.machines.clone()))
             .fallback(async || not_found())
             .with_state(self)
     }
 }
 
-pub(super) type SiteState = State<Arc<ReviewSite>>;
-
-/// An answer that says what is wrong.
-pub(super) fn wrong(status: StatusCode, why: impl std::fmt::Display) -> Response {
-    json(status, &object!({ "error": why.to_string() }))
-}
-
-/// A body of JSON.
-#[allow(clippy::result_large_err)]
-pub(super) fn parsed<T: for<'de> Deserialize<'de>>(body: &Bytes) -> std::result::Result<T, Response> {
-    serde_json::from_slice(body).map_err(|e| wrong(StatusCode::BAD_REQUEST, format!("This is no request: {e}")))
-}
+type SiteState = State<Arc<ReviewSite>>;
 
 async fn review(State(site): SiteState) -> Response {
     let info = site.film.info();
@@ -177,8 +164,8 @@ async fn review(State(site): SiteState) -> Response {
         "frame_rate": info.frame_rate,
         "has_sound": info.has_side_track(),
         "key": site.key,
-        "model": site.machines.model(),
-        "voice": site.machines.voice(),
+        "model": site.machines.machines().model(),
+        "voice": site.machines.machines().voice(),
     });
     let archive = site.notes.archive.as_deref();
     let commands = site.session.path().map_or(Vec::new(), |path| next_commands(&site.film, &path, archive));
