@@ -141,7 +141,11 @@ fn a_read_only_archive_is_reported_and_can_be_read() {
     };
     copy(&root().join(TINY), "model");
     let runtime = b.path("libonnxruntime.so");
-    let library = std::fs::read_dir(root().join("vendor/onnxruntime")).unwrap().next().unwrap().unwrap().path();
+    let library = std::fs::read_dir(root().join("vendor/onnxruntime"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
+        .expect("the runtime is missing: run make setup");
     std::fs::copy(library, &runtime).unwrap();
     let run = |args: &[&str]| {
         let mut command = Command::new(&binary);

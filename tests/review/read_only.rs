@@ -39,7 +39,11 @@ impl ReadOnly {
             binary = b.path("descry");
             set_mode(&binary, 0o755);
         }
-        let library = fs::read_dir(root().join("vendor/onnxruntime")).unwrap().next().unwrap().unwrap().path();
+        let library = fs::read_dir(root().join("vendor/onnxruntime"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
+            .expect("the runtime is missing: run make setup");
         fs::copy(library, b.path("libonnxruntime.so")).unwrap();
         fs::create_dir(b.path("model")).unwrap();
         for file in fs::read_dir(root().join(TINY)).unwrap() {
