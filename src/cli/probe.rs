@@ -48,7 +48,7 @@ pub(super) struct ProbeArgs {
 struct StoryboardArgs {
     /// Also write a page with a picture of each scene: a file, or a folder for several videos
     ///
-    /// The page is one file without scripts, as describe -f html writes it. Its scenes are those that describe would caption.
+    /// The page is one file without scripts, as describe -f html writes it. Its scenes are those that describe captions.
     #[arg(long, value_name = "FILE|DIR")]
     storyboard: Option<String>,
     /// Show these descriptions on the page: WebVTT, SubRip or ASS

@@ -1,7 +1,7 @@
 //! Storyboards: the scenes of a film and their pictures, without a model.
 //!
-//! The film is watched as by any run, on a thread of its own, so the scenes are those that would be described. Order: that of
-//! time. Memory: as the first stage of a run, and one picture; those before it are in a temporary file.
+//! The film is watched as by any run, on a thread of its own, so the scenes are those that would be described. Order: that
+//! of time. Memory: as the first stage of a run, and one picture; those before it are in a temporary file.
 
 use std::sync::Arc;
 use std::thread;

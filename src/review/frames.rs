@@ -1,5 +1,5 @@
-//! Frames of the film, described again for an editor: by the same model, with all captions that its search has at the end, and
-//! with a prompt of the editor's if the model takes one.
+//! Frames of the film, described again for an editor: by the same model, with all captions that its search has at the end,
+//! and with a prompt of the editor's if the model takes one.
 //!
 //! One thread loads the model when it is asked first, keeps it, and answers one question after the other. A question whose
 //! client is gone is stopped before the model's next token. Memory: the weights once, one decoder, and a picture.

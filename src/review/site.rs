@@ -1,8 +1,9 @@
 //! What the page of a review asks for, and what it gets: pages, the document, edits, events, pictures, sound and the film.
 //!
-//! Handlers wait for nothing that takes long: pictures, descriptions and speech are made on threads of their own, two pictures,
-//! one description and one text at a time, and the film is converted on the thread of its answer. Memory: [`KEPT`] bytes of
-//! pictures, the waveform, what [`ReviewMachines`] keep, and what a film takes that is converted, for each window that plays it.
+//! Handlers wait for nothing that takes long: pictures, descriptions and speech are made on threads of their own, two
+//! pictures, one description and one text at a time, and the film is converted on the thread of its answer. Memory: [`KEPT`]
+//! bytes of pictures, the waveform, what [`ReviewMachines`] keep, and what a film takes that is converted, for each window
+//! that plays it.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

@@ -54,7 +54,11 @@ export function actions(parts) {
     if (to) select(to.id, true);
   };
 
-  /** Goes to the next cue that has something, from the selected one on, round the end. @param {(cue: Cue) => boolean} has @param {string} none */
+  /**
+   * Goes to the next cue that has something, from the selected one on, round the end.
+   * @param {(cue: Cue) => boolean} has
+   * @param {string} none is announced if no cue has it
+   */
   const goTo = (has, none) => {
     const { cues } = review;
     const at = review.place(review.selected);

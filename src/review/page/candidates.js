@@ -66,7 +66,8 @@ export class Candidates {
       const { candidates } = await server.describe(Math.max(0, this.now()), prompt, asking.signal);
       if (this.asking !== asking) return;
       this.asking = null;
-      this.show(candidates.length ? candidates.map((one) => this.row(one)) : [make("li", "There is nothing to describe here.")]);
+      const rows = candidates.map((one) => this.row(one));
+      this.show(rows.length ? rows : [make("li", "There is nothing to describe here.")]);
       this.list.querySelector("button")?.focus();
     } catch (e) {
       if (this.asking !== asking) return;

@@ -79,7 +79,7 @@ export class Edits {
   /**
    * Changes some parts of a cue.
    * @param {number} id
-   * @param {NewParts | ((cue: Cue) => NewParts)} to the new parts, or what makes them of the cue as it is when its turn has come
+   * @param {NewParts | ((cue: Cue) => NewParts)} to the new parts, or what makes them of the cue as it is when its turn comes
    */
   change(id, to) {
     return this.send(() => {

@@ -21,7 +21,11 @@ export const WORDS = {
 /** Rows that are kept although they are out of sight: nobody scrolls further back at once. */
 const KEPT = 600;
 
-/** A row, and what of it changes. @typedef {{row: HTMLLIElement, image: HTMLImageElement, pick: HTMLButtonElement, time: HTMLElement, says: HTMLElement, facts: HTMLElement}} CueRow */
+/**
+ * A row, and what of it changes.
+ * @typedef {{row: HTMLLIElement, image: HTMLImageElement, pick: HTMLButtonElement, time: HTMLElement, says: HTMLElement,
+ *   facts: HTMLElement}} CueRow
+ */
 
 export class CueList {
   /**

@@ -1,5 +1,5 @@
-// The rows of a long list that are in sight: only they are elements, and an empty element at either end has the height of the
-// others. So a list of ten thousand rows costs no more than one of fifty.
+// The rows of a long list that are in sight: only they are elements, and an empty element at either end has the height of
+// the others. So a list of ten thousand rows costs no more than one of fifty.
 //
 // A row's height is estimated until it has been an element. The page or the list itself scrolls, whichever its style says.
 

@@ -141,7 +141,10 @@ export class Review {
     return found;
   }
 
-  /** Takes a change that the server reports. Returns the numbers of the cues that are new, changed or gone. @param {EditReport} report */
+  /**
+   * Takes a change that the server reports. Returns the numbers of the cues that are new, changed or gone.
+   * @param {EditReport} report
+   */
   change(report) {
     if (report.revision <= this.revision) return [];
     this.revision = report.revision;
@@ -204,8 +207,8 @@ export class Review {
   }
 
   /**
-   * The times of a cue in the nearest pause that has room for it beside other cues; null if there is none. A cue that is in a
-   * pause already moves only as far as it must.
+   * The times of a cue in the nearest pause that has room for it beside other cues; null if there is none. A cue that is in
+   * a pause already moves only as far as it must.
    * @param {Cue} cue
    */
   pauseFor(cue) {

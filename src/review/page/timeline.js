@@ -1,5 +1,5 @@
-// The lanes below the film, drawn on a canvas, and the two edges of the selected cue, which are controls: they can be dragged,
-// and moved with the arrow keys. Whatever else the lanes show is in the list of cues too.
+// The lanes below the film, drawn on a canvas, and the two edges of the selected cue, which are controls: they can be
+// dragged, and moved with the arrow keys. Whatever else the lanes show is in the list of cues too.
 
 /** @import {Cue, Stretch} from "./types.d.ts" */
 /** @import {Review} from "./state.js" */
@@ -163,7 +163,11 @@ export class TimelineView {
     by.addEventListener("pointercancel", up);
   }
 
-  /** Arrows move an edge: by 0.1 s, with Shift by a second, with Alt by a frame. @param {Edge} edge @param {KeyboardEvent} e */
+  /**
+   * Arrows move an edge: by 0.1 s, with Shift by a second, with Alt by a frame.
+   * @param {Edge} edge
+   * @param {KeyboardEvent} e
+   */
   key(edge, e) {
     const cue = this.review.current();
     const back = e.key === "ArrowLeft" || e.key === "ArrowDown";
