@@ -117,7 +117,7 @@ def tar_zst(folder: Path, name: str, to: Path, epoch: int) -> None:
     """Archives a folder and compresses it, on one thread: the number of threads would change the bytes."""
     plain = to.with_suffix("")
     tar(folder, [name], plain, epoch)
-    run("zstd", "-q", "-19", "--long=27", "--single-thread", "--rm", "-f", plain, "-o", to)
+    run("zstd", "-q", "-12", "--long=27", "--single-thread", "--rm", "-f", plain, "-o", to)
 
 
 def megabytes(size: int) -> str:
