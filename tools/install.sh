@@ -38,6 +38,9 @@ do_install() {
     # The program may not run before it is complete, so it comes last.
     if [ -n "$library" ]; then
         copy "$to/lib/descry" "$library"
+        for terms in LICENSE ThirdPartyNotices.txt; do
+            [ ! -f "vendor/onnxruntime/$terms" ] || copy "$doc/onnxruntime" "vendor/onnxruntime/$terms"
+        done
     else
         echo "install: vendor/onnxruntime is empty, so ONNX Runtime is not installed: descry doctor prints how to get it" >&2
     fi

@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "review", longest: 16 << 10, run: targets::review::review },
     Target { name: "address", longest: 1 << 10, run: targets::live::address },
     Target { name: "config", longest: 8 << 10, run: targets::live::config },
+    Target { name: "defaults", longest: 8 << 10, run: targets::live::defaults },
     Target { name: "http", longest: 12 << 10, run: targets::live::http },
     Target { name: "dialogue", longest: 16 << 10, run: targets::media::dialogue },
     Target { name: "replies", longest: 64 << 10, run: targets::isolate::replies },

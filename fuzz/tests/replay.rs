@@ -51,7 +51,7 @@ macro_rules! replays {
 
 replays!(
     media, picture, manifest, graph, hub, tokenizer, answer, listing, checkpoint, record, table, index, part, review,
-    address, config, http, dialogue, replies, vtt
+    address, config, defaults, http, dialogue, replies, vtt
 );
 
 /// A finding in a folder that is named after no target would never be replayed.

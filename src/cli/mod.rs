@@ -220,6 +220,16 @@ fn parse() -> std::result::Result<(Cli, ConfiguredWords), Exit> {
     parsed.map(|cli| (cli, configured)).map_err(|e| print_usage(&e, &words))
 }
 
+/// The words of `descry describe x` with what the `descry.toml` of a project sets, for the fuzz targets.
+///
+/// # Errors
+/// [`Error::Usage`] if the file is wrong.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn project_words(text: &str) -> Result<Vec<String>> {
+    config::project_words(text)
+}
+
 /// Whether messages are to be JSON. The command line could not be parsed, so `--log json` is searched for by hand.
 fn wants_json(words: &[OsString]) -> bool {
     words.iter().any(|w| w == "--log=json") || words.windows(2).any(|w| w[0] == "--log" && w[1] == "json")

@@ -100,7 +100,7 @@ fn a_wrong_file_stops_every_command_but_those_that_help() {
         let out = descry_in(&b, "films", args);
         let error = text(&out.stderr);
         assert_eq!(out.status.code(), Some(2), "{args:?}: {error}");
-        assert!(error.contains("films/descry.toml:2: invalid value 'many' for '--min-score <SCORE>'"), "{error}");
+        assert!(error.contains("films/descry.toml:2: invalid value … for '--min-score <SCORE>'"), "{error}");
     }
     for args in
         [&["--version"][..], &["describe", "--help"], &["completions", "bash"], &["model", "list", "--ignore-config"]]

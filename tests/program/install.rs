@@ -105,7 +105,8 @@ fn a_program_alone_says_what_is_missing_and_how_to_get_it() {
     // The user's own folders are enough: what pip leaves, and the model.
     let libraries = b.path("home/.local/lib/descry/onnxruntime/capi");
     std::fs::create_dir_all(&libraries).unwrap();
-    let library = files(&root().join("vendor/onnxruntime")).into_iter().next().expect("make setup-test");
+    let is_library = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("libonnxruntime.so");
+    let library = files(&root().join("vendor/onnxruntime")).into_iter().find(is_library).expect("make setup-test");
     std::fs::copy(&library, libraries.join(library.file_name().unwrap())).unwrap();
     let models = b.path("home/.local/share/descry/models");
     let out = Command::new("make")

@@ -19,6 +19,7 @@ pub(super) fn of(target: &str) -> Vec<Seed> {
         "review" => &REVIEWS,
         "address" => &ADDRESSES,
         "config" => &CONFIGS,
+        "defaults" => &DEFAULTS,
         "http" => &REQUESTS,
         "vtt" => &CUES,
         "dialogue" => &SUBTITLES,
@@ -101,6 +102,17 @@ const CONFIGS: [&str; 6] = [
      webhook_token = 'S3cr3tW0rd'\ncommand = [['espeak-ng', '--stdin']]\nvtt_rotate = '10M'\nvtt_keep = 3\nhls = 'hls'\nhls_window = 5\n",
     "realtime = true\n[[stream]]\nurl = 'film.mp4'\n[[stream]]\nurl = 'film.mp4'\n[[stream]]\nurl = 'https://h/x.m3u8?key=S3cr3tW0rd'\n",
     "[[stream]]\nurl = 'srt://h:9000?passphrase=S3cr3tW0rd'\nsilence = nan\nmax_gap = inf\nevery = -1\n",
+];
+
+/// A project's `descry.toml`.
+const DEFAULTS: [&str; 7] = [
+    "[common]\nbeam = 3\nmax-line = 37\nverbose = 1\n[describe]\nformat = ['vtt', 'json']\nmax-gap = '0:06'\ntext = true\n",
+    "[describe]\nbeam = 3\ngreedy = true\n",
+    "[common]\nmodel = 'smolvlm2-256m'\nprompt = 'Who?'\nmin-score = 0.5\n[speak]\nduck = 9\n[model.pull]\nprecision = 'q4'\n",
+    "[live]\nwebhook = 'http://u:S3cr3tW0rd@h/x'\ncommand = 'rm -rf /'\n",
+    "[common]\nmodel = 'openai:http://u:S3cr3tW0rd@h/v1'\n",
+    "[common]\nnotes = '/etc/passwd'\n[describe]\nisolate = false\noutput = '/etc/x'\n",
+    "[describe]\nbatch = 'http://u:S3cr3tW0rd@h/x'\n[unknown.table]\nbeem = {a = [1, 2]}\n",
 ];
 
 /// The first byte chooses the server: that with a token is odd.

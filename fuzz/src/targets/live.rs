@@ -1,4 +1,4 @@
-//! Addresses, the configuration of live mode, its page and its WebVTT files.
+//! Addresses, the configuration of live mode, defaults of options, its page and its WebVTT files.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -50,6 +50,25 @@ fn secrets_by_url(text: &str) -> Option<Vec<String>> {
     let all = text.matches(SECRET).count();
     (!secrets.is_empty() && all == secrets.iter().map(|value| value.matches(SECRET).count()).sum::<usize>())
         .then_some(secrets)
+}
+
+/// The `descry.toml` of a project: it sets options that describe, and no other; no message shows the login of an address.
+pub(crate) fn defaults(data: &[u8]) {
+    const LOGIN: &str = "://u:S3cr3tW0rd@h";
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    forget_secrets();
+    match descry::cli::project_words(text) {
+        Ok(words) => {
+            assert!(words.len() <= 3 + text.len(), "{words:?}");
+            for refused in
+                ["--output", "--force", "--insecure", "--allow-private", "--no-isolate", "--hwaccel", "--model=openai"]
+            {
+                assert!(!words.iter().any(|word| word.starts_with(refused)), "{words:?}");
+            }
+        }
+        Err(error) if text.matches(SECRET).count() == text.matches(LOGIN).count() => check_error(&error),
+        Err(error) => assert!(!error.to_string().trim().is_empty()),
+    }
 }
 
 /// The TOML file of live mode: what is accepted has unique names and settings in their ranges, and no message quotes it.

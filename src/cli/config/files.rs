@@ -370,9 +370,12 @@ impl FileReader<'_> {
         let Err(e) = command.try_get_matches_from(words) else { return Ok(()) };
         let text = e.to_string();
         let cause = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-        let cause = cause.trim_start_matches("error: ");
+        // Whoever has the file sees the value in its line.
+        let cause = values.iter().fold(cause.trim_start_matches("error: ").to_string(), |cause, value| {
+            cause.replace(&format!("'{value}'"), "…").replace(&format!("{value:?}"), "…")
+        });
         let help = path.join(" ");
-        Err(self.error(at, hide(cause), format!("'descry {help} --help' describes --{name}.")))
+        Err(self.error(at, hide(&cause), format!("'descry {help} --help' describes --{name}.")))
     }
 }
 

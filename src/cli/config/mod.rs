@@ -73,6 +73,15 @@ pub(super) fn configure(words: Vec<OsString>) -> Result<ConfiguredWords> {
     Ok(ConfiguredWords { used: used.collect(), words: merged.words, warnings })
 }
 
+/// See [`project_words`](super::project_words).
+#[cfg(feature = "fuzzing")]
+pub(super) fn project_words(text: &str) -> Result<Vec<String>> {
+    let file = files::ConfigFile::parse("descry.toml".into(), files::ConfigScope::Project, text, &options::relaxed())?;
+    let words = ["descry", "describe", "x"].map(OsString::from);
+    let merged = merge(options::relaxed(), &words, &[file])?;
+    Ok(merged.map_or(Vec::new(), |merged| merged.words.iter().map(|w| w.to_string_lossy().into_owned()).collect()))
+}
+
 /// The files of this folder, for `descry doctor`: their paths, or what is wrong.
 pub(super) fn check() -> Result<(Vec<String>, Vec<String>)> {
     let found = ConfigFiles::read()?;
