@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(*first, *std::fs::read(&given).unwrap());
         assert_eq!(voice.speak("a dog", &Interrupt::new()).unwrap(), first);
         voice.speak("a cat", &Interrupt::new()).unwrap();
-        assert_eq!(std::fs::read_to_string(&runs).unwrap(), "a doga cat");
+        assert_eq!(std::fs::read_to_string(&runs).unwrap(), "a dog\na cat\n");
         assert_eq!(voice.name(), "sh");
     }
 
