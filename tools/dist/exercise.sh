@@ -5,7 +5,8 @@
 set -eu
 films=$1 results=$2 name=$3
 mkdir "$results/$name"
-cd "$(mktemp -d)"
+work=$(mktemp -d)
+cd "$work"
 log() { printf 'exercise: %s\n' "$*" >&2; }
 holds() { grep -q -- "$1" "$2" || { log "$2 lacks $1:"; cat "$2" >&2; exit 1; }; }
 

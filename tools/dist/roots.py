@@ -128,7 +128,20 @@ class Root:
     def command(self, *words: str, cwd: str = "/") -> list[str]:
         """The whole command that runs `words` inside."""
         bind = "--ro-bind" if self.read_only else "--bind"
-        out = ["bwrap", bind, str(self.folder), "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+        out = [
+            "bwrap",
+            bind,
+            str(self.folder),
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--perms",
+            "1777",
+            "--tmpfs",
+            "/tmp",
+        ]
         out += ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
         out += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", cwd]
         if self.network:
