@@ -132,10 +132,19 @@ pub(super) fn merge(mut program: Command, words: &[OsString], files: &[ConfigFil
     let ignored = ignored(matches);
     if let IgnoredOptions::These(names) = &ignored {
         check_ignored(&program, &path, names)?;
-        for entry in relevant(&program, &path, files) {
-            if !names.contains(&entry.entry.name) {
-                add(&mut program, &path, (words, at), &mut set, files, entry)?;
+        let mut waiting = relevant(&program, &path, files);
+        waiting.retain(|option| !names.contains(&option.entry.name));
+        // An option may need one that comes later, so those that did not fit are tried again.
+        let mut taken = usize::MAX;
+        while taken != set.len() {
+            taken = set.len();
+            let mut left = Vec::new();
+            for option in waiting {
+                if !add(&mut program, &path, (words, at), &mut set, files, option)? {
+                    left.push(option);
+                }
             }
+            waiting = left;
         }
     }
     let words = with_arguments(words, at, &set, &[]);
@@ -223,7 +232,8 @@ fn relevant<'a>(program: &Command, path: &[String], files: &'a [ConfigFile]) -> 
     found
 }
 
-/// Adds an option of a file, unless something stronger is in its place.
+/// Adds an option of a file, unless something stronger is in its place. False: it needs another option, which is not given so
+/// far.
 fn add(
     program: &mut Command,
     path: &[String],
@@ -231,12 +241,12 @@ fn add(
     set: &mut Vec<SetOption>,
     files: &[ConfigFile],
     FileOption { file, entry }: FileOption<'_>,
-) -> Result<()> {
-    let Some(command) = options::find(program, path) else { return Ok(()) };
-    let Some(arg) = options::option(command, &entry.name) else { return Ok(()) };
+) -> Result<bool> {
+    let Some(command) = options::find(program, path) else { return Ok(true) };
+    let Some(arg) = options::option(command, &entry.name) else { return Ok(true) };
     let undoes = opposite(command, &entry.name);
     if set.iter().any(|other| other.name == entry.name || Some(other.name.as_str()) == undoes) {
-        return Ok(());
+        return Ok(true);
     }
     let arguments = entry.value.arguments(command, &entry.name);
     let is_given = !arguments.is_empty();
@@ -245,15 +255,15 @@ fn add(
         is_given && other.is_given && other_arg.is_some_and(|other| exclude_each_other(command, arg, other))
     });
     if let Some(other) = excluding {
-        return excluded(&files[file], file, entry, other, &files[file].entries);
+        return excluded(&files[file], file, entry, other, &files[file].entries).map(|()| true);
     }
     if is_given && !fits(program, &with_arguments(words, at, set, &arguments), &with_arguments(words, at, set, &[])) {
-        return Ok(());
+        return Ok(false);
     }
     let value = Some(entry.value.shown());
     let source = OptionSource::File(file, entry.line);
     set.push(SetOption { name: entry.name.clone(), source, value, is_given, arguments });
-    Ok(())
+    Ok(true)
 }
 
 /// An option that another one excludes is left out, unless both are in one table.

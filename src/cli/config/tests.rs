@@ -338,6 +338,13 @@ fn an_option_that_needs_another_waits_for_it() {
     let force = [parse("[search]\nforce = true\n", ConfigScope::User).unwrap()];
     assert_eq!(merged("descry search a b", &force).join(" "), "descry search a b");
     assert_eq!(merged("descry search a b --html x", &force).join(" "), "descry search --force a b --html x");
+    // The tables are read in order of their keys, in which the needed one comes last.
+    let both = [parse("[search]\nforce = true\nhtml = 'found.html'\n", ConfigScope::User).unwrap()];
+    assert_eq!(merged("descry search a b", &both).join(" "), "descry search --html=found.html --force a b");
+    assert_eq!(
+        merged("descry search a b --ignore-config=html", &both).join(" "),
+        "descry search a b --ignore-config=html"
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_missing_or_damaged_index_is_rebuilt() {
     assert_eq!(search().1, "");
     // Written by a newer descry.
     let db = rusqlite::Connection::open(films.bench.path("films/search/index.sqlite")).unwrap();
-    db.execute("UPDATE meta SET value = 'descry-search/4' WHERE key = 'format'", []).unwrap();
+    db.execute("UPDATE meta SET value = 'descry-search/99' WHERE key = 'format'", []).unwrap();
     let (_, err) = films.bench.run(&tiny(&["search", "films", "dog"]), 2);
     assert!(err.contains("newer descry") && err.contains("--rebuild"), "{err}");
     assert_eq!(films.bench.run(&tiny(&["search", "films", SEEN[0], "--json", "--rebuild"]), 0).0, want.0);
