@@ -41,10 +41,11 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Adds the headers of every response. One that says how long it may be kept keeps what it says.
+/// Adds the headers of every response. Nothing is kept by a browser, but for what says that it never changes.
 pub(super) fn add_headers(headers: &mut HeaderMap, content: ContentPolicy) {
+    let is_immutable = headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().ends_with(b"immutable"));
     for (name, value) in HEADERS {
-        if name != CACHE_CONTROL || !headers.contains_key(CACHE_CONTROL) {
+        if name != CACHE_CONTROL || !is_immutable {
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
