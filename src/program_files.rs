@@ -41,6 +41,7 @@ pub(crate) enum ProgramOrigin {
 struct FolderVariables {
     data_home: Option<OsString>,
     data_dirs: Option<OsString>,
+    #[cfg(feature = "cli")]
     config_home: Option<OsString>,
     cache_home: Option<OsString>,
     home: Option<PathBuf>,
@@ -60,6 +61,7 @@ impl ProgramFiles {
         let variables = FolderVariables {
             data_home: variable("XDG_DATA_HOME"),
             data_dirs: variable("XDG_DATA_DIRS"),
+            #[cfg(feature = "cli")]
             config_home: variable("XDG_CONFIG_HOME"),
             cache_home: variable("XDG_CACHE_HOME"),
             home: std::env::home_dir().filter(|home| home.is_absolute()),
@@ -231,6 +233,7 @@ mod tests {
         let variables = FolderVariables {
             data_home: text("/d"),
             data_dirs: text("/a:relative:/b:/d"),
+            #[cfg(feature = "cli")]
             config_home: text("/c"),
             cache_home: text("relative"),
             ..home()
