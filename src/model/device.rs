@@ -115,6 +115,7 @@ pub(crate) enum DeviceState {
     /// descry was built for it, and this ONNX Runtime was not.
     NotInLibrary,
     /// descry was built without it.
+    #[allow(dead_code)] // where it is built for all
     NotBuilt,
     /// There is no ONNX Runtime that could be asked.
     Unknown,
@@ -143,7 +144,7 @@ pub(crate) fn device_states(is_loaded: bool) -> Vec<(&'static str, DeviceState)>
     #[allow(unused_macros)] // where no feature is on
     macro_rules! state {
         ($provider:ident) => {
-            match is_loaded.then(|| ort::ep::ExecutionProvider::is_available(&ep::$provider::default())) {
+            match is_loaded.then(<ep::$provider as ort::ep::ExecutionProvider>::is_available) {
                 None => DeviceState::Unknown,
                 Some(available) => DeviceState::of_library(available.unwrap_or(false)),
             }
