@@ -89,6 +89,13 @@ pub(super) struct ReviewArgs {
     pub(super) description: DescriptionArgs,
 }
 
+/// Models, their options, and how films are described.
+pub(super) struct DescribeSetup {
+    pub(super) models: Models,
+    pub(super) options: ModelOptions,
+    pub(super) config: Config,
+}
+
 pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
     let path = args.review_path()?;
     if args.report {
@@ -107,11 +114,8 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
         let remedy = "Leave the track out to go on with it, or name another file with --review <FILE>.";
         return Err(Error::output(path.display().to_string(), cause, remedy));
     }
-    let models = args.description.content.model.load()?;
-    let mut config = args.description.config(&models)?;
-    config.isolation = args.description.isolation(&IsolateDefaults::FEW, reporter)?.map(|(isolation, _)| isolation);
+    let DescribeSetup { models, options, config } = args.setup(reporter)?;
     let film = ReviewFilm::open(&args.film, config.decode.clone(), config.isolation.clone(), interrupt.clone())?;
-    let options = args.description.model_options(&models)?;
     let document = match known {
         Some(document) => document,
         None => args.new_document(&film, (&models, &options, &config), reporter, interrupt)?,
@@ -123,10 +127,9 @@ pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt)
     let describer = FrameDescriber::start(film.clone(), models, options, config.bars)?;
     let machines = ReviewMachines { describer: Some(describer), voice };
     let site = Arc::new(ReviewSite::new(session.clone(), film, machines, interrupt.clone()));
-    let listener = site.clone();
-    let sound = thread::Builder::new().name("waveform".into()).spawn(move || listener.listen());
+    let sound = site.clone().start_listening();
     args.serve(site.router(), reporter, interrupt, || ())?;
-    if let Ok(sound) = sound {
+    if let Some(sound) = sound {
         let _ = sound.join();
     }
     session.finish()
@@ -148,6 +151,15 @@ impl ReviewArgs {
     /// Whether it is an archive that is to be reviewed.
     pub(super) fn is_archive(&self) -> bool {
         !self.film.is_url() && Path::new(self.film.reveal()).is_dir()
+    }
+
+    /// What descriptions are made with.
+    pub(super) fn setup(&self, reporter: &Reporter) -> Result<DescribeSetup> {
+        let models = self.description.content.model.load()?;
+        let mut config = self.description.config(&models)?;
+        config.isolation = self.description.isolation(&IsolateDefaults::FEW, reporter)?.map(|(isolation, _)| isolation);
+        let options = self.description.model_options(&models)?;
+        Ok(DescribeSetup { models, options, config })
     }
 
     /// Everybody who can reach the page can change the descriptions.

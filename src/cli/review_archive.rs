@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::flags::explain;
-use super::isolate_args::IsolateDefaults;
 use super::reporter::{Reporter, count};
-use super::review::{ReviewArgs, report_captions};
+use super::review::{DescribeSetup, ReviewArgs, report_captions};
 use super::stdout::print_json;
 use super::voice_args::CueVoiceArgs;
 use crate::address::Address;
@@ -14,8 +13,6 @@ use crate::archive::Archive;
 use crate::archive::reviews::{ArchiveSite, OpenFilms, ReviewDesk, ReviewPlace};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::model::{ModelOptions, Models};
-use crate::pipeline::Config;
 use crate::review::{CaptionExport, CueVoice, FrameDescriber, ReviewFilm, ReviewMachines};
 
 pub(super) fn run(args: &ReviewArgs, reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
@@ -57,32 +54,28 @@ fn place(args: &ReviewArgs) -> Result<ReviewPlace> {
 
 /// Opens films, models and voices as the options say.
 struct FilmsOfArchive {
-    models: Models,
-    options: ModelOptions,
-    config: Config,
+    setup: DescribeSetup,
     voice: CueVoiceArgs,
 }
 
 impl FilmsOfArchive {
     fn of(args: &ReviewArgs, reporter: &Reporter) -> Result<FilmsOfArchive> {
-        let models = args.description.content.model.load()?;
-        let mut config = args.description.config(&models)?;
-        config.isolation = args.description.isolation(&IsolateDefaults::FEW, reporter)?.map(|(isolation, _)| isolation);
-        let options = args.description.model_options(&models)?;
+        let setup = args.setup(reporter)?;
         // What is wrong with it is known before a film is opened.
         args.voice.options("en")?;
-        Ok(FilmsOfArchive { models, options, config, voice: args.voice.clone() })
+        Ok(FilmsOfArchive { setup, voice: args.voice.clone() })
     }
 }
 
 impl OpenFilms for FilmsOfArchive {
     fn film(&self, film: &Address, interrupt: &Interrupt) -> Result<ReviewFilm> {
-        ReviewFilm::open(film, self.config.decode.clone(), self.config.isolation.clone(), interrupt.clone())
+        let config = &self.setup.config;
+        ReviewFilm::open(film, config.decode.clone(), config.isolation.clone(), interrupt.clone())
     }
 
     fn machines(&self, film: &ReviewFilm, language: &str, interrupt: &Interrupt) -> Result<ReviewMachines> {
-        let (models, options) = (self.models.clone(), self.options.clone());
-        let describer = FrameDescriber::start(film.clone(), models, options, self.config.bars)?;
+        let DescribeSetup { models, options, config } = &self.setup;
+        let describer = FrameDescriber::start(film.clone(), models.clone(), options.clone(), config.bars)?;
         let voice = self.voice.options(language)?.map(|voice| CueVoice::new(&voice, interrupt)).transpose()?;
         Ok(ReviewMachines { describer: Some(describer), voice })
     }

@@ -141,37 +141,25 @@ impl DeviceState {
 /// Every kind of device, and whether it can be used. ONNX Runtime is only asked if it `is_loaded`.
 #[cfg(feature = "cli")]
 pub(crate) fn device_states(is_loaded: bool) -> Vec<(&'static str, DeviceState)> {
-    #[allow(unused_macros)] // where no feature is on
     macro_rules! state {
-        ($provider:ident) => {
-            match is_loaded.then(<ep::$provider as ort::ep::ExecutionProvider>::is_available) {
+        ($name:literal, $provider:ident) => {{
+            #[cfg(feature = $name)]
+            let state = match is_loaded.then(<ep::$provider as ort::ep::ExecutionProvider>::is_available) {
                 None => DeviceState::Unknown,
                 Some(available) => DeviceState::of_library(available.unwrap_or(false)),
-            }
-        };
+            };
+            #[cfg(not(feature = $name))]
+            let state = DeviceState::NotBuilt;
+            ($name, state)
+        }};
     }
     vec![
         ("cpu", if is_loaded { DeviceState::of_library(true) } else { DeviceState::Unknown }),
-        #[cfg(feature = "cuda")]
-        ("cuda", state!(CUDA)),
-        #[cfg(not(feature = "cuda"))]
-        ("cuda", DeviceState::NotBuilt),
-        #[cfg(feature = "tensorrt")]
-        ("tensorrt", state!(TensorRT)),
-        #[cfg(not(feature = "tensorrt"))]
-        ("tensorrt", DeviceState::NotBuilt),
-        #[cfg(feature = "coreml")]
-        ("coreml", state!(CoreML)),
-        #[cfg(not(feature = "coreml"))]
-        ("coreml", DeviceState::NotBuilt),
-        #[cfg(feature = "openvino")]
-        ("openvino", state!(OpenVINO)),
-        #[cfg(not(feature = "openvino"))]
-        ("openvino", DeviceState::NotBuilt),
-        #[cfg(feature = "directml")]
-        ("directml", state!(DirectML)),
-        #[cfg(not(feature = "directml"))]
-        ("directml", DeviceState::NotBuilt),
+        state!("cuda", CUDA),
+        state!("tensorrt", TensorRT),
+        state!("coreml", CoreML),
+        state!("openvino", OpenVINO),
+        state!("directml", DirectML),
     ]
 }
 

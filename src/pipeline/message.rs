@@ -72,6 +72,29 @@ impl FileEnd {
 /// A keyframe without its picture.
 pub type KeyframeInfo = Keyframe<()>;
 
+impl KeyframeInfo {
+    /// The record of a keyframe without a caption.
+    pub(crate) fn record(&self) -> SceneRecord {
+        SceneRecord {
+            scene: self.scene + 1,
+            start: self.start,
+            end: self.end,
+            start_frame: self.start_frame,
+            end_frame: self.end_frame,
+            keyframe: self.time,
+            transition: self.transition.name(),
+            text: None,
+            shown: false,
+            score: None,
+            mean_logprob: None,
+            similarity: None,
+            repeats: None,
+            blank: self.blank,
+            speech: None,
+        }
+    }
+}
+
 /// The keyframe without its pictures, its picture, and those spread over its stretch.
 pub(crate) fn split<T>(k: Keyframe<T>) -> (KeyframeInfo, T, Vec<T>) {
     let info = Keyframe {

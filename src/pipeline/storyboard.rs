@@ -82,23 +82,7 @@ impl StoryboardBuilder<'_> {
         let picture = if info.blank { None } else { self.picture(&frame) };
         self.pictures.push(picture.as_deref());
         let text = text_of(self.lines, &info);
-        self.track.scenes.push(SceneRecord {
-            scene: info.scene + 1,
-            start: info.start,
-            end: info.end,
-            start_frame: info.start_frame,
-            end_frame: info.end_frame,
-            keyframe: info.time,
-            transition: info.transition.name(),
-            shown: text.is_some(),
-            text,
-            score: None,
-            mean_logprob: None,
-            similarity: None,
-            repeats: None,
-            blank: info.blank,
-            speech: None,
-        });
+        self.track.scenes.push(SceneRecord { shown: text.is_some(), text, ..info.record() });
     }
 
     fn picture(&self, frame: &Arc<Frame>) -> Option<Vec<u8>> {

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(names.len(), known_models().len());
     }
 
-    /// Whoever holds the repository: the manifest holds the hashes of all files, and the registry that of the manifest.
+    /// The registry has the hash of the manifest, and the manifest those of all other files.
     #[test]
     fn the_built_in_model_is_the_one_of_this_version() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/builtin");

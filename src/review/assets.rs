@@ -1,10 +1,9 @@
 //! The files of the page: its markup, sheets, icon and scripts, as they are in the program.
 
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::{MethodRouter, get};
 
 use crate::look;
+use crate::serve::response::asset;
 
 /// The scripts, by their names.
 const SCRIPTS: [(&str, &str); 20] = [
@@ -39,10 +38,6 @@ pub(super) fn with_assets<S: Clone + Send + Sync + 'static>(router: Router<S>) -
         .route("/review.css", asset("text/css; charset=utf-8", include_str!("page/review.css")));
     let script = |router: Router<_>, (path, body)| router.route(path, asset("text/javascript; charset=utf-8", body));
     SCRIPTS.into_iter().fold(router, script)
-}
-
-fn asset<S: Clone + Send + Sync + 'static>(kind: &'static str, body: &'static str) -> MethodRouter<S> {
-    get(move || async move { ([(CONTENT_TYPE, kind)], body) })
 }
 
 #[cfg(test)]

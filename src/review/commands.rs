@@ -1,4 +1,4 @@
-//! Commands that go on with a review, as the page shows them: spoken descriptions, and training data.
+//! Commands that take a review further, as the page shows them: spoken descriptions, and training data.
 
 use std::path::Path;
 

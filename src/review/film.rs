@@ -11,6 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::address::Address;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::isolate::{FrameSource, Isolation};
@@ -147,7 +148,7 @@ impl ReviewFilm {
         let begun = if modified.is_none() { Some(SystemTime::now()) } else { None };
         let length = metadata.map(|metadata| metadata.len());
         let state = format!("{VERSION} {} {length:?} {modified:?} {begun:?}", self.input.reveal());
-        Sha256::digest(state)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(state)[..12])
     }
 
     /// Writes the film from a time on as WebM, as fast as the reader reads.

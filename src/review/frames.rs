@@ -82,7 +82,8 @@ impl FrameDescriber {
         self.prompt.as_deref()
     }
 
-    /// What the model says of the frame at a time, and of those around it: the best first. Whoever drops this ends the work.
+    /// What the model says about the frame at a time, and about those around it, best first. Dropping the future ends the
+    /// work.
     ///
     /// # Errors
     /// If the frame cannot be read, the model takes no prompt or not this one, or it fails.

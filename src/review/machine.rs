@@ -15,13 +15,13 @@ use serde_json::{Value, json as object};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::answers::{parsed, wrong};
 use super::cue::LONGEST_TEXT;
 use super::frames::{FrameDescriber, StopOnDrop};
+use super::requests::parsed;
 use super::spoken::CueVoice;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::serve::response::json;
+use crate::serve::response::{json, wrong};
 use crate::time::Time;
 
 /// What helps an editor besides the page itself.

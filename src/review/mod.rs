@@ -20,13 +20,12 @@
 //! renew      a film that was described again
 //! outline    the document without its changes, and how far the work is
 //! described  the JSON of a film, as a new document
-//! commands   what goes on with a review
+//! commands   commands that take a review further
 //! ```
 //!
 //! The document is a value: edits are applied to it one by one, in the order in which they come, and it does not know who
 //! else looks at it. Memory: a document, of which the number of cues, of changes and the length of each text are bounded.
 
-mod answers;
 mod assets;
 mod captions;
 mod changes;
@@ -46,6 +45,7 @@ mod outline;
 mod renew;
 mod replace;
 mod report;
+mod requests;
 mod session;
 mod site;
 mod sources;

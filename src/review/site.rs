@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -23,7 +24,6 @@ use serde_json::{Value, json as object};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::spawn_blocking;
 
-use super::answers::{parsed, wrong};
 use super::assets::with_assets;
 use super::commands::next_commands;
 use super::cue::{CueId, LONGEST_NOTE, LONGEST_TEXT};
@@ -34,13 +34,14 @@ use super::history::Change;
 use super::machine::{MachineRoom, ReviewMachines, machine_paths};
 use super::made::MadeCache;
 use super::renew::Renewal;
+use super::requests::parsed;
 use super::session::{ReviewEvent, ReviewSession, SaveState};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::lock::lock;
 use crate::media::ThumbnailOptions;
 use crate::regular_file;
-use crate::serve::response::{json, not_found, text};
+use crate::serve::response::{json, not_found, text, wrong};
 use crate::serve::{Peer, ServedFile, serve_file, serve_produced};
 use crate::time::Time;
 use crate::track::Format;
@@ -49,7 +50,7 @@ use crate::track::Format;
 const KEPT: usize = 16 << 20;
 /// The pictures of the list.
 const PICTURE: ThumbnailOptions = ThumbnailOptions { width: 224, quality: 80 };
-/// Peaks after which the page is told that there are more: those of five minutes.
+/// The page is told about new peaks once there are so many of them: five minutes' worth.
 const NEWS: usize = 300 * PEAKS as usize;
 /// Changes that the page shows.
 const SHOWN_CHANGES: usize = 500;
@@ -116,11 +117,13 @@ impl ReviewSite {
         ReviewSite { notes, ..self }
     }
 
-    /// Reads the sound of the film for the waveform. It takes as long as decoding the sound.
-    ///
-    /// # Errors
-    /// If the film cannot be read.
-    pub fn listen(&self) -> Result<()> {
+    /// Reads the sound of the film for the waveform, on a thread of its own. It takes as long as decoding the sound. None if
+    /// the system refuses a thread: without a waveform, everything else works.
+    pub fn start_listening(self: Arc<ReviewSite>) -> Option<JoinHandle<Result<()>>> {
+        Builder::new().name("waveform".into()).spawn(move || self.listen()).ok()
+    }
+
+    fn listen(&self) -> Result<()> {
         // The page loads all of it again each time.
         let mut untold = 0;
         let read = self.film.waveform(self.interrupt.clone(), |peaks| {

@@ -1,4 +1,6 @@
-//! The form of all responses: plain texts, JSON, and the headers that each of them has.
+//! The form of all responses: plain texts, JSON, files of the program, and the headers that each of them has.
+
+use std::fmt::Display;
 
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -6,7 +8,8 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use axum::routing::{MethodRouter, get};
+use serde_json::{Value, json as object};
 
 use super::site::ContentPolicy;
 
@@ -52,6 +55,11 @@ pub(super) fn add_headers(headers: &mut HeaderMap, content: ContentPolicy) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(content.header()));
 }
 
+/// A file that is part of the program, of this type.
+pub(crate) fn asset<S: Clone + Send + Sync + 'static>(kind: &'static str, body: &'static str) -> MethodRouter<S> {
+    get(move || async move { ([(CONTENT_TYPE, kind)], body) })
+}
+
 /// A plain text of one sentence.
 pub fn text(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
@@ -60,6 +68,11 @@ pub fn text(status: StatusCode, text: &str) -> Response {
 /// A JSON object.
 pub fn json(status: StatusCode, value: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
+}
+
+/// An answer to a script that says what is wrong, as JSON.
+pub fn wrong(status: StatusCode, why: impl Display) -> Response {
+    json(status, &object!({ "error": why.to_string() }))
 }
 
 /// The answer for a path that is none.

@@ -1,7 +1,7 @@
 //! Voices: programs that read a text on standard input and write a WAV file to standard output.
 //!
-//! [`preset`] knows the command lines of common ones; [`process`] runs one, with limits; [`wav`] reads what it writes, which
-//! is trusted no more than any other input, and writes speech for players; [`speaker`] keeps what was spoken.
+//! [`preset`] knows the command lines of common ones; [`process`] runs one, with limits; [`wav`] reads what it writes,
+//! with no more trust than in any other input, and writes WAV files for players; [`speaker`] keeps what was spoken.
 //!
 //! Order: one program at a time, in the order in which texts are asked for.
 //!

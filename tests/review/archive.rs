@@ -210,7 +210,7 @@ fn one_film_that_cannot_be_reviewed_does_not_stop_the_others() {
     assert!(status == 422 && answer["error"].as_str().unwrap().contains("another descry"), "{answer}");
     review.kill();
     assert_eq!(load(&other, &two)["document"]["cues"][0]["text"], "A purple walrus sleeps.");
-    // What is no film of the archive.
+    // None of these is a film of the archive.
     for none in ["/films/0123456789abcdef/", "/films/0123456789ABCDEF/", "/films/1/", "/films/", "/films", "/film"] {
         assert!(matches!(other.get(none).0, 404 | 422), "{none}");
     }

@@ -1,4 +1,4 @@
-//! What goes on with a review: spoken descriptions, and training data.
+//! What a review is used for: spoken descriptions, and training data.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
@@ -72,7 +71,7 @@ pub(super) struct OpenReview {
 }
 
 impl OpenReview {
-    /// Whether nobody follows it, and nothing is lost when it is closed. `holders`: those who may hold it.
+    /// Whether nobody has followed it for so long, and nothing is lost when it is closed.
     fn is_idle(self: &Arc<OpenReview>, for_so_long: Duration) -> bool {
         Arc::strong_count(self) == 1
             && self.session.followers() == 0
@@ -203,9 +202,8 @@ impl ReviewDesk {
         let notes = SiteNotes { archive: Some(self.arguments()), renewal };
         let site = Arc::new(ReviewSite::new(session.clone(), film, machines, interrupt.clone()).with_notes(notes));
         let router = site.clone().router();
-        let listen = Builder::new().name("waveform".into()).spawn(move || site.listen());
-        // Without a waveform, everything else works.
-        drop(listen);
+        // It ends with the interrupt.
+        drop(site.start_listening());
         Ok(OpenReview { session, router, interrupt, used: Mutex::new(Instant::now()) })
     }
 

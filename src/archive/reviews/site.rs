@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::look;
 use crate::markup::escape;
-use crate::serve::response::{json, not_found};
+use crate::serve::response::{asset, json, not_found, wrong};
 
 /// Films on one page of the list.
 const PAGE: usize = 50;
@@ -92,10 +92,6 @@ impl ArchiveSite {
 
 type ArchiveSiteState = State<Arc<ArchiveSite>>;
 
-fn asset(kind: &'static str, body: &'static str) -> axum::routing::MethodRouter<Arc<ArchiveSite>> {
-    get(move || async move { ([(CONTENT_TYPE, kind)], body) })
-}
-
 /// A film as the list shows it.
 fn row(film: &ListedFilm) -> Value {
     object!({
@@ -145,18 +141,13 @@ impl ListRequest {
     }
 }
 
-/// An answer that says what is wrong.
-fn wrong(status: StatusCode, why: &str) -> Response {
-    json(status, &object!({ "error": why }))
-}
-
 async fn films(State(site): ArchiveSiteState, body: Bytes) -> Response {
     let query = serde_json::from_slice(&body).ok().and_then(|request: ListRequest| request.query());
     let Some(query) = query else { return wrong(StatusCode::BAD_REQUEST, "This is no part of the list.") };
     let worker = site.clone();
     match spawn_blocking(move || worker.list(&query)).await {
         Ok(Ok(list)) => json(StatusCode::OK, &list),
-        Ok(Err(e)) => wrong(StatusCode::INTERNAL_SERVER_ERROR, &(site.explain)(&e)),
+        Ok(Err(e)) => wrong(StatusCode::INTERNAL_SERVER_ERROR, (site.explain)(&e)),
         Err(_) => wrong(StatusCode::INTERNAL_SERVER_ERROR, "Listing the films failed."),
     }
 }

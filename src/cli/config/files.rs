@@ -370,7 +370,7 @@ impl FileReader<'_> {
         let Err(e) = command.try_get_matches_from(words) else { return Ok(()) };
         let text = e.to_string();
         let cause = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-        // Whoever has the file sees the value in its line.
+        // It may be a secret, and the user finds it in the line that the message names.
         let cause = values.iter().fold(cause.trim_start_matches("error: ").to_string(), |cause, value| {
             cause.replace(&format!("'{value}'"), "…").replace(&format!("{value:?}"), "…")
         });

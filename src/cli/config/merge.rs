@@ -124,7 +124,7 @@ pub(super) fn merge(mut program: Command, words: &[OsString], files: &[ConfigFil
     if !options::reads_configuration(&path) {
         return Ok(None);
     }
-    // A command line that clap refuses is refused, with its message, by whoever parses it.
+    // If clap refuses the command line, it does so again when the line is parsed for real, with its own message.
     let Ok(matches) = program.try_get_matches_from_mut(words) else { return Ok(None) };
     let Some(matches) = matches_of(&matches, &path) else { return Ok(None) };
     let streams = streams_file(&program, &path, matches, files);

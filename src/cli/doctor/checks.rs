@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::CheckResult;
+use super::{CheckResult, quoted};
 use crate::cli::config;
 use crate::media::inventory::{FfmpegInventory, FfmpegParts};
 use crate::model::{Runtime, TESTED_RUNTIME, device_states};
@@ -12,9 +12,8 @@ use crate::pull::{HubEnvironment, reach};
 /// What `pip` does for a package whose files descry finds there.
 pub(super) fn pip(package: &str, version: &str) -> String {
     let folder = ProgramFiles::of_this_program().user_libraries();
-    let folder = folder.map_or("FOLDER".to_string(), |folder| folder.display().to_string());
-    let quoted = shlex::try_quote(&folder).map_or(folder.clone(), std::borrow::Cow::into_owned);
-    format!("python3 -m pip install --no-deps --target {quoted} {package}=={version}")
+    let folder = folder.map_or("FOLDER".to_string(), |folder| quoted(folder.display().to_string()));
+    format!("python3 -m pip install --no-deps --target {folder} {package}=={version}")
 }
 
 /// Whether the program belongs to a checkout, where `make setup` gets what is missing.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::CheckResult;
+use super::{CheckResult, quoted};
 use crate::isolate::Isolation;
 use crate::model::store_folder;
 use crate::program_files::ProgramFiles;
@@ -52,10 +52,9 @@ fn folders() -> CheckResult {
                 "cache" => "XDG_CACHE_HOME",
                 _ => "TMPDIR",
             };
-            let at = at.display().to_string();
-            let quoted = shlex::try_quote(&at).map_or(at.clone(), std::borrow::Cow::into_owned);
+            let at = quoted(at.display().to_string());
             CheckResult::problem("folders", text)
-                .with_fix(format!("chmod u+rwx {quoted}, or name another folder: export {variable}=FOLDER"))
+                .with_fix(format!("chmod u+rwx {at}, or name another folder: export {variable}=FOLDER"))
                 .with_found(found)
         }
     }

@@ -7,6 +7,8 @@ mod checks;
 mod machine;
 mod models;
 
+use std::borrow::Cow;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -112,6 +114,11 @@ impl CheckResult {
         }
         text
     }
+}
+
+/// A name as a shell takes it.
+fn quoted(name: String) -> String {
+    shlex::try_quote(&name).map(Cow::into_owned).unwrap_or(name)
 }
 
 pub(super) fn run(args: &DoctorArgs, reporter: &Reporter) -> Result<()> {

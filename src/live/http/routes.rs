@@ -20,7 +20,7 @@ use super::board::{Board, EventClient, EventMessage};
 use crate::lock::lock;
 use crate::look::{ICON, STYLE};
 use crate::serve::Peer;
-use crate::serve::response::{json, not_found, text};
+use crate::serve::response::{asset, json, not_found, text};
 
 /// A client that takes nothing for this long is dropped.
 const STALL_TIME: Duration = Duration::from_secs(5);
@@ -36,7 +36,6 @@ pub(super) struct PageState {
 }
 
 pub(super) fn router(state: Arc<PageState>) -> Router {
-    let asset = |kind: &'static str, body: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], body) });
     Router::new()
         .route("/", asset("text/html; charset=utf-8", include_str!("page.html")))
         .route("/look.css", asset("text/css; charset=utf-8", STYLE))

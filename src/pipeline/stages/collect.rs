@@ -355,21 +355,14 @@ impl TrackBuilder {
             self.place(Some(decisions));
         }
         let record = SceneRecord {
-            scene: info.scene + 1,
-            start: info.start,
-            end: info.end,
-            start_frame: info.start_frame,
-            end_frame: info.end_frame,
-            keyframe: info.time,
-            transition: info.transition.name(),
             text: caption.map(text),
             shown: shown.is_some(),
             score: caption.and_then(|c| c.score),
             mean_logprob: caption.map(|c| c.mean_logprob),
             similarity: keyframe.similarity,
             repeats: first.filter(|_| keyframe.repeats),
-            blank: info.blank,
             speech: self.speech_source.and_then(|_| self.speech.share(info.start, info.end)),
+            ..info.record()
         };
         self.scenes.push(record.clone());
         if let Some(fault) = keyframe.fault {

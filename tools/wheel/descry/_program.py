@@ -122,7 +122,7 @@ def _feed(process: subprocess.Popen[bytes], text: str | None) -> threading.Threa
     assert pipe is not None
 
     def write() -> None:
-        # A program that has ended reads no more; its exit code says why.
+        # The program may end before it has read everything. Its exit code then says why.
         try:
             with pipe:
                 pipe.write(text.encode())

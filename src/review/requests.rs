@@ -1,17 +1,11 @@
-//! The form of answers that say what is wrong, and of the requests that they answer.
+//! The bodies of requests.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json as object;
 
-use crate::serve::response::json;
-
-/// An answer that says what is wrong.
-pub(super) fn wrong(status: StatusCode, why: impl std::fmt::Display) -> Response {
-    json(status, &object!({ "error": why.to_string() }))
-}
+use crate::serve::response::wrong;
 
 /// A body of JSON.
 #[allow(clippy::result_large_err)]
