@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::common::{Bench, root, tiny};
+use crate::common::{Bench, root};
 
 /// The pages of a folder as html5lib parses them, sorted by name.
 fn pages(b: &Bench, folder: &str) -> Vec<Value> {
@@ -28,7 +28,7 @@ fn film(b: &Bench, name: &str) {
 fn a_storyboard_shows_the_scenes_that_would_be_described() {
     let b = Bench::new();
     film(&b, "film.mp4");
-    let (out, err) = b.run(&["probe", "film.mp4", "--storyboard", "film.html"], 0);
+    let (out, err) = b.run(&["-v", "probe", "film.mp4", "--storyboard", "film.html"], 0);
     assert!(out.contains("film.mp4") && out.contains("h264"), "{out}");
     assert!(err.contains("film.html, 3 scenes"), "{err}");
     let page = &pages(&b, "")[0];
@@ -40,8 +40,9 @@ fn a_storyboard_shows_the_scenes_that_would_be_described() {
             &json!("What is seen in the film. Each time is a link that plays the film from there.")
         )
     );
-    // The same pictures and times as on the page of descriptions.
-    b.run(&tiny(&["describe", "film.mp4", "-f", "html", "--min-score", "0", "-o", "described/"]), 0);
+    // The same pictures and times as on the page of descriptions. A tower that reads pictures of 32 pixels would be given
+    // smaller ones, and thumbnails are made of these.
+    b.run(&["describe", "film.mp4", "-f", "html", "--min-score", "0", "-o", "described/"], 0);
     let described = &pages(&b, "described")[0];
     assert_eq!(described["view"], json!(["list"]));
     let scenes = |page: &Value| {
