@@ -107,7 +107,8 @@ INTERLEAVINGS := --locked --lib --features interleavings
 THREADS := RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=target/threads
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-# The last two builds only show that the code compiles, so they are not optimised.
+# The last two builds only show that the code compiles, so they are not optimised. The developer's own descry.toml does not count.
+test: export XDG_CONFIG_HOME = $(CURDIR)/target/no-configuration
 test: setup-test lint
 	vendor/venv/bin/mypy tools benches tests examples
 	$(LINTED) cargo test $(ALL) --lib --test '*'

@@ -90,7 +90,8 @@ def make_package(root: Root, commit: Commit) -> None:
     doc = usr / "share/doc/descry"
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         (doc / name).unlink()
-    (doc / "copyright").write_text(copyright_text(doc / "licences"))
+    # cargo-deb writes a copyright file of its own unless it is told where this one is.
+    (folder / "copyright").write_text(copyright_text(doc / "licences"))
     shutil.rmtree(doc / "licences")
     compressed((doc / "CHANGELOG.md").read_bytes(), doc / "changelog.gz")
     (doc / "CHANGELOG.md").unlink()

@@ -6,8 +6,8 @@
 set -eu
 umask 022
 export CARGO_HOME=/target/home PATH=/rust/bin:$PATH CARGO_TARGET_DIR=/target/cargo CARGO_INCREMENTAL=0
-export CARGO_PROFILE_RELEASE_STRIP=symbols PKG_CONFIG_PATH=/libraries/lib/pkgconfig CARGO_NET_OFFLINE=true
+export PKG_CONFIG_PATH=/libraries/lib/pkgconfig CARGO_NET_OFFLINE=true
 export CARGO_BUILD_JOBS="$JOBS"
 cd /src/tools/wheel
 /build/maturin build -q --release --locked --auditwheel skip --compatibility linux --out /target/wheel \
-    -- -C link-arg=-Wl,--as-needed
+    -- -C strip=symbols -C link-arg=-Wl,--as-needed
