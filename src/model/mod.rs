@@ -18,6 +18,7 @@
 //! pulled     models that were brought here, and what they were
 //!
 //! loader     a folder's parts, each loaded on the thread that uses it
+//! side_by_side   two of them at the same time
 //! ```
 //!
 //! Results do not depend on how pictures are batched, nor on the number of threads.
@@ -43,6 +44,7 @@ pub(crate) mod pulled;
 mod runtime;
 mod score;
 pub(crate) mod server;
+mod side_by_side;
 mod summary;
 mod support;
 mod text;

@@ -4,7 +4,6 @@
 //! weights and one batch.
 
 use std::fmt::Display;
-use std::thread;
 
 use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
@@ -17,6 +16,7 @@ use crate::model::image::unit_vector;
 use crate::model::manifest::TextSpec;
 use crate::model::precision::Precision;
 use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::side_by_side::side_by_side;
 use crate::model::tokenizer::{encode, parse_tokenizer};
 
 /// Most texts in one run, which bounds its memory. People give one text or a few.
@@ -56,11 +56,10 @@ impl TextEncoder {
             return Err(folder.error("it has no text tower", "Use a model folder that was made with its text tower."));
         };
         let width = embedder.dimension;
-        let (session, tokenizer) = thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| load_tokenizer(folder, &spec.tokenizer));
-            let session = Runtime::load().and_then(|runtime| runtime.session(folder, &spec.graph, options));
-            (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
+        let (tokenizer, session) = side_by_side(
+            || load_tokenizer(folder, &spec.tokenizer),
+            || Runtime::load().and_then(|runtime| runtime.session(folder, &spec.graph, options)),
+        );
         let session = session?;
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let check = GraphCheck::new(folder, &spec.graph, &session);

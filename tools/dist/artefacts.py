@@ -91,8 +91,7 @@ def make_package(root: Root, commit: Commit) -> None:
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         (doc / name).unlink()
     # cargo-deb writes a copyright file of its own unless it is told where this one is.
-    (folder / "copyright").write_text(copyright_text(doc / "licences"))
-    shutil.rmtree(doc / "licences")
+    (folder / "copyright").write_text(copyright_text())
     compressed((doc / "CHANGELOG.md").read_bytes(), doc / "changelog.gz")
     (doc / "CHANGELOG.md").unlink()
     compressed(debian_changelog(commit).encode(), doc / "changelog.Debian.gz")
@@ -102,13 +101,13 @@ def make_package(root: Root, commit: Commit) -> None:
     cargo_deb(folder, commit)
 
 
-def copyright_text(terms: Path) -> str:
+def copyright_text() -> str:
     own = (SOURCE / "LICENSE-MIT").read_text()
-    apache = "The text of the Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0.\n"
-    out = [f"descry is under the MIT licence or the Apache License 2.0, at your choice.\n\n{own}\n{apache}"]
-    for file in sorted(terms.iterdir()):
-        out += ["\n", "=" * 78, f"\n{file.stem}\n", "-" * 78, "\n", file.read_text(errors="replace")]
-    return "".join(out)
+    return (
+        f"descry is under the MIT licence or the Apache License 2.0, at your choice.\n\n{own}\n"
+        "The text of the Apache License 2.0 is in /usr/share/common-licenses/Apache-2.0.\n\n"
+        "The terms of its parts, which are crates, ONNX Runtime and models, are in /usr/share/doc/descry/licences.\n"
+    )
 
 
 def debian_changelog(commit: Commit) -> str:

@@ -16,6 +16,7 @@ use super::row_keeper::{RowKeeper, RowsForm};
 use crate::error::Result;
 use crate::model::graph::{LEAST_ROWS, floats, run_error, wrong_shape};
 use crate::model::runtime::SessionOptions;
+use crate::model::side_by_side::side_by_side;
 
 /// Tensors of keys and values in a layer: the decoder's own and the encoder's.
 const TENSORS: usize = 4;
@@ -80,11 +81,16 @@ impl EncoderDecoder {
     /// [`Error::Model`](crate::error::Error::Model) if a graph reads something that descry does not know, or lacks an
     /// input; [`Error::Runtime`](crate::error::Error::Runtime) if ONNX Runtime or the device is missing.
     pub(crate) fn load(folder: &HubFolder, options: &SessionOptions) -> Result<EncoderDecoder> {
-        let inputs = InputGraphs::load(folder, options)?;
-        let encoder = NamedGraph::load(folder, ENCODER, &["inputs_embeds", "attention_mask"], options)?;
         let states = ["encoder_hidden_states", "encoder_attention_mask"];
         let known = [&["inputs_embeds", "use_cache_branch", "past_key_values."][..], &states].concat();
-        let decoder = NamedGraph::load(folder, DECODER, &known, options)?;
+        let (inputs, (encoder, decoder)) = side_by_side(
+            || InputGraphs::load(folder, options),
+            || {
+                let encoder = NamedGraph::load(folder, ENCODER, &["inputs_embeds", "attention_mask"], options);
+                (encoder, NamedGraph::load(folder, DECODER, &known, options))
+            },
+        );
+        let (inputs, encoder, decoder) = (inputs?, encoder?, decoder?);
         decoder.require(folder, "use_cache_branch")?;
         let (own_names, cache) = cache_names(folder, &decoder, ".decoder")?;
         let (cross_names, _) = cache_names(folder, &decoder, ".encoder")?;

@@ -14,6 +14,7 @@ use super::row_keeper::{RowKeeper, RowsForm};
 use crate::error::{Error, Result};
 use crate::model::graph::{LEAST_ROWS, floats, floats_of, run_error, wrong_shape};
 use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::side_by_side::side_by_side;
 use crate::model::verified::VerifiedGraph;
 
 /// What to do about a graph that is not as expected.
@@ -133,13 +134,16 @@ impl Graphs {
     /// [`Error::Runtime`] if ONNX Runtime or the device is missing.
     pub(crate) fn load(folder: &HubFolder, options: &SessionOptions) -> Result<Graphs> {
         let text = folder.config.model.text_config.clone();
-        let inputs = InputGraphs::load(folder, options)?;
         let known = ["inputs_embeds", "attention_mask", "position_ids", "past_key_values.", "num_logits_to_keep"];
         let read = folder.listed().graph(&folder.graph(DECODER))?;
         let rewritten = rewrite_decoder(read.bytes(), read.file());
         let by_picture = rewritten.as_ref().is_some_and(|graph| graph.scaled_by_picture);
         let changed = rewritten.as_ref().map(|graph| graph.bytes.as_slice());
-        let decoder = NamedGraph::load_verified(folder, (&read, changed), &known, options)?;
+        let (inputs, decoder) = side_by_side(
+            || InputGraphs::load(folder, options),
+            || NamedGraph::load_verified(folder, (&read, changed), &known, options),
+        );
+        let (inputs, decoder) = (inputs?, decoder?);
         let embeds_element = decoder.require(folder, "inputs_embeds")?;
         let (cache_names, cache_element) = cache_names(folder, &decoder, "")?;
         check_layers(folder, &decoder, 2)?;
