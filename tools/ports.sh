@@ -51,14 +51,16 @@ check() {
     case $triple in
     *windows-gnu)
         command -v x86_64-w64-mingw32-gcc >/dev/null || $sudo apt-get install -q -y --no-install-recommends gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 >&2
-        clang_arguments="--target=x86_64-w64-mingw32 --sysroot=/usr/x86_64-w64-mingw32"
+        # Without the types of tiles, which bindgen writes down wrongly and FFmpeg does not use.
+        clang_arguments="--target=x86_64-w64-mingw32 --sysroot=/usr/x86_64-w64-mingw32 -D__AMXINTRIN_H"
         ;;
     *apple-darwin)
         zig
         machine=${triple%%-*}
         zig_compilers "$machine"
         export "CC_$name=$PORTS/zig-$machine-cc" "CXX_$name=$PORTS/zig-$machine-c++" "AR_$name=$PORTS/zig-$machine-ar"
-        clang_arguments="--target=$triple -nostdinc -isystem $ZIG/lib/include -isystem $ZIG/lib/libc/include/any-macos-any -isystem $ZIG/lib/libc/include/any-darwin-any"
+        # Debian's clang has no half floats on x86, and some functions of the C library take them.
+        clang_arguments="--target=$triple $([ "$machine" = aarch64 ] || echo -D_Float16=float) -nostdinc -isystem $ZIG/lib/include -isystem $ZIG/lib/libc/include/any-macos-any -isystem $ZIG/lib/libc/include/any-darwin-any"
         ;;
     esac
     log "checking $triple"

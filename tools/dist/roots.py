@@ -181,6 +181,13 @@ class Root:
         ]
         self.run(*words, cwd=cwd)
 
+    def install(self, *packages: str) -> None:
+        """Installs packages in today's versions, of the system or from a file. What goes wrong is shown."""
+        self.network = True
+        apt = "apt-get install -qq -y --no-install-recommends"
+        self.run("sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && {apt} {' '.join(packages)} >/dev/null")
+        self.network = False
+
     def make_places(self) -> None:
         """Makes the folders that others are mounted on, because a read-only root has no place for new ones."""
         for inside in [*self.reads, *self.writes]:
