@@ -20,12 +20,13 @@
 #: pictures      the pictures and the recording of docs/review.md anew
 #: test-faults   every fault at every call, 1,000 kills, a power failure after every write: an hour (SEED=1 draws others)
 #: test-arm64    a build for 64-bit ARM, and its most important tests under QEMU
+#: check-ports   whether the library compiles for Windows and macOS: cargo check, with the headers of those systems
 #: test-ray      a Ray cluster whose nodes are killed at random (SEED=1 repeats a run)
 #: fuzz          fuzz targets, 20 minutes each (MINUTES=5, TARGETS="media http")
 #: clean         remove everything that was built or fetched
 ##
 ## Each target installs what it needs first: Debian packages, ONNX Runtime, parsers.
-.PHONY: help demo build install install-model uninstall check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist test-arm64 pictures clean
+.PHONY: help demo build install install-model uninstall check lint test test-threads test-sanitizers snapshots deny bench gpu-check test-browser test-faults test-ray fuzz dist test-dist dist-lock setup setup-test setup-lint setup-dist test-arm64 check-ports pictures clean
 
 BINARY := target/release/descry
 PREFIX := /usr/local
@@ -173,6 +174,9 @@ test-ray: setup-test
 # TESTS and UNITS choose others.
 test-arm64:
 	@sh tools/arm64.sh test
+
+check-ports:
+	@sh tools/ports.sh
 
 # The system's own Python, which needs nothing but its standard library.
 DIST := PYTHONPATH=tools PYTHONDONTWRITEBYTECODE=1 python3 -m dist
