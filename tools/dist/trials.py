@@ -182,10 +182,7 @@ class Trials:
         root.reads["/project"] = SOURCE
         root.install("python3-venv")
         root.environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-        if certificates := os.environ.get("PIP_CERT"):
-            # pip has to trust what it trusts on this machine, where a proxy stands before its index.
-            root.reads["/certificates.pem"] = Path(certificates)
-            root.environment["PIP_CERT"] = "/certificates.pem"
+        trust_certificates(root)
         (root.folder / "venv").mkdir()
         os.chown(root.folder / "venv", USER, USER)
         result = f"wheel-{suite}.vtt"
@@ -199,6 +196,26 @@ class Trials:
         root.run_as_user("/venv/bin/python -I /project/tools/test_wheel.py --installed")
         root.environment["PATH"] = "/venv/bin:/usr/bin:/bin"
         self.exercise(root, f"wheel-{suite}")
+        shutil.rmtree(root.folder)
+
+    def source(self) -> None:
+        """`make build` and `make install` in a system with nothing but make and Rust: make installs the rest itself."""
+        log(f"the sources on {PACKAGE_SUITE}")
+        root = system(PACKAGE_SUITE, "source")
+        root.install("make", "ca-certificates")
+        shutil.copytree(SOURCE, root.folder / "descry")
+        root.reads["/rust"] = inputs.compiler()
+        root.environment = {"PATH": "/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CARGO_HOME": "/cargo"}
+        trust_certificates(root)
+        root.network = True
+        result = "source.vtt"
+        began = time.monotonic()
+        root.run("make", "-s", "build", cwd="/descry")
+        root.network = False
+        root.run("sh", "-c", f"target/release/descry -q describe samples/bikes.mp4 -o - >/results/{result}", cwd="/descry")
+        self.finish("source", PACKAGE_SUITE, root.folder / "descry/target/release/descry", began, result)
+        root.run("make", "-s", "install", cwd="/descry")
+        self.exercise(root, "source")
         shutil.rmtree(root.folder)
 
     def reproducible(self) -> None:
@@ -223,6 +240,14 @@ class Trials:
             differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
             raise DistError(f"a second build makes other bytes: {', '.join(differ)}", f"Compare {OUT} with {clone}.")
         shutil.rmtree(again)
+
+
+def trust_certificates(root: Root) -> None:
+    """Lets pip and Cargo trust what pip trusts on this machine, where a proxy stands before their indexes."""
+    if certificates := os.environ.get("PIP_CERT"):
+        inside = "/certificates.pem"
+        root.reads[inside] = Path(certificates)
+        root.environment |= {"PIP_CERT": inside, "CARGO_HTTP_CAINFO": inside}
 
 
 def contain(bundle: Path, arguments: list[str]) -> None:
@@ -317,5 +342,6 @@ def run_all() -> None:
         trials.wheel(suite)
     trials.package()
     trials.image()
+    trials.source()
     trials.reproducible()
     print(table(trials.rows))
