@@ -2,7 +2,8 @@
 # Checks that the library compiles for systems that descry is not built for here: `cargo check`, which links nothing and runs
 # nothing. It prints a table.
 #   ports.sh [TRIPLE...]      default: Windows, and macOS on both processors
-# FFmpeg's headers are Debian's, those of the systems are MinGW's (Windows) and Zig's (macOS). It needs Debian 12 and root, or sudo.
+# FFmpeg's headers are Debian's, those of the systems are MinGW's (Windows) and Zig's (macOS). It needs Debian 12, and root or
+# sudo.
 set -eu
 cd "$(dirname "$0")/.." && cd "$(pwd -P)"
 PORTS=$PWD/target/ports
@@ -50,7 +51,6 @@ check() {
     name=$(echo "$triple" | tr - _)
     case $triple in
     *windows-gnu)
-        command -v x86_64-w64-mingw32-gcc >/dev/null || $sudo apt-get install -q -y --no-install-recommends gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 >&2
         # Without the types of tiles, which bindgen writes down wrongly and FFmpeg does not use.
         clang_arguments="--target=x86_64-w64-mingw32 --sysroot=/usr/x86_64-w64-mingw32 -D__AMXINTRIN_H"
         ;;
@@ -60,7 +60,8 @@ check() {
         zig_compilers "$machine"
         export "CC_$name=$PORTS/zig-$machine-cc" "CXX_$name=$PORTS/zig-$machine-c++" "AR_$name=$PORTS/zig-$machine-ar"
         # Debian's clang has no half floats on x86, and some functions of the C library take them.
-        clang_arguments="--target=$triple $([ "$machine" = aarch64 ] || echo -D_Float16=float) -nostdinc -isystem $ZIG/lib/include -isystem $ZIG/lib/libc/include/any-macos-any -isystem $ZIG/lib/libc/include/any-darwin-any"
+        half=$([ "$machine" = aarch64 ] || echo -D_Float16=float)
+        clang_arguments="--target=$triple $half -nostdinc -isystem $ZIG/lib/include -isystem $ZIG/lib/libc/include/any-macos-any"
         ;;
     esac
     log "checking $triple"
@@ -73,9 +74,7 @@ check() {
     fi
 }
 
-sudo=
-[ "$(id -u)" = 0 ] || sudo=sudo
-sh tools/setup.sh run
+sh tools/setup.sh ports
 mkdir -p "$PORTS"
 headers
 export PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR="$PORTS/ffmpeg/pkgconfig"

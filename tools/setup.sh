@@ -9,6 +9,7 @@
 #   setup.sh fuzz     that of test, and a compiler for libFuzzer
 #   setup.sh bench    that of run, and what the benches compare descry with
 #   setup.sh arm64    that of run, and what builds for 64-bit ARM and runs programs of it
+#   setup.sh ports    that of run, and a compiler for Windows
 #   setup.sh dist     what builds the archive, the package and the image, and tries them
 #   setup.sh gpu      that of run, ONNX Runtime with CUDA, NVIDIA's libraries, and what makes models for benches/gpu_check.py
 # Nothing is fetched twice, so a second run is quick and needs no network.
@@ -243,6 +244,10 @@ if [ "${1:-run}" = arm64 ]; then
         command -v mmdebstrap >/dev/null || packages mmdebstrap
         command -v qemu-aarch64-static >/dev/null || packages qemu-user-static
     fi
+fi
+if [ "${1:-run}" = ports ]; then
+    packages gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3 python3-venv
 fi
 if [ "${1:-run}" = dist ]; then
     # binutils has objdump.

@@ -90,7 +90,7 @@ def make_package(root: Root, commit: Commit) -> None:
     doc = usr / "share/doc/descry"
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         (doc / name).unlink()
-    # cargo-deb writes a copyright file of its own unless it is told where this one is.
+    # Cargo.toml lists this file by its full path. Otherwise cargo-deb would generate one of its own.
     (folder / "copyright").write_text(copyright_text())
     compressed((doc / "CHANGELOG.md").read_bytes(), doc / "changelog.gz")
     (doc / "CHANGELOG.md").unlink()

@@ -184,8 +184,8 @@ class Root:
     def install(self, *packages: str) -> None:
         """Installs packages in today's versions, of the system or from a file. What goes wrong is shown."""
         self.network = True
-        apt = "apt-get install -qq -y --no-install-recommends"
-        self.run("sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && {apt} {' '.join(packages)} >/dev/null")
+        install = f"apt-get install -qq -y --no-install-recommends {' '.join(packages)} >/dev/null"
+        self.run("sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && {install}")
         self.network = False
 
     def make_places(self) -> None:

@@ -205,14 +205,15 @@ class Trials:
         root.install("make", "ca-certificates")
         shutil.copytree(SOURCE, root.folder / "descry")
         root.reads["/rust"] = inputs.compiler()
-        root.environment = {"PATH": "/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CARGO_HOME": "/cargo"}
+        root.environment = {"PATH": "/rust/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CARGO_HOME": "/cargo"}
         trust_certificates(root)
         root.network = True
         result = "source.vtt"
         began = time.monotonic()
         root.run("make", "-s", "build", cwd="/descry")
         root.network = False
-        root.run("sh", "-c", f"target/release/descry -q describe samples/bikes.mp4 -o - >/results/{result}", cwd="/descry")
+        describe = f"target/release/descry -q describe samples/bikes.mp4 -o - >/results/{result}"
+        root.run("sh", "-c", describe, cwd="/descry")
         self.finish("source", PACKAGE_SUITE, root.folder / "descry/target/release/descry", began, result)
         root.run("make", "-s", "install", cwd="/descry")
         self.exercise(root, "source")
