@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,7 +116,10 @@ class Descry:
         """Standard output and the statistics of a command."""
         folder = self.a.work / model.folder
         line = [self.a.descry, "--quiet", command, *pictures, "--model", folder, "--device", self.device, "--stats"]
-        done = subprocess.run([str(x) for x in (*line, *more)], capture_output=True, text=True, env=self.environment)
+        # The built-in model, which would embed for one that does not, may not be installed where only this is checked.
+        other = () if model.embeds else ("--embedder", self.a.work / MODELS[0].folder)
+        words = [str(x) for x in (*line, *other, *more)]
+        done = subprocess.run(words, capture_output=True, text=True, env=self.environment)
         if done.returncode:
             raise SystemExit(f"descry {command} on {self.device}, {model.folder} {model.precision}:\n{done.stderr}")
         stats = next(text for text in reversed(done.stderr.splitlines()) if text.startswith("{"))
@@ -126,10 +130,12 @@ class Descry:
         return self.run("caption", pictures, model, *options)
 
     def measure(self, model: Model, pictures: Sequence[Path]) -> Measured:
-        """Runs a model over the pictures twice, over a list that is twice as long, and one at a time."""
+        """Runs a model over the pictures twice, over a longer list, and one at a time."""
         out, once = self.caption(pictures, model, BATCH)
         again, _ = self.caption(pictures, model, BATCH)
-        _, twice = self.caption([*pictures, *pictures], model, BATCH)
+        # A GPU is done with as many pictures again too soon to be timed.
+        more = len(pictures) * (1 if self.device == "cpu" else 8)
+        _, longer = self.caption([*pictures, *islice(cycle(pictures), more)], model, BATCH)
         alone, _ = self.caption(pictures[:BATCH], model, 1)
         rows = [json.loads(line) for line in out.splitlines()]
         embeddings = self.run("embed", pictures, model)[0] if model.embeds else ""
@@ -137,8 +143,8 @@ class Descry:
             ids=[row["ids"] for row in rows],
             logprobs=[row["mean_logprob"] for row in rows],
             embeddings=[json.loads(line)["embedding"] for line in embeddings.splitlines()],
-            encode_rate=rate(len(pictures), once["encode"], twice["encode"]) if model.embeds else 0.0,
-            caption_rate=rate(len(pictures), once["caption"], twice["caption"]),
+            encode_rate=rate(more, once["encode"], longer["encode"]) if model.embeds else 0.0,
+            caption_rate=rate(more, once["caption"], longer["caption"]),
             batch_alike=equal(ids_of(out)[:BATCH], ids_of(alone)),
             repeats=again == out,
         )
@@ -148,9 +154,10 @@ def ids_of(out: str) -> list[list[int]]:
     return [json.loads(line)["ids"] for line in out.splitlines()]
 
 
-def rate(pictures: int, once: float, twice: float) -> float:
-    """Pictures a second, from the seconds of a run and of one twice as long: loading and the first batch cancel out."""
-    return pictures / (twice - once) if twice > once else 0.0
+def rate(more: int, once: float, longer: float) -> float:
+    """Pictures a second, from the seconds of a run and of one with so many pictures more: loading and the first batch
+    cancel out."""
+    return more / (longer - once) if longer > once else 0.0
 
 
 # ---- comparison ------------------------------------------------------------------------------------------------------

@@ -189,6 +189,10 @@ def halve(graph: Path, to: Path) -> None:
 
     block = [*DEFAULT_OP_BLOCK_LIST, *NOT_HALF]
     model = convert_float_to_float16(onnx.load(graph), keep_io_types=False, op_block_list=block)
+    # Where two nodes that stay as they are read the same value, the converter casts it twice, under one name.
+    nodes = list({node.name or node.output[0]: node for node in model.graph.node}.values())
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     sort_nodes(model.graph)
     onnx.save(model, to)
 
