@@ -2,6 +2,8 @@
 //! 16 bits, a run has a smallest batch, and a failure names the graph.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use ort::session::Session;
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType};
 
@@ -107,10 +109,7 @@ pub(crate) fn float_type(outlets: &[Outlet], name: &str) -> TensorElementType {
 /// A tensor of floats in the type that a graph reads.
 pub(crate) fn floats(element: TensorElementType, shape: &[usize], values: Vec<f32>) -> ort::Result<DynValue> {
     Ok(match element {
-        TensorElementType::Float16 => {
-            let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-            Tensor::from_array((shape, values))?.into_dyn()
-        }
+        TensorElementType::Float16 => Tensor::from_array((shape, Vec::<f16>::from_f32_slice(&values)))?.into_dyn(),
         _ => Tensor::from_array((shape, values))?.into_dyn(),
     })
 }
@@ -120,7 +119,7 @@ pub(crate) fn floats_of(value: &DynValue) -> ort::Result<(Vec<usize>, Vec<f32>)>
     let half = value.dtype().tensor_type() == Some(TensorElementType::Float16);
     let (shape, values) = if half {
         let (shape, values) = value.try_extract_tensor::<f16>()?;
-        (shape, values.iter().map(|v| v.to_f32()).collect())
+        (shape, values.to_f32_vec())
     } else {
         let (shape, values) = value.try_extract_tensor::<f32>()?;
         (shape, values.to_vec())

@@ -45,6 +45,14 @@ impl Default for SessionOptions {
     }
 }
 
+impl SessionOptions {
+    /// Threads for what a model computes outside its graphs.
+    pub(crate) fn threads_on_host(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        if self.threads > 0 { self.threads } else { cores() }
+    }
+}
+
 /// ONNX Runtime's library and its environment. There is one for the process.
 ///
 /// Its telemetry is off. Some builds open their database of events before that can be said: a program that embeds descry

@@ -17,6 +17,7 @@ use crate::message::Setting;
 use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions, add_candidate};
 use crate::model::graph::LEAST_ROWS;
 use crate::model::prompt::{CaptionPrompt, PromptOptions};
+use crate::model::side_by_side::each_of;
 
 /// Most beams: more need more memory than they are worth.
 const MAX_BEAMS: usize = 64;
@@ -61,6 +62,8 @@ pub struct HubCaptioner {
     /// Where an input has none of its own.
     prompt: CaptionPrompt,
     batch: usize,
+    /// Threads that prepare pictures and choose tokens. At least one.
+    threads: usize,
     /// Fewest rows of a step. One row is computed in another way than several, unless its integers have a scale of
     /// their own.
     least_rows: usize,
@@ -94,6 +97,7 @@ impl HubCaptioner {
             chat: Chat::new(folder)?,
             prompt: folder.settle_prompt(prompt, 1)?.into(),
             batch: batch.max(1),
+            threads: options.session.threads_on_host(),
             least_rows: if graphs.scale_by_batch() { 1 } else { LEAST_ROWS },
             graphs,
         })
@@ -122,8 +126,9 @@ impl HubCaptioner {
         interrupt: Option<&Interrupt>,
     ) -> Result<Vec<Generation>> {
         let features = self.features(inputs, each)?;
-        let (options, least_rows) = (&self.options, self.least_rows);
-        let batch = Batch { prompt, features: &features, options, least_rows, interrupt };
+        let HubCaptioner { options, threads, least_rows, .. } = self;
+        let batch =
+            Batch { prompt, features: &features, options, threads: *threads, least_rows: *least_rows, interrupt };
         match &mut self.graphs {
             HubGraphs::Decoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
             HubGraphs::EncoderDecoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
@@ -154,15 +159,28 @@ impl HubCaptioner {
         let at_once = self.graphs.vision_batch();
         // Integers have one scale for all pictures of a prompt, so those are always in one run.
         let run = if self.graphs.inputs().scale_by_batch { each } else { at_once };
+        let together = (at_once / each.max(1)).max(1);
+        // As many pictures are prepared at a time as there are threads: on a GPU, this takes longer than the tower.
+        let prepared_at_once = together * (self.threads / (together * each.max(1))).max(1);
         let mut features = Vec::new();
-        for group in inputs.chunks((at_once / each.max(1)).max(1)) {
-            let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
-            for picture in group.iter().flat_map(|(_, input)| &input.pictures) {
-                self.processor.append(picture, &mut pixels)?;
-            }
-            while !pixels.is_empty() {
-                let rest = pixels.split_off(pixels.len().min(run * 3 * side * side));
-                features.extend(self.graphs.inputs().features(std::mem::replace(&mut pixels, rest), side)?);
+        for block in inputs.chunks(prepared_at_once) {
+            let pictures = block.iter().flat_map(|(_, input)| &input.pictures).collect();
+            let processor = &self.processor;
+            let prepared = each_of(pictures, self.threads, |picture| {
+                let mut pixels = Vec::new();
+                processor.append(picture, &mut pixels).map(|()| pixels)
+            });
+            let mut prepared = prepared.into_iter();
+            for group in block.chunks(together) {
+                let pictures = group.iter().map(|(_, input)| input.pictures.len()).sum();
+                let mut pixels = Vec::with_capacity(group.len() * each * 3 * side * side);
+                for picture in prepared.by_ref().take(pictures) {
+                    pixels.append(&mut picture?);
+                }
+                while !pixels.is_empty() {
+                    let rest = pixels.split_off(pixels.len().min(run * 3 * side * side));
+                    features.extend(self.graphs.inputs().features(std::mem::replace(&mut pixels, rest), side)?);
+                }
             }
         }
         Ok(features)
@@ -188,6 +206,8 @@ struct Batch<'b> {
     /// The features of all pictures, in order.
     features: &'b [f32],
     options: &'b GenerationOptions,
+    /// Threads that choose tokens.
+    threads: usize,
     /// Fewest rows of a step.
     least_rows: usize,
     /// Ends the work before its next token.
@@ -206,10 +226,17 @@ impl Batch<'_> {
         let mut rows = vec![1; searches.len()];
         let vocab = graphs.vocab();
         loop {
+            let mut own = logits.as_slice();
+            let pictures = searches.iter_mut().zip(&rows).map(|(picture, count)| {
+                let (row, rest) = own.split_at(count * vocab);
+                own = rest;
+                (picture, row)
+            });
+            let chosen = each_of(pictures.collect(), self.threads, |(picture, logits)| {
+                picture.search.advance(logits, vocab, self.options)
+            });
             let (mut next, mut counts, mut first) = (Vec::new(), Vec::new(), 0);
-            for (picture, count) in searches.iter_mut().zip(&rows) {
-                let own = &logits[first * vocab..(first + count) * vocab];
-                let more = picture.search.advance(own, vocab, self.options);
+            for ((picture, count), more) in searches.iter_mut().zip(&rows).zip(chosen) {
                 if picture.search.is_done() {
                     finished[picture.number] = picture.search.clone();
                 } else {
