@@ -30,6 +30,9 @@ PACKAGE_SUITE = "bookworm"
 WHEEL_SUITES = ("bookworm", "trixie")
 UBUNTU_SUITES = ("focal", "jammy", "noble")
 
+# crates.io takes no larger crate.
+CRATE_LIMIT = 10 << 20
+
 # Films that every artefact must read: the decoder of each is another one.
 CODECS = {
     "av1.mkv": "-c:v libsvtav1 -preset 12",
@@ -91,8 +94,12 @@ class Trials:
         self.described: dict[str, bytes] | None = None
 
     def finish(self, way: str, where: str, artefact: Path, began: float, result: str) -> None:
-        """Reads what was described, which must be the same everywhere, and notes how long it took."""
+        """Notes how long a description took, and compares it."""
         self.rows.append(Row(way, where, artefact.stat().st_size, time.monotonic() - began))
+        self.compare(result)
+
+    def compare(self, result: str) -> None:
+        """Reads what was described, which must be the same everywhere."""
         cues = parse(result)
         if self.cues is None:
             self.cues = cues
@@ -217,7 +224,34 @@ class Trials:
         self.finish("source", PACKAGE_SUITE, root.folder / "descry/target/release/descry", began, result)
         root.run("make", "-s", "install", cwd="/descry")
         self.exercise(root, "source")
+        # make has installed what Cargo's way asks for, and the crates are compiled.
+        root.environment["CARGO_TARGET_DIR"] = "/descry/target"
+        root.run("make", "-s", "uninstall", cwd="/descry")
+        self.cargo(root)
         shutil.rmtree(root.folder)
+
+    def cargo(self, root: Root) -> None:
+        """`cargo install` of the packaged crate: the program runs, and names what it lacks with the commands for it."""
+        log("the crate")
+        crates = empty(BASE / "crate")
+        options = ("--locked", "--no-verify", "--manifest-path", SOURCE / "Cargo.toml", "--target-dir", crates)
+        run("cargo", "package", "-q", *options)
+        crate = crates / f"package/descry-{self.commit.version}.crate"
+        if crate.stat().st_size > CRATE_LIMIT:
+            raise DistError(f"{crate} is larger than crates.io takes", "Leave out more of it in Cargo.toml.")
+        run("tar", "-xf", crate, "-C", root.folder)
+        root.install("python3-pip")
+        root.environment["HOME"] = "/root"
+        root.network = True
+        root.run("cargo", "install", "-q", "--locked", "--path", f"/descry-{self.commit.version}")
+        root.run("sh", "-c", "! /cargo/bin/descry doctor --json >/results/doctor.json")
+        for command in fixes(RESULTS / "doctor.json"):
+            root.run("sh", "-c", command, cwd="/descry")
+        root.network = False
+        root.run("/cargo/bin/descry", "doctor")
+        result = "cargo.vtt"
+        root.run("sh", "-c", f"/cargo/bin/descry -q describe /films/bikes.mp4 -o - >/results/{result}")
+        self.compare(result)
 
     def reproducible(self) -> None:
         """Builds everything again: another clone, in another folder, with other settings of the user."""
@@ -249,6 +283,15 @@ def trust_certificates(root: Root) -> None:
         inside = "/certificates.pem"
         root.reads[inside] = Path(certificates)
         root.environment |= {"PIP_CERT": inside, "CARGO_HTTP_CAINFO": inside}
+
+
+def fixes(path: Path) -> list[str]:
+    """The commands that `descry doctor` prints for what is missing; of two, the one that needs no hub."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    lacking = {check["check"]: check["fix"] for check in found if check["state"] == "problem"}
+    if lacking.keys() != {"ONNX Runtime", "model"}:
+        raise DistError(f"descry doctor finds these problems: {', '.join(sorted(lacking))}", f"Look at {path}.")
+    return [fix.rpartition("repository: ")[2] for fix in lacking.values()]
 
 
 def contain(bundle: Path, arguments: list[str]) -> None:
