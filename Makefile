@@ -108,15 +108,18 @@ INTERLEAVINGS := --locked --lib --features interleavings
 THREADS := RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=target/threads
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-# The last two builds only show that the code compiles, so they are not optimised. The developer's own descry.toml does not count.
+# The last two builds only show that the code compiles. So descry is not optimised; other crates are, because they are shared.
+UNOPTIMISED := --config 'profile.dev.package.descry.opt-level=0'
+
+# The developer's own descry.toml does not count.
 test: export XDG_CONFIG_HOME = $(CURDIR)/target/no-configuration
 test: setup-test lint
 	vendor/venv/bin/mypy tools benches tests examples
 	$(LINTED) cargo test $(ALL) --lib --test '*'
 	$(LINTED) cargo test $(INTERLEAVINGS) -- interleavings hub::queue
 	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test $(ALL) --doc
-	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --no-default-features
-	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(LINTED) cargo build --locked --lib --features $(PROVIDERS)
+	$(LINTED) cargo build --locked --lib --no-default-features $(UNOPTIMISED)
+	$(LINTED) cargo build --locked --lib --features $(PROVIDERS) $(UNOPTIMISED)
 
 # The unsafe code is in decoding. Valgrind follows the program, and neither FFmpeg's tools nor Python.
 VALGRIND := valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \

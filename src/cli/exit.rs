@@ -1,7 +1,5 @@
 //! Exit codes.
 
-use std::process::ExitCode;
-
 use crate::error::Error;
 
 /// descry's exit codes.
@@ -30,10 +28,16 @@ impl Exit {
             Error::Interrupted => Exit::Interrupted,
         }
     }
-}
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+    /// Ends the process immediately, without the exit handlers of libraries: ONNX Runtime's would free its tables one by
+    /// one. Everything must be written and closed.
+    pub fn leave(self) -> ! {
+        #[cfg(unix)]
+        // SAFETY: _exit accepts any number and does not return.
+        unsafe {
+            nix::libc::_exit(self as i32)
+        }
+        #[cfg(not(unix))]
+        std::process::exit(self as i32)
     }
 }

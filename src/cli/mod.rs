@@ -194,7 +194,7 @@ pub fn main() -> Exit {
         }
     };
     // Live mode may leave a thread that nothing can interrupt; the libraries it runs in must not wait for it.
-    if is_live { signals::leave(exit) } else { exit }
+    if is_live { exit.leave() } else { exit }
 }
 
 /// Reads the command line, and completes it from configuration files. A wrong command line, or a question for help, is

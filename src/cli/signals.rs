@@ -16,24 +16,13 @@ pub(super) fn install(interrupt: &Interrupt, grace: Option<Duration>) {
     // Without a handler the first signal ends the process, which is the best that is left.
     let _ = ctrlc::set_handler(move || {
         if interrupt.is_set() || !interrupt.set() {
-            leave(Exit::Interrupted);
+            Exit::Interrupted.leave();
         }
         if let Some(grace) = grace {
             let _ = thread::Builder::new().spawn(move || {
                 thread::sleep(grace);
-                leave(Exit::Interrupted)
+                Exit::Interrupted.leave()
             });
         }
     });
-}
-
-/// Ends the process immediately, without the exit handlers of libraries.
-pub(super) fn leave(exit: Exit) -> ! {
-    #[cfg(unix)]
-    // SAFETY: _exit accepts any number and does not return.
-    unsafe {
-        nix::libc::_exit(exit as i32)
-    }
-    #[cfg(not(unix))]
-    std::process::exit(exit as i32)
 }

@@ -18,7 +18,7 @@
 //! pulled     models that were brought here, and what they were
 //!
 //! loader     a folder's parts, each loaded on the thread that uses it
-//! side_by_side   two of them at the same time
+//! side_by_side   work on several threads at once
 //! ```
 //!
 //! Results do not depend on how pictures are batched, nor on the number of threads.

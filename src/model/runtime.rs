@@ -53,6 +53,39 @@ impl SessionOptions {
     }
 }
 
+/// How often a session runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionUse {
+    /// Often: the graph is optimised and its weights are packed, which takes longer than many runs of a small graph.
+    Often,
+    /// A few times: the graph runs as it is. Results differ from those of the optimised graph in the last bits.
+    Seldom,
+}
+
+/// A graph in memory, before there is a session of it. Reading it needs no ONNX Runtime, so that can load meanwhile.
+pub(crate) struct ReadGraph {
+    graph: VerifiedGraph,
+    /// The graph with its integer weights as floats, which gives the same results, if it has such weights.
+    floats: Option<FloatGraph>,
+}
+
+impl ReadGraph {
+    /// Reads a graph of a model folder.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if its files are not those of the manifest.
+    pub(crate) fn of(folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<ReadGraph> {
+        let graph = folder.listed().graph(graph)?;
+        let floats = match &graph.storage {
+            GraphStorage::Memory(bytes, files) if files.is_empty() && options.device == Device::Cpu => {
+                to_floats(bytes, options.threads_on_host())
+            }
+            _ => None,
+        };
+        Ok(ReadGraph { graph, floats })
+    }
+}
+
 /// ONNX Runtime's library and its environment. There is one for the process.
 ///
 /// Its telemetry is off. Some builds open their database of events before that can be said: a program that embeds descry
@@ -99,29 +132,42 @@ impl Runtime {
 
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
-        let graph = folder.listed().graph(graph)?;
-        let wrong = |cause| folder.error(cause, "Make the model folder again.");
-        if let Some(session) = self.session_with_floats(&graph, options) {
-            return Ok(session);
-        }
-        self.session_of_graph((&graph, None), options, wrong)
+        self.session_of_read(folder, ReadGraph::of(folder, graph, options)?, SessionUse::Often, options)
     }
 
-    /// The session of a graph whose integer weights became floats before it was loaded; `None` where it has none, or ONNX
-    /// Runtime does not take them so. Results are the same.
-    fn session_with_floats(&self, graph: &VerifiedGraph, options: &SessionOptions) -> Option<Session> {
-        let GraphStorage::Memory(bytes, files) = &graph.storage else { return None };
-        if !files.is_empty() || options.device != Device::Cpu {
-            return None;
-        }
-        let session = self.session_of_floats(to_floats(bytes)?, options);
-        session.inspect_err(|e| tracing::debug!("{} is loaded as it is: {e}", graph.name)).ok()
+    /// Builds the session of a graph that was read. It can be built for a few runs only if its weights became floats:
+    /// otherwise, ONNX Runtime would compute floats in every run.
+    pub(crate) fn session_of_read(
+        &self,
+        folder: &ModelFolder,
+        read: ReadGraph,
+        usage: SessionUse,
+        options: &SessionOptions,
+    ) -> Result<Session> {
+        let ReadGraph { graph, floats } = read;
+        // Where ONNX Runtime does not take floats so, it makes them itself.
+        let of_floats = floats.and_then(|floats| {
+            let session = self.session_of_floats(floats, usage, options);
+            session.inspect_err(|e| tracing::debug!("{} is loaded as it is: {e}", graph.name)).ok()
+        });
+        let wrong = |cause| folder.error(cause, "Make the model folder again.");
+        of_floats.map_or_else(|| self.session_of_graph((&graph, None), options, wrong), Ok)
     }
 
     /// Builds the session of a graph whose weights became floats.
-    pub(crate) fn session_of_floats(&self, graph: FloatGraph, options: &SessionOptions) -> Result<Session> {
+    pub(crate) fn session_of_floats(
+        &self,
+        graph: FloatGraph,
+        usage: SessionUse,
+        options: &SessionOptions,
+    ) -> Result<Session> {
         let FloatGraph { bytes, constants } = graph;
         let mut builder = self.builder(options)?;
+        if usage == SessionUse::Seldom {
+            let refused = |e: ort::Error<SessionBuilder>| refused_option(e.into());
+            builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(refused)?;
+            builder = builder.with_prepacking(false).map_err(refused)?;
+        }
         for (name, dims, values) in constants {
             let value = match values {
                 WeightValues::Floats(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),

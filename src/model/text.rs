@@ -15,7 +15,7 @@ use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats_of, run_err
 use crate::model::image::unit_vector;
 use crate::model::manifest::TextSpec;
 use crate::model::precision::Precision;
-use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::runtime::{ReadGraph, Runtime, SessionOptions, SessionUse};
 use crate::model::side_by_side::side_by_side;
 use crate::model::tokenizer::{encode, parse_tokenizer};
 
@@ -56,11 +56,12 @@ impl TextEncoder {
             return Err(folder.error("it has no text tower", "Use a model folder that was made with its text tower."));
         };
         let width = embedder.dimension;
-        let (tokenizer, session) = side_by_side(
+        let (tokenizer, (runtime, graph)) = side_by_side(
             || load_tokenizer(folder, &spec.tokenizer),
-            || Runtime::load().and_then(|runtime| runtime.session(folder, &spec.graph, options)),
+            || side_by_side(Runtime::load, || ReadGraph::of(folder, &spec.graph, options)),
         );
-        let session = session?;
+        // People give a text or a few.
+        let session = runtime?.session_of_read(folder, graph?, SessionUse::Seldom, options)?;
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let check = GraphCheck::new(folder, &spec.graph, &session);
         let (int, shape) = (TensorElementType::Int64, [None, Some(spec.context_length)]);

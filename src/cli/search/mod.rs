@@ -5,6 +5,7 @@ mod query;
 mod render;
 
 use std::io::{self, BufRead};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +58,9 @@ pub(super) fn run(args: &SearchArgs, reporter: &Reporter, interrupt: &Interrupt)
         }
         (model.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), opened)
     });
-    let ((mut model, model_time), (searcher, index_time)) = (model?, opened?);
+    let ((model, model_time), (searcher, index_time)) = (model?, opened?);
+    // Afterwards the process ends, sooner than ONNX Runtime could free the model.
+    let mut model = ManuallyDrop::new(model);
     opener.report(&searcher);
     model.check(&searcher, by, reporter)?;
     let mut session = SearchSession { opener, searcher, by, base: args.filter.request(), spent: Duration::ZERO };
