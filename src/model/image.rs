@@ -16,7 +16,7 @@ use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats, floats_of,
 use crate::model::manifest::ImageSpec;
 use crate::model::precision::Precision;
 use crate::model::preprocess::Pixels;
-use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::runtime::{Preparation, Runtime, SessionOptions};
 
 /// Names of the graph's input and of its embedding, in a model folder and in the hub's layout.
 const NAMES: (&str, &str) = ("pixels", "embedding");
@@ -132,7 +132,7 @@ impl ImageEncoder {
         let runtime = Runtime::load()?;
         let graph = folder.listed().graph(&spec.graph)?;
         let wrong = |cause| folder.error(cause, "Make the model folder again.");
-        let session = |_| runtime.session_of_graph((&graph, None), &session_options, wrong);
+        let session = |_| runtime.session_of_graph((&graph, None), Preparation::Full, &session_options, wrong);
         let sessions: Vec<Session> = (0..count).map(session).collect::<Result<_>>()?;
         let (first, dimension) = (&sessions[0], manifest.embedder.as_ref().map(|e| e.dimension));
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };

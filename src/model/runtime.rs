@@ -53,13 +53,16 @@ impl SessionOptions {
     }
 }
 
-/// How often a session runs.
+/// What ONNX Runtime does with a graph before its first run. Results of one are those of another but for the last bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SessionUse {
-    /// Often: the graph is optimised and its weights are packed, which takes longer than many runs of a small graph.
-    Often,
-    /// A few times: the graph runs as it is. Results differ from those of the optimised graph in the last bits.
-    Seldom,
+pub(crate) enum Preparation {
+    /// It fuses operators and packs weights, for the fastest runs.
+    Full,
+    /// It computes what is constant. A graph of thousands of small operators, few of which can be fused, runs as fast, and
+    /// loads in half the time.
+    Constants,
+    /// Nothing, for a few runs of a small graph: anything else takes longer than they do.
+    None,
 }
 
 /// A graph in memory, before there is a session of it. Reading it needs no ONNX Runtime, so that can load meanwhile.
@@ -132,42 +135,37 @@ impl Runtime {
 
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
-        self.session_of_read(folder, ReadGraph::of(folder, graph, options)?, SessionUse::Often, options)
+        self.session_of_read(folder, ReadGraph::of(folder, graph, options)?, Preparation::Full, options)
     }
 
-    /// Builds the session of a graph that was read. It can be built for a few runs only if its weights became floats:
-    /// otherwise, ONNX Runtime would compute floats in every run.
+    /// Builds the session of a graph that was read. The preparation counts if its weights became floats: otherwise, ONNX
+    /// Runtime would compute floats in every run.
     pub(crate) fn session_of_read(
         &self,
         folder: &ModelFolder,
         read: ReadGraph,
-        usage: SessionUse,
+        preparation: Preparation,
         options: &SessionOptions,
     ) -> Result<Session> {
         let ReadGraph { graph, floats } = read;
         // Where ONNX Runtime does not take floats so, it makes them itself.
         let of_floats = floats.and_then(|floats| {
-            let session = self.session_of_floats(floats, usage, options);
+            let session = self.session_of_floats(floats, preparation, options);
             session.inspect_err(|e| tracing::debug!("{} is loaded as it is: {e}", graph.name)).ok()
         });
         let wrong = |cause| folder.error(cause, "Make the model folder again.");
-        of_floats.map_or_else(|| self.session_of_graph((&graph, None), options, wrong), Ok)
+        of_floats.map_or_else(|| self.session_of_graph((&graph, None), Preparation::Full, options, wrong), Ok)
     }
 
     /// Builds the session of a graph whose weights became floats.
     pub(crate) fn session_of_floats(
         &self,
         graph: FloatGraph,
-        usage: SessionUse,
+        preparation: Preparation,
         options: &SessionOptions,
     ) -> Result<Session> {
         let FloatGraph { bytes, constants } = graph;
-        let mut builder = self.builder(options)?;
-        if usage == SessionUse::Seldom {
-            let refused = |e: ort::Error<SessionBuilder>| refused_option(e.into());
-            builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(refused)?;
-            builder = builder.with_prepacking(false).map_err(refused)?;
-        }
+        let mut builder = self.builder(preparation, options)?;
         for (name, dims, values) in constants {
             let value = match values {
                 WeightValues::Floats(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),
@@ -185,11 +183,12 @@ impl Runtime {
     pub(crate) fn session_of_graph(
         &self,
         (graph, rewritten): (&VerifiedGraph, Option<&[u8]>),
+        preparation: Preparation,
         options: &SessionOptions,
         wrong: impl FnOnce(String) -> Error,
     ) -> Result<Session> {
         let refused = |e: ort::Error<SessionBuilder>| refused_option(e.into());
-        let mut builder = self.builder(options)?;
+        let mut builder = self.builder(preparation, options)?;
         let session = match &graph.storage {
             GraphStorage::Memory(bytes, weights) => {
                 let own = rewritten.map(|_| (graph.file().to_string(), bytes.clone()));
@@ -217,19 +216,28 @@ impl Runtime {
         name: &str,
         options: &SessionOptions,
     ) -> Result<Session> {
-        model.into_session(&self.builder(options)?).map_err(|e| cannot_run(name, options.device, e))
+        model.into_session(&self.builder(Preparation::Full, options)?).map_err(|e| cannot_run(name, options.device, e))
     }
 
     /// Builds the session of a graph that is part of the program.
     pub(crate) fn session_of_bytes(&self, graph: &[u8], name: &str, options: &SessionOptions) -> Result<Session> {
-        self.builder(options)?.commit_from_memory(graph).map_err(|e| cannot_run(name, options.device, e))
+        self.builder(Preparation::Full, options)?
+            .commit_from_memory(graph)
+            .map_err(|e| cannot_run(name, options.device, e))
     }
 
-    fn builder(&self, options: &SessionOptions) -> Result<SessionBuilder> {
+    fn builder(&self, preparation: Preparation, options: &SessionOptions) -> Result<SessionBuilder> {
+        let level = match preparation {
+            Preparation::Full => GraphOptimizationLevel::All,
+            Preparation::Constants => GraphOptimizationLevel::Level1,
+            Preparation::None => GraphOptimizationLevel::Disable,
+        };
         let failed = |e: ort::Error<SessionBuilder>| refused_option(e.into());
         let mut builder = Session::builder(&self.environment)
             .map_err(refused_option)?
-            .with_optimization_level(GraphOptimizationLevel::All)
+            .with_optimization_level(level)
+            .map_err(failed)?
+            .with_prepacking(preparation != Preparation::None)
             .map_err(failed)?
             .with_intra_op_spinning(false)
             .map_err(failed)?

@@ -15,7 +15,7 @@ use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats_of, run_err
 use crate::model::image::unit_vector;
 use crate::model::manifest::TextSpec;
 use crate::model::precision::Precision;
-use crate::model::runtime::{ReadGraph, Runtime, SessionOptions, SessionUse};
+use crate::model::runtime::{Preparation, ReadGraph, Runtime, SessionOptions};
 use crate::model::side_by_side::side_by_side;
 use crate::model::tokenizer::{encode, parse_tokenizer};
 
@@ -61,7 +61,7 @@ impl TextEncoder {
             || side_by_side(Runtime::load, || ReadGraph::of(folder, &spec.graph, options)),
         );
         // People give a text or a few.
-        let session = runtime?.session_of_read(folder, graph?, SessionUse::Seldom, options)?;
+        let session = runtime?.session_of_read(folder, graph?, Preparation::None, options)?;
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
         let check = GraphCheck::new(folder, &spec.graph, &session);
         let (int, shape) = (TensorElementType::Int64, [None, Some(spec.context_length)]);

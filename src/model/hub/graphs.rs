@@ -9,11 +9,11 @@ use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::config::TextConfig;
 use super::files::{DECODER, EMBED, HubFolder, VISION};
-use super::rewrite::rewrite_decoder;
+use super::rewrite::{RewrittenGraph, rewrite_decoder};
 use super::row_keeper::{RowKeeper, RowsForm};
 use crate::error::{Error, Result};
 use crate::model::graph::{LEAST_ROWS, floats, floats_of, run_error, wrong_shape};
-use crate::model::runtime::{Runtime, SessionOptions};
+use crate::model::runtime::{Preparation, Runtime, SessionOptions};
 use crate::model::side_by_side::side_by_side;
 use crate::model::verified::VerifiedGraph;
 
@@ -42,12 +42,16 @@ impl NamedGraph {
     /// A graph and, if it was changed since it was read, what it has become.
     fn load_verified(
         folder: &HubFolder,
-        (graph, rewritten): (&VerifiedGraph, Option<&[u8]>),
+        (graph, rewritten): (&VerifiedGraph, Option<&RewrittenGraph>),
         known: &[&str],
         options: &SessionOptions,
     ) -> Result<NamedGraph> {
         let wrong = |cause| folder.error(cause, "Download the graph again.");
-        let session = Runtime::load()?.session_of_graph((graph, rewritten), options, wrong)?;
+        // A scale for each picture takes a dozen operators for each product, and no fusion expects them.
+        let is_scaled = rewritten.is_some_and(|graph| graph.scaled_by_picture);
+        let preparation = if is_scaled { Preparation::Constants } else { Preparation::Full };
+        let rewritten = rewritten.map(|graph| graph.bytes.as_slice());
+        let session = Runtime::load()?.session_of_graph((graph, rewritten), preparation, options, wrong)?;
         NamedGraph::of(folder, graph.name.clone(), session, known)
     }
 
@@ -135,24 +139,28 @@ impl Graphs {
     pub(crate) fn load(folder: &HubFolder, options: &SessionOptions) -> Result<Graphs> {
         let text = folder.config.model.text_config.clone();
         let known = ["inputs_embeds", "attention_mask", "position_ids", "past_key_values.", "num_logits_to_keep"];
-        let read = folder.listed().graph(&folder.graph(DECODER))?;
-        let rewritten = rewrite_decoder(read.bytes(), read.file());
-        let by_picture = rewritten.as_ref().is_some_and(|graph| graph.scaled_by_picture);
-        let changed = rewritten.as_ref().map(|graph| graph.bytes.as_slice());
         let (inputs, decoder) = side_by_side(
             || InputGraphs::load(folder, options),
-            || NamedGraph::load_verified(folder, (&read, changed), &known, options),
+            || -> Result<(NamedGraph, Option<VerifiedGraph>)> {
+                let read = folder.listed().graph(&folder.graph(DECODER))?;
+                let rewritten = rewrite_decoder(read.bytes(), read.file());
+                let decoder = NamedGraph::load_verified(folder, (&read, rewritten.as_ref()), &known, options)?;
+                let by_picture = rewritten.is_some_and(|graph| graph.scaled_by_picture);
+                Ok((decoder, by_picture.then_some(read)))
+            },
         );
-        let (inputs, decoder) = (inputs?, decoder?);
+        let (inputs, (decoder, scaled_by_picture)) = (inputs?, decoder?);
         let embeds_element = decoder.require(folder, "inputs_embeds")?;
         let (cache_names, cache_element) = cache_names(folder, &decoder, "")?;
         check_layers(folder, &decoder, 2)?;
-        let scale_by_batch = folder.listing.precision.scales_by_batch() && !by_picture;
+        let scale_by_batch = folder.listing.precision.scales_by_batch() && scaled_by_picture.is_none();
         let form = RowsForm { element: cache_element, rank: 4, tensors: cache_names.len() };
         let keeper = RowKeeper::new(form, options)?;
         let mut graphs =
             Graphs { inputs, decoder, text, cache_names, cache_element, keeper, embeds_element, scale_by_batch };
-        if by_picture && !graphs.keeps_pictures_apart() {
+        if let Some(read) = scaled_by_picture
+            && !graphs.keeps_pictures_apart()
+        {
             graphs.decoder = NamedGraph::load_verified(folder, (&read, None), &known, options)?;
             graphs.scale_by_batch = true;
         }

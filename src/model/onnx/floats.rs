@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::model::onnx::wire::{Field, write};
-    use crate::model::runtime::{Runtime, SessionOptions, SessionUse};
+    use crate::model::runtime::{Preparation, Runtime, SessionOptions};
 
     const WIDTH: i64 = 64;
 
@@ -297,12 +297,12 @@ mod tests {
         assert!(changed.bytes.len() < bytes.len() / 4, "{} bytes", changed.bytes.len());
         let (runtime, options) = (Runtime::load().unwrap(), SessionOptions::default());
         let mut stored = runtime.session_of_bytes(&bytes, "graph", &options).unwrap();
-        let mut floats = runtime.session_of_floats(changed, SessionUse::Often, &options).unwrap();
+        let mut floats = runtime.session_of_floats(changed, Preparation::Full, &options).unwrap();
         let (stored, floats) = (results(&mut stored), results(&mut floats));
         assert_eq!(stored.len(), 3 * WIDTH as usize);
         assert!(stored.iter().zip(&floats).all(|(a, b)| a.to_bits() == b.to_bits()), "{stored:?}\n{floats:?}");
         // As it is, without packed weights, sums may be rounded in another order.
-        let mut plain = runtime.session_of_floats(to_floats(&bytes, 1).unwrap(), SessionUse::Seldom, &options).unwrap();
+        let mut plain = runtime.session_of_floats(to_floats(&bytes, 1).unwrap(), Preparation::None, &options).unwrap();
         let largest = stored.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
         let off = results(&mut plain).iter().zip(&stored).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
         assert!(off <= 1e-5 * largest, "{off} of {largest}");
