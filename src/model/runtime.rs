@@ -59,7 +59,7 @@ pub(crate) enum Preparation {
     /// It fuses operators and packs weights, for the fastest runs.
     Full,
     /// It computes what is constant. A graph of thousands of small operators, few of which can be fused, runs as fast, and
-    /// loads in half the time.
+    /// loads in three fifths of the time.
     Constants,
     /// Nothing, for a few runs of a small graph: anything else takes longer than they do.
     None,
