@@ -97,9 +97,8 @@ test)
     emulation
     export DESCRY_ONNXRUNTIME="$LIBRARY"
     with_processors cargo test --locked --target $TRIPLE --lib -- ${UNITS:-}
-    # One test takes it for granted that the first cue takes less than four seconds.
     # shellcheck disable=SC2086
-    with_processors cargo test --locked --target $TRIPLE --test describe -- --skip an_interrupted_run_saves \
+    with_processors cargo test --locked --target $TRIPLE --test describe -- \
         ${TESTS:-cli:: decode:: inference:: pipeline:: stills:: first_caption::}
     ;;
 *) sed -n 's/^# \{0,1\}//p' "$0" | sed -n 1,4p >&2; exit 2 ;;
