@@ -4,8 +4,6 @@
 //! session that ran them. Memory: for each session its weights, one batch of pixels and its own arena; a longer slice
 //! of pictures runs piece by piece.
 
-use std::thread;
-
 use ort::session::Session;
 use ort::value::TensorElementType;
 
@@ -17,6 +15,7 @@ use crate::model::manifest::ImageSpec;
 use crate::model::precision::Precision;
 use crate::model::preprocess::Pixels;
 use crate::model::runtime::{Preparation, Runtime, SessionOptions};
+use crate::model::side_by_side::each_of;
 
 /// Names of the graph's input and of its embedding, in a model folder and in the hub's layout.
 const NAMES: (&str, &str) = ("pixels", "embedding");
@@ -163,24 +162,14 @@ impl ImageEncoder {
 impl Encode for ImageEncoder {
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Encoded>> {
         let ImageEncoder { sessions, graph, batch } = self;
-        // Each session gets one run of consecutive pictures.
+        // Each session gets one run of consecutive pictures, and a thread.
         let share = pictures.len().div_ceil(sessions.len()).max(1);
-        let mut results: Vec<Result<Vec<Encoded>>> = pictures.chunks(share).map(|_| Ok(Vec::new())).collect();
-        let work = |session: &mut Session, pictures: &[Pixels]| -> Result<Vec<Encoded>> {
+        let shares: Vec<_> = sessions.iter_mut().zip(pictures.chunks(share)).collect();
+        let threads = shares.len();
+        let results = each_of(shares, threads, |(session, pictures)| -> Result<Vec<Encoded>> {
             let mut out = Vec::with_capacity(pictures.len());
             pictures.chunks(*batch).try_for_each(|chunk| graph.run(session, chunk, &mut out))?;
             Ok(out)
-        };
-        thread::scope(|scope| {
-            let mut shares = sessions.iter_mut().zip(pictures.chunks(share)).zip(&mut results);
-            // This thread runs the first share, and a thread of its own each of the others.
-            let first = shares.next();
-            for ((session, pictures), result) in shares {
-                scope.spawn(|| *result = work(session, pictures));
-            }
-            if let Some(((session, pictures), result)) = first {
-                *result = work(session, pictures);
-            }
         });
         let mut out = Vec::with_capacity(pictures.len());
         for result in results {

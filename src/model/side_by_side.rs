@@ -5,7 +5,7 @@
 use std::thread;
 
 /// Calls both, the first on another thread, and returns when both are done. A panic of either goes on here.
-pub(crate) fn side_by_side<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+pub(super) fn side_by_side<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let one = scope.spawn(one);
         let other = other();
@@ -15,7 +15,7 @@ pub(crate) fn side_by_side<A: Send, B>(one: impl FnOnce() -> A + Send, other: im
 
 /// Calls `work` for each item and returns the results in the order of the items. Each thread, of at most `threads`, gets
 /// a run of consecutive items; this one takes the first. A panic goes on here.
-pub(crate) fn each_of<T: Send, R: Send>(items: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub(super) fn each_of<T: Send, R: Send>(items: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let share = items.len().div_ceil(threads.max(1)).max(1);
     let mut rest = items.into_iter();
     let mut shares = std::iter::from_fn(|| {
