@@ -48,8 +48,7 @@ impl Default for SessionOptions {
 impl SessionOptions {
     /// Threads for what a model computes outside its graphs.
     pub(crate) fn threads_on_host(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        if self.threads > 0 { self.threads } else { cores() }
+        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
     }
 }
 

@@ -126,9 +126,8 @@ impl HubCaptioner {
         interrupt: Option<&Interrupt>,
     ) -> Result<Vec<Generation>> {
         let features = self.features(inputs, each)?;
-        let HubCaptioner { options, threads, least_rows, .. } = self;
-        let batch =
-            Batch { prompt, features: &features, options, threads: *threads, least_rows: *least_rows, interrupt };
+        let (options, threads, least_rows) = (&self.options, self.threads, self.least_rows);
+        let batch = Batch { prompt, features: &features, options, threads, least_rows, interrupt };
         match &mut self.graphs {
             HubGraphs::Decoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
             HubGraphs::EncoderDecoder(graphs) => batch.searches(graphs.as_mut(), inputs.len()),
