@@ -85,6 +85,7 @@ pub(super) fn run(args: &CaptionArgs, reporter: &Reporter, interrupt: &Interrupt
         readers: cores().min(batch),
         bars: args.model.picture.bars(),
         pictures: args.stills.options(),
+        embeddings: args.embedding,
     };
     let stats = pipeline::stills(&paths, options, model, interrupt, |number, still| match still {
         Ok((encoded, caption)) => {

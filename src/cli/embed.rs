@@ -59,7 +59,13 @@ fn embed_pictures(args: &EmbedArgs, reporter: &Reporter, interrupt: &Interrupt) 
     let image = folder.manifest().image.clone();
     let encoder: Load<dyn Encode> = Box::new(move || Ok(Box::new(ImageEncoder::new(&folder, &encode)?)));
     let paths = pictures::find(&args.inputs, reporter);
-    let options = StillOptions { batch, readers: cores(), bars: args.picture.bars(), pictures: args.stills.options() };
+    let options = StillOptions {
+        batch,
+        readers: cores(),
+        bars: args.picture.bars(),
+        pictures: args.stills.options(),
+        ..StillOptions::default()
+    };
     let stats = pipeline::embeddings(&paths, options, (&image, encoder), interrupt, |number, encoded| match encoded {
         Ok(e) => print_json(&json!({ "image": paths[number].display().to_string(), "embedding": e.unit() })),
         Err(e) => {

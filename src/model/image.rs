@@ -22,7 +22,7 @@ const NAMES: (&str, &str) = ("pixels", "embedding");
 const HUB_NAMES: (&str, &str) = ("pixel_values", "image_embeds");
 
 /// What an image tower gives for a picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Encoded {
     /// The embedding as the tower gives it, not normalised. Empty if it gives none.
     pub embedding: Vec<f32>,

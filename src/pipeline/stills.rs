@@ -59,11 +59,14 @@ pub struct StillOptions {
     pub bars: Bars,
     /// Which pictures are refused. Default: those of more than 64 megapixels.
     pub pictures: PictureOptions,
+    /// Whether results have embeddings even if the captioner does not read them. Without, such a captioner runs alone,
+    /// and the image tower is not loaded. Default: true.
+    pub embeddings: bool,
 }
 
 impl Default for StillOptions {
     fn default() -> StillOptions {
-        StillOptions { batch: 8, readers: 2, bars: Bars::default(), pictures: PictureOptions::default() }
+        StillOptions { batch: 8, readers: 2, bars: Bars::default(), pictures: PictureOptions::default(), embeddings: true }
     }
 }
 
@@ -81,6 +84,7 @@ pub fn stills(
     done: impl FnMut(usize, Still) -> Result<bool>,
 ) -> Result<Stats> {
     let Model { image, encoder, captioner, demand, .. } = model;
+    let encoder = (options.embeddings || demand.count == 0).then_some(encoder);
     encoded(paths, options, (&image, demand, encoder), interrupt, |encoded, timers| {
         let mut captioner = captioner()?;
         captioner.begin(interrupt);
@@ -116,7 +120,7 @@ pub fn embeddings(
     interrupt: &Interrupt,
     mut done: impl FnMut(usize, Result<Encoded>) -> Result<bool>,
 ) -> Result<Stats> {
-    encoded(paths, options, (image, PictureDemand::default(), encoder), interrupt, |encoded, _| {
+    encoded(paths, options, (image, PictureDemand::default(), Some(encoder)), interrupt, |encoded, _| {
         for (number, one) in encoded.into_iter().flatten().enumerate() {
             if interrupt.is_set() || !done(number, one.map(|input| input.encoded))? {
                 break;
@@ -126,11 +130,11 @@ pub fn embeddings(
     })
 }
 
-/// Reads and encodes pictures; `take` receives them in order, on this thread.
+/// Reads and encodes pictures; `take` receives them in order, on this thread. Without an encoder, embeddings are empty.
 fn encoded(
     paths: &[PathBuf],
     options: StillOptions,
-    (image, demand, encoder): (&ImageSpec, PictureDemand, Load<dyn Encode>),
+    (image, demand, encoder): (&ImageSpec, PictureDemand, Option<Load<dyn Encode>>),
     interrupt: &Interrupt,
     take: impl FnOnce(Receiver<Vec<Result<CaptionInput>>>, &StageTimers) -> Result<()>,
 ) -> Result<Stats> {
@@ -162,7 +166,7 @@ fn encoded(
         }
         let (to, encoded) = bounded::<Vec<Result<CaptionInput>>>(1);
         let encoding = scope.spawn(move || {
-            let mut stage = StillEncoder { encoder: encoder()?, out: to, timers };
+            let mut stage = StillEncoder { encoder: encoder.map(|load| load()).transpose()?, out: to, timers };
             stage.run(&read, groups.len(), batch)
         });
         // When `take` returns, the receiver is gone: the encoder must not wait for anybody here.
@@ -214,7 +218,8 @@ fn bytes_of(pictures: &[Arc<Rgb>]) -> usize {
 
 /// Encodes pictures in batches.
 struct StillEncoder<'a> {
-    encoder: Box<dyn Encode>,
+    /// None where nobody wants embeddings.
+    encoder: Option<Box<dyn Encode>>,
     out: Sender<Vec<Result<CaptionInput>>>,
     timers: &'a StageTimers,
 }
@@ -256,14 +261,18 @@ impl StillEncoder<'_> {
         pixels: &[Pixels],
         stills: VecDeque<Result<Vec<Arc<Rgb>>>>,
     ) -> Result<Vec<Result<CaptionInput>>> {
-        let mut encoded = Vec::new().into_iter();
-        if !pixels.is_empty() {
-            let start = Instant::now();
-            encoded = self.encoder.encode(pixels)?.into_iter();
-            StageTimers::count(&self.timers.encoded, pixels.len());
-            StageTimers::count(&self.timers.encode_batches, 1);
-            StageTimers::add_since(&self.timers.encode, start);
+        let mut encoded = match &mut self.encoder {
+            Some(encoder) if !pixels.is_empty() => {
+                let start = Instant::now();
+                let encoded = encoder.encode(pixels)?;
+                StageTimers::count(&self.timers.encoded, pixels.len());
+                StageTimers::count(&self.timers.encode_batches, 1);
+                StageTimers::add_since(&self.timers.encode, start);
+                encoded
+            }
+            _ => vec![Encoded::default(); pixels.len()],
         }
+        .into_iter();
         let missing = || Error::runtime("a picture got no embedding", "Report this.");
         let mut input =
             |pictures| Ok(CaptionInput { encoded: encoded.next().ok_or_else(missing)?, pictures, prompt: None });
