@@ -66,7 +66,13 @@ pub struct StillOptions {
 
 impl Default for StillOptions {
     fn default() -> StillOptions {
-        StillOptions { batch: 8, readers: 2, bars: Bars::default(), pictures: PictureOptions::default(), embeddings: true }
+        StillOptions {
+            batch: 8,
+            readers: 2,
+            bars: Bars::default(),
+            pictures: PictureOptions::default(),
+            embeddings: true,
+        }
     }
 }
 

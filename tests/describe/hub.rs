@@ -301,6 +301,31 @@ fn a_film_is_described_and_the_embedder_recognises_repetitions() {
     assert_eq!(track["options"]["decoding"]["prompt"], json!({ "text": "What?", "language": "French", "notes": null }));
 }
 
+/// A model that reads pictures itself needs an embedder beside it only where its embeddings are asked for.
+#[test]
+fn a_caption_needs_no_embedding() {
+    let b = Bench::new();
+    b.ffmpeg("-f lavfi -i testsrc2=size=64x48:rate=1 -frames:v 3 picture%d.png");
+    let folder = root().join(FOLDER).display().to_string();
+    let tiny = root().join("tests/models/tiny").display().to_string();
+    let run = |more: &[&str]| {
+        let args = ["caption", ".", "--model", &folder, "--embedder", &tiny, "--max-tokens", "8", "--json", "--stats"];
+        let (out, err) = b.run(&[&args[..], more].concat(), 0);
+        let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let stats = err.lines().rfind(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{err}"));
+        (rows, serde_json::from_str::<Value>(stats).unwrap()["encoded"].clone())
+    };
+    let (bare, encoded) = run(&[]);
+    assert_eq!((bare.len(), encoded), (3, json!(0)));
+    let (mut rows, encoded) = run(&["--embedding"]);
+    assert_eq!(encoded, json!(3));
+    for row in &mut rows {
+        let embedding = row.as_object_mut().unwrap().remove("embedding").unwrap();
+        assert!(embedding.as_array().is_some_and(|values| !values.is_empty()), "{embedding}");
+    }
+    assert_eq!(rows, bare);
+}
+
 #[test]
 fn a_folder_that_descry_cannot_run_is_refused() {
     let b = Bench::new();

@@ -17,7 +17,7 @@ use crate::message::Setting;
 use crate::model::caption::{Caption, CaptionInput, CaptionOptions, Captions, add_candidate};
 use crate::model::graph::LEAST_ROWS;
 use crate::model::prompt::{CaptionPrompt, PromptOptions};
-use crate::model::side_by_side::each_of;
+use crate::model::side_by_side::{each_of, side_by_side};
 
 /// Most beams: more need more memory than they are worth.
 const MAX_BEAMS: usize = 64;
@@ -84,7 +84,12 @@ impl HubCaptioner {
     /// device is missing; [`Error::Model`] if descry cannot run the folder's graphs.
     pub fn new(folder: &HubFolder, prompt: PromptOptions, options: &CaptionOptions) -> Result<HubCaptioner> {
         let search = generation_options(folder, options)?;
-        let graphs = HubGraphs::load(folder, &options.session)?;
+        let prompt: CaptionPrompt = folder.settle_prompt(prompt, 1)?.into();
+        let (chat, graphs) = side_by_side(
+            || Chat::new(folder).inspect(|chat| chat.prepare(&prompt.compose(), 1)),
+            || HubGraphs::load(folder, &options.session),
+        );
+        let graphs = graphs?;
         let batch = match folder.config.family {
             _ if graphs.scale_by_batch() => 1,
             Family::SmolVlm | Family::Llava => options.batch,
@@ -94,8 +99,8 @@ impl HubCaptioner {
         Ok(HubCaptioner {
             options: search,
             processor: Processor::new(folder, options.split_pictures)?,
-            chat: Chat::new(folder)?,
-            prompt: folder.settle_prompt(prompt, 1)?.into(),
+            chat: chat?,
+            prompt,
             batch: batch.max(1),
             threads: options.session.threads_on_host(),
             least_rows: if graphs.scale_by_batch() { 1 } else { LEAST_ROWS },

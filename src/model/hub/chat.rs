@@ -143,6 +143,11 @@ impl Chat {
         Ok(Prompt { ids, features })
     }
 
+    /// Renders a prompt that is likely to come, because starting a process takes a while. Errors come with the prompt.
+    pub(crate) fn prepare(&self, text: &str, pictures: usize) {
+        let _ = self.rendered(text.replace(IMAGE, " "), pictures);
+    }
+
     /// What the template makes of a text with some pictures before it; else what it did instead.
     fn rendered(&self, text: String, pictures: usize) -> Result<String, String> {
         let mut last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);

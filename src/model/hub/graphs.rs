@@ -49,7 +49,7 @@ impl NamedGraph {
         let wrong = |cause| folder.error(cause, "Download the graph again.");
         // A scale for each picture takes a dozen operators for each product, and no fusion expects them.
         let is_scaled = rewritten.is_some_and(|graph| graph.scaled_by_picture);
-        let preparation = if is_scaled { Preparation::Constants } else { Preparation::Full };
+        let preparation = if is_scaled { Preparation::Packed } else { Preparation::Full };
         let rewritten = rewritten.map(|graph| graph.bytes.as_slice());
         let session = Runtime::load()?.session_of_graph((graph, rewritten), preparation, options, wrong)?;
         NamedGraph::of(folder, graph.name.clone(), session, known)

@@ -149,7 +149,7 @@ impl StoredWeights<'_> {
     }
 
     fn fill(&self, values: &mut WeightValues) {
-        let integers = self.integers.values;
+        let integers = &*self.integers.values;
         match values {
             WeightValues::Signed(out) => out.iter_mut().zip(integers).for_each(|(out, v)| *out = v.cast_signed()),
             WeightValues::Unsigned(out) => out.copy_from_slice(integers),

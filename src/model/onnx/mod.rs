@@ -20,4 +20,4 @@ mod wire;
 pub(crate) use build::{Array, ArrayValues, GraphBuilder};
 pub(crate) use external::external_files;
 pub(crate) use floats::{FloatGraph, WeightValues, to_floats};
-pub(crate) use model::{Node, OnnxModel, element};
+pub(crate) use model::{Constant, Node, OnnxModel, element};

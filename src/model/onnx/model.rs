@@ -2,6 +2,7 @@
 //!
 //! The numbers are those of the fields in ONNX's `onnx.proto`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::{Field, read, read_packed, write};
@@ -46,6 +47,8 @@ mod attribute_field {
 pub(super) mod tensor_field {
     pub(in crate::model::onnx) const DIMENSION: u64 = 1;
     pub(in crate::model::onnx) const ELEMENT: u64 = 2;
+    /// Integers of up to 32 bits, each as a number of its own.
+    pub(in crate::model::onnx) const INTS: u64 = 5;
     pub(in crate::model::onnx) const NAME: u64 = 8;
     pub(in crate::model::onnx) const RAW: u64 = 9;
     pub(in crate::model::onnx) const EXTERNAL: u64 = 13;
@@ -270,12 +273,6 @@ impl<'a> OnnxModel<'a> {
         })
     }
 
-    /// A constant whose values are in the file; `None` if there is none, or its values are elsewhere.
-    pub(crate) fn constant(&self, name: &str) -> Option<Constant<'_>> {
-        let initializers = self.graph.iter().filter(|f| f.number() == graph_field::INITIALIZER);
-        initializers.filter_map(|f| Constant::read(f.as_bytes()?)).find(|constant| constant.name == name)
-    }
-
     /// All constants of the file, by name.
     pub(crate) fn constants(&self) -> BTreeMap<&'a str, Constant<'a>> {
         let initializers = self.graph.iter().filter(|f| f.number() == graph_field::INITIALIZER);
@@ -354,12 +351,13 @@ pub(crate) struct Constant<'a> {
     pub(crate) dims: Vec<i64>,
     /// One of [`element`].
     pub(crate) element: i64,
-    pub(crate) values: &'a [u8],
+    pub(crate) values: Cow<'a, [u8]>,
 }
 
 impl<'a> Constant<'a> {
     fn read(bytes: &'a [u8]) -> Option<Constant<'a>> {
-        let mut constant = Constant { name: "", dims: Vec::new(), element: 0, values: &[] };
+        let mut constant = Constant { name: "", dims: Vec::new(), element: 0, values: Cow::Borrowed(&[]) };
+        let mut ints = Vec::new();
         for field in read(bytes)? {
             match field.number() {
                 tensor_field::DIMENSION => match field.as_int() {
@@ -368,9 +366,17 @@ impl<'a> Constant<'a> {
                 },
                 tensor_field::ELEMENT => constant.element = field.as_int()?,
                 tensor_field::NAME => constant.name = std::str::from_utf8(field.borrowed_bytes()?).ok()?,
-                tensor_field::RAW => constant.values = field.borrowed_bytes()?,
+                tensor_field::RAW => constant.values = Cow::Borrowed(field.borrowed_bytes()?),
+                tensor_field::INTS => match field.as_int() {
+                    Some(int) => ints.push(int),
+                    None => ints.extend(read_packed(field.borrowed_bytes()?)?),
+                },
                 _ => {}
             }
+        }
+        // Exporters write a single byte, such as a zero point, as a number.
+        if !ints.is_empty() && [element::INT8, element::UINT8].contains(&constant.element) {
+            constant.values = ints.iter().map(|int| int.to_le_bytes()[0]).collect();
         }
         Some(constant)
     }

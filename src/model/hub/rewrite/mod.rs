@@ -54,12 +54,12 @@ mod tests {
         OnnxModel::read(bytes).unwrap().nodes.iter().filter(|n| n.operator == operator).count()
     }
 
-    /// The decoder with a change.
-    fn changed(change: impl Fn(&mut Vec<Node>)) -> Option<RewrittenGraph> {
+    /// The operators of a changed decoder with a scale for each picture; `None` if it keeps its own.
+    fn scaled(change: impl Fn(&mut Node)) -> Option<Vec<String>> {
         let bytes = decoder("_uint8");
         let mut model = OnnxModel::read(&bytes).unwrap();
-        change(&mut model.nodes);
-        rewrite_decoder(&model.write("x"), "x")
+        model.nodes.iter_mut().filter(|n| n.operator == "MatMulInteger").for_each(change);
+        scale::scale_by_picture(&mut model).then(|| model.nodes.into_iter().map(|n| n.operator).collect())
     }
 
     #[test]
@@ -94,15 +94,34 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_that_is_not_as_expected_keeps_its_scales() {
-        let products = |nodes: &mut Vec<Node>, change: &dyn Fn(&mut Node)| {
-            nodes.iter_mut().filter(|n| n.operator == "MatMulInteger").take(1).for_each(change);
-        };
-        let computed = changed(|nodes| products(nodes, &|n| n.inputs[1] = "logits".into()));
-        let unscaled = changed(|nodes| products(nodes, &|n| n.inputs[2] = String::new()));
-        let convolved = changed(|nodes| products(nodes, &|n| n.operator = "ConvInteger".into()));
-        for rewritten in [computed, unscaled, convolved] {
-            assert!(rewritten.is_none_or(|graph| !graph.scaled_by_picture));
+    fn zero_points_of_weights_are_subtracted_beforehand_if_they_are_constant() {
+        let bytes = decoder("_uint8");
+        let (before, rewritten) = (OnnxModel::read(&bytes).unwrap(), rewrite_decoder(&bytes, "x").unwrap());
+        let after = OnnxModel::read(&rewritten.bytes).unwrap();
+        let (weights, sums) = (before.constants(), after.constants());
+        for product in before.nodes.iter().filter(|n| n.operator == "MatMulInteger") {
+            let [_, name, _, zero] = product.inputs.as_slice() else { panic!("{product:?}") };
+            let (values, zero) = (&weights[name.as_str()], &weights[zero.as_str()].values);
+            let columns = usize::try_from(values.dims[1]).unwrap();
+            let centred =
+                |n: usize| i32::from(values.values[n]) - i32::from(zero[if zero.len() > 1 { n % columns } else { 0 }]);
+            let wanted: Vec<i32> =
+                (0..columns).map(|c| (c..values.values.len()).step_by(columns).map(centred).sum()).collect();
+            let found = &sums[format!("descry/scale/sums/{name}/{}", product.inputs[3]).as_str()].values;
+            let found: Vec<i32> = found.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect();
+            assert_eq!(found, wanted, "{name}");
         }
+        let subtractions = |operators: Vec<String>| operators.iter().filter(|o| *o == "Sub").count();
+        let constant = subtractions(scaled(|_| {}).unwrap());
+        let computed = subtractions(scaled(|n| n.inputs[3] = "computed".into()).unwrap());
+        assert_eq!(computed - constant, count(&bytes, "MatMulInteger"));
+    }
+
+    #[test]
+    fn a_graph_that_is_not_as_expected_keeps_its_scales() {
+        assert!(scaled(|_| {}).is_some());
+        assert!(scaled(|n| n.inputs[1] = "logits".into()).is_none(), "weights that are computed");
+        assert!(scaled(|n| n.inputs[2] = String::new()).is_none(), "no zero point");
+        assert!(scaled(|n| n.operator = "ConvInteger".into()).is_none(), "not a product");
     }
 }

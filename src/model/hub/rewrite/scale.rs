@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::model::onnx::{Node, OnnxModel, element};
+use crate::model::onnx::{Constant, Node, OnnxModel, element};
 
 /// The first version of ONNX's operators in which all those below are as they are used here.
 const LEAST_OPSET: i64 = 13;
@@ -41,14 +41,16 @@ pub(super) fn scale_by_picture(model: &mut OnnxModel) -> bool {
     for node in std::mem::take(&mut model.nodes) {
         match node.operator.as_str() {
             BY_BATCH => quantize(&node, axes_are_inputs, &mut nodes),
-            "MatMulInteger" => multiply(node, &mut nodes),
+            "MatMulInteger" => multiply(node, &weights, &mut nodes),
             _ => nodes.push(node),
         }
     }
     model.nodes = nodes;
-    for (name, WeightSums { rows, columns }) in weights {
+    for (name, WeightSums { columns, rows }) in weights {
         model.add_ints32(&sums_of(&name), &columns);
-        model.add_ints32(&rows_of(&name), &[rows]);
+        if let Some(rows) = rows {
+            model.add_ints32(&rows_of(&name), &[rows]);
+        }
     }
     // Axes of a picture: all but the first of a batch × vectors × width.
     model.add_ints(AXES, &[1, 2]);
@@ -58,30 +60,40 @@ pub(super) fn scale_by_picture(model: &mut OnnxModel) -> bool {
     true
 }
 
-/// What a product needs to know of its weights.
+/// What a product subtracts for each unit of its pictures' zero point.
 struct WeightSums {
-    rows: i32,
-    /// The sum of each column.
+    /// The sum of each column of weights, less the column's zero point for every row.
     columns: Vec<i32>,
+    /// How many rows there are, if the weights' zero points are not constants, and still have to be subtracted.
+    rows: Option<i32>,
 }
 
-fn sums_of(weights: &str) -> String {
-    format!("descry/scale/sums/{weights}")
+/// Weights by their names and those of their zero points, which are empty where there are none.
+type Weights = BTreeMap<(String, String), WeightSums>;
+
+/// What a product multiplies with, as the key of [`Weights`].
+fn weights_of(product: &Node) -> (String, String) {
+    (product.inputs[1].clone(), product.inputs.get(3).cloned().unwrap_or_default())
 }
 
-fn rows_of(weights: &str) -> String {
-    format!("descry/scale/rows/{weights}")
+fn sums_of((weights, zero): &(String, String)) -> String {
+    format!("descry/scale/sums/{weights}/{zero}")
 }
 
-/// The weights of all products of integers, by name; `None` if one is not a constant in the file, or something else reads
-/// the integers, or something else than a product reads a scale.
-fn weights(model: &OnnxModel) -> Option<BTreeMap<String, WeightSums>> {
+fn rows_of((weights, zero): &(String, String)) -> String {
+    format!("descry/scale/rows/{weights}/{zero}")
+}
+
+/// The weights of all products of integers; `None` if one is not a constant in the file, or something else reads the
+/// integers, or something else than a product reads a scale.
+fn weights(model: &OnnxModel) -> Option<Weights> {
     let quantized: Vec<&Node> = model.nodes.iter().filter(|n| n.operator == BY_BATCH).collect();
     if quantized.iter().any(|n| n.inputs.len() != 1 || n.outputs.len() != 3 || n.outputs.iter().any(String::is_empty)) {
         return None;
     }
     let of = |k: usize| quantized.iter().map(move |n| n.outputs[k].as_str()).collect();
     let [integers, scales, zeros]: [HashSet<&str>; 3] = [0, 1, 2].map(of);
+    let constants = model.constants();
     let mut found = BTreeMap::new();
     for node in &model.nodes {
         let reads = |names: &HashSet<&str>| node.inputs.iter().any(|i| names.contains(i.as_str()));
@@ -90,7 +102,9 @@ fn weights(model: &OnnxModel) -> Option<BTreeMap<String, WeightSums>> {
             if !integers.contains(values.as_str()) || !zeros.contains(zero.as_str()) {
                 return None;
             }
-            found.insert(weights.clone(), sums(model, weights)?);
+            let key = weights_of(node);
+            let sums = sums(constants.get(weights.as_str())?, &key.1, &constants)?;
+            found.insert(key, sums);
         } else if reads(&integers) || reads(&zeros) || node.operator != "Mul" && reads(&scales) {
             return None;
         }
@@ -98,20 +112,32 @@ fn weights(model: &OnnxModel) -> Option<BTreeMap<String, WeightSums>> {
     Some(found)
 }
 
-/// The sums of the columns of constant weights.
-fn sums(model: &OnnxModel, weights: &str) -> Option<WeightSums> {
-    let constant = model.constant(weights)?;
-    let &[rows, columns] = constant.dims.as_slice() else { return None };
+/// The sums of the columns of constant weights, whose zero points have this name.
+fn sums(weights: &Constant, zero: &str, constants: &BTreeMap<&str, Constant>) -> Option<WeightSums> {
+    let &[rows, columns] = weights.dims.as_slice() else { return None };
     let (rows, columns) = (i32::try_from(rows).ok()?, usize::try_from(columns).ok()?);
-    if columns == 0 || constant.values.len() != columns.checked_mul(usize::try_from(rows).ok()?)? {
+    if columns == 0 || weights.values.len() != columns.checked_mul(usize::try_from(rows).ok()?)? {
         return None;
     }
-    let columns = match constant.element {
-        element::INT8 => column_sums(constant.values, columns, |v| i32::from(v.cast_signed())),
-        element::UINT8 => column_sums(constant.values, columns, i32::from),
+    let value = match weights.element {
+        element::INT8 => |v: u8| i32::from(v.cast_signed()),
+        element::UINT8 => i32::from,
         _ => return None,
     };
-    Some(WeightSums { rows, columns })
+    let mut sums = column_sums(&weights.values, columns, value);
+    if zero.is_empty() {
+        return Some(WeightSums { columns: sums, rows: None });
+    }
+    let constant = constants.get(zero).filter(|zero| zero.element == weights.element && zero.dims.len() < 2);
+    let zeros = match constant.map(|zero| &*zero.values) {
+        Some(&[all]) => vec![all; columns],
+        Some(each) if each.len() == columns => each.to_vec(),
+        _ => return Some(WeightSums { columns: sums, rows: Some(rows) }),
+    };
+    for (sum, zero) in sums.iter_mut().zip(zeros) {
+        *sum = sum.wrapping_sub(rows.wrapping_mul(value(zero)));
+    }
+    Some(WeightSums { columns: sums, rows: None })
 }
 
 fn column_sums(values: &[u8], columns: usize, value: impl Fn(u8) -> i32) -> Vec<i32> {
@@ -157,15 +183,15 @@ fn quantize<'a>(node: &Node, axes_are_inputs: bool, nodes: &mut Vec<Node<'a>>) {
 }
 
 /// A product of integers, less the zero point times the sum of each column of weights, whose own zero points count too.
-fn multiply<'a>(mut node: Node<'a>, nodes: &mut Vec<Node<'a>>) {
-    let (weights, zero) = (node.inputs[1].clone(), std::mem::take(&mut node.inputs[2]));
-    let output = node.outputs[0].clone();
+fn multiply<'a>(mut node: Node<'a>, weights: &Weights, nodes: &mut Vec<Node<'a>>) {
+    let key = weights_of(&node);
+    let (zero, output) = (std::mem::take(&mut node.inputs[2]), node.outputs[0].clone());
     let part = |name: &str| format!("descry/scale/{name}/{output}");
-    let mut sums = sums_of(&weights);
-    if let Some(zero_points) = node.inputs.get(3).filter(|z| !z.is_empty()) {
+    let mut sums = sums_of(&key);
+    if weights.get(&key).is_some_and(|sums| sums.rows.is_some()) {
         let [wide, all, centred] = ["zeros", "all", "centred"].map(part);
-        nodes.push(Node::new("Cast", &[zero_points], &wide).with_int("to", element::INT32));
-        nodes.push(Node::new("Mul", &[&wide, &rows_of(&weights)], &all));
+        nodes.push(Node::new("Cast", &[&key.1], &wide).with_int("to", element::INT32));
+        nodes.push(Node::new("Mul", &[&wide, &rows_of(&key)], &all));
         nodes.push(Node::new("Sub", &[&sums, &all], &centred));
         sums = centred;
     }
