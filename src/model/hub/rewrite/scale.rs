@@ -119,12 +119,16 @@ fn sums(weights: &Constant, zero: &str, constants: &BTreeMap<&str, Constant>) ->
     if columns == 0 || weights.values.len() != columns.checked_mul(usize::try_from(rows).ok()?)? {
         return None;
     }
-    let value = match weights.element {
-        element::INT8 => |v: u8| i32::from(v.cast_signed()),
-        element::UINT8 => i32::from,
+    let signed = match weights.element {
+        element::INT8 => true,
+        element::UINT8 => false,
         _ => return None,
     };
-    let mut sums = column_sums(&weights.values, columns, value);
+    let mut sums = if signed {
+        column_sums(&weights.values, columns, |v| i32::from(v.cast_signed()))
+    } else {
+        column_sums(&weights.values, columns, i32::from)
+    };
     if zero.is_empty() {
         return Some(WeightSums { columns: sums, rows: None });
     }
@@ -135,7 +139,8 @@ fn sums(weights: &Constant, zero: &str, constants: &BTreeMap<&str, Constant>) ->
         _ => return Some(WeightSums { columns: sums, rows: Some(rows) }),
     };
     for (sum, zero) in sums.iter_mut().zip(zeros) {
-        *sum = sum.wrapping_sub(rows.wrapping_mul(value(zero)));
+        let zero = if signed { i32::from(zero.cast_signed()) } else { i32::from(zero) };
+        *sum = sum.wrapping_sub(rows.wrapping_mul(zero));
     }
     Some(WeightSums { columns: sums, rows: None })
 }
