@@ -108,7 +108,8 @@ INTERLEAVINGS := --locked --lib --features interleavings
 THREADS := RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TARGET_DIR=target/threads
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-# The last two builds only show that the code compiles. So descry is not optimised; other crates are, because they are shared.
+# For builds that compute little: of the interleavings, and those that only show that the code compiles. Other crates are
+# optimised, because they are shared.
 UNOPTIMISED := --config 'profile.dev.package.descry.opt-level=0'
 
 # The developer's own descry.toml does not count.
@@ -116,7 +117,7 @@ test: export XDG_CONFIG_HOME = $(CURDIR)/target/no-configuration
 test: setup-test lint
 	vendor/venv/bin/mypy tools benches tests examples
 	$(LINTED) cargo test $(ALL) --lib --test '*'
-	$(LINTED) cargo test $(INTERLEAVINGS) -- interleavings hub::queue
+	$(LINTED) cargo test $(INTERLEAVINGS) $(UNOPTIMISED) -- interleavings hub::queue
 	$(LINTED) DESCRY_ONNXRUNTIME=$(ONNXRUNTIME) cargo test $(ALL) --doc
 	$(LINTED) cargo build --locked --lib --no-default-features $(UNOPTIMISED)
 	$(LINTED) cargo build --locked --lib --features $(PROVIDERS) $(UNOPTIMISED)
