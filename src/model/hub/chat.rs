@@ -124,8 +124,6 @@ impl Chat {
         let broken = |cause: String| {
             Error::model(self.dir.clone(), format!("its chat template {cause}"), "Download the model's files again.")
         };
-        // A user's text must not place pictures.
-        let text = text.replace(IMAGE, " ");
         let rendered = self.rendered(text, pictures).map_err(broken)?;
         // Tokenizers of Llama's kind put a token before every text, unless the template has done so.
         let starts = !self.bos.is_empty() && rendered.starts_with(&self.bos);
@@ -145,11 +143,13 @@ impl Chat {
 
     /// Renders a prompt that is likely to come, because starting a process takes a while. Errors come with the prompt.
     pub(crate) fn prepare(&self, text: &str, pictures: usize) {
-        let _ = self.rendered(text.replace(IMAGE, " "), pictures);
+        let _ = self.rendered(text, pictures);
     }
 
     /// What the template makes of a text with some pictures before it; else what it did instead.
-    fn rendered(&self, text: String, pictures: usize) -> Result<String, String> {
+    fn rendered(&self, text: &str, pictures: usize) -> Result<String, String> {
+        // A user's text must not place pictures.
+        let text = text.replace(IMAGE, " ");
         let mut last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = (text, pictures);
         if let Some((before, rendered)) = &*last

@@ -367,16 +367,18 @@ impl<'a> Constant<'a> {
                 tensor_field::ELEMENT => constant.element = field.as_int()?,
                 tensor_field::NAME => constant.name = std::str::from_utf8(field.borrowed_bytes()?).ok()?,
                 tensor_field::RAW => constant.values = Cow::Borrowed(field.borrowed_bytes()?),
-                tensor_field::INTS => match field.as_int() {
-                    Some(int) => ints.push(int),
-                    None => ints.extend(read_packed(field.borrowed_bytes()?)?),
-                },
+                tensor_field::INTS => ints.push(field),
                 _ => {}
             }
         }
         // Exporters write a single byte, such as a zero point, as a number.
         if !ints.is_empty() && [element::INT8, element::UINT8].contains(&constant.element) {
-            constant.values = ints.iter().map(|int| int.to_le_bytes()[0]).collect();
+            let numbers = ints.iter().map(|field| match field.as_int() {
+                Some(int) => Some(vec![int]),
+                None => read_packed(field.borrowed_bytes()?),
+            });
+            let numbers = numbers.collect::<Option<Vec<_>>>()?;
+            constant.values = numbers.iter().flatten().map(|int| int.to_le_bytes()[0]).collect();
         }
         Some(constant)
     }
