@@ -65,9 +65,13 @@ fn scores_and_titles_are_described_when_they_appear_and_clocks_are_not() {
     for (out, logos) in [(&once, 1), (&never, 0)] {
         let events = events(out);
         let said = quoted(&events);
-        let count = |what: &str| said.iter().filter(|(_, text)| text.contains(what)).count();
+        // Which pictures of a line are read depends on how busy the machine is, and one may show a space too narrow to
+        // be read: only the letters are compared.
+        let letters = |text: &str| text.replace(' ', "");
+        let quotes = |text: &str, what: &str| letters(text).contains(&letters(what));
+        let count = |what: &str| said.iter().filter(|(_, text)| quotes(text, what)).count();
         let when =
-            |what: &str| said.iter().find(|(_, text)| text.contains(what)).unwrap_or_else(|| panic!("{said:?}")).0;
+            |what: &str| said.iter().find(|(_, text)| quotes(text, what)).unwrap_or_else(|| panic!("{said:?}")).0;
         assert_eq!((count("HOME 1 AWAY 0"), count("HOME 1 AWAY 1"), count("Half-time")), (1, 1, 1), "{said:?}");
         // With the scene in which it appears, or later on a machine that is busy.
         let times = ["HOME 1 AWAY 0", "Half-time", "HOME 1 AWAY 1"].map(when);
