@@ -11,7 +11,7 @@
 //! preprocess ─► image ─► caption               text      texts into the space of pictures
 //! prompt     what models that take one are asked
 //! tokenizer  texts to tokens and back
-//! buffer     memory for weights
+//! buffer     memory for weights                    in_place  sessions for a few runs
 //! models     what embeds and what captions     hub       models in the layout of the hub
 //!                                              server    models on a server
 //!
@@ -31,6 +31,7 @@ pub(crate) mod folder;
 mod graph;
 pub(crate) mod hub;
 pub(crate) mod image;
+mod in_place;
 mod library;
 mod loader;
 pub(crate) mod manifest;

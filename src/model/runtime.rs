@@ -4,7 +4,7 @@
 //! change at every step of decoding, and plans would pile up. They ask for deterministic kernels.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ort::environment::Environment;
 use ort::ep;
@@ -22,7 +22,7 @@ use crate::model::onnx::{FloatGraph, WeightValues, to_floats};
 use crate::model::verified::{GraphStorage, VerifiedGraph};
 
 /// The option that names the folder with the weights of a graph in memory.
-const EXTERNAL_WEIGHTS: &str = "session.model_external_initializers_file_folder_path";
+pub(super) const EXTERNAL_WEIGHTS: &str = "session.model_external_initializers_file_folder_path";
 
 /// How sessions are built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +37,14 @@ pub struct SessionOptions {
     /// Whether decoders bind their keys on the CPU too, as they do on a device with memory of its own. Captions are the
     /// same, and take longer: it shows on any machine what happens on such a device. Default: false.
     pub bind_keys: bool,
+    /// Whether text towers are for a few texts. Where their weights are stored as integers, they then load in less time and
+    /// memory, and take longer for each text; embeddings are the same but for the last bits. Default: false.
+    pub few_texts: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> SessionOptions {
-        SessionOptions { threads: 0, device: Device::Cpu, arena: true, bind_keys: false }
+        SessionOptions { threads: 0, device: Device::Cpu, arena: true, bind_keys: false, few_texts: false }
     }
 }
 
@@ -60,7 +63,8 @@ pub(crate) enum Preparation {
     /// It packs weights. A graph of thousands of small operators, few of which can be fused, runs as fast, and loads in half
     /// the time.
     Packed,
-    /// Nothing, for a few runs of a small graph: anything else takes longer than they do.
+    /// Nothing, for a few runs of a small graph: anything else takes longer than they do. Then sums are added in an order
+    /// that depends on the number of threads, so it wants one.
     None,
 }
 
@@ -77,14 +81,25 @@ impl ReadGraph {
     /// # Errors
     /// [`Error::Model`] if its files are not those of the manifest.
     pub(crate) fn of(folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<ReadGraph> {
-        let graph = folder.listed().graph(graph)?;
-        let floats = match &graph.storage {
-            GraphStorage::Memory(bytes, files) if files.is_empty() && options.device == Device::Cpu => {
-                to_floats(bytes, options.threads_on_host())
-            }
+        let mut read = ReadGraph::unchanged(folder, graph)?;
+        read.floats = read.changeable(options).and_then(|bytes| to_floats(bytes, options.threads_on_host()));
+        Ok(read)
+    }
+
+    /// Reads a graph of a model folder, which then has no other form.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if its files are not those of the manifest.
+    pub(crate) fn unchanged(folder: &ModelFolder, graph: &str) -> Result<ReadGraph> {
+        Ok(ReadGraph { graph: folder.listed().graph(graph)?, floats: None })
+    }
+
+    /// The graph, if it may have another form.
+    pub(crate) fn changeable(&self, options: &SessionOptions) -> Option<&Arc<[u8]>> {
+        match &self.graph.storage {
+            GraphStorage::Memory(bytes, files) if files.is_empty() && options.device == Device::Cpu => Some(bytes),
             _ => None,
-        };
-        Ok(ReadGraph { graph, floats })
+        }
     }
 }
 
@@ -134,37 +149,30 @@ impl Runtime {
 
     /// Builds the session of a graph in a model folder.
     pub(crate) fn session(&self, folder: &ModelFolder, graph: &str, options: &SessionOptions) -> Result<Session> {
-        self.session_of_read(folder, ReadGraph::of(folder, graph, options)?, Preparation::Full, options)
+        self.session_of_read(folder, ReadGraph::of(folder, graph, options)?, options)
     }
 
-    /// Builds the session of a graph that was read. The preparation counts if its weights became floats: otherwise, ONNX
-    /// Runtime would compute floats in every run.
+    /// Builds the session of a graph that was read.
     pub(crate) fn session_of_read(
         &self,
         folder: &ModelFolder,
         read: ReadGraph,
-        preparation: Preparation,
         options: &SessionOptions,
     ) -> Result<Session> {
         let ReadGraph { graph, floats } = read;
         // Where ONNX Runtime does not take floats so, it makes them itself.
         let of_floats = floats.and_then(|floats| {
-            let session = self.session_of_floats(floats, preparation, options);
-            session.inspect_err(|e| tracing::debug!("{} is loaded as it is: {e}", graph.name)).ok()
+            let session = self.session_of_floats(floats, options);
+            session.inspect_err(|e| loaded_as_it_is(&graph.name, e)).ok()
         });
         let wrong = |cause| folder.error(cause, "Make the model folder again.");
         of_floats.map_or_else(|| self.session_of_graph((&graph, None), Preparation::Full, options, wrong), Ok)
     }
 
     /// Builds the session of a graph whose weights became floats.
-    pub(crate) fn session_of_floats(
-        &self,
-        graph: FloatGraph,
-        preparation: Preparation,
-        options: &SessionOptions,
-    ) -> Result<Session> {
+    pub(crate) fn session_of_floats(&self, graph: FloatGraph, options: &SessionOptions) -> Result<Session> {
         let FloatGraph { bytes, constants } = graph;
-        let mut builder = self.builder(preparation, options)?;
+        let mut builder = self.builder(Preparation::Full, options)?;
         for (name, dims, values) in constants {
             let value = match values {
                 WeightValues::Floats(values) => Tensor::from_array((dims, values)).map(Tensor::into_dyn),
@@ -225,7 +233,7 @@ impl Runtime {
             .map_err(|e| cannot_run(name, options.device, e))
     }
 
-    fn builder(&self, preparation: Preparation, options: &SessionOptions) -> Result<SessionBuilder> {
+    pub(super) fn builder(&self, preparation: Preparation, options: &SessionOptions) -> Result<SessionBuilder> {
         let level = match preparation {
             Preparation::Full => GraphOptimizationLevel::All,
             Preparation::Packed | Preparation::None => GraphOptimizationLevel::Disable,
@@ -261,7 +269,11 @@ impl Runtime {
     }
 }
 
-fn refused_option(e: ort::Error) -> Error {
+pub(super) fn loaded_as_it_is(graph: &str, e: &Error) {
+    tracing::debug!("{graph} is loaded as it is: {e}");
+}
+
+pub(super) fn refused_option(e: ort::Error) -> Error {
     Error::runtime(format!("session options: {e}"), remedy()).with_source(e)
 }
 

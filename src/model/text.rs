@@ -1,11 +1,10 @@
 //! The text tower: texts to embeddings in the space of the image tower, so that pictures can be scored against texts.
 //!
-//! Owns the tower's session and tokenizer. Texts run in batches of [`BATCH`], and results come in order. Memory: the
-//! weights and one batch.
+//! Owns the tower's session and tokenizer. Texts run in batches of [`BATCH`] on one thread, and results come in order.
+//! Memory: the weights and one batch.
 
 use std::fmt::Display;
 
-use ort::session::Session;
 use ort::value::{Tensor, TensorElementType};
 use tokenizers::Tokenizer;
 
@@ -13,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::model::folder::ModelFolder;
 use crate::model::graph::{GraphCheck, LEAST_ROWS, float_type, floats_of, run_error, wrong_shape};
 use crate::model::image::unit_vector;
+use crate::model::in_place::{BackedSession, TextGraph};
 use crate::model::manifest::TextSpec;
 use crate::model::precision::Precision;
-use crate::model::runtime::{Preparation, ReadGraph, Runtime, SessionOptions};
+use crate::model::runtime::{Runtime, SessionOptions};
 use crate::model::side_by_side::side_by_side;
 use crate::model::tokenizer::{encode, parse_tokenizer};
 
@@ -30,7 +30,7 @@ const MASK: &str = "attention_mask";
 
 /// The text tower of a model folder.
 pub struct TextEncoder {
-    session: Session,
+    session: BackedSession,
     tokenizer: Tokenizer,
     spec: TextSpec,
     /// Values in an embedding.
@@ -58,12 +58,15 @@ impl TextEncoder {
         let width = embedder.dimension;
         let (tokenizer, (runtime, graph)) = side_by_side(
             || load_tokenizer(folder, &spec.tokenizer),
-            || side_by_side(Runtime::load, || ReadGraph::of(folder, &spec.graph, options)),
+            || side_by_side(Runtime::load, || TextGraph::read(folder, &spec.graph, options)),
         );
-        // People give a text or a few.
-        let session = runtime?.session_of_read(folder, graph?, Preparation::None, options)?;
+        let runtime = runtime?;
+        // Where a tower adds up what its tokens say, ONNX Runtime shares the sums among threads, and their order with them.
+        let options = &SessionOptions { threads: 1, ..options.clone() };
+        let backed = graph?.session(runtime, (folder, &spec.graph), options)?;
+        let session = backed.session();
         let names = if folder.precision().is_some() { HUB_NAMES } else { NAMES };
-        let check = GraphCheck::new(folder, &spec.graph, &session);
+        let check = GraphCheck::new(folder, &spec.graph, session);
         let (int, shape) = (TensorElementType::Int64, [None, Some(spec.context_length)]);
         check.input(names.0, int, &shape)?;
         check.no_input_but(&[names.0, MASK])?;
@@ -73,9 +76,9 @@ impl TextEncoder {
             check.input(MASK, int, &shape)?;
         }
         let tokenizer = tokenizer?;
-        let alone = folder.precision().is_some_and(Precision::scales_by_batch);
+        let alone = backed.takes_single_rows() || folder.precision().is_some_and(Precision::scales_by_batch);
         let (batch, least) = if alone { (1, 1) } else { (BATCH, LEAST_ROWS) };
-        Ok(TextEncoder { session, tokenizer, spec, width, names, masked, batch, least })
+        Ok(TextEncoder { session: backed, tokenizer, spec, width, names, masked, batch, least })
     }
 
     /// One embedding of length 1 for each text, in order. Texts that are longer than the tower's context are cut.
@@ -116,7 +119,7 @@ impl TextEncoder {
             let mask = Tensor::from_array(([rows, length], mask)).map_err(&failed)?;
             inputs.extend(ort::inputs![MASK => mask]);
         }
-        let outputs = self.session.run(inputs).map_err(&failed)?;
+        let outputs = self.session.session_mut().run(inputs).map_err(&failed)?;
         let (_, embedding) = floats_of(&outputs[self.names.1]).map_err(&failed)?;
         if embedding.len() != rows * self.width {
             return Err(wrong_shape(&self.spec.graph));

@@ -122,6 +122,31 @@ fn compare(got: &[Vec<f32>], wanted: &Value) -> (f64, f64) {
 }
 
 #[test]
+fn embeddings_of_texts_depend_on_neither_their_number_nor_threads() {
+    for (folder, few_texts) in
+        [("models/builtin", false), ("models/builtin", true), (CLIP, false), (CLIP, true), (TINY, false)]
+    {
+        let model = ok(ModelFolder::open(root().join(folder)));
+        let embeddings = |few_texts, threads| {
+            let options = SessionOptions { few_texts, threads, ..SessionOptions::default() };
+            let mut encoder = ok(TextEncoder::new(&model, &options));
+            let alone = ok(encoder.embed(&["a man on a bicycle"]));
+            let all = ok(encoder.embed(&["two dogs", "a man on a bicycle", "the sea"]));
+            assert_eq!(alone[0], all[1], "{folder}, {threads}");
+            all
+        };
+        let wanted = embeddings(few_texts, 1);
+        for threads in [2, 3, 5] {
+            assert_eq!(embeddings(few_texts, threads), wanted, "{folder}, {threads}");
+        }
+        // But for the last bits.
+        for (few, many) in embeddings(true, 2).iter().flatten().zip(embeddings(false, 2).iter().flatten()) {
+            assert!((few - many).abs() < 1e-6, "{folder}: {few} and {many}");
+        }
+    }
+}
+
+#[test]
 fn pixels_of_a_clip_are_those_of_pillow() {
     let folder = ok(ModelFolder::open(root().join(CLIP)));
     for name in ["landscape", "wide"] {

@@ -4,7 +4,7 @@ use super::args::{SearchArgs, SearchBy};
 use crate::archive::search::{QueryEmbedding, QueryEncoder, Searcher, image_embedding};
 use crate::cli::reporter::{Reporter, count};
 use crate::error::{Error, Result};
-use crate::model::ModelFolder;
+use crate::model::{ModelFolder, SessionOptions};
 
 /// What embeds queries.
 pub(super) enum QueryModel {
@@ -35,6 +35,7 @@ impl QueryModel {
                 "Give --by words, or another model with --model.",
             )),
             None => {
+                let session = SessionOptions { few_texts: args.queries.is_none(), ..session };
                 let encoder = QueryEncoder::new(&folder, &session)?;
                 Ok(QueryModel::Texts(Box::new((folder, encoder))))
             }

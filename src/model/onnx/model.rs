@@ -298,11 +298,11 @@ impl<'a> OnnxModel<'a> {
     }
 
     /// Adds a constant whose values are given to ONNX Runtime by its name.
-    pub(crate) fn add_constant_of(&mut self, name: &str, dims: &[i64], element: i64) {
+    pub(crate) fn add_constant_of(&mut self, name: &str, dims: &[i64], element: i64, file: &str) {
         let mut fields: Vec<Field> = dims.iter().map(|&d| Field::int(tensor_field::DIMENSION, d)).collect();
         fields.push(Field::int(tensor_field::ELEMENT, element));
         fields.push(Field::bytes(tensor_field::NAME, name.as_bytes()));
-        let place = place("in memory", 0, 0);
+        let place = place(file, 0, 0);
         self.graph.push(Field::bytes(graph_field::INITIALIZER, write(fields.iter().chain(&place))));
     }
 
