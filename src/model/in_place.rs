@@ -15,7 +15,7 @@ use ort::value::DynValue;
 
 use crate::error::Result;
 use crate::model::folder::ModelFolder;
-use crate::model::onnx::{InPlaceGraph, StoredConstant, in_place};
+use crate::model::onnx::{InPlaceGraph, StoredConstant, element, in_place};
 use crate::model::runtime::{
     EXTERNAL_WEIGHTS, Preparation, ReadGraph, Runtime, SessionOptions, loaded_as_it_is, refused_option,
 };
@@ -119,7 +119,7 @@ impl BackedSession {
 /// The bytes must outlive the tensor, and whatever it was given to.
 unsafe fn constant_in(bytes: &[u8], constant: &StoredConstant) -> ort::Result<DynValue> {
     let values = bytes.get(constant.values.clone()).unwrap_or_default();
-    let element = if constant.is_signed {
+    let kind = if constant.element == element::INT8 {
         sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8
     } else {
         sys::ONNXTensorElementDataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
@@ -133,7 +133,7 @@ unsafe fn constant_in(bytes: &[u8], constant: &StoredConstant) -> ort::Result<Dy
             values.len(),
             constant.dims.as_ptr(),
             constant.dims.len(),
-            element,
+            kind,
             &raw mut value,
         )
     };
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_shape_that_does_not_fit_is_an_error() {
         Runtime::load().unwrap();
-        let constant = |dims| StoredConstant { name: "w".into(), dims, is_signed: true, values: 1..7 };
+        let constant = |dims| StoredConstant { name: "w".into(), dims, element: element::INT8, values: 1..7 };
         // SAFETY: the tensors are dropped at once.
         let made = |dims| unsafe { constant_in(b"0123456789", &constant(dims)) };
         let value = made(vec![2, 3]).unwrap();

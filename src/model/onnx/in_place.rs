@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::floats::{replace_nodes, stored_weights};
-use super::model::{OnnxModel, element};
+use super::model::OnnxModel;
 
 /// The changed graph.
 pub(crate) struct InPlaceGraph {
@@ -25,7 +25,8 @@ pub(crate) struct InPlaceGraph {
 pub(crate) struct StoredConstant {
     pub(crate) name: String,
     pub(crate) dims: Vec<i64>,
-    pub(crate) is_signed: bool,
+    /// One of [`super::element`].
+    pub(crate) element: i64,
     /// Where they are in the bytes of the graph as it was.
     pub(crate) values: Range<usize>,
 }
@@ -46,16 +47,15 @@ pub(crate) fn in_place(bytes: &[u8], file: &Path) -> Option<InPlaceGraph> {
         constants.push(StoredConstant {
             name: weights.name.into(),
             dims: weights.dims.clone(),
-            is_signed: weights.element == element::INT8,
+            element: weights.element,
             values,
         });
     }
     stored.retain(|_, weights| weights.is_table);
     replace_nodes(&mut model, &stored);
     model.remove_constants(&seen);
-    for StoredConstant { name, dims, is_signed, .. } in &constants {
-        let element = if *is_signed { element::INT8 } else { element::UINT8 };
-        model.add_constant_of(name, dims, element, &location);
+    for StoredConstant { name, dims, element, .. } in &constants {
+        model.add_constant_of(name, dims, *element, &location);
     }
     Some(InPlaceGraph { bytes: model.write_whole(), constants, file })
 }

@@ -297,7 +297,8 @@ impl<'a> OnnxModel<'a> {
         });
     }
 
-    /// Adds a constant whose values are given to ONNX Runtime by its name.
+    /// Adds a constant whose values are given to ONNX Runtime by its name. They are said to be in the file, and are not read
+    /// from it.
     pub(crate) fn add_constant_of(&mut self, name: &str, dims: &[i64], element: i64, file: &str) {
         let mut fields: Vec<Field> = dims.iter().map(|&d| Field::int(tensor_field::DIMENSION, d)).collect();
         fields.push(Field::int(tensor_field::ELEMENT, element));
